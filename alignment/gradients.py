@@ -1,0 +1,116 @@
+"""Matrix product and convolution whose input gradient goes through a backward kernel.
+
+A layer computes y = x W. Backpropagation would return dx = dy W^T; here dx = dy B^T, with a backward kernel B of its own
+(feedback alignment: Lillicrap et al. 2016; with learned B: Kunin et al. 2020, arXiv:2003.01513).
+
+Inside this package every kernel has the layout of the forward kernel, so that one formula serves both kinds of layer:
+dense kernels are [in, units], convolution kernels [height, width, in, filters].
+"""
+import collections
+
+import tensorflow.compat.v1 as tf
+
+# Up to so many output positions an image, a plain convolution gives the input gradient faster than TensorFlow's own
+# operation for it, which on CPUs reads the whole kernel once an image (benchmarks/input_gradient.py).
+FEW_POSITIONS = 16
+
+
+class Dense(collections.namedtuple('Dense', [])):
+    """The linear map of a dense layer; kernels float32 [in, units]."""
+
+    def project(self, x, kernel):
+        """x [batch, in] -> x K [batch, units]."""
+        return tf.matmul(x, kernel)
+
+    def reconstruct(self, y, kernel, x):
+        """y [batch, units] -> y K^T, shaped like x [batch, in]."""
+        del x
+        return tf.matmul(y, kernel, transpose_b=True)
+
+    def kernel_gradient(self, x, dy, kernel):
+        """x^T dy, shaped like the kernel."""
+        del kernel
+        return tf.matmul(x, dy, transpose_a=True)
+
+
+class Convolution(collections.namedtuple('Convolution', ['strides', 'padding'])):
+    """The linear map of a 2-D convolution, NHWC; kernels float32 [height, width, in, filters].
+
+    strides: (vertical, horizontal) in pixels; padding: 'SAME' or 'VALID'.
+    """
+
+    def project(self, x, kernel):
+        """x [batch, height, width, in] -> x * K [batch, height', width', filters]."""
+        return tf.nn.conv2d(x, kernel, strides=self._strides, padding=self.padding)
+
+    def reconstruct(self, y, kernel, x):
+        """y -> transposed convolution of y with K, shaped like x."""
+        positions = y.shape[1:3].num_elements()
+        if positions is not None and positions <= FEW_POSITIONS and x.shape[1:3].is_fully_defined():
+            return self._convolve_back(y, kernel, x)
+        return tf.nn.conv2d_backprop_input(tf.shape(x), kernel, y, strides=self._strides, padding=self.padding)
+
+    def _convolve_back(self, y, kernel, x):
+        """The same as a plain convolution: of y, spread out by the stride, with the kernel turned round."""
+        pads = [[0, 0]]
+        for axis, stride in enumerate(self.strides):
+            inputs, outputs, size = int(x.shape[1 + axis]), int(y.shape[1 + axis]), int(kernel.shape[axis])
+            overlap = max((outputs - 1) * stride + size - inputs, 0)
+            before = size - 1 - (overlap // 2 if self.padding == 'SAME' else 0)
+            pads.append([before, inputs + size - 1 - before - ((outputs - 1) * stride + 1)])
+            y = _spread(y, 1 + axis, stride)
+        turned = tf.reverse(tf.transpose(kernel, [0, 1, 3, 2]), axis=[0, 1])
+        return tf.nn.conv2d(tf.pad(y, pads + [[0, 0]]), turned, strides=[1, 1, 1, 1], padding='VALID')
+
+    def kernel_gradient(self, x, dy, kernel):
+        """The filter gradient of (x, dy), shaped like the kernel."""
+        return tf.nn.conv2d_backprop_filter(x, tf.shape(kernel), dy, strides=self._strides, padding=self.padding)
+
+    @property
+    def _strides(self):
+        return [1, self.strides[0], self.strides[1], 1]
+
+
+def _spread(y, axis, stride):
+    """stride - 1 zeros between neighbours along an axis of known size."""
+    if stride == 1:
+        return y
+    size = int(y.shape[axis])
+    y = tf.pad(tf.expand_dims(y, axis + 1), [[0, stride - 1] if a == axis + 1 else [0, 0] for a in range(5)])
+    shape = tf.unstack(tf.shape(y))
+    spread = tf.reshape(y, shape[:axis] + [size * stride] + shape[axis + 2:])
+    return spread[:, :1 + (size - 1) * stride] if axis == 1 else spread[:, :, :1 + (size - 1) * stride]
+
+
+def aligned(linear, x, W, B, tie_gradients=False):
+    """y = x W forward; dx = dy B^T, dW = x^T dy, dB = dW if tie_gradients else 0 backward.
+
+    linear: Dense() or Convolution(strides, padding); W, B: kernels of one shape; tie_gradients: Kolen-Pollack.
+    """
+    @tf.custom_gradient
+    def product(x, W, B):
+        def gradient(dy):
+            dW = linear.kernel_gradient(x, dy, W)
+            return linear.reconstruct(dy, B, x), dW, (dW if tie_gradients else tf.zeros_like(B))
+        return linear.project(x, W), gradient
+
+    return product(x, W, B)
+
+
+def backprop(linear, x, W):
+    """y = x W with the ordinary gradients, dx = dy W^T and dW = x^T dy."""
+    @tf.custom_gradient
+    def product(x, W):
+        return linear.project(x, W), lambda dy: (linear.reconstruct(dy, W, x), linear.kernel_gradient(x, dy, W))
+
+    return product(x, W)
+
+
+def matmul(x, W, B, tie_gradients=False):
+    """y [batch, units] of x [batch, in] and W [in, units]; the input gradient goes through B [units, in]."""
+    return aligned(Dense(), x, W, tf.transpose(B), tie_gradients)
+
+
+def conv2d(x, W, B, strides=(1, 1), padding='SAME', tie_gradients=False):
+    """NHWC convolution of x with W; the input gradient goes through B; both [height, width, in, filters]."""
+    return aligned(Convolution(tuple(strides), padding), x, W, B, tie_gradients)

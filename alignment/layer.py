@@ -1,0 +1,168 @@
+"""A layer as the network made it (LayerRecord), and what a rule sees of it (LayerView)."""
+import collections
+import math
+import zlib
+
+import tensorflow.compat.v1 as tf
+
+LayerRecord = collections.namedtuple('LayerRecord', [
+    'name',        # scope in the checkpoint, 'block_group1_0/conv1'; the layer's key in every result
+    'linear',      # gradients.Dense() or gradients.Convolution(...)
+    'W',           # forward kernel, float32 [in, units] or [height, width, in, filters]
+    'B',           # backward kernel in W's layout, or None under backpropagation
+    'bias',        # float32 [units], or None
+    'x',           # input of the linear map (padded, where the layer pads), float32 [batch, ...]
+    'y',           # x W, without bias
+    'output',      # what the layer returns: bias and activation applied
+    'activation',  # the non-linearity that follows, also when it comes after a batch norm; None for a linear layer
+])
+
+ACTIVATIONS = {'sigmoid': tf.sigmoid, 'tanh': tf.tanh, 'relu': tf.nn.relu}
+
+
+class ViewOptions(collections.namedtuple('ViewOptions', [
+        'update_forward', 'input_distribution', 'input_stddev', 'use_bias_forward', 'use_bias_backward',
+        'activation_fn_override', 'activation_forward', 'activation_backward', 'batch_center_backward_input',
+        'center_input', 'normalize_input', 'batch_center_forward_output', 'center_forward_output',
+        'normalize_forward_output', 'center_backward_output', 'normalize_backward_output'])):
+    """What a rule sees of a layer. The defaults show it the layer's own input, kernels and bias.
+
+    update_forward: the alignment loss moves W, too.
+    input_distribution: None (the layer's input), 'uniform' or 'normal' noise of mean 0 and input_stddev instead.
+    use_bias_forward, use_bias_backward: add the bias to Wx, to Bx.
+    activation_forward, activation_backward: apply the layer's non-linearity (or activation_fn_override) to Wx, to Bx.
+    center_*: subtract each example's mean. normalize_*: center, then divide each example by its norm.
+    batch_center_*: subtract the mean over the batch. *_input: the input; *_forward_output: Wx and B(Wx);
+    *_backward_output: Bx and W(Bx); *_backward_input: the input that B projects.
+    """
+
+
+ViewOptions.__new__.__defaults__ = (False, None, 1.0, True, True) + (None,) + (False,) * 10
+
+
+def center(x):
+    """Subtract from each example its mean over all features; x float32 [batch, ...]."""
+    return x - tf.reduce_mean(x, axis=_features(x), keepdims=True)
+
+
+def normalize(x):
+    """Center each example, then divide it by its Euclidean norm; x float32 [batch, ...]."""
+    return tf.nn.l2_normalize(center(x), axis=_features(x))
+
+
+def batch_center(x):
+    """Subtract the mean over the batch; x float32 [batch, ...]."""
+    return x - tf.reduce_mean(x, axis=0, keepdims=True)
+
+
+def _features(x):
+    return list(range(1, x.shape.ndims))
+
+
+def _uniform(shape, stddev, seed):
+    half_width = math.sqrt(3.0) * stddev
+    return tf.random.uniform(shape, minval=-half_width, maxval=half_width, seed=seed)
+
+
+def _normal(shape, stddev, seed):
+    return tf.random.normal(shape, stddev=stddev, seed=seed)
+
+
+NOISE = {'uniform': _uniform, 'normal': _normal}
+
+
+class _lazy:
+    """A property that is computed once, when first asked for: a rule builds no operation that its formula lacks."""
+
+    def __init__(self, function):
+        self._function = function
+
+    def __get__(self, instance, owner):
+        value = self._function(instance)
+        instance.__dict__[self._function.__name__] = value
+        return value
+
+
+class LayerView:
+    """The symbols of an alignment loss, for one layer: W, B, x, Wx, Bx, BWx and WBx.
+
+    The input, the bias and (unless update_forward) W carry a stop-gradient: a loss over these symbols is local to its
+    layer and moves B only. seed: of the input noise, an int or None.
+    """
+
+    def __init__(self, record, options, seed=None):
+        self._record = record
+        self._options = options
+        self._seed = None if seed is None else zlib.crc32('{}:{}'.format(seed, record.name).encode()) & 0x7fffffff
+        self.W = record.W if options.update_forward else tf.stop_gradient(record.W)
+        self.B = record.B
+
+    @_lazy
+    def x(self):
+        """The input of both projections, [batch, ...]."""
+        options = self._options
+        x = tf.stop_gradient(self._record.x)
+        if options.input_distribution:
+            x = NOISE[options.input_distribution](tf.shape(x), options.input_stddev, self._seed)
+            x.set_shape(self._record.x.shape)
+        if options.center_input:
+            x = center(x)
+        return normalize(x) if options.normalize_input else x
+
+    @_lazy
+    def Wx(self):
+        """The forward projection as the loss sees it, [batch, ..., units]."""
+        return self._forward_output(self._forward)
+
+    @_lazy
+    def Bx(self):
+        """The backward projection as the loss sees it, [batch, ..., units]."""
+        return self._backward_output(self._backward)
+
+    @_lazy
+    def BWx(self):
+        """The forward projection brought back through B: a reconstruction of x, shaped like it."""
+        return self._forward_output(self._record.linear.reconstruct(self._forward, self.B, self.x))
+
+    @_lazy
+    def WBx(self):
+        """The backward projection brought back through W: a reconstruction of x, shaped like it."""
+        return self._backward_output(self._record.linear.reconstruct(self._backward, self.W, self.x))
+
+    @_lazy
+    def _forward(self):
+        options = self._options
+        sees_the_layers_input = not (options.input_distribution or options.center_input or options.normalize_input)
+        if sees_the_layers_input and not options.update_forward:
+            Wx = tf.stop_gradient(self._record.y)  # the forward pass has it already
+        else:
+            Wx = self._record.linear.project(self.x, self.W)
+        return self._biased(Wx, options.use_bias_forward, options.activation_forward)
+
+    @_lazy
+    def _backward(self):
+        options = self._options
+        x = batch_center(self.x) if options.batch_center_backward_input else self.x
+        Bx = self._record.linear.project(x, self.B)
+        return self._biased(Bx, options.use_bias_backward, options.activation_backward)
+
+    def _biased(self, projection, use_bias, use_activation):
+        if use_bias and self._record.bias is not None:
+            projection = tf.nn.bias_add(projection, tf.stop_gradient(self._record.bias))
+        override = self._options.activation_fn_override
+        activation = ACTIVATIONS[override] if override else self._record.activation
+        return activation(projection) if use_activation and activation else projection
+
+    def _forward_output(self, x):
+        options = self._options
+        if options.center_forward_output:
+            x = center(x)
+        if options.normalize_forward_output:
+            x = normalize(x)
+        return batch_center(x) if options.batch_center_forward_output else x
+
+    def _backward_output(self, x):
+        options = self._options
+        if options.center_backward_output:
+            x = center(x)
+        return normalize(x) if options.normalize_backward_output else x

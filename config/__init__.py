@@ -1,0 +1,1 @@
+"""What to run: every hyperparameter, the params dictionary and the shipped experiments."""

@@ -1,0 +1,115 @@
+"""Config <-> the tfutils params dictionary (plain data), and its .pkl file.
+
+{'save_params': {'port': 29029, ...}, 'load_params': ..., 'model_params': ..., 'train_params': ..., 'loss_params': ...,
+ 'learning_rate_params': ..., 'optimizer_params': ..., 'validation_params': ...}: each setting by the name of its flag, in
+the group where the table in config/schema.py has it.
+"""
+import io
+import os
+import pickle
+import pickletools
+
+from config.schema import GROUPS, ROWS, Config, ConfigError, given_flags
+
+
+def to_params(config):
+    """The params dictionary of a Config: {group: {name: plain value}}."""
+    return {group: {row.name: _plain(getattr(config, row.name)) for row in rows} for group, rows in GROUPS.items()}
+
+
+def values_of(params, where='the params dictionary'):
+    """{name: value} of a params dictionary. Raises ConfigError that names what does not belong there."""
+    if not isinstance(params, dict):
+        raise ConfigError('{} holds {}, not a dictionary of {}'.format(where, type(params).__name__, ', '.join(GROUPS)))
+    unknown = ['{!r}'.format(group) for group in params if group not in GROUPS]
+    values = {}
+    for group in set(GROUPS).intersection(params):
+        if not isinstance(params[group], dict):
+            raise ConfigError('{}: {} must be a dictionary'.format(where, group))
+        for name, value in params[group].items():
+            if name in ROWS and ROWS[name].group == group:
+                values[name] = value
+            else:
+                unknown.append('{!r} in {}'.format(name, group))
+    if unknown:
+        raise ConfigError('{} holds settings that do not exist here: {}'.format(where, ', '.join(sorted(unknown))))
+    return values
+
+
+def save(config, path):
+    """Write the settings to a .pkl (pickle protocol 2, plain data only). Raises ConfigError if it cannot be written."""
+    _check_name('save_params_file', path)
+    temporary = path + '.part'
+    try:
+        with open(temporary, 'wb') as file:
+            pickle.dump({'params': to_params(config)}, file, protocol=2)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise ConfigError('--save_params_file={}: {}'.format(path, error.strerror))
+
+
+def load(path):
+    """{name: value} of the settings in a .pkl. Nothing in the file is executed.
+
+    Raises ConfigError if there is no such file, if it is damaged or if it holds anything but plain data.
+    """
+    _check_name('load_params_file', path)
+    try:
+        with open(path, 'rb') as file:
+            content = file.read()
+    except OSError as error:
+        hint = '; config/get_configs.sh writes the shipped ones' if os.path.dirname(path).endswith('config') else ''
+        raise ConfigError('--load_params_file={}: {}{}'.format(path, error.strerror, hint))
+    document = _plain_data(content, path)
+    if not isinstance(document, dict) or set(document) != {'params'}:
+        raise ConfigError("--load_params_file={}: this is no params file (it must hold {{'params': ...}})".format(path))
+    return values_of(document['params'], where=path)
+
+
+def _check_name(flag, path):
+    if not path.endswith('.pkl'):
+        raise ConfigError('--{}={} must end in .pkl'.format(flag, path))
+
+
+class _PlainUnpickler(pickle._Unpickler):  # the pure-Python one: it has no fast path around find_class
+    """Reads containers and scalars; names every class or function that a file asks for, and fetches none."""
+
+    def find_class(self, module, name):
+        raise ConfigError('it asks for {}.{}, and only plain data is read'.format(module, name))
+
+    def get_extension(self, code):
+        raise ConfigError('it asks for a registered extension ({}), and only plain data is read'.format(code))
+
+    def persistent_load(self, pid):
+        raise ConfigError('it asks for something outside the file, and only plain data is read')
+
+
+def _plain_data(content, path):
+    try:
+        for _ in pickletools.genops(content):  # a truncated or garbled file is told from a whole one before it is read
+            pass
+        return _PlainUnpickler(io.BytesIO(content), encoding='utf-8').load()
+    except ConfigError as error:
+        raise ConfigError('--load_params_file={}: {}'.format(path, error))
+    except RecursionError:
+        raise ConfigError('--load_params_file={}: nested too deeply'.format(path))
+    except Exception as error:  # a damaged pickle can raise nearly anything; none of it is ours
+        raise ConfigError('--load_params_file={}: damaged or no pickle ({})'.format(path, error))
+
+
+def _plain(value):
+    return list(value) if isinstance(value, tuple) else value
+
+
+def read(flag_values, choices):
+    """The Config that the command line asks for, and the given settings that a loaded file overrules (a list of names).
+
+    flag_values: absl's FLAGS. Raises ConfigError.
+    """
+    given = given_flags(flag_values)
+    path = flag_values.load_params_file
+    if path is None:
+        return Config.of(given, choices), []
+    counting = {name: value for name, value in given.items() if ROWS[name].always}
+    ignored = [name for name in given if name not in counting]
+    return Config.of(dict(load(path), **counting), choices), ignored

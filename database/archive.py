@@ -1,0 +1,114 @@
+"""The .tar of a checkpoint: the Saver's `.index` and `.data-*` files under their base names."""
+import glob
+import os
+import re
+import shutil
+import tarfile
+import tempfile
+
+from database.errors import StoreError
+
+MEMBER = re.compile(r'(?P<prefix>\w[\w.+=@-]*)\.(?:index|data-(?P<shard>\d{5})-of-(?P<shards>\d{5}))')
+
+
+def pack(prefix, tar_path):
+    """Packs a checkpoint into one uncompressed .tar, which appears at its place whole or not at all.
+
+    Args:
+        prefix: the Saver's path, without `.index`.
+        tar_path: where the .tar goes; an older file of that name is replaced.
+
+    Returns:
+        `tar_path`.
+
+    Raises:
+        StoreError: files of the checkpoint are missing.
+    """
+    paths = [prefix + '.index'] + sorted(glob.glob(glob.escape(prefix) + '.data-?????-of-?????'))
+    missing = [path for path in paths if not os.path.isfile(path)]
+    if missing:
+        raise StoreError('The checkpoint %s has no file %s: save it before packing it.' % (prefix, missing[0]))
+    _checked_prefix([os.path.basename(path) for path in paths], prefix)
+    half = tar_path + '.half'
+    try:
+        with open(half, 'wb') as stream:
+            with tarfile.open(fileobj=stream, mode='w', format=tarfile.GNU_FORMAT) as tar:
+                for path in paths:
+                    tar.add(path, arcname=os.path.basename(path), filter=_anonymous)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(half, tar_path)
+    finally:
+        if os.path.exists(half):
+            os.remove(half)
+    return tar_path
+
+
+def _anonymous(member):
+    member.uid = member.gid = 0
+    member.uname = member.gname = ''
+    return member
+
+
+def unpack(tar_path, folder):
+    """Unpacks a checkpoint's .tar, ours or tfutils', into a folder; a file of the same name there is replaced.
+
+    The `.index` comes last, so that the folder never shows half a checkpoint.
+
+    Returns:
+        The checkpoint's path without `.index`.
+
+    Raises:
+        StoreError: the .tar is broken, or holds anything but the files of one checkpoint.
+    """
+    half = tempfile.mkdtemp(prefix='.unpacking-', dir=folder)
+    try:
+        with tarfile.open(tar_path, mode='r:') as tar:
+            members = _members(tar, tar_path)
+            prefix = _checked_prefix(members, tar_path)
+            for name, member in members.items():
+                with open(os.path.join(half, name), 'xb') as target:
+                    shutil.copyfileobj(tar.extractfile(member), target, 1 << 20)
+        for name in sorted(members, key=lambda name: name.endswith('.index')):
+            os.replace(os.path.join(half, name), os.path.join(folder, name))
+    except tarfile.TarError as error:
+        raise StoreError('The archive %s is not a whole .tar (%s): fetch it again.' % (tar_path, error)) from error
+    finally:
+        shutil.rmtree(half)
+    return os.path.join(folder, prefix)
+
+
+def _members(tar, tar_path):
+    """The regular files of a .tar by base name; refuses whatever could reach out of the folder."""
+    members = {}
+    for member in tar:
+        parts = member.name.split('/')
+        name = parts[-1]
+        if member.isdir() and '..' not in parts:
+            continue
+        if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+            raise StoreError('The archive %s holds %r, which is not a regular file: it is no checkpoint of ours or '
+                             'tfutils\', and was not unpacked.' % (tar_path, member.name))
+        if member.name.startswith('/') or '..' in parts or not MEMBER.fullmatch(name):
+            raise StoreError('The archive %s holds %r, which is not the name of a checkpoint\'s file: it was not '
+                             'unpacked.' % (tar_path, member.name))
+        if name in members:
+            raise StoreError('The archive %s holds %s twice: it was not unpacked.' % (tar_path, name))
+        members[name] = member
+    return members
+
+
+def _checked_prefix(names, source):
+    """The one prefix of a checkpoint's file names, which must be an .index and every shard of the data."""
+    matches = [MEMBER.fullmatch(name) for name in names]
+    if None in matches:
+        raise StoreError('%s has a name that cannot be stored: use letters, digits, "-", "_" and ".".' % source)
+    prefixes = {match.group('prefix') for match in matches}
+    shards = {match.group('shard') for match in matches if match.group('shard')}
+    counts = {int(match.group('shards')) for match in matches if match.group('shards')}
+    whole = (len(prefixes) == 1 and len(matches) == len(shards) + 1 and len(counts) == 1
+             and shards == {'%05d' % index for index in range(max(counts))})
+    if not whole:
+        raise StoreError('%s is not one whole checkpoint, an .index and all of its .data-*, but: %s.'
+                         % (source, ', '.join(sorted(names)) or 'nothing'))
+    return prefixes.pop()

@@ -1,0 +1,300 @@
+"""One experiment's place in MongoDB: records and checkpoints, written in the background, read back whole."""
+import contextlib
+import copy
+import io
+import os
+import pickle
+import tempfile
+
+import bson
+import gridfs
+from pymongo import DESCENDING
+from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
+
+from database import records, server
+from database.archive import pack, unpack
+from database.bucket import Bucket
+from database.errors import StoreError
+from database.writer import Writer
+
+__all__ = ['Store', 'StoreError', 'pack']
+
+# A server that shuts down, starts or has no room answers with these; BulkWriteError keeps them in its details.
+OUTAGE_CODES = {89, 91, 189, 10107, 11600, 11602, 13435, 13436, 14031}
+DUPLICATE_CHUNK = 11000  # of an earlier try that the server had not finished when we cleared its chunks
+MOST_NAMED = 5  # lost records that one sentence names
+
+
+class Store:
+    """The records of one experiment in collection `<collname>.files` of a database, and its recent checkpoints.
+
+    Saving only queues: a background thread writes, in order, and repeats what an outage stops. Reading sees what is
+    written; call `flush` first to see all. Opening a store writes nothing.
+    """
+
+    def __init__(self, host, port, dbname, collname, exp_id, recent_limit=6):
+        """Connects.
+
+        Args:
+            host, port: the MongoDB server.
+            dbname, collname, exp_id: database, collection (GridFS bucket) and experiment.
+            recent_limit: how many recent checkpoints of the experiment are kept.
+
+        Raises:
+            StoreError: MongoDB does not answer within 3 s, or refuses us; RecordError: a name is illegal.
+        """
+        records.check_names(dbname, collname, exp_id)
+        if recent_limit < 1:
+            raise StoreError('recent_limit is %d: at least 1 recent checkpoint must be kept.' % recent_limit)
+        self.exp_id = exp_id
+        self._collname, self._recent_limit = collname, recent_limit
+        self._address = '%s:%d' % (host, port)
+        self._client = server.connect(host, port)
+        recent = records.recent_database(dbname, collname, exp_id)
+        self._main = Bucket(self._client[dbname], collname)
+        self._recent = Bucket(self._client[recent], 'fs')
+        try:
+            self._check_databases(dbname, recent)
+        except StoreError:
+            self._client.close()
+            raise
+        self._closed = False
+        self._writer = Writer(_is_outage, server.reason)
+
+    def save(self, record, checkpoint=None, recent=None, on_written=None):
+        """Queues a record and returns at once; saving the same `_id` again changes nothing.
+
+        Args:
+            record: document of `records.build`; it is copied.
+            checkpoint: path of a .tar to store as the record's own GridFS file, or None.
+            recent: path of a .tar to store, with the record's fields, among the recent checkpoints, or None.
+            on_written: called with the path of each .tar from the writer's thread, once it is safely stored. Until
+                then the file must stay where it is.
+
+        Returns:
+            The record's `_id`.
+
+        Raises:
+            StoreError: the record is another experiment's, or the store is closed.
+        """
+        if record['exp_id'] != self.exp_id:
+            raise StoreError('The record of step %s belongs to experiment %r, not to %r: save it in a store of its own.'
+                             % (record['step'], record['exp_id'], self.exp_id))
+        record = copy.deepcopy(record)
+        record.setdefault('_id', bson.ObjectId())
+        paths = sorted({os.path.abspath(path) for path in (checkpoint, recent) if path})
+
+        def write():
+            self._write_main(record, checkpoint)
+            if recent:
+                self._write_recent(record, recent)
+
+        def done():
+            for path in (paths if on_written else ()):
+                on_written(path)
+
+        name = 'the record of step %s' % record['step'] + (' with %s' % ' and '.join(paths) if paths else '')
+        self._writer.add(name, write, done)
+        return record['_id']
+
+    def save_named_results(self, record_id, results):
+        """Queues a record's bulky results, as tfutils' --save_to_gfs: one GridFS file `<record id>_fileitems`.
+
+        The file is a pickle (protocol 2) of {name: plain data}; its fields are `item_for`, the record's `_id`, and
+        `item_name`, the list of names.
+
+        Args:
+            record_id: `_id` of the record they belong to.
+            results: dictionary, name -> numbers, arrays, text, lists or dictionaries.
+
+        Raises:
+            RecordError: a result cannot be stored. StoreError: the store is closed.
+        """
+        results = records.plain(results, 'results')
+        filename = '%s_fileitems' % record_id
+        document = {'_id': bson.ObjectId(), 'item_for': record_id, 'item_name': sorted(results)}
+        content = pickle.dumps(results, protocol=2)
+        self._writer.add('the results ' + filename,
+                         lambda: self._main.insert(document, io.BytesIO(content), filename))
+
+    @property
+    def pending(self):
+        """How many records and named results are not written yet."""
+        return len(self._writer.pending)
+
+    @property
+    def failure(self):
+        """One sentence on the trouble that keeps records from being written right now, or None."""
+        trouble = self._writer.trouble
+        if trouble is None:
+            return None
+        return ('MongoDB at %s takes no records (%s): %d wait and are tried again.'
+                % (self._address, trouble, self.pending))
+
+    @property
+    def errors(self):
+        """One sentence for each record that can never be written, and why."""
+        return list(self._writer.errors)
+
+    def flush(self, timeout_s=None):
+        """Waits until everything is written, `timeout_s` seconds at most (None: as long as it takes).
+
+        Returns:
+            Whether everything was.
+        """
+        return self._writer.flush(timeout_s)
+
+    def close(self, timeout_s=60):
+        """Writes what is queued, `timeout_s` seconds at most, and disconnects; a second call does nothing.
+
+        Raises:
+            StoreError: something was not written; the message says what, and where its files lie.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self._writer.close(timeout_s)
+        self._client.close()
+        lost = self._writer.pending
+        if lost:
+            trouble = self._writer.trouble or 'it did not answer in time'
+            more = ' and %d more' % (len(lost) - MOST_NAMED) if len(lost) > MOST_NAMED else ''
+            raise StoreError('MongoDB at %s (%s) did not take %s%s: the files stay where they are.'
+                             % (self._address, trouble, ', '.join(lost[:MOST_NAMED]), more))
+        if self.errors:
+            raise StoreError('Not everything was written to MongoDB at %s: %s'
+                             % (self._address, ' '.join(self.errors[:MOST_NAMED])))
+
+    def find_checkpoint(self, step=None):
+        """The newest record with weights, lasting or recent.
+
+        Args:
+            step: its step; the highest there is when None.
+
+        Returns:
+            The document, to hand to `download`, or None where there is none.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        wanted = {'exp_id': self.exp_id, 'saved_filters': True, 'filename': {'$exists': True}}
+        if step is not None:
+            wanted['step'] = step
+        with self._reading():
+            found = [_newest(self._main.files, wanted), _newest(self._recent.files, dict(wanted, **self._neighbours()))]
+        return max((record for record in found if record), key=lambda record: (record['step'], record['uploadDate']),
+                   default=None)
+
+    def count(self):
+        """How many records the experiment has. Raises StoreError when the database cannot be read."""
+        with self._reading():
+            return self._main.files.count_documents({'exp_id': self.exp_id})
+
+    def latest_step(self):
+        """The highest step of the experiment's records, or None. Raises StoreError as `count`."""
+        with self._reading():
+            record = self._main.files.find_one({'exp_id': self.exp_id}, {'step': 1}, sort=[('step', DESCENDING)])
+        return record['step'] if record else None
+
+    def records(self, query=None):
+        """Iterates over the experiment's records that match a MongoDB query, by step, then `_id`.
+
+        Raises:
+            StoreError: the database cannot be read, or refuses the query.
+        """
+        with self._reading():
+            for record in self._main.files.find({'$and': [{'exp_id': self.exp_id}, query or {}]}).sort(
+                    [('step', 1), ('_id', 1)]):
+                yield record
+
+    def download(self, record, folder):
+        """Fetches a record's checkpoint, checks it and unpacks it; a file of the same name is replaced.
+
+        Args:
+            record: what `find_checkpoint` or `records` gave.
+            folder: where the files go; it is made when missing.
+
+        Returns:
+            The checkpoint's path, without `.index`.
+
+        Raises:
+            StoreError: it is not there any more, is damaged, is no checkpoint, or cannot be written.
+        """
+        try:
+            os.makedirs(folder, exist_ok=True)
+            with tempfile.NamedTemporaryFile(prefix='.download-', suffix='.tar', dir=folder) as archive:
+                with self._reading():
+                    bucket, file = self._stored_file(record)
+                    bucket.download(file, archive)
+                archive.flush()
+                return unpack(archive.name, folder)
+        except OSError as error:
+            raise StoreError('The checkpoint of step %s cannot be written to %s: %s.'
+                             % (record['step'], folder, error)) from error
+
+    def _stored_file(self, record):
+        for bucket in (self._main, self._recent):
+            file = bucket.files.find_one({'_id': record['_id'], 'filename': {'$exists': True}})
+            if file:
+                return bucket, file
+        raise StoreError('Record %s (step %s) holds no weights, or holds them no more: choose another step.'
+                         % (record['_id'], record['step']))
+
+    def _write_main(self, record, checkpoint):
+        if checkpoint:
+            with open(checkpoint, 'rb') as stream:
+                self._main.insert(dict(record, **_saver_fields()), stream, os.path.basename(checkpoint))
+        else:
+            self._main.insert(dict(record, saved_filters=False))
+
+    def _write_recent(self, record, recent):
+        with open(recent, 'rb') as stream:
+            self._recent.insert(dict(record, collname=self._collname, **_saver_fields()), stream,
+                                os.path.basename(recent))
+        self._recent.prune(dict(self._neighbours(), exp_id=self.exp_id, _id={'$ne': record['_id']}),
+                           self._recent_limit - 1)
+
+    def _neighbours(self):
+        """Tells our recent checkpoints from those of a_b, c, d and a, b_c, d, whose database has the same name."""
+        return {'collname': {'$in': [self._collname, None]}}  # None: the original did not write the field
+
+    def _check_databases(self, *names):
+        """MongoDB refuses, at the first write, a database whose name differs from another's in case only."""
+        with self._reading():
+            present = self._client.list_database_names()
+        for name in names:
+            for other in present:
+                if name != other and name.lower() == other.lower():
+                    raise StoreError('MongoDB at %s has the database %s and refuses %s, which differs in case only: '
+                                     'choose another --dbname or --exp_id_suffix.' % (self._address, other, name))
+
+    @contextlib.contextmanager
+    def _reading(self):
+        try:
+            yield
+        except (PyMongoError, gridfs.errors.GridFSError) as error:
+            raise StoreError('MongoDB at %s could not be read (%s): check that it runs and lets you in.'
+                             % (self._address, server.reason(error))) from error
+
+
+def _saver_fields():
+    """What tfutils notes beside the weights; our Saver is never sharded."""
+    return {'saved_filters': True, '_saver_write_version': 2, '_saver_num_data_files': 1}
+
+
+def _newest(files, wanted):
+    """Of the documents of the highest step the one uploaded last; two look-ups, so that the index serves the first."""
+    top = files.find_one(wanted, {'step': 1}, sort=[('step', DESCENDING)])
+    return top and files.find_one(dict(wanted, step=top['step']), sort=[('uploadDate', DESCENDING)])
+
+
+def _is_outage(error):
+    """Whether the server, not the record, is at fault, so that the same write may succeed later."""
+    if isinstance(error, ConnectionFailure):
+        return True
+    if not isinstance(error, OperationFailure):
+        return False
+    details = error.details or {}
+    parts = details.get('writeErrors', []) + details.get('writeConcernErrors', [])
+    codes = {error.code} | {part.get('code') for part in parts}
+    return bool(codes & (OUTAGE_CODES | {DUPLICATE_CHUNK}))

@@ -1,0 +1,206 @@
+"""The document of one saving point, in the layout of tfutils, made of plain data that BSON can hold."""
+import collections.abc
+import datetime
+import hashlib
+import re
+
+import bson
+import numpy as np
+
+from database.errors import RecordError
+
+INT64 = range(-2 ** 63, 2 ** 63)
+DEEPEST = 80  # MongoDB refuses documents that nest deeper than 100; a cycle ends here, too
+
+DATABASE_NAME_BYTES = 63
+DATABASE_NAME_ILLEGAL = re.compile(r'[/\\. "$*<>:|?\x00-\x1f\x7f]')
+COLLECTION_NAME_BYTES = 180  # `<dbname>.<collname>.chunks` must stay below 256
+EXP_ID_BYTES = 200  # it is the name of a folder as well
+SYSTEM_DATABASES = ('admin', 'config', 'local')
+
+RECENT_SUFFIX = '___RECENT'
+SHORTENED = re.compile(r'~[0-9a-f]{16}%s$' % RECENT_SUFFIX)
+
+
+def plain(value, where='value'):
+    """Turns a value into plain data: None, bool, int, float, str, bytes, ObjectId, datetime, list and dict.
+
+    NumPy scalars and arrays become numbers and lists, tuples lists, functions and classes
+    {'modname', 'objname'}; '.' in a key becomes '___' and a leading '$' gets a '_' before it.
+
+    Args:
+        value: what to convert; it is not changed.
+        where: the name of the value, for messages.
+
+    Raises:
+        RecordError: something in it cannot be stored; the message names its key path.
+    """
+    return _plain(value, (where,))
+
+
+def _plain(value, path):
+    if len(path) > DEEPEST:
+        raise RecordError('%s... nests deeper than %d levels: a record must be flatter, and may not hold itself.'
+                          % (_where(path[:6]), DEEPEST))
+    if isinstance(value, collections.abc.Mapping):
+        return _plain_mapping(value, path)
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, path + (index,)) for index, item in enumerate(value)]
+    if isinstance(value, np.ndarray):
+        return _plain_array(value, path)
+    if callable(value) and isinstance(getattr(value, '__name__', None), str):
+        modname = getattr(value, '__module__', None) or type(value).__module__
+        return {'modname': modname, 'objname': value.__name__}
+    return _plain_scalar(value, path)
+
+
+def _plain_scalar(value, path):
+    if value is None or isinstance(value, (bson.ObjectId, datetime.datetime)):
+        return value
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, (int, np.integer)) and not isinstance(value, np.timedelta64):
+        if int(value) not in INT64:
+            raise RecordError('%s is %d, beyond the 64-bit integers that MongoDB stores: give a float or text.'
+                              % (_where(path), value))
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(value)
+    if isinstance(value, str):
+        return _text(value, path)
+    if isinstance(value, bytes):
+        return bytes(value)
+    raise RecordError('%s is a %s.%s, which a record cannot hold: give numbers, text, lists, dictionaries or arrays.'
+                      % (_where(path), type(value).__module__, type(value).__name__))
+
+
+def _plain_array(array, path):
+    if array.dtype.kind in 'bi':
+        return array.tolist()
+    if array.dtype.kind == 'f':  # tolist() would leave the elements of a long double as they are
+        return array.astype(np.float64).tolist()
+    if array.dtype.kind in 'uOSU':
+        return _plain(array.tolist(), path)
+    raise RecordError('%s is an array of %s, which a record cannot hold: convert it to numbers or text.'
+                      % (_where(path), array.dtype))
+
+
+def _plain_mapping(mapping, path):
+    result, origins = {}, {}
+    for key, item in mapping.items():
+        safe = _safe_key(key, path)
+        if safe in result:
+            raise RecordError('%s has the keys %r and %r, which are stored as one key, %r: rename one of them.'
+                              % (_where(path), origins[safe], key, safe))
+        result[safe] = _plain(item, path + (safe,))
+        origins[safe] = key
+    return result
+
+
+def _safe_key(key, path):
+    if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
+        key = str(int(key))
+    if not isinstance(key, str) or '\0' in key:
+        raise RecordError('%s has the key %r, which a record cannot hold: use text without NUL.' % (_where(path), key))
+    safe = _text(key, path).replace('.', '___')
+    return '_' + safe if safe.startswith('$') else safe
+
+
+def _text(value, path):
+    text = str.__str__(value)
+    try:
+        text.encode('utf-8')
+    except UnicodeEncodeError:
+        raise RecordError('%s holds the text %r, which is not valid Unicode.' % (_where(path), text)) from None
+    return text
+
+
+def _where(path):
+    return path[0] + ''.join('[%d]' % key if isinstance(key, int) else '.' + key for key in path[1:])
+
+
+def build(exp_id, step, params, duration=None, train_results=(), validation_results=None, saved_filters=False,
+          validates=None):
+    """Makes the record of one saving point.
+
+    Args:
+        exp_id: name of the experiment.
+        step: global step, 0 or more.
+        params: the whole dictionary of parameters.
+        duration: seconds a step, or None where nothing was timed.
+        train_results: one dictionary a step since the last record.
+        validation_results: dictionary of dictionaries, by validation target.
+        saved_filters: whether the weights are stored with it; `Store.save` sets this to what it stores.
+        validates: `_id` of the record whose weights were validated; the field is left out when None.
+
+    Returns:
+        A dictionary of plain data with an `_id` of its own, so that writing it twice stores it once.
+
+    Raises:
+        RecordError: a value cannot be stored; the message names its key path.
+    """
+    step = plain(step, 'step')
+    if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+        raise RecordError('step is %r: it must be a whole number, 0 or more.' % (step,))
+    record = {'exp_id': exp_id, 'step': step, 'duration': duration, 'params': params,
+              'saved_filters': bool(saved_filters), 'train_results': list(train_results),
+              'validation_results': validation_results or {}}
+    if validates is not None:
+        record['validates'] = validates
+    record = {key: plain(item, key) for key, item in record.items()}
+    return dict(record, _id=bson.ObjectId())
+
+
+def recent_database(dbname, collname, exp_id):
+    """Name of the database of an experiment's recent checkpoints; legal for MongoDB whatever the names.
+
+    It is `<dbname>_<collname>_<exp_id>___RECENT`, as tfutils has it; where MongoDB would refuse that, a shortened one
+    with a hash, which no other experiment gets. (tfutils' own form cannot tell a_b, c, d from a, b_c, d: `Store`
+    keeps such neighbours apart by the fields exp_id and collname.)
+    """
+    name = '%s_%s_%s%s' % (dbname, collname, exp_id, RECENT_SUFFIX)
+    legal = len(name.encode('utf-8')) <= DATABASE_NAME_BYTES and not DATABASE_NAME_ILLEGAL.search(name)
+    if legal and not SHORTENED.search(name):  # the plain form never takes what a shortened one may be
+        return name
+    digest = hashlib.sha256('\0'.join((dbname, collname, exp_id)).encode('utf-8', 'surrogatepass')).hexdigest()
+    tail = '~' + digest[:16] + RECENT_SUFFIX
+    head = DATABASE_NAME_ILLEGAL.sub('_', name[:-len(RECENT_SUFFIX)]).encode('utf-8', 'replace')
+    return head[:DATABASE_NAME_BYTES - len(tail)].decode('utf-8', 'ignore') + tail
+
+
+def check_names(dbname, collname, exp_id):
+    """Refuses names that MongoDB would refuse, or that would not be the name of one folder.
+
+    Raises:
+        RecordError: one of them is illegal; the message says which, why and what to use.
+    """
+    _check_name('dbname', dbname, DATABASE_NAME_BYTES)
+    _check_name('collname', collname, COLLECTION_NAME_BYTES)
+    _check_name('exp_id', exp_id, EXP_ID_BYTES)
+    illegal = DATABASE_NAME_ILLEGAL.search(dbname)
+    if illegal:
+        raise RecordError('The dbname %r holds %r, which MongoDB does not allow: use letters, digits, "-" and "_".'
+                          % (dbname, illegal.group()))
+    if dbname.lower() in SYSTEM_DATABASES:
+        raise RecordError('The dbname %r is one of MongoDB\'s own databases: choose another.' % dbname)
+    if collname.startswith('system.'):
+        raise RecordError('The collname %r begins with "system.", which MongoDB keeps for itself: choose another.'
+                          % collname)
+
+
+def _check_name(kind, name, most_bytes):
+    advice = 'use letters, digits, "-" and "_"'
+    if not isinstance(name, str) or not name.strip():
+        raise RecordError('The %s is %r: it must be a name; %s.' % (kind, name, advice))
+    fault = re.search(r'[/\\$]', name)
+    if fault:
+        raise RecordError('The %s %r holds %r, which neither a MongoDB name nor a folder may: %s.'
+                          % (kind, name, fault.group(), advice))
+    if not name.isprintable():
+        raise RecordError('The %s %r holds a control character: %s.' % (kind, name, advice))
+    if name.startswith('.') or name.endswith('.') or '..' in name:
+        raise RecordError('The %s %r begins or ends with "." or holds "..": %s.' % (kind, name, advice))
+    size = len(name.encode('utf-8'))
+    if size > most_bytes:
+        raise RecordError('The %s %r is %d bytes long, and %d is the most: choose a shorter one.'
+                          % (kind, name, size, most_bytes))

@@ -1,0 +1,116 @@
+"""A thread that writes: jobs in, first in first out, each repeated until the outage it met is over."""
+import collections
+import threading
+
+from database.errors import StoreError
+
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 5.0
+LAST_TRY_S = 5.0  # how long close() lets a try in progress come to its end
+
+Job = collections.namedtuple('Job', 'name write done')
+
+
+class Writer:
+    """Does jobs in a background thread, one after the other, in the order in which they were added.
+
+    Attributes:
+        errors: one sentence a job that can never be written.
+    """
+
+    def __init__(self, is_outage, explain):
+        """Starts the thread.
+
+        Args:
+            is_outage: error -> whether the same job may succeed later.
+            explain: error -> a few words.
+        """
+        self.errors = []
+        self._is_outage, self._explain = is_outage, explain
+        self._trouble = None
+        self._jobs = collections.deque()
+        self._changed = threading.Condition()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name='database writer', daemon=True)
+        self._thread.start()
+
+    def add(self, name, write, done=None):
+        """Queues a job and returns at once.
+
+        Args:
+            name: what is written, for messages.
+            write: called until it meets no outage; must leave one and the same result however often it is called.
+            done: called after it, once.
+
+        Raises:
+            StoreError: the writer is closed.
+        """
+        with self._changed:
+            if self._closing.is_set():
+                raise StoreError('The store is closed: %s was not written.' % name)
+            self._jobs.append(Job(name, write, done))
+            self._changed.notify_all()
+
+    @property
+    def pending(self):
+        """The names of the jobs that are not done, first in first."""
+        with self._changed:
+            return [job.name for job in self._jobs]
+
+    @property
+    def trouble(self):
+        """A few words on the outage of the moment, or None."""
+        return self._trouble
+
+    def flush(self, timeout_s=None):
+        """Waits until no job is left.
+
+        Returns:
+            Whether every job was done within `timeout_s` seconds.
+        """
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._jobs, timeout_s) and not self.errors
+
+    def close(self, timeout_s):
+        """Flushes and ends the thread; what is not done then stays in `pending`."""
+        self.flush(timeout_s)
+        with self._changed:
+            self._closing.set()
+            self._changed.notify_all()
+        self._thread.join(LAST_TRY_S)
+
+    def _run(self):
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._jobs or self._closing.is_set())
+                if self._closing.is_set():
+                    return
+                job = self._jobs[0]
+            if self._write(job):
+                with self._changed:
+                    self._jobs.popleft()
+                    self._changed.notify_all()
+
+    def _write(self, job):
+        """Tries a job until it is done or can never be; returns False when the writer closes before that."""
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                job.write()
+                break
+            except Exception as error:  # whatever one job meets, those behind it must still be written
+                if self._closing.is_set():
+                    return False
+                if not self._is_outage(error):
+                    self.errors.append('%s can not be written (%s).' % (job.name, self._explain(error)))
+                    return True
+                self._trouble = self._explain(error)
+            self._closing.wait(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        self._trouble = None
+        try:
+            if job.done:
+                job.done()
+        except Exception as error:  # the caller's code: it must not end the thread either
+            self.errors.append('%s is written, but what should follow failed (%s).' % (job.name, self._explain(error)))
+        return True

@@ -1,0 +1,143 @@
+"""The layers that networks are built of: they make the kernels, and keep a record of each layer for the rule and the angles."""
+import zlib
+
+import tensorflow.compat.v1 as tf
+
+from alignment.gradients import Convolution, Dense, aligned, backprop
+from alignment.layer import ACTIVATIONS, LayerRecord
+
+FORWARD, BACKWARD = 'forward kernel', 'backward kernel'  # roles of variables
+
+
+class Layers:
+    """Makes layers in the current variable scope.
+
+    rule: an alignment.rules.Rule, or None for backpropagation (no backward kernels then).
+    is_training: batch norm uses and tracks the statistics of the batch. seed: of the initial kernels, an int or None.
+    regularize: collect L2 losses. bn_trainable: train batch norm's gamma and beta.
+
+    After the network is built: records (a LayerRecord a layer), regularization_losses (float32 scalars), updates
+    (operations that move the statistics of batch norm) and roles ({checkpoint name: what the variable is}) can be read.
+    """
+
+    def __init__(self, rule=None, is_training=True, regularize=True, bn_trainable=True, seed=None):
+        self.rule = rule
+        self.is_training = is_training
+        self.regularize = regularize
+        self.bn_trainable = bn_trainable
+        self.seed = seed
+        self.records = []
+        self.regularization_losses = []
+        self.updates = []
+        self.roles = {}
+
+    def dense(self, x, units, activation=None, initializer=tf.glorot_uniform_initializer, l2=0.0, l2_bias=0.0):
+        """x [batch, in] -> activation(x W + b), [batch, units].
+
+        activation: a name of alignment.layer.ACTIVATIONS, or None. initializer: a class that takes seed.
+        l2, l2_bias: weights of 1/2 |W|^2 and 1/2 |b|^2 in the loss.
+        """
+        shape = [int(x.shape[-1]), units]
+        W, B = self._kernels(Dense(), shape, initializer, l2)
+        bias = self._bias(units, l2_bias)
+        return self._layer(Dense(), x, W, B, bias, activation, followed_by=activation)
+
+    def conv2d(self, x, filters, size, stride=1, use_bias=False, activation=None, followed_by=None, padding=None,
+               initializer=tf.variance_scaling_initializer, l2=0.0):
+        """x [batch, height, width, in] -> activation(x * W + b), [batch, height', width', filters].
+
+        size: of the square kernel, pixels. stride: pixels. padding: 'SAME' or 'VALID'; None pads a strided convolution
+        symmetrically by size - 1 whatever the size of the image, others with SAME.
+        followed_by: the name of the non-linearity that comes after this layer's batch norm, which the rule may be shown.
+        """
+        if padding is None and stride > 1:
+            before = (size - 1) // 2
+            pad = [before, size - 1 - before]
+            x = tf.pad(x, [[0, 0], pad, pad, [0, 0]])
+        convolution = Convolution((stride, stride), padding or ('SAME' if stride == 1 else 'VALID'))
+        W, B = self._kernels(convolution, [size, size, int(x.shape[-1]), filters], initializer, l2)
+        bias = self._bias(filters) if use_bias else None
+        return self._layer(convolution, x, W, B, bias, activation, followed_by=followed_by or activation)
+
+    def batch_norm(self, x, momentum, epsilon, zero_gamma=False):
+        """Batch normalisation of [batch, height, width, channels] over all but channels (arXiv:1502.03167).
+
+        momentum: of the moving statistics. zero_gamma: gamma starts at 0, so that a residual block starts as identity.
+        """
+        channels = [int(x.shape[-1])]
+        with tf.variable_scope('batch_normalization'):
+            gamma = self._variable('gamma', 'batch norm', channels, self.bn_trainable,
+                                   tf.zeros_initializer() if zero_gamma else tf.ones_initializer()).read_value()
+            beta = self._variable('beta', 'batch norm', channels, self.bn_trainable, tf.zeros_initializer()).read_value()
+            mean = self._variable('moving_mean', 'batch norm', channels, False, tf.zeros_initializer())
+            variance = self._variable('moving_variance', 'batch norm', channels, False, tf.ones_initializer())
+        if not self.is_training:
+            return tf.nn.fused_batch_norm(x, gamma, beta, mean.read_value(), variance.read_value(), epsilon=epsilon,
+                                          is_training=False)[0]
+        y, batch_mean, batch_variance = tf.nn.fused_batch_norm(x, gamma, beta, epsilon=epsilon, is_training=True)
+        self.updates += [mean.assign_sub((mean.read_value() - batch_mean) * (1.0 - momentum), read_value=False),
+                         variance.assign_sub((variance.read_value() - batch_variance) * (1.0 - momentum), read_value=False)]
+        return y
+
+    def _kernels(self, linear, shape, initializer, l2):
+        """The forward kernel and, under a rule, the backward kernel in the forward kernel's layout."""
+        W = self._kernel('forward_kernel', FORWARD, shape, initializer)
+        self._regularize(W, l2)
+        if self.rule is None:
+            return W, None
+        transposed = isinstance(linear, Dense)  # a checkpoint holds a dense backward kernel as [units, in]
+        B = self._kernel('backward_kernel', BACKWARD, shape[::-1] if transposed else shape, initializer)
+        return W, tf.transpose(B) if transposed else B
+
+    def _bias(self, units, l2=0.0):
+        bias = self._variable('bias', 'bias', [units], True, tf.zeros_initializer()).read_value()
+        self._regularize(bias, l2)
+        return bias
+
+    def _kernel(self, name, role, shape, initializer):
+        """A kernel's value, read once: whatever uses it within a step sees the same numbers."""
+        scoped = '{}:{}/{}'.format(self.seed, tf.get_variable_scope().name, name)
+        seed = None if self.seed is None else zlib.crc32(scoped.encode()) & 0x7fffffff
+        return self._variable(name, role, shape, True, initializer(seed=seed)).read_value()
+
+    def _variable(self, name, role, shape, trainable, initializer):
+        variable = tf.get_variable(name, shape, initializer=initializer, trainable=trainable)
+        self.roles[variable.op.name] = role
+        return variable
+
+    def _regularize(self, value, weight):
+        if self.regularize and weight:
+            self.regularization_losses.append(weight * tf.nn.l2_loss(value))
+
+    def _layer(self, linear, x, W, B, bias, activation, followed_by):
+        y = self._product(linear, x, W, B)
+        output = y if bias is None else tf.nn.bias_add(y, bias)
+        output = ACTIVATIONS[activation](output) if activation else output
+        self.records.append(LayerRecord(name=tf.get_variable_scope().name, linear=linear, W=W, B=B, bias=bias, x=x, y=y,
+                                        output=output, activation=ACTIVATIONS[followed_by] if followed_by else None))
+        return output
+
+    def _product(self, linear, x, W, B):
+        return backprop(linear, x, W) if B is None else aligned(linear, x, W, B, self.rule.tie_gradients)
+
+
+class StockLayers(Layers):
+    """Layers without a custom gradient, under the variable names of TensorFlow's own layers ('conv2d/kernel',
+    'dense/kernel'): an oracle for backpropagation (--tf_layers)."""
+
+    def _kernels(self, linear, shape, initializer, l2):
+        with tf.variable_scope(self._stock_name(linear)):
+            W = self._kernel('kernel', FORWARD, shape, initializer)
+        self._regularize(W, l2)
+        return W, None
+
+    def _bias(self, units, l2=0.0):
+        with tf.variable_scope('dense'):
+            return super()._bias(units, l2)
+
+    def _product(self, linear, x, W, B):
+        return linear.project(x, W)
+
+    @staticmethod
+    def _stock_name(linear):
+        return 'dense' if isinstance(linear, Dense) else 'conv2d'

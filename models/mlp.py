@@ -1,0 +1,23 @@
+"""The fully connected network: hidden layers with a non-linearity, then a linear one."""
+import tensorflow.compat.v1 as tf
+
+from models.network import Network
+
+L2 = 1e-6  # of the forward kernels
+
+
+def build(images, layers, classes, options):
+    """images float32 [batch, ...] (flattened) -> logits float32 [batch, classes]."""
+    x = tf.reshape(images, [-1, images.shape[1:].num_elements()])
+    for index, units in enumerate(options.layers_list):
+        with tf.variable_scope('dense{}'.format(index)):
+            x = layers.dense(x, units, activation=options.activation, l2=L2)
+    with tf.variable_scope('dense_output'):
+        return layers.dense(x, classes, l2=L2)
+
+
+def label(options):
+    return 'fc_' + '-'.join(str(units) for units in options.layers_list) if options.layers_list else 'fc'
+
+
+NETWORKS = {'fc': Network(build, label)}

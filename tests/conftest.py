@@ -1,0 +1,37 @@
+"""What several test folders share: the repository on the path, and a real MongoDB server."""
+import collections
+import os
+import socket
+import sys
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from database import server  # noqa: E402 (the path comes first)
+
+Address = collections.namedtuple('Address', 'host port root')
+
+
+def free_port():
+    """A TCP port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope='session')
+def mongo_server(tmp_path_factory):
+    """A private mongod on a free port, with `host`, `port` and `root`; it is stopped when the tests end."""
+    address = Address('localhost', free_port(), str(tmp_path_factory.mktemp('mongo')))
+    server.ensure(*address)
+    yield address
+    server.stop(address.port, address.root)
+
+
+@pytest.fixture
+def own_port(tmp_path):
+    """A free port and an empty root for a server of the test's own; whatever it starts there is stopped."""
+    address = Address('localhost', free_port(), str(tmp_path / 'root'))
+    yield address
+    server.stop(address.port, address.root)

@@ -1,0 +1,106 @@
+"""What the tests of data/ share: graph mode on both runtimes, batches as numpy, photographs, small TFRecords."""
+import importlib.util
+import io
+import os
+import shutil
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from PIL import Image
+
+from data import build_tfrecords, mnist
+
+tf.disable_v2_behavior()
+tf.logging.set_verbosity(tf.logging.ERROR)
+
+PHOTOGRAPHS = dict(sklearn=('datasets/images', ['china.jpg', 'flower.jpg']),
+                   skimage=('data', ['astronaut.png', 'brick.png', 'camera.png', 'chelsea.png', 'coffee.png',
+                                     'rocket.jpg', 'retina.jpg', 'hubble_deep_field.jpg']))
+
+
+@pytest.fixture
+def evaluate():
+    """evaluate(function): runs the tensors that function() makes, in a graph of their own; gives numpy."""
+    def run(function):
+        with tf.Graph().as_default(), tf.Session() as session:
+            return session.run(function())
+    return run
+
+
+@pytest.fixture
+def take():
+    """take(function, batches): the first (or all) batches of the tf.data.Dataset that function() makes, as numpy."""
+    def run(function, batches=None):
+        with tf.Graph().as_default(), tf.Session() as session:
+            iterator = tf.data.make_initializable_iterator(function())
+            batch = iterator.get_next()
+            session.run(iterator.initializer)
+            taken = []
+            while batches is None or len(taken) < batches:
+                try:
+                    taken.append(session.run(batch))
+                except tf.errors.OutOfRangeError:
+                    break
+            return taken
+    return run
+
+
+@pytest.fixture(scope='session')
+def photographs(tmp_path_factory):
+    """Folder with two class folders, `art` and `place`, of five real photographs each: colour, grey, JPEG and PNG."""
+    folder = tmp_path_factory.mktemp('photographs')
+    paths = [os.path.join(os.path.dirname(importlib.util.find_spec(package).origin), where, name)
+             for package, (where, names) in PHOTOGRAPHS.items() for name in names]
+    for number, path in enumerate(paths):
+        target = folder / ('place', 'art')[number % 2]
+        target.mkdir(exist_ok=True)
+        shutil.copy(path, str(target))
+    return folder
+
+
+@pytest.fixture(scope='session')
+def photograph_records(photographs, tmp_path_factory):
+    """Folder of TFRecords of the photographs: 6 to train, 4 to validate."""
+    out = tmp_path_factory.mktemp('photograph_records')
+    assert build_tfrecords.main(['folder', str(photographs), str(out), '--validation_fraction=0.4', '--shards=3']) == 0
+    return str(out)
+
+
+class Numbered:
+    """A source of small JPEGs, each with a label of its own: 101 to train (0..100), 23 to validate (101..123)."""
+    label_names = [f'image {number}' for number in range(124)]
+    splits = dict(train=[(number, number) for number in range(101)],
+                  validation=[(number, number) for number in range(101, 124)])
+
+    @staticmethod
+    def jpeg(number):
+        return make_jpeg(np.random.RandomState(number).randint(0, 256, (9, 11, 3), dtype=np.uint8))
+
+
+@pytest.fixture(scope='session')
+def numbered_records(tmp_path_factory):
+    """Folder of TFRecords of Numbered, in five files a split."""
+    out = tmp_path_factory.mktemp('numbered_records')
+    build_tfrecords.build(Numbered, str(out), shards=5)
+    return str(out)
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """No test may touch the network."""
+    monkeypatch.setattr(mnist, '_reachable', lambda url: False)
+
+
+def make_jpeg(image, **options):
+    """image: uint8 [h, w, 3] or [h, w]. Returns JPEG bytes."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, 'JPEG', **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture(name='make_jpeg')
+def make_jpeg_fixture():
+    return make_jpeg

@@ -1,0 +1,228 @@
+"""From folders of images to TFRecords, and every way in which that can fail."""
+import io
+import json
+import os
+import runpy
+import sys
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from PIL import Image
+
+from data import DataError, build_tfrecords, load, mnist
+
+PIXELS = np.random.RandomState(0).randint(0, 256, (13, 17, 3), dtype=np.uint8)
+
+
+def save(path, image=PIXELS, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(str(path), **options)
+    return path
+
+
+def read(out):
+    """split -> list of (JPEG bytes, label), in the stored order."""
+    records = dict(train=[], validation=[])
+    for split in records:
+        for path in sorted(out.glob(split + '-*')):
+            for record in tf.python_io.tf_record_iterator(str(path)):
+                feature = tf.train.Example.FromString(record).features.feature
+                records[split].append((feature['images'].bytes_list.value[0], feature['labels'].int64_list.value[0]))
+    return records
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Class folders b (12 images), a (7) and c (3), 22 different JPEGs."""
+    for name, count in dict(b=12, a=7, c=3).items():
+        for number in range(count):
+            save(tmp_path / 'source' / name / f'{number}.jpg', np.roll(PIXELS, 5 * number + ord(name), axis=1))
+    return tmp_path / 'source'
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / 'out'
+
+
+def build(source, out, *options):
+    return build_tfrecords.main(['folder', str(source), str(out)] + list(options))
+
+
+def refused(capsys, *arguments):
+    assert build_tfrecords.main(list(map(str, arguments))) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith('build_tfrecords: ')
+    return error
+
+
+def test_folder(source, out, capsys):
+    assert build(source, out, '--validation_fraction=0.25', '--shards=4') == 0
+    assert json.loads((out / 'dataset.json').read_text()) == dict(
+        classes=3, label_names=['a', 'b', 'c'], train_images=16, validation_images=6)
+    records = read(out)
+    assert np.bincount([label for _, label in records['train']]).tolist() == [5, 9, 2]
+    assert np.bincount([label for _, label in records['validation']]).tolist() == [2, 3, 1]
+    stored = sorted(content for split in records.values() for content, _ in split)
+    assert stored == sorted(path.read_bytes() for path in source.glob('*/*.jpg'))  # JPEGs are kept byte by byte
+    names = sorted(path.name for path in out.iterdir())
+    shards = [f'{split}-{shard:05d}-of-00004' for split in ('train', 'validation') for shard in range(4)]
+    assert names == ['dataset.json'] + shards
+    assert '16 training and 6 validation images of 3 classes; 0 unreadable' in capsys.readouterr().out
+
+
+def test_records_are_shuffled_and_always_alike(source, tmp_path):
+    contents = []
+    for name in ('one', 'two'):
+        assert build(source, tmp_path / name) == 0
+        contents.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
+    assert contents[0] == contents[1]
+    labels = [label for _, label in read(tmp_path / 'one')['train']]
+    assert labels != sorted(labels)
+
+
+def test_no_more_files_than_images(source, out):
+    assert build(source, out, '--shards=100') == 0
+    assert len(list(out.glob('validation-*'))) == len(read(out)['validation'])
+    assert all(path.stat().st_size for path in out.iterdir())
+
+
+@pytest.mark.parametrize('name', ['validation', 'val'])
+def test_a_source_that_is_split_already(tmp_path, out, name):
+    for split, classes in (('train', 'xy'), (name, 'y')):
+        for label in classes:
+            save(tmp_path / 'source' / split / label / 'deep' / 'image.jpg')
+    assert build(tmp_path / 'source', out) == 0
+    labels = {split: sorted(label for _, label in records) for split, records in read(out).items()}
+    assert labels == dict(train=[0, 1], validation=[1])
+
+
+def test_other_formats_become_jpeg(evaluate):
+    smooth = np.add.outer(np.arange(0, 200, 5), np.arange(0, 50, 2)).astype(np.uint8)
+    colour = Image.fromarray(np.dstack([smooth, smooth[::-1], 250 - smooth]))
+    for image, form in ((colour, 'PNG'), (colour.convert('RGBA'), 'PNG'), (colour.convert('P'), 'GIF'),
+                        (colour.convert('L'), 'BMP'), (colour.convert('CMYK'), 'JPEG'), (colour.convert('1'), 'PNG')):
+        buffer = io.BytesIO()
+        image.save(buffer, form)
+        jpeg = build_tfrecords.to_jpeg(buffer.getvalue())
+        assert jpeg != buffer.getvalue() and Image.open(io.BytesIO(jpeg)).mode == 'RGB'
+        decoded = evaluate(lambda: tf.image.decode_jpeg(jpeg)).astype(int)
+        if form != 'GIF' and image.mode != '1':
+            assert np.abs(decoded - np.asarray(image.convert('RGB'), int)).mean() < 4
+
+
+def test_jpegs_are_kept():
+    for mode in ('RGB', 'L'):
+        buffer = io.BytesIO()
+        Image.fromarray(PIXELS).convert(mode).save(buffer, 'JPEG', quality=30)
+        assert build_tfrecords.to_jpeg(buffer.getvalue()) == buffer.getvalue()
+
+
+def test_unreadable_images_are_named_and_left_out(source, out, capsys):
+    (source / 'a' / 'notes.txt').write_text('no image')
+    (source / 'b' / 'cut.jpg').write_bytes((source / 'b' / '0.jpg').read_bytes()[:300])
+    save(source / 'c' / 'deep.png', Image.fromarray(np.full((5, 7), 40000, np.uint16)))
+    (source / 'c' / '.hidden').write_text('not looked at')
+    assert build(source, out) == 0
+    said = capsys.readouterr()
+    for name in ('notes.txt: not an image', 'cut.jpg', 'deep.png: pixels of kind I'):
+        assert name in said.err
+    assert '3 unreadable images left out' in said.out and '.hidden' not in said.err
+    description = json.loads((out / 'dataset.json').read_text())
+    assert description['train_images'] + description['validation_images'] == 22
+    assert sum(map(len, read(out).values())) == 22
+
+
+def test_nothing_readable(source, out, capsys):
+    for path in source.glob('*/*'):
+        path.write_text('damaged')
+    assert 'None of the 20 train images could be read' in refused(capsys, 'folder', source, out)
+    assert not (out / 'dataset.json').exists()
+    with pytest.raises(DataError, match='half built'):
+        load('imagenet', str(out))
+
+
+def test_a_finished_folder_is_kept(source, out, capsys):
+    assert build(source, out) == 0
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    assert 'finished data set' in refused(capsys, 'folder', source, out)
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
+    assert build(source, out, '--overwrite', '--shards=2') == 0
+    assert len(list(out.iterdir())) == 5
+
+
+def test_an_interrupted_build_is_not_taken_for_whole_and_can_be_repeated(source, out, monkeypatch):
+    replace = os.replace
+
+    def stop(old, new):
+        if new.endswith('validation-00000-of-00002'):
+            raise KeyboardInterrupt
+        replace(old, new)
+
+    monkeypatch.setattr(os, 'replace', stop)
+    with pytest.raises(KeyboardInterrupt):
+        build(source, out, '--shards=2')
+    assert list(out.glob('train-*')) and not (out / 'dataset.json').exists()
+    with pytest.raises(DataError, match='half built'):
+        load('imagenet', str(out))
+    monkeypatch.undo()
+    assert build(source, out, '--shards=3') == 0
+    assert len(list(out.iterdir())) == 6 and load('imagenet', str(out)).classes == 3
+
+
+def test_foreign_records_are_never_touched(source, out, capsys):
+    out.mkdir()
+    (out / 'train-00000-of-01024').write_bytes(b'ImageNet')
+    assert 'did not write' in refused(capsys, 'folder', source, out, '--overwrite')
+    assert [path.name for path in out.iterdir()] == ['train-00000-of-01024']
+
+
+def test_bad_folders(tmp_path, source, out, capsys):
+    assert 'is not a folder' in refused(capsys, 'folder', tmp_path / 'nowhere', out)
+    (tmp_path / 'file').write_text('')
+    assert 'is a file' in refused(capsys, 'folder', source, tmp_path / 'file')
+    save(tmp_path / 'single' / 'only' / '0.jpg')
+    assert 'holds 1 class folders' in refused(capsys, 'folder', tmp_path / 'single', out)
+    (source / 'd').mkdir()
+    assert 'd is empty' in refused(capsys, 'folder', source, out)
+    for label in ('train/x', 'train/y', 'val/z'):
+        save(tmp_path / 'split' / label / '0.jpg')
+    assert "the class 'z'" in refused(capsys, 'folder', tmp_path / 'split', out)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize('option, words', [
+    ('--validation_fraction=0', 'between 0 and 1'), ('--validation_fraction=1', 'between 0 and 1'),
+    ('--validation_fraction=0.01', 'none of any class'), ('--shards=0', 'at least 1')])
+def test_bad_options(source, out, capsys, option, words):
+    assert words in refused(capsys, 'folder', source, out, option)
+
+
+@pytest.mark.parametrize('arguments', [[], ['cifar'], ['folder'], ['mnist'], ['mnist', 'out', '--shards=many']])
+def test_bad_command_lines(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        build_tfrecords.main(arguments)
+    assert stop.value.code == 2 and 'usage:' in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings('ignore:.*found in sys.modules')  # these tests have imported what they run as a program
+def test_the_command(out, capsys, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['build_tfrecords', 'folder', 'nowhere', str(out)])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module('data.build_tfrecords', run_name='__main__')
+    assert stop.value.code == 1 and 'nowhere is not a folder' in capsys.readouterr().err
+
+
+def test_mnist(out, take):
+    assert build_tfrecords.main(['mnist', str(out), '--shards=3']) == 0
+    dataset = load('imagenet', str(out), image_size=28, preprocessing='plain')
+    assert (dataset.train_images, dataset.validation_images, dataset.classes) == (4000, 1000, 10)
+    assert dataset.label_names == list('0123456789')
+    images, labels = mnist.read_subset()['validation']
+    batches = take(lambda: dataset.validation(300))
+    seen = np.concatenate([batch['labels'][batch['mask'] == 1] for batch in batches])
+    assert sorted(seen) == sorted(labels)
+    first = 255 * (batches[0]['images'][0, :, :, 0] * 0.229 + 0.485)
+    distances = np.abs(images - first).mean((1, 2))
+    assert distances.min() < 3 and labels[distances.argmin()] == seen[0]

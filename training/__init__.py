@@ -1,0 +1,1 @@
+"""How to run: devices, the step, the loop, checkpoints."""

@@ -1,0 +1,252 @@
+"""data + model + rule + optimisers on a device -> the operations of a training step and of a validation."""
+import collections
+
+import tensorflow.compat.v1 as tf
+
+import data
+from alignment import angles
+from alignment.layer import ACTIVATIONS, NOISE, ViewOptions
+from alignment.rules import RULES
+from config.schema import ROWS, ConfigError
+from data.preprocessing import PREPROCESSINGS
+from models import NETWORKS, NetworkOptions
+from models.layers import BACKWARD, Layers, StockLayers
+from training import losses, metrics, optimizers, schedules
+
+# A training step: run train_op, and fetch scalars ({name: float32 scalar}) of the state before the update with it.
+Step = collections.namedtuple('Step', ['initializer', 'train_op', 'scalars'])
+# A validation: initialise, then fetch totals as often as there are batches; measures once, after initialising anew.
+Validation = collections.namedtuple('Validation', ['initializer', 'totals', 'steps', 'measures', 'coefficients'])
+
+
+def choices():
+    """{registry name: legal values}, for the flags and the checks of config.schema."""
+    return {'model': list(NETWORKS), 'alignment': list(RULES), 'dataset': sorted(data.DATASETS),
+            'optimizer': list(optimizers.OPTIMIZERS), 'clipping': list(optimizers.CLIPPINGS),
+            'distribution': list(optimizers.DISTRIBUTIONS), 'schedule': [kind for kind in schedules.KINDS if kind],
+            'activation': list(ACTIVATIONS), 'noise': list(NOISE), 'preprocessing': list(PREPROCESSINGS)}
+
+
+class Experiment:
+    """The graph of one experiment.
+
+    config: config.schema.Config. device: of training/devices.py. first_step: updates done before, when a run is resumed.
+    training: False builds the validation alone. Raises ConfigError or data.DataError for what cannot be.
+    """
+
+    def __init__(self, config, device, first_step=0, training=True):
+        check(config)
+        self.config = config
+        self.dataset = data.load(config.dataset, config.data_dir, config.image_size, config.preprocessing,
+                                 config.use_resnet_v2)
+        self.steps_per_epoch = self.dataset.steps_per_epoch(config.train_batch_size)
+        self.train_steps = int(config.train_epochs * self.steps_per_epoch)
+        self.roles = {'global_step': 'step counter'}
+        self.graph = tf.Graph()
+        with self.graph.as_default():
+            tf.set_random_seed(config.seed)
+            self.global_step = tf.train.get_or_create_global_step()
+            with tf.variable_scope('', reuse=tf.AUTO_REUSE):
+                self._read_schedules()
+                self.step = self._build_step(device, first_step) if training else None
+                self.validation = self._build_validation()
+            self.initializer = tf.global_variables_initializer()
+            self.variables = tf.global_variables()
+            self.saver = tf.train.Saver(self.variables, max_to_keep=None)
+        self.graph.finalize()
+
+    @property
+    def collection(self):
+        """The name of the records' collection: 'fc_32-16', 'resnet50v2'."""
+        return NETWORKS[self.config.model].label(self._network_options)
+
+    def settings(self):
+        """What a record tells of the settings beyond the flags: {group: {name: plain value}}."""
+        config, to_steps = self.config, self.to_steps
+        rule = RULES.get(config.alignment)
+        return {
+            'save_params': {'collname': self.collection, 'exp_id': config.exp_id, 'do_save': True,
+                            'save_valid_freq': to_steps(config.epochs_per_checkpoint),
+                            'save_filters_freq': to_steps(config.epochs_per_checkpoint),
+                            'cache_filters_freq': to_steps(config.epochs_per_recent_checkpoint)},
+            'model_params': dict({name: _or(getattr(config, name), value) for name, value in rule.coefficients.items()}
+                                 if rule else {}, func=NETWORKS[config.model].build, num_classes=self.dataset.classes,
+                                 image_shape=self.dataset.image_shape),
+            'train_params': {'num_steps': self.train_steps, 'steps_per_epoch': self.steps_per_epoch,
+                             'train_images': self.dataset.train_images, 'data_params': {'batch_size': config.train_batch_size}},
+            'validation_params': {'topn_val': {
+                'num_steps': self.validation.steps, 'validation_images': self.dataset.validation_images,
+                'data_params': {'batch_size': config.eval_batch_size}}},
+        }
+
+    def to_steps(self, epochs):
+        """A duration in epochs (float) as whole steps, at least 1; None stays None."""
+        return None if epochs is None else max(1, int(epochs * self.steps_per_epoch))
+
+    @property
+    def _network_options(self):
+        config = self.config
+        return NetworkOptions(tuple(config.layers_list), config.activation, config.use_resnet_v2)
+
+    def _read_schedules(self):
+        """The tensors that depend on the step alone: coefficients, rates of the losses and learning rates."""
+        config, per_epoch = self.config, self.steps_per_epoch
+        step = self._step = self.global_step.read_value()
+
+        def coefficient(name, default):
+            def setting(suffix):
+                return getattr(config, name + suffix)
+            return schedules.Coefficient(
+                _or(setting(''), default), start=setting('_start'), stop=setting('_stop'), cycle=setting('_cycle'),
+                rate=setting('_schedule_rate'), kind=setting('_schedule_type'), steps_per_epoch=per_epoch,
+                train_epochs=config.train_epochs)(step)
+
+        rule = RULES.get(config.alignment)
+        self.coefficients = {name: coefficient(name, default) for name, default in rule.coefficients.items()} if rule else {}
+        self._rule = rule and rule(options=ViewOptions(*[getattr(config, name) for name in ViewOptions._fields]),
+                                   seed=config.seed, **dict(self.coefficients, **{n: getattr(config, n) for n in rule.switches}))
+        self._loss_rates = schedules.LossRates(
+            per_epoch, config.loss_rate, config.alignment_rate, config.delay_epochs, config.alternate_step_freq,
+            config.constant_rate)(step)
+        self._learning_rates = [self._learning_rate('', delay_epochs=config.delay_epochs)]
+        if config.alignment_optimizer:
+            self._learning_rates.append(self._learning_rate('alignment_', drops_delayed_by=config.delay_epochs))
+
+    def _learning_rate(self, prefix, **delay):
+        config = self.config
+
+        def setting(name):
+            return getattr(config, prefix + name)
+        return schedules.LearningRate(
+            base=setting('learning_rate'), steps_per_epoch=self.steps_per_epoch, batch_size=config.train_batch_size,
+            base_batch_size=config.base_batch_size, rescale=setting('rescale_lr'), constant=setting('constant_lr'),
+            warmup_epochs=setting('warmup_epochs'), alternate_step_freq=config.alternate_step_freq,
+            manual=setting('manual_lr'), drop=_or(setting('drop'), config.drop),
+            boundary_step=_or(setting('boundary_step'), config.boundary_step), **delay)(self._step)
+
+    def _network(self, images, is_training):
+        """(logits, layers) of one replica."""
+        config = self.config
+        layers = (StockLayers if config.tf_layers else Layers)(
+            self._rule, is_training, config.regularize_weights_via_model, config.bn_trainable, config.seed)
+        logits = NETWORKS[config.model].build(images, layers, self.dataset.classes, self._network_options)
+        self.roles.update(layers.roles)
+        return logits, layers
+
+    def _build_step(self, device, first_step):
+        config = self.config
+        iterator = tf.data.make_initializable_iterator(
+            self.dataset.train(config.train_batch_size, config.seed, first_step))
+        pattern = []  # which variable each gradient belongs to: {objective: [variable]}
+
+        def replica(batch):
+            logits, layers = self._network(batch['images'], is_training=True)
+            terms = losses.of(logits, batch['labels'], layers)
+            objectives = losses.objectives(terms, *self._loss_rates, separate=bool(config.alignment_optimizer))
+            variables = tf.trainable_variables()
+            gradients = [[(g, v) for g, v in zip(tf.gradients(objective, variables), variables) if g is not None]
+                         for objective in objectives]
+            pattern[:] = [[v for _, v in pairs] for pairs in gradients]
+            return list(terms) + [g for pairs in gradients for g, _ in pairs], layers.updates
+
+        tensors, updates = device.mean(replica, iterator.get_next())
+        terms, tensors = losses.Losses(*tensors[:3]), iter(tensors[3:])
+        gradients = [[(next(tensors), v) for v in variables] for variables in pattern]
+        scalars = self._scalars(terms)
+        # Every gradient and every reported number is that of the variables before the step: all of them first, then
+        # the updates.
+        with tf.control_dependencies([g for pairs in gradients for g, _ in pairs] + list(scalars.values()) + updates):
+            train_op = self._apply(gradients)
+        return Step(iterator.initializer, train_op, scalars)
+
+    def _scalars(self, terms):
+        """What is recorded of every step."""
+        total = tf.add_n(losses.objectives(terms, *self._loss_rates, separate=True))
+        scalars = {'loss': total, 'model_loss': terms.model, 'reg_loss': terms.reg, 'alignment_loss': terms.alignment,
+                   'total_loss': total, 'learning_rate': self._learning_rates[0]}
+        if self.config.alignment_optimizer:
+            scalars['alignment_learning_rate'] = self._learning_rates[1]
+        return {name: tf.identity(tensor) for name, tensor in scalars.items()}
+
+    def _apply(self, gradients):
+        """Updates by one optimiser after the other, their noise, then the step counter."""
+        config = self.config
+        names = [(config.optimizer, 'global_opt'), (config.alignment_optimizer, 'alignment_opt')]
+        done = []
+        for (name, which), rate, pairs in zip(names, self._learning_rates, gradients):
+            clipped = [g for g, _ in pairs]
+            if config.grad_clip:
+                clipped = optimizers.clip(clipped, config.grad_clipping_method, config.grad_clipping_value)
+            variables = [v for _, v in pairs]
+            with tf.control_dependencies(done):
+                optimizer = optimizers.build(name, rate, self._step)
+                done = [optimizers.apply(optimizer, list(zip(clipped, variables)))]
+            self.roles.update({v.op.name: 'slot of {}'.format(name) for v in optimizer.variables()})
+            if getattr(config, 'use_noisy_' + which):
+                with tf.control_dependencies(done):
+                    done = [self._noise(which, rate, variables)]
+        with tf.control_dependencies(done):
+            return self.global_step.assign_add(1, read_value=False)
+
+    def _noise(self, which, rate, variables):
+        config = self.config
+        distribution, variance = [getattr(config, 'noisy_{}_{}'.format(which, name)) for name in ('distribution', 'variance')]
+        if distribution is None:
+            distribution, variance = config.noisy_opt_distribution, config.noisy_opt_variance
+        if self._rule and self._rule.tie_gradients:  # W and B get the same gradients; only B's are noisy
+            variables = [v for v in variables if self.roles[v.op.name] == BACKWARD]
+        seed = '{}:{}'.format(config.seed, which)  # of its own: the two optimisers' noise is independent
+        deltas = optimizers.noise(variables, rate, self._step, distribution, variance, seed)
+        return tf.group(*[v.assign_add(delta, read_value=False) for v, delta in zip(variables, deltas)])
+
+    def _build_validation(self):
+        config, dataset = self.config, self.dataset
+        batch_size = min(config.eval_batch_size, dataset.validation_images)
+        iterator = tf.data.make_initializable_iterator(dataset.validation(batch_size))
+        batch = iterator.get_next()
+        logits, _ = self._network(batch['images'], is_training=False)
+        totals = metrics.totals(logits, batch['labels'], batch['mask'])
+        # Angles and sizes are those of a training step (batch norm uses the statistics of its batch) on the first
+        # images of the validation set: a number of them that the device can train on.
+        size = min(batch_size, config.minibatch_size or config.train_batch_size)
+        logits, layers = self._network(batch['images'][:size], is_training=True)
+        task_loss = tf.reduce_mean(losses.cross_entropy(logits, batch['labels'][:size]))
+        return Validation(iterator.initializer, totals, dataset.validation_steps(batch_size),
+                          angles.measure(layers.records, task_loss),
+                          self.coefficients if config.save_alignment_coefficients else {})
+
+
+def check(config):
+    """Raises ConfigError where a setting can have no effect with this rule, model or dataset, or contradicts them."""
+    rule = RULES.get(config.alignment)
+    given = config.differing()
+    problems = []
+
+    def refuse(names, allowed, reason):
+        wrong = ['--' + name for name in names if name in given and name not in allowed]
+        if wrong:
+            problems.append('{} {}'.format(', '.join(wrong), reason))
+
+    named = 'alignment={}'.format(config.alignment or 'none (backpropagation)')
+    families = {name: [row for row in ROWS if row == name or row.startswith(name + '_')] for name in ('alpha', 'beta', 'gamma')}
+    for name, rows in families.items():
+        refuse(rows, rows if rule and name in rule.coefficients else (), 'has no effect: {} has no {}'.format(named, name))
+    refuse(sorted({s for r in RULES.values() for s in r.switches}), rule.switches if rule else (), 'has no effect with ' + named)
+    refuse(ViewOptions._fields, rule.sees if rule else (), 'has no effect: the loss of {} does not depend on it'.format(named))
+    if not (rule and rule.sees):
+        refuse(['alignment_optimizer', 'alignment_rate', 'alternate_step_freq', 'save_alignment_coefficients'], (),
+               'has no effect: {} has no alignment loss'.format(named))
+    if config.model == 'fc':
+        refuse(['use_resnet_v2', 'bn_trainable'], (), 'is for ResNets, and --model=fc')
+    else:
+        refuse(['layers_list', 'activation'], (), 'is for --model=fc, and --model={}'.format(config.model))
+    if config.tf_layers and rule:
+        problems.append('--tf_layers is plain backpropagation; it goes with --alignment=none only')
+    if config.dataset != 'imagenet':
+        refuse(['preprocessing'], (), 'is for --dataset=imagenet, and --dataset={}'.format(config.dataset))
+    if problems:
+        raise ConfigError('; '.join(problems))
+
+
+def _or(value, default):
+    return default if value is None else value

@@ -1,0 +1,241 @@
+"""The optimisers by name, and what happens to a gradient on its way to a variable: clip, apply, add noise.
+
+    optimizer = optimizers.build('momentum', learning_rate, step)
+    update = optimizers.apply(optimizer, zip(optimizers.clip(gradients, 'norm', 1.0), variables))
+
+The stock ones are TensorFlow's own; RAdam and SWATS are written here. `step` is the int64 scalar tensor that counts the
+updates done before this one; it is passed in, read once, so that an update never races with its increment.
+"""
+import math
+import zlib
+from typing import List, Optional, Sequence, Union
+
+import tensorflow.compat.v1 as tf
+
+
+def build(name: str, learning_rate: tf.Tensor, step: tf.Tensor) -> tf.train.Optimizer:
+    """Returns the optimiser OPTIMIZERS[name].
+
+    Args:
+      name: a key of OPTIMIZERS.
+      learning_rate: float32 scalar.
+      step: int64 scalar, updates done before this one (read by RAdam and SWATS alone).
+
+    Raises:
+      ValueError: an unknown name.
+    """
+    return _choose(OPTIMIZERS, name, 'optimizer')(learning_rate, step)
+
+
+def clip(gradients: Sequence[Optional[tf.Tensor]], method: str, value: float) -> List[Optional[tf.Tensor]]:
+    """Returns the gradients, None staying None, clipped by CLIPPINGS[method] to `value`.
+
+    'norm' scales all gradients by one factor so that their global norm is at most `value`; 'value' clips each element
+    to [-value, value]. As in tfutils' ClipOptimizer, a norm that is not finite counts as 1, so that one bad gradient
+    does not spoil or silence the others.
+
+    Raises:
+      ValueError: an unknown method.
+    """
+    return _choose(CLIPPINGS, method, 'clipping method')(gradients, value)
+
+
+def apply(optimizer: tf.train.Optimizer, gradients_and_variables) -> tf.Operation:
+    """Returns the op that updates every variable that has a gradient, once all gradients here are known.
+
+    A gradient reads other variables than its own, so no variable may move before the last gradient is there. With two
+    optimisers build both updates inside `tf.control_dependencies` of all gradients.
+
+    Raises:
+      ValueError: no variable has a gradient.
+    """
+    pairs = [(gradient, variable) for gradient, variable in gradients_and_variables if gradient is not None]
+    with tf.control_dependencies([gradient for gradient, _ in pairs]):
+        return optimizer.apply_gradients(pairs)
+
+
+def noise(variables: Sequence[tf.Variable], learning_rate: tf.Tensor, step: tf.Tensor, distribution: str,
+          variance: float, seed: Union[int, str] = 0) -> List[tf.Tensor]:
+    """Returns, for each variable, what to add to it after its update: learning_rate * noise, mean 0.
+
+    The draw depends on `seed`, `step` and the variable's name alone: a resumed run and every host draw the same.
+
+    Args:
+      variables: float32 variables of any shape.
+      learning_rate: float32 scalar.
+      step: int64 scalar, updates done before this one.
+      distribution: a key of DISTRIBUTIONS.
+      variance: of the noise before it is scaled by the learning rate.
+      seed: give every noisy optimiser its own.
+
+    Raises:
+      ValueError: an unknown distribution.
+    """
+    draw = _choose(DISTRIBUTIONS, distribution, 'noise distribution')
+
+    def seeds(variable):
+        tag = '{}:{}'.format(seed, variable.op.name).encode()
+        return tf.stack([tf.constant(zlib.crc32(tag) & 0x7fffffff, tf.int32), tf.cast(step, tf.int32)])
+
+    return [learning_rate * draw(variable.shape, seeds(variable), variance) for variable in variables]
+
+
+class RAdam(tf.train.Optimizer):
+    """Rectified Adam (Liu et al. 2019, arXiv:1908.03265), with t = step + 1:
+
+      m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2
+      update = -learning_rate m / (1 - beta1^t) * r_t sqrt(1 - beta2^t) / (sqrt(v) + epsilon)   where rho_t >= 5
+      update = -learning_rate m / (1 - beta1^t)                                                 elsewhere
+
+    Slots of a variable: 'm' and 'v', float32, of its shape. Raises NotImplementedError for a sparse gradient.
+    """
+    rectified = True
+    rectifies = staticmethod(tf.greater_equal)
+
+    def __init__(self, learning_rate: tf.Tensor, step: tf.Tensor, beta1: float = 0.9, beta2: float = 0.999,
+                 epsilon: float = 1e-9, name: str = 'RAdam'):
+        super().__init__(use_locking=False, name=name)
+        self.learning_rate = learning_rate
+        self.t = tf.cast(step, tf.float32) + 1.0
+        self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
+
+    def _create_slots(self, var_list):
+        for variable in var_list:
+            self._zeros_slot(variable, 'm', self._name)
+            self._zeros_slot(variable, 'v', self._name)
+
+    def _resource_apply_dense(self, grad, handle):
+        update, moments = self._adam(grad, handle)
+        return tf.group(handle.assign_add(update, read_value=False), moments)
+
+    def _apply_dense(self, grad, var):
+        return self._resource_apply_dense(grad, var)
+
+    def _resource_apply_sparse(self, grad, handle, indices):
+        return self._apply_sparse(grad, handle)
+
+    def _apply_sparse(self, grad, var):
+        raise NotImplementedError('{} takes no sparse gradient: {}.'.format(self._name, var.op.name))
+
+    def _adam(self, gradient, variable):
+        """Returns the update (of the variable's shape) and the op that stores its moments."""
+        m_slot, v_slot = self.get_slot(variable, 'm'), self.get_slot(variable, 'v')
+        m = self.beta1 * m_slot + (1 - self.beta1) * gradient
+        v = self.beta2 * v_slot + (1 - self.beta2) * tf.square(gradient)
+        scale = tf.sqrt(weight(self.beta2, self.t)) / (tf.sqrt(v) + self.epsilon)
+        if self.rectified:
+            rho, r = rectification(self.beta2, self.t)
+            scale = tf.where(self.rectifies(rho, 5.0), r * scale, tf.ones_like(scale))
+        update = -self.learning_rate * m / weight(self.beta1, self.t) * scale
+        return update, tf.group(m_slot.assign(m, read_value=False), v_slot.assign(v, read_value=False))
+
+
+class SWATS(RAdam):
+    """From Adam to SGD (Keskar & Socher 2017, arXiv:1712.07628), each variable at its own time; t = step + 1.
+
+    Adam phase: p is the update of Adam or, `rectified`, of RAdam (where rho_t > 5). It is applied, and
+
+      gamma = -(p.p) / (p.g),  Lambda = beta2 Lambda + (1 - beta2) gamma                        where p.g != 0
+      rate = Lambda / (1 - beta2^t);  t > 1 and |rate - gamma| < epsilon: the next step is SGD's
+
+    SGD phase, at that rate for good, whatever the learning rate's schedule says:
+
+      M = beta1 M + g,  update = -(1 - beta1) rate M
+
+    Slots of a variable: 'm', 'v' and 'momentum' (M), float32, of its shape; float32 scalars 'rate' (Lambda, and rate
+    once switched) and 'sgd' (1 in the SGD phase). Raises NotImplementedError for a sparse gradient.
+    """
+    rectifies = staticmethod(tf.greater)
+
+    def __init__(self, learning_rate: tf.Tensor, step: tf.Tensor, rectified: bool = False, beta1: float = 0.9,
+                 beta2: float = 0.999, epsilon: float = 1e-9, name: str = 'SWATS'):
+        super().__init__(learning_rate, step, beta1, beta2, epsilon, name)
+        self.rectified = rectified
+
+    def _create_slots(self, var_list):
+        super()._create_slots(var_list)
+        for variable in var_list:
+            self._zeros_slot(variable, 'momentum', self._name + '/momentum')
+            for name in ('rate', 'sgd'):
+                self._get_or_make_slot_with_initializer(variable, tf.zeros_initializer(), tf.TensorShape([]),
+                                                        tf.float32, name, '{}/{}'.format(self._name, name))
+
+    def _resource_apply_dense(self, grad, handle):
+        slots = {name: self.get_slot(handle, name) for name in ('momentum', 'rate', 'sgd')}
+        rate, sgd = tf.identity(slots['rate']), tf.equal(slots['sgd'], 1.0)
+        p, moments = self._adam(grad, handle)
+        estimate, switches = self._estimate(p, grad, rate)
+        momentum = tf.where(sgd, self.beta1 * slots['momentum'] + grad, tf.zeros_like(grad))
+        update = tf.where(sgd, -(1 - self.beta1) * rate * momentum, p)
+        return tf.group(handle.assign_add(update, read_value=False), moments,
+                        slots['momentum'].assign(momentum, read_value=False),
+                        slots['rate'].assign(tf.where(sgd, rate, estimate), read_value=False),
+                        slots['sgd'].assign(tf.cast(tf.logical_or(sgd, switches), tf.float32), read_value=False))
+
+    def _estimate(self, p, gradient, mean):
+        """Returns the next Lambda (from the switch on the rate) and whether to switch: float32 and bool scalars."""
+        gamma = -tf.reduce_sum(p * p) / tf.reduce_sum(p * gradient)
+        usable = tf.is_finite(gamma)  # not where p.g is 0, or too small to divide by
+        mean = tf.where(usable, self.beta2 * mean + (1 - self.beta2) * gamma, mean)
+        rate = mean / weight(self.beta2, self.t)
+        switches = tf.reduce_all([usable, self.t > 1.0, tf.abs(rate - gamma) < self.epsilon])
+        return tf.where(switches, rate, mean), switches
+
+
+def weight(beta: float, t: tf.Tensor) -> tf.Tensor:
+    """1 - beta^t, the weight an average over t steps has gathered: float32 scalar, free of cancellation."""
+    return -tf.math.expm1(t * math.log(beta))
+
+
+def rectification(beta2: float, t: tf.Tensor):
+    """Returns rho_t and r_t of RAdam, float32 scalars (arXiv:1908.03265, algorithm 2).
+
+      rho_inf = 2 / (1 - beta2) - 1,  rho_t = rho_inf - 2 t beta2^t / (1 - beta2^t)
+      r_t = sqrt((rho_t - 4)(rho_t - 2) rho_inf / ((rho_inf - 4)(rho_inf - 2) rho_t))
+
+    r_t is meant for rho_t >= 5 and is held at its value there below, where its square would turn negative.
+    """
+    rho_inf = 2 / (1 - beta2) - 1
+    gathered = weight(beta2, t)
+    rho = rho_inf - 2 * t * (1 - gathered) / gathered
+    real = tf.maximum(rho, 5.0)
+    return rho, tf.sqrt((real - 4) * (real - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * real))
+
+
+def _clip_norm(gradients, value):
+    norm = tf.global_norm(gradients)
+    norm = tf.where(tf.is_finite(norm), norm, tf.ones_like(norm))
+    return tf.clip_by_global_norm(gradients, value, use_norm=norm)[0]
+
+
+def _clip_value(gradients, value):
+    return [None if gradient is None else tf.clip_by_value(gradient, -value, value) for gradient in gradients]
+
+
+def _normal(shape, seed, variance):
+    return math.sqrt(variance) * tf.random.stateless_normal(shape, seed)
+
+
+def _uniform(shape, seed, variance):
+    half = math.sqrt(12 * variance) / 2  # a uniform variable of width w has variance w^2 / 12
+    return tf.random.stateless_uniform(shape, seed, -half, half)
+
+
+def _choose(registry, name, what):
+    if name not in registry:
+        raise ValueError('Unknown {} {!r}: choose one of {}.'.format(what, name, ', '.join(sorted(registry))))
+    return registry[name]
+
+
+OPTIMIZERS = {
+    'gd': lambda learning_rate, step: tf.train.GradientDescentOptimizer(learning_rate),
+    'momentum': lambda learning_rate, step: tf.train.MomentumOptimizer(learning_rate, 0.9, use_nesterov=True),
+    'adagrad': lambda learning_rate, step: tf.train.AdagradOptimizer(learning_rate),
+    'rmsprop': lambda learning_rate, step: tf.train.RMSPropOptimizer(learning_rate),
+    'adam': lambda learning_rate, step: tf.train.AdamOptimizer(learning_rate),
+    'radam': lambda learning_rate, step: RAdam(learning_rate, step),
+    'swats': lambda learning_rate, step: SWATS(learning_rate, step),
+    'swrats': lambda learning_rate, step: SWATS(learning_rate, step, rectified=True, name='SWRATS'),
+}
+CLIPPINGS = {'norm': _clip_norm, 'value': _clip_value}
+DISTRIBUTIONS = {'normal': _normal, 'uniform': _uniform}

@@ -1,0 +1,43 @@
+"""What a run tells of itself before it starts."""
+import collections
+
+from config.schema import ROWS
+from training import runtime
+
+
+def settings(config):
+    """The settings that differ from their defaults, a line each."""
+    given = config.differing()
+    width = max([len(name) for name in given] or [0])
+    return ['  {:{}}  {}'.format(name, width, given[name]) for name in ROWS if name in given]
+
+
+def experiment(exp, device):
+    """What is run on what: a few lines."""
+    config, dataset = exp.config, exp.dataset
+    parameters = collections.Counter()
+    for variable in exp.variables:
+        parameters[_kind(exp.roles[variable.op.name])] += variable.shape.num_elements()
+    counts = ', '.join('{:,} in {}'.format(count, kind) for kind, count in parameters.most_common())
+    return [
+        runtime.describe() + ', ' + ('GPU ' + config.gpu if runtime.gpu_count() else 'CPU'),
+        '{} with {} on {}: {:,} training and {:,} validation images of {}, {:,} classes'.format(
+            exp.collection, config.alignment or 'backpropagation', config.dataset, dataset.train_images,
+            dataset.validation_images, 'x'.join(str(n) for n in dataset.image_shape), dataset.classes),
+        '{:,} steps of {:,} images ({:g} epochs of {:,} steps){}'.format(
+            exp.train_steps, config.train_batch_size, config.train_epochs, exp.steps_per_epoch,
+            ', in {} parts'.format(device.minibatches) if device.minibatches > 1 else ''),
+        'variables: ' + counts,
+    ]
+
+
+def variables(exp, restored, new):
+    """Every variable: name, shape, role and whether it was restored or is new. restored: bool; new: names that are not."""
+    rows = [(v.op.name, 'x'.join(str(n) for n in v.shape.as_list()) or 'scalar', exp.roles[v.op.name],
+             'restored' if restored and v.op.name not in new else 'new') for v in exp.variables]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return ['  ' + '  '.join('{:{}}'.format(cell, width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+
+
+def _kind(role):
+    return 'optimiser slots' if role.startswith('slot') else role + 's' if role.endswith('kernel') else 'others'

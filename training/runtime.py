@@ -1,0 +1,37 @@
+"""The one place that knows TensorFlow 1.13.2 from TensorFlow 2.x. Import it before anything that imports TensorFlow."""
+import logging
+import os
+import platform
+import warnings
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')    # the C++ side speaks of optimisations, not of problems
+logging.getLogger('tensorflow').setLevel(logging.ERROR)
+warnings.filterwarnings('ignore', module='tensorflow|tensorboard')
+warnings.filterwarnings('ignore', message='.*(np_resource|type, as a synonym of type).*')
+
+import tensorflow.compat.v1 as tf  # noqa: E402
+
+IS_TF2 = not tf.__version__.startswith('1.')
+
+tf.logging.set_verbosity(tf.logging.ERROR)
+if IS_TF2:
+    tf.disable_v2_behavior()
+tf.enable_resource_variables()
+
+
+def describe():
+    """'TensorFlow 2.21.0 on Python 3.11.7'."""
+    return 'TensorFlow {} on Python {}'.format(tf.__version__, platform.python_version())
+
+
+def gpu_count():
+    """How many GPUs this process can see."""
+    from tensorflow.python.client import device_lib
+    return sum(device.device_type == 'GPU' for device in device_lib.list_local_devices())
+
+
+def session_config():
+    """Options of every Session: memory of a GPU is taken as it is needed; what has no GPU kernel runs on the CPU."""
+    config = tf.ConfigProto(allow_soft_placement=True)
+    config.gpu_options.allow_growth = True
+    return config
