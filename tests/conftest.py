@@ -8,7 +8,8 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from database import server  # noqa: E402 (the path comes first)
+from training import runtime  # noqa: E402, F401 (the path comes first; it prepares TensorFlow before anyone imports it)
+from database import server  # noqa: E402
 
 Address = collections.namedtuple('Address', 'host port root')
 

@@ -64,13 +64,14 @@ class Experiment:
         """What a record tells of the settings beyond the flags: {group: {name: plain value}}."""
         config, to_steps = self.config, self.to_steps
         rule = RULES.get(config.alignment)
+        build = NETWORKS[config.model].build
         return {
             'save_params': {'collname': self.collection, 'exp_id': config.exp_id, 'do_save': True,
                             'save_valid_freq': to_steps(config.epochs_per_checkpoint),
                             'save_filters_freq': to_steps(config.epochs_per_checkpoint),
                             'cache_filters_freq': to_steps(config.epochs_per_recent_checkpoint)},
             'model_params': dict({name: _or(getattr(config, name), value) for name, value in rule.coefficients.items()}
-                                 if rule else {}, func=NETWORKS[config.model].build, num_classes=self.dataset.classes,
+                                 if rule else {}, func=getattr(build, 'func', build), num_classes=self.dataset.classes,
                                  image_shape=self.dataset.image_shape),
             'train_params': {'num_steps': self.train_steps, 'steps_per_epoch': self.steps_per_epoch,
                              'train_images': self.dataset.train_images, 'data_params': {'batch_size': config.train_batch_size}},

@@ -1,0 +1,52 @@
+# make train   set up, train ResNet-18 with symmetric alignment on real digits, validate
+# make test    set up, run the tests
+# PYTHON=python3.7 in front of either takes TensorFlow 1.13.2; Python 3.9 to 3.13 take TensorFlow 2.x.
+
+PYTHON ?= python3
+PORT ?= 29029
+LOCAL ?= local
+INTERPRETER := $(shell .ci/python $(PYTHON))
+ifeq ($(INTERPRETER),)
+$(error no usable Python, see above)
+endif
+VERSION := $(shell $(INTERPRETER) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+VENV := .venv-$(VERSION)
+DEVICE ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
+RUN := $(VENV)/bin/python
+DATA := $(LOCAL)/mnist_tfrecords
+EXPERIMENT := --load_params_file=config/quickstart.pkl --data_dir=$(DATA) --port=$(PORT) --dbname=quickstart \
+	--cache_dir=$(LOCAL)/cache --exp_id_suffix=_python$(VERSION)
+
+.PHONY: train test rules stop-mongodb clean
+
+train: $(VENV)/ready-train config/quickstart.pkl $(DATA)/dataset.json
+	$(RUN) train.py $(EXPERIMENT) --do_restore
+	$(RUN) test.py validate $(EXPERIMENT) --val_exp_id=validation_python$(VERSION)
+
+test: $(VENV)/ready-test
+	$(RUN) -m pytest tests $(ARGS)
+
+rules: $(VENV)/ready-train $(DATA)/dataset.json  ## one run of each rule, and their table
+	$(RUN) -m benchmarks.rules --data_dir=$(DATA) --port=$(PORT) --cache_dir=$(LOCAL)/cache
+
+stop-mongodb:  ## stop the private server that train.py started, if it did
+	$(RUN) -m database.server stop --port $(PORT)
+
+clean:  ## remove the environments and local data; the database stays
+	rm -rf .venv-* $(LOCAL) config/*.pkl
+
+config/quickstart.pkl: config/recipes.py config/schema.py config/params.py | $(VENV)/ready-train
+	PYTHON=$(abspath $(RUN)) config/get_configs.sh quickstart
+
+$(DATA)/dataset.json: | $(VENV)/ready-train
+	$(RUN) -m data.build_tfrecords mnist $(DATA)
+
+$(VENV)/ready-train: setup.py
+	$(INTERPRETER) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --upgrade 'pip>=22,<27' 'setuptools>=60,<81' wheel
+	$(RUN) -m pip install --quiet -e '.[$(DEVICE),mongodb,mnist]'
+	touch $@
+
+$(VENV)/ready-test: $(VENV)/ready-train
+	$(RUN) -m pip install --quiet -e '.[$(DEVICE),mongodb,mnist,test]'
+	touch $@

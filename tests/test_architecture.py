@@ -1,0 +1,155 @@
+"""The arrows of the house plan: who imports whom, who knows absl and TensorFlow's versions, and that all is documented."""
+import ast
+import os
+import re
+
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PACKAGES = ('alignment', 'config', 'data', 'database', 'models', 'training')
+MAINS = ('train', 'test', 'report')
+MAY_IMPORT = dict(config=(), alignment=(), data=(), database=(), models=('alignment',),
+                  training=('config', 'data', 'models', 'alignment', 'database'))
+SEE_FLAGS = {'train.py', 'test.py', 'report.py', 'config/schema.py', 'training/start.py'}
+TENSORFLOW = {'tensorflow.compat.v1'}
+LONGEST_LINE = 130
+LONGEST_FUNCTION = 60  # lines: a screen
+
+
+def product():
+    """The source files of the program, by their path in the repository."""
+    paths = [name + '.py' for name in MAINS + ('setup',) if os.path.exists(os.path.join(ROOT, name + '.py'))]
+    for package in PACKAGES + ('benchmarks',):
+        for folder, _, names in os.walk(os.path.join(ROOT, package)):
+            paths += [os.path.relpath(os.path.join(folder, name), ROOT) for name in names if name.endswith('.py')]
+    return sorted(paths)
+
+
+def source(path):
+    with open(os.path.join(ROOT, path), encoding='utf-8') as file:
+        return file.read()
+
+
+def tree(path):
+    """The file's syntax, as this Python reads it: that a Python 3.7 can read it, too, is shown by running under one."""
+    return ast.parse(source(path), path)
+
+
+def imports(path):
+    """Every module that a file imports, wherever in it: 'training.runtime' for `from training import runtime`."""
+    found = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, '{}: relative import, line {}'.format(path, node.lineno)
+            found.add(node.module)
+            found.update('{}.{}'.format(node.module, alias.name) for alias in node.names)
+    return found
+
+
+def top(modules):
+    """The first parts of module names."""
+    return {module.split('.')[0] for module in modules}
+
+
+PRODUCT = product()
+IN_PACKAGES = [path for path in PRODUCT if path.split(os.sep)[0] in PACKAGES]
+
+
+def test_the_walk_sees_the_program():
+    assert {os.path.join(package, '__init__.py') for package in PACKAGES} | {'train.py', 'test.py'} <= set(PRODUCT)
+    assert len(IN_PACKAGES) > 30
+    assert {'absl', 'config.schema', 'training.experiment'} <= imports('train.py')
+    assert {'tensorflow.compat.v1', 'absl.flags'} <= imports('training/runtime.py') | imports('config/schema.py')
+
+
+@pytest.mark.parametrize('path', IN_PACKAGES)
+def test_imports_go_one_way(path):
+    package = path.split(os.sep)[0]
+    ours = top(imports(path)) & (set(PACKAGES) | set(MAINS) | {'benchmarks', 'tests'})
+    assert ours - {package} <= set(MAY_IMPORT[package])
+
+
+@pytest.mark.parametrize('path', [path for path in PRODUCT if not path.startswith('benchmarks')])  # mains of their own
+def test_flags_stop_at_the_door(path):
+    absl = {module for module in imports(path) if module.split('.')[0] == 'absl'}
+    assert not absl or path in SEE_FLAGS
+    assert not any(module.startswith('absl.app') for module in absl) or path == 'training/start.py'
+    assert 'tf.app' not in source(path) and 'tf.flags' not in source(path)
+
+
+@pytest.mark.parametrize('path', PRODUCT)
+def test_one_file_knows_the_versions_of_tensorflow(path):
+    text = source(path)
+    knows = re.findall(r'tf\.__version__|tensorflow.*__version__|IS_TF2|disable_v2_behavior|enable_resource_variables|'
+                       r'\bcontrib\b|tf\.VERSION|disable_eager_execution', text)
+    assert not knows or path == 'training/runtime.py'
+    modules = {module for module in imports(path) if module.split('.')[0] == 'tensorflow'}
+    modules -= {'tensorflow.compat'}
+    if path == 'training/runtime.py':
+        modules -= {'tensorflow.python.client', 'tensorflow.python.client.device_lib'}
+        assert knows
+    assert modules <= TENSORFLOW
+    assert not re.search(r'import tensorflow(?!\.compat\.v1 as tf\b)', text)
+
+
+@pytest.mark.parametrize('path', ['train.py', 'test.py'])
+def test_a_main_prepares_tensorflow_first(path):
+    first = [node for node in tree(path).body if isinstance(node, (ast.Import, ast.ImportFrom))][0]
+    assert (first.module, first.names[0].name) == ('training', 'runtime')
+
+
+def defined(node, prefix=''):
+    """(name, node) of every public class, function and method."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.ClassDef, ast.FunctionDef)) and not child.name.startswith('_'):
+            yield prefix + child.name, child
+            if isinstance(child, ast.ClassDef):
+                for found in defined(child, prefix + child.name + '.'):
+                    yield found
+
+
+@pytest.mark.parametrize('path', PRODUCT)
+def test_a_module_says_what_it_is(path):
+    if path != 'setup.py':
+        assert (ast.get_docstring(tree(path)) or '').strip()
+
+
+# Overrides of what the base class documents, methods that the class's text describes, and names that say it all.
+UNDOCUMENTED = {
+    'alignment/rules.py': {name + '.loss' for name in ('Feedback', 'Symmetric', 'Activation', 'Mirror', 'Information',
+                                                       'KolenPollack')},
+    'config/recipes.py': {'main'},
+    'data/build_tfrecords.py': {'Folder.add_arguments', 'MnistSubset.add_arguments'},
+    'data/imagenet.py': {'Imagenet.records', 'Imagenet.example'},
+    'data/mnist.py': {'Mnist.records', 'Mnist.example'},
+    'data/synthetic.py': {'Synthetic.records', 'Synthetic.example'},
+    'models/mlp.py': {'label'},
+    'models/resnet.py': {'label', 'V1.stem', 'V1.head', 'V2.stem', 'V2.block', 'V2.head'},
+    'training/start.py': {'say'},
+}
+
+
+@pytest.mark.parametrize('path', IN_PACKAGES)
+def test_what_is_public_is_documented(path):
+    bare = {name for name, node in defined(tree(path)) if not (ast.get_docstring(node) or '').strip()}
+    assert bare - UNDOCUMENTED.get(path, set()) == set()
+
+
+@pytest.mark.parametrize('path', PRODUCT)
+def test_lines_and_functions_are_short(path):
+    lines = source(path).splitlines()
+    assert [number for number, line in enumerate(lines, 1) if len(line) > LONGEST_LINE] == []
+    assert [number for number, line in enumerate(lines, 1) if line != line.rstrip() or '\t' in line] == []
+    long = [node.name for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef)
+            and max(getattr(child, 'lineno', 0) for child in ast.walk(node)) - node.lineno > LONGEST_FUNCTION]
+    assert long == []
+
+
+@pytest.mark.parametrize('path', PRODUCT)
+def test_no_loose_ends(path):
+    assert not re.search(r'\b(TODO|FIXME|XXX)\b', source(path))
+    caught = [node for node in ast.walk(tree(path)) if isinstance(node, ast.ExceptHandler) and node.type is None]
+    asserted = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Assert)]
+    assert caught == [] and asserted == []

@@ -1,0 +1,72 @@
+"""Which device a Config gets, and parts of a batch worked through one after the other."""
+import os
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import tiny
+from config.schema import ConfigError
+from training import devices
+
+
+@pytest.mark.parametrize('settings, words', [
+    (dict(tpu_name='grpc://tpu'), 'does not train on TPUs'), (dict(tpu_zone='us-central1-b'), 'does not train on TPUs'),
+    (dict(gcp_project='mine'), 'does not train on TPUs'), (dict(num_shards=4), '--num_shards is for TPUs'),
+    (dict(iterations_per_loop=7), '--iterations_per_loop is for TPUs'), (dict(gpu='6,7'), '--gpu=6,7.* one device'),
+    (dict(gpu='-1'), '--gpu=-1'), (dict(gpu='all'), '--gpu=all'), (dict(gpu='0,'), '--gpu=0,')])
+def test_a_device_that_is_not_there_is_refused(settings, words):
+    before = os.environ['CUDA_VISIBLE_DEVICES']
+    with pytest.raises(ConfigError, match=words):
+        devices.choose(tiny.config(**settings))
+    assert os.environ['CUDA_VISIBLE_DEVICES'] == before
+
+
+@pytest.mark.parametrize('settings, parts', [
+    ({}, 1), (dict(minibatch_size=12), 1), (dict(minibatch_size=6), 2), (dict(minibatch_size=3), 4), (dict(minibatch_size=1), 12)])
+def test_the_parts_of_a_batch(settings, parts):
+    device = devices.choose(tiny.config(train_batch_size=12, **settings))
+    assert (device.minibatches, device.replicas) == (parts, 1)
+
+
+def test_the_chosen_gpu_is_the_only_one_seen(monkeypatch):
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '0')
+    devices.choose(tiny.config(gpu='3'))
+    assert os.environ['CUDA_VISIBLE_DEVICES'] == '3'
+
+
+BATCH = 15
+
+
+def means(minibatches):
+    """What a device makes of a replica function: the averages, and the trace that its updates leave part by part."""
+    stream = np.random.RandomState(7)
+    images, labels = stream.randn(BATCH, 3, 2).astype(np.float32), np.arange(BATCH)
+    with tf.Graph().as_default(), tf.Session() as session:
+        trace = tf.get_variable('trace', initializer=np.float64(0), trainable=False, use_resource=True)
+        calls = []
+
+        def replica(batch):
+            calls.append([tensor.shape.as_list() for tensor in (batch['images'], batch['labels'])])
+            scale = tf.get_variable('scale', initializer=2.0, use_resource=True)
+            first = tf.cast(batch['labels'][0], tf.float64)
+            loss = tf.reduce_mean(scale * scale * batch['images'])
+            update = trace.assign(trace.read_value() * 100 + first, read_value=False)
+            return [loss, tf.gradients(loss, [scale])[0], tf.reduce_mean(batch['images'], axis=0)], [update]
+
+        batch = dict(images=tf.constant(images), labels=tf.constant(labels))
+        with tf.variable_scope('', reuse=tf.AUTO_REUSE):
+            tensors, updates = devices.OneDevice('', minibatches).mean(replica, batch)
+        session.run(tf.global_variables_initializer())
+        results = session.run([tensors, updates])[0]
+        return results, session.run(trace), calls, images.astype(np.float64)
+
+
+@pytest.mark.parametrize('minibatches, trace', [(1, 0), (3, 510), (5, 3060912), (15, sum(i * 100.0 ** (14 - i) for i in range(15)))])
+def test_the_mean_over_parts_is_the_mean(minibatches, trace):
+    (loss, gradient, mean), traced, calls, images = means(minibatches)
+    size = BATCH // minibatches
+    assert calls[0] == [[size, 3, 2], [size]] and all(call == calls[0] for call in calls)
+    np.testing.assert_allclose([loss, gradient], [4 * images.mean(), 4 * images.mean()], rtol=2e-6)
+    np.testing.assert_allclose(mean, images.mean(axis=0), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(traced, trace, rtol=1e-12)  # each part's update once, in the order of the parts

@@ -1,0 +1,122 @@
+"""What the tests of this folder share: small data sets, experiments that are built once, and sessions that start anywhere."""
+import zlib
+
+import numpy as np
+
+from training import runtime  # first: it prepares TensorFlow
+import tensorflow.compat.v1 as tf
+
+from config.schema import Config
+from data.base import Dataset
+from training import devices, loop
+from training.experiment import Experiment, choices
+
+FC = dict(model='fc', layers_list=(7, 5), dataset='tiny', train_batch_size=12, eval_batch_size=5)
+STEPS_PER_EPOCH = 3  # of the 36 training images
+EXPERIMENTS = {}  # by Config: a graph is built once, and every session starts it anew
+
+
+def stream(tag):
+    """The random numbers of a tag, as tests/golden has them."""
+    return np.random.RandomState(zlib.crc32(tag.encode('ascii')) & 0xffffffff)
+
+
+class Fixed(Dataset):
+    """Images of a stream; training shuffles them, where `shuffles`."""
+    classes, train_images, validation_images, image_shape = 10, 36, 13, (4, 5, 1)
+    delivered = None  # how many validation images there really are, where that is not what is said
+    shuffles = True
+    scale = 1.0
+
+    def __init__(self, **settings):
+        count = max(self.train_images, self.delivered or 0, self.validation_images)
+        self.images = stream('images:' + self.name).randn(count, *self.image_shape).astype(np.float32)
+        self.labels = stream('labels:' + self.name).randint(0, self.classes, count)
+
+    def records(self, split, seed):
+        count = self.train_images if split == 'train' else self.delivered or self.validation_images
+        indices = tf.data.Dataset.range(count)
+        return indices if seed is None or not self.shuffles else indices.shuffle(count, seed=seed)
+
+    def example(self, record, seed):
+        return self.scale * tf.gather(self.images, record), tf.gather(self.labels.astype(np.int64), record)
+
+
+def dataset(called, **attributes):
+    """A data set class that the registry does not find by itself."""
+    return type('Dataset' + called, (Fixed,), dict(attributes, name=called))
+
+
+DATASETS = {cls.name: cls for cls in (
+    dataset('tiny'), dataset('few', classes=3), dataset('fc', train_images=8, shuffles=False), dataset('broken', scale=np.nan),
+    dataset('one_short', validation_images=14, delivered=13), dataset('one_more', validation_images=12, delivered=13),
+    dataset('batches_short', validation_images=26, delivered=13),
+    dataset('batches_more', validation_images=10, delivered=18))}
+
+
+def config(**settings):
+    """A checked Config of a small fully connected network, and what differs from it."""
+    return Config.of(dict(FC, **settings), choices())
+
+
+def experiment(first_step=0, training=True, **settings):
+    """The Experiment of `config(**settings)`."""
+    key = config(**settings), first_step, training
+    if key not in EXPERIMENTS:
+        EXPERIMENTS[key] = Experiment(key[0], devices.choose(key[0]), first_step=first_step, training=training)
+    return EXPERIMENTS[key]
+
+
+def session(exp, start=None):
+    """A session with the initial variables, or with those of {name: array} where it has them."""
+    opened = loop.session(exp, runtime.session_config())
+    load(opened, exp, start or {})
+    return opened
+
+
+def load(opened, exp, values):
+    """Give variables their values."""
+    for variable in exp.variables:
+        if variable.op.name in values:
+            variable.load(values[variable.op.name], opened)
+
+
+def values(opened, exp):
+    """{checkpoint name: array} of all variables."""
+    return opened.run({variable.op.name: variable for variable in exp.variables})
+
+
+def train(exp, steps=1, start=None):
+    """Updates from the initial variables or from `start`: the variables before and after each, and each step's scalars."""
+    with session(exp, start) as opened:
+        opened.run(exp.step.initializer)
+        history, scalars = [values(opened, exp)], []
+        for _ in range(steps):
+            scalars.append(opened.run([exp.step.train_op, exp.step.scalars])[1])
+            history.append(values(opened, exp))
+    return history, scalars
+
+
+def moved(before, after):
+    """The names of the variables that differ in any bit, the step counter aside."""
+    return {name for name in before if name != 'global_step' and before[name].tobytes() != after[name].tobytes()}
+
+
+def named(history, ending):
+    """The names with this ending."""
+    return {name for name in history if name.endswith(ending)}
+
+
+def logits(variables, images):
+    """The network's output in float64: sigmoid(x W + b), layer by layer, the last one linear."""
+    x = images.reshape(len(images), -1).astype(np.float64)
+    for layer in ('dense0', 'dense1', 'dense_output'):
+        x = x @ variables[layer + '/forward_kernel'] + variables[layer + '/bias']
+        x = x if layer == 'dense_output' else 1 / (1 + np.exp(-x))
+    return x
+
+
+def cross_entropy(outputs, labels):
+    """Per image, in nats."""
+    outputs = outputs - outputs.max(axis=1, keepdims=True)
+    return np.log(np.exp(outputs).sum(axis=1)) - outputs[np.arange(len(labels)), labels]
