@@ -9,7 +9,7 @@ import os
 import pickle
 import pickletools
 
-from config.schema import GROUPS, ROWS, Config, ConfigError, given_flags
+from config.schema import GROUPS, ROWS, Config, ConfigError, given_flags, shown
 
 
 def to_params(config):
@@ -21,7 +21,7 @@ def values_of(params, where='the params dictionary'):
     """{name: value} of a params dictionary. Raises ConfigError that names what does not belong there."""
     if not isinstance(params, dict):
         raise ConfigError('{} holds {}, not a dictionary of {}'.format(where, type(params).__name__, ', '.join(GROUPS)))
-    unknown = ['{!r}'.format(group) for group in params if group not in GROUPS]
+    unknown = [shown(group) for group in params if group not in GROUPS]
     values = {}
     for group in set(GROUPS).intersection(params):
         if not isinstance(params[group], dict):
@@ -30,7 +30,7 @@ def values_of(params, where='the params dictionary'):
             if name in ROWS and ROWS[name].group == group:
                 values[name] = value
             else:
-                unknown.append('{!r} in {}'.format(name, group))
+                unknown.append('{} in {}'.format(shown(name), group))
     if unknown:
         raise ConfigError('{} holds settings that do not exist here: {}'.format(where, ', '.join(sorted(unknown))))
     return values
@@ -82,6 +82,32 @@ class _PlainUnpickler(pickle._Unpickler):  # the pure-Python one: it has no fast
 
     def persistent_load(self, pid):
         raise ConfigError('it asks for something outside the file, and only plain data is read')
+
+    # A dictionary's keys are names. (Python would hash any other key, and a deep tuple's hash can end the process.)
+    dispatch = dict(pickle._Unpickler.dispatch)
+
+    def load_empty_dictionary(self):
+        self.append(_Named())
+    dispatch[pickle.EMPTY_DICT[0]] = load_empty_dictionary
+
+    def load_dict(self):
+        items = self.pop_mark()
+        self.append(_Named())
+        for name, value in zip(items[::2], items[1::2]):
+            self.stack[-1][name] = value
+    dispatch[pickle.DICT[0]] = load_dict
+
+    for opcode in (pickle.ADDITEMS, pickle.FROZENSET):  # sets hash what they hold; no setting is one
+        del dispatch[opcode[0]]
+
+
+class _Named(dict):
+    """A dictionary whose keys are text."""
+
+    def __setitem__(self, name, value):
+        if not isinstance(name, str):
+            raise ConfigError('it holds a dictionary with the key {}, and only names are read'.format(shown(name)))
+        super().__setitem__(name, value)
 
 
 def _plain_data(content, path):

@@ -4,8 +4,13 @@ To add a hyperparameter, add a row; its flag, its place in the params dictionary
 """
 import collections
 import dataclasses
+import reprlib
+import sys
 
 from absl import flags
+
+
+shown = reprlib.repr  # a value in a message: short, however deep or long it is
 
 
 class ConfigError(ValueError):
@@ -200,12 +205,12 @@ def _check_row(row, value, choices):
         return None if row.default is None else 'needs a value'
     types = {float: (float, int), list: (tuple, list)}.get(row.kind, row.kind)
     if not isinstance(value, types) or (isinstance(value, bool) and row.kind is not bool):
-        return 'must be {}, not {!r}'.format({list: 'a list'}.get(row.kind, 'of type ' + row.kind.__name__), value)
-    if row.kind is float and value != value:
-        return 'is not a number'
+        return 'must be {}, not {}'.format({list: 'a list'}.get(row.kind, 'of type ' + row.kind.__name__), shown(value))
+    if row.kind is float and not abs(value) <= sys.float_info.max:
+        return 'must be a finite number'
     legal = choices.get(row.choices, ()) if isinstance(row.choices, str) else row.choices
     if legal and value not in legal:
-        return 'must be one of {}, not {!r}'.format(', '.join(legal), value)
+        return 'must be one of {}, not {}'.format(', '.join(legal), shown(value))
     if row.at_least is not None and value < row.at_least:
         return 'must be at least {}, not {!r}'.format(row.at_least, value)
     if row.above is not None and value <= row.above:
@@ -241,8 +246,10 @@ def _check_together(config):
             problems.append('--{n}_start={} lies after --{n}_stop={}'.format(start, stop, n=name))
         if getattr(config, name + '_schedule_type') == 'cyclic' and getattr(config, name + '_cycle') is None:
             problems.append('--{n}_schedule_type=cyclic needs --{n}_cycle (epochs)'.format(n=name))
-    if not all(isinstance(units, int) and units > 0 for units in config.layers_list):
+    if not all(type(units) is int and units > 0 for units in config.layers_list):
         problems.append('--layers_list must be a comma list of positive whole numbers')
+    if not all(isinstance(name, str) for name in config.save_to_gfs):
+        problems.append('--save_to_gfs must be a comma list of names')
     return problems
 
 

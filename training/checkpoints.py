@@ -1,4 +1,5 @@
 """Checkpoints on disk: Saver V2 files `checkpoint-<step>.index` and `.data-*`, written, pruned and strictly restored."""
+import contextlib
 import glob
 import os
 import re
@@ -18,19 +19,29 @@ def save(session, experiment, folder, step):
 
 
 def prune(folder, keep):
-    """Remove all but the `keep` newest local checkpoints (by step)."""
+    """Remove all but the `keep` newest local checkpoints (by step); archives on their way to MongoDB stay."""
     steps = sorted(int(match.group(1)) for match in
                    (re.match(r'checkpoint-(\d+)\.index$', name) for name in os.listdir(folder)) if match)
     for step in steps[:-keep]:
-        for path in glob.glob(os.path.join(glob.escape(folder), 'checkpoint-{}.*'.format(step))):
-            os.remove(path)
+        for ending in ('index', 'data-*'):
+            for path in glob.glob(os.path.join(glob.escape(folder), 'checkpoint-{}.{}'.format(step, ending))):
+                os.remove(path)
 
 
 def contents(prefix):
     """{variable name: shape} of a checkpoint. Raises CheckpointError if there is none or it is damaged."""
-    try:
+    with _readable(prefix):
+        if re.search(r'\.(index|data-[0-9]+-of-[0-9]+)$', prefix):  # TensorFlow would take it for one of another format
+            raise ValueError('this is one of its files')
         return tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
-    except (tf.errors.OpError, ValueError) as error:
+
+
+@contextlib.contextmanager
+def _readable(prefix):
+    """What TensorFlow raises while it reads a checkpoint becomes a CheckpointError."""
+    try:
+        yield
+    except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
         raise CheckpointError('{}: no checkpoint can be read there ({}); give the path of its files without .index or '
                               '.data-*'.format(prefix, str(error).split('\n')[0]))
 
@@ -39,7 +50,8 @@ def step_of(prefix):
     """The global step that a checkpoint holds, or 0 if it holds none."""
     if 'global_step' not in contents(prefix):
         return 0
-    return int(tf.train.load_checkpoint(prefix).get_tensor('global_step'))
+    with _readable(prefix):
+        return int(tf.train.load_checkpoint(prefix).get_tensor('global_step'))
 
 
 def restore(session, experiment, prefix, with_optimizers=True):
@@ -63,20 +75,22 @@ def restore(session, experiment, prefix, with_optimizers=True):
     if problems:
         raise CheckpointError('{} does not fit this model. {}. Check --model, --use_resnet_v2, --alignment and the '
                               'optimisers.'.format(prefix, '; '.join(problems)))
-    readable = [v for name, v in wanted.items() if name in stored]
-    with experiment.graph.as_default():
+    with _readable(prefix):
         reader = tf.train.load_checkpoint(prefix)
-        for variable in readable:
-            variable.load(reader.get_tensor(variable.op.name), session)
+        values = {name: reader.get_tensor(name) for name in wanted if name in stored}
+    with experiment.graph.as_default():
+        for name, value in values.items():
+            wanted[name].load(value, session)
     return sorted(set(wanted) - set(stored))
 
 
 def _is_optional(name, network):
     """Whether a stored variable may be left aside: an optimiser's, the step counter, a kernel that backprop has not."""
-    scope = name.rpartition('/')[0]
-    return (scope in network or name.startswith(('beta1_power', 'beta2_power', 'global_step'))
-            or name.endswith('/backward_kernel') and not any(n.endswith('/backward_kernel') for n in network)
-            or scope.endswith('/backward_kernel'))
+    parts = name.split('/')
+    scopes = ['/'.join(parts[:end]) for end in range(1, len(parts) + 1)]  # of a slot: its variable is one of them
+    aligned = any(n.endswith('/backward_kernel') for n in network)
+    return (name.startswith(('beta1_power', 'beta2_power', 'global_step')) or any(scope in network for scope in scopes)
+            or not aligned and any(scope.endswith('/backward_kernel') for scope in scopes))
 
 
 def _listed(names, most=20):

@@ -33,9 +33,15 @@ def validate(session, experiment):
     results = session.run([validation.measures, validation.coefficients, experiment.global_step])
     session.run(validation.initializer)
     sums = dict.fromkeys(validation.totals, 0.0)
-    for _ in tqdm(range(validation.steps), desc='validating', unit='batch', leave=False, disable=None):
-        for name, value in session.run(validation.totals).items():
-            sums[name] += float(value)
+    with tqdm(total=validation.steps, desc='validating', unit='batch', leave=False, disable=None) as bar:
+        while True:  # to the end of the files, so that images too many are seen, too
+            try:
+                batch = session.run(validation.totals)
+            except tf.errors.OutOfRangeError:
+                break
+            for name, value in batch.items():
+                sums[name] += float(value)
+            bar.update()
     images = int(round(sums.pop('images')))
     if images != experiment.dataset.validation_images:
         raise TrainingError('the validation saw {:,} images, but the dataset has {:,}; check the files in --data_dir and '

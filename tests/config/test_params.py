@@ -275,7 +275,6 @@ READ = 'import sys\nfrom config import params, schema\n' \
 
 
 @pytest.mark.parametrize('what, place', [('lists', 'value'), ('tuples', 'value'), ('tuples', 'key'), ('dictionaries', 'value')])
-@pytest.mark.xfail(strict=True, reason='the message or the hash of a deep value: RecursionError, or the process dies')
 def test_a_deep_value_among_the_settings_is_refused(tmp_path, what, place):
     path = str(tmp_path / 'deep.pkl')
     item = b'Valpha\n' + NESTED[what] if place == 'value' else NESTED[what] + b'N'

@@ -84,10 +84,8 @@ def test_a_validation_moves_nothing_and_repeats_to_the_bit():
 
 @pytest.mark.parametrize('dataset, words', [
     ('one_short', 'saw 13 images, but the dataset has 14'), ('one_more', 'saw 13 images, but the dataset has 12'),
-    pytest.param('batches_short', 'but the dataset has 26', marks=pytest.mark.xfail(
-        strict=True, reason='OutOfRangeError: the images end batches before the count')),
-    pytest.param('batches_more', 'but the dataset has 10', marks=pytest.mark.xfail(
-        strict=True, reason='accepted: whole batches beyond the count are never looked for'))])
+    ('batches_short', 'but the dataset has 26'),
+    ('batches_more', 'but the dataset has 10')])
 def test_a_dataset_whose_counts_lie_is_refused(dataset, words):
     with pytest.raises(TrainingError, match=words):
         validated(tiny.experiment(training=False, dataset=dataset))
@@ -292,7 +290,6 @@ class Outage:
         self.waiting += [path for path in (checkpoint, recent) if path]
 
 
-@pytest.mark.xfail(strict=True, reason='checkpoints.prune removes archives that MongoDB has not taken yet')
 def test_an_archive_waits_for_mongodb_however_long_it_takes(tmp_path):
     exp, store = tiny.experiment(alignment='feedback', train_epochs=1.0, epochs_per_checkpoint=0.4, checkpoint_max=1), Outage()
     with tiny.session(exp) as session:
