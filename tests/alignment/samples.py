@@ -1,0 +1,83 @@
+"""Small layers of all kinds, as LayerRecords and as the oracle's Layers, and settings of every option of a view."""
+import collections
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+import oracle
+from alignment.gradients import Convolution, Dense, aligned
+from alignment.layer import ACTIVATIONS, LayerRecord
+from reference import stream
+
+# Shapes of input and kernel; no two sizes of one layer are equal.
+Sample = collections.namedtuple('Sample', ['x', 'kernel', 'linear', 'oracle', 'bias', 'activation'])
+
+
+def convolution(x, kernel, strides, padding, bias, activation):
+    return Sample(x, kernel, Convolution(strides, padding), oracle.Convolution(strides, padding), bias, activation)
+
+
+SAMPLES = {
+    'dense': Sample((4, 7), (7, 5), Dense(), oracle.Dense(), True, 'sigmoid'),
+    'linear': Sample((5, 3), (3, 6), Dense(), oracle.Dense(), False, None),
+    'conv': convolution((4, 5, 6, 2), (3, 1, 2, 7), (1, 1), 'SAME', True, 'tanh'),
+    'strided': convolution((3, 8, 7, 2), (3, 4, 2, 5), (2, 2), 'SAME', False, 'relu'),
+    'valid': convolution((2, 7, 6, 3), (2, 3, 3, 4), (1, 2), 'VALID', True, None),
+}
+
+
+# Values of each option, alone or with those without which it changes nothing.
+SETTINGS = {
+    'update_forward': [dict(update_forward=True)],
+    'input_distribution': [dict(input_distribution='normal'), dict(input_distribution='uniform')],
+    'input_stddev': [dict(input_distribution='normal', input_stddev=0.25), dict(input_distribution='uniform', input_stddev=3.0)],
+    'use_bias_forward': [dict(use_bias_forward=False)],
+    'use_bias_backward': [dict(use_bias_backward=False)],
+    'activation_fn_override': [dict(activation_fn_override=name, activation_forward=True, activation_backward=True)
+                               for name in ('tanh', 'relu')],
+    'activation_forward': [dict(activation_forward=True)],
+    'activation_backward': [dict(activation_backward=True)],
+    'batch_center_backward_input': [dict(batch_center_backward_input=True)],
+    'center_input': [dict(center_input=True)],
+    'normalize_input': [dict(normalize_input=True)],
+    'batch_center_forward_output': [dict(batch_center_forward_output=True)],
+    'center_forward_output': [dict(center_forward_output=True)],
+    'normalize_forward_output': [dict(normalize_forward_output=True)],
+    'center_backward_output': [dict(center_backward_output=True)],
+    'normalize_backward_output': [dict(normalize_backward_output=True)],
+}
+
+
+def array(tag, shape, scale=1.0):
+    """Numbers that TensorFlow holds exactly, as float64."""
+    return (scale * stream(tag).standard_normal(shape)).astype(np.float32).astype(np.float64)
+
+
+def layer(name):
+    """The oracle's Layer of a sample."""
+    sample = SAMPLES[name]
+    bias = array(name + '/bias', sample.kernel[-1:], 0.5) if sample.bias else None
+    return oracle.Layer(sample.oracle, array(name + '/W', sample.kernel, 0.5), array(name + '/B', sample.kernel, 0.5), bias,
+                        array(name + '/x', sample.x), sample.activation)
+
+
+def record(name, backward=True, **replaced):
+    """The LayerRecord of a sample, of placeholders with defaults: they can be differentiated by and fed."""
+    sample, arrays = SAMPLES[name], layer(name)._replace(**replaced)
+    W, B, x = [leaf(value) for value in (arrays.W, arrays.B, arrays.x)]
+    bias = leaf(arrays.bias) if sample.bias else None
+    activation = ACTIVATIONS[sample.activation] if sample.activation else None
+    y = aligned(sample.linear, x, W, B)
+    output = y if bias is None else y + bias
+    return LayerRecord(name, sample.linear, W, B if backward else None, bias, x, y,
+                       activation(output) if activation else output, activation)
+
+
+def leaf(value):
+    return tf.placeholder_with_default(tf.constant(value, tf.float32), value.shape)
+
+
+def numbers(build):
+    """The numbers of the tensors that `build` makes in a graph of its own."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        return session.run(build())

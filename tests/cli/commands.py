@@ -1,0 +1,89 @@
+"""What the tests of this folder share: commands, what they answer, and what they leave."""
+import collections
+import json
+import os
+import signal
+import subprocess
+import sys
+
+from training import runtime  # noqa: F401 (first: it prepares TensorFlow)
+import tensorflow.compat.v1 as tf
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+FORKS = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'forks.py')
+PIPES = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, cwd=ROOT)
+
+Done = collections.namedtuple('Done', 'code out err')
+
+# The run that most tests look at: 30 steps an epoch of the 4,000 images, and 1,000 to validate in 4 batches, the last of 79.
+FC = ['--model=fc', '--layers_list=7,5', '--activation=tanh', '--alignment=symmetric', '--alpha=0.02', '--beta=0.04',
+      '--train_batch_size=131', '--eval_batch_size=307', '--optimizer=momentum', '--learning_rate=0.1',
+      '--alignment_optimizer=adam', '--alignment_learning_rate=0.01', '--epochs_per_checkpoint=0.2']
+
+
+def environment(home):
+    """A home of its own, and no network: the proxy does not answer."""
+    return dict(os.environ, HOME=home, https_proxy='http://127.0.0.1:9', no_proxy='')
+
+
+def process(words, home):
+    """A command in a process of its own, running; it obeys Control-C even if we were started in the background."""
+    return subprocess.Popen([sys.executable] + list(words), env=environment(home), stdin=subprocess.DEVNULL,
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **PIPES)
+
+
+def end(running):
+    """Waits for a process: Done."""
+    out, err = running.communicate()
+    return Done(running.returncode, out, err)
+
+
+class Forks:
+    """Runs commands as forks of one process, which has TensorFlow imported already (see forks.py)."""
+
+    def __init__(self, home):
+        self._server = subprocess.Popen([sys.executable, FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT,
+                                        env=environment(home), universal_newlines=True)
+
+    def run(self, *words):
+        """Done of a command; its words without `python`."""
+        self._server.stdin.write(json.dumps(words) + '\n')
+        self._server.stdin.flush()
+        return Done(*json.loads(self._server.stdout.readline()))
+
+    def close(self):
+        """Ends the process."""
+        self._server.communicate()
+
+
+def succeeded(done):
+    """The lines that a command printed; it went well, and was silent on standard error but for MNIST's warning."""
+    assert done.code == 0, done.err
+    assert unexpected(done.err) == []
+    return done.out.splitlines()
+
+
+def refusal(done, code):
+    """The one sentence of a command that did not go well."""
+    errors = [line for line in done.err.splitlines() if line.startswith('error: ')]
+    assert 'Traceback' not in done.out + done.err and len(errors) == 1, done.err
+    assert unexpected(done.err) == errors and done.code == code
+    return errors[0]
+
+
+def unexpected(err):
+    """The lines of standard error but for the one that says which MNIST this is."""
+    return [line for line in err.splitlines() if '] MNIST: there are no IDX files in ' not in line]
+
+
+def variables(prefix):
+    """{name: array} of a checkpoint."""
+    reader = tf.train.load_checkpoint(prefix)
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def differing(one, other):
+    """The names of the variables of two checkpoints that are not the same bits."""
+    one, other = variables(one), variables(other)
+    return {name for name in set(one) | set(other)
+            if name not in one or name not in other or one[name].tobytes() != other[name].tobytes()}

@@ -1,0 +1,104 @@
+"""Commands against a private MongoDB, and the training that most tests of this folder look at."""
+import collections
+import importlib.util
+import os
+import shutil
+
+import pymongo
+import pytest
+
+import commands
+import damage
+
+# Those that both versions of the two packages carry, in classes of unequal size: PNG and JPEG, colour and grey.
+PHOTOGRAPHS = dict(
+    face=['skimage/data/astronaut.png', 'skimage/data/camera.png', 'skimage/data/chelsea.png'],
+    place=['skimage/data/hubble_deep_field.jpg', 'skimage/data/rocket.jpg', 'sklearn/datasets/images/china.jpg'],
+    thing=['skimage/data/brick.png', 'skimage/data/coffee.png', 'skimage/data/retina.jpg',
+           'sklearn/datasets/images/flower.jpg'])
+
+Trained = collections.namedtuple('Trained', 'first again resumed whole settings')
+
+
+@pytest.fixture(scope='session')
+def home(tmp_path_factory):
+    """The folder that the commands take for the user's."""
+    return str(tmp_path_factory.mktemp('home'))
+
+
+@pytest.fixture(scope='session')
+def run(home):
+    """run('train.py', '--model=fc', ...) -> commands.Done."""
+    forks = commands.Forks(home)
+    yield forks.run
+    forks.close()
+
+
+@pytest.fixture(scope='session')
+def where(mongo_server, home):
+    """The flags that say where: our MongoDB, folders of our own, and MNIST as it is without files and network."""
+    return ['--port={}'.format(mongo_server.port), '--dbname=cli', '--cache_dir=' + os.path.join(home, 'cache'),
+            '--data_dir=' + os.path.join(home, 'no files')]
+
+
+@pytest.fixture(scope='session')
+def folder(mongo_server, home):
+    """folder(exp_id) -> where an experiment's local checkpoints lie."""
+    def path(exp_id, dbname='cli', collection='fc_7-5'):
+        return os.path.join(home, 'cache', 'localhost:{}'.format(mongo_server.port), dbname, collection, exp_id)
+    return path
+
+
+@pytest.fixture(scope='session')
+def records(mongo_server):
+    """records(exp_id) -> an experiment's records in the order of their steps."""
+    client = pymongo.MongoClient(mongo_server.host, mongo_server.port)
+
+    def find(exp_id, dbname='cli', collection='fc_7-5'):
+        return list(client[dbname][collection + '.files'].find({'exp_id': exp_id}).sort([('step', 1), ('_id', 1)]))
+    yield find
+    client.close()
+
+
+@pytest.fixture(scope='session')
+def trained(run, where, home):
+    """An experiment of 15 steps, tried once more, then continued to 30; and another one of 30 steps at one go."""
+    settings = os.path.join(home, 'settings.pkl')
+    fc = ['train.py'] + commands.FC + where
+    half = fc + ['--exp_id_suffix=_split', '--train_epochs=0.5']
+    first = commands.end(commands.process(half + ['--save_params_file=' + settings], home))
+    again = run(*half)
+    resumed = run(*(fc + ['--exp_id_suffix=_split', '--train_epochs=1', '--do_restore']))
+    whole = run(*(fc + ['--exp_id_suffix=_whole', '--train_epochs=1']))
+    return Trained(first, again, resumed, whole, settings)
+
+
+def installed(path):
+    """Where a file of an installed package lies."""
+    package, _, inside = path.partition('/')
+    return os.path.join(os.path.dirname(importlib.util.find_spec(package).origin), inside)
+
+
+@pytest.fixture(scope='session')
+def photograph_tfrecords(run, tmp_path_factory):
+    """Folder of TFRecords of the photographs, as the program makes them: 6 to train, 4 to validate."""
+    source, out = tmp_path_factory.mktemp('photographs'), tmp_path_factory.mktemp('tfrecords')
+    for name, paths in PHOTOGRAPHS.items():
+        (source / name).mkdir()
+        for path in paths:
+            shutil.copy(installed(path), str(source / name))
+    done = run('-m', 'data.build_tfrecords', 'folder', str(source), str(out), '--validation_fraction=0.4', '--shards=2')
+    assert done.code == 0, done.err
+    assert done.out == '{}: 6 training and 4 validation images of 3 classes; 0 unreadable images left out.\n'.format(out)
+    return str(out)
+
+
+@pytest.fixture(scope='session')
+def damaged_tfrecords(photograph_tfrecords, tmp_path_factory):
+    """damaged_tfrecords(how, split) -> a copy of that folder; the second file of the split is damaged, as damage.py can."""
+    def copy(how, split):
+        folder = str(tmp_path_factory.mktemp('damaged') / how)
+        shutil.copytree(photograph_tfrecords, folder)
+        damage.DAMAGES[how](os.path.join(folder, split + '-00001-of-00002'))
+        return folder
+    return copy

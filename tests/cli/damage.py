@@ -1,0 +1,41 @@
+"""Ways in which a file of TFRecords can be damaged so that its first record looks well: DAMAGES[how](path)."""
+from training import runtime  # noqa: F401 (first: it prepares TensorFlow)
+import tensorflow.compat.v1 as tf
+
+
+def _bytes(change):
+    """Damage to the bytes of the file."""
+    def damage(path):
+        with open(path, 'rb') as file:
+            content = change(file.read())
+        with open(path, 'wb') as file:
+            file.write(content)
+    return damage
+
+
+def _last_example(change):
+    """Damage to the features of the last record, which is well-formed."""
+    def damage(path):
+        records = list(tf.python_io.tf_record_iterator(path))
+        example = tf.train.Example.FromString(records[-1])
+        change(example.features.feature)
+        with tf.python_io.TFRecordWriter(path) as writer:
+            for record in records[:-1] + [example.SerializeToString()]:
+                writer.write(record)
+    return damage
+
+
+def _halve(features):
+    images = features['images'].bytes_list.value
+    images[0] = images[0][:len(images[0]) // 2]
+
+
+def _mislabel(features):
+    features['labels'].int64_list.value[0] = 5
+
+
+DAMAGES = {
+    'flipped_bit': _bytes(lambda content: content[:-999] + bytes([content[-999] ^ 1]) + content[-998:]),
+    'cut_off': _bytes(lambda content: content[:-99]),
+    'half_a_jpeg': _last_example(_halve),
+    'label_out_of_range': _last_example(_mislabel)}

@@ -1,0 +1,83 @@
+"""The commands in the first lines of train.py and test.py do what they say, and --help tells of every flag."""
+import ast
+import os
+import re
+import shlex
+
+import commands
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from config import params, recipes, schema
+from training.experiment import check, choices
+
+
+def docstring(path):
+    """The first lines of a program."""
+    with open(os.path.join(commands.ROOT, path), encoding='utf-8') as file:
+        return ast.get_docstring(ast.parse(file.read()))
+
+
+def documented(path):
+    """The commands in a program's docstring, as lists of words without `python`."""
+    return [shlex.split(line)[1:] for line in docstring(path).splitlines() if re.match(r' +python ', line)]
+
+
+COMMANDS = documented('train.py') + documented('test.py')
+
+
+@pytest.fixture
+def read(tmp_path):
+    """read(words) -> the Config of a command, its config/*.pkl written as config/get_configs.sh does."""
+    if 'load_params_file' not in flags.FLAGS:  # absl has one table of flags a process
+        schema.define_flags(choices())
+    recipes.write(list(recipes.RECIPES), str(tmp_path), choices())
+    with flagsaver.flagsaver():
+        def parse(words):
+            flags.FLAGS([word.replace('=config/', '={}/'.format(tmp_path)) for word in words])
+            config, ignored = params.read(flags.FLAGS, choices())
+            check(config)
+            assert ignored == []
+            return config
+        yield parse
+
+
+def test_there_are_commands():
+    assert [words[0] for words in COMMANDS] == ['train.py', 'train.py', 'test.py']
+
+
+@pytest.mark.parametrize('words', COMMANDS, ids=' '.join)
+def test_a_command_is_understood(read, words):
+    assert read(words).alignment == 'symmetric'
+
+
+ABOUT_IMAGENET = [words for words in COMMANDS if 'imagenet' in ' '.join(words)]
+NO_DATASET = pytest.mark.xfail(strict=True, reason='--dataset=imagenet is missing: test.py would look for MNIST')
+
+
+@pytest.mark.parametrize('words', [pytest.param(words, marks=NO_DATASET) if words[0] == 'test.py' else words
+                                   for words in ABOUT_IMAGENET], ids=map(' '.join, ABOUT_IMAGENET))
+def test_a_command_about_imagenet_is_about_imagenet(read, words):
+    assert read(words).dataset == 'imagenet'
+
+
+def test_the_first_command_trains(run, where, records):
+    lines = commands.succeeded(run(*(COMMANDS[0] + where)))
+    assert '75 steps of 256 images (5 epochs of 15 steps)' in lines
+    assert [record['step'] for record in records('symmetric', collection='fc_32-16')] == [0, 30, 60, 75]
+
+
+@pytest.mark.xfail(strict=True, reason="absl's --help tells of the main module's flags only, and ours are config.schema's")
+@pytest.mark.parametrize('program', ['train.py', 'test.py'])
+def test_help_tells_of_every_flag(run, program):
+    text = run(program, '--help').out
+    assert [name for name in list(schema.ROWS) + ['load_params_file', 'save_params_file']
+            if not re.search(r'^ +--(\[no\])?{}:'.format(name), text, re.M)] == []
+
+
+def test_helpfull_tells_of_every_flag(run):
+    text = run('train.py', '--helpfull').out
+    assert docstring('train.py').splitlines()[0] in text
+    assert [name for name in list(schema.ROWS) + ['load_params_file', 'save_params_file']
+            if not re.search(r'^ +--(\[no\])?{}:'.format(name), text, re.M)] == []

@@ -1,0 +1,43 @@
+"""Checkpoints that TensorFlow 1.13.2 and 2.21 wrote, restored here: the same logits, losses, gradients and next step."""
+import os
+import sys
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'golden', 'checkpoints'))
+
+import make_checkpoints  # noqa: E402
+
+TOLERANCE = 1e-4  # relative to the largest number of an array
+
+
+@pytest.fixture(scope='module')
+def experiment(tmp_path_factory):
+    """The experiment of both."""
+    return make_checkpoints.experiment(str(tmp_path_factory.mktemp('digits')))
+
+
+def alike(got, wanted):
+    """Whether the largest difference is small."""
+    return got.shape == wanted.shape and np.max(np.abs(got - wanted)) <= TOLERANCE * np.max(np.abs(wanted))
+
+
+@pytest.mark.parametrize('version', make_checkpoints.VERSIONS)
+def test_a_checkpoint_of_either_version_goes_on_as_it_did_there(experiment, version):
+    prefix, path = make_checkpoints.place(version)
+    wanted, got = dict(np.load(path)), make_checkpoints.numbers(experiment, prefix)
+    assert set(got) == set(wanted) and got['after/global_step'] == wanted['after/global_step'] == make_checkpoints.STEPS + 1
+    assert [name for name in sorted(wanted) if not alike(got[name], wanted[name])] == []
+
+
+def test_the_numbers_are_worth_comparing(experiment):
+    wanted = dict(np.load(make_checkpoints.place('tensorflow1')[1]))
+    assert wanted['logits'].shape == (13, 10)
+    assert {name.partition('/')[0] for name in wanted} == {'logits', 'scalar', 'gradient', 'after'}
+    assert {'after/' + variable.op.name for variable in experiment.variables} == {name for name in wanted if 'after' in name}
+    assert {'gradient/task/dense0/forward_kernel', 'gradient/alignment/dense0/backward_kernel'} <= set(wanted)
+    assert wanted['scalar/model_loss'] < 2.2 and wanted['scalar/alignment_loss'] != 0
+    zero = {'gradient/task/{}/backward_kernel', 'after/{}/backward_kernel/Momentum'}  # the task does not move them
+    assert {name for name, value in wanted.items() if not np.any(value)} == {
+        name.format(layer) for name in zero for layer in ('dense0', 'dense1', 'dense_output')}

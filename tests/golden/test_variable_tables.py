@@ -1,0 +1,64 @@
+"""The names, shapes and types of every variable: what a checkpoint of today and one of the original have in common."""
+import pytest
+import tensorflow.compat.v1 as tf
+
+import make_variable_tables as tables
+import reference
+import skeleton
+from config.schema import Config
+from training import devices
+from training.experiment import Experiment, choices
+
+ORIGINALS = {'resnet18', 'resnet18_momentum_alignadam', 'resnet50v2_momentum'}
+
+
+def stored(label):
+    return reference.read_json(tables.file_of(label))
+
+
+def rows(kinds, slots=()):
+    """A table as rows (name, dtype, shape, trainable), with the slots that an optimiser adds to what it trains."""
+    found = set()
+    for kind, variables in kinds.items():
+        for name, shape in variables.items():
+            found.add((name, kind.split(',')[0], tuple(shape), kind == tables.TRAINABLE))
+    for name, shape in kinds[tables.TRAINABLE].items():
+        found.update(('{}/{}'.format(name, slot), 'float32', tuple(shape), False) for slot in slots)
+    return found
+
+
+def original(name):
+    """A table of the original as rows."""
+    table = reference.read_json('vars_{}.json'.format(name))
+    return {(row['name'], row['dtype'], tuple(row['shape']), row['trainable']) for row in table}
+
+
+@pytest.mark.parametrize('label', sorted(skeleton.networks()))
+def test_a_network_has_the_variables_of_its_table(label):
+    built, wanted = tables.table(label), stored(label)
+    assert set(built) == set(wanted)
+    for kind in wanted:
+        missing = {name: shape for name, shape in wanted[kind].items() if built[kind].get(name) != shape}
+        added = {name: shape for name, shape in built[kind].items() if wanted[kind].get(name) != shape}
+        assert (missing, added) == ({}, {}), 'a deliberate change? see make_variable_tables.py'
+
+
+@pytest.mark.parametrize('name, label, slots', [
+    ('resnet18', 'resnet18', []), ('resnet50v2_momentum', 'resnet50v2', ['Momentum'])])
+def test_a_table_is_that_of_the_original(name, label, slots):
+    assert rows(stored(label), slots) == original(name)
+
+
+def test_an_experiment_has_the_variables_of_the_original():
+    config = Config.of(dict(model='resnet18', alignment='symmetric', dataset='synthetic', image_size=32, train_batch_size=2,
+                            eval_batch_size=2, optimizer='momentum', alignment_optimizer='adam'), choices())
+    experiment = Experiment(config, devices.choose(config))
+    with experiment.graph.as_default():
+        trainable = tf.trainable_variables()
+    built = {(v.op.name, v.dtype.base_dtype.name, tuple(v.shape.as_list()), v in trainable) for v in experiment.variables}
+    assert built == original('resnet18_momentum_alignadam')
+
+
+def test_every_table_is_read_and_every_network_has_one():
+    assert reference.files('variables_', '.json') == set(skeleton.networks())
+    assert reference.files('vars_', '.json') == ORIGINALS

@@ -1,0 +1,249 @@
+"""Layers by themselves: what they compute, which variables they make and how these start, what they leave on record."""
+import functools
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import oracle
+from alignment.gradients import Convolution, Dense
+from alignment.layer import ACTIVATIONS
+from alignment.rules import RULES
+from models.layers import Layers, StockLayers
+from reference import error, stream, variable
+
+TOLERANCE = 1e-5
+
+
+def array(tag, shape):
+    return stream(tag).standard_normal(shape).astype(np.float32)
+
+
+class Run:
+    """What `build` makes of an image batch: the layers, the output's numbers and those of every variable, before and after.
+
+    build: a function of (Layers, images). values: draw the variables by name, or leave them as they start.
+    """
+
+    def __init__(self, build, images, layers=None, values=True, updates=False):
+        self.layers = Layers(RULES['symmetric']()) if layers is None else layers
+        with tf.Graph().as_default(), tf.Session() as session:
+            with tf.variable_scope('layer'):
+                output = build(self.layers, tf.constant(images))
+            session.run(tf.global_variables_initializer())
+            for v in tf.global_variables() if values else []:
+                v.load(variable(v.op.name, v.shape.as_list()), session)
+            self.trainable = {v.op.name for v in tf.trainable_variables()}
+            self.before = session.run({v.op.name: v for v in tf.global_variables()})
+            self.output, self.l2, self.x = session.run([output, self.layers.regularization_losses,
+                                                        [record.x for record in self.layers.records]])
+            session.run(self.layers.updates if updates else [])
+            self.after = session.run({v.op.name: v for v in tf.global_variables()})
+        self.shape = tuple(output.shape.as_list())
+
+
+# --- dense ------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('activation', [None] + sorted(ACTIVATIONS))
+def test_dense(activation):
+    images = array('images', (4, 7))
+    run = Run(lambda layers, x: layers.dense(x, 5, activation=activation, l2=0.5, l2_bias=0.25), images)
+    W, B, bias = [run.before['layer/' + name] for name in ('forward_kernel', 'backward_kernel', 'bias')]
+    assert (W.shape, B.shape, bias.shape) == ((7, 5), (5, 7), (5,)) and run.trainable == set(run.before)
+    y = images.astype(np.float64) @ W + bias
+    assert error(run.output, oracle.ACTIVATIONS[activation](y) if activation else y) < TOLERANCE
+    np.testing.assert_allclose(run.l2, [0.25 * np.sum(W.astype(np.float64) ** 2), 0.125 * np.sum(bias ** 2)], 1e-5)
+    record, = run.layers.records
+    assert (record.name, record.linear, record.activation) == ('layer', Dense(), ACTIVATIONS.get(activation))
+    assert record.B.shape.as_list() == record.W.shape.as_list() == [7, 5]
+    assert run.layers.roles == {'layer/forward_kernel': 'forward kernel', 'layer/backward_kernel': 'backward kernel',
+                                'layer/bias': 'bias'}
+
+
+# --- convolution ------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('size, stride', [(7, 2), (3, 2), (1, 2), (2, 2), (4, 3), (3, 1), (5, 1), (2, 1)])
+@pytest.mark.parametrize('image', [(9, 6), (8, 13), (2, 1)])
+def test_a_convolution_of_any_size_on_any_image(image, size, stride):
+    images = array('images', (3,) + image + (2,))
+    run = Run(lambda layers, x: layers.conv2d(x, 5, size, stride), images)
+    W = run.before['layer/forward_kernel'].astype(np.float64)
+    assert run.before['layer/backward_kernel'].shape == W.shape == (size, size, 2, 5)
+    if stride == 1:
+        padded, linear = images, Convolution((1, 1), 'SAME')
+    else:  # by the same number of pixels on either side, one more at the end where it is odd, whatever the image
+        pad = ((size - 1) // 2, size // 2)
+        padded, linear = np.pad(images, [(0, 0), pad, pad, (0, 0)], 'constant'), Convolution((stride, stride), 'VALID')
+    assert error(run.output, oracle.Convolution(*linear).project(padded.astype(np.float64), W)) < TOLERANCE
+    assert run.shape[1:3] == run.output.shape[1:3] == tuple(-(-length // stride) for length in image)
+    record, = run.layers.records
+    np.testing.assert_array_equal(run.x[0], padded)
+    assert record.linear == linear and record.bias is None and record.activation is None and run.l2 == []
+
+
+@pytest.mark.parametrize('padding', ['SAME', 'VALID'])
+@pytest.mark.parametrize('stride', [1, 2])
+def test_a_given_padding_is_kept(padding, stride):
+    images = array('images', (2, 7, 6, 3))
+    run = Run(lambda layers, x: layers.conv2d(x, 5, 3, stride, padding=padding, use_bias=True, activation='tanh', l2=2.0), images)
+    W, bias = run.before['layer/forward_kernel'].astype(np.float64), run.before['layer/bias']
+    y = oracle.Convolution((stride, stride), padding).project(images.astype(np.float64), W) + bias
+    assert error(run.output, np.tanh(y)) < TOLERANCE
+    np.testing.assert_allclose(run.l2, [np.sum(W ** 2)], 1e-5)
+    assert run.layers.records[0].activation is tf.tanh
+
+
+def test_a_rule_may_be_shown_the_non_linearity_after_batch_norm():
+    images = array('images', (2, 5, 4, 3))
+    plain = Run(lambda layers, x: layers.conv2d(x, 5, 3), images)
+    followed = Run(lambda layers, x: layers.conv2d(x, 5, 3, followed_by='relu'), images)
+    np.testing.assert_array_equal(plain.output, followed.output)
+    assert followed.layers.records[0].activation is tf.nn.relu
+
+
+# --- batch norm -------------------------------------------------------------------------------------------------------
+
+BN = 'layer/batch_normalization/'
+MOMENTUM, EPSILON = 0.9, 1e-2  # a large epsilon: it shows
+
+
+def batch_norm(layers, x, zero_gamma=False):
+    return layers.batch_norm(x, MOMENTUM, EPSILON, zero_gamma)
+
+
+def normalized(x, mean, variance, values):
+    return values[BN + 'gamma'] * (x - mean) / np.sqrt(variance + EPSILON) + values[BN + 'beta']
+
+
+def test_batch_norm_in_training_uses_and_tracks_the_batch():
+    images = 3 + 2 * array('images', (4, 3, 5, 2))
+    run = Run(batch_norm, images, updates=True)
+    x = images.astype(np.float64).reshape(-1, 2)
+    mean, variance = x.mean(axis=0), x.var(axis=0)
+    assert error(run.output, normalized(images, mean, variance, run.before)) < TOLERANCE
+    unbiased = variance * len(x) / (len(x) - 1)
+    for name, batch in (('moving_mean', mean), ('moving_variance', unbiased)):
+        wanted = MOMENTUM * run.before[BN + name] + (1 - MOMENTUM) * batch
+        np.testing.assert_allclose(run.after[BN + name], wanted, 1e-5)
+    for name in ('gamma', 'beta'):
+        np.testing.assert_array_equal(run.after[BN + name], run.before[BN + name])
+    assert run.trainable == {BN + 'gamma', BN + 'beta'} and set(run.layers.roles.values()) == {'batch norm'}
+    assert set(run.layers.roles) == set(run.before) and run.layers.records == []
+
+
+def test_the_statistics_move_only_where_the_updates_run():
+    run = Run(batch_norm, array('images', (4, 3, 5, 2)))
+    assert len(run.layers.updates) == 2
+    for name in run.before:
+        np.testing.assert_array_equal(run.after[name], run.before[name])
+
+
+def test_batch_norm_in_a_validation_uses_what_was_tracked():
+    images = array('images', (1, 3, 5, 2))
+    run = Run(batch_norm, images, Layers(is_training=False))
+    wanted = normalized(images, run.before[BN + 'moving_mean'], run.before[BN + 'moving_variance'], run.before)
+    assert error(run.output, wanted) < TOLERANCE and run.layers.updates == []
+
+
+@pytest.mark.parametrize('zero_gamma', [False, True])
+def test_how_batch_norm_starts(zero_gamma):
+    run = Run(functools.partial(batch_norm, zero_gamma=zero_gamma), array('images', (2, 3, 5, 2)), values=False)
+    starts = {name[len(BN):]: value.tolist() for name, value in run.before.items()}
+    assert starts == dict(gamma=[float(not zero_gamma)] * 2, beta=[0, 0], moving_mean=[0, 0], moving_variance=[1, 1])
+
+
+def test_batch_norm_that_is_not_trained():
+    run = Run(batch_norm, array('images', (2, 3, 5, 2)), Layers(bn_trainable=False))
+    assert run.trainable == set() and len(run.layers.updates) == 2
+
+
+# --- variables --------------------------------------------------------------------------------------------------------
+
+def two_layers(layers, x):
+    with tf.variable_scope('one'):
+        x = layers.conv2d(x, 40, 5, l2=0.1)
+    with tf.variable_scope('two'):
+        return layers.dense(tf.reshape(x, [2, -1]), 50, l2=0.1, l2_bias=0.1)
+
+
+IMAGES = array('images', (2, 3, 4, 30))
+
+
+def started(seed):
+    return Run(two_layers, IMAGES, Layers(RULES['symmetric'](), seed=seed), values=False).before
+
+
+def test_kernels_are_settled_by_the_seed_and_their_name():
+    first, again, other = started(3), started(3), started(4)
+    kernels = {name for name in first if name.endswith('_kernel')}
+    assert len(kernels) == 4
+    for name in first:
+        np.testing.assert_array_equal(first[name], again[name])
+    for name in kernels:
+        assert abs(np.corrcoef(first[name].ravel(), other[name].ravel())[0, 1]) < 0.05
+    for scope in ('layer/one/', 'layer/two/'):
+        pair = [first[scope + which + '_kernel'].ravel() for which in ('forward', 'backward')]
+        assert abs(np.corrcoef(pair)[0, 1]) < 0.05  # one independent of the other, however alike their shapes
+    assert not np.any(first['layer/two/bias'])
+
+
+def test_a_kernel_does_not_depend_on_what_else_is_there():
+    alone = Run(two_layers, IMAGES, Layers(None, seed=3), values=False).before
+    both = started(3)
+    for name in alone:
+        np.testing.assert_array_equal(alone[name], both[name])
+
+
+@pytest.mark.parametrize('which', ['forward', 'backward'])
+def test_how_kernels_start(which):
+    first = started(5)
+    conv, dense = [first['layer/{}/{}_kernel'.format(scope, which)] for scope in ('one', 'two')]
+    fan_in = 5 * 5 * 30  # variance scaling: a normal cut at two of its deviations, of variance 1 / fan-in
+    assert abs(conv.std() * np.sqrt(fan_in) - 1) < 0.02 and abs(conv.mean() * np.sqrt(fan_in)) < 0.02
+    assert 2.2 < np.abs(conv).max() * np.sqrt(fan_in) < 2 / 0.8796 + 1e-3
+    limit = np.sqrt(6 / (480 + 50))  # Glorot: uniform, variance 2 / (fan-in + fan-out)
+    assert 0.99 * limit < np.abs(dense).max() <= limit and abs(dense.std() / limit - 1 / np.sqrt(3)) < 0.01
+    assert abs(dense.mean()) < 0.02 * limit
+
+
+def test_an_initializer_of_the_networks_choice():
+    initializer = functools.partial(tf.random_normal_initializer, stddev=0.01)
+    kernels = Run(lambda layers, x: layers.dense(x, 60, initializer=initializer), array('images', (2, 70)),
+                  Layers(RULES['feedback'](), seed=1), values=False).before
+    for which in ('forward', 'backward'):
+        kernel = kernels['layer/{}_kernel'.format(which)]
+        assert abs(kernel.std() - 0.01) < 4e-4 and np.abs(kernel).max() > 0.028
+
+
+def test_without_regularization_there_is_no_l2_loss():
+    assert len(Run(two_layers, IMAGES).l2) == 3
+    assert Run(two_layers, IMAGES, Layers(RULES['symmetric'](), regularize=False)).l2 == []
+
+
+def test_without_a_rule_there_is_no_backward_kernel():
+    run = Run(two_layers, IMAGES, Layers())
+    assert set(run.before) == {'layer/one/forward_kernel', 'layer/two/forward_kernel', 'layer/two/bias'}
+    assert [record.B for record in run.layers.records] == [None, None]
+    assert error(run.output, Run(two_layers, IMAGES).output) == 0  # the forward pass is the same
+
+
+def test_the_output_on_record_is_what_the_layer_returns():
+    with tf.Graph().as_default():
+        layers = Layers(RULES['symmetric']())
+        with tf.variable_scope('one'):
+            x = layers.conv2d(tf.zeros((2, 3, 4, 5)), 6, 2, use_bias=True, activation='relu')
+        assert layers.records[0].output is x and layers.records[0].y is not x
+        assert layers.records[0].name == 'one'
+
+
+# --- stock layers -----------------------------------------------------------------------------------------------------
+
+def test_stock_layers_have_tensorflows_names_and_no_custom_gradient():
+    run = Run(two_layers, IMAGES, StockLayers())
+    assert set(run.before) == {'layer/one/conv2d/kernel', 'layer/two/dense/kernel', 'layer/two/dense/bias'}
+    assert run.layers.roles == {'layer/one/conv2d/kernel': 'forward kernel', 'layer/two/dense/kernel': 'forward kernel',
+                                'layer/two/dense/bias': 'bias'}
+    assert [record.name for record in run.layers.records] == ['layer/one', 'layer/two'] and len(run.l2) == 3
+    with tf.Graph().as_default() as graph:
+        two_layers(StockLayers(), tf.constant(IMAGES))
+        assert 'IdentityN' not in {operation.type for operation in graph.get_operations()}
