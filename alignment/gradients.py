@@ -89,10 +89,13 @@ def aligned(linear, x, W, B, tie_gradients=False):
     """
     @tf.custom_gradient
     def product(x, W, B):
+        y = linear.project(x, W)
+
         def gradient(dy):
+            dy.set_shape(y.shape)  # TensorFlow 1.13.2 loses it where the batch size is open
             dW = linear.kernel_gradient(x, dy, W)
             return linear.reconstruct(dy, B, x), dW, (dW if tie_gradients else tf.zeros_like(B))
-        return linear.project(x, W), gradient
+        return y, gradient
 
     return product(x, W, B)
 
@@ -101,7 +104,12 @@ def backprop(linear, x, W):
     """y = x W with the ordinary gradients, dx = dy W^T and dW = x^T dy."""
     @tf.custom_gradient
     def product(x, W):
-        return linear.project(x, W), lambda dy: (linear.reconstruct(dy, W, x), linear.kernel_gradient(x, dy, W))
+        y = linear.project(x, W)
+
+        def gradient(dy):
+            dy.set_shape(y.shape)
+            return linear.reconstruct(dy, W, x), linear.kernel_gradient(x, dy, W)
+        return y, gradient
 
     return product(x, W)
 
