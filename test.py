@@ -1,10 +1,12 @@
 """Validate a trained network: restore a checkpoint, evaluate it on every validation image, record the result in MongoDB.
 
-    python test.py validate --model=resnet18 --alignment=symmetric --val_exp_id=check --data_dir=/data/imagenet_tfrecords
+    python test.py validate --load_params_file=config/symmetric.pkl --val_exp_id=check --data_dir=/data/imagenet_tfrecords
 
 The checkpoint is --load_checkpoint (a path), or the newest (or --load_step) of the experiment that the flags describe.
 """
 from training import runtime  # first: it prepares TensorFlow
+
+from absl import flags
 
 from config import schema
 from database import records
@@ -54,4 +56,5 @@ def validate(config, device):
 
 if __name__ == '__main__':
     schema.define_flags(choices())
+    flags.adopt_module_key_flags(schema)
     start.run(main)

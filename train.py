@@ -13,6 +13,8 @@ from config import params, schema
 from training import checkpoints, devices, loop, overview, provenance, start
 from training.experiment import Experiment, check, choices
 
+LOCATING = ('load_step', 'load_port', 'load_dbname', 'load_collname', 'load_exp_id')  # say where a checkpoint is
+
 
 def main(argv):
     if len(argv) > 1:
@@ -60,6 +62,15 @@ def restore_point(config, store, folder):
         raise schema.ConfigError('exp_id {} has records up to step {:,} in {}.{} already; continue it with --do_restore, or '
                                  'choose another --exp_id_suffix or --dbname'.format(
                                      config.exp_id, latest, config.dbname, start.collection(config)))
+    going_back = config.do_restore and config.load_step is not None
+    if latest is not None and going_back and config.load_step < latest:
+        raise schema.ConfigError('exp_id {e} has records up to step {:,} already; to go back to step {:,} give another '
+                                 '--exp_id_suffix with --load_db --load_exp_id={e} --load_step={}'.format(
+                                     latest, config.load_step, config.load_step, e=config.exp_id))
+    idle = [name for name in LOCATING if getattr(config, name) is not None]
+    if idle and not (config.do_restore or config.load_db):
+        raise schema.ConfigError('{} {} no effect without --load_db or --do_restore'.format(
+            ' and '.join('--' + name for name in idle), 'has' if len(idle) == 1 else 'have'))
     if config.do_restore or config.load_db or config.load_checkpoint:
         return start.find_checkpoint(config, folder, required=config.load_db)
     return None, None
@@ -67,4 +78,5 @@ def restore_point(config, store, folder):
 
 if __name__ == '__main__':
     schema.define_flags(choices())
+    flags.adopt_module_key_flags(schema)
     start.run(main)

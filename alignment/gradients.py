@@ -77,8 +77,8 @@ def _spread(y, axis, stride):
         return y
     size = int(y.shape[axis])
     y = tf.pad(tf.expand_dims(y, axis + 1), [[0, stride - 1] if a == axis + 1 else [0, 0] for a in range(5)])
-    shape = tf.unstack(tf.shape(y))
-    spread = tf.reshape(y, shape[:axis] + [size * stride] + shape[axis + 2:])
+    sizes = y.shape.as_list()
+    spread = tf.reshape(y, [-1] + sizes[1:axis] + [size * stride] + sizes[axis + 2:])
     return spread[:, :1 + (size - 1) * stride] if axis == 1 else spread[:, :, :1 + (size - 1) * stride]
 
 
@@ -89,13 +89,10 @@ def aligned(linear, x, W, B, tie_gradients=False):
     """
     @tf.custom_gradient
     def product(x, W, B):
-        y = linear.project(x, W)
-
         def gradient(dy):
-            dy.set_shape(y.shape)  # TensorFlow 1.13.2 loses it where the batch size is open
             dW = linear.kernel_gradient(x, dy, W)
             return linear.reconstruct(dy, B, x), dW, (dW if tie_gradients else tf.zeros_like(B))
-        return y, gradient
+        return linear.project(x, W), gradient
 
     return product(x, W, B)
 
@@ -104,12 +101,7 @@ def backprop(linear, x, W):
     """y = x W with the ordinary gradients, dx = dy W^T and dW = x^T dy."""
     @tf.custom_gradient
     def product(x, W):
-        y = linear.project(x, W)
-
-        def gradient(dy):
-            dy.set_shape(y.shape)
-            return linear.reconstruct(dy, W, x), linear.kernel_gradient(x, dy, W)
-        return y, gradient
+        return linear.project(x, W), lambda dy: (linear.reconstruct(dy, W, x), linear.kernel_gradient(x, dy, W))
 
     return product(x, W)
 

@@ -1,4 +1,5 @@
 """The training loop and the validation, in a Session."""
+import contextlib
 import math
 import os
 import time
@@ -18,6 +19,16 @@ class TrainingError(Exception):
     """Training or validation had to stop; the message says at which step and why."""
 
 
+@contextlib.contextmanager
+def _reading(what, config):
+    """Around a run that reads images: what TensorFlow says of a damaged one becomes a TrainingError."""
+    try:
+        yield
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        raise TrainingError('{}: {}; look for a damaged image or a wrong label in --data_dir={}'.format(
+            what, error.message.splitlines()[0], config.data_dir))
+
+
 def due(step, every):
     """Whether something that happens every so many steps (None: never) happens after this one."""
     return every is not None and step % every == 0
@@ -30,13 +41,15 @@ def validate(session, experiment):
     """
     validation = experiment.validation
     session.run(validation.initializer)
-    results = session.run([validation.measures, validation.coefficients, experiment.global_step])
+    with _reading('validation', experiment.config):
+        results = session.run([validation.measures, validation.coefficients, experiment.global_step])
     session.run(validation.initializer)
     sums = dict.fromkeys(validation.totals, 0.0)
     with tqdm(total=validation.steps, desc='validating', unit='batch', leave=False, disable=None) as bar:
         while True:  # to the end of the files, so that images too many are seen, too
             try:
-                batch = session.run(validation.totals)
+                with _reading('validation', experiment.config):
+                    batch = session.run(validation.totals)
             except tf.errors.OutOfRangeError:
                 break
             for name, value in batch.items():
@@ -94,7 +107,8 @@ class Run:
         return results
 
     def _step(self, step, bar):
-        _, scalars = self.session.run([self.experiment.step.train_op, self.experiment.step.scalars])
+        with _reading('step {}'.format(step + 1), self.experiment.config):
+            _, scalars = self.session.run([self.experiment.step.train_op, self.experiment.step.scalars])
         scalars = {name: float(value) for name, value in scalars.items()}
         lost = sorted(name for name, value in scalars.items() if not math.isfinite(value) or abs(value) > EXPLODED)
         if lost:

@@ -68,9 +68,17 @@ def collection(config):
 
 
 def cache_folder(config, exp_id=None):
-    """Where an experiment's local files lie: <cache_dir>/<host>:<port>/<dbname>/<collection>/<exp_id>."""
-    return os.path.join(os.path.expanduser(config.cache_dir or '~/.tfutils'), '{}:{}'.format(config.host, config.port),
-                        config.dbname, collection(config), exp_id or config.exp_id)
+    """Where an experiment's local files lie: <cache_dir>/<host>:<port>/<dbname>/<collection>/<exp_id>, a folder that exists.
+
+    Raises CheckpointError if it cannot be made.
+    """
+    folder = os.path.join(os.path.expanduser(config.cache_dir or '~/.tfutils'), '{}:{}'.format(config.host, config.port),
+                          config.dbname, collection(config), exp_id or config.exp_id)
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError('--cache_dir: {} cannot be made ({}); choose another folder'.format(folder, error.strerror))
+    return folder
 
 
 def find_checkpoint(config, folder, required):
