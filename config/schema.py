@@ -10,6 +10,7 @@ import sys
 from absl import flags
 
 
+LARGEST = {int: 2 ** 63 - 1, float: 10 ** 15}  # 64 bits hold the first, and as steps the second
 shown = reprlib.repr  # a value in a message: short, however deep or long it is
 
 
@@ -208,6 +209,8 @@ def _check_row(row, value, choices):
         return 'must be {}, not {}'.format({list: 'a list'}.get(row.kind, 'of type ' + row.kind.__name__), shown(value))
     if row.kind is float and not abs(value) <= sys.float_info.max:
         return 'must be a finite number'
+    if row.kind in LARGEST and abs(value) > LARGEST[row.kind]:
+        return 'must lie within {0:,} of 0'.format(LARGEST[row.kind])
     legal = choices.get(row.choices, ()) if isinstance(row.choices, str) else row.choices
     if legal and value not in legal:
         return 'must be one of {}, not {}'.format(', '.join(legal), shown(value))

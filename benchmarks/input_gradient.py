@@ -1,0 +1,46 @@
+"""The two ways to an input gradient of a convolution with few output positions, timed side by side.
+
+    python -m benchmarks.input_gradient
+
+Prints the time of TensorFlow's own operation over that of a plain convolution, for the deep layers of a ResNet on small
+images; alignment.gradients.FEW_POSITIONS is chosen by it.
+"""
+from training import runtime  # first: it prepares TensorFlow
+
+import statistics
+import sys
+import time
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from alignment import gradients
+
+BATCH, CHANNELS, REPEATS = 50, 256, 15
+
+
+def seconds(size, few_positions):
+    """Median time of one input gradient of a 3x3 convolution of images of this size."""
+    gradients.FEW_POSITIONS = few_positions
+    with tf.Graph().as_default(), tf.Session(config=runtime.session_config()) as session:
+        y = tf.Variable(np.random.RandomState(0).standard_normal((BATCH, size, size, CHANNELS)).astype(np.float32))
+        kernel = tf.Variable(np.random.RandomState(1).standard_normal((3, 3, CHANNELS, CHANNELS)).astype(np.float32))
+        dx = gradients.Convolution((1, 1), 'SAME').reconstruct(y, kernel, tf.identity(y)).op
+        session.run(tf.global_variables_initializer())
+        times = []
+        for _ in range(3 + REPEATS):
+            started = time.perf_counter()
+            session.run(dx)
+            times.append(time.perf_counter() - started)
+    return statistics.median(times[3:])
+
+
+def main():
+    print(runtime.describe())
+    for size in (1, 2, 4, 7, 14):
+        print('{0}x{0} positions: {1:.2f}'.format(size, seconds(size, 0) / seconds(size, 10 ** 6)))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""One training of each rule on the 5,000 MNIST images, and a table of what MongoDB then holds.
+
+    make rules
+
+A training that has ended is not repeated: a second call prints the same table.
+"""
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+
+from config import recipes
+from training import loop, start
+from training.experiment import choices
+from config.schema import Config
+from database.mongo import Store
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+DBNAME = 'rules'
+RULES = ('backprop', 'feedback', 'symmetric', 'activation', 'mirror', 'information', 'kolen_pollack')
+SUFFIX = '_python{}.{}'.format(*sys.version_info[:2])
+
+
+def train(rule, folder, arguments):
+    """Trains by the recipe of a rule in a process of its own; returns its newest record with a checkpoint."""
+    name = 'mnist_' + rule
+    path, = recipes.write([name], folder, choices())
+    subprocess.run([sys.executable, 'train.py', '--load_params_file=' + path, '--data_dir=' + arguments.data_dir,
+                    '--cache_dir=' + arguments.cache_dir, '--port={}'.format(arguments.port), '--dbname=' + DBNAME,
+                    '--exp_id_suffix=' + SUFFIX, '--do_restore'], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    config = Config.of(recipes.RECIPES[name].settings, choices())
+    store = Store('localhost', arguments.port, DBNAME, start.collection(config), str(config.alignment) + SUFFIX)
+    try:
+        return store.find_checkpoint(None)
+    finally:
+        store.close()
+
+
+def row(rule, record):
+    """One line of the table."""
+    results = record['validation_results']['topn_val']
+    angles = [loop.mean_angle(results, name) for name in ('weight_angles', 'gradient_angles')]
+    return '| {:<13} | {:.4f} | {:>12} | {:>14} |'.format(
+        rule, results['top1'], *['-' if angle is None else '{:.1f}'.format(angle) for angle in angles])
+
+
+def main():
+    parser = argparse.ArgumentParser(prog='python -m benchmarks.rules', description=__doc__.splitlines()[0])
+    parser.add_argument('--data_dir', required=True, help='TFRecords of MNIST, by data.build_tfrecords')
+    parser.add_argument('--cache_dir', required=True, help='folder for checkpoints')
+    parser.add_argument('--port', type=int, default=29029, help='where MongoDB answers on this machine')
+    arguments = parser.parse_args()
+    print('| rule          | top-1  | weight angle | gradient angle |\n|---|---|---|---|')
+    with tempfile.TemporaryDirectory() as folder:
+        for rule in RULES:
+            try:
+                print(row(rule, train(rule, folder, arguments)), flush=True)
+            except subprocess.CalledProcessError as error:
+                print('error: the training of {} ended with exit code {}; its message stands above'.format(
+                    rule, error.returncode), file=sys.stderr)
+                return 1
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
