@@ -29,7 +29,7 @@ GOYAL = '; learning rate 0.1 at batch 256: Goyal et al. 2017 (arXiv:1706.02677)'
 MNIST = dict(dataset='imagenet', preprocessing='plain', image_size=28, model='resnet18', optimizer='momentum',
              learning_rate=0.05, manual_lr=True, drop=1, boundary_step=400, train_epochs=7.0, train_batch_size=50,
              eval_batch_size=250, epochs_per_checkpoint=7.0)
-ADAM = dict(alignment_optimizer='adam', alignment_learning_rate=0.001)
+ADAM = dict(alignment_optimizer='adam')  # at its learning rate of 0.001
 
 
 def _imagenet(source, **settings):

@@ -10,7 +10,8 @@ import sys
 from absl import flags
 
 
-LARGEST = {int: 2 ** 63 - 1, float: 10 ** 15}  # 64 bits hold the first, and as steps the second
+LARGEST_INT = 2 ** 63 - 1  # what a record can hold
+MANY_EPOCHS = 1e12         # as steps they still are such a number
 shown = reprlib.repr  # a value in a message: short, however deep or long it is
 
 
@@ -20,14 +21,14 @@ class ConfigError(ValueError):
 
 # kind: str, int, float, bool or list (comma-separated text on the command line)
 # choices: the name of a registry of legal values (see define_flags), or a tuple of them
-# at_least, above: bounds of a number. always: counts even when --load_params_file has fixed the rest.
+# at_least, above, at_most: bounds of a number. always: counts even when --load_params_file has fixed the rest.
 # needs: the settings without any of which this one has no effect; '!name' is one that must be off.
-Row = collections.namedtuple('Row', ['name', 'kind', 'default', 'help', 'choices', 'at_least', 'above', 'always', 'needs',
+Row = collections.namedtuple('Row', ['name', 'kind', 'default', 'help', 'choices', 'at_least', 'above', 'at_most', 'always', 'needs',
                                      'group'])
 
 
-def _row(name, kind, default, help, choices=None, at_least=None, above=None, always=False, needs=()):
-    return Row(name, kind, default, help, choices, at_least, above, always, needs, group=None)
+def _row(name, kind, default, help, choices=None, at_least=None, above=None, at_most=None, always=False, needs=()):
+    return Row(name, kind, default, help, choices, at_least, above, at_most, always, needs, group=None)
 
 
 def _coefficient(name):
@@ -87,9 +88,10 @@ GROUPS = {
              always=True),
         _row('checkpoint_max', int, 5, 'how many local checkpoints to keep', at_least=1, always=True),
         _row('epochs_per_checkpoint', float, 2.0, 'epochs between two validations, each with a checkpoint in the database',
-             above=0.0),
+             above=0.0, at_most=MANY_EPOCHS),
         _row('epochs_per_recent_checkpoint', float, None, 'epochs between two checkpoints of which only the newest 6 are '
-             'kept, in a database of their own; default: none beside those of --epochs_per_checkpoint', above=0.0),
+             'kept, in a database of their own; default: none beside those of --epochs_per_checkpoint', above=0.0,
+             at_most=MANY_EPOCHS),
         _row('save_to_gfs', list, (), 'results of a validation, by name (comma list, for example weight_angles), that go '
              'into GridFS instead of the record', always=True),
         _row('skip_check', bool, True, 'start although the source tree has uncommitted changes', always=True),
@@ -151,7 +153,7 @@ GROUPS = {
         _row('dataset', str, 'mnist', 'the images', choices='dataset'),
         _row('preprocessing', str, None, 'imagenet: resnet (crop, mirror), inception (crop, mirror, colour) or plain '
              '(resize only); default: inception with --use_resnet_v2, else resnet', choices='preprocessing'),
-        _row('train_epochs', float, 90.0, 'length of the training in epochs', at_least=0.0),
+        _row('train_epochs', float, 90.0, 'length of the training in epochs', at_least=0.0, at_most=MANY_EPOCHS),
         _row('train_batch_size', int, 256, 'images a training step', at_least=1),
         _row('minibatch_size', int, None, 'images at a time: gradients of the parts of a batch are averaged before the '
              'update; default: the whole batch', at_least=1),
@@ -161,7 +163,7 @@ GROUPS = {
     'loss_params': [
         _row('loss_rate', float, 1.0, 'weight of the task loss (cross-entropy and L2)'),
         _row('alignment_rate', float, 1.0, 'weight of the alignment loss'),
-        _row('delay_epochs', float, None, 'epochs for which the task loss is off at the start', above=0.0),
+        _row('delay_epochs', float, None, 'epochs for which the task loss is off at the start', above=0.0, at_most=MANY_EPOCHS),
         _row('alternate_step_freq', int, None, 'alternate one alignment step with so many task steps', at_least=1),
         _row('constant_rate', bool, True, 'keep both weights; otherwise they drop tenfold at epochs 30, 60 and 80'),
     ],
@@ -209,8 +211,10 @@ def _check_row(row, value, choices):
         return 'must be {}, not {}'.format({list: 'a list'}.get(row.kind, 'of type ' + row.kind.__name__), shown(value))
     if row.kind is float and not abs(value) <= sys.float_info.max:
         return 'must be a finite number'
-    if row.kind in LARGEST and abs(value) > LARGEST[row.kind]:
-        return 'must lie within {0:,} of 0'.format(LARGEST[row.kind])
+    if row.kind is int and abs(value) > LARGEST_INT:
+        return 'must fit into 64 bits'
+    if row.at_most is not None and value > row.at_most:
+        return 'must be at most {:g}, not {!r}'.format(row.at_most, value)
     legal = choices.get(row.choices, ()) if isinstance(row.choices, str) else row.choices
     if legal and value not in legal:
         return 'must be one of {}, not {}'.format(', '.join(legal), shown(value))

@@ -104,14 +104,6 @@ def test_a_hostile_params_file_runs_nothing(run, where, paths):
     assert paths['witness'].exists()  # it would have
 
 
-# --- what does not hold yet ------------------------------------------------------------------------------------------
-
-def known(reason):
-    """A defect that is known: the test says what should be, and fails when it comes to be."""
-    return pytest.mark.xfail(strict=True, reason=reason)
-
-
-@known("TensorFlow's errors while images are read are no USER_ERRORS: a traceback of two screens")
 @pytest.mark.parametrize('how, split', [('half_a_jpeg', 'train'), ('flipped_bit', 'validation'), ('cut_off', 'train'),
                                         ('label_out_of_range', 'validation')])
 def test_damaged_images_are_named(run, where, damaged_tfrecords, how, split):
@@ -122,7 +114,6 @@ def test_damaged_images_are_named(run, where, damaged_tfrecords, how, split):
     assert data in commands.refusal(done, 1)
 
 
-@known('--cache_dir is first used after the first epochs_per_checkpoint epochs of training: a traceback, and they are lost')
 def test_a_cache_dir_that_cannot_be_is_refused_before_the_training(run, where, tmp_path, records):
     file = tmp_path / 'file'
     file.write_text('in the way')
@@ -132,14 +123,12 @@ def test_a_cache_dir_that_cannot_be_is_refused_before_the_training(run, where, t
     assert records('None_uncached') == []
 
 
-@known('OverflowError where a number is too large for what it is made into')
 @pytest.mark.parametrize('flag', ['--epochs_per_checkpoint=1e308', '--seed=9223372036854775808'])
 def test_numbers_beyond_all_measure(run, where, flag):
     done = run(*command(TRAIN + ['--train_epochs=0', '--exp_id_suffix=_huge', flag], where))
     assert flag.split('=')[0] in commands.refusal(done, 2)
 
 
-@known('the load_* flags are read only with --do_restore, --load_db or in test.py: train.py silently starts anew')
 @pytest.mark.parametrize('flag', ['--load_step=30', '--load_exp_id=symmetric_whole'])
 def test_load_flags_without_effect_are_refused(run, where, trained, flag):
     exp_id_suffix = '--exp_id_suffix=_' + flag.strip('-').replace('=', '_')
@@ -147,7 +136,6 @@ def test_load_flags_without_effect_are_refused(run, where, trained, flag):
     assert flag.split('=')[0] in commands.refusal(done, 2)
 
 
-@known('--do_restore with an earlier --load_step writes the steps after it once more: two runs mix in one exp_id')
 def test_no_step_is_recorded_twice(run, where, records):
     fc = ['train.py'] + commands.FC + where + ['--exp_id_suffix=_back', '--train_epochs=0.4']
     commands.succeeded(run(*fc))
