@@ -23,8 +23,8 @@ class ConfigError(ValueError):
 # choices: the name of a registry of legal values (see define_flags), or a tuple of them
 # at_least, above, at_most: bounds of a number. always: counts even when --load_params_file has fixed the rest.
 # needs: the settings without any of which this one has no effect; '!name' is one that must be off.
-Row = collections.namedtuple('Row', ['name', 'kind', 'default', 'help', 'choices', 'at_least', 'above', 'at_most', 'always', 'needs',
-                                     'group'])
+Row = collections.namedtuple('Row', ['name', 'kind', 'default', 'help', 'choices', 'at_least', 'above', 'at_most', 'always',
+                                     'needs', 'group'])
 
 
 def _row(name, kind, default, help, choices=None, at_least=None, above=None, at_most=None, always=False, needs=()):
