@@ -9,6 +9,7 @@ import os
 import pickle
 import pickletools
 
+from config import legacy
 from config.schema import GROUPS, ROWS, Config, ConfigError, given_flags, shown
 
 
@@ -49,8 +50,9 @@ def save(config, path):
 
 
 def load(path):
-    """{name: value} of the settings in a .pkl. Nothing in the file is executed.
+    """({name: value} of the settings, [what was not understood]) of a .pkl. Nothing in the file is executed.
 
+    The list is empty for a file of ours; only the authors' own files (config/legacy.py) can hold what we have no name for.
     Raises ConfigError if there is no such file, if it is damaged or if it holds anything but plain data.
     """
     _check_name('load_params_file', path)
@@ -60,10 +62,30 @@ def load(path):
     except OSError as error:
         hint = '; config/get_configs.sh writes the shipped ones' if os.path.dirname(path).endswith('config') else ''
         raise ConfigError('--load_params_file={}: {}{}'.format(path, error.strerror, hint))
-    document = _plain_data(content, path)
+    try:
+        document = _plain_data(content, path)
+    except ConfigError:
+        authors = _authors(content, path)
+        if authors is None:
+            raise
+        return authors
     if not isinstance(document, dict) or set(document) != {'params'}:
         raise ConfigError("--load_params_file={}: this is no params file (it must hold {{'params': ...}})".format(path))
-    return values_of(document['params'], where=path)
+    return values_of(document['params'], where=path), []
+
+
+def _authors(content, path):
+    """The same of the authors' live objects, or None if the file is not of that kind."""
+    try:
+        document = legacy.unpickle(content)
+    except ValueError:
+        return None
+    if not legacy.is_authors(document):
+        return None
+    try:
+        return legacy.settings(document)
+    except ConfigError as error:
+        raise ConfigError('--load_params_file={}: {}'.format(path, error))
 
 
 def _check_name(flag, path):
@@ -128,14 +150,16 @@ def _plain(value):
 
 
 def read(flag_values, choices):
-    """The Config that the command line asks for, and the given settings that a loaded file overrules (a list of names).
+    """The Config that the command line asks for, the given settings that a loaded file overrules (a list of names), and what
+    was not understood in that file (a list of text).
 
     flag_values: absl's FLAGS. Raises ConfigError.
     """
     given = given_flags(flag_values)
     path = flag_values.load_params_file
     if path is None:
-        return Config.of(given, choices), []
+        return Config.of(given, choices), [], []
     counting = {name: value for name, value in given.items() if ROWS[name].always}
     ignored = [name for name in given if name not in counting]
-    return Config.of(dict(load(path), **counting), choices), ignored
+    loaded, unknown = load(path)
+    return Config.of(dict(loaded, **counting), choices), ignored, unknown

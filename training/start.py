@@ -47,10 +47,12 @@ def _parse(argv):
 
 def read_config(choices):
     """The Config of the command line; with --load_params_file a warning names the flags that it overrules."""
-    config, ignored = params.read(flags.FLAGS, choices)
+    config, ignored, unknown = params.read(flags.FLAGS, choices)
     if ignored:
         say('warning: ignored, because --load_params_file={} fixes them: {}'.format(
             flags.FLAGS.load_params_file, ', '.join('--' + name for name in ignored)))
+    if unknown:
+        say('warning: not understood in {}: {}'.format(flags.FLAGS.load_params_file, ', '.join(unknown)))
     return config
 
 

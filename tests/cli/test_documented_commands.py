@@ -36,7 +36,7 @@ def read(tmp_path):
     with flagsaver.flagsaver():
         def parse(words):
             flags.FLAGS([word.replace('=config/', '={}/'.format(tmp_path)) for word in words])
-            config, ignored = params.read(flags.FLAGS, choices())
+            config, ignored, _ = params.read(flags.FLAGS, choices())
             check(config)
             assert ignored == []
             return config

@@ -26,7 +26,7 @@ def test_one_warning_names_the_flags_that_do_not_count(loaded):
 
 
 def test_the_file_holds_the_settings_of_the_run(trained, records):
-    config = Config.of(params.load(trained.settings), choices())
+    config = Config.of(params.load(trained.settings)[0], choices())
     recorded = records('symmetric_split')[0]['params']
     document = params.to_params(config)
     assert {(group, name): value for group in document for name, value in document[group].items()

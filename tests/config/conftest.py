@@ -17,7 +17,7 @@ schema.define_flags(choices)
 answer = {'flags': sorted(set(flags.FLAGS) - own)}
 try:
     flags.FLAGS(['program'] + argv)
-    config, ignored = params.read(flags.FLAGS, choices)
+    config, ignored, _ = params.read(flags.FLAGS, choices)
     answer.update(given=schema.given_flags(flags.FLAGS), differing=config.differing(), ignored=ignored)
 except schema.ConfigError as error:
     answer['config_error'] = str(error)

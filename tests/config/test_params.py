@@ -35,7 +35,7 @@ def refusal(content, folder):
     with open(path, 'wb') as file:
         file.write(content)
     with pytest.raises(ConfigError) as caught:
-        params.load(path)
+        params.load(path)[0]
     assert str(caught.value).startswith(('--load_params_file=' + path, path))
     return str(caught.value)
 
@@ -54,7 +54,7 @@ def test_round_trip_of_every_kind_of_value(tmp_path):
     config = Config.of(EVERY_KIND, {})
     path = str(tmp_path / 'a.pkl')
     params.save(config, path)
-    loaded = params.load(path)
+    loaded = params.load(path)[0]
     assert Config.of(loaded, {}) == config and set(loaded) == set(ROWS)
     assert os.listdir(str(tmp_path)) == ['a.pkl']
 
@@ -63,7 +63,7 @@ def test_round_trip_of_every_setting(tmp_path):
     config = Config(**{name: other(row) for name, row in ROWS.items()})
     path = str(tmp_path / 'a.pkl')
     params.save(config, path)
-    loaded = params.load(path)
+    loaded = params.load(path)[0]
     assert {name: tuple(value) if isinstance(value, list) else value for name, value in loaded.items()} == {
         name: getattr(config, name) for name in ROWS}
     assert [name for name in ROWS if getattr(config, name) == ROWS[name].default] == []
@@ -94,7 +94,7 @@ def test_saving_replaces_the_file_as_a_whole(tmp_path):
     path = str(tmp_path / 'a.pkl')
     params.save(Config.of({}, {}), path)
     params.save(Config.of(dict(port=1), {}), path)
-    assert params.load(path)['port'] == 1
+    assert params.load(path)[0]['port'] == 1
 
 
 @pytest.mark.parametrize('protocol', PROTOCOLS)
@@ -102,7 +102,7 @@ def test_every_protocol_of_plain_data_is_read(tmp_path, protocol):
     path = str(tmp_path / 'a.pkl')
     with open(path, 'wb') as file:
         pickle.dump({'params': params.to_params(Config.of(EVERY_KIND, {}))}, file, protocol=protocol)
-    assert Config.of(params.load(path), {}) == Config.of(EVERY_KIND, {})
+    assert Config.of(params.load(path)[0], {}) == Config.of(EVERY_KIND, {})
 
 
 def test_a_file_of_python_2_is_read(tmp_path):
@@ -110,7 +110,7 @@ def test_a_file_of_python_2_is_read(tmp_path):
     text = b'\x80\x02}U\x06paramsq\x00}U\x0cmodel_params}(U\x09alignmentU\x06mirrorU\x05alphaG?PbM\xd2\xf1\xa9\xfcuss.'
     with open(path, 'wb') as file:
         file.write(text)
-    assert params.load(path) == dict(alignment='mirror', alpha=0.001)
+    assert params.load(path)[0] == dict(alignment='mirror', alpha=0.001)
 
 
 def test_names_and_places_that_cannot_be(tmp_path):
@@ -271,7 +271,7 @@ def test_deep_nesting_is_refused(tmp_path, content):
 NESTED = {  # as a value or a key, where names are right: read in a process of its own, which it must not bring down
     'lists': b']' * 99999 + b'a' * 99998, 'tuples': b'N' + b'\x85' * 99999, 'dictionaries': b'}N' * 49999 + b'}' + b's' * 49999}
 READ = 'import sys\nfrom config import params, schema\n' \
-    'try:\n    schema.Config.of(params.load(sys.argv[1]), {})\nexcept schema.ConfigError:\n    print("refused")'
+    'try:\n    schema.Config.of(params.load(sys.argv[1])[0], {})\nexcept schema.ConfigError:\n    print("refused")'
 
 
 @pytest.mark.parametrize('what, place', [('lists', 'value'), ('tuples', 'value'), ('tuples', 'key'), ('dictionaries', 'value')])
@@ -305,7 +305,7 @@ def test_a_file_with_one_changed_byte_is_read_or_refused(tmp_path):
         with open(path, 'wb') as file:
             file.write(content[:place] + bytes([content[place] ^ stream.randrange(1, 256)]) + content[place + 1:])
         try:
-            Config.of(params.load(path), {})
+            Config.of(params.load(path)[0], {})
         except ConfigError:
             refused += 1
     assert refused > 0.8 * len(content)  # nearly all of the file is names and structure
@@ -341,7 +341,7 @@ def test_wrong_types_in_a_file_are_refused_by_name(tmp_path, group, name, value)
     with open(path, 'wb') as file:
         pickle.dump({'params': {group: {name: value}}}, file, 3)
     with pytest.raises(ConfigError, match='--' + name):
-        Config.of(params.load(path), {})
+        Config.of(params.load(path)[0], {})
 
 
 # --- a loaded file and the command line -----------------------------------------------------------------------------

@@ -56,7 +56,7 @@ def test_the_script_writes_all_recipes_and_each_loads_back_equal(tmp_path, choic
     for name, recipe in recipes.RECIPES.items():
         path = str(tmp_path / (name + '.pkl'))
         assert path in done.stdout
-        assert Config.of(params.load(path), choices) == Config.of(recipe.settings, choices)
+        assert Config.of(params.load(path)[0], choices) == Config.of(recipe.settings, choices)
 
 
 def test_the_script_writes_the_recipes_that_are_named(tmp_path):

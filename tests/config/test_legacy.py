@@ -1,0 +1,149 @@
+"""The authors' configuration files: read whole, from both versions of dill, and nothing in them is executed."""
+import os
+import pickle
+import subprocess
+import sys
+
+import pytest
+
+from config import legacy, params
+from config.schema import Config, ConfigError
+from training.experiment import check, choices
+
+FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'authors')
+FILES = sorted(name for name in os.listdir(FOLDER) if name.endswith('.pkl'))
+
+COMMON = dict(dataset='imagenet', preprocessing='resnet', model='resnet18', train_batch_size=256, eval_batch_size=128,
+              validate_first=False, learning_rate=0.125, rescale_lr=True, constant_lr=False, warmup_epochs=6,
+              optimizer='momentum', exp_id_suffix='_tuned')
+MIRROR = dict(COMMON, alignment='mirror', alpha=0.01, beta=0.02, input_distribution='normal', input_stddev=0.5,
+              center_forward_output=True, manual_lr=True, drop=1, boundary_step=1000, alignment_optimizer='adam',
+              alignment_learning_rate=0.0625)
+for _name in ('rescale_lr', 'constant_lr', 'warmup_epochs'):  # a manual drop has them no more
+    del MIRROR[_name]
+WANTED = {
+    'backprop': COMMON,
+    'symmetric': dict(COMMON, alignment='symmetric', alpha=0.003, beta=0.006, beta_start=0.25, beta_stop=0.75,
+                      beta_schedule_rate=-0.5, beta_schedule_type='exponential'),
+    'information_tpe': dict(COMMON, alignment='information', alpha=0.1, beta=0.2, gamma=0.3, reconstruction_reversal=True,
+                            use_sparse=True, activation_forward=True, activation_fn_override='relu'),
+    'wm_tpe_ad': MIRROR,
+    'wm_tpe_ad_ops': dict(MIRROR, use_noisy_alignment_opt=True, noisy_alignment_opt_distribution='normal',
+                          noisy_alignment_opt_variance=0.25),
+}
+
+
+def path(name):
+    return os.path.join(FOLDER, name)
+
+
+def content(name='symmetric_dill0.3.5.1.pkl'):
+    with open(path(name), 'rb') as file:
+        return file.read()
+
+
+def test_there_is_a_file_of_each_kind_and_version():
+    assert {name.split('_dill')[0] for name in FILES} == set(WANTED)
+    assert {name.split('_dill')[1] for name in FILES} == {'0.3.1.1.pkl', '0.3.5.1.pkl'}
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_a_file_gives_the_settings_that_were_put_into_it(name):
+    values, unknown = params.load(path(name))
+    config = Config.of(values, choices())
+    check(config)
+    assert config.differing() == {key: value for key, value in Config.of(WANTED[name.split('_dill')[0]],
+                                                                          choices()).differing().items()}
+    assert unknown == (['model_params.surprise'] if 'wm_' in name else [])
+
+
+def test_the_lengths_are_whole_steps():
+    assert [int(legacy._epochs(steps, 5004) * 5004) for steps in (1, 2502, 126250, 450360, 1000800)] == [
+        1, 2502, 126250, 450360, 1000800]
+
+
+def test_a_loaded_file_can_be_kept_as_plain_data(tmp_path):
+    plain = str(tmp_path / 'plain.pkl')
+    config = Config.of(params.load(path('symmetric_dill0.3.1.1.pkl'))[0], choices())
+    params.save(config, plain)
+    assert Config.of(params.load(plain)[0], choices()) == config
+
+
+class Marks:
+    """Unpickled by pickle itself, it makes a file."""
+
+    def __init__(self, function, *args):
+        self.function, self.args = function, args
+
+    def __reduce__(self):
+        return self.function, self.args
+
+
+def groups(**values):
+    """Params in the authors' form, with something in them."""
+    return {'params': dict({name: {} for name in legacy.PASSED_OVER}, **values)}
+
+
+def refused(tmp_path, data):
+    file = tmp_path / 'hostile.pkl'
+    file.write_bytes(data)
+    with pytest.raises(ConfigError) as error:
+        Config.of(params.load(str(file))[0], choices())
+    assert 'hostile.pkl' in str(error.value)
+
+
+@pytest.mark.parametrize('protocol', range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize('function', [os.system, eval, exec, subprocess.call], ids=lambda function: function.__name__)
+def test_nothing_in_a_hostile_file_runs(tmp_path, monkeypatch, protocol, function):
+    monkeypatch.chdir(tmp_path)
+    command = 'touch ran' if function in (os.system, subprocess.call) else 'open("ran", "w")'
+    marks = Marks(function, command)
+    for document in (marks, [marks], groups(model_params={'func': marks}), groups(model_params={'alignment': marks}),
+                     groups(train_params={'data_params': {'func': Marks(getattr, marks, 'x'), 'batch_size': 3}}),
+                     groups(optimizer_params={'optimizer_class': marks})):
+        refused(tmp_path, pickle.dumps(document, protocol))
+    assert not os.path.exists('ran')
+
+
+def test_what_would_run_in_an_authors_file_does_not(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    evil = b'cos\nsystem\n(S"touch ran"\ntR0'  # calls, and drops the result
+    data = content()
+    assert data[:2] == b'\x80\x02'
+    (tmp_path / 'evil.pkl').write_bytes(data[:2] + evil + data[2:])
+    assert params.load(str(tmp_path / 'evil.pkl')) == params.load(path('symmetric_dill0.3.5.1.pkl'))
+    assert not os.path.exists('ran')
+
+
+@pytest.mark.parametrize('data', [
+    b'\x80\x02(' + b'(' * 100000 + b't' * 100000 + b'\x91.',            # a set of deep tuples
+    b'\x80\x02}' + b'(' * 100000 + b't' * 100000 + b'Ns.',              # a deep tuple as a key
+    b'\x80\x02cos\nsystem\nq\x00' + b'\x85R' * 50000 + b'.',            # a call of a call of a call
+    b'\x80\x02]q\x00h\x00a.', b'\x80\x02h\x05.', b'\x80\x02cos\nsystem\n}b.', b'\x80\x02\x82\x01.', b'Pid\n.',
+    b'\x80\x04\x95' + b'\xff' * 8 + b'.', b'\x80\x02NNb.', b'\x80\x02N(NNu.', b'\x80\x02N)R.', b'\x80\x02))R.', b'',
+], ids=range(14))
+def test_a_crafted_file_is_refused(tmp_path, data):
+    refused(tmp_path, data)
+
+
+def test_a_truncated_or_garbled_file_is_refused_or_read(tmp_path):
+    whole = content()
+    for length in range(0, len(whole) - 1, 7):
+        refused(tmp_path, whole[:length])
+    read = 0
+    for position in range(2, len(whole), 3):
+        data = bytearray(whole)
+        data[position] ^= 1 + position % 255
+        (tmp_path / 'garbled.pkl').write_bytes(bytes(data))
+        try:
+            params.load(str(tmp_path / 'garbled.pkl'))
+            read += 1
+        except ConfigError:
+            pass
+    assert read > 0
+
+
+def test_python_itself_would_execute_such_a_file():
+    code = 'import pickle; pickle.load(open({!r}, "rb"))'.format(path('symmetric_dill0.3.5.1.pkl'))
+    process = subprocess.run([sys.executable, '-c', code], stderr=subprocess.PIPE, universal_newlines=True)
+    assert process.returncode == 1 and 'dill' in process.stderr
