@@ -1,0 +1,87 @@
+"""The queries of the README, sent to a real server that holds records of such runs, give the answers that it shows."""
+import json
+import os
+import re
+
+import pymongo
+import pytest
+
+from database import records
+from database.archive import pack
+from database.mongo import Store
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+TOP1 = {'3.11': 0.982, '3.7': 0.979}
+LOSSES = dict(loss=0.3018152415752411, model_loss=0.016052091494202614, reg_loss=0.24299442768096924,
+              alignment_loss=0.04276871681213379, total_loss=0.3018152415752411, learning_rate=0.004999999888241291)
+QUERY = re.compile(r'db\["([^"]+)"\]\.find\((.*)\)$', re.DOTALL)
+CALL = re.compile(r'\.(sort|limit)\(([^()]*)\)$', re.DOTALL)
+
+
+def plain(text):
+    """The value of a mongo-shell literal."""
+    return json.loads(re.sub(r'([{,]\s*)([A-Za-z_$][\w$]*)\s*:', r'\1"\2":', text.replace("'", '"')))
+
+
+def examples():
+    """[(question, collection, [filter, projection], {call: argument}, answer)] of the README."""
+    with open(os.path.join(ROOT, 'README.md'), encoding='utf-8') as file:
+        text = file.read()
+    found = []
+    for question, code, answer in re.findall(r'^    // (.*)\n((?:    .*\n)+)\n((?:    .*\n)+)', text, re.MULTILINE):
+        code, calls = code.strip(), {}
+        while CALL.search(code):
+            calls[CALL.search(code).group(1)] = plain(CALL.search(code).group(2))
+            code = CALL.sub('', code)
+        collection, arguments = QUERY.match(code).groups()
+        found.append((question, collection, plain('[{}]'.format(arguments)), calls, plain(answer)))
+    return found
+
+
+def save(store, step, folder=None, **fields):
+    record = records.build(store.exp_id, step, {'model_params': {'alignment': 'symmetric', 'alpha': 0.02, 'beta': 0.04}},
+                           **fields)
+    tar = None
+    if folder is not None:
+        for ending in ('index', 'data-00000-of-00001'):
+            (folder / 'checkpoint-{}.{}'.format(step, ending)).write_bytes(b'weights')
+        prefix = str(folder / 'checkpoint-{}'.format(step))
+        tar = pack(prefix, prefix + '.tar')
+    store.save(record, checkpoint=tar)
+    return record['_id']
+
+
+@pytest.fixture(scope='module')
+def collection_of(mongo_server, tmp_path_factory):
+    """A database with the records of two runs, each validated at its end and once more by test.py."""
+    folder = tmp_path_factory.mktemp('checkpoints')
+    for version, top1 in TOP1.items():
+        def results(top1, angle):
+            return {'topn_val': {'top1': top1, 'weight_angles': {'conv0': 3.5, 'dense': angle}}}
+        with_weights = dict(duration=0.23595243295033771, train_results=[dict(LOSSES, loss=9.0), LOSSES])
+        store = Store(mongo_server.host, mongo_server.port, 'readme', 'resnet18', 'symmetric_python' + version)
+        save(store, 0, validation_results=results(0.1, 90.0))
+        save(store, 100, train_results=[LOSSES] * 3, duration=0.5)
+        record = save(store, 560, folder, validation_results=results(top1, 2.6389336585998535), **with_weights)
+        store.close()
+        store = Store(mongo_server.host, mongo_server.port, 'readme', 'resnet18', 'validation_python' + version)
+        save(store, 560, validation_results=results(top1, 2.6389336585998535), validates=record)
+        store.close()
+    with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
+        yield lambda name: client['readme'][name]
+        client.drop_database('readme')
+
+
+def test_there_are_five_queries():
+    assert len(examples()) == 5
+
+
+@pytest.mark.parametrize('example', examples(), ids=lambda example: example[0].replace(' ', '-'))
+def test_a_query_gives_the_answer_that_the_readme_shows(collection_of, example):
+    _, name, arguments, calls, answer = example
+    cursor = collection_of(name).find(*arguments)
+    if 'sort' in calls:
+        cursor = cursor.sort(list(calls['sort'].items()))
+    if 'limit' in calls:
+        cursor = cursor.limit(calls['limit'])
+    assert list(cursor) == answer
