@@ -1,7 +1,10 @@
 """The one place that knows TensorFlow 1.13.2 from TensorFlow 2.x. Import it before anything that imports TensorFlow."""
+import contextlib
 import logging
 import os
 import platform
+import re
+import tempfile
 import warnings
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')    # the C++ side speaks of optimisations, not of problems
@@ -9,7 +12,31 @@ logging.getLogger('tensorflow').setLevel(logging.ERROR)
 warnings.filterwarnings('ignore', module='tensorflow|tensorboard')
 warnings.filterwarnings('ignore', message='.*(np_resource|type, as a synonym of type).*')
 
-import tensorflow.compat.v1 as tf  # noqa: E402
+# What TensorFlow 2.21 says on some processors, whatever the level of its log.
+NOTICES = re.compile(rb'.*(oneDNN custom operations are on|before absl::InitializeLog\(\) is called).*\n?')
+
+
+@contextlib.contextmanager
+def _without_notices():
+    """Nothing that the process writes to standard error meanwhile is shown before its end, and the NOTICES never are."""
+    try:
+        stderr = os.dup(2)
+    except OSError:  # there is no standard error
+        yield
+        return
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            file.seek(0)
+            os.write(2, b''.join(line for line in file if not NOTICES.match(line)))
+
+
+with _without_notices():
+    import tensorflow.compat.v1 as tf  # noqa: E402
 
 IS_TF2 = not tf.__version__.startswith('1.')
 

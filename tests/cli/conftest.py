@@ -7,6 +7,8 @@ import shutil
 import pymongo
 import pytest
 
+from database import layout
+
 import commands
 import damage
 
@@ -58,6 +60,16 @@ def records(mongo_server):
         return list(client[dbname][collection + '.files'].find({'exp_id': exp_id}).sort([('step', 1), ('_id', 1)]))
     yield find
     client.close()
+
+
+@pytest.fixture(scope='module', autouse=True)
+def layout_of_records(mongo_server):
+    """Every record that the tests of a file stored is as database/layout.py says."""
+    yield
+    with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
+        stored = [document for name in client.list_database_names() for bucket in client[name].list_collection_names()
+                  if bucket.endswith('.files') for document in client[name][bucket].find({'item_for': {'$exists': False}})]
+    assert [(document['exp_id'], faults) for document in stored for faults in [layout.faults(document)] if faults] == []
 
 
 @pytest.fixture(scope='session')

@@ -1,0 +1,76 @@
+"""The layout of a record, as tfutils has it: a document of `<collection>.files`, field by field, and a check of a document.
+
+Notebooks and mongo-shell queries written for tfutils rely on these names and types.
+"""
+import collections
+import datetime
+
+import bson
+
+# types: of the value. meaning: for people. needed: when it must be there: 'always', with 'weights', or 'never'.
+Field = collections.namedtuple('Field', ['types', 'meaning', 'needed'])
+
+NUMBER = (float, int)
+FIELDS = {
+    '_id': Field((bson.ObjectId,), 'identity', 'always'),
+    'exp_id': Field((str,), 'experiment', 'always'),
+    'step': Field((int,), 'updates done', 'always'),
+    'duration': Field((float, type(None)), 'seconds a step since the last record; null where no step was made', 'always'),
+    'params': Field((dict,), 'every setting: {group: {name: value}}', 'always'),
+    'saved_filters': Field((bool,), 'whether the record holds a checkpoint', 'always'),
+    'train_results': Field((list,), 'a dictionary of numbers for each step since the last record', 'always'),
+    'validation_results': Field((dict,), '{target: {name: number, or {layer: number}}}', 'always'),
+    'validates': Field((bson.ObjectId, str), '_id of the record, or path of the checkpoint, that was validated', 'never'),
+    'collname': Field((str,), 'collection, in databases of recent checkpoints', 'never'),
+    'filename': Field((str,), "GridFS: the checkpoint's name, checkpoint-<step>.tar", 'weights'),
+    'length': Field((int,), 'GridFS: bytes', 'weights'),
+    'chunkSize': Field((int,), 'GridFS: bytes of a chunk, 261120', 'weights'),
+    'md5': Field((str,), 'GridFS: hexadecimal sum of the file', 'weights'),
+    'uploadDate': Field((datetime.datetime,), 'GridFS: when it was stored (UTC)', 'weights'),
+    '_saver_write_version': Field((int,), "format of TensorFlow's Saver, 2", 'weights'),
+    '_saver_num_data_files': Field((int,), 'how many .data files the checkpoint has', 'weights'),
+}
+GROUPS = ('save_params', 'load_params', 'model_params', 'train_params', 'loss_params', 'learning_rate_params',
+          'optimizer_params', 'validation_params')
+STEP = ('loss', 'model_loss', 'reg_loss', 'alignment_loss', 'total_loss', 'learning_rate')
+VALIDATION = ('top1', 'top5', 'loss', 'images', 'global_step')
+BY_LAYER = ('weight_angles', 'projection_angles', 'gradient_angles', 'hebb_angle', 'weightsq_norm', 'weightsq_mean',
+            'actsq_norm', 'actsq_mean', 'alignment_coefficients')
+
+
+def faults(document):
+    """What is not as the layout says, as a list of sentences; an empty one for a record of ours.
+
+    document: as pymongo reads it from `<collection>.files` (not a named result of --save_to_gfs).
+    """
+    found = ['{} is no field of a record'.format(name) for name in document if name not in FIELDS]
+    for name, field in FIELDS.items():
+        needed = field.needed == 'always' or field.needed == 'weights' and document.get('saved_filters') is True
+        if name not in document:
+            found += ['{} is missing'.format(name)] if needed else []
+        elif not _is(document[name], field.types):
+            found.append('{} is a {}'.format(name, type(document[name]).__name__))
+        elif field.needed == 'weights' and not needed:
+            found.append('{} is there without a checkpoint'.format(name))
+    return found or _inside(document)
+
+
+def _inside(document):
+    """Faults of what the fields hold."""
+    found = ['params.{} is missing'.format(group) for group in GROUPS if not _is(document['params'].get(group), (dict,))]
+    for i, step in enumerate(document['train_results']):
+        found += ['train_results[{}].{} is missing'.format(i, name) for name in STEP if name not in step]
+        found += ['train_results[{}].{} is no number'.format(i, name) for name in step if not _is(step[name], NUMBER)]
+    for target, results in document['validation_results'].items():
+        where = 'validation_results.{}.'.format(target)
+        found += [where + name + ' is no number' for name in VALIDATION if not _is(results.get(name), NUMBER)]
+        found += [where + name + ' is no result' for name in results if name not in VALIDATION + BY_LAYER]
+        for name in set(BY_LAYER).intersection(results):
+            layers = results[name] if isinstance(results[name], dict) else {'': None}
+            found += [where + '{}.{} is no number'.format(name, layer) for layer, value in layers.items()
+                      if not _is(value, NUMBER)]
+    return found
+
+
+def _is(value, types):
+    return isinstance(value, types) and not (isinstance(value, bool) and bool not in types)

@@ -1,0 +1,47 @@
+"""The check of a record's layout finds each thing that is not as tfutils has it."""
+import datetime
+
+import bson
+import pytest
+
+from config import schema
+from database import layout
+
+RECORD = {
+    '_id': bson.ObjectId(), 'exp_id': 'mirror', 'step': 3, 'duration': 0.5, 'params': {name: {} for name in layout.GROUPS},
+    'saved_filters': False, 'train_results': [dict.fromkeys(layout.STEP, 1.5)],
+    'validation_results': {'topn_val': dict(dict.fromkeys(layout.VALIDATION, 0.5), weight_angles={'conv0': 90.0})},
+}
+WEIGHTS = {'saved_filters': True, 'filename': 'checkpoint-3.tar', 'length': 7, 'chunkSize': 261120, 'md5': '0' * 32,
+           'uploadDate': datetime.datetime(2020, 1, 1), '_saver_write_version': 2, '_saver_num_data_files': 1}
+BAD_STEP = [dict(RECORD['train_results'][0], loss='high')]
+BAD_ANGLES = {'topn_val': dict(RECORD['validation_results']['topn_val'], weight_angles={'conv0': None})}
+
+
+def test_a_record_has_no_faults():
+    assert layout.faults(RECORD) == layout.faults(dict(RECORD, **WEIGHTS)) == []
+    assert layout.faults(dict(RECORD, duration=None, validation_results={}, train_results=[], validates='/a/path')) == []
+
+
+def test_the_groups_are_those_of_the_settings():
+    assert layout.GROUPS == tuple(schema.GROUPS)
+
+
+@pytest.mark.parametrize('name', sorted(name for name in layout.FIELDS if layout.FIELDS[name].needed != 'never'))
+def test_a_missing_field_is_found(name):
+    document = dict(RECORD, **WEIGHTS)
+    del document[name]
+    assert any(fault.startswith(name + ' is') for fault in layout.faults(document)) or name == 'saved_filters'
+    assert layout.faults(document) != []
+
+
+@pytest.mark.parametrize('change, fault', [
+    (dict(step=True), 'step is a bool'), (dict(step=3.0), 'step is a float'), (dict(extra=1), 'extra is no field of a record'),
+    (dict(md5='0'), 'md5 is there without a checkpoint'), (dict(params={}), 'params.save_params is missing'),
+    (dict(train_results=[{}]), 'train_results[0].loss is missing'),
+    (dict(train_results=BAD_STEP), 'train_results[0].loss is no number'),
+    (dict(validation_results={'topn_val': {}}), 'validation_results.topn_val.top1 is no number'),
+    (dict(validation_results=BAD_ANGLES), 'validation_results.topn_val.weight_angles.conv0 is no number'),
+], ids=lambda value: value if isinstance(value, str) else '')
+def test_a_fault_is_named(change, fault):
+    assert fault in layout.faults(dict(RECORD, **change))
