@@ -9,9 +9,8 @@ from training import runtime  # first: it prepares TensorFlow
 from absl import flags
 
 from config import schema
-from database import records
-from training import checkpoints, devices, loop, provenance, start
-from training.experiment import Experiment, check, choices
+from training import jobs, start
+from training.experiment import choices
 
 MODES = ('validate', 'validate_tpu')
 
@@ -20,38 +19,10 @@ def main(argv):
     if len(argv) != 2 or argv[1] not in MODES:
         raise schema.ConfigError('say what to do: python test.py validate --val_exp_id=NAME ... (validate_tpu for a TPU)')
     config = start.read_config(choices())
-    check(config)
-    if not config.val_exp_id:
-        raise schema.ConfigError('--val_exp_id is needed: the exp_id under which the validation is recorded')
     if argv[1] == 'validate_tpu' and not config.tpu_name:
         raise schema.ConfigError('validate_tpu needs --tpu_name')
-    validate(config, devices.choose(config))
+    jobs.validate(config)
     return 0
-
-
-def validate(config, device):
-    """Restore, evaluate and record."""
-    store = start.open_store(config, config.val_exp_id)
-    try:
-        prefix, source = start.find_checkpoint(config, start.cache_folder(config, config.val_exp_id), required=True)
-        experiment = Experiment(config, device, training=False)
-        with loop.session(experiment, runtime.session_config()) as session:
-            checkpoints.restore(session, experiment, prefix, with_optimizers=False)
-            start.say('restored {}'.format(prefix))
-            results = loop.validate(session, experiment)
-        named = loop.take(results, config.save_to_gfs)
-        record = records.build(
-            config.val_exp_id, results['global_step'], start.merged_params(
-                config, experiment.settings(), provenance.describe(), {'save_params': {'exp_id': config.val_exp_id}}),
-            validation_results={'topn_val': results}, validates=source)
-        store.save(record)
-        if named:
-            store.save_named_results(record['_id'], named)
-    finally:
-        store.close()
-    start.say('step {:,}: {}'.format(results['global_step'], loop.summary(results)))
-    start.say('results: database {}, collection {}.files, exp_id {} at {}:{}'.format(
-        config.dbname, experiment.collection, config.val_exp_id, config.host, config.port))
 
 
 if __name__ == '__main__':

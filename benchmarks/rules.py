@@ -11,7 +11,7 @@ import sys
 import tempfile
 
 from config import recipes
-from training import loop, start
+from training import jobs, validation
 from training.experiment import choices
 from config.schema import Config
 from database.mongo import Store
@@ -30,7 +30,7 @@ def train(rule, folder, arguments):
                     '--cache_dir=' + arguments.cache_dir, '--port={}'.format(arguments.port), '--dbname=' + DBNAME,
                     '--exp_id_suffix=' + SUFFIX, '--do_restore'], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     config = Config.of(recipes.RECIPES[name].settings, choices())
-    store = Store('localhost', arguments.port, DBNAME, start.collection(config), str(config.alignment) + SUFFIX)
+    store = Store('localhost', arguments.port, DBNAME, jobs.collection(config), str(config.alignment) + SUFFIX)
     try:
         return store.find_checkpoint(None)
     finally:
@@ -40,7 +40,7 @@ def train(rule, folder, arguments):
 def row(rule, record):
     """One line of the table."""
     results = record['validation_results']['topn_val']
-    angles = [loop.mean_angle(results, name) for name in ('weight_angles', 'gradient_angles')]
+    angles = [validation.mean_angle(results, name) for name in ('weight_angles', 'gradient_angles')]
     return '| {:<13} | {:.4f} | {:>12} | {:>14} |'.format(
         rule, results['top1'], *['-' if angle is None else '{:.1f}'.format(angle) for angle in angles])
 

@@ -4,14 +4,17 @@ To add a hyperparameter, add a row; its flag, its place in the params dictionary
 """
 import collections
 import dataclasses
+import json
 import reprlib
 import sys
 
 from absl import flags
-
+from bson import json_util
+from bson.errors import BSONError
 
 LARGEST_INT = 2 ** 63 - 1  # what a record can hold
 MANY_EPOCHS = 1e12         # as steps they still are such a number
+EXECUTING = ('$where', '$function', '$accumulator')  # operators of a MongoDB query that run JavaScript
 shown = reprlib.repr  # a value in a message: short, however deep or long it is
 
 
@@ -100,6 +103,8 @@ GROUPS = {
         _row('do_restore', bool, False, 'continue this exp_id from its newest checkpoint (or --load_step), if it has one',
              always=True),
         _row('load_step', int, None, 'step of the checkpoint to restore; default: the newest', at_least=0, always=True),
+        _row('load_query', str, None, 'what else the record to restore must match, a MongoDB query in JSON, for example '
+             '{"validation_results.topn_val.top1": {"$gt": 0.7}}; the newest that does is restored', always=True),
         _row('load_db', bool, False, 'start from a checkpoint of another experiment in MongoDB, named by the load_* flags',
              always=True),
         _row('load_port', int, None, 'port of the MongoDB to restore from; default: --port', at_least=1, always=True),
@@ -253,11 +258,32 @@ def _check_together(config):
             problems.append('--{n}_start={} lies after --{n}_stop={}'.format(start, stop, n=name))
         if getattr(config, name + '_schedule_type') == 'cyclic' and getattr(config, name + '_cycle') is None:
             problems.append('--{n}_schedule_type=cyclic needs --{n}_cycle (epochs)'.format(n=name))
+    try:
+        query_of(config)
+    except ConfigError as error:
+        problems.append(str(error))
     if not all(type(units) is int and units > 0 for units in config.layers_list):
         problems.append('--layers_list must be a comma list of positive whole numbers')
     if not all(isinstance(name, str) for name in config.save_to_gfs):
         problems.append('--save_to_gfs must be a comma list of names')
     return problems
+
+
+def query_of(config):
+    """The MongoDB query of --load_query (MongoDB's Extended JSON), a dictionary; {} without one. Raises ConfigError."""
+    if config.load_query is None:
+        return {}
+    try:
+        query = json.loads(config.load_query)
+        typed = json_util.loads(config.load_query)
+    except (ValueError, TypeError, RecursionError, BSONError) as error:
+        raise ConfigError('--load_query={} is not JSON ({})'.format(shown(config.load_query), error))
+    if not isinstance(query, dict):
+        raise ConfigError('--load_query={} is no query, {{"field": value, ...}}'.format(shown(config.load_query)))
+    executing = sorted(name for name in EXECUTING if '"{}"'.format(name) in json.dumps(query))
+    if executing:
+        raise ConfigError('--load_query may not hold {}, which runs code'.format(', '.join(executing)))
+    return typed
 
 
 def _is_on(config, need):

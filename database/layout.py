@@ -15,11 +15,11 @@ FIELDS = {
     '_id': Field((bson.ObjectId,), 'identity', 'always'),
     'exp_id': Field((str,), 'experiment', 'always'),
     'step': Field((int,), 'updates done', 'always'),
-    'duration': Field((float, type(None)), 'seconds a step since the last record; null where no step was made', 'always'),
+    'duration': Field((float,), 'seconds a step since the last record; where no step was made, of the validation', 'always'),
     'params': Field((dict,), 'every setting: {group: {name: value}}', 'always'),
     'saved_filters': Field((bool,), 'whether the record holds a checkpoint', 'always'),
-    'train_results': Field((list,), 'a dictionary of numbers for each step since the last record', 'always'),
-    'validation_results': Field((dict,), '{target: {name: number, or {layer: number}}}', 'always'),
+    'train_results': Field((list,), 'a dictionary of numbers for each step since the last record; absent if none', 'never'),
+    'validation_results': Field((dict,), '{target: {name: number, or {layer: number}}}; absent without a validation', 'never'),
     'validates': Field((bson.ObjectId, str), '_id of the record, or path of the checkpoint, that was validated', 'never'),
     'collname': Field((str,), 'collection, in databases of recent checkpoints', 'never'),
     'filename': Field((str,), "GridFS: the checkpoint's name, checkpoint-<step>.tar", 'weights'),
@@ -58,10 +58,11 @@ def faults(document):
 def _inside(document):
     """Faults of what the fields hold."""
     found = ['params.{} is missing'.format(group) for group in GROUPS if not _is(document['params'].get(group), (dict,))]
-    for i, step in enumerate(document['train_results']):
+    found += [name + ' is empty' for name in ('train_results', 'validation_results') if not document.get(name, True)]
+    for i, step in enumerate(document.get('train_results', [])):
         found += ['train_results[{}].{} is missing'.format(i, name) for name in STEP if name not in step]
         found += ['train_results[{}].{} is no number'.format(i, name) for name in step if not _is(step[name], NUMBER)]
-    for target, results in document['validation_results'].items():
+    for target, results in document.get('validation_results', {}).items():
         where = 'validation_results.{}.'.format(target)
         found += [where + name + ' is no number' for name in VALIDATION if not _is(results.get(name), NUMBER)]
         found += [where + name + ' is no result' for name in results if name not in VALIDATION + BY_LAYER]

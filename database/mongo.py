@@ -97,22 +97,23 @@ class Store:
         self._writer.add(name, write, done)
         return record['_id']
 
-    def save_named_results(self, record_id, results):
+    def save_named_results(self, record_id, train_results=None, validation_results=None):
         """Queues a record's bulky results, as tfutils' --save_to_gfs: one GridFS file `<record id>_fileitems`.
 
-        The file is a pickle (protocol 2) of {name: plain data}; its fields are `item_for`, the record's `_id`, and
-        `item_name`, the list of names.
+        The file is a pickle (protocol 2) of {'train_results': {name: [a value a step]}, 'validation_results': {target:
+        {name: value}}}, in plain data, without what is empty; its field `item_for` is the record's `_id`.
 
         Args:
             record_id: `_id` of the record they belong to.
-            results: dictionary, name -> numbers, arrays, text, lists or dictionaries.
+            train_results, validation_results: dictionaries as above of numbers, arrays, text, lists or dictionaries.
 
         Raises:
             RecordError: a result cannot be stored. StoreError: the store is closed.
         """
-        results = records.plain(results, 'results')
+        given = dict(train_results=train_results, validation_results=validation_results)
+        results = {kind: records.plain(values, kind) for kind, values in given.items() if values}
         filename = '%s_fileitems' % record_id
-        document = {'_id': bson.ObjectId(), 'item_for': record_id, 'item_name': sorted(results)}
+        document = {'_id': bson.ObjectId(), 'item_for': record_id}
         content = pickle.dumps(results, protocol=2)
         self._writer.add('the results ' + filename,
                          lambda: self._main.insert(document, io.BytesIO(content), filename))
@@ -165,21 +166,21 @@ class Store:
             raise StoreError('Not everything was written to MongoDB at %s: %s'
                              % (self._address, ' '.join(self.errors[:MOST_NAMED])))
 
-    def find_checkpoint(self, step=None):
+    def find_checkpoint(self, step=None, query=None):
         """The newest record with weights, lasting or recent.
 
         Args:
             step: its step; the highest there is when None.
+            query: what else it must match, in MongoDB's language; its `exp_id` counts in place of this store's.
 
         Returns:
             The document, to hand to `download`, or None where there is none.
 
         Raises:
-            StoreError: the database cannot be read.
+            StoreError: the database cannot be read, or refuses the query.
         """
-        wanted = {'exp_id': self.exp_id, 'saved_filters': True, 'filename': {'$exists': True}}
-        if step is not None:
-            wanted['step'] = step
+        wanted = dict({'exp_id': self.exp_id}, **query or {})
+        wanted.update({'saved_filters': True, 'filename': {'$exists': True}}, **({} if step is None else {'step': step}))
         with self._reading():
             found = [_newest(self._main.files, wanted), _newest(self._recent.files, dict(wanted, **self._neighbours()))]
         return max((record for record in found if record), key=lambda record: (record['step'], record['uploadDate']),

@@ -127,9 +127,10 @@ def build(exp_id, step, params, duration=None, train_results=(), validation_resu
         exp_id: name of the experiment.
         step: global step, 0 or more.
         params: the whole dictionary of parameters.
-        duration: seconds a step, or None where nothing was timed.
-        train_results: one dictionary a step since the last record.
-        validation_results: dictionary of dictionaries, by validation target.
+        duration: seconds a step or, where no step was made, of the validation; None where nothing was timed.
+        train_results: one dictionary a step since the last record; the field is left out when empty, so that
+            {'train_results': {'$exists': True}} finds what a reader of tfutils' records expects.
+        validation_results: dictionary of dictionaries, by validation target; left out when empty, too.
         saved_filters: whether the weights are stored with it; `Store.save` sets this to what it stores.
         validates: `_id` of the record whose weights were validated; the field is left out when None.
 
@@ -142,11 +143,10 @@ def build(exp_id, step, params, duration=None, train_results=(), validation_resu
     step = plain(step, 'step')
     if isinstance(step, bool) or not isinstance(step, int) or step < 0:
         raise RecordError('step is %r: it must be a whole number, 0 or more.' % (step,))
-    record = {'exp_id': exp_id, 'step': step, 'duration': duration, 'params': params,
-              'saved_filters': bool(saved_filters), 'train_results': list(train_results),
-              'validation_results': validation_results or {}}
-    if validates is not None:
-        record['validates'] = validates
+    record = {'exp_id': exp_id, 'step': step, 'duration': duration, 'params': params, 'saved_filters': bool(saved_filters)}
+    record.update({name: value for name, value in (('train_results', list(train_results)),
+                                                   ('validation_results', validation_results),
+                                                   ('validates', validates)) if value})
     record = {key: plain(item, key) for key, item in record.items()}
     return dict(record, _id=bson.ObjectId())
 

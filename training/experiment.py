@@ -11,7 +11,12 @@ from config.schema import ROWS, ConfigError
 from data.preprocessing import PREPROCESSINGS
 from models import NETWORKS, NetworkOptions
 from models.layers import BACKWARD, Layers, StockLayers
-from training import losses, metrics, optimizers, schedules
+from training import losses, metrics, optimizers, schedules, validation
+from training.loop import Plan
+
+TARGET = 'topn_val'    # the name of the validation in every record
+RECORD_EVERY = 100     # steps between two records without a validation
+EXPLODED = 1e12        # a loss beyond this will not come back
 
 # A training step: run train_op, and fetch scalars ({name: float32 scalar}) of the state before the update with it.
 Step = collections.namedtuple('Step', ['initializer', 'train_op', 'scalars'])
@@ -56,6 +61,29 @@ class Experiment:
         self.graph.finalize()
 
     @property
+    def plan(self):
+        """What a run does when: a training.loop.Plan."""
+        config, validate_every = self.config, self.to_steps(self.config.epochs_per_checkpoint)
+        return Plan(steps=self.train_steps, batch_size=config.train_batch_size, validate_first=config.validate_first,
+                    validate_every=validate_every, weights_every=validate_every,
+                    recent_every=self.to_steps(config.epochs_per_recent_checkpoint), record_every=RECORD_EVERY,
+                    initial_weights=False, keep=config.checkpoint_max, save_to_gfs=config.save_to_gfs,
+                    limits=dict.fromkeys(self.step.scalars if self.step else (), EXPLODED),
+                    source='--data_dir={}'.format(config.data_dir))
+
+    def run_step(self, session):
+        """One training step: {name: float32 scalar} of the state before its update."""
+        return session.run([self.step.train_op, self.step.scalars])[1]
+
+    def validate(self, session):
+        """{TARGET: results} over the whole validation set; see training.validation.validate."""
+        return {TARGET: validation.validate(session, self)}
+
+    def summary(self, results):
+        """One line of what `validate` gave."""
+        return validation.summary(results[TARGET])
+
+    @property
     def collection(self):
         """The name of the records' collection: 'fc_32-16', 'resnet50v2'."""
         return NETWORKS[self.config.model].label(self._network_options)
@@ -75,7 +103,7 @@ class Experiment:
                                  image_shape=self.dataset.image_shape),
             'train_params': {'num_steps': self.train_steps, 'steps_per_epoch': self.steps_per_epoch,
                              'train_images': self.dataset.train_images, 'data_params': {'batch_size': config.train_batch_size}},
-            'validation_params': {'topn_val': {
+            'validation_params': {TARGET: {
                 'num_steps': self.validation.steps, 'validation_images': self.dataset.validation_images,
                 'data_params': {'batch_size': config.eval_batch_size}}},
         }

@@ -8,6 +8,7 @@ import threading
 
 import bson
 import gridfs
+import numpy as np
 import pymongo
 import pytest
 
@@ -251,15 +252,33 @@ def test_a_closed_store_takes_nothing_more(mongo_server, client):
 
 def test_named_results_are_the_file_that_tfutils_wrote(store, client):
     identity = store.save(record(1))
-    store.save_named_results(identity, {'logits': (1.5, [2]), 'labels': {'a.b': 3}})
+    store.save_named_results(identity, {'images': [np.zeros(2)]}, {'topn': {'logits': (1.5, [2]), 'labels': {'a.b': 3}}})
+    store.save_named_results(identity, validation_results={'topn': {'only': 1}})
     assert store.flush(60)
-    stored = gridfs.GridFS(client[DBNAME], COLLNAME).find_one({'item_for': identity, 'item_name': 'logits'})
-    assert (stored.filename, stored.item_name) == ('%s_fileitems' % identity, ['labels', 'logits'])
-    content = stored.read()
-    assert content[:2] == b'\x80\x02' and pickle.loads(content) == {'logits': [1.5, [2]], 'labels': {'a___b': 3}}
+    files = gridfs.GridFS(client[DBNAME], COLLNAME)
+    first, second = [files.get(file['_id']) for file in client[DBNAME][COLLNAME + '.files'].find({'item_for': identity})]
+    assert first.filename == second.filename == '%s_fileitems' % identity
+    content = first.read()
+    assert content[:2] == b'\x80\x02' and pickle.loads(content) == {
+        'train_results': {'images': [[0.0, 0.0]]}, 'validation_results': {'topn': {'logits': [1.5, [2]], 'labels': {'a___b': 3}}}}
+    assert pickle.loads(second.read()) == {'validation_results': {'topn': {'only': 1}}}
     assert store.count() == 1
-    with pytest.raises(RecordError, match='results.odd'):
-        store.save_named_results(identity, {'odd': object()})
+    with pytest.raises(RecordError, match='validation_results.odd'):
+        store.save_named_results(identity, validation_results={'odd': object()})
+
+
+def test_a_checkpoint_is_found_by_a_query(store, tmp_path):
+    saved = {}
+    for step, top1 in ((100, 0.7), (200, 0.9), (300, 0.8)):
+        saved[step] = store.save(record(step, validation_results={'topn_val': {'top1': top1}}),
+                                 checkpoint=checkpoint_tar(tmp_path, step, b'weights'))
+    assert store.flush(60)
+    better = {'validation_results.topn_val.top1': {'$gt': 0.75}}
+    assert store.find_checkpoint(query=better)['_id'] == saved[300]
+    assert store.find_checkpoint(200, better)['_id'] == store.find_checkpoint(query={'step': {'$lt': 300}})['_id'] == saved[200]
+    assert store.find_checkpoint(100, better) is None and store.find_checkpoint(query={'exp_id': 'another'}) is None
+    with pytest.raises(StoreError, match='could not be read'):
+        store.find_checkpoint(query={'$nothing': 1})
 
 
 def test_the_checkpoint_is_the_highest_step_then_the_newest(store, tmp_path):

@@ -9,10 +9,10 @@ import pymongo
 import pytest
 
 import tiny
-from database import records
+from database import layout, records
 from database.mongo import Store
-from training import checkpoints, loop, provenance, runtime, start
-from training.loop import TrainingError
+from training import checkpoints, jobs, loop, provenance, runtime, validation
+from training.validation import TrainingError
 
 ANGLES = ['gradient_angles', 'projection_angles', 'weight_angles']
 SIZES = ['actsq_mean', 'actsq_norm', 'hebb_angle', 'weightsq_mean', 'weightsq_norm']
@@ -31,7 +31,7 @@ def test_due(every, steps):
 def validated(exp, **variables):
     """The results of a validation, and the variables that were validated."""
     with tiny.session(exp, variables) as session:
-        return loop.validate(session, exp), tiny.values(session, exp)
+        return validation.validate(session, exp), tiny.values(session, exp)
 
 
 @pytest.mark.parametrize('dataset, batch', [('tiny', 5), ('tiny', 1), ('tiny', 13), ('tiny', 1024), ('few', 7)])
@@ -78,7 +78,7 @@ def test_a_validation_moves_nothing_and_repeats_to_the_bit():
     exp = tiny.experiment(alignment='symmetric')
     with tiny.session(exp) as session:
         before = tiny.values(session, exp)
-        first, second = loop.validate(session, exp), loop.validate(session, exp)
+        first, second = validation.validate(session, exp), validation.validate(session, exp)
         assert tiny.moved(before, tiny.values(session, exp)) == set() and first == second
 
 
@@ -94,25 +94,32 @@ def test_a_dataset_whose_counts_lie_is_refused(dataset, words):
 # --- results --------------------------------------------------------------------------------------------------------
 
 def test_take_moves_results_out():
-    results = dict(top1=0.5, a={'dense': 1}, b=2)
-    assert loop.take(results, ()) == {} and loop.take(results, ('b', 'a')) == dict(a={'dense': 1}, b=2)
-    assert results == dict(top1=0.5)
-    with pytest.raises(TrainingError, match='--save_to_gfs: a validation has no a, x; it has top1'):
-        loop.take(results, ('x', 'top1', 'a'))
-    assert results == dict(top1=0.5)
+    results, steps = dict(topn_val=dict(top1=0.5, a={'dense': 1}, b=2)), [dict(loss=1.0, b=3), dict(loss=2.0, b=4)]
+    assert validation.take((), results, steps) == ({}, {})
+    assert validation.take(('b', 'a'), results, steps) == ({'b': [3, 4]}, dict(topn_val=dict(a={'dense': 1}, b=2)))
+    assert results == dict(topn_val=dict(top1=0.5)) and steps == [dict(loss=1.0), dict(loss=2.0)]
+    with pytest.raises(TrainingError, match='--save_to_gfs: a validation has no a, x; it has loss, top1'):
+        validation.take(('x', 'top1', 'a'), results, known=['loss'])
+    assert results == dict(topn_val=dict(top1=0.5))
+    assert validation.take(('x', 'top1'), {}, steps) == ({}, {})  # a record without a validation
 
 
 def test_summary():
     results = dict(top1=0.97104, top5=0.9995, weight_angles={'a': 10.0, 'b': 14.5}, gradient_angles={'a': np.float32(7)})
-    assert loop.summary(results) == \
+    assert validation.summary(results) == \
         'top-1 0.9710, top-5 0.9995, mean weight angle 12.2 degrees, mean gradient angle 7.0 degrees'
-    assert loop.summary(dict(top1=1, top5=1, weight_angles={}, gradient_angles={})) == 'top-1 1.0000, top-5 1.0000'
-    assert loop.mean_angle(results, 'weight_angles') == 12.25 and loop.mean_angle(results, 'projection_angles') is None
+    assert validation.summary(dict(top1=1, top5=1, weight_angles={}, gradient_angles={})) == 'top-1 1.0000, top-5 1.0000'
+    assert validation.mean_angle(results, 'weight_angles') == 12.25 and validation.mean_angle(results, 'projection_angles') is None
 
 
 # --- runs ------------------------------------------------------------------------------------------------------------
 
 Outcome = collections.namedtuple('Outcome', 'records results said exp folder client database error variables')
+
+
+def settings_of(exp):
+    """What its records tell of the settings."""
+    return jobs.merged_params(exp.config, exp.settings(), provenance.describe())
 
 
 @pytest.fixture(scope='module')
@@ -124,15 +131,15 @@ def run(mongo_server, tmp_path_factory):
         exp, said, error, results = tiny.experiment(**settings), [], None, None
         folder = str(tmp_path_factory.mktemp(database))
         store = Store(mongo_server.host, mongo_server.port, database, exp.collection, exp.config.exp_id)
-        params = start.merged_params(exp.config, exp.settings(), provenance.describe())
         with tiny.session(exp) as session:
             try:
-                results = loop.Run(session, exp, store, folder, params, said.append).train()
+                results = loop.Run(session, exp, store, folder, settings_of(exp), said.append).train()
             except TrainingError as caught:
                 error = str(caught)
             variables = tiny.values(session, exp)
         store.close()
         documents = list(client[database][exp.collection + '.files'].find({'exp_id': exp.config.exp_id}).sort('step', 1))
+        assert [faults for document in documents for faults in [layout.faults(document)] if faults] == []
         return Outcome(documents, results, said, exp, folder, client, database, error, variables)
 
     yield train
@@ -156,15 +163,16 @@ def test_a_run_is_recorded_at_every_point_that_counts(long_run):
     steps = sorted({0, 100, 200} | set(RECENT) | set(LASTING))
     assert [record['step'] for record in long_run.records] == steps
     for record, since in zip(long_run.records, [0] + steps):
-        assert len(record['train_results']) == record['step'] - since
-        assert ('topn_val' in record['validation_results']) == (record['step'] in [0] + LASTING)
+        assert len(record.get('train_results', [])) == record['step'] - since
+        assert ('train_results' in record) == (record['step'] > 0)  # what tfutils' readers ask for with $exists
+        assert ('validation_results' in record) == (record['step'] in [0] + LASTING)
         assert record['saved_filters'] == (record['step'] in LASTING) == ('filename' in record)
         assert record['exp_id'] == 'symmetric'
-        assert record['duration'] is None if record['step'] == 0 else record['duration'] > 0
+        assert record['duration'] > 0
 
 
 def test_every_step_is_recorded_with_its_own_numbers(long_run):
-    recorded = [step for record in long_run.records for step in record['train_results']]
+    recorded = [step for record in long_run.records[1:] for step in record['train_results']]
     _, scalars = tiny.train(long_run.exp, 210)
     assert recorded == [{name: float(value) for name, value in step.items()} for step in scalars]
     assert recorded[-1]['model_loss'] < recorded[0]['model_loss']
@@ -184,7 +192,7 @@ def test_a_record_holds_the_resolved_settings(long_run):
 
 def test_the_results_of_a_run_are_those_of_its_last_record(long_run):
     last = long_run.records[-1]['validation_results']['topn_val']
-    assert (last['top1'], last['top5'], last['loss']) == tuple(long_run.results[name] for name in ('top1', 'top5', 'loss'))
+    assert (last['top1'], last['top5'], last['loss']) == tuple(long_run.results['topn_val'][name] for name in ('top1', 'top5', 'loss'))
     assert last['images'] == 13 and last['global_step'] == 210 and set(last['weight_angles']) == LAYERS
     assert long_run.said[0].startswith('step 0 of 210: top-1') and long_run.said[-1].startswith('step 210 of 210: top-1')
     assert len(long_run.said) == 3
@@ -227,6 +235,8 @@ def test_named_results_go_to_gridfs(run):
         topn = record['validation_results']['topn_val']
         assert 'weight_angles' not in topn and 'actsq_mean' not in topn and set(topn['gradient_angles']) == LAYERS
         stored = pickle.loads(files.find_one({'item_for': record['_id']}).read())
+        assert set(stored) == {'validation_results'} and set(stored['validation_results']) == {'topn_val'}
+        stored = stored['validation_results']['topn_val']
         assert set(stored) == {'weight_angles', 'actsq_mean'} and set(stored['weight_angles']) == LAYERS
 
 
@@ -242,7 +252,7 @@ def test_a_result_that_does_not_exist_stops_the_run_before_its_first_step(run):
 def test_short_runs(run, settings, steps):
     outcome = run('short_{}'.format(len(settings)) + '_'.join(map(str, steps)), alignment='feedback', **settings)
     assert [record['step'] for record in outcome.records] == steps
-    assert outcome.results['global_step'] == steps[-1] == outcome.variables['global_step']
+    assert outcome.results['topn_val']['global_step'] == steps[-1] == outcome.variables['global_step']
 
 
 LOST = {  # settings, the step that stops, what is named, the records before it
@@ -270,7 +280,7 @@ def test_a_resumed_run_only_adds_what_was_missing(run, long_run, mongo_server, t
     store = Store(mongo_server.host, mongo_server.port, 'long_run', 'fc_7-5', 'symmetric_resumed')
     with tiny.session(exp) as session:
         checkpoints.restore(session, exp, prefix)
-        loop.Run(session, exp, store, str(tmp_path), {}, lambda line: None).train()
+        loop.Run(session, exp, store, str(tmp_path), settings_of(exp), lambda line: None).train()
         variables = tiny.values(session, exp)
     store.flush()
     assert [record['step'] for record in store.records()] == [200, 210]

@@ -1,0 +1,84 @@
+"""The validation: every image of the validation set once, and what it tells of each layer."""
+import contextlib
+
+import tensorflow.compat.v1 as tf
+from tqdm import tqdm
+
+
+class TrainingError(Exception):
+    """Training or validation had to stop; the message says at which step and why."""
+
+
+@contextlib.contextmanager
+def reading(what, source):
+    """Around a run that reads images: what TensorFlow says of a damaged one becomes a TrainingError.
+
+    what: is run. source: where the images come from, for the message.
+    """
+    try:
+        yield
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        raise TrainingError('{}: {}; look for a damaged image or a wrong label in {}'.format(
+            what, error.message.splitlines()[0], source))
+
+
+def validate(session, experiment):
+    """{top1, top5, loss, images, global_step, weight_angles: {layer: degrees}, ...} over the whole validation set.
+
+    top1, top5: fractions; loss: mean cross-entropy in nats. Raises TrainingError if not every image was seen once.
+    """
+    validation, source = experiment.validation, experiment.plan.source
+    session.run(validation.initializer)
+    with reading('validation', source):
+        measured, coefficients, step = session.run([validation.measures, validation.coefficients, experiment.global_step])
+    session.run(validation.initializer)
+    sums = dict.fromkeys(validation.totals, 0.0)
+    with tqdm(total=validation.steps, desc='validating', unit='batch', leave=False, disable=None) as bar:
+        while True:  # to the end of the files, so that images too many are seen, too
+            try:
+                with reading('validation', source):
+                    batch = session.run(validation.totals)
+            except tf.errors.OutOfRangeError:
+                break
+            for name, value in batch.items():
+                sums[name] += float(value)
+            bar.update()
+    images = int(round(sums.pop('images')))
+    if images != experiment.dataset.validation_images:
+        raise TrainingError('the validation saw {:,} images, but the dataset has {:,}; check the files in --data_dir and '
+                            'the counts in its dataset.json'.format(images, experiment.dataset.validation_images))
+    outcome = dict({name: total / images for name, total in sums.items()}, images=images, global_step=int(step), **measured)
+    return dict(outcome, alignment_coefficients=coefficients) if coefficients else outcome
+
+
+def take(names, results, train_results=(), known=()):
+    """Move the named results out, for --save_to_gfs: ({name: [value a step]}, {target: {name: value}}).
+
+    results: {target: {name: value}} of a validation, or {}. train_results: a list of {name: value}, one a step.
+    known: names that steps have. Raises TrainingError for a name that neither has.
+    """
+    present = set(known).union(*results.values())
+    missing = sorted(set(names) - present) if results else []
+    if missing:
+        raise TrainingError('--save_to_gfs: a validation has no {}; it has {}'.format(
+            ', '.join(missing), ', '.join(sorted(present))))
+    of_steps = {name: [step.pop(name) for step in train_results if name in step] for name in names}
+    of_targets = {target: {name: found.pop(name) for name in names if name in found} for target, found in results.items()}
+    return ({name: values for name, values in of_steps.items() if values},
+            {target: found for target, found in of_targets.items() if found})
+
+
+def mean_angle(results, name):
+    """The mean over the layers of results[name], in degrees, or None where there are none."""
+    angles = list(results.get(name, {}).values())
+    return sum(float(angle) for angle in angles) / len(angles) if angles else None
+
+
+def summary(results):
+    """One line of a validation: 'top-1 0.9710, top-5 0.9990, weight angle 12.3'."""
+    parts = ['top-1 {:.4f}'.format(results['top1']), 'top-5 {:.4f}'.format(results['top5'])]
+    for name in ('weight_angles', 'gradient_angles'):
+        angle = mean_angle(results, name)
+        if angle is not None:
+            parts.append('mean {} {:.1f} degrees'.format(name[:-1].replace('_', ' '), angle))
+    return ', '.join(parts)
