@@ -32,8 +32,10 @@ FIELDS = {
 }
 GROUPS = ('save_params', 'load_params', 'model_params', 'train_params', 'loss_params', 'learning_rate_params',
           'optimizer_params', 'validation_params')
+GROUPS_OF_A_SCRIPT = ('save_params', 'model_params')  # a tfutils script's own dictionary, which names no --model
 STEP = ('loss', 'model_loss', 'reg_loss', 'alignment_loss', 'total_loss', 'learning_rate')
 VALIDATION = ('top1', 'top5', 'loss', 'images', 'global_step')
+STEP_OF_A_SCRIPT = ('loss', 'learning_rate')
 BY_LAYER = ('weight_angles', 'projection_angles', 'gradient_angles', 'hebb_angle', 'weightsq_norm', 'weightsq_mean',
             'actsq_norm', 'actsq_mean', 'alignment_coefficients')
 
@@ -57,19 +59,27 @@ def faults(document):
 
 def _inside(document):
     """Faults of what the fields hold."""
-    found = ['params.{} is missing'.format(group) for group in GROUPS if not _is(document['params'].get(group), (dict,))]
+    params, steps, validations = document['params'], document.get('train_results', []), document.get('validation_results', {})
+    of_script = 'model' not in params.get('model_params', {})
+    groups, names = (GROUPS_OF_A_SCRIPT, STEP_OF_A_SCRIPT) if of_script else (GROUPS, STEP)
+    found = ['params.{} is missing'.format(group) for group in groups if not _is(params.get(group), (dict,))]
     found += [name + ' is empty' for name in ('train_results', 'validation_results') if not document.get(name, True)]
-    for i, step in enumerate(document.get('train_results', [])):
-        found += ['train_results[{}].{} is missing'.format(i, name) for name in STEP if name not in step]
+    for i, step in enumerate(steps):
+        found += ['train_results[{}].{} is missing'.format(i, name) for name in names if name not in step]
         found += ['train_results[{}].{} is no number'.format(i, name) for name in step if not _is(step[name], NUMBER)]
-    for target, results in document.get('validation_results', {}).items():
-        where = 'validation_results.{}.'.format(target)
-        found += [where + name + ' is no number' for name in VALIDATION if not _is(results.get(name), NUMBER)]
-        found += [where + name + ' is no result' for name in results if name not in VALIDATION + BY_LAYER]
-        for name in set(BY_LAYER).intersection(results):
-            layers = results[name] if isinstance(results[name], dict) else {'': None}
-            found += [where + '{}.{} is no number'.format(name, layer) for layer, value in layers.items()
-                      if not _is(value, NUMBER)]
+    for target, results in validations.items():
+        found += ([] if _is(results, (dict,)) else ['validation_results.{} is no dictionary'.format(target)]) if of_script \
+            else _inside_validation('validation_results.{}.'.format(target), results)
+    return found
+
+
+def _inside_validation(where, results):
+    found = [where + name + ' is no number' for name in VALIDATION if not _is(results.get(name), NUMBER)]
+    found += [where + name + ' is no result' for name in results if name not in VALIDATION + BY_LAYER]
+    for name in set(BY_LAYER).intersection(results):
+        layers = results[name] if isinstance(results[name], dict) else {'': None}
+        found += [where + '{}.{} is no number'.format(name, layer) for layer, value in layers.items()
+                  if not _is(value, NUMBER)]
     return found
 
 

@@ -1,6 +1,7 @@
 """The document of one saving point, in the layout of tfutils, made of plain data that BSON can hold."""
 import collections.abc
 import datetime
+import functools
 import hashlib
 import re
 
@@ -25,8 +26,8 @@ SHORTENED = re.compile(r'~[0-9a-f]{16}%s$' % RECENT_SUFFIX)
 def plain(value, where='value'):
     """Turns a value into plain data: None, bool, int, float, str, bytes, ObjectId, datetime, list and dict.
 
-    NumPy scalars and arrays become numbers and lists, tuples lists, functions and classes
-    {'modname', 'objname'}; '.' in a key becomes '___' and a leading '$' gets a '_' before it.
+    NumPy scalars and arrays become numbers and lists, tuples lists, functions, classes and what has a __call__
+    {'modname', 'objname'}, with 'args' and 'keywords' if partial; '.' in a key becomes '___' and a leading '$' gets a '_' before it.
 
     Args:
         value: what to convert; it is not changed.
@@ -48,9 +49,12 @@ def _plain(value, path):
         return [_plain(item, path + (index,)) for index, item in enumerate(value)]
     if isinstance(value, np.ndarray):
         return _plain_array(value, path)
-    if callable(value) and isinstance(getattr(value, '__name__', None), str):
-        modname = getattr(value, '__module__', None) or type(value).__module__
-        return {'modname': modname, 'objname': value.__name__}
+    if isinstance(value, functools.partial):
+        arguments = _plain_mapping({'args': value.args, 'keywords': value.keywords}, path)
+        return dict(_plain(value.func, path), **arguments)
+    if callable(value):
+        named = value if isinstance(getattr(value, '__name__', None), str) else type(value)  # or what has a __call__
+        return {'modname': getattr(named, '__module__', None) or type(value).__module__, 'objname': named.__name__}
     return _plain_scalar(value, path)
 
 

@@ -78,10 +78,48 @@ def restore(session, experiment, prefix, with_optimizers=True):
     with _readable(prefix):
         reader = tf.train.load_checkpoint(prefix)
         values = {name: reader.get_tensor(name) for name in wanted if name in stored}
+    _load(session, experiment, values)
+    return sorted(set(wanted) - set(stored))
+
+
+def restore_some(session, experiment, prefix, names=None, renamed=None, with_step=True):
+    """Restore what a checkpoint has of the experiment's variables, as tfutils does; returns the names of those it has not.
+
+    names: restore these alone, a list or a compiled regular expression. renamed: restore these alone, {name in the
+    checkpoint: name here}. with_step: restore the step counter, too.
+    Raises CheckpointError if it has none of them, or one in another shape.
+    """
+    stored, wanted = contents(prefix), {v.op.name: v for v in experiment.variables}
+    pairs = {here: there for there, here in renamed.items()} if renamed else {name: name for name in wanted}
+    unknown = sorted(set(pairs) - set(wanted))
+    if unknown:
+        raise CheckpointError('load_param_dict: this model has no {}'.format(_listed(unknown)))
+    chosen = {here: there for here, there in pairs.items() if there in stored and _is_chosen(here, names)
+              and (with_step or here != 'global_step')}
+    misshaped = ['{} (there {}, here {})'.format(here, stored[there], wanted[here].shape.as_list())
+                 for here, there in sorted(chosen.items()) if stored[there] != wanted[here].shape.as_list()]
+    if misshaped or not chosen:
+        raise CheckpointError('{} does not fit this model: {}'.format(
+            prefix, 'mis-shaped: ' + _listed(misshaped) if misshaped else 'it has none of the variables to restore'))
+    with _readable(prefix):
+        reader = tf.train.load_checkpoint(prefix)
+        values = {here: reader.get_tensor(there) for here, there in chosen.items()}
+    _load(session, experiment, values)
+    return sorted(set(wanted) - set(chosen) - ({'global_step'} if not with_step else set()))
+
+
+def _is_chosen(name, names):
+    if not names:
+        return True
+    return name in names if isinstance(names, (list, tuple)) else bool(names.match(name))
+
+
+def _load(session, experiment, values):
+    """Give variables their values: {name: array}."""
+    variables = {v.op.name: v for v in experiment.variables}
     with experiment.graph.as_default():
         for name, value in values.items():
-            wanted[name].load(value, session)
-    return sorted(set(wanted) - set(stored))
+            variables[name].load(value, session)
 
 
 def _is_optional(name, network):

@@ -9,12 +9,14 @@ from config.schema import ConfigError
 class OneDevice:
     """One GPU, or the CPU where there is none.
 
+    gpu: its index, as text; None leaves the choice to the environment.
     minibatches: how many equal parts of a batch are worked through one after the other, their results averaged.
     """
     replicas = 1
 
     def __init__(self, gpu, minibatches=1):
-        os.environ['CUDA_VISIBLE_DEVICES'] = gpu
+        if gpu is not None:
+            os.environ['CUDA_VISIBLE_DEVICES'] = gpu
         self.minibatches = minibatches
 
     def mean(self, replica_fn, batch):
@@ -25,7 +27,7 @@ class OneDevice:
         """
         if self.minibatches == 1:
             return replica_fn(batch)
-        size = int(batch['images'].shape[0]) // self.minibatches
+        size = int(next(iter(batch.values())).shape[0]) // self.minibatches
 
         def part(index):
             return {name: tf.reshape(tensor[index * size:(index + 1) * size], [size] + tensor.shape[1:].as_list())

@@ -64,11 +64,12 @@ class Experiment:
     def plan(self):
         """What a run does when: a training.loop.Plan."""
         config, validate_every = self.config, self.to_steps(self.config.epochs_per_checkpoint)
+        scalars = tuple(self.step.scalars) if self.step else ()
         return Plan(steps=self.train_steps, batch_size=config.train_batch_size, validate_first=config.validate_first,
                     validate_every=validate_every, weights_every=validate_every,
                     recent_every=self.to_steps(config.epochs_per_recent_checkpoint), record_every=RECORD_EVERY,
                     initial_weights=False, keep=config.checkpoint_max, save_to_gfs=config.save_to_gfs,
-                    limits=dict.fromkeys(self.step.scalars if self.step else (), EXPLODED),
+                    known=scalars, limits=dict.fromkeys(scalars, EXPLODED),
                     source='--data_dir={}'.format(config.data_dir))
 
     def run_step(self, session):

@@ -90,7 +90,7 @@ def record_validation(session, experiment, store, record_params, source):
     started = time.time()
     results = experiment.validate(session)
     if store:
-        _, named = validation.take(experiment.plan.save_to_gfs, results)
+        _, named = validation.take(experiment.plan.save_to_gfs, results, known=experiment.plan.known)
         record = records.build(store.exp_id, session.run(experiment.global_step), record_params, time.time() - started,
                                validation_results=results, validates=source)
         store.save(record)

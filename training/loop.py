@@ -25,6 +25,7 @@ Plan = collections.namedtuple('Plan', [
     'initial_weights',  # keep the variables before the first step, too
     'keep',             # local checkpoints
     'save_to_gfs',      # names of results that go into GridFS instead of the record
+    'known',            # those of them that need not be a validation's
     'limits',           # {name of a number of each step: size beyond which it will not come back}
     'source',           # where the images come from, for messages
 ])
@@ -88,10 +89,10 @@ class Run:
         lost = sorted(name for name, limit in self.plan.limits.items()
                       if not math.isfinite(scalars[name]) or abs(scalars[name]) > limit)
         if lost:
-            raise TrainingError('step {}: {} {} no finite number any more ({}); try a smaller learning rate or smaller '
-                                'coefficients. The checkpoints before it are whole.'.format(
+            raise TrainingError('step {}: {} {} no finite number any more, or beyond {:g} ({}); try a smaller learning rate '
+                                'or smaller coefficients. The checkpoints before it are whole.'.format(
                                     step + 1, ' and '.join(lost), 'is' if len(lost) == 1 else 'are',
-                                    ', '.join('{}={}'.format(name, scalars[name]) for name in lost)))
+                                    self.plan.limits[lost[0]], ', '.join('{}={}'.format(n, scalars[n]) for n in lost)))
         self._results.append(scalars)
         bar.update(self.plan.batch_size)
         bar.set_postfix(step=step + 1, loss='{:.3f}'.format(scalars.get('model_loss', scalars['loss'])), refresh=False)
@@ -115,7 +116,7 @@ class Run:
         steps, results = self._results, results or {}
         duration = (time.time() - self._since - self._validating) / len(steps) if steps else self._validating
         if self.store:
-            named = take(self.plan.save_to_gfs, results, steps, known=self.experiment.step.scalars)
+            named = take(self.plan.save_to_gfs, results, steps, known=self.plan.known)
             record = records.build(self.store.exp_id, step, self.params, duration, steps, results)
             tar = self._checkpoint(step) if weights else None
             record_id = self.store.save(record, on_written=os.remove, **(

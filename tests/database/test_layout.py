@@ -8,7 +8,7 @@ from config import schema
 from database import layout
 
 RECORD = {
-    '_id': bson.ObjectId(), 'exp_id': 'mirror', 'step': 3, 'duration': 0.5, 'params': {name: {} for name in layout.GROUPS},
+    '_id': bson.ObjectId(), 'exp_id': 'mirror', 'step': 3, 'duration': 0.5, 'params': dict({name: {} for name in layout.GROUPS}, model_params={'model': 'fc'}),
     'saved_filters': False, 'train_results': [dict.fromkeys(layout.STEP, 1.5)],
     'validation_results': {'topn_val': dict(dict.fromkeys(layout.VALIDATION, 0.5), weight_angles={'conv0': 90.0})},
 }
@@ -41,7 +41,7 @@ def test_a_missing_field_is_found(name):
     (dict(step=True), 'step is a bool'), (dict(step=3.0), 'step is a float'), (dict(extra=1), 'extra is no field of a record'),
     (dict(duration=None), 'duration is a NoneType'), (dict(train_results=[]), 'train_results is empty'),
     (dict(validation_results={}), 'validation_results is empty'),
-    (dict(md5='0'), 'md5 is there without a checkpoint'), (dict(params={}), 'params.save_params is missing'),
+    (dict(md5='0'), 'md5 is there without a checkpoint'), (dict(params={'model_params': {'model': 'fc'}}), 'params.validation_params is missing'),
     (dict(train_results=[{}]), 'train_results[0].loss is missing'),
     (dict(train_results=BAD_STEP), 'train_results[0].loss is no number'),
     (dict(validation_results={'topn_val': {}}), 'validation_results.topn_val.top1 is no number'),
@@ -49,3 +49,14 @@ def test_a_missing_field_is_found(name):
 ], ids=lambda value: value if isinstance(value, str) else '')
 def test_a_fault_is_named(change, fault):
     assert fault in layout.faults(dict(RECORD, **change))
+
+
+def test_a_record_of_a_script_has_its_own_results():
+    params = {'save_params': {}, 'model_params': {'func': {'modname': 'm', 'objname': 'f'}}}
+    record = dict(RECORD, params=params, train_results=[dict(loss=1.0, learning_rate=0.1, own=2)],
+                  validation_results={'features': {'vectors': [[1.0]]}})
+    assert layout.faults(record) == []
+    assert layout.faults(dict(record, train_results=[{'own': 2}])) == [
+        'train_results[0].loss is missing', 'train_results[0].learning_rate is missing']
+    assert layout.faults(dict(record, validation_results={'features': 3})) == ['validation_results.features is no dictionary']
+    assert 'params.save_params is missing' in layout.faults(dict(record, params={}))

@@ -15,6 +15,11 @@ from database import records
 from database.errors import RecordError, StoreError
 
 
+class Callable:
+    def __call__(self):
+        """As the rules of the original are."""
+
+
 class Odd:
     """Neither data nor a function."""
 
@@ -30,6 +35,9 @@ class Odd:
     (b'\0\xff', b'\0\xff'),
     (2 ** 63 - 1, 2 ** 63 - 1), (-2 ** 63, -2 ** 63), (json.dumps, {'modname': 'json', 'objname': 'dumps'}),
     (collections.OrderedDict, {'modname': 'collections', 'objname': 'OrderedDict'}),
+    (functools.partial(json.dumps, (1, 2), indent=3), {'modname': 'json', 'objname': 'dumps', 'args': [[1, 2]],
+                                                       'keywords': {'indent': 3}}),
+    (Callable(), {'modname': __name__, 'objname': 'Callable'}),
     (np.tanh, {'modname': 'numpy', 'objname': 'tanh'}), (len, {'modname': 'builtins', 'objname': 'len'}),
 ])
 def test_plain_data_survives_bson(given, stored):
@@ -53,7 +61,8 @@ def test_ids_and_dates_stay():
     ({'seed': np.uint64(2 ** 64 - 1)}, r'params\.seed is 18446744073709551615'),
     ({'seeds': np.array([2 ** 64 - 1], np.uint64)}, r'params\.seeds\[0\]'),
     ({'x': {'odd': Odd()}}, r'params\.x\.odd is a .*\.Odd'), ({'x': {1, 2}}, r'params\.x is a builtins\.set'),
-    ({'x': 1j}, r'params\.x is a builtins\.complex'), ({'x': functools.partial(len)}, r'params\.x is a functools'),
+    ({'x': 1j}, r'params\.x is a builtins\.complex'),
+    ({'x': functools.partial(len, 1j)}, r'params\.x\.args\[0\] is a builtins\.complex'),
     ({'x': np.array([1j])}, r'params\.x is an array of complex128'),
     ({'x': np.datetime64('2020-01-01')}, r'params\.x is a numpy\.datetime64'),
     ({'x': np.timedelta64(3)}, r'params\.x is a numpy\.timedelta64'), ({'x': math}, r'params\.x is a builtins\.module'),

@@ -1,0 +1,223 @@
+"""tfutils' two calls: train and test from a params dictionary, of plain data or of a user's own functions.
+
+Plain data are the settings of config/schema.py by group, as in a .pkl or a record. Where model_params has a 'func', the
+dictionary is a tfutils script's (training/functions.py says what each function is called with).
+"""
+import os
+
+from config import params as plain
+from config.schema import EXECUTING, Config, ConfigError
+from database import records, server
+from database.mongo import Store
+from training import checkpoints, jobs, loop, provenance, runtime
+from training.checkpoints import CheckpointError
+from training.devices import OneDevice
+from training.experiment import choices
+from training.functions import LOAD, SAVE, TRAIN, FunctionExperiment, checked
+
+PLACE = ('host', 'port', 'dbname', 'collname', 'exp_id')
+
+
+def train_from_params(save_params, model_params, train_params=None, loss_params=None, learning_rate_params=None,
+                      optimizer_params=None, validation_params=None, load_params=None, log_device_placement=False,
+                      dont_run=False, skip_check=True):
+    """Train. Returns {target: results} of the last validation, or None where there was none; what was built if dont_run.
+
+    Every argument is the group of that name. An experiment that has a checkpoint is continued (do_restore, True by default
+    where the dictionary holds functions); the last step is always validated and saved.
+    Raises ConfigError, DataError, StoreError, CheckpointError or TrainingError, each with one sentence.
+    """
+    groups = _groups(save_params=save_params, load_params=load_params, model_params=model_params, train_params=train_params,
+                     loss_params=loss_params, learning_rate_params=learning_rate_params, optimizer_params=optimizer_params,
+                     validation_params=validation_params)
+    if not skip_check:
+        provenance.check_committed()
+    if not _holds_functions(model_params):
+        _refuse_advanced(dont_run=dont_run, log_device_placement=log_device_placement)
+        return jobs.train(Config.of(plain.values_of(groups), choices()))
+    experiment = FunctionExperiment(groups, _device(groups))
+    return experiment if dont_run else _train(experiment, groups, _session_config(log_device_placement))
+
+
+def test_from_params(load_params, model_params, validation_params, save_params=None, loss_params=None, train_params=None,
+                     log_device_placement=False, dont_run=False, skip_check=True):
+    """Restore, validate and, where save_params has an exp_id, record. Returns {target: results}; what was built if dont_run.
+
+    Arguments and errors are those of `train_from_params`. What save_params does not say of its place is load_params'.
+    """
+    groups = _groups(save_params=save_params, load_params=load_params, model_params=model_params, train_params=train_params,
+                     loss_params=loss_params, validation_params=validation_params)
+    if not skip_check:
+        provenance.check_committed()
+    if not _holds_functions(model_params):
+        _refuse_advanced(dont_run=dont_run, log_device_placement=log_device_placement)
+        return jobs.validate(Config.of(plain.values_of(groups), choices()))
+    if not validation_params:
+        raise ConfigError('validation_params is empty: there is nothing to test')
+    groups.pop('train_params', None)
+    experiment = FunctionExperiment(groups, _device(groups), training=False)
+    return experiment if dont_run else _test(experiment, groups, _session_config(log_device_placement))
+
+
+test_from_params.__test__ = False  # its name is tfutils'; pytest is not to take it for a test
+
+
+def _train(experiment, groups, session_config):
+    save, load = checked(groups, 'save_params', SAVE), checked(groups, 'load_params', LOAD)
+    place = _place(save, {}, 'save_params')
+    folder = _cache_folder(save, place)
+    store = _open_store(place, save)
+    try:
+        with loop.session(experiment, session_config) as session:
+            jobs.say(_restore(session, experiment, folder, place, load, store))
+            results = loop.Run(session, experiment, store, folder, _described(experiment), jobs.say).train()
+    finally:
+        if store:
+            store.close()
+    jobs.say(_where(place) if store else 'nothing was recorded (do_save is False)')
+    return results
+
+
+def _test(experiment, groups, session_config):
+    save, load = checked(groups, 'save_params', SAVE), checked(groups, 'load_params', LOAD)
+    source = _place(load, save, 'load_params')
+    place = _place(save, dict(load, exp_id=None), 'save_params') if groups.get('save_params') else None
+    folder = _cache_folder(dict(save, cache_dir=save['cache_dir'] or load['cache_dir']), place or source)
+    store = _open_store(place, save) if place else None
+    try:
+        with loop.session(experiment, session_config) as session:
+            prefix, record = _find(load, source, folder)
+            if prefix is None:
+                raise CheckpointError('there is no checkpoint in {}; check load_params'.format(_where(source)))
+            jobs.say(_load(session, experiment, prefix, load))
+            results = jobs.record_validation(session, experiment, store, _described(experiment), record)
+    finally:
+        if store:
+            store.close()
+    jobs.say(experiment.summary(results))
+    jobs.say(_where(place) if store else 'nothing was recorded')
+    return results
+
+
+def _restore(session, experiment, folder, place, load, store):
+    """Restore what there is to restore; a sentence on it. The experiment's own checkpoint comes before load_params'."""
+    recorded = store.latest_step() if store else None
+    if not load['do_restore']:
+        if recorded is not None:
+            raise ConfigError('exp_id {} has records up to step {:,} already; continue it with do_restore=True, or choose '
+                              'another exp_id'.format(place[-1], recorded))
+        return 'starting anew'
+    prefix = jobs.fetch(place, folder)[0] if store else None
+    if prefix:
+        return _load(session, experiment, prefix, dict(LOAD), whole=True)
+    source = _place(load, dict(zip(PLACE, place)), 'load_params')
+    if source == place and not (load['from_ckpt'] or _query(load)):
+        return 'starting anew'
+    prefix, _ = _find(load, source, folder)
+    if prefix is None:
+        raise CheckpointError('there is no checkpoint in {}; check load_params'.format(_where(source)))
+    return _load(session, experiment, prefix, load)
+
+
+def _find(load, source, folder):
+    """(path prefix, what it is) of the checkpoint that load_params name, or (None, None)."""
+    if load['from_ckpt']:
+        prefix = os.path.expanduser(load['from_ckpt'])
+        return prefix, os.path.abspath(prefix)
+    server.ensure(source[0], source[1])
+    return jobs.fetch(source, folder, query=_query(load))
+
+
+def _query(load):
+    query = load['query'] or load['load_query'] or {}
+    if not isinstance(query, dict):
+        raise ConfigError('load_params: query is {!r}, and must be a dictionary'.format(query))
+    if any(name in repr(query) for name in EXECUTING):
+        raise ConfigError('load_params: query may not hold {}, which run code'.format(', '.join(EXECUTING)))
+    return query
+
+
+def _load(session, experiment, prefix, load, whole=False):
+    """Restore a checkpoint; a sentence on what is new. whole: nothing may be missing in it."""
+    new = checkpoints.restore_some(session, experiment, prefix, load['to_restore'], load['load_param_dict'],
+                                   load['restore_global_step'])
+    if whole and new:
+        raise CheckpointError('{} does not fit this model: it lacks {}; choose another exp_id'.format(prefix, ', '.join(new)))
+    return 'restored {}{}'.format(prefix, '; new: ' + ', '.join(new) if new else '')
+
+
+def _groups(**groups):
+    for name, group in groups.items():
+        if isinstance(group, list):
+            raise ConfigError('{}: several models at once are not trained here; give one dictionary'.format(name))
+        if group is not None and not isinstance(group, dict):
+            raise ConfigError('{} must be a dictionary, not {}'.format(name, type(group).__name__))
+    return {name: group for name, group in groups.items() if group is not None}
+
+
+def _holds_functions(model_params):
+    return callable((model_params or {}).get('func'))
+
+
+def _refuse_advanced(**switches):
+    for name, value in switches.items():
+        if value:
+            raise ConfigError('{} is for a params dictionary of functions'.format(name))
+
+
+def _device(groups):
+    """The device of model_params['devices'], and the parts of a batch of train_params['minibatch_size']."""
+    devices = groups['model_params'].get('devices') or ['/gpu:0']
+    devices = [devices] if isinstance(devices, str) else devices
+    if len(devices) > 1:
+        raise ConfigError('model_params: devices={}: this version trains on one device'.format(devices))
+    train = checked(groups, 'train_params', TRAIN)
+    part, batch = train['minibatch_size'], (train['data_params'] or {}).get('batch_size')
+    if part is None:
+        return OneDevice(gpu=None)
+    if not batch or batch % part:
+        raise ConfigError('train_params: minibatch_size={} must divide the batch_size of data_params, {}'.format(part, batch))
+    return OneDevice(gpu=None, minibatches=batch // part)
+
+
+def _place(given, otherwise, group):
+    """(host, port, dbname, collname, exp_id), each as given or otherwise. Raises ConfigError where one is missing."""
+    place = tuple(otherwise.get(name) if given.get(name) is None else given[name] for name in PLACE)
+    missing = [name for name, value in zip(PLACE, place) if value is None]
+    if missing:
+        raise ConfigError('{} lacks {}'.format(group, ', '.join(missing)))
+    return place
+
+
+def _open_store(place, save):
+    if not save['do_save']:
+        return None
+    jobs.say(server.ensure(place[0], place[1]))
+    return Store(*place, recent_limit=save['cache_max_num'])
+
+
+def _cache_folder(save, place):
+    """The folder of local checkpoints: cache_dir as it is given, or tfutils' own."""
+    home = os.environ.get('TFUTILS_HOME') or os.path.expanduser('~/.tfutils')
+    folder = save['cache_dir'] or os.path.join(home, '{}:{}'.format(*place[:2]), *place[2:])
+    return jobs.make_folder(os.path.expanduser(folder), 'cache_dir')
+
+
+def _described(experiment):
+    """What a record tells of the settings, as plain data. Raises StoreError for what is none."""
+    groups = dict(experiment.described, **provenance.describe())
+    load = groups.get('load_params') or {}
+    pattern = getattr(load.get('to_restore'), 'pattern', None)
+    if pattern:
+        groups['load_params'] = dict(load, to_restore=pattern)
+    return records.plain(groups, 'params')
+
+
+def _session_config(log_device_placement):
+    config = runtime.session_config()
+    config.log_device_placement = log_device_placement
+    return config
+
+
+def _where(place):
+    return 'results: database {2}, collection {3}.files, exp_id {4} at {0}:{1}'.format(*place)

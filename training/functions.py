@@ -1,0 +1,313 @@
+"""An experiment of a user's own functions, in the params dictionary of tfutils: model, data, losses, rates and validations.
+
+What each function is called with, and what it gives, is tfutils' convention:
+
+    data(batch_size=n, ...)                        -> inputs, {name: tensor [batch, ...]} (or a tf.data.Dataset of such)
+    model(inputs=inputs, train=True, seed=0, ...)  -> outputs, a dictionary of plain data for the record
+    loss_func(outputs, *[inputs[name] for name in pred_targets], ...)  (by name where it takes logits and labels)
+    agg_func(loss, ...)                            -> a scalar
+    learning rate(global_step=step, ...)           -> a scalar
+    optimizer(learning_rate=rate, ...)             -> what has compute_gradients and apply_gradients
+    targets(inputs, outputs, ...)                  -> {name: tensor}, of a step or of a validation
+    online_agg_func(so_far, results of a batch, index) and agg_func(of all batches)
+"""
+import collections
+import contextlib
+import inspect
+import math
+
+import tensorflow.compat.v1 as tf
+from tqdm import tqdm
+
+from config.schema import ConfigError
+from training import optimizers
+from training.experiment import Step
+from training.loop import Plan
+from training.validation import reading
+
+# The names that each part of the dictionary may have beside its functions' own arguments, with tfutils' defaults.
+SAVE = dict(host='localhost', port=None, dbname=None, collname=None, exp_id=None, do_save=True, save_initial_filters=True,
+            save_metrics_freq=100, save_valid_freq=3000, save_filters_freq=30000, cache_filters_freq=3000, cache_max_num=6,
+            cache_dir=None, save_to_gfs=())
+LOAD = dict(host=None, port=None, dbname=None, collname=None, exp_id=None, do_restore=True, query=None, load_query=None,
+            from_ckpt=None, to_restore=None, load_param_dict=None, restore_global_step=True, cache_dir=None)
+TRAIN = dict(data_params=None, targets=None, num_steps=None, thres_loss=100, validate_first=True, minibatch_size=None,
+             train_loop=None, queue_params=None, include_global_step=False)
+LOSS = dict(pred_targets=('labels',), loss_func=None, loss_func_kwargs=None, agg_func=None, agg_func_kwargs=None)
+VALIDATION = dict(data_params=None, targets=None, num_steps=None, agg_func=None, online_agg_func=None, valid_loop=None,
+                  queue_params=None)
+# What tfutils knows of a model itself; a model function gets it only where it asks for it.
+MODEL = ('devices', 'num_gpus', 'prefix', 'model_prefix', 'trainable_scopes')
+RESERVED = ('loss', 'learning_rate', 'optimizer', '__grads__')  # of the results of a step
+OLD_NAMES = {'targets': 'pred_targets', 'loss_per_case_func': 'loss_func'}  # of loss_params
+
+
+class ClipOptimizer:
+    """An optimiser whose gradients are clipped before they are applied, as tfutils' own.
+
+    optimizer_class: called with the keywords that are left. clip: whether to clip. clipping_method: a key of
+    optimizers.CLIPPINGS. clipping_value: the bound. optimizer_kwargs: more keywords of the class.
+    """
+
+    def __init__(self, optimizer_class, clip=True, clipping_method='value', clipping_value=1.0, optimizer_kwargs=None,
+                 **keywords):
+        self._optimizer = optimizer_class(**dict(keywords, **optimizer_kwargs or {}))
+        self._clip = (clipping_method, clipping_value) if clip else None
+
+    def compute_gradients(self, loss, var_list=None):
+        """[(gradient, variable)], not clipped yet."""
+        return self._optimizer.compute_gradients(loss, var_list=var_list)
+
+    def apply_gradients(self, gradients_and_variables, global_step=None):
+        """The operation that clips them and updates the variables."""
+        gradients, variables = zip(*gradients_and_variables)
+        if self._clip:
+            gradients = optimizers.clip(gradients, *self._clip)
+        return self._optimizer.apply_gradients(list(zip(gradients, variables)), global_step=global_step)
+
+    def variables(self):
+        """The slots."""
+        return self._optimizer.variables()
+
+
+def mean_and_reg_loss(loss):
+    """The mean of a loss per case, and every loss in tf.GraphKeys.REGULARIZATION_LOSSES."""
+    return tf.add_n([tf.reduce_mean(loss)] + tf.get_collection(tf.GraphKeys.REGULARIZATION_LOSSES))
+
+
+def append_and_return(so_far, results, step):
+    """tfutils' default online_agg_func: a list of the results of all batches."""
+    return (so_far or []) + [results]
+
+
+def identity_func(results):
+    """tfutils' default agg_func: what it gets, as {'result': ...} where that is no dictionary."""
+    return results if isinstance(results, dict) else {'result': results}
+
+
+class FunctionExperiment:
+    """The graph of a params dictionary that holds functions; training.loop.Run trains it.
+
+    params: {'model_params': ..., 'save_params': ..., ...} with every group that is used. device: of training/devices.py.
+    training: False builds the validations alone. Raises ConfigError for what cannot be.
+
+    Gradients, losses and targets of a step are those of the variables before it.
+    """
+
+    def __init__(self, params, device, training=True):
+        self._save = checked(params, 'save_params', SAVE)
+        self._train = checked(params, 'train_params', TRAIN) if training else None
+        self._model = dict(params['model_params'])
+        self._device = device
+        self.described = dict(params)  # what a record tells: the dictionary, and what the model says of itself
+        self.graph = tf.Graph()
+        with self.graph.as_default():
+            tf.set_random_seed(self._model.get('seed', 0))
+            self.global_step = tf.train.get_or_create_global_step()
+            with tf.variable_scope('', reuse=tf.AUTO_REUSE):
+                self.step = self._build_step(params) if training else None
+                self._validations = {target: self._build_validation(target, params)
+                                     for target in params.get('validation_params') or {}}
+            self.initializer = tf.group(tf.global_variables_initializer(), tf.local_variables_initializer(),
+                                        tf.tables_initializer())
+            self.variables = tf.global_variables()
+            self.saver = tf.train.Saver(self.variables, max_to_keep=None)
+        self.graph.finalize()
+
+    @property
+    def plan(self):
+        """What a run does when: a training.loop.Plan."""
+        save, train = self._save, self._train or {}
+        return Plan(steps=math.inf if train.get('num_steps') is None else train['num_steps'],
+                    batch_size=train['data_params'].get('batch_size', 1) if train else None,
+                    validate_first=train.get('validate_first') and bool(self._validations),
+                    validate_every=save['save_valid_freq'] if self._validations else None,
+                    weights_every=save['save_filters_freq'], recent_every=save['cache_filters_freq'],
+                    record_every=save['save_metrics_freq'], initial_weights=save['save_initial_filters'],
+                    keep=save['cache_max_num'], save_to_gfs=tuple(save['save_to_gfs']), known=tuple(save['save_to_gfs']),
+                    limits={'loss': train['thres_loss']} if train else {}, source='the files of data_params')
+
+    def run_step(self, session):
+        """One training step: {name: value} of the loss, the learning rate and the targets, before its update."""
+        loop = (self._train['train_loop'] or {}).get('func')
+        if loop is None:
+            return session.run([self.step.train_op, self.step.scalars])[1]
+        operations = {'optimizer': self.step.train_op, '__grads__': self.step.initializer}  # nothing is left to accumulate
+        results = loop(session, [dict(self.step.scalars, **operations)], num_minibatches=1)[0]
+        return {name: value for name, value in results.items() if name not in operations}
+
+    def validate(self, session):
+        """{target: results} of every validation, each over its number of batches."""
+        return {target: self._validate(session, target) for target in self._validations}
+
+    def summary(self, results):
+        """One line of the numbers in what `validate` gave: 'topn: top1 0.9710, loss 0.1000'."""
+        return '; '.join('{}: {}'.format(target, ', '.join('{} {:.4f}'.format(name, float(value)) for name, value in
+                                                           found.items() if _is_number(value)) or 'done')
+                         for target, found in results.items())
+
+    def _validate(self, session, target):
+        validation, so_far = self._validations[target], None
+        for index in tqdm(range(validation.steps), desc=target, unit='batch', leave=False, disable=None):
+            with reading('validation {}'.format(target), self.plan.source):
+                batch = validation.loop(session, validation.targets)
+            so_far = validation.online_agg_func(so_far, batch, index)
+        return validation.agg_func(so_far)
+
+    def _build_step(self, params):
+        inputs = read(self._train['data_params'], 'train_params')
+        step = self.global_step.read_value()
+        rate = _call(params.get('learning_rate_params') or {}, tf.train.exponential_decay, global_step=step)
+        optimizer = _call(dict(params.get('optimizer_params') or dict(
+            optimizer_class=tf.train.MomentumOptimizer, momentum=0.9)), ClipOptimizer, ('optimizer', 'func'), learning_rate=rate)
+        names, trained = [], []  # of the tensors that a replica gives: targets, then one gradient a variable
+
+        def replica(batch):
+            before = set(tf.get_collection(tf.GraphKeys.UPDATE_OPS))
+            outputs = self._outputs(batch, train=True)
+            loss = loss_of(batch, outputs, params.get('loss_params'))
+            if isinstance(loss, (list, tuple)) or loss.shape.ndims:
+                raise ConfigError('loss_params: agg_func gives {}, and must give one number'.format(loss))
+            targets = dict(self._step_targets(batch, outputs), loss=loss)
+            pairs = optimizer.compute_gradients(loss, var_list=self._trainable())
+            names[:], trained[:] = sorted(targets), [v for g, v in pairs if g is not None]
+            updates = [op for op in tf.get_collection(tf.GraphKeys.UPDATE_OPS) if op not in before]
+            return [targets[name] for name in names] + [g for g, _ in pairs if g is not None], updates
+
+        tensors, updates = self._device.mean(replica, inputs)
+        scalars = {name: tf.identity(tensor) for name, tensor in zip(names, tensors)}
+        scalars['learning_rate'] = tf.identity(rate)
+        gradients = tensors[len(names):]
+        with tf.control_dependencies(gradients + list(scalars.values()) + updates):
+            update = optimizer.apply_gradients(list(zip(gradients, trained)))
+        with tf.control_dependencies([update]):
+            train_op = self.global_step.assign_add(1, read_value=False)
+        return Step(tf.no_op(), train_op, scalars)
+
+    def _step_targets(self, inputs, outputs):
+        targets = _targets(self._train['targets'], inputs, outputs) if self._train['targets'] else {}
+        taken = sorted(set(RESERVED) & set(targets))
+        if taken:
+            raise ConfigError('train_params: targets may not be named {}'.format(', '.join(taken)))
+        if self._device.minibatches > 1:  # only a number has a mean over the parts of a batch
+            targets = {name: tf.reduce_mean(tf.cast(tensor, tf.float32)) for name, tensor in targets.items()}
+        return targets
+
+    def _outputs(self, inputs, train):
+        """What the model function gives; what it says of itself goes into the record."""
+        function, arguments = self._model['func'], {n: v for n, v in self._model.items() if n not in ('func', 'train')}
+        wanted = inspect.signature(function).parameters
+        if not any(parameter.kind == parameter.VAR_KEYWORD for parameter in wanted.values()):
+            arguments = {name: value for name, value in arguments.items() if name in wanted or name not in MODEL}
+        with _own_regularization_losses():
+            given = function(inputs=inputs, train=train, **dict({'seed': 0}, **arguments))
+        if not isinstance(given, tuple) or len(given) != 2:
+            raise ConfigError('model_params: {} must give (outputs, a dictionary for the record)'.format(_named(function)))
+        self.described['model_params'] = dict({'seed': 0}, **self._model, cfg_final=given[1], train=self._train is not None)
+        return given[0]
+
+    def _trainable(self):
+        scopes = self._model.get('trainable_scopes')
+        scopes = [scopes] if isinstance(scopes, str) else scopes
+        variables = [v for v in tf.trainable_variables()
+                     if scopes is None or any(v.op.name.startswith(scope.rstrip('/') + '/') for scope in scopes)]
+        if not variables:
+            raise ConfigError('model_params: trainable_scopes={} holds no variable'.format(scopes))
+        return variables
+
+    def _build_validation(self, target, params):
+        given = checked(params['validation_params'], target, VALIDATION, 'validation_params.')
+        if given['num_steps'] is None:
+            raise ConfigError('validation_params.{}: num_steps is needed, the number of batches'.format(target))
+        inputs = read(given['data_params'], 'validation_params.' + target)
+        outputs = self._outputs(inputs, train=False)
+        targets = _targets(given['targets'], inputs, outputs) if given['targets'] else \
+            {'loss': loss_of(inputs, outputs, params.get('loss_params'))}
+        loop = (given['valid_loop'] or {}).get('func') or (lambda session, targets: session.run(targets))
+        return Validation(targets, given['num_steps'], loop, given['online_agg_func'] or append_and_return,
+                          given['agg_func'] or identity_func)
+
+
+@contextlib.contextmanager
+def _own_regularization_losses():
+    """Afterwards tf.GraphKeys.REGULARIZATION_LOSSES holds those of the network built meanwhile, and not another's as well.
+
+    Those of variables are made with the variables, once, and are those of each network that shares them.
+    """
+    collection = tf.get_collection_ref(tf.GraphKeys.REGULARIZATION_LOSSES)
+    earlier = collection[:]
+    del collection[:]
+    yield
+    if not collection:
+        collection.extend(earlier)
+
+
+Validation = collections.namedtuple('Validation', ['targets', 'steps', 'loop', 'online_agg_func', 'agg_func'])
+
+
+def checked(params, group, defaults, where=''):
+    """A group of the dictionary with its defaults. Raises ConfigError for a name that it does not have."""
+    given = params.get(group) or {}
+    unknown = sorted(set(given) - set(defaults))
+    if unknown:
+        raise ConfigError('{}{} has no {}; it has {}'.format(where, group, ', '.join(unknown), ', '.join(sorted(defaults))))
+    if given.get('queue_params'):
+        raise ConfigError('{}{}: queue_params are of tfutils before 2018; let data_params.func give tensors of a '
+                          'tf.data.Dataset'.format(where, group))
+    return dict(defaults, **given)
+
+
+def read(data_params, where):
+    """The inputs of a data function: {name: tensor [batch, ...]}. Raises ConfigError."""
+    if not data_params or not callable(data_params.get('func')):
+        raise ConfigError('{}: data_params.func must be the function that gives the images'.format(where))
+    inputs = data_params['func'](**{name: value for name, value in data_params.items() if name != 'func'})
+    if isinstance(inputs, tf.data.Dataset):
+        inputs = tf.data.make_one_shot_iterator(inputs).get_next()
+    if not isinstance(inputs, dict):
+        raise ConfigError('{}: {} must give a dictionary of tensors, not {}'.format(
+            where, _named(data_params['func']), type(inputs).__name__))
+    return inputs
+
+
+def loss_of(inputs, outputs, loss_params):
+    """The loss of a batch: agg_func(loss_func(outputs, what is to be predicted)). Raises ConfigError."""
+    given = {OLD_NAMES.get(name, name): value for name, value in (loss_params or {}).items()}
+    given = checked({'loss_params': given}, 'loss_params', LOSS)
+    names = [given['pred_targets']] if isinstance(given['pred_targets'], str) else list(given['pred_targets'])
+    missing = [name for name in names if name not in inputs]
+    if missing:
+        raise ConfigError('loss_params: the data have no {}; they have {}'.format(', '.join(missing), ', '.join(sorted(inputs))))
+    function = given['loss_func'] or tf.nn.sparse_softmax_cross_entropy_with_logits
+    labels, more = [inputs[name] for name in names], given['loss_func_kwargs'] or {}
+    if len(labels) == 1 and {'logits', 'labels'} <= set(inspect.signature(function).parameters):
+        loss = function(logits=outputs, labels=labels[0], **more)
+    else:
+        loss = function(outputs, *labels, **more)
+    aggregate, more = given['agg_func'] or mean_and_reg_loss, dict(given['agg_func_kwargs'] or {})
+    if 'which_device' in inspect.signature(aggregate).parameters:
+        more['which_device'] = 0
+    return aggregate(loss, **more)
+
+
+def _targets(targets, inputs, outputs):
+    """{name: tensor} of a function of targets."""
+    return targets['func'](inputs, outputs, **{name: value for name, value in targets.items() if name != 'func'})
+
+
+def _call(arguments, default, keys=('func',), **more):
+    """Call the function that a group names, or the default, with the rest of the group."""
+    functions = [arguments[key] for key in keys if arguments.get(key)]
+    rest = {name: value for name, value in arguments.items() if name not in keys}
+    return (functions[0] if functions else default)(**dict(rest, **more))
+
+
+def _is_number(value):
+    try:
+        return math.isfinite(float(value))
+    except (TypeError, ValueError):
+        return False
+
+
+def _named(function):
+    return getattr(function, '__name__', repr(function))

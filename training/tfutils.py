@@ -1,0 +1,40 @@
+"""tfutils' modules under their names: its scripts run with `from training.tfutils import base, optimizer, utils, defaults`.
+
+On TensorFlow 2.x such a script imports TensorFlow as `import tensorflow.compat.v1 as tf`.
+"""
+import argparse
+import os
+import types
+
+import numpy as np
+
+from training import functions
+from training.from_params import test_from_params, train_from_params
+
+
+def get_params():
+    """{'gpu': text} of the command line, `-g 0` or `--gpu 0,1`: the GPUs that TensorFlow is to see."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument('-g', '--gpu', default='0', help='indices of the GPUs to use, a comma list')
+    arguments = vars(parser.parse_args())
+    os.environ['CUDA_VISIBLE_DEVICES'] = arguments['gpu']
+    return arguments
+
+
+def mean_dict(batches):
+    """An agg_func: the mean of each result over the batches, {name: number}. batches: a list of {name: number or array}."""
+    return {name: np.mean([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def reduce_mean_dict(so_far, results, step):
+    """An online_agg_func: the running mean of each result, element by element; step counts batches from 0."""
+    if so_far is None:
+        return dict(results)
+    return {name: so_far[name] + (value - so_far[name]) / (step + 1) for name, value in results.items()}
+
+
+base = types.SimpleNamespace(train_from_params=train_from_params, test_from_params=test_from_params, get_params=get_params)
+optimizer = types.SimpleNamespace(ClipOptimizer=functions.ClipOptimizer)
+utils = types.SimpleNamespace(mean_dict=mean_dict, reduce_mean_dict=reduce_mean_dict, identity_func=functions.identity_func,
+                              append_and_return=functions.append_and_return)
+defaults = types.SimpleNamespace(mean_and_reg_loss=functions.mean_and_reg_loss)
