@@ -274,6 +274,8 @@ def check(config):
         problems.append('--tf_layers is plain backpropagation; it goes with --alignment=none only')
     if config.dataset != 'imagenet':
         refuse(['preprocessing'], (), 'is for --dataset=imagenet, and --dataset={}'.format(config.dataset))
+    if config.dataset == 'synthetic':
+        refuse(['data_dir'], (), 'has no effect: --dataset=synthetic makes its own images')
     if problems:
         raise ConfigError('; '.join(problems))
 

@@ -3,11 +3,12 @@ import commands
 import pytest
 
 
-@pytest.mark.parametrize('flags, collection, size', [([], 'resnet18', 224), (['--use_resnet_v2'], 'resnet18v2', 299)],
-                         ids=['v1 and resnet', 'v2 and inception'])
+@pytest.mark.parametrize('flags, collection, size', [
+    ([], 'resnet18', 224), (['--use_resnet_v2'], 'resnet18v2', 299),
+    (['--preprocessing=plain', '--image_size=35', '--model=resnet34'], 'resnet34', 35)], ids=['resnet', 'inception', 'plain'])
 def test_a_step_and_a_validation_of_a_resnet(run, where, photograph_tfrecords, records, flags, collection, size):
-    done = run('train.py', *(where + ['--data_dir=' + photograph_tfrecords] + flags + [
-        '--dataset=imagenet', '--model=resnet18', '--alignment=symmetric', '--train_epochs=1', '--train_batch_size=5',
+    done = run('train.py', *(where + ['--data_dir=' + photograph_tfrecords, '--model=resnet18'] + flags + [
+        '--dataset=imagenet', '--alignment=symmetric', '--train_epochs=1', '--train_batch_size=5',
         '--eval_batch_size=3', '--novalidate_first']))
     lines = commands.succeeded(done)
     assert '{} with symmetric on imagenet: 6 training and 4 validation images of {s}x{s}x3, 3 classes'.format(
@@ -18,4 +19,5 @@ def test_a_step_and_a_validation_of_a_resnet(run, where, photograph_tfrecords, r
     assert results['images'] == 4 and 4 * results['top1'] in (0, 1, 2, 3, 4) and results['top5'] == 1
     assert record['params']['model_params']['image_shape'] == [size, size, 3]
     assert record['params']['validation_params']['topn_val']['num_steps'] == 2  # of 3 images and of 1, filled up
-    assert len(results['weight_angles']) == 22  # 17 convolutions, 4 projections of shortcuts and the final layer
+    # 17 (or 33) convolutions, 4 projections of shortcuts and the final layer
+    assert len(results['weight_angles']) == (38 if collection == 'resnet34' else 22)
