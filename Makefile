@@ -1,5 +1,6 @@
 # make train   set up, train ResNet-18 with symmetric alignment on real digits, validate
 # make test    set up, run the tests
+# make faithful  what we share with the original, in numbers
 # PYTHON=python3.7 in front of either takes TensorFlow 1.13.2; Python 3.9 to 3.13 take TensorFlow 2.x.
 
 PYTHON ?= python3
@@ -17,7 +18,7 @@ DATA := $(LOCAL)/mnist_tfrecords
 EXPERIMENT := --load_params_file=config/quickstart.pkl --data_dir=$(DATA) --port=$(PORT) --dbname=quickstart \
 	--cache_dir=$(LOCAL)/cache --exp_id_suffix=_python$(VERSION)
 
-.PHONY: train test rules stop-mongodb clean
+.PHONY: train test rules faithful faithful-here stop-mongodb clean
 
 train: $(VENV)/ready-train config/quickstart.pkl $(DATA)/dataset.json
 	$(RUN) train.py $(EXPERIMENT) --do_restore
@@ -28,6 +29,15 @@ test: $(VENV)/ready-test
 
 rules: $(VENV)/ready-train $(DATA)/dataset.json  ## one run of each rule, and their table
 	$(RUN) -m benchmarks.rules --data_dir=$(DATA) --port=$(PORT) --cache_dir=$(LOCAL)/cache
+
+faithful:  ## what we share with the original, claim by claim, on TensorFlow 1.13.2 and on this Python's
+	$(MAKE) faithful-here PYTHON=python3.7
+	$(MAKE) faithful-here
+	$(RUN) tests/golden/faithful.py table $(LOCAL)/faithful-3.7.json $(LOCAL)/faithful-$(VERSION).json
+
+faithful-here: $(VENV)/ready-test
+	mkdir -p $(LOCAL)
+	$(RUN) tests/golden/faithful.py run $(LOCAL)/faithful-$(VERSION).json
 
 stop-mongodb:  ## stop the private server that train.py started, if it did
 	$(RUN) -m database.server stop --port $(PORT)

@@ -4,6 +4,7 @@ import re
 import signal
 
 import commands
+from database import layout
 
 LAYERS = {'dense0', 'dense1', 'dense_output'}
 STEPS = [0, 6, 12, 15]        # records of the first run: a validation each
@@ -64,6 +65,12 @@ def test_the_records(trained, records):
         assert all(set(results[name]) == LAYERS for name in BY_LAYER)
     first, last = found[0]['validation_results']['topn_val'], found[-1]['validation_results']['topn_val']
     assert last['top1'] > first['top1'] + 0.2 and last['weight_angles']['dense0'] < first['weight_angles']['dense0'] - 5
+
+
+def test_every_record_has_the_layout_of_tfutils(trained, records, record_property):
+    found = records('symmetric_split') + records('symmetric_whole')
+    record_property('references', len(found))
+    assert [faults for record in found for faults in [layout.faults(record)] if faults] == []
 
 
 def test_what_is_printed_is_what_is_recorded(trained, records):

@@ -48,10 +48,11 @@ def test_there_is_a_file_of_each_kind_and_version():
 
 
 @pytest.mark.parametrize('name', FILES)
-def test_a_file_gives_the_settings_that_were_put_into_it(name):
+def test_a_file_gives_the_settings_that_were_put_into_it(name, record_property):
     values, unknown = params.load(path(name))
     config = Config.of(values, choices())
     check(config)
+    record_property('references', len(config.differing()))
     assert config.differing() == {key: value for key, value in Config.of(WANTED[name.split('_dill')[0]],
                                                                           choices()).differing().items()}
     assert unknown == (['model_params.surprise'] if 'wm_' in name else [])

@@ -104,7 +104,7 @@ def summaries(results):
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_a_step_gives_the_numbers_of_the_original(name):
+def test_a_step_gives_the_numbers_of_the_original(name, record_property):
     net, _, rule = name.partition('_')
     with np.load(reference.path(name + '.npz')) as file:
         golden = dict(file)
@@ -117,6 +117,8 @@ def test_a_step_gives_the_numbers_of_the_original(name):
     wanted = {key: golden[key] for key in golden if not key.startswith(INPUTS) and not key.endswith('/sum')}
     assert set(results) == set(wanted)
     errors = {key: reference.error(results[key], wanted[key]) for key in wanted}
+    record_property('references', len(errors))
+    record_property('error', max(errors.values()))
     assert {key: error for key, error in errors.items() if not error <= TOLERANCE} == {}
 
 

@@ -34,9 +34,10 @@ def original(name):
 
 
 @pytest.mark.parametrize('label', sorted(skeleton.networks()))
-def test_a_network_has_the_variables_of_its_table(label):
+def test_a_network_has_the_variables_of_its_table(label, record_property):
     built, wanted = tables.table(label), stored(label)
     assert set(built) == set(wanted)
+    record_property('references', sum(len(variables) for variables in wanted.values()))
     for kind in wanted:
         missing = {name: shape for name, shape in wanted[kind].items() if built[kind].get(name) != shape}
         added = {name: shape for name, shape in built[kind].items() if wanted[kind].get(name) != shape}
@@ -45,17 +46,19 @@ def test_a_network_has_the_variables_of_its_table(label):
 
 @pytest.mark.parametrize('name, label, slots', [
     ('resnet18', 'resnet18', []), ('resnet50v2_momentum', 'resnet50v2', ['Momentum'])])
-def test_a_table_is_that_of_the_original(name, label, slots):
+def test_a_table_is_that_of_the_original(name, label, slots, record_property):
+    record_property('references', len(original(name)))
     assert rows(stored(label), slots) == original(name)
 
 
-def test_an_experiment_has_the_variables_of_the_original():
+def test_an_experiment_has_the_variables_of_the_original(record_property):
     config = Config.of(dict(model='resnet18', alignment='symmetric', dataset='synthetic', image_size=32, train_batch_size=2,
                             eval_batch_size=2, optimizer='momentum', alignment_optimizer='adam'), choices())
     experiment = Experiment(config, devices.choose(config))
     with experiment.graph.as_default():
         trainable = tf.trainable_variables()
     built = {(v.op.name, v.dtype.base_dtype.name, tuple(v.shape.as_list()), v in trainable) for v in experiment.variables}
+    record_property('references', len(built))
     assert built == original('resnet18_momentum_alignadam')
 
 

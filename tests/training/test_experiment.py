@@ -45,7 +45,7 @@ def off(got, wanted):
 
 @pytest.mark.parametrize('path', sorted(glob.glob(os.path.join(GOLDEN, 'fctrain_*.npz'))),
                          ids=lambda path: os.path.basename(path)[len('fctrain_'):-len('.npz')])
-def test_three_updates_are_those_of_the_original(path):
+def test_three_updates_are_those_of_the_original(path, record_property):
     golden, exp = np.load(path), golden_experiment(path)
     start = {v.op.name: golden_start(v) for v in exp.variables if 'kernel' in exp.roles[v.op.name] or
              exp.roles[v.op.name] == 'bias'}
@@ -55,6 +55,8 @@ def test_three_updates_are_those_of_the_original(path):
     losses = [[step[name + '_loss'] for name in ('model', 'reg', 'alignment', 'total')] for step in scalars]
     errors = {name: off(history[-1][name], wanted[name]) for name in wanted if np.any(wanted[name])}
     errors['losses'] = np.max(np.abs(np.array(losses) / golden['losses_per_step[model,reg,align,total]'] - 1))
+    record_property('references', len(errors))
+    record_property('error', max(errors.values()))
     assert {name: error for name, error in errors.items() if error > TOLERANCE} == {}
     assert [name for name in wanted if not np.any(wanted[name]) and np.any(history[-1][name])] == []
 
