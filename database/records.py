@@ -27,7 +27,8 @@ def plain(value, where='value'):
     """Turns a value into plain data: None, bool, int, float, str, bytes, ObjectId, datetime, list and dict.
 
     NumPy scalars and arrays become numbers and lists, tuples lists, functions, classes and what has a __call__
-    {'modname', 'objname'}, with 'args' and 'keywords' if partial; '.' in a key becomes '___' and a leading '$' gets a '_' before it.
+    {'modname', 'objname'}, with 'args' and 'keywords' if partial; '.' in a key becomes '___' and a leading '$' gets a
+    '_' before it.
 
     Args:
         value: what to convert; it is not changed.
@@ -147,7 +148,8 @@ def build(exp_id, step, params, duration=None, train_results=(), validation_resu
     step = plain(step, 'step')
     if isinstance(step, bool) or not isinstance(step, int) or step < 0:
         raise RecordError('step is %r: it must be a whole number, 0 or more.' % (step,))
-    record = {'exp_id': exp_id, 'step': step, 'duration': duration, 'params': params, 'saved_filters': bool(saved_filters)}
+    record = {'exp_id': exp_id, 'step': step, 'duration': duration, 'params': params,
+              'saved_filters': bool(saved_filters)}
     record.update({name: value for name, value in (('train_results', list(train_results)),
                                                    ('validation_results', validation_results),
                                                    ('validates', validates)) if value})
