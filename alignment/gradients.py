@@ -83,7 +83,7 @@ def _spread(y, axis, stride):
 
 
 def aligned(linear, x, W, B, tie_gradients=False):
-    """y = x W forward; dx = dy B^T, dW = x^T dy, dB = dW if tie_gradients else 0 backward.
+    """y = x W forward; dx = dy B^T, dW = x^T dy, dB = dW if tie_gradients else 0 (None: nothing to compute) backward.
 
     linear: Dense() or Convolution(strides, padding); W, B: kernels of one shape; tie_gradients: Kolen-Pollack.
     """
@@ -91,7 +91,7 @@ def aligned(linear, x, W, B, tie_gradients=False):
     def product(x, W, B):
         def gradient(dy):
             dW = linear.kernel_gradient(x, dy, W)
-            return linear.reconstruct(dy, B, x), dW, (dW if tie_gradients else tf.zeros_like(B))
+            return linear.reconstruct(dy, B, x), dW, (dW if tie_gradients else None)
         return linear.project(x, W), gradient
 
     return product(x, W, B)
@@ -104,6 +104,27 @@ def backprop(linear, x, W):
         return linear.project(x, W), lambda dy: (linear.reconstruct(dy, W, x), linear.kernel_gradient(x, dy, W))
 
     return product(x, W)
+
+
+def known_product(linear, x, W, y):
+    """y, known to be x W; its gradient reaches W alone, and nothing is multiplied again."""
+    @tf.custom_gradient
+    def product(y, W):
+        return tf.identity(y), lambda dy: (None, linear.kernel_gradient(x, dy, W))
+
+    return product(tf.stop_gradient(y), W)
+
+
+def with_gradient(loss, B, terms):
+    """The scalar `loss`, whose gradient with respect to B is the sum of factor * tensor over the terms, and to all else nothing.
+
+    terms: [(factor, tensor shaped like B)]; each tensor is gone over once, whatever else scales the loss.
+    """
+    @tf.custom_gradient
+    def value(loss, B):
+        return tf.identity(loss), lambda scale: (None, tf.add_n([(scale * factor) * tensor for factor, tensor in terms]))
+
+    return value(tf.stop_gradient(loss), B)
 
 
 def matmul(x, W, B, tie_gradients=False):

@@ -9,29 +9,44 @@ import tensorflow.compat.v1 as tf
 
 def decay(W, B):
     """|W|^2 + |B|^2."""
-    return tf.reduce_sum(tf.square(W)) + tf.reduce_sum(tf.square(B))
+    return square(W) + square(B)
 
 
 def self(W, B):
     """-sum(W * B): minus the inner product of the two kernels."""
-    return -tf.reduce_sum(W * B)
+    return -inner(W, B)
 
 
 def sparse(Wx, Bx):
     """|Wx|^2 + |Bx|^2: the energy of both projections."""
-    return batch_mean(tf.square(Wx)) + batch_mean(tf.square(Bx))
+    return batch_mean(square, Wx) + batch_mean(square, Bx)
 
 
 def amp(Wx, Bx):
     """-sum(Wx * Bx): minus the inner product of two projections (or of the input and its reconstruction)."""
-    return -batch_mean(Wx * Bx)
+    return -batch_mean(inner, Wx, Bx)
 
 
 def null(reconstruction):
     """|B(Wx)|^2: the energy of a reconstruction of the input."""
-    return batch_mean(tf.square(reconstruction))
+    return batch_mean(square, reconstruction)
 
 
-def batch_mean(x):
-    """Sum over everything but the batch, mean over the batch: [batch, ...] -> scalar."""
-    return tf.reduce_sum(tf.reduce_mean(x, axis=0))
+def square(x):
+    """|x|^2, the sum of the squares of a tensor of any shape: a scalar, in one pass."""
+    return 2.0 * tf.nn.l2_loss(x)
+
+
+def inner(x, y):
+    """sum(x * y) of two tensors of one shape: a scalar."""
+    return tf.reduce_sum(x * y)
+
+
+def batch_mean(total, *tensors):
+    """A sum over everything, square or inner, of tensors [batch, ...], over the batch: a scalar."""
+    return total(*tensors) / batch_size(tensors[0])
+
+
+def batch_size(x):
+    """How many examples [batch, ...] holds: a number where that is known before the graph runs, else a float32 scalar."""
+    return float(int(x.shape[0])) if x.shape[0:1].is_fully_defined() else tf.cast(tf.shape(x)[0], tf.float32)

@@ -3,9 +3,15 @@
 To add a rule, add a class: a name, its coefficients with their defaults, and its loss. It is found by itself.
 W, B, Wx, Bx, BWx, WBx are those of alignment/layer.py; the terms are those of alignment/primitives.py.
 """
+import collections
+
+from alignment.gradients import with_gradient
 from alignment.layer import LayerView, ViewOptions
-from alignment.primitives import amp, decay, null, sparse
+from alignment.primitives import amp, decay, inner, null, sparse, square
 from alignment.primitives import self as self_product
+
+# A loss, a scalar, and its gradient with respect to B as [(factor, tensor shaped like B)], of which it is the sum.
+ClosedForm = collections.namedtuple('ClosedForm', ['loss', 'dB'])
 
 KERNELS = frozenset(['update_forward'])  # what a rule over the kernels alone can see
 PROJECTIONS = frozenset(ViewOptions._fields)
@@ -27,6 +33,7 @@ class Rule:
     def __init__(self, options=ViewOptions(), seed=None, **values):
         self.options = options
         self.seed = seed
+        self.automatic = []
         settings = dict(self.coefficients, **self.switches)
         unknown = sorted(set(values) - set(settings))
         if unknown:
@@ -37,10 +44,34 @@ class Rule:
         """The alignment loss of one layer (a LayerView): a float32 scalar, or None where the rule has none."""
         raise NotImplementedError
 
-    def losses(self, records):
-        """The alignment loss of every LayerRecord: {layer name: float32 scalar}."""
-        losses = {record.name: self.loss(LayerView(record, self.options, self.seed)) for record in records}
+    def closed_form(self, layer):
+        """The ClosedForm of `loss`, by fewer operations than automatic differentiation takes, or None where there is none.
+
+        (x, y) below is the filter gradient of x and y, averaged over the batch: d/dB mean_b sum(xB * y).
+        """
+        return None
+
+    def losses(self, records, closed=True):
+        """The alignment loss of every LayerRecord: {layer name: float32 scalar}.
+
+        closed: take gradients by closed forms where there are; False differentiates every loss automatically. Afterwards
+        `automatic` holds the names of the layers whose loss is differentiated automatically.
+        """
+        self.automatic = []
+        losses = {record.name: self._loss(LayerView(record, self.options, self.seed), closed) for record in records}
         return {name: loss for name, loss in losses.items() if loss is not None}
+
+    @property
+    def beta_is_twice_alpha(self):
+        """Whether the two coefficients are numbers (no schedule) of which one is twice the other."""
+        return isinstance(self.alpha, float) and self.beta == 2.0 * self.alpha
+
+    def _loss(self, layer, closed):
+        form = self.closed_form(layer) if closed else None
+        if form is not None:
+            return with_gradient(form.loss, layer.B, form.dB)
+        self.automatic.append(layer.name)
+        return self.loss(layer)
 
 
 class Feedback(Rule):
@@ -66,6 +97,15 @@ class Symmetric(Rule):
     def loss(self, layer):
         return self.alpha * decay(layer.W, layer.B) + self.beta * self_product(layer.W, layer.B)
 
+    def closed_form(self, layer):
+        """dB = 2 alpha B - beta W. At beta = 2 alpha the loss is alpha |B - W|^2."""
+        if not layer.is_linear:
+            return None
+        if not self.beta_is_twice_alpha:
+            return ClosedForm(self.loss(layer), [(2.0 * self.alpha, layer.B), (-self.beta, layer.W)])
+        difference = layer.B - layer.W
+        return ClosedForm(self.alpha * square(difference), [(2.0 * self.alpha, difference)])
+
 
 class Activation(Rule):
     """Activation alignment: alpha (|Wx|^2 + |Bx|^2) - beta sum(Wx * Bx). At beta = 2 alpha its minimum is Bx = Wx.
@@ -79,6 +119,18 @@ class Activation(Rule):
     def loss(self, layer):
         return self.alpha * sparse(layer.Wx, layer.Bx) + self.beta * amp(layer.Wx, layer.Bx)
 
+    def closed_form(self, layer):
+        """dB = (x, 2 alpha Bx - beta Wx). At beta = 2 alpha, with D = B - W, dB = 2 alpha (x, xD), and the loss is
+        alpha |xD|^2 = alpha sum(D * (x, xD))."""
+        if not layer.is_linear:
+            return None
+        if layer.is_plain and self.beta_is_twice_alpha:
+            difference = layer.B - layer.W
+            sums, mean = layer.correlate(layer.x, layer.project(difference))
+            return ClosedForm(self.alpha * mean * inner(difference, sums), [(2.0 * self.alpha * mean, sums)])
+        sums, mean = layer.correlate(layer.backward_x, 2.0 * self.alpha * layer.Bx - self.beta * layer.Wx)
+        return ClosedForm(self.loss(layer), [(mean, sums)])
+
 
 class Mirror(Rule):
     """Weight mirror: alpha (|W|^2 + |B|^2) - beta mean_b sum(Wx * Bx). Meant for noise as the input x.
@@ -91,6 +143,15 @@ class Mirror(Rule):
 
     def loss(self, layer):
         return self.alpha * decay(layer.W, layer.B) + self.beta * amp(layer.Wx, layer.Bx)
+
+    def closed_form(self, layer):
+        """dB = 2 alpha B - beta (x, Wx), and mean_b sum(Wx * xB) = sum(B * (x, Wx)): no projection through B is made."""
+        if not layer.is_linear:
+            return None
+        sums, mean = layer.correlate(layer.backward_x, layer.Wx)
+        similarity = mean * inner(layer.B, sums) + layer.bias_overlap()
+        return ClosedForm(self.alpha * decay(layer.W, layer.B) - self.beta * similarity,
+                          [(2.0 * self.alpha, layer.B), (-self.beta * mean, sums)])
 
 
 class Information(Rule):
@@ -111,6 +172,22 @@ class Information(Rule):
         size = sparse(layer.Wx, layer.Bx) if self.use_sparse else decay(layer.W, layer.B)
         return self.alpha * similarity + self.beta * null(reconstruction) + self.gamma * size
 
+    def closed_form(self, layer):
+        """With r = B(Wx): dB = (2 beta r - alpha x, Wx) + 2 gamma B, from one reconstruction and one filter gradient.
+
+        sum(B * (r, Wx)) = |r|^2, so sum(B * (2 beta r - alpha x, Wx)) = 2 beta |r|^2 - alpha mean_b sum(Wx * xB) gives the
+        loss without a projection through B. reconstruction_amp changes the loss by the bias alone: sum(x * B(Wx)) is
+        sum(Wx * xB).
+        """
+        if not (layer.is_linear and layer.reconstructs_linearly) or self.reconstruction_reversal or self.use_sparse:
+            return None
+        x = layer.x if self.reconstruction_amp else layer.backward_x
+        sums, mean = layer.correlate(2.0 * self.beta * layer.BWx - self.alpha * x, layer.Wx)
+        loss = mean * inner(layer.B, sums) - self.beta * null(layer.BWx) + self.gamma * decay(layer.W, layer.B)
+        if not self.reconstruction_amp:
+            loss -= self.alpha * layer.bias_overlap()
+        return ClosedForm(loss, [(mean, sums), (2.0 * self.gamma, layer.B)])
+
 
 class KolenPollack(Rule):
     """Kolen-Pollack: B receives W's gradient and both decay, alpha (|W|^2 + |B|^2), so that they grow alike.
@@ -124,6 +201,10 @@ class KolenPollack(Rule):
 
     def loss(self, layer):
         return self.alpha * decay(layer.W, layer.B)
+
+    def closed_form(self, layer):
+        """dB = 2 alpha B."""
+        return ClosedForm(self.loss(layer), [(2.0 * self.alpha, layer.B)]) if layer.is_linear else None
 
 
 RULES = {rule.name: rule for rule in Rule.__subclasses__()}

@@ -36,12 +36,15 @@ class Experiment:
     """The graph of one experiment.
 
     config: config.schema.Config. device: of training/devices.py. first_step: updates done before, when a run is resumed.
-    training: False builds the validation alone. Raises ConfigError or data.DataError for what cannot be.
+    training: False builds the validation alone. closed_forms: take the gradients of alignment losses by the rules' closed
+    forms where there are; False differentiates all of them automatically, to compare. Raises ConfigError or data.DataError
+    for what cannot be.
     """
 
-    def __init__(self, config, device, first_step=0, training=True):
+    def __init__(self, config, device, first_step=0, training=True, closed_forms=True):
         check(config)
         self.config = config
+        self._closed_forms = closed_forms
         self.dataset = data.load(config.dataset, config.data_dir, config.image_size, config.preprocessing,
                                  config.use_resnet_v2)
         self.steps_per_epoch = self.dataset.steps_per_epoch(config.train_batch_size)
@@ -71,6 +74,11 @@ class Experiment:
                     initial_weights=False, keep=config.checkpoint_max, save_to_gfs=config.save_to_gfs,
                     known=scalars, limits=dict.fromkeys(scalars, EXPLODED),
                     source='--data_dir={}'.format(config.data_dir))
+
+    @property
+    def automatic_layers(self):
+        """Names of the layers whose alignment loss is differentiated automatically; None where no rule has a loss."""
+        return self._rule.automatic if self._rule and self._rule.sees else None
 
     def run_step(self, session):
         """One training step: {name: float32 scalar} of the state before its update."""
@@ -129,12 +137,16 @@ class Experiment:
             return schedules.Coefficient(
                 _or(setting(''), default), start=setting('_start'), stop=setting('_stop'), cycle=setting('_cycle'),
                 rate=setting('_schedule_rate'), kind=setting('_schedule_type'), steps_per_epoch=per_epoch,
-                train_epochs=config.train_epochs)(step)
+                train_epochs=config.train_epochs)
 
         rule = RULES.get(config.alignment)
-        self.coefficients = {name: coefficient(name, default) for name, default in rule.coefficients.items()} if rule else {}
+        planned = {name: coefficient(name, default) for name, default in rule.coefficients.items()} if rule else {}
+        self.coefficients = {name: schedule(step) for name, schedule in planned.items()}
+        # A coefficient that never changes is given as a number: a rule's closed form may be simpler with it.
+        values = {name: float(schedule.value) if schedule.is_constant else self.coefficients[name]
+                  for name, schedule in planned.items()}
         self._rule = rule and rule(options=ViewOptions(*[getattr(config, name) for name in ViewOptions._fields]),
-                                   seed=config.seed, **dict(self.coefficients, **{n: getattr(config, n) for n in rule.switches}))
+                                   seed=config.seed, **dict(values, **{n: getattr(config, n) for n in rule.switches}))
         self._loss_rates = schedules.LossRates(
             per_epoch, config.loss_rate, config.alignment_rate, config.delay_epochs, config.alternate_step_freq,
             config.constant_rate)(step)
@@ -167,16 +179,20 @@ class Experiment:
         config = self.config
         iterator = tf.data.make_initializable_iterator(
             self.dataset.train(config.train_batch_size, config.seed, first_step))
-        pattern = []  # which variable each gradient belongs to: {objective: [variable]}
+        pattern, idle = [], []  # which variable each gradient belongs to: {objective: [variable]}; and those with none
 
         def replica(batch):
             logits, layers = self._network(batch['images'], is_training=True)
-            terms = losses.of(logits, batch['labels'], layers)
+            terms = losses.of(logits, batch['labels'], layers, self._closed_forms)
             objectives = losses.objectives(terms, *self._loss_rates, separate=bool(config.alignment_optimizer))
             variables = tf.trainable_variables()
             gradients = [[(g, v) for g, v in zip(tf.gradients(objective, variables), variables) if g is not None]
                          for objective in objectives]
             pattern[:] = [[v for _, v in pairs] for pairs in gradients]
+            # Backward kernels that the task does not move: a gradient of 0, of which no optimiser makes an update. Their
+            # slots are in every checkpoint all the same.
+            moved = {v.op.name for v in pattern[0]}
+            idle[:] = [v for v in variables if self.roles[v.op.name] == BACKWARD and v.op.name not in moved]
             return list(terms) + [g for pairs in gradients for g, _ in pairs], layers.updates
 
         tensors, updates = device.mean(replica, iterator.get_next())
@@ -186,7 +202,7 @@ class Experiment:
         # Every gradient and every reported number is that of the variables before the step: all of them first, then
         # the updates.
         with tf.control_dependencies([g for pairs in gradients for g, _ in pairs] + list(scalars.values()) + updates):
-            train_op = self._apply(gradients)
+            train_op = self._apply(gradients, idle)
         return Step(iterator.initializer, train_op, scalars)
 
     def _scalars(self, terms):
@@ -198,23 +214,23 @@ class Experiment:
             scalars['alignment_learning_rate'] = self._learning_rates[1]
         return {name: tf.identity(tensor) for name, tensor in scalars.items()}
 
-    def _apply(self, gradients):
-        """Updates by one optimiser after the other, their noise, then the step counter."""
+    def _apply(self, gradients, idle):
+        """Updates by one optimiser after the other, their noise, then the step counter. idle: of the first optimiser, too."""
         config = self.config
         names = [(config.optimizer, 'global_opt'), (config.alignment_optimizer, 'alignment_opt')]
         done = []
-        for (name, which), rate, pairs in zip(names, self._learning_rates, gradients):
+        for (name, which), rate, pairs, still in zip(names, self._learning_rates, gradients, [idle, []]):
             clipped = [g for g, _ in pairs]
             if config.grad_clip:
                 clipped = optimizers.clip(clipped, config.grad_clipping_method, config.grad_clipping_value)
             variables = [v for _, v in pairs]
             with tf.control_dependencies(done):
                 optimizer = optimizers.build(name, rate, self._step)
-                done = [optimizers.apply(optimizer, list(zip(clipped, variables)))]
+                done = [optimizers.apply(optimizer, list(zip(clipped, variables)), still)]
             self.roles.update({v.op.name: 'slot of {}'.format(name) for v in optimizer.variables()})
             if getattr(config, 'use_noisy_' + which):
                 with tf.control_dependencies(done):
-                    done = [self._noise(which, rate, variables)]
+                    done = [self._noise(which, rate, variables + still)]
         with tf.control_dependencies(done):
             return self.global_step.assign_add(1, read_value=False)
 

@@ -28,11 +28,22 @@ def train(config):
     if not config.skip_check:
         provenance.check_committed()
     device = devices.choose(config)
+    if config.dry_run:
+        experiment = Experiment(config, device)
+        _tell(config, experiment, device, overview.variables(experiment, restored=False, new=()))
+        return None
     store = open_store(config)
     try:
         return _train(config, device, store)
     finally:
         store.close()
+
+
+def _tell(config, experiment, device, more):
+    """Print what is run on what, and more lines."""
+    for line in (['settings that differ from their defaults:'] + overview.settings(config)
+                 + overview.experiment(experiment, device) + more):
+        say(line)
 
 
 def _train(config, device, store):
@@ -41,11 +52,8 @@ def _train(config, device, store):
     experiment = Experiment(config, device, first_step=checkpoints.step_of(prefix) if prefix else 0)
     with loop.session(experiment, runtime.session_config()) as session:
         new = checkpoints.restore(session, experiment, prefix, with_optimizers=config.do_restore) if prefix else []
-        for line in (['settings that differ from their defaults:'] + overview.settings(config)
-                     + overview.experiment(experiment, device)
-                     + ['restored from {}'.format(prefix) if prefix else 'starting anew']
-                     + overview.variables(experiment, restored=bool(prefix), new=set(new))):
-            say(line)
+        _tell(config, experiment, device, ['restored from {}'.format(prefix) if prefix else 'starting anew']
+              + overview.variables(experiment, restored=bool(prefix), new=set(new)))
         record_params = merged_params(config, experiment.settings(), provenance.describe())
         results = loop.Run(session, experiment, store, folder, record_params, say).train()
     store.close()

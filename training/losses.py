@@ -12,9 +12,12 @@ def cross_entropy(logits, labels):
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
 
 
-def of(logits, labels, layers):
-    """The Losses of a batch; layers: the models.layers.Layers that the network was built of."""
-    alignment = layers.rule.losses(layers.records) if layers.rule else {}
+def of(logits, labels, layers, closed_forms=True):
+    """The Losses of a batch; layers: the models.layers.Layers that the network was built of.
+
+    closed_forms: of the gradients of alignment losses, where there are (see alignment.rules.Rule.losses).
+    """
+    alignment = layers.rule.losses(layers.records, closed_forms) if layers.rule else {}
     return Losses(model=tf.reduce_mean(cross_entropy(logits, labels)),
                   reg=_sum(layers.regularization_losses),
                   alignment=_sum(alignment.values()))

@@ -40,18 +40,23 @@ def clip(gradients: Sequence[Optional[tf.Tensor]], method: str, value: float) ->
     return _choose(CLIPPINGS, method, 'clipping method')(gradients, value)
 
 
-def apply(optimizer: tf.train.Optimizer, gradients_and_variables) -> tf.Operation:
+def apply(optimizer: tf.train.Optimizer, gradients_and_variables, idle: Sequence[tf.Variable] = ()) -> tf.Operation:
     """Returns the op that updates every variable that has a gradient, once all gradients here are known.
 
     A gradient reads other variables than its own, so no variable may move before the last gradient is there. With two
-    optimisers build both updates inside `tf.control_dependencies` of all gradients.
+    optimisers build both updates inside `tf.control_dependencies` of all gradients. `idle` variables get slots, and nothing
+    else: what a gradient of 0 at every step would do.
 
     Raises:
       ValueError: no variable has a gradient.
     """
     pairs = [(gradient, variable) for gradient, variable in gradients_and_variables if gradient is not None]
     with tf.control_dependencies([gradient for gradient, _ in pairs]):
-        return optimizer.apply_gradients(pairs)
+        update = optimizer.apply_gradients(pairs)
+    if idle:
+        with tf.control_dependencies(None):
+            optimizer._create_slots(list(idle))  # by the method that apply_gradients itself makes them with
+    return update
 
 
 def noise(variables: Sequence[tf.Variable], learning_rate: tf.Tensor, step: tf.Tensor, distribution: str,

@@ -28,7 +28,15 @@ def experiment(exp, device):
             exp.train_steps, config.train_batch_size, config.train_epochs, exp.steps_per_epoch,
             ', in {} parts'.format(device.minibatches) if device.minibatches > 1 else ''),
         'variables: ' + counts,
-    ]
+    ] + _gradients(exp.automatic_layers, config.alignment)
+
+
+def _gradients(automatic, alignment):
+    """How the gradients of the alignment losses are taken."""
+    if automatic is None:
+        return []
+    return ['gradients of the {} loss: {}'.format(alignment, 'closed form' if not automatic else
+            'automatic differentiation in {:,} layers; these options have no closed form'.format(len(automatic)))]
 
 
 def variables(exp, restored, new):

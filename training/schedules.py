@@ -172,6 +172,11 @@ class Coefficient:
         if self.kind == 'cyclic' and not self.cycle:
             raise ValueError('A cyclic coefficient needs a cycle, in epochs.')
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether it is `value` at every step of the training."""
+        return self.kind is None and self.start == 0.0 and self.stop >= 1.0
+
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
         first, last = self.start * self.train_epochs, self.stop * self.train_epochs
         epoch = epochs(step, self.steps_per_epoch)

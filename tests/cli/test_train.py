@@ -4,6 +4,7 @@ import re
 import signal
 
 import commands
+import pytest
 from database import layout
 
 LAYERS = {'dense0', 'dense1', 'dense_output'}
@@ -46,6 +47,15 @@ def test_a_run_says_what_it_does(trained, mongo_server, folder):
     assert lines[-2].startswith('results: database cli, collection fc_7-5.files, exp_id symmetric_split at localhost:{}; '
                                 'top-1 {}, '.format(port, validations(lines)[15]))
     assert lines[-1] == 'checkpoints: the same records, and ' + folder('symmetric_split')
+
+
+@pytest.mark.parametrize('flags, told', [
+    ([], 'closed form'), (['--update_forward'], 'automatic differentiation in 3 layers; these options have no closed form')])
+def test_a_dry_run_tells_and_does_nothing(run, where, records, folder, flags, told):
+    lines = commands.succeeded(run('train.py', '--dry_run', *(commands.FC + where + ['--exp_id_suffix=_dry'] + flags)))
+    assert 'gradients of the symmetric loss: ' + told in lines and '2,700 steps of 131 images (90 epochs of 30 steps)' in lines
+    assert re.search(r'^  dense0/backward_kernel +7x784 +backward kernel +new$', '\n'.join(lines), re.M)
+    assert records('symmetric_dry') == [] and not os.path.exists(folder('symmetric_dry'))
 
 
 def test_the_first_line_of_mnist_says_which_one_it_is(trained):

@@ -16,7 +16,7 @@ ORIGINAL = dict(
     # where
     data_dir=None, cache_dir=None, gpu='0', port=29029, dbname='neur-al', exp_id_suffix='', skip_check=True,
     # restore
-    do_restore=False, load_step=None, load_query=None, load_port=None, load_dbname=None, load_collname=None, load_exp_id=None,
+    do_restore=False, load_step=None, load_port=None, load_dbname=None, load_collname=None, load_exp_id=None,
     load_checkpoint=None, load_db=False, val_exp_id=None,
     # run
     train_epochs=90, train_batch_size=256, minibatch_size=None, eval_batch_size=1024, epochs_per_checkpoint=2,

@@ -78,6 +78,9 @@ def step(net, rule):
         for key, loss in (('grad_task/', terms.model + terms.reg), ('grad_align/', terms.alignment)):
             gradients = zip(targets, tf.gradients(loss, list(targets.values())))
             fetches.update({key + name: gradient for name, gradient in gradients if gradient is not None})
+        for name, variable in targets.items():  # where the original computed zeros, we compute nothing
+            if name.endswith('backward_kernel'):
+                fetches.setdefault('grad_task/' + name, tf.zeros(variable.shape))
         for metric, values in angles.measure(layers.records, terms.model).items():
             fetches.update({'metric/{}/{}'.format(metric, name): value for name, value in values.items()})
         session.run(tf.global_variables_initializer())

@@ -39,7 +39,7 @@ ORIGINAL = '''
 
 # Flags that say where: a command of these tests gives them, and looks at what they did.
 WHERE = {
-    'host': 'cli/test_command_errors.py', 'port': 'cli/conftest.py', 'dbname': 'cli/test_train.py', 'skip_check': None,
+    'host': 'cli/test_command_errors.py', 'port': 'cli/conftest.py', 'dbname': 'cli/test_train.py', 'skip_check': None, 'dry_run': 'cli/test_train.py',
     'exp_id_suffix': 'cli/test_train.py', 'cache_dir': 'cli/conftest.py', 'data_dir': 'cli/test_photographs.py',
     'preprocessing': 'cli/test_photographs.py', 'do_restore': 'cli/test_train.py', 'load_step': 'cli/test_validate.py',
     'load_query': 'cli/test_validate.py', 'load_db': 'cli/test_train.py', 'load_port': 'cli/test_train.py',

@@ -1,0 +1,52 @@
+"""How many convolutions a step of each rule really runs: counted in the graph as TensorFlow has optimised it."""
+import collections
+
+import pytest
+
+import data
+import tiny
+from alignment.rules import RULES
+from config.schema import Config
+from training import devices, loop, runtime
+from training.experiment import Experiment, choices
+import tensorflow.compat.v1 as tf
+
+LAYERS = 21  # of ResNet-18: 17 convolutions and 4 projections of shortcuts
+# What a rule adds to each of them: a projection or a reconstruction, and a filter gradient (see alignment/rules.py).
+EXTRA = {None: 0, 'feedback': 0, 'symmetric': 0, 'kolen_pollack': 0, 'mirror': 1, 'activation': 2, 'information': 2,
+         'mirror on noise': 2}
+
+
+@pytest.fixture(autouse=True, scope='module')
+def pixels():
+    """A data set of images that a ResNet can read."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(data.DATASETS, 'pixels', tiny.dataset('pixels', image_shape=(33, 33, 3)))
+        yield
+
+
+def convolutions(**settings):
+    """{kind: how many} of the convolutions that one step ran."""
+    config = Config.of(dict(model='resnet18', dataset='pixels', train_batch_size=3, eval_batch_size=3, optimizer='momentum',
+                            **settings), choices())
+    exp = Experiment(config, devices.choose(config))
+    with loop.session(exp, runtime.session_config()) as session:
+        session.run(exp.step.initializer)
+        metadata = tf.RunMetadata()
+        session.run([exp.step.train_op, exp.step.scalars], run_metadata=metadata,
+                    options=tf.RunOptions(trace_level=tf.RunOptions.HARDWARE_TRACE, output_partition_graphs=True))
+    ran = [node.op for graph in metadata.partition_graphs for node in graph.node]
+    return collections.Counter('filter' if 'BackpropFilter' in op else 'input' if 'BackpropInput' in op else 'forward'
+                               for op in ran if 'Conv2D' in op)
+
+
+@pytest.mark.parametrize('rule', sorted(EXTRA, key=str))
+def test_a_step_runs_the_convolutions_of_the_count_and_no_more(rule):
+    settings = dict(alignment='mirror', input_distribution='normal') if rule == 'mirror on noise' else dict(alignment=rule)
+    ran = convolutions(**settings)
+    assert sum(ran.values()) == 3 * LAYERS - 1 + EXTRA[rule] * LAYERS  # the first layer sends no error to the images
+    assert ran['filter'] == LAYERS * (1 + (EXTRA[rule] > 0))
+
+
+def test_every_rule_is_counted():
+    assert {name.split()[0] for name in EXTRA if name} == set(RULES)
