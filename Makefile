@@ -1,6 +1,7 @@
 # make train   set up, train ResNet-18 with symmetric alignment on real digits, validate
 # make test    set up, run the tests
 # make faithful  what we share with the original, in numbers
+# make bench   speed, as ratios
 # PYTHON=python3.7 in front of either takes TensorFlow 1.13.2; Python 3.9 to 3.13 take TensorFlow 2.x.
 
 PYTHON ?= python3
@@ -18,7 +19,7 @@ DATA := $(LOCAL)/mnist_tfrecords
 EXPERIMENT := --load_params_file=config/quickstart.pkl --data_dir=$(DATA) --port=$(PORT) --dbname=quickstart \
 	--cache_dir=$(LOCAL)/cache --exp_id_suffix=_python$(VERSION)
 
-.PHONY: train test rules faithful faithful-here stop-mongodb clean
+.PHONY: train test rules faithful faithful-here bench stop-mongodb clean
 
 train: $(VENV)/ready-train config/quickstart.pkl $(DATA)/dataset.json
 	$(RUN) train.py $(EXPERIMENT) --do_restore
@@ -38,6 +39,17 @@ faithful:  ## what we share with the original, claim by claim, on TensorFlow 1.1
 faithful-here: $(VENV)/ready-test
 	mkdir -p $(LOCAL)
 	$(RUN) tests/golden/faithful.py run $(LOCAL)/faithful-$(VERSION).json
+
+bench: $(VENV)/ready-test .venv-peers/ready  ## speed, as ratios, on TensorFlow 1.13.2 and on this Python's
+	$(MAKE) .venv-3.7/ready-test PYTHON=python3.7
+	$(RUN) -m benchmarks.bench --modern $(RUN) --paper .venv-3.7/bin/python --peers .venv-peers/bin/python --port=$(PORT) \
+		--json=$(LOCAL)/bench.json $(ARGS)
+
+.venv-peers/ready:
+	$(INTERPRETER) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet torch==2.13.0 biotorch==0.0.16
+	mkdir -p $(LOCAL)
+	touch $@
 
 stop-mongodb:  ## stop the private server that train.py started, if it did
 	$(RUN) -m database.server stop --port $(PORT)

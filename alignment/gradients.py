@@ -11,8 +11,9 @@ import collections
 import tensorflow.compat.v1 as tf
 
 # Up to so many output positions an image, a plain convolution gives the input gradient faster than TensorFlow's own
-# operation for it, which on CPUs reads the whole kernel once an image (benchmarks/input_gradient.py).
-FEW_POSITIONS = 16
+# operation for it, which on TensorFlow 1.13.2's CPUs reads the whole kernel once an image (benchmarks/input_gradient.py).
+# training/runtime.py sets it.
+FEW_POSITIONS = 0
 
 
 class Dense(collections.namedtuple('Dense', [])):

@@ -8,10 +8,10 @@ from training import runtime  # first: it prepares TensorFlow
 
 import argparse
 import collections
-import json
-import statistics
 import sys
 import time
+
+from benchmarks import plain, turns
 
 from config.schema import Config
 from training import devices, loop
@@ -26,6 +26,7 @@ for _rule in ('feedback', 'kolen_pollack', 'symmetric', 'activation', 'informati
 VARIANTS['mirror on noise'] = Variant(dict(alignment='mirror', input_distribution='normal'), True)
 for _rule in ('activation', 'information', 'mirror', 'mirror on noise'):
     VARIANTS[_rule + ' by autodiff'] = VARIANTS[_rule]._replace(closed=False)
+VARIANTS['plain tf.nn'] = None  # benchmarks/plain.py
 
 
 class Steps:
@@ -47,35 +48,25 @@ class Steps:
         return time.perf_counter() - started
 
 
-def measure(timers, repeats, warm_up=3):
-    """{name: [seconds of a step]} of {name: function that does a step and says its seconds}, taken in turns."""
-    times = {name: [] for name in timers}
-    for turn in range(warm_up + repeats):
-        for name, seconds in timers.items():
-            taken = seconds()
-            if turn >= warm_up:
-                times[name].append(taken)
-    return times
-
-
 def main():
     parser = argparse.ArgumentParser(prog='python -m benchmarks.steps', description=__doc__.splitlines()[0])
-    parser.add_argument('--model', default='resnet18')
+    parser.add_argument('--model', default='resnet18', choices=sorted(plain.BLOCKS))
     parser.add_argument('--image_size', type=int, default=128, help='pixels')
     parser.add_argument('--batch', type=int, default=16, help='images a step')
     parser.add_argument('--repeats', type=int, default=20, help='steps of each variant that count')
     parser.add_argument('--variants', default=','.join(VARIANTS), help='comma list of: ' + ', '.join(VARIANTS))
-    parser.add_argument('--json', help='write the figures to this file, too')
+    parser.add_argument('--serve', action='store_true', help='take steps as benchmarks.bench asks for them')
     arguments = parser.parse_args()
-    names = arguments.variants.split(',')
-    timers = {name: Steps(VARIANTS[name], arguments.model, arguments.image_size, arguments.batch).seconds for name in names}
-    medians = {name: statistics.median(times) for name, times in measure(timers, arguments.repeats).items()}
+    names, setup = arguments.variants.split(','), (arguments.model, arguments.image_size, arguments.batch)
+    timers = collections.OrderedDict((name, (plain.PlainSteps(*setup) if VARIANTS[name] is None else
+                                             Steps(VARIANTS[name], *setup)).seconds) for name in names)
+    if arguments.serve:
+        turns.serve(timers)
+        return 0
+    found = turns.medians(timers, arguments.repeats)
     print('{}, {}, {s} x {s}, batch {}'.format(runtime.describe(), arguments.model, arguments.batch, s=arguments.image_size))
     for name in names:
-        print('{:28} {:7.1f} ms  {:.2f}'.format(name, 1e3 * medians[name], medians[name] / medians[names[0]]))
-    if arguments.json:
-        with open(arguments.json, 'w') as file:
-            json.dump(medians, file)
+        print('{:28} {:7.1f} ms  {:.2f}'.format(name, 1e3 * found[name], found[name] / found[names[0]]))
     return 0
 
 

@@ -40,7 +40,10 @@ with _without_notices():
 
 IS_TF2 = not tf.__version__.startswith('1.')
 
+from alignment import gradients  # noqa: E402
+
 tf.logging.set_verbosity(tf.logging.ERROR)
+gradients.FEW_POSITIONS = 0 if IS_TF2 else 16
 if IS_TF2:
     tf.disable_v2_behavior()
 tf.enable_resource_variables()

@@ -1,0 +1,146 @@
+"""Every figure of speed beside its target, as ratios taken side by side in one run, on both TensorFlows.
+
+    make bench                              (all rows; about 30 minutes on two cores)
+    make bench ARGS='--rows rules --models resnet18'
+
+Needs nothing but this Python; the environments that it measures are given by their interpreters (the Makefile makes them).
+"""
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+
+from benchmarks import turns
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+RULES = ('backprop', 'feedback', 'kolen_pollack', 'symmetric', 'activation', 'information', 'mirror', 'mirror on noise')
+PAPER, MODERN, PEERS = 'TensorFlow 1.13.2', 'TensorFlow 2.x', 'PyTorch'
+# At most so many times a step of backpropagation. On 1.13.2: the original's own ratios, and 1.60 for information.
+MOST = {MODERN: {'feedback': 1.03, 'kolen_pollack': 1.03, 'symmetric': 1.06, 'activation': 1.55, 'information': 1.65,
+                 'mirror': 1.35, 'mirror on noise': 1.60},
+        PAPER: {'symmetric': 1.06, 'activation': 1.50, 'information': 1.60, 'mirror': 1.35, 'mirror on noise': 1.55}}
+
+
+class Table:
+    """Rows of a figure and its target."""
+
+    def __init__(self):
+        self.rows = []
+
+    def at_most(self, figure, value, target):
+        """A ratio that should be small."""
+        self._add(figure, value, 'at most {:.2f}'.format(target), value <= target)
+
+    def at_least(self, figure, value, target):
+        """A ratio that should be large."""
+        self._add(figure, value, 'at least {:.2f}'.format(target), value >= target)
+
+    def _add(self, figure, value, target, reached):
+        self.rows.append(dict(figure=figure, value=value, target=target, reached=reached))
+        print('| {} | {:.2f} | {} | {} |'.format(figure, value, target, 'yes' if reached else 'NO'), flush=True)
+
+
+def workers(arguments, model, peers):
+    """{runtime: Worker} of the environments that were given, each with its variants."""
+    interpreters = {PAPER: arguments.paper, MODERN: arguments.modern, PEERS: arguments.peers if peers else None}
+    started = {}
+    for name, interpreter in interpreters.items():
+        if interpreter:
+            what = ['-m', 'benchmarks.peers'] if name == PEERS else [
+                '-m', 'benchmarks.steps', '--serve', '--model=' + model, '--variants=' + ','.join(RULES + ('plain tf.nn',))]
+            # A thread of PyTorch that waits by spinning would take the others' processor.
+            started[name] = turns.Worker([os.path.abspath(interpreter)] + what, dict(
+                os.environ, PYTHONPATH=ROOT, OMP_WAIT_POLICY='PASSIVE', CUDA_VISIBLE_DEVICES=''))
+    return started
+
+
+def rules(arguments, table):
+    """Steps of every rule, of plain layers and of public peers."""
+    seconds = {}
+    for model in arguments.models.split(','):
+        running = workers(arguments, model, peers=model == 'resnet18')
+        timers = {(name, variant): lambda worker=worker, variant=variant: worker.seconds(variant)
+                  for name, worker in running.items() for variant in worker.names}
+        found = turns.medians(timers, arguments.repeats)
+        for worker in running.values():
+            worker.close()
+        _rows_of_rules(table, model, found)
+        seconds[model] = {'{}: {}'.format(*key): value for key, value in found.items()}
+    return seconds
+
+
+def _rows_of_rules(table, model, found):
+    for runtime in (MODERN, PAPER):
+        if (runtime, 'backprop') not in found:
+            continue
+        for rule, most in MOST[runtime].items():
+            ratio = found[runtime, rule] / found[runtime, 'backprop']
+            table.at_most('{}, {}: {} over backprop'.format(runtime, model, rule), ratio, most)
+        plain = found[runtime, 'backprop'] / found[runtime, 'plain tf.nn']
+        table.at_most('{}, {}: backprop over plain tf.nn'.format(runtime, model), plain, 1.02)
+    if {(MODERN, 'backprop'), (PAPER, 'backprop')} <= set(found):
+        for rule in RULES:
+            table.at_least('{}: {}, 1.13.2 over 2.x'.format(model, rule), found[PAPER, rule] / found[MODERN, rule], 2.0)
+    if {(MODERN, 'feedback'), (PEERS, 'feedback')} <= set(found):
+        table.at_least('{}: feedback, BioTorch over 2.x'.format(model), found[PEERS, 'feedback'] / found[MODERN, 'feedback'], 1.2)
+
+
+def pipeline(arguments, table):
+    """Images a second of the input pipeline on one core, over a bare loop of Pillow's decoder."""
+    found = _each(arguments, 'benchmarks.pipeline')
+    for runtime, ratios in found.items():
+        for split, ratio in ratios.items():
+            table.at_least('{}: {} images through the pipeline over a bare decode loop'.format(runtime, split), ratio, 0.85)
+    return found
+
+
+def overhead(arguments, table):
+    """The loop over the bare session, and records over none."""
+    found = _each(arguments, 'benchmarks.overhead', '--port={}'.format(arguments.port))
+    for runtime, ratios in found.items():
+        step = '(a step of {:.0f} ms)'.format(ratios['step_ms'])
+        table.at_most('{}: the loop over the bare session.run {}'.format(runtime, step), ratios['loop'], 1.02)
+        table.at_most('{}: a record of every step in MongoDB over none'.format(runtime), ratios['records'], 1.02)
+    return found
+
+
+def _each(arguments, module, *words):
+    """{runtime: what a benchmark prints as JSON}."""
+    found = {}
+    for name, interpreter in ((MODERN, arguments.modern), (PAPER, arguments.paper)):
+        if interpreter:
+            printed = subprocess.run([interpreter, '-m', module, '--json'] + list(words), cwd=ROOT, stdout=subprocess.PIPE,
+                                     stderr=subprocess.DEVNULL, universal_newlines=True, check=True).stdout
+            found[name] = json.loads(printed.splitlines()[-1])
+    return found
+
+
+ROWS = {'rules': rules, 'pipeline': pipeline, 'overhead': overhead}
+
+
+def main():
+    parser = argparse.ArgumentParser(prog='python -m benchmarks.bench', description=__doc__.splitlines()[0])
+    parser.add_argument('--rows', default=','.join(ROWS), help='comma list of: ' + ', '.join(ROWS))
+    parser.add_argument('--models', default='resnet18,resnet50')
+    parser.add_argument('--repeats', type=int, default=20, help='steps of each variant that count')
+    parser.add_argument('--modern', help='interpreter with TensorFlow 2.x')
+    parser.add_argument('--paper', help='interpreter with TensorFlow 1.13.2')
+    parser.add_argument('--peers', help='interpreter with torch and biotorch')
+    parser.add_argument('--port', type=int, default=29029, help='of MongoDB')
+    parser.add_argument('--json', help='write the figures to this file, too')
+    arguments = parser.parse_args()
+    table, seconds = Table(), {}
+    print('{} processors ({}), 128 x 128, batch 16, float32\n'.format(os.cpu_count(), platform.machine()))
+    print('| figure | measured | target | reached |\n|---|---|---|---|')
+    for name in arguments.rows.split(','):
+        seconds[name] = ROWS[name](arguments, table)
+    if arguments.json:
+        with open(arguments.json, 'w') as file:
+            json.dump(dict(rows=table.rows, seconds=seconds), file, indent=1)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""The input pipeline on one core: images a second over those of a bare loop that decodes the same JPEG files.
+
+    python -m benchmarks.pipeline [--images 400]
+
+The photographs that scikit-image and scikit-learn carry, cut into pieces of ImageNet's mean size, 500 x 375.
+"""
+from training import runtime  # first: it prepares TensorFlow
+
+import argparse
+import importlib.util
+import io
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+from PIL import Image
+
+import data
+from data import build_tfrecords
+
+PHOTOGRAPHS = ('skimage/data/astronaut.png', 'skimage/data/chelsea.png', 'skimage/data/coffee.png',
+               'skimage/data/hubble_deep_field.jpg', 'skimage/data/rocket.jpg', 'skimage/data/retina.jpg',
+               'sklearn/datasets/images/china.jpg', 'sklearn/datasets/images/flower.jpg')
+WIDTH, HEIGHT, QUALITY = 500, 375, 90
+BATCH, WARM_UP = 20, 3
+
+
+class Pieces:
+    """A source of data.build_tfrecords: pieces of the photographs, each from another place."""
+    label_names = ['a', 'b']
+
+    def __init__(self, count):
+        random = np.random.RandomState(0)
+        self.jpegs = [self._piece(random, PHOTOGRAPHS[index % len(PHOTOGRAPHS)]) for index in range(count)]
+        self.splits = {split: [(index, index % 2) for index in range(count)] for split in ('train', 'validation')}
+
+    def jpeg(self, index):
+        """JPEG bytes."""
+        return self.jpegs[index]
+
+    @staticmethod
+    def _piece(random, photograph):
+        package, _, inside = photograph.partition('/')
+        path = os.path.join(os.path.dirname(importlib.util.find_spec(package).origin), inside)
+        with Image.open(path) as image:
+            image = image.convert('RGB').resize((2 * WIDTH, 2 * HEIGHT))
+        left, top = random.randint(WIDTH), random.randint(HEIGHT)
+        buffer = io.BytesIO()
+        image.crop((left, top, left + WIDTH, top + HEIGHT)).save(buffer, 'JPEG', quality=QUALITY)
+        return buffer.getvalue()
+
+
+def bare_loop(jpegs):
+    """Seconds that Pillow takes to decode them all."""
+    started = time.perf_counter()
+    for jpeg in jpegs:
+        with Image.open(io.BytesIO(jpeg)) as image:
+            image.convert('RGB').load()
+    return time.perf_counter() - started
+
+
+class Pipeline:
+    """A dataset's batches, in a session of one thread."""
+
+    def __init__(self, batches):
+        self._next = tf.data.make_one_shot_iterator(batches).get_next()
+        self._session = tf.Session(config=tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1))
+
+    def seconds(self, count):
+        """Seconds that so many batches take."""
+        started = time.perf_counter()
+        for _ in range(count):
+            self._session.run(self._next)
+        return time.perf_counter() - started
+
+
+def measure(count, rounds):
+    """{'training', 'validation': images a second of the pipeline over those of the bare loop}, medians of rounds in turns."""
+    source = Pieces(count)
+    with tempfile.TemporaryDirectory() as folder, tf.Graph().as_default():
+        out = os.path.join(folder, 'tfrecords')
+        build_tfrecords.build(source, out, shards=4)
+        dataset = data.load('imagenet', out)
+        pipelines = {'training': Pipeline(dataset.train(BATCH, seed=0)),
+                     'validation': Pipeline(dataset.validation(BATCH).repeat())}
+        for pipeline in pipelines.values():
+            pipeline.seconds(WARM_UP)
+        ratios = {name: [] for name in pipelines}
+        for _ in range(rounds):
+            bare = bare_loop(source.jpegs)
+            for name, pipeline in pipelines.items():
+                ratios[name].append(bare / pipeline.seconds(count // BATCH))
+    return {name: statistics.median(found) for name, found in ratios.items()}
+
+
+def main():
+    parser = argparse.ArgumentParser(prog='python -m benchmarks.pipeline', description=__doc__.splitlines()[0])
+    parser.add_argument('--images', type=int, default=400)
+    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--json', action='store_true', help='print the figures alone, as JSON')
+    arguments = parser.parse_args()
+    if hasattr(os, 'sched_setaffinity'):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    found = measure(arguments.images, arguments.rounds)
+    print(json.dumps(found) if arguments.json else '\n'.join(
+        [runtime.describe()] + ['{}: {:.2f}'.format(name, ratio) for name, ratio in found.items()]))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

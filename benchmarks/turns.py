@@ -1,0 +1,55 @@
+"""Steps taken in turns by several processes: one process steps while all others wait, so that the ratio of their times holds
+whatever else the machine does."""
+import json
+import statistics
+import subprocess
+import sys
+
+WARM_UP = 3  # steps that do not count
+
+
+def serve(timers):
+    """A worker's side: for every name that comes in on standard input, do a step and answer with its seconds.
+
+    timers: {name: function that does a step and returns its seconds}.
+    """
+    print(json.dumps(sorted(timers)), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(timers[line.strip()]()), flush=True)
+
+
+class Worker:
+    """A process that serves steps; what it prints before it is ready goes to standard error."""
+
+    def __init__(self, command, environment):
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, universal_newlines=True,
+                                         env=environment)
+        self.names = self._answer()
+
+    def seconds(self, name):
+        """Let it do a step."""
+        self._process.stdin.write(name + '\n')
+        self._process.stdin.flush()
+        return self._answer()
+
+    def close(self):
+        """End it."""
+        self._process.stdin.close()
+        self._process.wait()
+
+    def _answer(self):
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError('{} ended with code {}'.format(' '.join(self._process.args), self._process.wait()))
+        return json.loads(line)
+
+
+def medians(timers, repeats):
+    """{name: median seconds} of functions that do a step and return its seconds, called in turns."""
+    times = {name: [] for name in timers}
+    for turn in range(WARM_UP + repeats):
+        for name, seconds in timers.items():
+            taken = seconds()
+            if turn >= WARM_UP:
+                times[name].append(taken)
+    return {name: statistics.median(taken) for name, taken in times.items()}
