@@ -64,7 +64,12 @@ class Rule:
     @property
     def beta_is_twice_alpha(self):
         """Whether the two coefficients are numbers (no schedule) of which one is twice the other."""
-        return isinstance(self.alpha, float) and self.beta == 2.0 * self.alpha
+        return isinstance(self.alpha, float) and isinstance(self.beta, float) and self.beta == 2.0 * self.alpha
+
+    @property
+    def alpha_is_twice_beta(self):
+        """The same, the other way round."""
+        return isinstance(self.alpha, float) and isinstance(self.beta, float) and self.alpha == 2.0 * self.beta
 
     def _loss(self, layer, closed):
         form = self.closed_form(layer) if closed else None
@@ -182,7 +187,11 @@ class Information(Rule):
         if not (layer.is_linear and layer.reconstructs_linearly) or self.reconstruction_reversal or self.use_sparse:
             return None
         x = layer.x if self.reconstruction_amp else layer.backward_x
-        sums, mean = layer.correlate(2.0 * self.beta * layer.BWx - self.alpha * x, layer.Wx)
+        if self.alpha_is_twice_beta:  # the same, one pass over the activities less: 2 beta (r - x)
+            sums, mean = layer.correlate(layer.BWx - x, layer.Wx)
+            mean *= 2.0 * self.beta
+        else:
+            sums, mean = layer.correlate(2.0 * self.beta * layer.BWx - self.alpha * x, layer.Wx)
         loss = mean * inner(layer.B, sums) - self.beta * null(layer.BWx) + self.gamma * decay(layer.W, layer.B)
         if not self.reconstruction_amp:
             loss -= self.alpha * layer.bias_overlap()

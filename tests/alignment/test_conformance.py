@@ -341,7 +341,9 @@ def settings_of_every_kind():
 
 
 @pytest.mark.parametrize('sample', ['dense', 'linear', 'conv', 'strided', 'valid'])
-@pytest.mark.parametrize('coefficients', [dict(COEFFICIENTS), dict(alpha=0.5, beta=1.0, gamma=0.25)], ids=['any', 'twice'])
+@pytest.mark.parametrize('coefficients', [dict(COEFFICIENTS), dict(alpha=0.5, beta=1.0, gamma=0.25),
+                                          dict(alpha=0.5, beta=0.25, gamma=0.125)],
+                         ids=['any', 'beta is twice alpha', 'alpha is twice beta'])
 def test_a_closed_form_is_what_automatic_differentiation_gives(sample, coefficients):
     def both():
         found = {}
