@@ -76,8 +76,8 @@ def main():
     parser.add_argument('--json', action='store_true', help='print the figures alone, as JSON')
     arguments = parser.parse_args()
     found = measure(arguments.port, arguments.repeats)
-    print(json.dumps(found) if arguments.json else '{}\nbare step: {step_ms:.1f} ms\nloop: {loop:.3f}\nrecords: {records:.3f}'.format(
-        runtime.describe(), **found))
+    print(json.dumps(found) if arguments.json else
+          '{}\nbare step: {step_ms:.1f} ms\nloop: {loop:.3f}\nrecords: {records:.3f}'.format(runtime.describe(), **found))
     return 0
 
 

@@ -20,6 +20,7 @@ FOLDER = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(FOLDER))))
 
 from training import runtime  # noqa: E402 (first: it prepares TensorFlow)
+import tensorflow.compat.v1 as tf  # noqa: E402
 from config.schema import Config  # noqa: E402
 from data import mnist  # noqa: E402
 from training import checkpoints, devices, loop  # noqa: E402
@@ -45,10 +46,11 @@ class Observed(Experiment):
         self.logits, layers = super()._network(images, is_training)
         return self.logits, layers
 
-    def _apply(self, gradients):
-        self.gradients = {'{}/{}'.format(objective, variable.op.name): gradient
-                          for objective, pairs in zip(('task', 'alignment'), gradients) for gradient, variable in pairs}
-        return super()._apply(gradients)
+    def _apply(self, gradients, idle):
+        self.gradients = {'task/' + variable.op.name: tf.zeros(variable.shape) for variable in idle}
+        self.gradients.update({'{}/{}'.format(objective, variable.op.name): gradient
+                               for objective, pairs in zip(('task', 'alignment'), gradients) for gradient, variable in pairs})
+        return super()._apply(gradients, idle)
 
 
 def experiment(folder):
