@@ -155,6 +155,9 @@ class FunctionExperiment:
         return validation.agg_func(so_far)
 
     def _build_step(self, params):
+        if self._train['include_global_step']:
+            raise ConfigError('train_params: include_global_step is not supported; let optimizer_params make the optimiser '
+                              'without it')
         inputs = read(self._train['data_params'], 'train_params')
         step = self.global_step.read_value()
         rate = _call(params.get('learning_rate_params') or {}, tf.train.exponential_decay, global_step=step)

@@ -71,6 +71,8 @@ def validate(config):
     check(config)
     if not config.val_exp_id:
         raise ConfigError('--val_exp_id is needed: the exp_id under which the validation is recorded')
+    if config.dry_run:
+        raise ConfigError('--dry_run is for train.py; test.py trains nothing')
     device = devices.choose(config)
     store = open_store(config, config.val_exp_id)
     try:

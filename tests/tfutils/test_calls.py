@@ -213,6 +213,7 @@ REFUSED = {
     'num_steps is needed': ({'validation_params': {'v': {'data_params': {'func': script.data, 'batch_size': 7, 'group': 't'}}}},
                             ConfigError),
     'there is no checkpoint': ({'load_params.exp_id': 'nobody'}, CheckpointError),
+    'include_global_step is not supported': ({'train_params.include_global_step': True}, ConfigError),
     'query is': ({'load_params.query': 'latest'}, ConfigError),
     'may not hold': ({'load_params.query': {'$where': 'sleep(1)'}}, ConfigError),
     'dbname': ({'save_params.dbname': 'a.b'}, StoreError),
