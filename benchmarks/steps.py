@@ -47,6 +47,11 @@ class Steps:
         self._experiment.run_step(self._session)
         return time.perf_counter() - started
 
+    def run(self, options, run_metadata):
+        """Does a step under tf.RunOptions, and fills tf.RunMetadata."""
+        step = self._experiment.step
+        self._session.run([step.train_op, step.scalars], options=options, run_metadata=run_metadata)
+
 
 def main():
     parser = argparse.ArgumentParser(prog='python -m benchmarks.steps', description=__doc__.splitlines()[0])
