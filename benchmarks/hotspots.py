@@ -7,7 +7,6 @@ Medians over the steps.
 """
 from training import runtime  # first: it prepares TensorFlow
 
-import argparse
 import collections
 import statistics
 import sys
@@ -36,11 +35,8 @@ def medians(training, repeats):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog='python -m benchmarks.hotspots', description=__doc__.splitlines()[0])
+    parser = turns.parser('benchmarks.hotspots', __doc__)
     parser.add_argument('--variant', default='mirror on noise', choices=[name for name in steps.VARIANTS if steps.VARIANTS[name]])
-    parser.add_argument('--model', default='resnet18', choices=['resnet18', 'resnet50'])
-    parser.add_argument('--image_size', type=int, default=128, help='pixels')
-    parser.add_argument('--batch', type=int, default=16, help='images a step')
     parser.add_argument('--repeats', type=int, default=9, help='traced steps that count')
     parser.add_argument('--most', type=int, default=12, help='kinds of operations to show')
     arguments = parser.parse_args()

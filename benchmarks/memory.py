@@ -3,18 +3,14 @@
     python -m benchmarks.memory [--model resnet50] [--variants backprop,mirror]
 
 What is counted is the resident memory at its peak over a few steps, less what the process held before its graph was built:
-variables, slots, activities and workspaces. Linux alone tells it.
+the graph, variables, slots, activities and workspaces. Linux alone tells it.
 """
-import argparse
 import json
-import os
 import subprocess
 import sys
 
-from benchmarks.turns import WARM_UP
-
-VARIANTS = ('backprop', 'feedback', 'kolen_pollack', 'symmetric', 'activation', 'information', 'mirror', 'mirror on noise')
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+from benchmarks import turns
+from benchmarks.bench import ROOT, RULES
 
 
 def resident(field):
@@ -28,17 +24,14 @@ def peak(variant, model, image_size, batch):
     from benchmarks import steps  # TensorFlow is imported before the counting starts
     before = resident('VmRSS')
     training = steps.Steps(steps.VARIANTS[variant], model, image_size, batch)
-    for _ in range(WARM_UP):
+    for _ in range(turns.WARM_UP):
         training.seconds()
     return resident('VmHWM') - before
 
 
 def main():
-    parser = argparse.ArgumentParser(prog='python -m benchmarks.memory', description=__doc__.splitlines()[0])
-    parser.add_argument('--model', default='resnet18', choices=['resnet18', 'resnet50'])
-    parser.add_argument('--image_size', type=int, default=128, help='pixels')
-    parser.add_argument('--batch', type=int, default=16, help='images a step')
-    parser.add_argument('--variants', default=','.join(VARIANTS), help='comma list of: ' + ', '.join(VARIANTS))
+    parser = turns.parser('benchmarks.memory', __doc__)
+    parser.add_argument('--variants', default=','.join(RULES), help='comma list of: ' + ', '.join(RULES))
     parser.add_argument('--measure', help='measure this variant alone, in this process')
     arguments = parser.parse_args()
     if arguments.measure:

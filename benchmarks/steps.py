@@ -6,7 +6,6 @@ Constant images; everything of a step but reading them: forward and backward pas
 """
 from training import runtime  # first: it prepares TensorFlow
 
-import argparse
 import collections
 import sys
 import time
@@ -54,10 +53,7 @@ class Steps:
 
 
 def main():
-    parser = argparse.ArgumentParser(prog='python -m benchmarks.steps', description=__doc__.splitlines()[0])
-    parser.add_argument('--model', default='resnet18', choices=sorted(plain.BLOCKS))
-    parser.add_argument('--image_size', type=int, default=128, help='pixels')
-    parser.add_argument('--batch', type=int, default=16, help='images a step')
+    parser = turns.parser('benchmarks.steps', __doc__)
     parser.add_argument('--repeats', type=int, default=20, help='steps of each variant that count')
     parser.add_argument('--variants', default=','.join(VARIANTS), help='comma list of: ' + ', '.join(VARIANTS))
     parser.add_argument('--serve', action='store_true', help='take steps as benchmarks.bench asks for them')

@@ -1,11 +1,21 @@
 """Steps taken in turns by several processes: one process steps while all others wait, so that the ratio of their times holds
 whatever else the machine does."""
+import argparse
 import json
 import statistics
 import subprocess
 import sys
 
 WARM_UP = 3  # steps that do not count
+
+
+def parser(module, description):
+    """The ArgumentParser of a benchmark of training steps, with what all of them take: the network and its images."""
+    made = argparse.ArgumentParser(prog='python -m ' + module, description=description.splitlines()[0])
+    made.add_argument('--model', default='resnet18', choices=['resnet18', 'resnet50'])
+    made.add_argument('--image_size', type=int, default=128, help='pixels')
+    made.add_argument('--batch', type=int, default=16, help='images a step')
+    return made
 
 
 def serve(timers):
