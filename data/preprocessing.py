@@ -1,5 +1,7 @@
 """From JPEG bytes to the image a network sees, for training and for validation.
 
+An image is rounded to bytes once it is cropped and resized, and normalised on the device, a batch at a time.
+
 All randomness comes from a seed through stateless operations: the same seed gives the same image, in whatever order
 and on however many threads images are decoded. Resizing is bilinear with TensorFlow 1's sampling (output pixel i looks
 at input position i * input / output), which the published checkpoints were trained with.
@@ -28,13 +30,13 @@ class Resnet:
         self.size = size
 
     def train(self, jpeg, seed):
-        """jpeg: string []; seed: int64 [2]. Returns float32 [size, size, 3]."""
+        """jpeg: string []; seed: int64 [2]. Returns uint8 [size, size, 3]."""
         crop, flip, _, _ = _draws(seed)
         image = random_crop(jpeg, crop, area=(0.08, 1.0), aspect=(3 / 4, 4 / 3))
-        return normalise(random_flip(resize(image, self.size, self.size), flip))
+        return random_flip(to_bytes(resize(image, self.size, self.size)), flip)
 
     def validation(self, jpeg):
-        """jpeg: string []. Returns float32 [size, size, 3]."""
+        """jpeg: string []. Returns uint8 [size, size, 3]."""
         image = _decode(jpeg)
         height, width = tf.shape(image)[0], tf.shape(image)[1]
         height, width = tf.minimum(height, LONGEST * width), tf.minimum(width, LONGEST * height)
@@ -43,7 +45,11 @@ class Resnet:
                        _rounded(scale * tf.cast(width, tf.float32)))
         image = central_crop(image, self.size, self.size)
         image.set_shape([self.size, self.size, 3])
-        return normalise(image)
+        return to_bytes(image)
+
+    def normalise(self, images):
+        """images: uint8 [batch, h, w, 3]. Returns float32 [batch, h, w, 3], mean 0 and variance 1 over ImageNet."""
+        return normalise(images)
 
 
 class Inception:
@@ -60,20 +66,24 @@ class Inception:
         self.size = size
 
     def train(self, jpeg, seed):
-        """jpeg: string []; seed: int64 [2]. Returns float32 [size, size, 3]."""
+        """jpeg: string []; seed: int64 [2]. Returns uint8 [size, size, 3]."""
         crop, flip, brightness, saturation = _draws(seed)
         image = random_crop(jpeg, crop, area=(0.05, 1.0), aspect=(0.75, 1.33))
         image = random_flip(resize(image, self.size, self.size), flip) / 255
         image = tf.image.adjust_brightness(image, (2 * brightness - 1) * 32 / 255)
         image = tf.image.adjust_saturation(image, 0.5 + saturation)
-        return 2 * tf.clip_by_value(image, 0, 1) - 1
+        return to_bytes(255 * tf.clip_by_value(image, 0, 1))
 
     def validation(self, jpeg):
-        """jpeg: string []. Returns float32 [size, size, 3]."""
+        """jpeg: string []. Returns uint8 [size, size, 3]."""
         image = _decode(jpeg)
         height, width = tf.shape(image)[0], tf.shape(image)[1]
         image = central_crop(image, height - 2 * (height // 16), width - 2 * (width // 16))
-        return 2 * (resize(image, self.size, self.size) / 255) - 1
+        return to_bytes(resize(image, self.size, self.size))
+
+    def normalise(self, images):
+        """images: uint8 [batch, h, w, 3]. Returns float32 [batch, h, w, 3] in -1..1."""
+        return 2 * tf.cast(images, tf.float32) / 255 - 1
 
 
 class Plain:
@@ -88,12 +98,16 @@ class Plain:
         self.size = size
 
     def train(self, jpeg, seed):
-        """jpeg: string []; seed is not used. Returns float32 [size, size, 3]."""
+        """jpeg: string []; seed is not used. Returns uint8 [size, size, 3]."""
         return self.validation(jpeg)
 
     def validation(self, jpeg):
-        """jpeg: string []. Returns float32 [size, size, 3]."""
-        return normalise(resize(_decode(jpeg), self.size, self.size))
+        """jpeg: string []. Returns uint8 [size, size, 3]."""
+        return to_bytes(resize(_decode(jpeg), self.size, self.size))
+
+    def normalise(self, images):
+        """images: uint8 [batch, h, w, 3]. Returns float32 [batch, h, w, 3], mean 0 and variance 1 over ImageNet."""
+        return normalise(images)
 
 
 PREPROCESSINGS = dict(resnet=Resnet, inception=Inception, plain=Plain)
@@ -104,9 +118,14 @@ def resize(image, height, width):
     return tf.image.resize_bilinear(image[tf.newaxis], [height, width])[0]
 
 
-def normalise(image):
-    """image: float32 [h, w, 3] in 0..255. Returns it with ImageNet's mean and standard deviation taken out."""
-    return (image / 255 - MEAN) / STD
+def to_bytes(image):
+    """image: float32 [h, w, c] in 0..255. Returns uint8 [h, w, c], to the nearest."""
+    return tf.cast(tf.rint(image), tf.uint8)
+
+
+def normalise(images):
+    """images: [batch, h, w, 3] in 0..255, any number type. Returns float32, ImageNet's mean and deviation taken out."""
+    return (tf.cast(images, tf.float32) / 255 - MEAN) / STD
 
 
 def random_flip(image, draw):

@@ -11,6 +11,7 @@ DIFFERENT_IMAGES = 8
 class Synthetic(Dataset):
     """Standard normal images, always the same ones, with labels that cycle through the classes."""
     name = 'synthetic'
+    image_dtype = tf.float32
 
     def __init__(self, data_dir=None, image_size=None, preprocessing=None, use_resnet_v2=False,
                  classes=1000, train_images=1024, validation_images=256):

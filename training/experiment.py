@@ -171,7 +171,7 @@ class Experiment:
         config = self.config
         layers = (StockLayers if config.tf_layers else Layers)(
             self._rule, is_training, config.regularize_weights_via_model, config.bn_trainable, config.seed)
-        logits = NETWORKS[config.model].build(images, layers, self.dataset.classes, self._network_options)
+        logits = NETWORKS[config.model].build(self.dataset.normalise(images), layers, self.dataset.classes, self._network_options)
         self.roles.update(layers.roles)
         return logits, layers
 

@@ -223,6 +223,6 @@ def test_mnist(out, take):
     batches = take(lambda: dataset.validation(300))
     seen = np.concatenate([batch['labels'][batch['mask'] == 1] for batch in batches])
     assert sorted(seen) == sorted(labels)
-    first = 255 * (batches[0]['images'][0, :, :, 0] * 0.229 + 0.485)
+    first = batches[0]['images'][0, :, :, 0].astype(int)
     distances = np.abs(images - first).mean((1, 2))
     assert distances.min() < 3 and labels[distances.argmin()] == seen[0]

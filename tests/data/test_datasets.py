@@ -25,13 +25,23 @@ def dataset(request, offline):
 
 def test_shapes_and_types_are_static(dataset):
     shapes = dict(images=(7,) + dataset.image_shape, labels=(7,), mask=(7,))
-    types = dict(images='float32', labels='int64', mask='float32')
+    images = 'float32' if dataset.name == 'synthetic' else 'uint8'  # bytes reach the device
+    types = dict(images=images, labels='int64', mask='float32')
     for batches, keys in ((dataset.train(7, seed=0), {'images', 'labels'}),
                           (dataset.validation(7), {'images', 'labels', 'mask'})):
         batch = tf.data.make_initializable_iterator(batches).get_next()
         assert set(batch) == keys
         for key, tensor in batch.items():
             assert tuple(tensor.shape.as_list()) == shapes[key] and tensor.dtype == types[key]
+        normal = dataset.normalise(batch['images'])
+        assert tuple(normal.shape.as_list()) == shapes['images'] and normal.dtype == 'float32'
+
+
+def test_what_a_network_sees_is_finite_even_of_filling(dataset, take):
+    def normal():
+        return dataset.validation(dataset.validation_images + 3).map(lambda batch: dataset.normalise(batch['images']))
+    images, = take(normal)
+    assert images.dtype == np.float32 and np.isfinite(images).all() and np.abs(images).max() < 6
 
 
 def test_the_seed_decides_the_batches(dataset, take):

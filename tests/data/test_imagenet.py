@@ -91,7 +91,7 @@ def test_records_are_mixed_not_only_files(tmp_path, take):
 def test_the_same_image_is_cropped_anew_in_every_epoch(numbered_records, take):
     epochs = take(lambda: load('imagenet', numbered_records, 11).train(101, seed=1), 2)
     images = [epoch['images'][np.argsort(epoch['labels'])] for epoch in epochs]
-    assert (np.abs(images[0] - images[1]).max((1, 2, 3)) > 0.01).mean() > 0.9
+    assert (images[0] != images[1]).any((1, 2, 3)).mean() > 0.9
 
 
 @pytest.mark.parametrize('batch_size', [1, 4, 23, 50])
@@ -113,7 +113,10 @@ def test_a_validation_that_is_short_can_be_seen(numbered_records, tmp_path, take
 def test_photographs(photograph_records, take, use_resnet_v2, size):
     dataset = load('imagenet', photograph_records, size, use_resnet_v2=use_resnet_v2)
     assert dataset.label_names == ['art', 'place']
-    batches = take(lambda: dataset.train(5, seed=1), 2) + take(lambda: dataset.validation(3))
+
+    def seen(batches):
+        return batches.map(lambda batch: dict(batch, images=dataset.normalise(batch['images'])))
+    batches = take(lambda: seen(dataset.train(5, seed=1)), 2) + take(lambda: seen(dataset.validation(3)))
     assert sum(batch['mask'].sum() for batch in batches if 'mask' in batch) == 4
     for batch in batches:
         images = batch['images'][batch.get('mask', np.ones(5)) == 1]

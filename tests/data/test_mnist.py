@@ -53,7 +53,7 @@ def test_idx_files(folder, arrays, take, caplog):
     images, labels = arrays[NAMES[2]], arrays[NAMES[3]]
     batches = take(lambda: dataset.validation(4))
     seen = np.concatenate([batch['images'] for batch in batches])[:11, :, :, 0]
-    np.testing.assert_allclose(seen, images / 255, atol=1e-6)
+    np.testing.assert_array_equal(seen, images)
     np.testing.assert_array_equal(np.concatenate([batch['labels'] for batch in batches])[:11], labels)
 
 
@@ -62,7 +62,7 @@ def test_training_shuffles_images_and_labels_together(folder, arrays, take):
     epochs = take(lambda: load('mnist', str(folder)).train(37, seed=2), 2)
     orders = []
     for epoch in epochs:
-        pixels = np.rint(255 * epoch['images'][..., 0]).astype(np.uint8)
+        pixels = epoch['images'][..., 0]
         order = [np.flatnonzero((images == image).all((1, 2))).item() for image in pixels]
         np.testing.assert_array_equal(labels[order], epoch['labels'])
         orders.append(order)
@@ -74,7 +74,20 @@ def test_other_sizes_are_resized(folder, arrays, take):
     assert dataset.image_shape == (14, 14, 1)
     batch, = take(lambda: dataset.validation(11))
     # Half the size, so TensorFlow 1's sampling takes every other pixel.
-    np.testing.assert_allclose(batch['images'][..., 0], arrays[NAMES[2]][:, ::2, ::2] / 255, atol=1e-6)
+    np.testing.assert_array_equal(batch['images'][..., 0], arrays[NAMES[2]][:, ::2, ::2])
+
+
+@pytest.mark.parametrize('size', [28, 37])
+def test_a_network_sees_0_to_1(folder, arrays, take, size):
+    dataset = load('mnist', str(folder), image_size=size)
+    seen, = take(lambda: dataset.validation(11).map(lambda batch: dataset.normalise(batch['images'])))
+    position = np.arange(size) * 28 / size  # bilinear, with the sampling of TensorFlow 1
+    low, part = position.astype(int), position % 1
+    rows, high = arrays[NAMES[2]] / 255, np.minimum(low + 1, 27)
+    rows = rows[:, low] * (1 - part)[:, None] + rows[:, high] * part[:, None]
+    expected = rows[:, :, low] * (1 - part) + rows[:, :, high] * part
+    assert seen.dtype == np.float32
+    np.testing.assert_allclose(seen[..., 0], expected, atol=0.5 / 255 + 1e-6)
 
 
 def test_subset_offline(tmp_path, offline, caplog):

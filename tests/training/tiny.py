@@ -26,6 +26,7 @@ class Fixed(Dataset):
     classes, train_images, validation_images, image_shape = 10, 36, 13, (4, 5, 1)
     delivered = None  # how many validation images there really are, where that is not what is said
     shuffles = True
+    image_dtype = tf.float32
     scale = 1.0
 
     def __init__(self, **settings):
