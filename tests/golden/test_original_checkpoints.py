@@ -30,6 +30,7 @@ DBNAME, COLLNAME, EXP_ID = 'original', 'resnet18', 'symmetric_old'
 class Images(Dataset):
     """The two images of the numbers, to train and to validate."""
     name = 'golden'
+    image_dtype = tf.float32
     classes, train_images, validation_images, image_shape = 1000, 2, 2, (128, 128, 3)
 
     def __init__(self, **settings):
