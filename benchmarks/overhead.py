@@ -39,7 +39,7 @@ class Looped:
     def seconds(self):
         """Does a step, and says how long it took."""
         started = time.perf_counter()
-        self._step = self._run._step(self._step, self._bar)
+        self._step = self._run._steps(self._step, self._bar)
         if self._records:
             self._run._record(self._step)
         return time.perf_counter() - started

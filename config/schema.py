@@ -153,7 +153,9 @@ GROUPS = {
         _row('tpu_zone', str, None, 'zone of the Cloud TPU', always=True),
         _row('gcp_project', str, None, 'Google Cloud project of the TPU', always=True),
         _row('num_shards', int, 8, 'TPU cores', at_least=1, always=True),
-        _row('iterations_per_loop', int, 100, 'TPU: steps in one call of the device', at_least=1, always=True),
+        _row('iterations_per_loop', int, None, 'the most steps in one call of the device, between two of which nothing is '
+             'recorded, validated or saved; default: 1, or 100 on a TPU', at_least=1, always=True),
+        _row('xla', bool, False, 'compile each step by XLA; on CPUs it is slower', always=True),
     ],
     'train_params': [
         _row('data_dir', str, None, 'folder (or gs:// bucket) of the TFRecords, or of the MNIST files', always=True),

@@ -1,9 +1,15 @@
-"""Where the replicas of a step run. A replica function takes a batch and gives gradients; a device runs it and averages."""
+"""Where steps run: a device calls the function of a step, once or several times a call, and averages over its replicas."""
+import collections
 import os
 
 import tensorflow.compat.v1 as tf
 
 from config.schema import ConfigError
+from training import runtime
+
+# What Session.run does: run train_op and fetch scalars ({name: float32}, of the state before each update). count: the int32
+# scalar to feed, how many steps to do; then each of scalars is [count]. None: one step, and each of scalars is a number.
+Call = collections.namedtuple('Call', ['train_op', 'scalars', 'count'])
 
 
 class OneDevice:
@@ -11,13 +17,40 @@ class OneDevice:
 
     gpu: its index, as text; None leaves the choice to the environment.
     minibatches: how many equal parts of a batch are worked through one after the other, their results averaged.
+    steps_per_call: the most steps in one call. compiled: each step is compiled by XLA.
     """
     replicas = 1
 
-    def __init__(self, gpu, minibatches=1):
+    def __init__(self, gpu, minibatches=1, steps_per_call=1, compiled=False):
         if gpu is not None:
             os.environ['CUDA_VISIBLE_DEVICES'] = gpu
         self.minibatches = minibatches
+        self.steps_per_call = steps_per_call
+        self.compiled = compiled
+        self._do = _compiled if compiled else _plain
+
+    def call(self, step, next_batch):
+        """The Call that does steps.
+
+        step(batch) -> (an operation that updates the variables, {name: float32 scalar}). next_batch() -> {name: tensor
+        [batch, ...]}, another one at each step.
+        """
+        if self.steps_per_call == 1:
+            return Call(*self._do(step, next_batch()), count=None)
+        count = tf.placeholder(tf.int32, [], name='steps')
+        names = []
+
+        def one_more(index, rows):
+            with tf.control_dependencies([index]):  # or the batch would be read once, before the loop
+                batch = next_batch()
+            train_op, scalars = self._do(step, batch)
+            names[:] = sorted(scalars)
+            with tf.control_dependencies([train_op]):
+                return index + 1, rows.write(index, tf.stack([scalars[name] for name in names]))
+
+        rows = tf.while_loop(lambda index, _: index < count, one_more, [tf.constant(0), tf.TensorArray(tf.float32, count)],
+                             parallel_iterations=1, back_prop=False)[1].stack()
+        return Call(rows.op, {name: rows[:, column] for column, name in enumerate(names)}, count)
 
     def mean(self, replica_fn, batch):
         """The mean of replica_fn over the parts of a batch.
@@ -27,13 +60,12 @@ class OneDevice:
         """
         if self.minibatches == 1:
             return replica_fn(batch)
-        size = int(next(iter(batch.values())).shape[0]) // self.minibatches
+        parts = {name: tf.reshape(tensor, [self.minibatches, -1] + tensor.shape[1:].as_list()) for name, tensor in batch.items()}
 
         def part(index):
-            return {name: tf.reshape(tensor[index * size:(index + 1) * size], [size] + tensor.shape[1:].as_list())
-                    for name, tensor in batch.items()}
+            return {name: tf.gather(tensor, index) for name, tensor in parts.items()}
 
-        tensors, updates = replica_fn(part(0))  # makes the variables, which no loop may do
+        tensors, updates = replica_fn(part(0))  # the first of the sums that the loop adds to
         with tf.control_dependencies(updates):
             sums = [tf.identity(tensor) for tensor in tensors]
 
@@ -54,9 +86,31 @@ def choose(config):
     if config.tpu_name or config.tpu_zone or config.gcp_project:
         raise ConfigError('--tpu_name, --tpu_zone and --gcp_project: this version does not train on TPUs; leave them out to '
                           'use a GPU or the CPU')
-    for name, default in (('num_shards', 8), ('iterations_per_loop', 100)):
-        if getattr(config, name) != default:
-            raise ConfigError('--{} is for TPUs, on which this version does not train; leave it out'.format(name))
+    if config.num_shards != 8:
+        raise ConfigError('--num_shards is for TPUs, on which this version does not train; leave it out')
     if not config.gpu.isdigit():
         raise ConfigError('--gpu={}: this version trains on one device; give one index, for example --gpu=0'.format(config.gpu))
-    return OneDevice(config.gpu, config.train_batch_size // (config.minibatch_size or config.train_batch_size))
+    minibatches = config.train_batch_size // (config.minibatch_size or config.train_batch_size)
+    steps_per_call = config.iterations_per_loop or 1
+    if config.xla and minibatches > 1 and steps_per_call > 1 and not runtime.XLA_NESTS_LOOPS:
+        raise ConfigError('--xla, --minibatch_size and --iterations_per_loop do not go together on {}; leave out one of '
+                          'them'.format(runtime.describe()))
+    return OneDevice(config.gpu, minibatches, steps_per_call, config.xla)
+
+
+def _plain(step, batch):
+    """(train_op, scalars) of a step."""
+    return step(batch)
+
+
+def _compiled(step, batch):
+    """The same, compiled by XLA."""
+    names, scalars = sorted(batch), []
+
+    def computation(*tensors):
+        train_op, found = step(dict(zip(names, tensors)))
+        scalars[:] = sorted(found)
+        return [found[name] for name in scalars] + [train_op]
+
+    values = runtime.xla_compile(computation, [batch[name] for name in names])
+    return tf.group(*values), dict(zip(scalars, values))

@@ -11,15 +11,18 @@ from config.schema import ROWS, ConfigError
 from data.preprocessing import PREPROCESSINGS
 from models import NETWORKS, NetworkOptions
 from models.layers import BACKWARD, Layers, StockLayers
-from training import losses, metrics, optimizers, schedules, validation
+from training import devices, losses, metrics, optimizers, schedules, validation
 from training.loop import Plan
 
 TARGET = 'topn_val'    # the name of the validation in every record
 RECORD_EVERY = 100     # steps between two records without a validation
 EXPLODED = 1e12        # a loss beyond this will not come back
 
-# A training step: run train_op, and fetch scalars ({name: float32 scalar}) of the state before the update with it.
-Step = collections.namedtuple('Step', ['initializer', 'train_op', 'scalars'])
+# Training steps: initialise, then what training.devices.Call says.
+Step = collections.namedtuple('Step', ('initializer',) + devices.Call._fields)
+# What depends on the step counter alone. step: updates done before this one, read once, int64 scalar. coefficients: {name:
+# float32 scalar}. rule: an alignment.rules.Rule or None. loss_rates, learning_rates: float32 scalars.
+Schedules = collections.namedtuple('Schedules', ['step', 'coefficients', 'rule', 'loss_rates', 'learning_rates'])
 # A validation: initialise, then fetch totals as often as there are batches; measures once, after initialising anew.
 Validation = collections.namedtuple('Validation', ['initializer', 'totals', 'steps', 'measures', 'coefficients'])
 
@@ -55,7 +58,6 @@ class Experiment:
             tf.set_random_seed(config.seed)
             self.global_step = tf.train.get_or_create_global_step()
             with tf.variable_scope('', reuse=tf.AUTO_REUSE):
-                self._read_schedules()
                 self.step = self._build_step(device, first_step) if training else None
                 self.validation = self._build_validation()
             self.initializer = tf.global_variables_initializer()
@@ -80,9 +82,13 @@ class Experiment:
         """Names of the layers whose alignment loss is differentiated automatically; None where no rule has a loss."""
         return self._rule.automatic if self._rule and self._rule.sees else None
 
-    def run_step(self, session):
-        """One training step: {name: float32 scalar} of the state before its update."""
-        return session.run([self.step.train_op, self.step.scalars])[1]
+    def run_steps(self, session, most):
+        """Up to `most` training steps in one call: [{name: float32 scalar} of the state before its update], one a step."""
+        if self.step.count is None:
+            return [session.run([self.step.train_op, self.step.scalars])[1]]
+        count = min(most, self._steps_per_call)
+        scalars = session.run([self.step.train_op, self.step.scalars], {self.step.count: count})[1]
+        return [{name: values[index] for name, values in scalars.items()} for index in range(count)]
 
     def validate(self, session):
         """{TARGET: results} over the whole validation set; see training.validation.validate."""
@@ -127,9 +133,9 @@ class Experiment:
         return NetworkOptions(tuple(config.layers_list), config.activation, config.use_resnet_v2)
 
     def _read_schedules(self):
-        """The tensors that depend on the step alone: coefficients, rates of the losses and learning rates."""
+        """The Schedules at the step counter's value."""
         config, per_epoch = self.config, self.steps_per_epoch
-        step = self._step = self.global_step.read_value()
+        step = self.global_step.read_value()
 
         def coefficient(name, default):
             def setting(suffix):
@@ -141,18 +147,19 @@ class Experiment:
 
         rule = RULES.get(config.alignment)
         planned = {name: coefficient(name, default) for name, default in rule.coefficients.items()} if rule else {}
-        self.coefficients = {name: schedule(step) for name, schedule in planned.items()}
+        coefficients = {name: schedule(step) for name, schedule in planned.items()}
         # A coefficient that never changes is given as a number: a rule's closed form may be simpler with it.
-        values = {name: float(schedule.value) if schedule.is_constant else self.coefficients[name]
+        values = {name: float(schedule.value) if schedule.is_constant else coefficients[name]
                   for name, schedule in planned.items()}
-        self._rule = rule and rule(options=ViewOptions(*[getattr(config, name) for name in ViewOptions._fields]),
-                                   seed=config.seed, **dict(values, **{n: getattr(config, n) for n in rule.switches}))
-        self._loss_rates = schedules.LossRates(
+        rule = rule and rule(options=ViewOptions(*[getattr(config, name) for name in ViewOptions._fields]),
+                             seed=config.seed, **dict(values, **{n: getattr(config, n) for n in rule.switches}))
+        loss_rates = schedules.LossRates(
             per_epoch, config.loss_rate, config.alignment_rate, config.delay_epochs, config.alternate_step_freq,
             config.constant_rate)(step)
-        self._learning_rates = [self._learning_rate('', delay_epochs=config.delay_epochs)]
+        learning_rates = [self._learning_rate('', delay_epochs=config.delay_epochs)(step)]
         if config.alignment_optimizer:
-            self._learning_rates.append(self._learning_rate('alignment_', drops_delayed_by=config.delay_epochs))
+            learning_rates.append(self._learning_rate('alignment_', drops_delayed_by=config.delay_epochs)(step))
+        return Schedules(step, coefficients, rule, loss_rates, learning_rates)
 
     def _learning_rate(self, prefix, **delay):
         config = self.config
@@ -164,27 +171,34 @@ class Experiment:
             base_batch_size=config.base_batch_size, rescale=setting('rescale_lr'), constant=setting('constant_lr'),
             warmup_epochs=setting('warmup_epochs'), alternate_step_freq=config.alternate_step_freq,
             manual=setting('manual_lr'), drop=_or(setting('drop'), config.drop),
-            boundary_step=_or(setting('boundary_step'), config.boundary_step), **delay)(self._step)
+            boundary_step=_or(setting('boundary_step'), config.boundary_step), **delay)
 
-    def _network(self, images, is_training):
+    def _network(self, rule, images, is_training):
         """(logits, layers) of one replica."""
         config = self.config
         layers = (StockLayers if config.tf_layers else Layers)(
-            self._rule, is_training, config.regularize_weights_via_model, config.bn_trainable, config.seed)
+            rule, is_training, config.regularize_weights_via_model, config.bn_trainable, config.seed)
         logits = NETWORKS[config.model].build(self.dataset.normalise(images), layers, self.dataset.classes, self._network_options)
         self.roles.update(layers.roles)
         return logits, layers
 
     def _build_step(self, device, first_step):
-        config = self.config
         iterator = tf.data.make_initializable_iterator(
-            self.dataset.train(config.train_batch_size, config.seed, first_step))
+            self.dataset.train(self.config.train_batch_size, self.config.seed, first_step))
+        call = device.call(lambda batch: self._step(batch, device), iterator.get_next)
+        self._steps_per_call = device.steps_per_call
+        return Step(iterator.initializer, *call)
+
+    def _step(self, batch, device):
+        """(train_op, scalars) of a step on a batch."""
+        config, now = self.config, self._read_schedules()
+        self._rule = now.rule
         pattern, idle = [], []  # which variable each gradient belongs to: {objective: [variable]}; and those with none
 
         def replica(batch):
-            logits, layers = self._network(batch['images'], is_training=True)
+            logits, layers = self._network(now.rule, batch['images'], is_training=True)
             terms = losses.of(logits, batch['labels'], layers, self._closed_forms)
-            objectives = losses.objectives(terms, *self._loss_rates, separate=bool(config.alignment_optimizer))
+            objectives = losses.objectives(terms, *now.loss_rates, separate=bool(config.alignment_optimizer))
             variables = tf.trainable_variables()
             gradients = [[(g, v) for g, v in zip(tf.gradients(objective, variables), variables) if g is not None]
                          for objective in objectives]
@@ -195,71 +209,70 @@ class Experiment:
             idle[:] = [v for v in variables if self.roles[v.op.name] == BACKWARD and v.op.name not in moved]
             return list(terms) + [g for pairs in gradients for g, _ in pairs], layers.updates
 
-        tensors, updates = device.mean(replica, iterator.get_next())
+        tensors, updates = device.mean(replica, batch)
         terms, tensors = losses.Losses(*tensors[:3]), iter(tensors[3:])
         gradients = [[(next(tensors), v) for v in variables] for variables in pattern]
-        scalars = self._scalars(terms)
+        scalars = self._scalars(terms, now)
         # Every gradient and every reported number is that of the variables before the step: all of them first, then
         # the updates.
         with tf.control_dependencies([g for pairs in gradients for g, _ in pairs] + list(scalars.values()) + updates):
-            train_op = self._apply(gradients, idle)
-        return Step(iterator.initializer, train_op, scalars)
+            return self._apply(gradients, idle, now), scalars
 
-    def _scalars(self, terms):
+    def _scalars(self, terms, now):
         """What is recorded of every step."""
-        total = tf.add_n(losses.objectives(terms, *self._loss_rates, separate=True))
+        total = tf.add_n(losses.objectives(terms, *now.loss_rates, separate=True))
         scalars = {'loss': total, 'model_loss': terms.model, 'reg_loss': terms.reg, 'alignment_loss': terms.alignment,
-                   'total_loss': total, 'learning_rate': self._learning_rates[0]}
+                   'total_loss': total, 'learning_rate': now.learning_rates[0]}
         if self.config.alignment_optimizer:
-            scalars['alignment_learning_rate'] = self._learning_rates[1]
+            scalars['alignment_learning_rate'] = now.learning_rates[1]
         return {name: tf.identity(tensor) for name, tensor in scalars.items()}
 
-    def _apply(self, gradients, idle):
+    def _apply(self, gradients, idle, now):
         """Updates by one optimiser after the other, their noise, then the step counter. idle: of the first optimiser, too."""
         config = self.config
         names = [(config.optimizer, 'global_opt'), (config.alignment_optimizer, 'alignment_opt')]
         done = []
-        for (name, which), rate, pairs, still in zip(names, self._learning_rates, gradients, [idle, []]):
+        for (name, which), rate, pairs, still in zip(names, now.learning_rates, gradients, [idle, []]):
             clipped = [g for g, _ in pairs]
             if config.grad_clip:
                 clipped = optimizers.clip(clipped, config.grad_clipping_method, config.grad_clipping_value)
             variables = [v for _, v in pairs]
             with tf.control_dependencies(done):
-                optimizer = optimizers.build(name, rate, self._step)
+                optimizer = optimizers.build(name, rate, now.step)
                 done = [optimizers.apply(optimizer, list(zip(clipped, variables)), still)]
             self.roles.update({v.op.name: 'slot of {}'.format(name) for v in optimizer.variables()})
             if getattr(config, 'use_noisy_' + which):
                 with tf.control_dependencies(done):
-                    done = [self._noise(which, rate, variables + still)]
+                    done = [self._noise(which, rate, variables + still, now)]
         with tf.control_dependencies(done):
             return self.global_step.assign_add(1, read_value=False)
 
-    def _noise(self, which, rate, variables):
+    def _noise(self, which, rate, variables, now):
         config = self.config
         distribution, variance = [getattr(config, 'noisy_{}_{}'.format(which, name)) for name in ('distribution', 'variance')]
         if distribution is None:
             distribution, variance = config.noisy_opt_distribution, config.noisy_opt_variance
-        if self._rule and self._rule.tie_gradients:  # W and B get the same gradients; only B's are noisy
+        if now.rule and now.rule.tie_gradients:  # W and B get the same gradients; only B's are noisy
             variables = [v for v in variables if self.roles[v.op.name] == BACKWARD]
         seed = '{}:{}'.format(config.seed, which)  # of its own: the two optimisers' noise is independent
-        deltas = optimizers.noise(variables, rate, self._step, distribution, variance, seed)
+        deltas = optimizers.noise(variables, rate, now.step, distribution, variance, seed)
         return tf.group(*[v.assign_add(delta, read_value=False) for v, delta in zip(variables, deltas)])
 
     def _build_validation(self):
-        config, dataset = self.config, self.dataset
+        config, dataset, now = self.config, self.dataset, self._read_schedules()
         batch_size = min(config.eval_batch_size, dataset.validation_images)
         iterator = tf.data.make_initializable_iterator(dataset.validation(batch_size))
         batch = iterator.get_next()
-        logits, _ = self._network(batch['images'], is_training=False)
+        logits, _ = self._network(now.rule, batch['images'], is_training=False)
         totals = metrics.totals(logits, batch['labels'], batch['mask'])
         # Angles and sizes are those of a training step (batch norm uses the statistics of its batch) on the first
         # images of the validation set: a number of them that the device can train on.
         size = min(batch_size, config.minibatch_size or config.train_batch_size)
-        logits, layers = self._network(batch['images'][:size], is_training=True)
+        logits, layers = self._network(now.rule, batch['images'][:size], is_training=True)
         task_loss = tf.reduce_mean(losses.cross_entropy(logits, batch['labels'][:size]))
         return Validation(iterator.initializer, totals, dataset.validation_steps(batch_size),
                           angles.measure(layers.records, task_loss),
-                          self.coefficients if config.save_alignment_coefficients else {})
+                          now.coefficients if config.save_alignment_coefficients else {})
 
 
 def check(config):

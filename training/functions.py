@@ -127,14 +127,15 @@ class FunctionExperiment:
                     keep=save['cache_max_num'], save_to_gfs=tuple(save['save_to_gfs']), known=tuple(save['save_to_gfs']),
                     limits={'loss': train['thres_loss']} if train else {}, source='the files of data_params')
 
-    def run_step(self, session):
-        """One training step: {name: value} of the loss, the learning rate and the targets, before its update."""
+    def run_steps(self, session, most):
+        """One training step: [{name: value} of the loss, the learning rate and the targets, before its update]."""
+        del most
         loop = (self._train['train_loop'] or {}).get('func')
         if loop is None:
-            return session.run([self.step.train_op, self.step.scalars])[1]
+            return [session.run([self.step.train_op, self.step.scalars])[1]]
         operations = {'optimizer': self.step.train_op, '__grads__': self.step.initializer}  # nothing is left to accumulate
         results = loop(session, [dict(self.step.scalars, **operations)], num_minibatches=1)[0]
-        return {name: value for name, value in results.items() if name not in operations}
+        return [{name: value for name, value in results.items() if name not in operations}]
 
     def validate(self, session):
         """{target: results} of every validation, each over its number of batches."""
@@ -185,7 +186,7 @@ class FunctionExperiment:
             update = optimizer.apply_gradients(list(zip(gradients, trained)))
         with tf.control_dependencies([update]):
             train_op = self.global_step.assign_add(1, read_value=False)
-        return Step(tf.no_op(), train_op, scalars)
+        return Step(tf.no_op(), train_op, scalars, count=None)
 
     def _step_targets(self, inputs, outputs):
         targets = _targets(self._train['targets'], inputs, outputs) if self._train['targets'] else {}

@@ -13,8 +13,7 @@ from database.archive import pack
 from training import checkpoints
 from training.validation import TrainingError, reading, take
 
-# What a run does when. Durations are whole steps.
-Plan = collections.namedtuple('Plan', [
+_Plan = collections.namedtuple('Plan', [
     'steps',            # length of the training; math.inf: until it is stopped
     'batch_size',       # images a step
     'validate_first',   # validate before the first step, too
@@ -31,6 +30,16 @@ Plan = collections.namedtuple('Plan', [
 ])
 
 
+class Plan(_Plan):
+    """What a run does when. Durations are whole steps."""
+    __slots__ = ()
+
+    def next_event(self, step):
+        """The first step after this one after which something is due: a validation, a checkpoint, a record or the end."""
+        intervals = (self.validate_every, self.weights_every, self.recent_every, self.record_every)
+        return min([self.steps] + [step + every - step % every for every in intervals if every is not None])
+
+
 def due(step, every):
     """Whether something that happens every so many steps (None: never) happens after this one."""
     return every is not None and step % every == 0
@@ -40,7 +49,7 @@ class Run:
     """One training run: steps, validations, checkpoints and records.
 
     session: with restored or fresh variables. experiment: training.experiment.Experiment, or anything with its graph,
-    saver, global_step, step, plan, run_step(session), validate(session) and summary(results).
+    saver, global_step, step, plan, run_steps(session, most), validate(session) and summary(results).
     store: database.mongo.Store, or None to record nothing. folder: for local checkpoints. params: what each record tells of
     the settings. say: prints a line.
     """
@@ -72,7 +81,7 @@ class Run:
         with self._progress(step) as bar:
             self._since = time.time()
             while step < plan.steps:
-                step = self._step(step, bar)
+                step = self._steps(step, bar)
                 last = step == plan.steps
                 validated = self._validate(step) if last or due(step, plan.validate_every) else None
                 weights = 'lasting' if last or due(step, plan.weights_every) else \
@@ -82,9 +91,21 @@ class Run:
                 results = validated or results
         return results
 
-    def _step(self, step, bar):
+    def _steps(self, step, bar):
+        """One call of the device, and what it gave; returns the step reached."""
+        most = self.plan.next_event(step) - step
         with reading('step {}'.format(step + 1), self.plan.source):
-            scalars = self.experiment.run_step(self.session)
+            taken = self.experiment.run_steps(self.session, most)
+        for scalars in taken:
+            self._note(step, scalars)
+            step += 1
+        bar.update(self.plan.batch_size * len(taken))
+        last = self._results[-1]
+        bar.set_postfix(step=step, loss='{:.3f}'.format(last.get('model_loss', last['loss'])), refresh=False)
+        return step
+
+    def _note(self, step, scalars):
+        """Keep the numbers of the step after `step` for the next record. Raises TrainingError where they are lost."""
         scalars = {name: value if name in self.plan.save_to_gfs else float(np.mean(value)) for name, value in scalars.items()}
         lost = sorted(name for name, limit in self.plan.limits.items()
                       if not math.isfinite(scalars[name]) or abs(scalars[name]) > limit)
@@ -94,9 +115,6 @@ class Run:
                                     step + 1, ' and '.join(lost), 'is' if len(lost) == 1 else 'are',
                                     self.plan.limits[lost[0]], ', '.join('{}={}'.format(n, scalars[n]) for n in lost)))
         self._results.append(scalars)
-        bar.update(self.plan.batch_size)
-        bar.set_postfix(step=step + 1, loss='{:.3f}'.format(scalars.get('model_loss', scalars['loss'])), refresh=False)
-        return step + 1
 
     def _progress(self, step):
         batch, steps = self.plan.batch_size, self.plan.steps

@@ -51,7 +51,7 @@ def apply(optimizer: tf.train.Optimizer, gradients_and_variables, idle: Sequence
       ValueError: no variable has a gradient.
     """
     pairs = [(gradient, variable) for gradient, variable in gradients_and_variables if gradient is not None]
-    with tf.control_dependencies([gradient for gradient, _ in pairs]):
+    with tf.control_dependencies([gradient for gradient, _ in pairs]), tf.name_scope(None):  # Adam names its powers by it
         update = optimizer.apply_gradients(pairs)
     if idle:
         with tf.control_dependencies(None):

@@ -26,7 +26,9 @@ def experiment(exp, device):
             dataset.validation_images, 'x'.join(str(n) for n in dataset.image_shape), dataset.classes),
         '{:,} steps of {:,} images ({:g} epochs of {:,} steps){}'.format(
             exp.train_steps, config.train_batch_size, config.train_epochs, exp.steps_per_epoch,
-            ', in {} parts'.format(device.minibatches) if device.minibatches > 1 else ''),
+            ', in {} parts'.format(device.minibatches) if device.minibatches > 1 else '')
+        + (', up to {:,} a call'.format(device.steps_per_call) if device.steps_per_call > 1 else '')
+        + (', compiled by XLA' if device.compiled else ''),
         'variables: ' + counts,
     ] + _gradients(exp.automatic_layers, config.alignment)
 

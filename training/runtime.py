@@ -44,6 +44,7 @@ from alignment import gradients  # noqa: E402
 
 tf.logging.set_verbosity(tf.logging.ERROR)
 gradients.FEW_POSITIONS = 0 if IS_TF2 else 16
+XLA_NESTS_LOOPS = IS_TF2  # whether a loop in a compiled step in a loop can be built; 1.13.2's XLA context recurses without end
 if IS_TF2:
     tf.disable_v2_behavior()
 tf.enable_resource_variables()
@@ -57,7 +58,18 @@ def describe():
 def gpu_count():
     """How many GPUs this process can see."""
     from tensorflow.python.client import device_lib
-    return sum(device.device_type == 'GPU' for device in device_lib.list_local_devices())
+    return sum(device.device_type == 'GPU' for device in device_lib.list_local_devices(session_config()))
+
+
+def xla_compile(computation, inputs):
+    """[tensor]: what computation(*inputs) gives, compiled by XLA; its operations are done before any of them is there.
+
+    computation(tensor, ...) -> a list of tensors and, after them, operations. inputs: a list of tensors.
+    """
+    if IS_TF2:
+        return tf.xla.experimental.compile(computation, inputs)
+    from tensorflow.contrib.compiler import xla
+    return xla.compile(computation, inputs)
 
 
 def session_config():

@@ -49,11 +49,14 @@ def test_a_run_says_what_it_does(trained, mongo_server, folder):
     assert lines[-1] == 'checkpoints: the same records, and ' + folder('symmetric_split')
 
 
-@pytest.mark.parametrize('flags, told', [
-    ([], 'closed form'), (['--update_forward'], 'automatic differentiation in 3 layers; these options have no closed form')])
-def test_a_dry_run_tells_and_does_nothing(run, where, records, folder, flags, told):
+@pytest.mark.parametrize('flags, gradients, steps', [
+    ([], 'closed form', ''),
+    (['--update_forward'], 'automatic differentiation in 3 layers; these options have no closed form', ''),
+    (['--iterations_per_loop=9', '--xla'], 'closed form', ', up to 9 a call, compiled by XLA')])
+def test_a_dry_run_tells_and_does_nothing(run, where, records, folder, flags, gradients, steps):
     lines = commands.succeeded(run('train.py', '--dry_run', *(commands.FC + where + ['--exp_id_suffix=_dry'] + flags)))
-    assert 'gradients of the symmetric loss: ' + told in lines and '2,700 steps of 131 images (90 epochs of 30 steps)' in lines
+    assert 'gradients of the symmetric loss: ' + gradients in lines
+    assert '2,700 steps of 131 images (90 epochs of 30 steps)' + steps in lines
     assert re.search(r'^  dense0/backward_kernel +7x784 +backward kernel +new$', '\n'.join(lines), re.M)
     assert records('symmetric_dry') == [] and not os.path.exists(folder('symmetric_dry'))
 

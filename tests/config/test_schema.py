@@ -11,8 +11,8 @@ GROUP_NAMES = ('save_params', 'load_params', 'model_params', 'train_params', 'lo
 
 # Every flag of the original with its default, group by group as ORIGINAL.md, section 2, lists them.
 ORIGINAL = dict(
-    # TPU
-    gcp_project=None, tpu_zone=None, tpu_name=None, num_shards=8, iterations_per_loop=100, checkpoint_max=5,
+    # TPU (iterations_per_loop was 100, of which a TPU alone took notice; here it is for every device, and 100 on a TPU)
+    gcp_project=None, tpu_zone=None, tpu_name=None, num_shards=8, iterations_per_loop=None, checkpoint_max=5,
     # where
     data_dir=None, cache_dir=None, gpu='0', port=29029, dbname='neur-al', exp_id_suffix='', skip_check=True,
     # restore

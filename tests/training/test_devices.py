@@ -7,13 +7,13 @@ import tensorflow.compat.v1 as tf
 
 import tiny
 from config.schema import ConfigError
-from training import devices
+from training import devices, optimizers, runtime
 
 
 @pytest.mark.parametrize('settings, words', [
     (dict(tpu_name='grpc://tpu'), 'does not train on TPUs'), (dict(tpu_zone='us-central1-b'), 'does not train on TPUs'),
     (dict(gcp_project='mine'), 'does not train on TPUs'), (dict(num_shards=4), '--num_shards is for TPUs'),
-    (dict(iterations_per_loop=7), '--iterations_per_loop is for TPUs'), (dict(gpu='6,7'), '--gpu=6,7.* one device'),
+    (dict(gpu='6,7'), '--gpu=6,7.* one device'),
     (dict(gpu='-1'), '--gpu=-1'), (dict(gpu='all'), '--gpu=all'), (dict(gpu='0,'), '--gpu=0,')])
 def test_a_device_that_is_not_there_is_refused(settings, words):
     before = os.environ['CUDA_VISIBLE_DEVICES']
@@ -70,3 +70,63 @@ def test_the_mean_over_parts_is_the_mean(minibatches, trace):
     np.testing.assert_allclose([loss, gradient], [4 * images.mean(), 4 * images.mean()], rtol=2e-6)
     np.testing.assert_allclose(mean, images.mean(axis=0), rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(traced, trace, rtol=1e-12)  # each part's update once, in the order of the parts
+
+
+# Settings under which a call of several steps must do what as many calls do.
+CALLS = {
+    'backpropagation': {}, 'minibatches': dict(alignment='kolen_pollack', minibatch_size=4),
+    'schedules': dict(alignment='information', alpha_schedule_type='linear', alpha_schedule_rate=0.5, constant_lr=False,
+                      delay_epochs=1.0),
+    'noise': dict(alignment='mirror', input_distribution='normal', alignment_optimizer='adam', use_noisy_global_opt=True,
+                  use_noisy_alignment_opt=True, noisy_opt_distribution='uniform'),
+}
+CALLS.update({'optimizer ' + name: dict(alignment='symmetric', optimizer=name, grad_clip=True) for name in optimizers.OPTIMIZERS})
+
+
+def called(calls, **settings):
+    """(variables at the end, [scalars of each step]) of calls of so many steps each, at a rate at which all of them move."""
+    exp = tiny.experiment(**dict(settings, learning_rate=0.05))
+    with tiny.session(exp) as session:
+        session.run(exp.step.initializer)
+        scalars = [step for steps in calls for step in exp.run_steps(session, steps)]
+        return tiny.values(session, exp), scalars
+
+
+@pytest.mark.parametrize('case', sorted(CALLS))
+def test_a_call_of_several_steps_does_what_as_many_calls_do(case):
+    variables, scalars = called([1] * 7, **CALLS[case])
+    others, other_scalars = called([3, 1, 3], iterations_per_loop=5, **CALLS[case])
+    assert set(variables) == set(others) and variables['global_step'] == others['global_step'] == len(scalars) == 7
+    if 'noise' not in case:  # TensorFlow draws other numbers in another graph
+        assert tiny.moved(variables, others) == set()
+        assert [{name: float(value) for name, value in step.items()} for step in other_scalars] == [
+            {name: float(value) for name, value in step.items()} for step in scalars]
+    assert len({float(step['model_loss']) for step in other_scalars}) == 7  # another batch at each
+
+
+def test_a_call_does_no_more_than_its_most():
+    variables, scalars = called([100, 2], iterations_per_loop=4)
+    assert len(scalars) == 6 == variables['global_step']
+
+
+@pytest.mark.parametrize('case', sorted(set(CALLS) - {'noise'}))
+@pytest.mark.parametrize('most', [1, 3])
+def test_a_compiled_step_gives_the_same_numbers(case, most):
+    settings = dict(CALLS[case], iterations_per_loop=most, xla=True)
+    if case == 'minibatches' and most > 1 and not runtime.XLA_NESTS_LOOPS:
+        with pytest.raises(ConfigError, match='--xla, --minibatch_size and --iterations_per_loop do not go together'):
+            called([], **settings)
+        return
+    (variables, scalars), (others, other_scalars) = called([1] * 3, **CALLS[case]), called([most] * (3 // most), **settings)
+    for name in variables:
+        np.testing.assert_allclose(others[name], variables[name], rtol=0, atol=1e-4 * np.abs(variables[name]).max(), err_msg=name)
+    for step, other in zip(scalars, other_scalars):
+        assert {name: float(value) for name, value in other.items()} == pytest.approx(
+            {name: float(value) for name, value in step.items()}, rel=1e-5)
+
+
+def test_a_compiled_step_is_compiled():
+    exp = tiny.experiment(xla=True)
+    of_clusters = [op for op in exp.graph.get_operations() if '_xla_compile_id' in op.node_def.attr]
+    assert {'MatMul', 'ResourceApplyGradientDescent'} <= {op.type for op in of_clusters}
+    assert not any('_xla_compile_id' in op.node_def.attr for op in tiny.experiment().graph.get_operations())

@@ -49,7 +49,7 @@ WHERE = {
 
 # Flags that this version refuses, and why.
 REFUSED = {name: 'this version does not train on TPUs' for name in (
-    'tpu_name', 'tpu_zone', 'gcp_project', 'num_shards', 'iterations_per_loop')}
+    'tpu_name', 'tpu_zone', 'gcp_project', 'num_shards')}
 CHOOSES = {'gpu': 'sets CUDA_VISIBLE_DEVICES, tests/training/test_devices.py'}
 
 # All others change the graph or the plan of a run: {flag: (settings that it needs, a value of it)}.
@@ -60,7 +60,7 @@ TWO = dict(alignment='symmetric', alignment_optimizer='gd')
 SEES = dict(alignment='information')
 RESNET = dict(model='resnet18', layers_list=(), dataset='pixels', alignment='symmetric')
 EFFECTS = {
-    'checkpoint_max': ({}, 2), 'epochs_per_checkpoint': ({}, 1.0), 'epochs_per_recent_checkpoint': ({}, 1.0),
+    'iterations_per_loop': ({}, 3), 'xla': ({}, True), 'checkpoint_max': ({}, 2), 'epochs_per_checkpoint': ({}, 1.0), 'epochs_per_recent_checkpoint': ({}, 1.0),
     'save_to_gfs': ({}, ('loss',)), 'model': (dict(layers_list=(), dataset='pixels'), 'resnet18'),
     'use_resnet_v2': (RESNET, True), 'image_size': (dict(dataset='synthetic', layers_list=(3,)), 5), 'tf_layers': ({}, True),
     'layers_list': ({}, (5, 7)), 'activation': ({}, 'relu'), 'regularize_weights_via_model': ({}, False),

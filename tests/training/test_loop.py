@@ -1,5 +1,6 @@
 """Validation against NumPy, and whole runs that a real MongoDB records."""
 import collections
+import math
 import os
 import pickle
 
@@ -286,6 +287,32 @@ def test_a_resumed_run_only_adds_what_was_missing(run, long_run, mongo_server, t
     assert [record['step'] for record in store.records()] == [200, 210]
     store.close()
     assert tiny.moved(variables, long_run.variables) == set()
+
+
+def recorded(outcome):
+    """{step: what its record says of numbers}."""
+    return {record['step']: (record.get('train_results'), record.get('validation_results'), record['saved_filters'])
+            for record in outcome.records}
+
+
+def test_several_steps_a_call_leave_the_same_records(run, long_run):
+    outcome = run('called', **dict(LONG, iterations_per_loop=7))
+    assert outcome.exp.step.count is not None and tiny.moved(outcome.variables, long_run.variables) == set()
+    assert recorded(outcome) == recorded(long_run)
+
+
+def test_a_step_that_is_lost_within_a_call_is_named(run):
+    settings, step, names, steps = LOST['exploding']
+    outcome = run('lost_within', alignment='symmetric', train_epochs=2.0, iterations_per_loop=4, **settings)
+    assert outcome.error.startswith('step {}: '.format(step)) and all(name in outcome.error for name in names)
+    assert [record['step'] for record in outcome.records] == [0] and outcome.variables['global_step'] == 4
+
+
+@pytest.mark.parametrize('step, events', [(0, 6), (5, 6), (6, 8), (7, 8), (8, 12), (15, 16), (22, 23)])
+def test_the_next_event(step, events):
+    plan = loop.Plan(**dict(dict.fromkeys(loop.Plan._fields), steps=23, validate_every=8, recent_every=6, record_every=100))
+    assert plan.next_event(step) == events
+    assert plan._replace(steps=math.inf, recent_every=None, validate_every=None).next_event(3) == 100
 
 
 class Outage:

@@ -42,15 +42,15 @@ class Observed(Experiment):
         logits: those of the first 13 validation images.
     """
 
-    def _network(self, images, is_training):
-        self.logits, layers = super()._network(images, is_training)
+    def _network(self, rule, images, is_training):
+        self.logits, layers = super()._network(rule, images, is_training)
         return self.logits, layers
 
-    def _apply(self, gradients, idle):
+    def _apply(self, gradients, idle, now):
         self.gradients = {'task/' + variable.op.name: tf.zeros(variable.shape) for variable in idle}
         self.gradients.update({'{}/{}'.format(objective, variable.op.name): gradient
                                for objective, pairs in zip(('task', 'alignment'), gradients) for gradient, variable in pairs})
-        return super()._apply(gradients, idle)
+        return super()._apply(gradients, idle, now)
 
 
 def experiment(folder):
