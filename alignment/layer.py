@@ -12,7 +12,7 @@ LayerRecord = collections.namedtuple('LayerRecord', [
     'name',        # scope in the checkpoint, 'block_group1_0/conv1'; the layer's key in every result
     'linear',      # gradients.Dense() or gradients.Convolution(...)
     'W',           # forward kernel, float32 [in, units] or [height, width, in, filters]
-    'B',           # backward kernel in W's layout, or None under backpropagation
+    'B',           # the kernel that the error goes back through, in W's layout; None under backpropagation
     'bias',        # float32 [units], or None
     'x',           # input of the linear map (padded, where the layer pads), float32 [batch, ...]
     'y',           # x W, without bias

@@ -1,9 +1,14 @@
 """The alignment rules: how a layer's backward kernel B comes to help its forward kernel W learn. One class a rule.
 
-To add a rule, add a class: a name, its coefficients with their defaults, and its loss. It is found by itself.
+To add a rule, add a class: a name, its coefficients with their defaults, and its loss (or, where B is made of W and not
+learned, its backward kernel). It is found by itself.
 W, B, Wx, Bx, BWx, WBx are those of alignment/layer.py; the terms are those of alignment/primitives.py.
 """
 import collections
+import math
+import zlib
+
+import tensorflow.compat.v1 as tf
 
 from alignment.gradients import with_gradient
 from alignment.layer import LayerView, ViewOptions
@@ -21,7 +26,8 @@ class Rule:
     """An alignment rule.
 
     Arguments are keywords: any of the class's coefficients (a Python number or a float32 scalar tensor), any of its
-    switches (bool), options (ViewOptions) and seed (int or None, of the input noise).
+    switches (bool), options (ViewOptions), seed (int or None, of what the rule draws) and step (int or integer scalar
+    tensor, updates done before this one: numbers that are new at every step are drawn by it).
     Raises TypeError for any other name.
     """
     name = None             # its value in --alignment
@@ -29,10 +35,12 @@ class Rule:
     switches = {}           # name -> default: variants of the formula
     sees = frozenset()      # which ViewOptions change its loss
     tie_gradients = False   # whether B receives W's gradient of the task loss
+    has_variable = True     # whether a layer has a variable for B
 
-    def __init__(self, options=ViewOptions(), seed=None, **values):
+    def __init__(self, options=ViewOptions(), seed=None, step=0, **values):
         self.options = options
         self.seed = seed
+        self.step = step
         self.automatic = []
         settings = dict(self.coefficients, **self.switches)
         unknown = sorted(set(values) - set(settings))
@@ -43,6 +51,15 @@ class Rule:
     def loss(self, layer):
         """The alignment loss of one layer (a LayerView): a float32 scalar, or None where the rule has none."""
         raise NotImplementedError
+
+    def backward_kernel(self, name, W, B, size):
+        """The kernel that a layer's error goes back through, float32, shaped like W. Where it is not B itself, no gradient
+        reaches W or B through it.
+
+        name: of the layer. W: forward kernel, float32. B: the value of the layer's variable, float32, in W's layout, or None
+        where the rule has no variable. size: the standard deviation that W starts with, a float; None where there is B.
+        """
+        return B
 
     def closed_form(self, layer):
         """The ClosedForm of `loss`, by fewer operations than automatic differentiation takes, or None where there is none.
@@ -214,6 +231,60 @@ class KolenPollack(Rule):
     def closed_form(self, layer):
         """dB = 2 alpha B."""
         return ClosedForm(self.loss(layer), [(2.0 * self.alpha, layer.B)]) if layer.is_linear else None
+
+
+class UniformSigns(Rule):
+    """Uniform sign-concordant feedback, uSF: B = s sign(W), with s the standard deviation that W starts with. No loss.
+
+    Source: Liao, Leibo & Poggio 2016 (arXiv:1510.05067); on ImageNet: Xiao et al. 2018 (arXiv:1811.03567); as one of three,
+    uSF, frSF and brSF: Moskovitz, Litwin-Kumar & Abbott 2018 (arXiv:1812.06488).
+    """
+    name = 'usf'
+    has_variable = False
+
+    def loss(self, layer):
+        return None
+
+    def backward_kernel(self, name, W, B, size):
+        return _concordant(size, W)
+
+
+class FixedMagnitudes(Rule):
+    """Sign-concordant feedback of fixed random magnitude, frSF: |M| sign(W). M starts as W does and stays. No loss.
+
+    Source: Liao, Leibo & Poggio 2016 (arXiv:1510.05067); Moskovitz, Litwin-Kumar & Abbott 2018 (arXiv:1812.06488).
+    """
+    name = 'frsf'
+
+    def loss(self, layer):
+        return None
+
+    def backward_kernel(self, name, W, B, size):
+        return _concordant(tf.abs(B), W)
+
+
+class RedrawnMagnitudes(Rule):
+    """Sign-concordant feedback of batchwise random magnitude, brSF: |M| sign(W), with M drawn anew at every step. No loss.
+
+    |M| is uniform from 0 to sqrt(3) s, so that its mean square is s^2, with s the standard deviation that W starts with. The
+    draw depends on seed, step and the layer's name alone: all parts of a batch have the same, and so has a resumed run.
+    Source: Liao, Leibo & Poggio 2016 (arXiv:1510.05067); Moskovitz, Litwin-Kumar & Abbott 2018 (arXiv:1812.06488).
+    """
+    name = 'brsf'
+    has_variable = False
+
+    def loss(self, layer):
+        return None
+
+    def backward_kernel(self, name, W, B, size):
+        layer_seed = zlib.crc32('{}:{}'.format(self.seed, name).encode()) & 0x7fffffff
+        seeds = tf.stack([layer_seed, tf.cast(self.step, tf.int32)])
+        return _concordant(tf.random.stateless_uniform(W.shape, seeds, maxval=math.sqrt(3.0) * size), W)
+
+
+def _concordant(magnitude, W):
+    """A kernel with the signs of W (0 where W is 0), through which no gradient reaches anything."""
+    return tf.stop_gradient(magnitude * tf.sign(W))
 
 
 RULES = {rule.name: rule for rule in Rule.__subclasses__()}

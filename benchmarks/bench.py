@@ -15,7 +15,8 @@ import sys
 from benchmarks import turns
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-RULES = ('backprop', 'feedback', 'kolen_pollack', 'symmetric', 'activation', 'information', 'mirror', 'mirror on noise')
+RULES = ('backprop', 'feedback', 'usf', 'frsf', 'brsf', 'kolen_pollack', 'symmetric', 'activation', 'information', 'mirror',
+         'mirror on noise')
 PAPER, MODERN, PEERS = 'TensorFlow 1.13.2', 'TensorFlow 2.x', 'PyTorch'
 # At most so many times a step of backpropagation. On 1.13.2: the original's own ratios, and 1.60 for information.
 MOST = {MODERN: {'feedback': 1.03, 'kolen_pollack': 1.03, 'symmetric': 1.06, 'activation': 1.55, 'information': 1.65,
@@ -83,8 +84,10 @@ def _rows_of_rules(table, model, found):
     if {(MODERN, 'backprop'), (PAPER, 'backprop')} <= set(found):
         for rule in RULES:
             table.at_least('{}: {}, 1.13.2 over 2.x'.format(model, rule), found[PAPER, rule] / found[MODERN, rule], 2.0)
-    if {(MODERN, 'feedback'), (PEERS, 'feedback')} <= set(found):
-        table.at_least('{}: feedback, BioTorch over 2.x'.format(model), found[PEERS, 'feedback'] / found[MODERN, 'feedback'], 1.2)
+    for rule, theirs in (('feedback', 'feedback'), ('usf', 'uSF')):
+        if {(MODERN, rule), (PEERS, theirs)} <= set(found):
+            ratio = found[PEERS, theirs] / found[MODERN, rule]
+            table.at_least("{}: BioTorch's {} over ours (2.x)".format(model, theirs), ratio, 1.2)
 
 
 def pipeline(arguments, table):

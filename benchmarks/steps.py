@@ -20,7 +20,7 @@ from training.experiment import Experiment, choices
 Variant = collections.namedtuple('Variant', ['settings', 'closed'])
 
 VARIANTS = collections.OrderedDict([('backprop', Variant({}, True))])
-for _rule in ('feedback', 'kolen_pollack', 'symmetric', 'activation', 'information', 'mirror'):
+for _rule in ('feedback', 'usf', 'frsf', 'brsf', 'kolen_pollack', 'symmetric', 'activation', 'information', 'mirror'):
     VARIANTS[_rule] = Variant(dict(alignment=_rule), True)
 VARIANTS['mirror on noise'] = Variant(dict(alignment='mirror', input_distribution='normal'), True)
 for _rule in ('activation', 'information', 'mirror', 'mirror on noise'):

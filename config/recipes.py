@@ -20,6 +20,7 @@ from config.schema import Config, ConfigError
 Recipe = collections.namedtuple('Recipe', ['settings', 'source', 'expects'])
 
 KUNIN = 'Kunin et al. 2020 (arXiv:2003.01513), released code: rule defaults, schedule of learning_rate.py'
+MOSKOVITZ = 'Moskovitz, Litwin-Kumar & Abbott 2018 (arXiv:1812.06488), for the rule alone'
 MEASURED = 'README, "The rules side by side" (benchmarks/rules.py)'
 
 IMAGENET = dict(dataset='imagenet', model='resnet18', optimizer='momentum', learning_rate=0.1, rescale_lr=True,
@@ -44,6 +45,9 @@ def _mnist(**settings):
 RECIPES = {
     'backprop': _imagenet(KUNIN),
     'feedback': _imagenet('Lillicrap et al. 2016 (doi:10.1038/ncomms13276); ' + KUNIN, alignment='feedback'),
+    'usf': _imagenet('Xiao et al. 2018 (arXiv:1811.03567), for the rule alone', alignment='usf'),
+    'frsf': _imagenet(MOSKOVITZ, alignment='frsf'),
+    'brsf': _imagenet(MOSKOVITZ, alignment='brsf'),
     'symmetric': _imagenet(KUNIN, alignment='symmetric'),
     'activation': _imagenet(KUNIN, alignment='activation'),
     'mirror': _imagenet('Akrout et al. 2019 (arXiv:1904.05391), on noise as there; ' + KUNIN, alignment='mirror',
@@ -52,6 +56,9 @@ RECIPES = {
     'kolen_pollack': _imagenet('Akrout et al. 2019 (arXiv:1904.05391); ' + KUNIN, alignment='kolen_pollack'),
     'mnist_backprop': _mnist(),
     'mnist_feedback': _mnist(alignment='feedback'),
+    'mnist_usf': _mnist(alignment='usf'),
+    'mnist_frsf': _mnist(alignment='frsf'),
+    'mnist_brsf': _mnist(alignment='brsf'),
     'mnist_symmetric': _mnist(alignment='symmetric', alpha=0.02, beta=0.04),
     'mnist_activation': _mnist(alignment='activation', **ADAM),
     'mnist_mirror': _mnist(alignment='mirror', input_distribution='normal', **ADAM),

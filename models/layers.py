@@ -1,4 +1,5 @@
 """The layers that networks are built of: they make the kernels, and keep a record of each layer for the rule and the angles."""
+import math
 import zlib
 
 import tensorflow.compat.v1 as tf
@@ -12,7 +13,8 @@ FORWARD, BACKWARD = 'forward kernel', 'backward kernel'  # roles of variables
 class Layers:
     """Makes layers in the current variable scope.
 
-    rule: an alignment.rules.Rule, or None for backpropagation (no backward kernels then).
+    rule: an alignment.rules.Rule, or None for backpropagation (no backward kernels then). A rule without a variable for B
+    makes backward kernels of the forward kernels.
     is_training: batch norm uses and tracks the statistics of the batch. seed: of the initial kernels, an int or None.
     regularize: collect L2 losses. bn_trainable: train batch norm's gamma and beta.
 
@@ -80,14 +82,17 @@ class Layers:
         return y
 
     def _kernels(self, linear, shape, initializer, l2):
-        """The forward kernel and, under a rule, the backward kernel in the forward kernel's layout."""
+        """The forward kernel and, under a rule, the kernel that errors go back through, in the forward kernel's layout."""
         W = self._kernel('forward_kernel', FORWARD, shape, initializer)
         self._regularize(W, l2)
         if self.rule is None:
             return W, None
+        name = tf.get_variable_scope().name
+        if not self.rule.has_variable:
+            return W, self.rule.backward_kernel(name, W, None, initial_size(initializer(), shape))
         transposed = isinstance(linear, Dense)  # a checkpoint holds a dense backward kernel as [units, in]
         B = self._kernel('backward_kernel', BACKWARD, shape[::-1] if transposed else shape, initializer)
-        return W, tf.transpose(B) if transposed else B
+        return W, self.rule.backward_kernel(name, W, tf.transpose(B) if transposed else B, None)
 
     def _bias(self, units, l2=0.0):
         bias = self._variable('bias', 'bias', [units], True, tf.zeros_initializer()).read_value()
@@ -119,6 +124,20 @@ class Layers:
 
     def _product(self, linear, x, W, B):
         return backprop(linear, x, W) if B is None else aligned(linear, x, W, B, self.rule.tie_gradients)
+
+
+def initial_size(initializer, shape):
+    """The standard deviation of a kernel that an initialiser draws, a float.
+
+    initializer: tf.random_normal_initializer, or one of variance scaling, as Glorot's are. shape: [in, units] or [height,
+    width, in, filters].
+    """
+    if isinstance(initializer, tf.random_normal_initializer):
+        return initializer.stddev
+    positions = tf.TensorShape(shape[:-2]).num_elements()
+    fan_in, fan_out = positions * shape[-2], positions * shape[-1]
+    fans = {'fan_in': fan_in, 'fan_out': fan_out, 'fan_avg': (fan_in + fan_out) / 2.0}
+    return math.sqrt(initializer.scale / fans[initializer.mode])
 
 
 class StockLayers(Layers):

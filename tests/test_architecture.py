@@ -120,7 +120,9 @@ def test_a_module_says_what_it_is(path):
 # Overrides of what the base class documents, methods that the class's text describes, and names that say it all.
 UNDOCUMENTED = {
     'alignment/rules.py': {name + '.loss' for name in ('Feedback', 'Symmetric', 'Activation', 'Mirror', 'Information',
-                                                       'KolenPollack')},
+                                                       'KolenPollack')} | {
+        name + method for name in ('UniformSigns', 'FixedMagnitudes', 'RedrawnMagnitudes')
+        for method in ('.loss', '.backward_kernel')},
     'config/recipes.py': {'main'},
     'data/build_tfrecords.py': {'Folder.add_arguments', 'MnistSubset.add_arguments'},
     'data/imagenet.py': {'Imagenet.records', 'Imagenet.example'},

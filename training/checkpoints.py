@@ -58,8 +58,8 @@ def restore(session, experiment, prefix, with_optimizers=True):
     """Restore a checkpoint into the experiment's variables; the names of those that are new (not in it) are returned.
 
     Every variable of the network must be there in its shape, and there must be nothing else but slots of optimisers and
-    (under backpropagation, which has no use for them) backward kernels. with_optimizers: the optimisers' variables must
-    be there, too; otherwise those that are missing start anew.
+    (under backpropagation and rules that have no variables for them) backward kernels. with_optimizers: the optimisers'
+    variables must be there, too; otherwise those that are missing start anew.
     Raises CheckpointError.
     """
     stored = contents(prefix)
@@ -123,7 +123,7 @@ def _load(session, experiment, values):
 
 
 def _is_optional(name, network):
-    """Whether a stored variable may be left aside: an optimiser's, the step counter, a kernel that backprop has not."""
+    """Whether a stored variable may be left aside: an optimiser's, the step counter, a kernel that nothing here uses."""
     parts = name.split('/')
     scopes = ['/'.join(parts[:end]) for end in range(1, len(parts) + 1)]  # of a slot: its variable is one of them
     aligned = any(n.endswith('/backward_kernel') for n in network)

@@ -152,7 +152,7 @@ class Experiment:
         values = {name: float(schedule.value) if schedule.is_constant else coefficients[name]
                   for name, schedule in planned.items()}
         rule = rule and rule(options=ViewOptions(*[getattr(config, name) for name in ViewOptions._fields]),
-                             seed=config.seed, **dict(values, **{n: getattr(config, n) for n in rule.switches}))
+                             seed=config.seed, step=step, **dict(values, **{n: getattr(config, n) for n in rule.switches}))
         loss_rates = schedules.LossRates(
             per_epoch, config.loss_rate, config.alignment_rate, config.delay_epochs, config.alternate_step_freq,
             config.constant_rate)(step)

@@ -130,7 +130,7 @@ def information(s, alpha, beta, gamma, reconstruction_reversal=False, reconstruc
 
 # The loss of one layer, by the rule's name: a function of what it sees, its coefficients and switches. None: no loss.
 LOSSES = {
-    'feedback': None,
+    'feedback': None, 'usf': None, 'frsf': None, 'brsf': None,
     'symmetric': lambda s, alpha, beta: alpha * decay(s) - beta * inner(s.W, s.B),
     'activation': lambda s, alpha, beta: alpha * sparse(s) - beta * mean_inner(s.Wx, s.Bx),
     'mirror': lambda s, alpha, beta: alpha * decay(s) - beta * mean_inner(s.Wx, s.Bx),

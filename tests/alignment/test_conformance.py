@@ -167,6 +167,7 @@ def test_rules_describe_themselves():
         assert not set(rule.coefficients) & set(rule.switches)
         assert bool(rule.sees) == (oracle.LOSSES[name] is not None) == bool(rule.coefficients)
     assert [name for name, rule in RULES.items() if rule.tie_gradients] == ['kolen_pollack']
+    assert [name for name, rule in RULES.items() if not rule.has_variable] == ['usf', 'brsf']
 
 
 @pytest.mark.parametrize('name', sorted(RULES))
@@ -230,11 +231,12 @@ def test_the_task_moves_backward_kernels_only_where_they_are_tied(name, kind):
         start(session)
         found = {name: None if gradient is None else session.run(gradient) for name, gradient in found.items()}
     for layer in ('below', 'above'):
-        forward, backward = [found['{}/{}_kernel'.format(layer, which)] for which in ('forward', 'backward')]
-        forward = forward.T if forward.ndim == 2 else forward
-        assert np.any(forward) and (backward is None) == (not RULES[name].tie_gradients)
+        forward, backward = found[layer + '/forward_kernel'], layer + '/backward_kernel'
+        assert np.any(forward) and (backward in found) == RULES[name].has_variable
         if RULES[name].tie_gradients:
-            np.testing.assert_array_equal(backward, forward)
+            np.testing.assert_array_equal(found[backward], forward.T if forward.ndim == 2 else forward)
+        else:
+            assert found.get(backward) is None
 
 
 # --- coefficients, switches and options -------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ from config import params, recipes
 from config.schema import ROWS, Config
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-NAMES = ('backprop', 'feedback', 'symmetric', 'activation', 'mirror', 'information', 'kolen_pollack', 'quickstart')
+NAMES = ('backprop', 'feedback', 'usf', 'frsf', 'brsf', 'symmetric', 'activation', 'mirror', 'information', 'kolen_pollack',
+         'quickstart')
 SCRIPT = os.path.join(ROOT, 'config', 'get_configs.sh')
 
 

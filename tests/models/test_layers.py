@@ -9,7 +9,7 @@ import oracle
 from alignment.gradients import Convolution, Dense
 from alignment.layer import ACTIVATIONS
 from alignment.rules import RULES
-from models.layers import Layers, StockLayers
+from models.layers import Layers, StockLayers, initial_size
 from reference import error, stream, variable
 
 TOLERANCE = 1e-5
@@ -213,6 +213,35 @@ def test_an_initializer_of_the_networks_choice():
     for which in ('forward', 'backward'):
         kernel = kernels['layer/{}_kernel'.format(which)]
         assert abs(kernel.std() - 0.01) < 4e-4 and np.abs(kernel).max() > 0.028
+
+
+INITIALIZERS = {
+    'Glorot': tf.glorot_uniform_initializer, 'Glorot, normal': tf.glorot_normal_initializer,
+    'variance scaling': tf.variance_scaling_initializer, 'normal': functools.partial(tf.random_normal_initializer, stddev=0.01),
+    'twice as much, fan-out': functools.partial(tf.variance_scaling_initializer, scale=2.0, mode='fan_out'),
+    'uniform, fan-average': functools.partial(tf.variance_scaling_initializer, mode='fan_avg', distribution='uniform')}
+
+
+@pytest.mark.parametrize('shape', [(130, 190), (3, 5, 40, 70)], ids=['dense', 'conv'])
+@pytest.mark.parametrize('kind', sorted(INITIALIZERS))
+def test_the_initial_size_is_the_standard_deviation_of_what_is_drawn(kind, shape):
+    initializer = INITIALIZERS[kind](seed=7)
+    with tf.Graph().as_default(), tf.Session() as session:
+        drawn = session.run(initializer(shape, dtype=tf.float32))
+    assert abs(initial_size(initializer, list(shape)) / drawn.std() - 1) < 0.02 and abs(drawn.mean()) < 0.03 * drawn.std()
+
+
+def test_a_rule_without_a_variable_is_told_the_initial_size():
+    initializer, images = functools.partial(tf.random_normal_initializer, stddev=0.25), array('images', (2, 7))
+    run = Run(lambda layers, x: layers.dense(x, 5, initializer=initializer), images, Layers(RULES['usf']()))
+    assert set(run.before) == {'layer/forward_kernel', 'layer/bias'}
+    assert run.layers.roles == {'layer/forward_kernel': 'forward kernel', 'layer/bias': 'bias'}
+    with tf.Graph().as_default(), tf.Session() as session:
+        layers = Layers(RULES['usf'](), seed=1)
+        layers.dense(tf.constant(images), 5, initializer=initializer)
+        session.run(tf.global_variables_initializer())
+        W, B = session.run([layers.records[0].W, layers.records[0].B])
+    np.testing.assert_array_equal(B, 0.25 * np.sign(W))
 
 
 def test_without_regularization_there_is_no_l2_loss():

@@ -77,6 +77,7 @@ CALLS = {
     'backpropagation': {}, 'minibatches': dict(alignment='kolen_pollack', minibatch_size=4),
     'schedules': dict(alignment='information', alpha_schedule_type='linear', alpha_schedule_rate=0.5, constant_lr=False,
                       delay_epochs=1.0),
+    'draws': dict(alignment='brsf'),
     'noise': dict(alignment='mirror', input_distribution='normal', alignment_optimizer='adam', use_noisy_global_opt=True,
                   use_noisy_alignment_opt=True, noisy_opt_distribution='uniform'),
 }
@@ -109,7 +110,7 @@ def test_a_call_does_no_more_than_its_most():
     assert len(scalars) == 6 == variables['global_step']
 
 
-@pytest.mark.parametrize('case', sorted(set(CALLS) - {'noise'}))
+@pytest.mark.parametrize('case', sorted(set(CALLS) - {'noise', 'draws'}))  # XLA draws other numbers
 @pytest.mark.parametrize('most', [1, 3])
 def test_a_compiled_step_gives_the_same_numbers(case, most):
     settings = dict(CALLS[case], iterations_per_loop=most, xla=True)

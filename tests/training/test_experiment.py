@@ -303,6 +303,7 @@ def test_a_record_of_backprop_has_no_coefficients():
 
 # --- settings that cannot have an effect -----------------------------------------------------------------------------------
 
+NO_RULE_LOSS = (None, 'feedback', 'usf', 'frsf', 'brsf')
 NO_LOSS = [dict(alignment_optimizer='adam'), dict(alignment_rate=2.0), dict(alternate_step_freq=3),
            dict(save_alignment_coefficients=True)]
 SEEN_BY_ALL = ('input_distribution', 'center_input', 'normalize_input', 'use_bias_forward', 'use_bias_backward',
@@ -315,22 +316,24 @@ def other(name):
 
 
 REFUSED = (
-    [(dict(values, alignment=rule), [next(iter(values)), 'has no alignment loss']) for rule in (None, 'feedback') for values in NO_LOSS]
+    [(dict(values, alignment=rule), [next(iter(values)), 'has no alignment loss']) for rule in NO_RULE_LOSS for values in NO_LOSS]
     + [(dict(alignment=rule, **{name: value}), ['--' + name, 'has no ' + name.split('_')[0]])
        for rule, name, value in (
-           (None, 'alpha', 1.0), ('feedback', 'beta', 1.0), ('symmetric', 'gamma', 1.0), ('kolen_pollack', 'beta', 1.0),
+           (None, 'alpha', 1.0), ('feedback', 'beta', 1.0), ('usf', 'alpha', 1.0), ('frsf', 'beta', 1.0), ('brsf', 'gamma', 1.0),
+           ('symmetric', 'gamma', 1.0), ('kolen_pollack', 'beta', 1.0),
            ('symmetric', 'gamma_start', 0.5), ('mirror', 'gamma_stop', 0.5), (None, 'alpha_schedule_type', 'linear'),
            ('kolen_pollack', 'gamma_schedule_type', 'exponential'))]
     + [(dict(alignment=rule, **{name: True}), ['--' + name, 'has no effect with alignment='])
-       for rule in (None, 'feedback', 'symmetric', 'mirror')
+       for rule in NO_RULE_LOSS + ('symmetric', 'mirror')
        for name in ('reconstruction_reversal', 'reconstruction_amp', 'use_sparse')]
     + [(dict(alignment=rule, **{name: other(name)}), ['--' + name, 'does not depend on it'])
-       for rule in (None, 'feedback', 'symmetric', 'kolen_pollack') for name in SEEN_BY_ALL]
-    + [(dict(alignment=rule, update_forward=True), ['--update_forward']) for rule in (None, 'feedback')]
+       for rule in NO_RULE_LOSS + ('symmetric', 'kolen_pollack') for name in SEEN_BY_ALL]
+    + [(dict(alignment=rule, update_forward=True), ['--update_forward']) for rule in NO_RULE_LOSS]
     + [(dict(use_resnet_v2=True), ['--use_resnet_v2 is for ResNets']), (dict(bn_trainable=False), ['--bn_trainable']),
        (dict(model='resnet18', layers_list=(7,)), ['--layers_list is for --model=fc', 'resnet18']),
        (dict(model='resnet50', activation='relu'), ['--activation is for --model=fc', 'resnet50']),
        (dict(alignment='feedback', tf_layers=True), ['--tf_layers', '--alignment=none']),
+       (dict(alignment='usf', tf_layers=True), ['--tf_layers', '--alignment=none']),
        (dict(preprocessing='plain'), ['--preprocessing is for --dataset=imagenet', 'mnist']),
        (dict(alpha=1.0, use_sparse=True, bn_trainable=False), ['--alpha', '--use_sparse', '--bn_trainable'])])
 

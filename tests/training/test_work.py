@@ -13,8 +13,8 @@ import tensorflow.compat.v1 as tf
 
 LAYERS = 21  # of ResNet-18: 17 convolutions and 4 projections of shortcuts
 # What a rule adds to each of them: a projection or a reconstruction, and a filter gradient (see alignment/rules.py).
-EXTRA = {None: 0, 'feedback': 0, 'symmetric': 0, 'kolen_pollack': 0, 'mirror': 1, 'activation': 2, 'information': 2,
-         'mirror on noise': 2}
+EXTRA = {None: 0, 'feedback': 0, 'usf': 0, 'frsf': 0, 'brsf': 0, 'symmetric': 0, 'kolen_pollack': 0, 'mirror': 1,
+         'activation': 2, 'information': 2, 'mirror on noise': 2}
 
 
 @pytest.fixture(autouse=True, scope='module')
