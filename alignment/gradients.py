@@ -33,26 +33,37 @@ class Dense(collections.namedtuple('Dense', [])):
         del kernel
         return tf.matmul(x, dy, transpose_a=True)
 
+    def add_bias(self, y, bias):
+        """y [batch, units] + bias [units]."""
+        return tf.nn.bias_add(y, bias)
 
-class Convolution(collections.namedtuple('Convolution', ['strides', 'padding'])):
-    """The linear map of a 2-D convolution, NHWC; kernels float32 [height, width, in, filters].
+    def sum_by_unit(self, y):
+        """y [batch, units] -> [units]."""
+        return tf.reduce_sum(y, axis=0)
 
-    strides: (vertical, horizontal) in pixels; padding: 'SAME' or 'VALID'.
+
+class Convolution(collections.namedtuple('Convolution', ['strides', 'padding', 'data_format'])):
+    """The linear map of a 2-D convolution; kernels float32 [height, width, in, filters].
+
+    strides: (vertical, horizontal) in pixels; padding: 'SAME' or 'VALID'; data_format: of images, 'NHWC' (shapes here are
+    written so) or 'NCHW'.
     """
 
     def project(self, x, kernel):
         """x [batch, height, width, in] -> x * K [batch, height', width', filters]."""
-        return tf.nn.conv2d(x, kernel, strides=self._strides, padding=self.padding)
+        return tf.nn.conv2d(x, kernel, strides=self._strides, padding=self.padding, data_format=self.data_format)
 
     def reconstruct(self, y, kernel, x):
         """y -> transposed convolution of y with K, shaped like x."""
         positions = y.shape[1:3].num_elements()
-        if positions is not None and positions <= FEW_POSITIONS and x.shape[1:3].is_fully_defined():
+        if self.data_format == 'NHWC' and positions is not None and positions <= FEW_POSITIONS and (
+                x.shape[1:3].is_fully_defined()):
             return self._convolve_back(y, kernel, x)
-        return tf.nn.conv2d_backprop_input(tf.shape(x), kernel, y, strides=self._strides, padding=self.padding)
+        return tf.nn.conv2d_backprop_input(tf.shape(x), kernel, y, strides=self._strides, padding=self.padding,
+                                           data_format=self.data_format)
 
     def _convolve_back(self, y, kernel, x):
-        """The same as a plain convolution: of y, spread out by the stride, with the kernel turned round."""
+        """The same as a plain convolution, in NHWC: of y, spread out by the stride, with the kernel turned round."""
         pads = [[0, 0]]
         for axis, stride in enumerate(self.strides):
             inputs, outputs, size = int(x.shape[1 + axis]), int(y.shape[1 + axis]), int(kernel.shape[axis])
@@ -65,11 +76,23 @@ class Convolution(collections.namedtuple('Convolution', ['strides', 'padding']))
 
     def kernel_gradient(self, x, dy, kernel):
         """The filter gradient of (x, dy), shaped like the kernel."""
-        return tf.nn.conv2d_backprop_filter(x, tf.shape(kernel), dy, strides=self._strides, padding=self.padding)
+        return tf.nn.conv2d_backprop_filter(x, tf.shape(kernel), dy, strides=self._strides, padding=self.padding,
+                                            data_format=self.data_format)
+
+    def add_bias(self, y, bias):
+        """y [batch, height, width, filters] + bias [filters]."""
+        return tf.nn.bias_add(y, bias, data_format=self.data_format)
+
+    def sum_by_unit(self, y):
+        """y [batch, height, width, filters] -> [filters]."""
+        return tf.reduce_sum(y, axis=[axis for axis, letter in enumerate(self.data_format) if letter != 'C'])
 
     @property
     def _strides(self):
-        return [1, self.strides[0], self.strides[1], 1]
+        return [{'H': self.strides[0], 'W': self.strides[1]}.get(letter, 1) for letter in self.data_format]
+
+
+Convolution.__new__.__defaults__ = ('NHWC',)
 
 
 def _spread(y, axis, stride):
@@ -86,7 +109,7 @@ def _spread(y, axis, stride):
 def aligned(linear, x, W, B, tie_gradients=False):
     """y = x W forward; dx = dy B^T, dW = x^T dy, dB = dW if tie_gradients else 0 (None: nothing to compute) backward.
 
-    linear: Dense() or Convolution(strides, padding); W, B: kernels of one shape; tie_gradients: Kolen-Pollack.
+    linear: Dense() or Convolution(...); W, B: kernels of one shape; tie_gradients: Kolen-Pollack.
     """
     @tf.custom_gradient
     def product(x, W, B):

@@ -14,8 +14,8 @@ LayerRecord = collections.namedtuple('LayerRecord', [
     'W',           # forward kernel, float32 [in, units] or [height, width, in, filters]
     'B',           # the kernel that the error goes back through, in W's layout; None under backpropagation
     'bias',        # float32 [units], or None
-    'x',           # input of the linear map (padded, where the layer pads), float32 [batch, ...]
-    'y',           # x W, without bias
+    'x',           # input of the linear map (padded, where the layer pads), [batch, ...], of the type that is computed in
+    'y',           # x W, without bias, of the same type
     'output',      # what the layer returns: bias and activation applied
     'activation',  # the non-linearity that follows, also when it comes after a batch norm; None for a linear layer
 ])
@@ -95,7 +95,7 @@ class LayerView:
     """The symbols of an alignment loss, for one layer: W, B, x, Wx, Bx, BWx and WBx.
 
     The input, the bias and (unless update_forward) W carry a stop-gradient: a loss over these symbols is local to its
-    layer and moves B only. seed: of the input noise, an int or None.
+    layer and moves B only. All are float32, whatever type the network computes in. seed: of the input noise, an int or None.
     """
 
     def __init__(self, record, options, seed=None):
@@ -110,7 +110,7 @@ class LayerView:
     def x(self):
         """The input of both projections, [batch, ...]."""
         options = self._options
-        x = tf.stop_gradient(self._record.x)
+        x = tf.cast(tf.stop_gradient(self._record.x), tf.float32)
         if options.input_distribution:
             x = NOISE[options.input_distribution](tf.shape(x), options.input_stddev, self._seed)
             x.set_shape(self._record.x.shape)
@@ -176,7 +176,7 @@ class LayerView:
         """mean_b sum(Wx * bias): what the bias adds to mean_b sum(Wx * Bx)."""
         if self._record.bias is None or not self._options.use_bias_backward:
             return 0.0
-        by_unit = tf.reduce_sum(self.Wx, axis=list(range(self.Wx.shape.ndims - 1))) / batch_size(self.Wx)
+        by_unit = self._record.linear.sum_by_unit(self.Wx) / batch_size(self.Wx)
         return inner(by_unit, tf.stop_gradient(self._record.bias))
 
     @property
@@ -188,7 +188,7 @@ class LayerView:
     def _forward(self):
         options = self._options
         if self._sees_the_layers_input:  # the forward pass has it already
-            Wx = tf.stop_gradient(self._record.y)
+            Wx = tf.cast(tf.stop_gradient(self._record.y), tf.float32)
             if options.update_forward:
                 Wx = known_product(self._record.linear, self.x, self.W, Wx)
         else:
@@ -203,7 +203,7 @@ class LayerView:
 
     def _biased(self, projection, use_bias, use_activation):
         if use_bias and self._record.bias is not None:
-            projection = tf.nn.bias_add(projection, tf.stop_gradient(self._record.bias))
+            projection = self._record.linear.add_bias(projection, tf.stop_gradient(self._record.bias))
         override = self._options.activation_fn_override
         activation = ACTIVATIONS[override] if override else self._record.activation
         return activation(projection) if use_activation and activation else projection

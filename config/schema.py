@@ -155,6 +155,9 @@ GROUPS = {
         _row('num_shards', int, 8, 'TPU cores', at_least=1, always=True),
         _row('iterations_per_loop', int, None, 'the most steps in one call of the device, between two of which nothing is '
              'recorded, validated or saved; default: 1, or 100 on a TPU', at_least=1, always=True),
+        _row('precision', str, 'float32', 'what convolutions and matrix products compute in; variables, statistics of batch '
+             'norm, alignment losses and angles are float32 all the same', choices=('float32', 'bfloat16', 'float16'),
+             always=True),
         _row('xla', bool, False, 'compile each step by XLA; on CPUs it is slower', always=True),
     ],
     'train_params': [

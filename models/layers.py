@@ -17,21 +17,40 @@ class Layers:
     makes backward kernels of the forward kernels.
     is_training: batch norm uses and tracks the statistics of the batch. seed: of the initial kernels, an int or None.
     regularize: collect L2 losses. bn_trainable: train batch norm's gamma and beta.
+    dtype: what is computed in; variables, statistics of batch norm and losses are float32 all the same.
+    data_format: of images between layers, 'NHWC' (shapes here are written so) or 'NCHW'.
 
     After the network is built: records (a LayerRecord a layer), regularization_losses (float32 scalars), updates
     (operations that move the statistics of batch norm) and roles ({checkpoint name: what the variable is}) can be read.
     """
 
-    def __init__(self, rule=None, is_training=True, regularize=True, bn_trainable=True, seed=None):
+    def __init__(self, rule=None, is_training=True, regularize=True, bn_trainable=True, seed=None, dtype=tf.float32,
+                 data_format='NHWC'):
         self.rule = rule
         self.is_training = is_training
         self.regularize = regularize
         self.bn_trainable = bn_trainable
         self.seed = seed
+        self.dtype = dtype
+        self.data_format = data_format
         self.records = []
         self.regularization_losses = []
         self.updates = []
         self.roles = {}
+
+    def arrange(self, images):
+        """float32 [batch, height, width, channels] -> the same images in the type and format of these layers."""
+        images = tf.cast(images, self.dtype)
+        return images if self.data_format == 'NHWC' else tf.transpose(images, [0, 3, 1, 2])
+
+    def max_pool(self, x, size, stride):
+        """x [batch, height, width, channels] -> the largest of each window of size x size pixels, every stride pixels."""
+        return tf.nn.max_pool(x, ksize=self._by_axis(1, size), strides=self._by_axis(1, stride), padding='SAME',
+                              data_format=self.data_format)
+
+    def average(self, x):
+        """x [batch, height, width, channels] -> its mean over the pixels, [batch, channels]."""
+        return tf.reduce_mean(x, axis=[self.data_format.index(letter) for letter in 'HW'])
 
     def dense(self, x, units, activation=None, initializer=tf.glorot_uniform_initializer, l2=0.0, l2_bias=0.0):
         """x [batch, in] -> activation(x W + b), [batch, units].
@@ -54,10 +73,9 @@ class Layers:
         """
         if padding is None and stride > 1:
             before = (size - 1) // 2
-            pad = [before, size - 1 - before]
-            x = tf.pad(x, [[0, 0], pad, pad, [0, 0]])
-        convolution = Convolution((stride, stride), padding or ('SAME' if stride == 1 else 'VALID'))
-        W, B = self._kernels(convolution, [size, size, int(x.shape[-1]), filters], initializer, l2)
+            x = tf.pad(x, self._by_axis([0, 0], [before, size - 1 - before]))
+        convolution = Convolution((stride, stride), padding or ('SAME' if stride == 1 else 'VALID'), self.data_format)
+        W, B = self._kernels(convolution, [size, size, self._channels(x), filters], initializer, l2)
         bias = self._bias(filters) if use_bias else None
         return self._layer(convolution, x, W, B, bias, activation, followed_by=followed_by or activation)
 
@@ -66,7 +84,7 @@ class Layers:
 
         momentum: of the moving statistics. zero_gamma: gamma starts at 0, so that a residual block starts as identity.
         """
-        channels = [int(x.shape[-1])]
+        channels = [self._channels(x)]
         with tf.variable_scope('batch_normalization'):
             gamma = self._variable('gamma', 'batch norm', channels, self.bn_trainable,
                                    tf.zeros_initializer() if zero_gamma else tf.ones_initializer()).read_value()
@@ -75,11 +93,19 @@ class Layers:
             variance = self._variable('moving_variance', 'batch norm', channels, False, tf.ones_initializer())
         if not self.is_training:
             return tf.nn.fused_batch_norm(x, gamma, beta, mean.read_value(), variance.read_value(), epsilon=epsilon,
-                                          is_training=False)[0]
-        y, batch_mean, batch_variance = tf.nn.fused_batch_norm(x, gamma, beta, epsilon=epsilon, is_training=True)
+                                          data_format=self.data_format, is_training=False)[0]
+        y, batch_mean, batch_variance = tf.nn.fused_batch_norm(x, gamma, beta, epsilon=epsilon, data_format=self.data_format,
+                                                               is_training=True)
         self.updates += [mean.assign_sub((mean.read_value() - batch_mean) * (1.0 - momentum), read_value=False),
                          variance.assign_sub((variance.read_value() - batch_variance) * (1.0 - momentum), read_value=False)]
         return y
+
+    def _channels(self, x):
+        return int(x.shape[self.data_format.index('C')])
+
+    def _by_axis(self, others, pixels):
+        """A list with `pixels` for height and width, and `others` for batch and channels."""
+        return [pixels if letter in 'HW' else others for letter in self.data_format]
 
     def _kernels(self, linear, shape, initializer, l2):
         """The forward kernel and, under a rule, the kernel that errors go back through, in the forward kernel's layout."""
@@ -115,8 +141,9 @@ class Layers:
             self.regularization_losses.append(weight * tf.nn.l2_loss(value))
 
     def _layer(self, linear, x, W, B, bias, activation, followed_by):
-        y = self._product(linear, x, W, B)
-        output = y if bias is None else tf.nn.bias_add(y, bias)
+        x = tf.cast(x, self.dtype)
+        y = self._product(linear, x, *[kernel if kernel is None else tf.cast(kernel, self.dtype) for kernel in (W, B)])
+        output = y if bias is None else linear.add_bias(y, tf.cast(bias, self.dtype))
         output = ACTIVATIONS[activation](output) if activation else output
         self.records.append(LayerRecord(name=tf.get_variable_scope().name, linear=linear, W=W, B=B, bias=bias, x=x, y=y,
                                         output=output, activation=ACTIVATIONS[followed_by] if followed_by else None))

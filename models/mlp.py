@@ -7,7 +7,7 @@ L2 = 1e-6  # of the forward kernels
 
 
 def build(images, layers, classes, options):
-    """images float32 [batch, ...] (flattened) -> logits float32 [batch, classes]."""
+    """images float32 [batch, ...] (flattened) -> logits [batch, classes]."""
     x = tf.reshape(images, [-1, images.shape[1:].num_elements()])
     for index, units in enumerate(options.layers_list):
         with tf.variable_scope('dense{}'.format(index)):

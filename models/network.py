@@ -1,7 +1,7 @@
 """What a network is to the rest of the program."""
 import collections
 
-# build(images, layers, classes, options) -> logits, float32 [batch, classes]; layers: models.layers.Layers
+# build(images, layers, classes, options) -> logits [batch, classes]; layers: models.layers.Layers
 # label(options) -> the name of its results' collection in the database, 'fc_32-16' or 'resnet50v2'
 Network = collections.namedtuple('Network', ['build', 'label'])
 

@@ -90,15 +90,14 @@ class V2:
 
 
 def build(depth, images, layers, classes, options):
-    """images float32 [batch, height, width, channels] -> logits float32 [batch, classes]."""
+    """images float32 [batch, height, width, channels] -> logits [batch, classes]."""
     version = (V2 if options.use_resnet_v2 else V1)(layers)
-    x = version.stem(images)
-    x = tf.nn.max_pool(x, ksize=[1, 3, 3, 1], strides=[1, 2, 2, 1], padding='SAME')
+    x = layers.max_pool(version.stem(layers.arrange(images)), size=3, stride=2)
     for group, (filters, blocks) in enumerate(zip(FILTERS, DEPTHS[depth].blocks), start=1):
         for index in range(blocks):
             with tf.variable_scope((version.group + '_{}').format(group, index)):
                 x = version.block(x, *_block(filters, DEPTHS[depth].bottleneck, group, first=index == 0))
-    x = tf.reduce_mean(version.head(x), axis=[1, 2])
+    x = layers.average(version.head(x))
     with tf.variable_scope('dense'):
         return layers.dense(x, classes, initializer=version.final_initializer, l2=L2, l2_bias=L2)
 

@@ -6,6 +6,8 @@ import re
 
 import tensorflow.compat.v1 as tf
 
+from training import losses
+
 
 class CheckpointError(Exception):
     """A checkpoint that cannot be restored; the message lists what is missing, extra or mis-shaped."""
@@ -57,16 +59,17 @@ def step_of(prefix):
 def restore(session, experiment, prefix, with_optimizers=True):
     """Restore a checkpoint into the experiment's variables; the names of those that are new (not in it) are returned.
 
-    Every variable of the network must be there in its shape, and there must be nothing else but slots of optimisers and
-    (under backpropagation and rules that have no variables for them) backward kernels. with_optimizers: the optimisers'
-    variables must be there, too; otherwise those that are missing start anew.
+    Every variable of the network must be there in its shape, and there must be nothing else but slots of optimisers, a loss
+    scale and (under backpropagation and rules that have no variables for them) backward kernels. with_optimizers: the
+    optimisers' variables must be there, too; otherwise those that are missing start anew, as a loss scale does in any case.
     Raises CheckpointError.
     """
     stored = contents(prefix)
     wanted = {v.op.name: v for v in experiment.variables}
     slots = {name for name in wanted if experiment.roles[name].startswith('slot')}
     network = set(wanted) - slots - {'global_step'}
-    missing = sorted((set(wanted) if with_optimizers else network) - set(stored))
+    needed = {name for name in wanted if experiment.roles[name] != losses.SCALE_ROLE} if with_optimizers else network
+    missing = sorted(needed - set(stored))
     extra = sorted(name for name in stored if name not in wanted and not _is_optional(name, network))
     misshaped = ['{} (there {}, here {})'.format(name, stored[name], wanted[name].shape.as_list())
                  for name in sorted(set(wanted) & set(stored)) if stored[name] != wanted[name].shape.as_list()]
@@ -127,7 +130,8 @@ def _is_optional(name, network):
     parts = name.split('/')
     scopes = ['/'.join(parts[:end]) for end in range(1, len(parts) + 1)]  # of a slot: its variable is one of them
     aligned = any(n.endswith('/backward_kernel') for n in network)
-    return (name.startswith(('beta1_power', 'beta2_power', 'global_step')) or any(scope in network for scope in scopes)
+    return (name.startswith(('beta1_power', 'beta2_power', 'global_step', 'loss_scale'))
+            or any(scope in network for scope in scopes)
             or not aligned and any(scope.endswith('/backward_kernel') for scope in scopes))
 
 

@@ -18,12 +18,14 @@ class OneDevice:
     gpu: its index, as text; None leaves the choice to the environment.
     minibatches: how many equal parts of a batch are worked through one after the other, their results averaged.
     steps_per_call: the most steps in one call. compiled: each step is compiled by XLA.
+    data_format: of images between layers; by default that of the fastest convolutions, NCHW on a GPU and NHWC on a CPU.
     """
     replicas = 1
 
-    def __init__(self, gpu, minibatches=1, steps_per_call=1, compiled=False):
+    def __init__(self, gpu, minibatches=1, steps_per_call=1, compiled=False, data_format=None):
         if gpu is not None:
             os.environ['CUDA_VISIBLE_DEVICES'] = gpu
+        self.data_format = data_format or ('NCHW' if runtime.gpu_count() else 'NHWC')
         self.minibatches = minibatches
         self.steps_per_call = steps_per_call
         self.compiled = compiled
@@ -95,6 +97,12 @@ def choose(config):
     if config.xla and minibatches > 1 and steps_per_call > 1 and not runtime.XLA_NESTS_LOOPS:
         raise ConfigError('--xla, --minibatch_size and --iterations_per_loop do not go together on {}; leave out one of '
                           'them'.format(runtime.describe()))
+    if config.xla and config.precision == 'float16' and not runtime.XLA_BRANCHES:
+        raise ConfigError('--xla and --precision=float16 do not go together on {}; leave out one of them'.format(
+            runtime.describe()))
+    if config.precision == 'bfloat16' and not runtime.HAS_BFLOAT16:
+        raise ConfigError('--precision=bfloat16: {} does not compute in it; take float16, or TensorFlow 2'.format(
+            runtime.describe()))
     return OneDevice(config.gpu, minibatches, steps_per_call, config.xla)
 
 

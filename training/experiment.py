@@ -1,5 +1,6 @@
 """data + model + rule + optimisers on a device -> the operations of a training step and of a validation."""
 import collections
+import functools
 
 import tensorflow.compat.v1 as tf
 
@@ -47,6 +48,7 @@ class Experiment:
     def __init__(self, config, device, first_step=0, training=True, closed_forms=True):
         check(config)
         self.config = config
+        self._data_format = device.data_format
         self._closed_forms = closed_forms
         self.dataset = data.load(config.dataset, config.data_dir, config.image_size, config.preprocessing,
                                  config.use_resnet_v2)
@@ -173,14 +175,15 @@ class Experiment:
             manual=setting('manual_lr'), drop=_or(setting('drop'), config.drop),
             boundary_step=_or(setting('boundary_step'), config.boundary_step), **delay)
 
-    def _network(self, rule, images, is_training):
-        """(logits, layers) of one replica."""
+    def _network(self, rule, images, is_training, precision='float32'):
+        """(logits, float32; layers) of one replica. precision: the name of the type that is computed in."""
         config = self.config
         layers = (StockLayers if config.tf_layers else Layers)(
-            rule, is_training, config.regularize_weights_via_model, config.bn_trainable, config.seed)
+            rule, is_training, config.regularize_weights_via_model, config.bn_trainable, config.seed, tf.as_dtype(precision),
+            self._data_format)
         logits = NETWORKS[config.model].build(self.dataset.normalise(images), layers, self.dataset.classes, self._network_options)
         self.roles.update(layers.roles)
-        return logits, layers
+        return tf.cast(logits, tf.float32), layers
 
     def _build_step(self, device, first_step):
         iterator = tf.data.make_initializable_iterator(
@@ -192,15 +195,17 @@ class Experiment:
     def _step(self, batch, device):
         """(train_op, scalars) of a step on a batch."""
         config, now = self.config, self._read_schedules()
+        scale = losses.LossScale() if config.precision == 'float16' else losses.NoScale()
         self._rule = now.rule
+        self.roles.update(dict.fromkeys(scale.names, losses.SCALE_ROLE))
         pattern, idle = [], []  # which variable each gradient belongs to: {objective: [variable]}; and those with none
 
         def replica(batch):
-            logits, layers = self._network(now.rule, batch['images'], is_training=True)
+            logits, layers = self._network(now.rule, batch['images'], True, config.precision)
             terms = losses.of(logits, batch['labels'], layers, self._closed_forms)
             objectives = losses.objectives(terms, *now.loss_rates, separate=bool(config.alignment_optimizer))
             variables = tf.trainable_variables()
-            gradients = [[(g, v) for g, v in zip(tf.gradients(objective, variables), variables) if g is not None]
+            gradients = [[(g, v) for g, v in zip(tf.gradients(scale.up(objective), variables), variables) if g is not None]
                          for objective in objectives]
             pattern[:] = [[v for _, v in pairs] for pairs in gradients]
             # Backward kernels that the task does not move: a gradient of 0, of which no optimiser makes an update. Their
@@ -211,12 +216,15 @@ class Experiment:
 
         tensors, updates = device.mean(replica, batch)
         terms, tensors = losses.Losses(*tensors[:3]), iter(tensors[3:])
-        gradients = [[(next(tensors), v) for v in variables] for variables in pattern]
+        gradients = [[(scale.down(next(tensors)), v) for v in variables] for variables in pattern]
         scalars = self._scalars(terms, now)
         # Every gradient and every reported number is that of the variables before the step: all of them first, then
         # the updates.
-        with tf.control_dependencies([g for pairs in gradients for g, _ in pairs] + list(scalars.values()) + updates):
-            return self._apply(gradients, idle, now), scalars
+        known = [g for pairs in gradients for g, _ in pairs]
+        with tf.control_dependencies(known + list(scalars.values()) + updates):
+            done = scale.guard(known, functools.partial(self._apply, gradients, idle, now))
+        with tf.control_dependencies([done]):
+            return self.global_step.assign_add(1, read_value=False), scalars
 
     def _scalars(self, terms, now):
         """What is recorded of every step."""
@@ -228,7 +236,7 @@ class Experiment:
         return {name: tf.identity(tensor) for name, tensor in scalars.items()}
 
     def _apply(self, gradients, idle, now):
-        """Updates by one optimiser after the other, their noise, then the step counter. idle: of the first optimiser, too."""
+        """The update by one optimiser after the other, and their noise. idle: variables of the first optimiser, too."""
         config = self.config
         names = [(config.optimizer, 'global_opt'), (config.alignment_optimizer, 'alignment_opt')]
         done = []
@@ -244,8 +252,7 @@ class Experiment:
             if getattr(config, 'use_noisy_' + which):
                 with tf.control_dependencies(done):
                     done = [self._noise(which, rate, variables + still, now)]
-        with tf.control_dependencies(done):
-            return self.global_step.assign_add(1, read_value=False)
+        return tf.group(*done)
 
     def _noise(self, which, rate, variables, now):
         config = self.config
@@ -263,12 +270,12 @@ class Experiment:
         batch_size = min(config.eval_batch_size, dataset.validation_images)
         iterator = tf.data.make_initializable_iterator(dataset.validation(batch_size))
         batch = iterator.get_next()
-        logits, _ = self._network(now.rule, batch['images'], is_training=False)
+        logits, _ = self._network(now.rule, batch['images'], False, config.precision)
         totals = metrics.totals(logits, batch['labels'], batch['mask'])
         # Angles and sizes are those of a training step (batch norm uses the statistics of its batch) on the first
         # images of the validation set: a number of them that the device can train on.
         size = min(batch_size, config.minibatch_size or config.train_batch_size)
-        logits, layers = self._network(now.rule, batch['images'][:size], is_training=True)
+        logits, layers = self._network(now.rule, batch['images'][:size], True)
         task_loss = tf.reduce_mean(losses.cross_entropy(logits, batch['labels'][:size]))
         return Validation(iterator.initializer, totals, dataset.validation_steps(batch_size),
                           angles.measure(layers.records, task_loss),

@@ -1,4 +1,4 @@
-"""The losses of a step, and the objectives that optimisers minimise."""
+"""The losses of a step, the objectives that optimisers minimise, and the scale that float16 needs."""
 import collections
 
 import tensorflow.compat.v1 as tf
@@ -27,6 +27,61 @@ def objectives(losses, task_rate, alignment_rate, separate):
     """What to minimise: [task_rate * (model + reg) + alignment_rate * alignment], or its two parts if separate."""
     parts = [task_rate * (losses.model + losses.reg), alignment_rate * losses.alignment]
     return parts if separate else [parts[0] + parts[1]]
+
+
+SCALE_ROLE = 'slot of the loss scale'
+
+
+class NoScale:
+    """The LossScale of types that need none."""
+    names = ()
+
+    def up(self, objective):
+        """The objective."""
+        return objective
+
+    def down(self, gradient):
+        """The gradient."""
+        return gradient
+
+    def guard(self, gradients, update):
+        """What update() gives."""
+        del gradients
+        return update()
+
+
+class LossScale:
+    """The factor that keeps gradients among the numbers of float16 (arXiv:1710.03740, section 3.2), and changes with need.
+
+    A step of which a gradient overflows moves no variable, and halves the factor, down to 1; so many steps in a row without
+    one double it. It is a power of 2: to multiply and to divide by it changes no digit.
+
+    names: of its two variables, the factor (float32) and the steps since it changed (int32).
+    """
+    first, steady_steps = 2.0 ** 15, 2000
+    names = ('loss_scale', 'loss_scale_steps')
+
+    def __init__(self):
+        self._variables = [tf.get_variable(name, [], dtype, tf.constant_initializer(value), trainable=False)
+                           for name, dtype, value in zip(self.names, (tf.float32, tf.int32), (self.first, 0))]
+        self._scale, self._steps = [variable.read_value() for variable in self._variables]
+
+    def up(self, objective):
+        """The scalar to differentiate instead of an objective."""
+        return objective * self._scale
+
+    def down(self, gradient):
+        """The gradient of the objective, of that of `up`."""
+        return gradient / self._scale
+
+    def guard(self, gradients, update):
+        """The operation that does what update() -> operation does where all gradients are finite, and moves the factor."""
+        finite = tf.reduce_all(tf.stack([tf.reduce_all(tf.is_finite(gradient)) for gradient in gradients]))
+        steady = self._steps + 1 >= self.steady_steps
+        scale = tf.where(finite, tf.where(steady, 2.0 * self._scale, self._scale), tf.maximum(self._scale / 2.0, 1.0))
+        steps = tf.where(tf.logical_and(finite, tf.logical_not(steady)), self._steps + 1, 0)
+        return tf.group(tf.cond(finite, update, tf.no_op),
+                        *[variable.assign(value, read_value=False) for variable, value in zip(self._variables, (scale, steps))])
 
 
 def _sum(scalars):

@@ -20,7 +20,8 @@ def experiment(exp, device):
         parameters[_kind(exp.roles[variable.op.name])] += variable.shape.num_elements()
     counts = ', '.join('{:,} in {}'.format(count, kind) for kind, count in parameters.most_common())
     return [
-        runtime.describe() + ', ' + ('GPU ' + config.gpu if runtime.gpu_count() else 'CPU'),
+        '{}, {}, images as {}'.format(runtime.describe(), 'GPU ' + config.gpu if runtime.gpu_count() else 'CPU',
+                                      device.data_format),
         '{} with {} on {}: {:,} training and {:,} validation images of {}, {:,} classes'.format(
             exp.collection, config.alignment or 'backpropagation', config.dataset, dataset.train_images,
             dataset.validation_images, 'x'.join(str(n) for n in dataset.image_shape), dataset.classes),

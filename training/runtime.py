@@ -44,7 +44,10 @@ from alignment import gradients  # noqa: E402
 
 tf.logging.set_verbosity(tf.logging.ERROR)
 gradients.FEW_POSITIONS = 0 if IS_TF2 else 16
-XLA_NESTS_LOOPS = IS_TF2  # whether a loop in a compiled step in a loop can be built; 1.13.2's XLA context recurses without end
+HAS_BFLOAT16 = IS_TF2     # whether CPUs and GPUs compute in bfloat16
+# Whether XLA compiles a loop within a step within a loop, and a step with a branch. 1.13.2 recurses without end over the first
+# and ends the process at the second.
+XLA_NESTS_LOOPS = XLA_BRANCHES = IS_TF2
 if IS_TF2:
     tf.disable_v2_behavior()
 tf.enable_resource_variables()

@@ -17,23 +17,45 @@ class Dense:
         return np.einsum('ni,nu->iu', x, dy)
 
 
-class Convolution(collections.namedtuple('Convolution', ['strides', 'padding'])):
-    """y = x * K, NHWC; K [height, width, in, filters]."""
+    def add_bias(self, y, bias):
+        return y + bias
+
+
+class Convolution(collections.namedtuple('Convolution', ['strides', 'padding', 'data_format'])):
+    """y = x * K; K [height, width, in, filters]. NCHW is NHWC with the axes brought there and back."""
 
     def project(self, x, K):
+        return self._out(self._project(self._in(x), K))
+
+    def reconstruct(self, y, K, x):
+        return self._out(self._reconstruct(self._in(y), K, self._in(x)))
+
+    def kernel_gradient(self, x, dy, K):
+        return self._kernel_gradient(self._in(x), self._in(dy), K)
+
+    def add_bias(self, y, bias):
+        return self._out(self._in(y) + bias)
+
+    def _in(self, x):
+        return x if self.data_format == 'NHWC' else x.transpose(0, 2, 3, 1)
+
+    def _out(self, x):
+        return x if self.data_format == 'NHWC' else x.transpose(0, 3, 1, 2)
+
+    def _project(self, x, K):
         padded, positions, _ = self._frame(x, K)
         y = np.zeros((len(x),) + tuple(1 + np.array(positions[-1][0])) + K.shape[3:])
         for (i, j), window in positions:
             y[:, i, j] = np.einsum('nhwc,hwcf->nf', padded[window], K)
         return y
 
-    def reconstruct(self, y, K, x):
+    def _reconstruct(self, y, K, x):
         padded, positions, inside = self._frame(np.zeros(x.shape), K)
         for (i, j), window in positions:
             padded[window] += np.einsum('nf,hwcf->nhwc', y[:, i, j], K)
         return padded[inside]
 
-    def kernel_gradient(self, x, dy, K):
+    def _kernel_gradient(self, x, dy, K):
         padded, positions, _ = self._frame(x, K)
         return sum(np.einsum('nhwc,nf->hwcf', padded[window], dy[:, i, j]) for (i, j), window in positions)
 
@@ -50,6 +72,9 @@ class Convolution(collections.namedtuple('Convolution', ['strides', 'padding']))
         positions = [((i, j), (slice(None), slice(top, top + K.shape[0]), slice(left, left + K.shape[1])))
                      for i, top in enumerate(starts[0]) for j, left in enumerate(starts[1])]
         return np.pad(x, [(0, 0)] + pads + [(0, 0)], 'constant'), positions, inside
+
+
+Convolution.__new__.__defaults__ = ('NHWC',)
 
 
 # --- what a rule sees -----------------------------------------------------------------------------------------------
@@ -83,7 +108,7 @@ def see(layer, options, noise=None):
     def projection(x, kernel, use_bias, use_activation):
         y = layer.linear.project(x, kernel)
         if use_bias and layer.bias is not None:
-            y = y + layer.bias
+            y = layer.linear.add_bias(y, layer.bias)
         activation = options.activation_fn_override or layer.activation
         return ACTIVATIONS[activation](y) if use_activation and activation else y
 

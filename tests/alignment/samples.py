@@ -8,13 +8,15 @@ import oracle
 from alignment.gradients import Convolution, Dense, aligned
 from alignment.layer import ACTIVATIONS, LayerRecord
 from reference import stream
+from training import runtime
 
 # Shapes of input and kernel; no two sizes of one layer are equal.
 Sample = collections.namedtuple('Sample', ['x', 'kernel', 'linear', 'oracle', 'bias', 'activation'])
 
 
-def convolution(x, kernel, strides, padding, bias, activation):
-    return Sample(x, kernel, Convolution(strides, padding), oracle.Convolution(strides, padding), bias, activation)
+def convolution(x, kernel, strides, padding, bias, activation, data_format='NHWC'):
+    form = strides, padding, data_format
+    return Sample(x, kernel, Convolution(*form), oracle.Convolution(*form), bias, activation)
 
 
 SAMPLES = {
@@ -24,6 +26,8 @@ SAMPLES = {
     'strided': convolution((3, 8, 7, 2), (3, 4, 2, 5), (2, 2), 'SAME', False, 'relu'),
     'valid': convolution((2, 7, 6, 3), (2, 3, 3, 4), (1, 2), 'VALID', True, None),
 }
+if runtime.IS_TF2:  # TensorFlow 1.13.2 has no convolution in NCHW on CPUs
+    SAMPLES['channels first'] = convolution((3, 2, 6, 7), (3, 1, 2, 5), (1, 2), 'SAME', True, 'tanh', 'NCHW')
 
 
 # Values of each option, alone or with those without which it changes nothing.
@@ -68,7 +72,7 @@ def record(name, backward=True, **replaced):
     bias = leaf(arrays.bias) if sample.bias else None
     activation = ACTIVATIONS[sample.activation] if sample.activation else None
     y = aligned(sample.linear, x, W, B)
-    output = y if bias is None else y + bias
+    output = y if bias is None else sample.linear.add_bias(y, bias)
     return LayerRecord(name, sample.linear, W, B if backward else None, bias, x, y,
                        activation(output) if activation else output, activation)
 

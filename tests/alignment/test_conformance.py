@@ -13,6 +13,7 @@ from alignment.layer import ACTIVATIONS, LayerView, ViewOptions
 from alignment.rules import KERNELS, RULES
 from models.layers import Layers
 from reference import error, variable
+from training import runtime
 from training.devices import OneDevice
 
 IMAGES = (6, 7, 5, 3)
@@ -29,6 +30,8 @@ KINDS = {
     'valid': lambda layers, x: layers.conv2d(x, 4, 2, padding='VALID', use_bias=True, activation='tanh'),
     'valid without bias': lambda layers, x: layers.conv2d(x, 4, 2, padding='VALID'),
 }
+if runtime.IS_TF2:  # TensorFlow 1.13.2 has no convolution in NCHW on CPUs
+    KINDS.update({kind + ' NCHW': KINDS[kind] for kind in ('conv', 'stride 2', 'valid without bias')})
 PLACES = [(kind, 1) for kind in KINDS] + [('dense', 3), ('stride 2', 3)]  # (kind, parts of the batch)
 FULL = [('dense', 1), ('stride 2', 1)]  # where every variant of a rule is tried, elsewhere the rule as it is
 
@@ -74,9 +77,9 @@ def make(variant, coefficients=COEFFICIENTS, seed=None):
 
 def network(kind, images, rule=None):
     """The records of two layers, 'below' and 'above'."""
-    layers = Layers(rule or RULES['symmetric']())
+    layers = Layers(rule or RULES['symmetric'](), data_format='NCHW' if kind.endswith('NCHW') else 'NHWC')
     with tf.variable_scope('below'):
-        x = layers.conv2d(images, 5, 3, stride=2, use_bias=True, activation='tanh')
+        x = layers.conv2d(layers.arrange(images), 5, 3, stride=2, use_bias=True, activation='tanh')
     with tf.variable_scope('above'):
         KINDS[kind](layers, x)
     if kind == 'dense without bias':
