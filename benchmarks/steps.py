@@ -26,6 +26,10 @@ VARIANTS['mirror on noise'] = Variant(dict(alignment='mirror', input_distributio
 for _rule in ('activation', 'information', 'mirror', 'mirror on noise'):
     VARIANTS[_rule + ' by autodiff'] = VARIANTS[_rule]._replace(closed=False)
 VARIANTS['plain tf.nn'] = None  # benchmarks/plain.py
+# Ways to compute backpropagation; they are measured when they are asked for, not by default.
+WAYS = collections.OrderedDict([
+    ('bfloat16', Variant(dict(precision='bfloat16'), True)), ('float16', Variant(dict(precision='float16'), True)),
+    ('compiled', Variant(dict(xla=True), True)), ('ten a call', Variant(dict(iterations_per_loop=10), True))])
 
 
 class Steps:
@@ -41,10 +45,10 @@ class Steps:
         self._session.run(self._experiment.step.initializer)
 
     def seconds(self):
-        """Does a step, and says how long it took."""
+        """Does what the variant does in a call, and says how long a step took."""
         started = time.perf_counter()
-        self._experiment.run_steps(self._session, most=1)
-        return time.perf_counter() - started
+        steps = self._experiment.run_steps(self._session, most=100)
+        return (time.perf_counter() - started) / len(steps)
 
     def run(self, options, run_metadata):
         """Does a step under tf.RunOptions, and fills tf.RunMetadata."""
@@ -55,12 +59,16 @@ class Steps:
 def main():
     parser = turns.parser('benchmarks.steps', __doc__)
     parser.add_argument('--repeats', type=int, default=20, help='steps of each variant that count')
-    parser.add_argument('--variants', default=','.join(VARIANTS), help='comma list of: ' + ', '.join(VARIANTS))
+    parser.add_argument('--variants', default=','.join(VARIANTS), help='comma list of: ' + ', '.join(list(VARIANTS) + list(WAYS)))
     parser.add_argument('--serve', action='store_true', help='take steps as benchmarks.bench asks for them')
     arguments = parser.parse_args()
+    unknown = sorted(set(arguments.variants.split(',')) - set(VARIANTS) - set(WAYS))
+    if unknown:
+        parser.error('no such variant: ' + ', '.join(unknown))
+    variants = collections.OrderedDict(list(VARIANTS.items()) + list(WAYS.items()))
     names, setup = arguments.variants.split(','), (arguments.model, arguments.image_size, arguments.batch)
-    timers = collections.OrderedDict((name, (plain.PlainSteps(*setup) if VARIANTS[name] is None else
-                                             Steps(VARIANTS[name], *setup)).seconds) for name in names)
+    timers = collections.OrderedDict((name, (plain.PlainSteps(*setup) if variants[name] is None else
+                                             Steps(variants[name], *setup)).seconds) for name in names)
     if arguments.serve:
         turns.serve(timers)
         return 0
