@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from database import records
 from database.archive import pack
-from training import checkpoints
+from training import checkpoints, stopping
 from training.validation import TrainingError, reading, take
 
 _Plan = collections.namedtuple('Plan', [
@@ -63,13 +63,14 @@ class Run:
         self.params = params
         self.say = say
         self._results = []    # of the steps since the last record
+        self._saved_at = None   # the step of the newest checkpoint of this run
         self._since = time.time()
         self._validating = 0.0  # seconds since the last record
 
     def train(self):
         """Train to the end. Returns {target: results} of the last validation, or None where there was none.
 
-        Raises TrainingError on a loss that is lost.
+        Raises TrainingError on a loss that is lost, and Stopped, with all saved, when a signal asks it to stop.
         """
         experiment, plan = self.experiment, self.plan
         step = int(self.session.run(experiment.global_step))
@@ -78,18 +79,39 @@ class Run:
             results = self._validate(step) if step >= plan.steps or plan.validate_first else None
             self._record(step, results, weights='lasting' if step == 0 and plan.initial_weights else None)
         self.session.run(experiment.step.initializer)
-        with self._progress(step) as bar:
-            self._since = time.time()
-            while step < plan.steps:
-                step = self._steps(step, bar)
-                last = step == plan.steps
-                validated = self._validate(step) if last or due(step, plan.validate_every) else None
-                weights = 'lasting' if last or due(step, plan.weights_every) else \
-                    'recent' if due(step, plan.recent_every) else None
-                if validated or weights or due(step, plan.record_every):
-                    self._record(step, validated, weights)
-                results = validated or results
+        with stopping.Stop(self.say) as stop, self._progress(step) as bar:
+            try:
+                if self._owes_validation(step):
+                    results = self._finish(step, stop)
+                self._since = time.time()
+                while step < plan.steps:
+                    step = self._steps(step, bar)
+                    results = self._finish(step, stop) or results
+                    stop.check()
+            except stopping.Stopped:
+                if self._saved_at != step:
+                    self._record(step, weights='recent')
+                raise
         return results
+
+    def _finish(self, step, stop):
+        """What is due after a step: a validation, whose results are returned, weights, a record."""
+        plan, last = self.plan, step == self.plan.steps
+        validated = None
+        if last or due(step, plan.validate_every):
+            with stop.anywhere():
+                validated = self._validate(step)
+        weights = 'lasting' if last or due(step, plan.weights_every) else 'recent' if due(step, plan.recent_every) else None
+        if validated or weights or due(step, plan.record_every):
+            self._record(step, validated, weights)
+        return validated
+
+    def _owes_validation(self, step):
+        """Whether the run that is resumed here was stopped during the validation after this step."""
+        if not (self.store and 0 < step < self.plan.steps and due(step, self.plan.validate_every)):
+            return False
+        found = list(self.store.records({'step': step}))
+        return bool(found) and not any('validation_results' in record for record in found)
 
     def _steps(self, step, bar):
         """One call of the device, and what it gave; returns the step reached."""
@@ -141,6 +163,7 @@ class Run:
                 {'checkpoint': tar} if weights == 'lasting' else {'recent': tar} if tar else {}))
             if any(named):
                 self.store.save_named_results(record_id, *named)
+            self._saved_at = step if weights else self._saved_at
             if self.store.failure:
                 self.say(self.store.failure)
         self._results = []

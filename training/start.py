@@ -9,19 +9,26 @@ from data import DataError
 from database.errors import StoreError
 from training.checkpoints import CheckpointError
 from training.jobs import say
+from training.stopping import Stopped
 from training.validation import TrainingError
 
 USER_ERRORS = (ConfigError, DataError, StoreError, CheckpointError, TrainingError)
 
 
 def run(main):
-    """absl's app.run(main) with a user's mistakes told in one sentence: exit code 2 for settings, 1 for all else."""
+    """absl's app.run(main) with a user's mistakes told in one sentence: exit code 2 for settings, 1 for all else.
+
+    A run that a signal stopped, once all is saved, has the exit code of the signal: 143 SIGTERM, 130 SIGINT.
+    """
     def guarded(argv):
         try:
             return main(argv)
         except USER_ERRORS as error:
             print('error: {}'.format(error), file=sys.stderr)
             return 2 if isinstance(error, ConfigError) else 1
+        except Stopped as stopped:
+            print('stopped by {}; --do_restore continues where it was'.format(stopped), file=sys.stderr)
+            return 128 + stopped.signal
         except KeyboardInterrupt:
             print('stopped; what was recorded is in the database', file=sys.stderr)
             return 130

@@ -146,16 +146,25 @@ def test_another_experiment_starts_from_a_checkpoint(trained, run, where, mongo_
     assert [record['step'] for record in records('symmetric_split')] == STEPS + RESUMED
 
 
-def test_control_c_keeps_what_was_recorded(where, home, records, folder):
-    running = commands.process(['train.py'] + commands.FC + where + ['--exp_id_suffix=_stopped', '--train_epochs=50'], home)
+@pytest.mark.parametrize('number, name, code', [(signal.SIGINT, 'SIGINT', 130), (signal.SIGTERM, 'SIGTERM', 143)])
+def test_a_signal_saves_and_stops(run, where, home, records, folder, number, name, code):
+    words = ['train.py'] + commands.FC + where + ['--exp_id_suffix=_' + name, '--train_epochs=50']
+    running = commands.process(words, home)
     for line in iter(running.stdout.readline, ''):
         if line.startswith('step 12 of 1,500'):
-            running.send_signal(signal.SIGINT)
+            running.send_signal(number)
             break
     done = commands.end(running)
-    assert done.code == 130
-    assert commands.unexpected(done.err) == ['stopped; what was recorded is in the database']
-    found = records('symmetric_stopped')
+    assert done.code == code
+    assert commands.unexpected(done.err) == ['stopped by {}; --do_restore continues where it was'.format(name)]
+    assert '{}: saving, then stopping; once more stops at once'.format(name) in done.out.splitlines()
+    found = records('symmetric_' + name)
     assert [record['step'] for record in found][:2] == [0, 6] and found[1]['saved_filters']
-    newest = [record['step'] for record in found if record['saved_filters']][-1]
-    assert os.path.exists(folder('symmetric_stopped') + '/checkpoint-{}.index'.format(newest))
+    reached = found[-1]['step']
+    assert sum(len(record.get('train_results', [])) for record in found) == reached >= 12
+    assert os.path.exists(folder('symmetric_' + name) + '/checkpoint-{}.index'.format(reached))
+    epochs = (reached // 6 * 6 + 6) / 30
+    lines = commands.succeeded(run(*(words[:-1] + ['--train_epochs={}'.format(epochs), '--do_restore'])))
+    assert restored_from(lines) == ['checkpoint-{}'.format(reached)]
+    assert [len(record['train_results']) for record in records('symmetric_' + name) if record['step'] > reached] == [
+        reached // 6 * 6 + 6 - reached]

@@ -3,6 +3,8 @@ import collections
 import math
 import os
 import pickle
+import signal
+import time
 
 import gridfs
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 import tiny
 from database import layout, records
 from database.mongo import Store
-from training import checkpoints, jobs, loop, provenance, runtime, validation
+from training import checkpoints, jobs, loop, provenance, runtime, stopping, validation
 from training.validation import TrainingError
 
 ANGLES = ['gradient_angles', 'projection_angles', 'weight_angles']
@@ -137,8 +139,9 @@ def run(mongo_server, tmp_path_factory):
                 results = loop.Run(session, exp, store, folder, settings_of(exp), said.append).train()
             except TrainingError as caught:
                 error = str(caught)
+            finally:
+                store.close()
             variables = tiny.values(session, exp)
-        store.close()
         documents = list(client[database][exp.collection + '.files'].find({'exp_id': exp.config.exp_id}).sort('step', 1))
         assert [faults for document in documents for faults in [layout.faults(document)] if faults] == []
         return Outcome(documents, results, said, exp, folder, client, database, error, variables)
@@ -306,6 +309,56 @@ def test_a_step_that_is_lost_within_a_call_is_named(run):
     outcome = run('lost_within', alignment='symmetric', train_epochs=2.0, iterations_per_loop=4, **settings)
     assert outcome.error.startswith('step {}: '.format(step)) and all(name in outcome.error for name in names)
     assert [record['step'] for record in outcome.records] == [0] and outcome.variables['global_step'] == 4
+
+
+STOPS = {  # the step after which the signal comes, or the validation in which; the settings of the call
+    'within': (17, None, {}), 'with a checkpoint': (18, None, {}), 'validating': (150, 150, {}), 'after records': (101, None, {}),
+    'in a call': (22, None, dict(iterations_per_loop=4))}
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT], ids=['SIGTERM', 'SIGINT'])
+@pytest.mark.parametrize('case', sorted(STOPS))
+def test_a_run_that_is_stopped_and_resumed_is_one_that_never_was(run, long_run, mongo_server, tmp_path, monkeypatch, case, number):
+    after, validating, settings = STOPS[case]
+    database = 'stopped_{}_{}'.format(case.replace(' ', '_'), int(number))
+    exp = tiny.experiment(**dict(LONG, **settings))
+    before = {each: signal.getsignal(each) for each in stopping.SIGNALS}
+    told, trained, run_steps, validate = [], [], exp.run_steps, exp.validate
+
+    def signalled(session, most):
+        taken = run_steps(session, most)
+        trained.extend(taken)
+        if len(trained) >= after and not validating and not told:
+            told.append(os.kill(os.getpid(), number))
+        return taken
+
+    def interrupted(session):
+        if int(session.run(exp.global_step)) == validating:
+            os.kill(os.getpid(), number)
+            assert time.sleep(60) == 'the signal must end this'
+        return validate(session)
+    monkeypatch.setattr(exp, 'run_steps', signalled)
+    monkeypatch.setattr(exp, 'validate', interrupted)
+    with pytest.raises(stopping.Stopped) as stopped:
+        run(database, **dict(LONG, **settings))
+    assert stopped.value.signal == number and {each: signal.getsignal(each) for each in stopping.SIGNALS} == before
+    monkeypatch.undo()
+    store = Store(mongo_server.host, mongo_server.port, database, exp.collection, exp.config.exp_id)
+    saved = store.find_checkpoint()
+    assert saved['step'] == len(trained)
+    resumed = tiny.experiment(first_step=saved['step'], **dict(LONG, **settings))
+    with tiny.session(resumed) as session:
+        checkpoints.restore(session, resumed, store.download(saved, str(tmp_path)))
+        loop.Run(session, resumed, store, str(tmp_path), settings_of(resumed), lambda line: None).train()
+        assert tiny.moved(tiny.values(session, resumed), long_run.variables) == set()
+    store.flush()
+    found = list(store.records())
+    store.close()
+    assert [step for record in found for step in record.get('train_results', [])] == [
+        step for record in long_run.records for step in record.get('train_results', [])]
+    assert [(record['step'], record['validation_results']) for record in found if 'validation_results' in record] == [
+        (record['step'], record['validation_results']) for record in long_run.records if 'validation_results' in record]
+    assert {record['step'] for record in found if record['saved_filters']} >= set(LASTING)
 
 
 @pytest.mark.parametrize('step, events', [(0, 6), (5, 6), (6, 8), (7, 8), (8, 12), (15, 16), (22, 23)])

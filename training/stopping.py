@@ -1,0 +1,57 @@
+"""What a run does when the system (SIGTERM) or the user (SIGINT, Ctrl-C) asks it to stop."""
+import contextlib
+import signal
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stopped(Exception):
+    """A run was asked to stop. signal: the number of the signal."""
+
+    def __init__(self, number):
+        super().__init__(signal.Signals(number).name)
+        self.signal = number
+
+
+class Stop:
+    """A context in which the first signal waits until the run can stop, and a second one ends the process at once.
+
+    say: prints a line. Use it in the main thread, the only one to which Python gives signals.
+    """
+
+    def __init__(self, say=print):
+        self._say = say
+        self._asked = None     # the signal that came
+        self._waiting = True   # whether it must wait
+
+    def __enter__(self):
+        self._before = {number: signal.signal(number, self._ask) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *exception):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def check(self):
+        """Here the run can stop. Raises Stopped if it was asked to."""
+        if self._asked is not None:
+            raise Stopped(self._asked)
+
+    @contextlib.contextmanager
+    def anywhere(self):
+        """A context in which the run can stop anywhere: Stopped is raised where a signal finds it."""
+        self.check()
+        self._waiting = False
+        try:
+            yield
+        finally:
+            self._waiting = True
+
+    def _ask(self, number, frame):
+        del frame
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
+        self._asked = number
+        self._say('{}: saving, then stopping; once more stops at once'.format(signal.Signals(number).name))
+        if not self._waiting:
+            raise Stopped(number)
