@@ -39,7 +39,7 @@ def main():
         return 0
     print('{}, {s} x {s}, batch {}'.format(arguments.model, arguments.batch, s=arguments.image_size))
     found = {}
-    for variant in arguments.variants.split(','):
+    for variant in turns.chosen(parser, arguments.variants, RULES):
         printed = subprocess.run([sys.executable, '-m', 'benchmarks.memory', '--measure=' + variant] + [
             '--{}={}'.format(name, getattr(arguments, name)) for name in ('model', 'image_size', 'batch')],
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True, check=True).stdout

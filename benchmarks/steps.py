@@ -62,11 +62,8 @@ def main():
     parser.add_argument('--variants', default=','.join(VARIANTS), help='comma list of: ' + ', '.join(list(VARIANTS) + list(WAYS)))
     parser.add_argument('--serve', action='store_true', help='take steps as benchmarks.bench asks for them')
     arguments = parser.parse_args()
-    unknown = sorted(set(arguments.variants.split(',')) - set(VARIANTS) - set(WAYS))
-    if unknown:
-        parser.error('no such variant: ' + ', '.join(unknown))
     variants = collections.OrderedDict(list(VARIANTS.items()) + list(WAYS.items()))
-    names, setup = arguments.variants.split(','), (arguments.model, arguments.image_size, arguments.batch)
+    names, setup = turns.chosen(parser, arguments.variants, variants), (arguments.model, arguments.image_size, arguments.batch)
     timers = collections.OrderedDict((name, (plain.PlainSteps(*setup) if variants[name] is None else
                                              Steps(variants[name], *setup)).seconds) for name in names)
     if arguments.serve:

@@ -18,6 +18,14 @@ def parser(module, description):
     return made
 
 
+def chosen(parser, text, names):
+    """The names in a comma list; where one is not among `names`, the parser's error ends the process."""
+    unknown = sorted(set(text.split(',')) - set(names))
+    if unknown:
+        parser.error('no such variant: {}; there are {}'.format(', '.join(unknown), ', '.join(names)))
+    return text.split(',')
+
+
 def serve(timers):
     """A worker's side: for every name that comes in on standard input, do a step and answer with its seconds.
 

@@ -25,6 +25,9 @@ def train(config):
     config: config.schema.Config. Raises ConfigError, DataError, StoreError, CheckpointError or TrainingError.
     """
     check(config)
+    if config.val_exp_id:
+        raise ConfigError('--val_exp_id is for test.py; train.py records under {}, of --alignment and --exp_id_suffix'.format(
+            config.exp_id))
     if not config.skip_check:
         provenance.check_committed()
     device = devices.choose(config)

@@ -37,6 +37,7 @@ CASES = {  # the command, its exit code, what the sentence names
     'no mode': (['test.py'], 2, ['test.py validate']),
     'no such mode': (['test.py', 'evaluate', '--val_exp_id=refused'], 2, ['test.py validate']),
     'no val_exp_id': (VALIDATE[:-1], 2, ['--val_exp_id']),
+    'val_exp_id of a training': (TRAIN + ['--val_exp_id=refused'], 2, ['--val_exp_id is for test.py', 'under None_refused']),
     'dry run of a validation': (VALIDATE + ['--dry_run'], 2, ['--dry_run', 'train.py']),
     'no server': (TRAIN + ['--host=127.0.0.9', '--port=9'], 1, ['127.0.0.9:9', '--port']),
     'no port': (TRAIN + ['--port=65536'], 1, ['65536']),
