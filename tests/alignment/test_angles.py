@@ -52,7 +52,7 @@ def test_what_a_validation_reports_of_a_layer(name):
         return dict(angles.measure([record], task(record)), output={name: record.output})
     got = {measure: values[name] for measure, values in samples.numbers(build).items()}
     project, reconstruct = layer.linear.project, layer.linear.reconstruct
-    y = project(layer.x, layer.W) + (0 if layer.bias is None else layer.bias)
+    y = project(layer.x, layer.W) if layer.bias is None else layer.linear.add_bias(project(layer.x, layer.W), layer.bias)
     output = oracle.ACTIVATIONS[layer.activation](y) if layer.activation else y
     assert error(got.pop('output'), output) < 1e-5
     wanted = dict(
