@@ -19,11 +19,13 @@ DATA := $(LOCAL)/mnist_tfrecords
 EXPERIMENT := --load_params_file=config/quickstart.pkl --data_dir=$(DATA) --port=$(PORT) --dbname=quickstart \
 	--cache_dir=$(LOCAL)/cache --exp_id_suffix=_python$(VERSION)
 
-.PHONY: train test rules faithful faithful-here bench stop-mongodb clean
+.PHONY: train setup test rules faithful faithful-here bench stop-mongodb clean
 
 train: $(VENV)/ready-train config/quickstart.pkl $(DATA)/dataset.json
 	$(RUN) train.py $(EXPERIMENT) --do_restore
 	$(RUN) test.py validate $(EXPERIMENT) --val_exp_id=validation_python$(VERSION)
+
+setup: $(VENV)/ready-test
 
 test: $(VENV)/ready-test
 	$(RUN) -m pytest tests $(ARGS)
