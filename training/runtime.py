@@ -75,8 +75,11 @@ def xla_compile(computation, inputs):
     return xla.compile(computation, inputs)
 
 
-def session_config():
-    """Options of every Session: memory of a GPU is taken as it is needed; what has no GPU kernel runs on the CPU."""
-    config = tf.ConfigProto(allow_soft_placement=True)
+def session_config(cpu_devices=None):
+    """Options of every Session: memory of a GPU is taken as it is needed; what has no GPU kernel runs on the CPU.
+
+    cpu_devices: into how many devices the CPU is split; None leaves it whole.
+    """
+    config = tf.ConfigProto(allow_soft_placement=True, device_count={'CPU': cpu_devices} if cpu_devices else {})
     config.gpu_options.allow_growth = True
     return config
