@@ -152,6 +152,8 @@ GROUPS = {
              'without a GPU the CPU is used', always=True),
         _row('cpu_devices', int, None, 'for tests and teaching: split the CPU into so many devices, which --gpu then names',
              at_least=1, always=True),
+        _row('sync_batch_norm', bool, False, 'normalise by the statistics of all devices\' parts of a batch, not of each its '
+             'own', always=True),
         _row('tpu_name', str, None, 'Cloud TPU to run on (v2-8 or v3-8)', always=True),
         _row('tpu_zone', str, None, 'zone of the Cloud TPU', always=True),
         _row('gcp_project', str, None, 'Google Cloud project of the TPU', always=True),

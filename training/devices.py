@@ -1,6 +1,7 @@
 """Where steps run: a device calls the function of a step, once or several times a call, and averages over its replicas."""
 import collections
 import contextlib
+import functools
 import os
 import zlib
 
@@ -12,6 +13,8 @@ from training import runtime
 # What Session.run does: run train_op and fetch scalars ({name: float32}, of the state before each update). count: the int32
 # scalar to feed, how many steps to do; then each of scalars is [count]. None: one step, and each of scalars is a number.
 Call = collections.namedtuple('Call', ['train_op', 'scalars', 'count'])
+
+REPLICAS = 1  # what sums over all replicas are made by
 
 
 class OneDevice:
@@ -110,23 +113,40 @@ class Towers(OneDevice):
             raise ConfigError('--gpu={}: TensorFlow finds {} of these GPUs; name those that are there, or split the CPU by '
                               '--cpu_devices'.format(','.join(gpu), runtime.gpu_count()))
         self.replicas = len(gpu)
+        self._sums = 0  # how many have been built
         self._devices = ['/cpu:' + index for index in gpu] if cpu_devices else ['/gpu:%d' % place for place in range(len(gpu))]
 
     def mean(self, replica_fn, batch):
-        """The mean of replica_fn over the replicas' parts of a batch, each in its `minibatches` parts; see OneDevice."""
+        """The mean of replica_fn over the parts of a batch, each of which is split over the replicas; see OneDevice."""
+        return super().mean(functools.partial(self._over_replicas, replica_fn), batch)
+
+    def _over_replicas(self, replica_fn, batch):
         with tf.device('/cpu:0'):
             parts = {name: tf.split(tensor, self.replicas) for name, tensor in batch.items()}
-
-        def without_updates(batch):
-            return replica_fn(batch)[0], []
-
-        towers = []
+        towers, sums = [], self._sums
         for index, device in enumerate(self._devices):
+            self._sums = sums  # replicas are built alike: the same sum has the same number on each
             with tf.device(device), _own_draws(index):
-                towers.append(super().mean(without_updates if index else replica_fn,
-                                           {name: tensors[index] for name, tensors in parts.items()}))
+                towers.append(replica_fn({name: tensors[index] for name, tensors in parts.items()}))
         with tf.device(self._devices[0]):
             return [tf.add_n(values) / self.replicas for values in zip(*[tensors for tensors, _ in towers])], towers[0][1]
+
+    def all_mean(self, tensor):
+        """The mean of a tensor over the replicas, on each of them; its gradient is that of the mean of the replicas' losses.
+
+        To be called in a replica function, by all replicas in the same order. tensor: float32, of any static shape.
+        """
+        self._sums += 2
+        forward, backward = self._sums - 1, self._sums
+
+        @tf.custom_gradient
+        def mean(tensor):
+            return self._all_mean(tensor, forward), lambda gradient: self._all_mean(gradient, backward)
+
+        return mean(tensor)
+
+    def _all_mean(self, tensor, key):
+        return runtime.all_sum(tensor, REPLICAS, self.replicas, key) / self.replicas
 
 
 def choose(config):
@@ -148,6 +168,8 @@ def choose(config):
     if config.precision == 'bfloat16' and not runtime.HAS_BFLOAT16:
         raise ConfigError('--precision=bfloat16: {} does not compute in it; take float16, or TensorFlow 2'.format(
             runtime.describe()))
+    if config.sync_batch_norm and len(gpu) == 1:
+        raise ConfigError('--sync_batch_norm has no effect on one device; leave it out, or give several in --gpu')
     if len(gpu) == 1 and not config.cpu_devices:
         return OneDevice(config.gpu, minibatches, steps_per_call, config.xla)
     if config.xla:

@@ -175,12 +175,13 @@ class Experiment:
             manual=setting('manual_lr'), drop=_or(setting('drop'), config.drop),
             boundary_step=_or(setting('boundary_step'), config.boundary_step), **delay)
 
-    def _network(self, rule, images, is_training, precision='float32'):
-        """(logits, float32; layers) of one replica. precision: the name of the type that is computed in."""
+    def _network(self, rule, images, is_training, precision='float32', across=None):
+        """(logits, float32; layers) of one replica. precision: the name of the type that is computed in. across: the device
+        over whose replicas batch norm takes its statistics, or None."""
         config = self.config
         layers = (StockLayers if config.tf_layers else Layers)(
             rule, is_training, config.regularize_weights_via_model, config.bn_trainable, config.seed, tf.as_dtype(precision),
-            self.device.data_format)
+            self.device.data_format, across)
         logits = NETWORKS[config.model].build(self.dataset.normalise(images), layers, self.dataset.classes, self._network_options)
         self.roles.update(layers.roles)
         return tf.cast(logits, tf.float32), layers
@@ -199,7 +200,8 @@ class Experiment:
         pattern, idle = [], []  # which variable each gradient belongs to: {objective: [variable]}; and those with none
 
         def replica(batch):
-            logits, layers = self._network(now.rule, batch['images'], True, config.precision)
+            logits, layers = self._network(now.rule, batch['images'], True, config.precision,
+                                           self.device if config.sync_batch_norm else None)
             terms = losses.of(logits, batch['labels'], layers, self._closed_forms)
             objectives = losses.objectives(terms, *now.loss_rates, separate=bool(config.alignment_optimizer))
             variables = tf.trainable_variables()
@@ -301,7 +303,7 @@ def check(config):
         refuse(['alignment_optimizer', 'alignment_rate', 'alternate_step_freq', 'save_alignment_coefficients'], (),
                'has no effect: {} has no alignment loss'.format(named))
     if config.model == 'fc':
-        refuse(['use_resnet_v2', 'bn_trainable'], (), 'is for ResNets, and --model=fc')
+        refuse(['use_resnet_v2', 'bn_trainable', 'sync_batch_norm'], (), 'is for ResNets, and --model=fc')
     else:
         refuse(['layers_list', 'activation'], (), 'is for --model=fc, and --model={}'.format(config.model))
     if config.tf_layers and rule:

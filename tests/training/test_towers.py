@@ -24,8 +24,8 @@ def pixels():
 
 
 def differences(steps=1, start=None, against=(), **settings):
-    """The largest differences of a run from the same run with the settings `against`, which must not be none: of each scalar,
-    relative to it, and of the movement of each variable, relative to its length."""
+    """The largest differences of a run from the same run with the settings `against`: of each scalar, relative to it, and of
+    the movement of each variable, relative to its length, beyond what float32 rounds of the variable."""
     exp, other = tiny.experiment(**settings), tiny.experiment(**dict(settings, **dict(against)))
     (history, scalars), (others, other_scalars) = [tiny.train(each, steps, start) for each in (other, exp)]
     found = {}
@@ -34,7 +34,8 @@ def differences(steps=1, start=None, against=(), **settings):
             found[name] = max(found.get(name, 0.0), abs(float(other_step[name]) - float(value)) / max(abs(float(value)), 1e-6))
     for name in set(history[0]) - {'global_step'}:
         move, another = [variables[-1][name].astype(np.float64) - variables[0][name] for variables in (history, others)]
-        found[name] = np.linalg.norm(another - move) / max(np.linalg.norm(move), 1e-9)
+        rounding = np.finfo(np.float32).eps * np.linalg.norm(history[-1][name])
+        found[name] = max(np.linalg.norm(another - move) - rounding, 0.0) / max(np.linalg.norm(move), 1e-9)
     assert tiny.moved(history[0], history[-1]) == tiny.moved(others[0], others[-1]) != set()
     return found
 
@@ -116,7 +117,7 @@ def test_each_replica_works_on_its_part_and_the_first_one_updates(minibatches):
     (mean,), variables = means(devices.Towers(['2', '0'], minibatches, cpu_devices=3), replica, images=images)
     assert mean == images.mean()
     assert {tuple(shape) for _, shape in seen} == {(12 // 2 // minibatches, 5)}
-    assert variables['trace'] == (0 if minibatches == 1 else 1020)  # the first half's parts begin with 0, 10 and 20
+    assert variables['trace'] == (0 if minibatches == 1 else 2040)  # the first halves of the parts begin with 0, 20 and 40
 
 
 def test_draws_by_an_operation_seed_are_each_replicas_own():
@@ -171,15 +172,91 @@ def batch_norm(device):
     return images.astype(np.float64), square, variables['batch_normalization/moving_mean']
 
 
+# --- statistics of batch norm over all replicas -----------------------------------------------------------------------
+
+@pytest.mark.parametrize('replicas, settings', [
+    (2, {}), (4, dict(use_resnet_v2=True, optimizer='momentum', grad_clip=True, alignment_optimizer='adam'))])
+def test_with_statistics_of_all_replicas_a_resnet_takes_the_step_of_one_device(replicas, settings):
+    base = dict(RESNET, alignment='information', learning_rate=1.0, sync_batch_norm=True, **SPLIT[replicas])
+    found = differences(against=dict(ONE, sync_batch_norm=False), **dict(base, **settings))
+    assert {name for name in found if name.endswith('moving_variance')}
+    assert beyond(found, 1e-5) == {}
+
+
+def batch_norms(device, across):
+    """Two batch norms of images of odd sizes on a device: a loss of their output, its gradients with respect to a factor
+    before them, gammas and betas, and all variables."""
+    images = (np.random.RandomState(5).randn(12, 3, 7, 5) + 9 * np.arange(12).reshape(12, 1, 1, 1)).astype(np.float32)
+    weights = np.random.RandomState(6).randn(*images.shape).astype(np.float32)
+
+    def replica(batch):
+        layers = Layers(across=across)
+        scale = tf.get_variable('scale', initializer=np.arange(1, 6, dtype=np.float32))
+        y = layers.batch_norm(tf.tanh(scale * batch['images'] / 50.0), momentum=0.75, epsilon=1e-3)
+        with tf.variable_scope('second'):
+            y = layers.batch_norm(tf.tanh(y), momentum=0.75, epsilon=1e-3)
+        loss = tf.reduce_mean(batch['weights'] * y * y)
+        variables = tf.trainable_variables()
+        return [loss] + tf.gradients(loss, variables), layers.updates
+
+    return means(device, replica, images=images, weights=weights)
+
+
+@pytest.mark.parametrize('replicas', [2, 3, 6])
+def test_statistics_of_all_replicas_and_their_gradients_are_those_of_the_whole_batch(replicas):
+    device = devices.Towers([str(index) for index in range(replicas)], cpu_devices=replicas)
+    (tensors, variables), (others, other_variables) = batch_norms(devices.OneDevice(''), None), batch_norms(device, device)
+    assert len(tensors) == 6 and all(np.abs(tensor).min() > 1e-6 for tensor in tensors)
+    for tensor, other in zip(tensors, others):
+        np.testing.assert_allclose(other, tensor, rtol=1e-4, atol=2e-6)
+    for name in variables:
+        np.testing.assert_allclose(other_variables[name], variables[name], rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_a_mean_over_replicas_goes_into_loops_of_steps_and_of_parts():
+    device = devices.Towers(['0', '1'], minibatches=3, steps_per_call=4, cpu_devices=2)
+
+    def step(batch):
+        def replica(batch):
+            return [tf.reduce_sum(tf.square(device.all_mean(tf.reduce_mean(batch['x'])) - 1.0))], []
+        tensors, _ = device.mean(replica, batch)
+        with tf.control_dependencies(tensors):
+            return counter.assign_add(1.0, read_value=False), dict(sum=tensors[0])
+
+    with tf.Graph().as_default(), tf.Session(config=device.session_config()) as session:
+        counter = tf.get_variable('counter', [], initializer=tf.zeros_initializer())
+        x = np.random.RandomState(4).randn(12).astype(np.float32)
+        call = device.call(step, lambda: dict(x=x * (1.0 + counter.read_value())))
+        session.run(tf.global_variables_initializer())
+        found = session.run([call.train_op, call.scalars['sum']], {call.count: 4})[1]
+    parts = x.reshape(3, 4).mean(axis=1)  # of both replicas at a time
+    assert found == pytest.approx([((parts * factor - 1.0) ** 2).mean() for factor in (1, 2, 3, 4)], rel=1e-5)
+
+
+def test_statistics_of_all_replicas_are_float32_in_any_type():
+    def replica(batch):
+        layers = Layers(across=device, dtype=tf.float16)
+        y = layers.batch_norm(layers.arrange(batch['images']), momentum=0.0, epsilon=1e-3)
+        return [tf.cast(y, tf.float32), tf.constant(float(y.dtype == tf.float16))], layers.updates
+
+    images = (np.random.RandomState(5).randn(12, 3, 7, 5) + 40).astype(np.float32)
+    device = devices.Towers(['0', '1'], cpu_devices=2)
+    (_, is_half), variables = means(device, replica, images=images)
+    half = images.astype(np.float16).astype(np.float64)
+    np.testing.assert_allclose(variables['batch_normalization/moving_mean'], half.mean(axis=(0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(variables['batch_normalization/moving_variance'], half.var(axis=(0, 1, 2), ddof=1), rtol=1e-4)
+    assert is_half == 1.0
+
+
 @pytest.mark.parametrize('minibatches', [1, 2, 3])
 @pytest.mark.parametrize('split', [{}, SPLIT[2]])
 def test_batch_norm_is_each_parts_own_and_tracks_the_first_replicas(split, minibatches):
     device = devices.choose(tiny.config(minibatch_size=12 // minibatches, **split))
     images, square, moving = batch_norm(device)
-    parts = images.reshape(device.replicas * minibatches, -1, 3 * 7, 5)
+    parts = images.reshape(minibatches, -1, 3 * 7, 5) if not split else images.reshape(minibatches, 2, -1, 3 * 7, 5)[:, 0]
     np.testing.assert_allclose(square, [1.0] * 5, rtol=2e-3)  # each part by its own statistics
     tracked = np.zeros(5)
-    for part in parts[:minibatches]:
+    for part in parts:
         tracked += 0.25 * (part.mean(axis=(0, 1)) - tracked)
     np.testing.assert_allclose(moving, tracked, rtol=1e-5)
 
@@ -190,6 +267,7 @@ def test_batch_norm_is_each_parts_own_and_tracks_the_first_replicas(split, minib
     (dict(gpu='0,2', cpu_devices=2), '--gpu=0,2: --cpu_devices=2 makes the devices 0 to 1'),
     (dict(gpu='1,0,2', cpu_devices=3, train_batch_size=13), '--train_batch_size=13 cannot be split evenly over the 3 devices'),
     (dict(gpu='0,1,2,3', cpu_devices=4, minibatch_size=6), '--minibatch_size=6 cannot be split evenly over the 4 devices'),
+    (dict(RESNET, sync_batch_norm=True), '--sync_batch_norm has no effect on one device'),
     (dict(gpu='0,1', cpu_devices=2, xla=True), '--xla compiles the steps of one whole device'),
     (dict(gpu='0,1'), '--gpu=0,1: TensorFlow finds 0 of these GPUs')])
 def test_what_cannot_be_split_is_refused(settings, words):
