@@ -148,7 +148,12 @@ GROUPS = {
         _row('normalize_forward_output', bool, False, 'center each Wx and B(Wx), then divide it by its norm'),
         _row('center_backward_output', bool, False, 'subtract its own mean from each Bx and W(Bx)'),
         _row('normalize_backward_output', bool, False, 'center each Bx and W(Bx), then divide it by its norm'),
-        _row('gpu', str, '0', 'index of the GPU to use (comma list for several); without a GPU the CPU is used', always=True),
+        _row('gpu', str, '0', 'index of the GPU to use, or several (comma list) over which each batch is split evenly; '
+             'without a GPU the CPU is used', always=True),
+        _row('cpu_devices', int, None, 'for tests and teaching: split the CPU into so many devices, which --gpu then names',
+             at_least=1, always=True),
+        _row('sync_batch_norm', bool, False, 'normalise by the statistics of all devices\' parts of a batch, not of each its '
+             'own', always=True),
         _row('tpu_name', str, None, 'Cloud TPU to run on (v2-8 or v3-8)', always=True),
         _row('tpu_zone', str, None, 'zone of the Cloud TPU', always=True),
         _row('gcp_project', str, None, 'Google Cloud project of the TPU', always=True),
@@ -167,8 +172,8 @@ GROUPS = {
              '(resize only); default: inception with --use_resnet_v2, else resnet', choices='preprocessing'),
         _row('train_epochs', float, 90.0, 'length of the training in epochs', at_least=0.0, at_most=MANY_EPOCHS),
         _row('train_batch_size', int, 256, 'images a training step', at_least=1),
-        _row('minibatch_size', int, None, 'images at a time: gradients of the parts of a batch are averaged before the '
-             'update; default: the whole batch', at_least=1),
+        _row('minibatch_size', int, None, 'images at a time, over all devices: gradients of the parts of a batch are '
+             'averaged before the update; default: the whole batch', at_least=1),
         _row('validate_first', bool, True, 'validate before the first step'),
         _row('seed', int, 0, 'of the initial kernels, the order of the images, their distortions and all noise', at_least=0),
     ],

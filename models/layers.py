@@ -19,13 +19,15 @@ class Layers:
     regularize: collect L2 losses. bn_trainable: train batch norm's gamma and beta.
     dtype: what is computed in; variables, statistics of batch norm and losses are float32 all the same.
     data_format: of images between layers, 'NHWC' (shapes here are written so) or 'NCHW'.
+    across: what builds these layers on several replicas, with `replicas`, their number, and all_mean(tensor), when the
+    statistics of batch norm shall be those of all replicas' batches; None takes each one's own.
 
     After the network is built: records (a LayerRecord a layer), regularization_losses (float32 scalars), updates
     (operations that move the statistics of batch norm) and roles ({checkpoint name: what the variable is}) can be read.
     """
 
     def __init__(self, rule=None, is_training=True, regularize=True, bn_trainable=True, seed=None, dtype=tf.float32,
-                 data_format='NHWC'):
+                 data_format='NHWC', across=None):
         self.rule = rule
         self.is_training = is_training
         self.regularize = regularize
@@ -33,6 +35,7 @@ class Layers:
         self.seed = seed
         self.dtype = dtype
         self.data_format = data_format
+        self.across = across
         self.records = []
         self.regularization_losses = []
         self.updates = []
@@ -94,11 +97,24 @@ class Layers:
         if not self.is_training:
             return tf.nn.fused_batch_norm(x, gamma, beta, mean.read_value(), variance.read_value(), epsilon=epsilon,
                                           data_format=self.data_format, is_training=False)[0]
-        y, batch_mean, batch_variance = tf.nn.fused_batch_norm(x, gamma, beta, epsilon=epsilon, data_format=self.data_format,
-                                                               is_training=True)
+        y, batch_mean, batch_variance = self._normalise(x, gamma, beta, epsilon)
         self.updates += [mean.assign_sub((mean.read_value() - batch_mean) * (1.0 - momentum), read_value=False),
                          variance.assign_sub((variance.read_value() - batch_variance) * (1.0 - momentum), read_value=False)]
         return y
+
+    def _normalise(self, x, gamma, beta, epsilon):
+        """x by the statistics of its batch: y, shaped like it, and the mean and unbiased variance, float32 [channels]."""
+        if self.across is None:
+            return tf.nn.fused_batch_norm(x, gamma, beta, epsilon=epsilon, data_format=self.data_format, is_training=True)[:3]
+        axes = [axis for axis, letter in enumerate(self.data_format) if letter != 'C']
+        by_channel = [-1 if letter == 'C' else 1 for letter in self.data_format]
+        wide = tf.cast(x, tf.float32)
+        mean = self.across.all_mean(tf.reduce_mean(wide, axes))
+        centred = wide - tf.reshape(mean, by_channel)
+        variance = self.across.all_mean(tf.reduce_mean(tf.square(centred), axes))
+        y = centred * tf.reshape(gamma * tf.rsqrt(variance + epsilon), by_channel) + tf.reshape(beta, by_channel)
+        count = tf.cast(self.across.replicas * tf.size(x) // self._channels(x), tf.float32)
+        return tf.cast(y, x.dtype), mean, variance * (count / tf.maximum(count - 1.0, 1.0))
 
     def _channels(self, x):
         return int(x.shape[self.data_format.index('C')])

