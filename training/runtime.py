@@ -75,6 +75,15 @@ def xla_compile(computation, inputs):
     return xla.compile(computation, inputs)
 
 
+def all_reduce_mean(tensor, members, key):
+    """The mean of a tensor over `members` devices of a cluster, each of which runs this under the same key.
+
+    tensor: of any float type and known shape. key: an int of this mean's own; the group of devices has key 1.
+    """
+    from tensorflow.python.ops import collective_ops
+    return collective_ops.all_reduce(tensor, members, group_key=1, instance_key=key, merge_op='Add', final_op='Div')
+
+
 def session_config():
     """Options of every Session: memory of a GPU is taken as it is needed; what has no GPU kernel runs on the CPU."""
     config = tf.ConfigProto(allow_soft_placement=True)
