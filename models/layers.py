@@ -19,13 +19,15 @@ class Layers:
     regularize: collect L2 losses. bn_trainable: train batch norm's gamma and beta.
     dtype: what is computed in; variables, statistics of batch norm and losses are float32 all the same.
     data_format: of images between layers, 'NHWC' (shapes here are written so) or 'NCHW'.
+    over_replicas: tensor -> its mean over all replicas that share the variables, for the moving statistics of batch norm; None
+    where this is the only one.
 
     After the network is built: records (a LayerRecord a layer), regularization_losses (float32 scalars), updates
     (operations that move the statistics of batch norm) and roles ({checkpoint name: what the variable is}) can be read.
     """
 
     def __init__(self, rule=None, is_training=True, regularize=True, bn_trainable=True, seed=None, dtype=tf.float32,
-                 data_format='NHWC'):
+                 data_format='NHWC', over_replicas=None):
         self.rule = rule
         self.is_training = is_training
         self.regularize = regularize
@@ -33,6 +35,7 @@ class Layers:
         self.seed = seed
         self.dtype = dtype
         self.data_format = data_format
+        self.over_replicas = over_replicas or (lambda tensor: tensor)
         self.records = []
         self.regularization_losses = []
         self.updates = []
@@ -96,8 +99,8 @@ class Layers:
                                           data_format=self.data_format, is_training=False)[0]
         y, batch_mean, batch_variance = tf.nn.fused_batch_norm(x, gamma, beta, epsilon=epsilon, data_format=self.data_format,
                                                                is_training=True)
-        self.updates += [mean.assign_sub((mean.read_value() - batch_mean) * (1.0 - momentum), read_value=False),
-                         variance.assign_sub((variance.read_value() - batch_variance) * (1.0 - momentum), read_value=False)]
+        self.updates += [moving.assign_sub((moving.read_value() - self.over_replicas(now)) * (1.0 - momentum), read_value=False)
+                         for moving, now in ((mean, batch_mean), (variance, batch_variance))]
         return y
 
     def _channels(self, x):

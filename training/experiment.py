@@ -48,7 +48,7 @@ class Experiment:
     def __init__(self, config, device, first_step=0, training=True, closed_forms=True):
         check(config)
         self.config = config
-        self._data_format = device.data_format
+        self.device = device
         self._closed_forms = closed_forms
         self.dataset = data.load(config.dataset, config.data_dir, config.image_size, config.preprocessing,
                                  config.use_resnet_v2)
@@ -60,7 +60,7 @@ class Experiment:
             tf.set_random_seed(config.seed)
             self.global_step = tf.train.get_or_create_global_step()
             with tf.variable_scope('', reuse=tf.AUTO_REUSE):
-                self.step = self._build_step(device, first_step) if training else None
+                self.step = self._build_step(first_step) if training else None
                 self.validation = self._build_validation()
             self.initializer = tf.global_variables_initializer()
             self.variables = tf.global_variables()
@@ -88,7 +88,7 @@ class Experiment:
         """Up to `most` training steps in one call: [{name: float32 scalar} of the state before its update], one a step."""
         if self.step.count is None:
             return [session.run([self.step.train_op, self.step.scalars])[1]]
-        count = min(most, self._steps_per_call)
+        count = min(most, self.device.steps_per_call)
         scalars = session.run([self.step.train_op, self.step.scalars], {self.step.count: count})[1]
         return [{name: values[index] for name, values in scalars.items()} for index in range(count)]
 
@@ -175,24 +175,23 @@ class Experiment:
             manual=setting('manual_lr'), drop=_or(setting('drop'), config.drop),
             boundary_step=_or(setting('boundary_step'), config.boundary_step), **delay)
 
-    def _network(self, rule, images, is_training, precision='float32'):
-        """(logits, float32; layers) of one replica. precision: the name of the type that is computed in."""
+    def _network(self, rule, images, is_training, precision='float32', over_replicas=None):
+        """(logits, float32; layers) of one replica. precision: the name of the type that is computed in. over_replicas: see
+        models.layers.Layers."""
         config = self.config
         layers = (StockLayers if config.tf_layers else Layers)(
             rule, is_training, config.regularize_weights_via_model, config.bn_trainable, config.seed, tf.as_dtype(precision),
-            self._data_format)
+            self.device.data_format, over_replicas)
         logits = NETWORKS[config.model].build(self.dataset.normalise(images), layers, self.dataset.classes, self._network_options)
         self.roles.update(layers.roles)
         return tf.cast(logits, tf.float32), layers
 
-    def _build_step(self, device, first_step):
+    def _build_step(self, first_step):
         iterator = tf.data.make_initializable_iterator(
             self.dataset.train(self.config.train_batch_size, self.config.seed, first_step))
-        call = device.call(lambda batch: self._step(batch, device), iterator.get_next)
-        self._steps_per_call = device.steps_per_call
-        return Step(iterator.initializer, *call)
+        return Step(iterator.initializer, *self.device.call(self._step, iterator.get_next))
 
-    def _step(self, batch, device):
+    def _step(self, batch):
         """(train_op, scalars) of a step on a batch."""
         config, now = self.config, self._read_schedules()
         scale = losses.LossScale() if config.precision == 'float16' else losses.NoScale()
@@ -201,7 +200,7 @@ class Experiment:
         pattern, idle = [], []  # which variable each gradient belongs to: {objective: [variable]}; and those with none
 
         def replica(batch):
-            logits, layers = self._network(now.rule, batch['images'], True, config.precision)
+            logits, layers = self._network(now.rule, batch['images'], True, config.precision, self.device.over_replicas)
             terms = losses.of(logits, batch['labels'], layers, self._closed_forms)
             objectives = losses.objectives(terms, *now.loss_rates, separate=bool(config.alignment_optimizer))
             variables = tf.trainable_variables()
@@ -214,7 +213,7 @@ class Experiment:
             idle[:] = [v for v in variables if self.roles[v.op.name] == BACKWARD and v.op.name not in moved]
             return list(terms) + [g for pairs in gradients for g, _ in pairs], layers.updates
 
-        tensors, updates = device.mean(replica, batch)
+        tensors, updates = self.device.mean(replica, batch)
         terms, tensors = losses.Losses(*tensors[:3]), iter(tensors[3:])
         gradients = [[(scale.down(next(tensors)), v) for v in variables] for variables in pattern]
         scalars = self._scalars(terms, now)
@@ -266,20 +265,27 @@ class Experiment:
         return tf.group(*[v.assign_add(delta, read_value=False) for v, delta in zip(variables, deltas)])
 
     def _build_validation(self):
-        config, dataset, now = self.config, self.dataset, self._read_schedules()
+        config, dataset, device = self.config, self.dataset, self.device
         batch_size = min(config.eval_batch_size, dataset.validation_images)
+        batch_size += -batch_size % device.replicas
         iterator = tf.data.make_initializable_iterator(dataset.validation(batch_size))
         batch = iterator.get_next()
-        logits, _ = self._network(now.rule, batch['images'], False, config.precision)
-        totals = metrics.totals(logits, batch['labels'], batch['mask'])
         # Angles and sizes are those of a training step (batch norm uses the statistics of its batch) on the first
         # images of the validation set: a number of them that the device can train on.
-        size = min(batch_size, config.minibatch_size or config.train_batch_size)
-        logits, layers = self._network(now.rule, batch['images'][:size], True)
-        task_loss = tf.reduce_mean(losses.cross_entropy(logits, batch['labels'][:size]))
-        return Validation(iterator.initializer, totals, dataset.validation_steps(batch_size),
-                          angles.measure(layers.records, task_loss),
-                          now.coefficients if config.save_alignment_coefficients else {})
+        size = min(batch_size, (config.minibatch_size or config.train_batch_size) // device.replicas)
+        measures = device.once(self._measures, {name: tensor[:size] for name, tensor in batch.items() if name != 'mask'})
+        return Validation(iterator.initializer, device.total(self._totals, batch), dataset.validation_steps(batch_size),
+                          measures, self._read_schedules().coefficients if config.save_alignment_coefficients else {})
+
+    def _totals(self, batch):
+        """What training.metrics.totals counts in a batch."""
+        logits, _ = self._network(self._read_schedules().rule, batch['images'], False, self.config.precision)
+        return metrics.totals(logits, batch['labels'], batch['mask'])
+
+    def _measures(self, batch):
+        """What alignment.angles.measure tells of a batch."""
+        logits, layers = self._network(self._read_schedules().rule, batch['images'], True)
+        return angles.measure(layers.records, tf.reduce_mean(losses.cross_entropy(logits, batch['labels'])))
 
 
 def check(config):

@@ -20,8 +20,7 @@ def experiment(exp, device):
         parameters[_kind(exp.roles[variable.op.name])] += variable.shape.num_elements()
     counts = ', '.join('{:,} in {}'.format(count, kind) for kind, count in parameters.most_common())
     return [
-        '{}, {}, images as {}'.format(runtime.describe(), 'GPU ' + config.gpu if runtime.gpu_count() else 'CPU',
-                                      device.data_format),
+        '{}, {}, images as {}'.format(runtime.describe(), _where(config, device), device.data_format),
         '{} with {} on {}: {:,} training and {:,} validation images of {}, {:,} classes'.format(
             exp.collection, config.alignment or 'backpropagation', config.dataset, dataset.train_images,
             dataset.validation_images, 'x'.join(str(n) for n in dataset.image_shape), dataset.classes),
@@ -32,6 +31,13 @@ def experiment(exp, device):
         + (', compiled by XLA' if device.compiled else ''),
         'variables: ' + counts,
     ] + _gradients(exp.automatic_layers, config.alignment)
+
+
+def _where(config, device):
+    """The kind of device."""
+    if config.tpu_name:
+        return 'TPU {} with {} cores'.format(config.tpu_name, device.replicas)
+    return 'GPU ' + config.gpu if runtime.gpu_count() else 'CPU'
 
 
 def _gradients(automatic, alignment):
