@@ -5,6 +5,7 @@ import json
 import statistics
 import subprocess
 import sys
+import time
 
 WARM_UP = 3  # steps that do not count
 
@@ -60,6 +61,15 @@ class Worker:
         if not line:
             raise RuntimeError('{} ended with code {}'.format(' '.join(self._process.args), self._process.wait()))
         return json.loads(line)
+
+
+def timed(act):
+    """A function that acts and returns how many seconds that took."""
+    def seconds():
+        started = time.perf_counter()
+        act()
+        return time.perf_counter() - started
+    return seconds
 
 
 def medians(timers, repeats):

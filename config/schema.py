@@ -154,10 +154,12 @@ GROUPS = {
              at_least=1, always=True),
         _row('sync_batch_norm', bool, False, 'normalise by the statistics of all devices\' parts of a batch, not of each its '
              'own', always=True),
-        _row('tpu_name', str, None, 'Cloud TPU to run on (v2-8 or v3-8)', always=True),
-        _row('tpu_zone', str, None, 'zone of the Cloud TPU', always=True),
-        _row('gcp_project', str, None, 'Google Cloud project of the TPU', always=True),
-        _row('num_shards', int, 8, 'TPU cores', at_least=1, always=True),
+        _row('tpu_name', str, None, 'Cloud TPU to run on (v2-8 or v3-8): its name, its address (grpc://...), or local',
+             always=True),
+        _row('tpu_zone', str, None, "zone of the Cloud TPU; default: this machine's", always=True, needs=['tpu_name']),
+        _row('gcp_project', str, None, "Google Cloud project of the TPU; default: this machine's", always=True,
+             needs=['tpu_name']),
+        _row('num_shards', int, 8, 'TPU cores', at_least=1, at_most=8, always=True, needs=['tpu_name']),
         _row('iterations_per_loop', int, None, 'the most steps in one call of the device, between two of which nothing is '
              'recorded, validated or saved; default: 1, or 100 on a TPU', at_least=1, always=True),
         _row('precision', str, 'float32', 'what convolutions and matrix products compute in; variables, statistics of batch '

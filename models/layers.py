@@ -21,13 +21,15 @@ class Layers:
     data_format: of images between layers, 'NHWC' (shapes here are written so) or 'NCHW'.
     across: what builds these layers on several replicas, with `replicas`, their number, and all_mean(tensor), when the
     statistics of batch norm shall be those of all replicas' batches; None takes each one's own.
+    over_replicas: tensor -> its mean over all replicas that share the variables, for the moving statistics of batch norm; None
+    where this is the only one.
 
     After the network is built: records (a LayerRecord a layer), regularization_losses (float32 scalars), updates
     (operations that move the statistics of batch norm) and roles ({checkpoint name: what the variable is}) can be read.
     """
 
     def __init__(self, rule=None, is_training=True, regularize=True, bn_trainable=True, seed=None, dtype=tf.float32,
-                 data_format='NHWC', across=None):
+                 data_format='NHWC', across=None, over_replicas=None):
         self.rule = rule
         self.is_training = is_training
         self.regularize = regularize
@@ -36,6 +38,7 @@ class Layers:
         self.dtype = dtype
         self.data_format = data_format
         self.across = across
+        self.over_replicas = over_replicas or (lambda tensor: tensor)
         self.records = []
         self.regularization_losses = []
         self.updates = []
@@ -98,8 +101,8 @@ class Layers:
             return tf.nn.fused_batch_norm(x, gamma, beta, mean.read_value(), variance.read_value(), epsilon=epsilon,
                                           data_format=self.data_format, is_training=False)[0]
         y, batch_mean, batch_variance = self._normalise(x, gamma, beta, epsilon)
-        self.updates += [mean.assign_sub((mean.read_value() - batch_mean) * (1.0 - momentum), read_value=False),
-                         variance.assign_sub((variance.read_value() - batch_variance) * (1.0 - momentum), read_value=False)]
+        self.updates += [moving.assign_sub((moving.read_value() - self.over_replicas(now)) * (1.0 - momentum), read_value=False)
+                         for moving, now in ((mean, batch_mean), (variance, batch_variance))]
         return y
 
     def _normalise(self, x, gamma, beta, epsilon):

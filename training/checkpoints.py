@@ -14,10 +14,25 @@ class CheckpointError(Exception):
 
 
 def save(session, experiment, folder, step):
-    """Write all variables; returns the path prefix `<folder>/checkpoint-<step>`."""
+    """Write all variables into a folder of this machine; returns the path prefix `<folder>/checkpoint-<step>`."""
     os.makedirs(folder, exist_ok=True)
-    return experiment.saver.save(session, os.path.join(folder, 'checkpoint'), global_step=step, write_meta_graph=False,
-                                 write_state=False)
+    path = os.path.join(folder, 'checkpoint')
+    if session.sess_str:  # another machine runs it, and would write into a folder of its own
+        return _write(session.run({variable.op.name: variable for variable in experiment.variables}), path, step)
+    return _save(experiment.saver, session, path, step)
+
+
+def _save(saver, session, path, step):
+    return saver.save(session, path, global_step=step, write_meta_graph=False, write_state=False)
+
+
+def _write(values, path, step):
+    """Write {name: array} by a session of this machine."""
+    with tf.Graph().as_default(), tf.device('/cpu:0'), tf.Session() as session:
+        variables = [tf.get_variable(name, value.shape, value.dtype, tf.zeros_initializer()) for name, value in values.items()]
+        for variable, value in zip(variables, values.values()):
+            variable.load(value, session)
+        return _save(tf.train.Saver(variables), session, path, step)
 
 
 def prune(folder, keep):

@@ -7,7 +7,7 @@ import zlib
 
 import tensorflow.compat.v1 as tf
 
-from config.schema import ConfigError
+from config.schema import ROWS, ConfigError
 from training import runtime
 
 # What Session.run does: run train_op and fetch scalars ({name: float32}, of the state before each update). count: the int32
@@ -28,6 +28,7 @@ class OneDevice:
     """
     replicas = 1
     hosts = 1
+    target = ''  # of Sessions
 
     def __init__(self, gpu, minibatches=1, steps_per_call=1, compiled=False, data_format=None, cpu_devices=None):
         if cpu_devices or gpu is not None:
@@ -48,23 +49,28 @@ class OneDevice:
         if self.steps_per_call == 1:
             return Call(*self._do(step, next_batch()), count=None)
         count = tf.placeholder(tf.int32, [], name='steps')
-        names = []
-
-        def one_more(index, rows):
-            with tf.control_dependencies([index]):  # or the batch would be read once, before the loop
-                batch = next_batch()
-            train_op, scalars = self._do(step, batch)
-            names[:] = sorted(scalars)
-            with tf.control_dependencies([train_op]):
-                return index + 1, rows.write(index, tf.stack([scalars[name] for name in names]))
-
-        rows = tf.while_loop(lambda index, _: index < count, one_more, [tf.constant(0), tf.TensorArray(tf.float32, count)],
-                             parallel_iterations=1, back_prop=False)[1].stack()
+        rows, names = _loop(lambda batch: self._do(step, batch), next_batch, count, count)
         return Call(rows.op, {name: rows[:, column] for column, name in enumerate(names)}, count)
 
     def session_config(self):
         """The tf.ConfigProto of Sessions on this device."""
         return runtime.session_config(self.cpu_devices)
+    @contextlib.contextmanager
+    def ready(self):
+        """While the device can be used by Sessions on its `target`."""
+        yield
+
+    def once(self, function, batch):
+        """function(batch) -> dictionary, or nested ones, of float32 scalars, computed on the device."""
+        return function(batch)
+
+    def total(self, function, batch):
+        """The same of sums over the images of a batch, each replica doing its part."""
+        return function(batch)
+
+    def over_replicas(self, tensor):
+        """Within a step: the mean of a float32 tensor of each replica; what each of them knows then."""
+        return tensor
 
     def mean(self, replica_fn, batch):
         """The mean of replica_fn over the parts of a batch.
@@ -149,13 +155,124 @@ class Towers(OneDevice):
         return runtime.all_sum(tensor, REPLICAS, self.replicas, key) / self.replicas
 
 
+class TPU(OneDevice):
+    """A Cloud TPU of one host: a replica of the step on each core, all steps of a call in one loop on the cores.
+
+    The host reads the batches and hands each core its part, by infeed. Losses, gradients and the statistics of batch norms are
+    averaged over the cores, so that the variables of all of them stay the same. A validation is split over the cores, too.
+
+    name: of the TPU, its address, or 'local'. zone, project: where the name is looked up; None asks the machine's own.
+    replicas: cores. Otherwise as OneDevice.
+    """
+    answers_within = 300  # seconds, until a TPU is given up
+
+    def __init__(self, name, zone, project, replicas, minibatches=1, steps_per_call=100):
+        super().__init__(None, minibatches, steps_per_call, compiled=True, data_format='NHWC')
+        self.name = name
+        self.replicas = replicas
+        self._place = (name, zone, project)
+
+    @contextlib.contextmanager
+    def ready(self):
+        """Finds the TPU and starts its cores; they are given back in the end. Raises ConfigError where there is none."""
+        try:
+            self.target = runtime.tpu_address(*self._place)
+            self._run(runtime.tpu_start)
+        except (ImportError, OSError, RuntimeError, ValueError) as error:
+            raise self._missing(str(error).split('\n')[0])
+        except tf.errors.DeadlineExceededError:
+            raise self._missing('no answer within {} s'.format(self.answers_within))
+        except tf.errors.OpError as error:
+            raise self._missing('the machine there has none that TensorFlow can use, {}'.format(type(error).__name__))
+        try:
+            yield
+        finally:
+            with contextlib.suppress(tf.errors.OpError):  # it may be gone already, and then what ended the run is to be told
+                self._run(runtime.tpu_stop)
+
+    def _missing(self, why):
+        return ConfigError('--tpu_name={}: there is no TPU to be used ({}); check --tpu_name, --tpu_zone and --gcp_project, or '
+                           'leave them out to use a GPU or the CPU'.format(self.name, why))
+
+    def _run(self, operation):
+        config = runtime.session_config()
+        config.operation_timeout_in_ms = 1000 * self.answers_within
+        with tf.Graph().as_default(), tf.Session(self.target, config=config) as session:
+            session.run(operation())
+
+    def call(self, step, next_batch):
+        """See OneDevice.call; the rest of the cores do the same steps on other parts of the batches."""
+        count = tf.placeholder(tf.int32, [], name='steps')
+        kinds, names = {}, []
+
+        def hand_out(index):
+            with tf.control_dependencies([index]):
+                parts = self._parts(next_batch())
+            kinds.update({name: (cores[0].dtype, cores[0].shape) for name, cores in parts.items()})
+            with tf.control_dependencies([runtime.tpu_enqueue([parts[name][core] for name in sorted(parts)], core)
+                                          for core in range(self.replicas)]):
+                return index + 1
+
+        def take():
+            ordered = sorted(kinds)
+            return dict(zip(ordered, runtime.tpu_dequeue(*zip(*[kinds[name] for name in ordered]))))
+
+        def steps(count):
+            rows, names[:] = _loop(step, take, count, self.steps_per_call)
+            return [rows]
+
+        fed = tf.while_loop(lambda index: index < count, hand_out, [tf.constant(0)], parallel_iterations=1, back_prop=False)
+        outputs = runtime.tpu_replicate(steps, [[count]] * self.replicas)
+        rows = outputs[0][0][:count]
+        return Call(tf.group(fed, *[output for output, in outputs]),
+                    {name: rows[:, column] for column, name in enumerate(names)}, count)
+
+    def mean(self, replica_fn, batch):
+        """The mean over all cores of the mean over the parts of this core's batch; see OneDevice.mean."""
+        tensors, updates = super().mean(replica_fn, batch)
+        return [self.over_replicas(tensor) for tensor in tensors], updates
+
+    def over_replicas(self, tensor):
+        """See OneDevice.over_replicas."""
+        return runtime.tpu_sum(tensor) / self.replicas
+
+    def once(self, function, batch):
+        """See OneDevice.once; done by one core."""
+        return self._replicate(function, [{name: _for_core(tensor) for name, tensor in batch.items()}])
+
+    def total(self, function, batch):
+        """See OneDevice.total."""
+        parts = self._parts(batch)
+
+        def sums(batch):
+            return {name: runtime.tpu_sum(tensor) for name, tensor in function(batch).items()}
+        return self._replicate(sums, [{name: cores[core] for name, cores in parts.items()} for core in range(self.replicas)])
+
+    def _replicate(self, function, batches):
+        """What function(batch) gives on the first core, when each has computed it of its batch."""
+        names, form = sorted(batches[0]), []
+
+        def computation(*tensors):
+            form[:] = [function(dict(zip(names, tensors)))]
+            return runtime.nest.flatten(form[0])
+
+        outputs = runtime.tpu_replicate(computation, [[batch[name] for name in names] for batch in batches])
+        return runtime.nest.pack_sequence_as(form[0], outputs[0])
+
+    def _parts(self, batch):
+        """{name: [tensor of each core]} of a batch."""
+        return {name: tf.split(_for_core(tensor), self.replicas) for name, tensor in batch.items()}
+
+
+def _for_core(tensor):
+    """A tensor of one of the types that every core takes: bytes as float32, int64 as int32; both hold them exactly."""
+    return tf.cast(tensor, {tf.uint8: tf.float32, tf.int64: tf.int32}.get(tensor.dtype, tensor.dtype))
+
+
 def choose(config):
-    """The device that a Config asks for. Raises ConfigError where this version has none."""
-    if config.tpu_name or config.tpu_zone or config.gcp_project:
-        raise ConfigError('--tpu_name, --tpu_zone and --gcp_project: this version does not train on TPUs; leave them out to '
-                          'use a GPU or the CPU')
-    if config.num_shards != 8:
-        raise ConfigError('--num_shards is for TPUs, on which this version does not train; leave it out')
+    """The device that a Config asks for. Raises ConfigError for what it cannot do."""
+    if config.tpu_name:
+        return _tpu(config)
     gpu = _indices(config)
     minibatches = config.train_batch_size // (config.minibatch_size or config.train_batch_size)
     steps_per_call = config.iterations_per_loop or 1
@@ -204,6 +321,43 @@ def _own_draws(replica):
         yield
     finally:
         tf.set_random_seed(seed)
+
+
+def _tpu(config):
+    """The TPU of a Config. Raises ConfigError for settings that do not go with one."""
+    problems = [
+        ('--gpu={}'.format(config.gpu), config.gpu != ROWS['gpu'].default, 'is for GPUs'),
+        ('--cpu_devices={}'.format(config.cpu_devices), config.cpu_devices, 'is for CPUs'),
+        ('--sync_batch_norm', config.sync_batch_norm, 'is for GPUs'),
+        ('--xla', config.xla, 'has no effect: a TPU compiles every step'),
+        ('--precision=float16', config.precision == 'float16', 'is not for TPUs, which have bfloat16'),
+    ] + [('--{}={}'.format(name, getattr(config, name)), (getattr(config, name) or 0) % config.num_shards,
+          'is no multiple of --num_shards={}'.format(config.num_shards)) for name in ('train_batch_size', 'minibatch_size')]
+    problems = ['{} {}'.format(flag, reason) for flag, wrong, reason in problems if wrong]
+    if problems:
+        raise ConfigError('--tpu_name={}: {}; leave it out or choose another'.format(config.tpu_name, ', and '.join(problems)))
+    return TPU(config.tpu_name, config.tpu_zone, config.gcp_project, config.num_shards,
+               config.train_batch_size // (config.minibatch_size or config.train_batch_size), config.iterations_per_loop or 100)
+
+
+def _loop(step, next_batch, count, size):
+    """(float32 [size, scalars], their names): `count` steps, one after the other, and the scalars of each.
+
+    step, next_batch: as for OneDevice.call. count: int32 scalar, at most `size`; the rows after it are undefined.
+    """
+    names = []
+
+    def one_more(index, rows):
+        with tf.control_dependencies([index]):  # or the batch would be read once, before the loop
+            batch = next_batch()
+        train_op, scalars = step(batch)
+        names[:] = sorted(scalars)
+        with tf.control_dependencies([train_op]):
+            return index + 1, rows.write(index, tf.stack([scalars[name] for name in names]))
+
+    rows = tf.while_loop(lambda index, _: index < count, one_more, [tf.constant(0), tf.TensorArray(tf.float32, size)],
+                         parallel_iterations=1, back_prop=False)[1]
+    return tf.reshape(rows.gather(tf.range(size)), [size, len(names)]), names
 
 
 def _plain(step, batch):

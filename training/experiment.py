@@ -175,13 +175,14 @@ class Experiment:
             manual=setting('manual_lr'), drop=_or(setting('drop'), config.drop),
             boundary_step=_or(setting('boundary_step'), config.boundary_step), **delay)
 
-    def _network(self, rule, images, is_training, precision='float32', across=None):
-        """(logits, float32; layers) of one replica. precision: the name of the type that is computed in. across: the device
-        over whose replicas batch norm takes its statistics, or None."""
-        config = self.config
+    def _network(self, rule, images, is_training, precision='float32', replicated=False):
+        """(logits, float32; layers) of one replica. precision: the name of the type that is computed in. replicated: batch norm
+        takes its statistics over all replicas, as far as they are asked for and the device tracks them."""
+        config, device = self.config, self.device
         layers = (StockLayers if config.tf_layers else Layers)(
             rule, is_training, config.regularize_weights_via_model, config.bn_trainable, config.seed, tf.as_dtype(precision),
-            self.device.data_format, across)
+            device.data_format, device if replicated and config.sync_batch_norm else None,
+            device.over_replicas if replicated else None)
         logits = NETWORKS[config.model].build(self.dataset.normalise(images), layers, self.dataset.classes, self._network_options)
         self.roles.update(layers.roles)
         return tf.cast(logits, tf.float32), layers
@@ -200,8 +201,7 @@ class Experiment:
         pattern, idle = [], []  # which variable each gradient belongs to: {objective: [variable]}; and those with none
 
         def replica(batch):
-            logits, layers = self._network(now.rule, batch['images'], True, config.precision,
-                                           self.device if config.sync_batch_norm else None)
+            logits, layers = self._network(now.rule, batch['images'], True, config.precision, replicated=True)
             terms = losses.of(logits, batch['labels'], layers, self._closed_forms)
             objectives = losses.objectives(terms, *now.loss_rates, separate=bool(config.alignment_optimizer))
             variables = tf.trainable_variables()
@@ -266,20 +266,27 @@ class Experiment:
         return tf.group(*[v.assign_add(delta, read_value=False) for v, delta in zip(variables, deltas)])
 
     def _build_validation(self):
-        config, dataset, now = self.config, self.dataset, self._read_schedules()
+        config, dataset, device = self.config, self.dataset, self.device
         batch_size = min(config.eval_batch_size, dataset.validation_images)
+        batch_size += -batch_size % device.replicas
         iterator = tf.data.make_initializable_iterator(dataset.validation(batch_size))
         batch = iterator.get_next()
-        logits, _ = self._network(now.rule, batch['images'], False, config.precision)
-        totals = metrics.totals(logits, batch['labels'], batch['mask'])
         # Angles and sizes are those of a training step (batch norm uses the statistics of its batch) on the first
         # images of the validation set: a number of them that the device can train on.
-        size = min(batch_size, (config.minibatch_size or config.train_batch_size) // self.device.replicas)
-        logits, layers = self._network(now.rule, batch['images'][:size], True)
-        task_loss = tf.reduce_mean(losses.cross_entropy(logits, batch['labels'][:size]))
-        return Validation(iterator.initializer, totals, dataset.validation_steps(batch_size),
-                          angles.measure(layers.records, task_loss),
-                          now.coefficients if config.save_alignment_coefficients else {})
+        size = min(batch_size, (config.minibatch_size or config.train_batch_size) // device.replicas)
+        measures = device.once(self._measures, {name: tensor[:size] for name, tensor in batch.items() if name != 'mask'})
+        return Validation(iterator.initializer, device.total(self._totals, batch), dataset.validation_steps(batch_size),
+                          measures, self._read_schedules().coefficients if config.save_alignment_coefficients else {})
+
+    def _totals(self, batch):
+        """What training.metrics.totals counts in a batch."""
+        logits, _ = self._network(self._read_schedules().rule, batch['images'], False, self.config.precision)
+        return metrics.totals(logits, batch['labels'], batch['mask'])
+
+    def _measures(self, batch):
+        """What alignment.angles.measure tells of a batch."""
+        logits, layers = self._network(self._read_schedules().rule, batch['images'], True)
+        return angles.measure(layers.records, tf.reduce_mean(losses.cross_entropy(logits, batch['labels'])))
 
 
 def check(config):

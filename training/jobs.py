@@ -53,7 +53,7 @@ def _train(config, device, store):
     folder = cache_folder(config)
     prefix, _ = restore_point(config, store, folder)
     experiment = Experiment(config, device, first_step=checkpoints.step_of(prefix) if prefix else 0)
-    with loop.session(experiment, device.session_config()) as session:
+    with device.ready(), loop.session(experiment, device.session_config(), device.target) as session:
         new = checkpoints.restore(session, experiment, prefix, with_optimizers=config.do_restore) if prefix else []
         _tell(config, experiment, device, ['restored from {}'.format(prefix) if prefix else 'starting anew']
               + overview.variables(experiment, restored=bool(prefix), new=set(new)))
@@ -81,7 +81,7 @@ def validate(config):
     try:
         prefix, source = find_checkpoint(config, cache_folder(config, config.val_exp_id), required=True)
         experiment = Experiment(config, device, training=False)
-        with loop.session(experiment, device.session_config()) as session:
+        with device.ready(), loop.session(experiment, device.session_config(), device.target) as session:
             checkpoints.restore(session, experiment, prefix, with_optimizers=False)
             say('restored {}'.format(prefix))
             record_params = merged_params(config, experiment.settings(), provenance.describe(),

@@ -175,8 +175,8 @@ class Run:
         return pack(prefix, prefix + '.tar')
 
 
-def session(experiment, config):
-    """A Session on the experiment's graph with initial variables."""
-    session = tf.Session(graph=experiment.graph, config=config)
+def session(experiment, config, target=''):
+    """A Session on the experiment's graph with initial variables. target: the address of the machine that runs it, or ''."""
+    session = tf.Session(target, graph=experiment.graph, config=config)
     session.run(experiment.initializer)
     return session

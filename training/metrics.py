@@ -16,4 +16,10 @@ def totals(logits, labels, mask):
 
 
 def _in_top(k, logits, labels):
-    return tf.cast(tf.nn.in_top_k(logits, labels, min(k, int(logits.shape[-1]))), tf.float32)
+    """1 where fewer than k logits are higher than the label's and all are finite, else 0: float32 [batch].
+
+    As tf.nn.in_top_k, which XLA does not compile on TensorFlow 1.13.2.
+    """
+    of_label = tf.reduce_sum(tf.one_hot(labels, int(logits.shape[-1])) * logits, axis=1)  # not finite if any logit is not
+    higher = tf.reduce_sum(tf.cast(logits > of_label[:, tf.newaxis], tf.int32), axis=1)
+    return tf.cast(tf.logical_and(higher < k, tf.is_finite(of_label)), tf.float32)

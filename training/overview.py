@@ -20,7 +20,7 @@ def experiment(exp, device):
         parameters[_kind(exp.roles[variable.op.name])] += variable.shape.num_elements()
     counts = ', '.join('{:,} in {}'.format(count, kind) for kind, count in parameters.most_common())
     return [
-        '{}, {}, images as {}'.format(runtime.describe(), _place(config), device.data_format),
+        '{}, {}, images as {}'.format(runtime.describe(), _where(config, device), device.data_format),
         '{} with {} on {}: {:,} training and {:,} validation images of {}, {:,} classes'.format(
             exp.collection, config.alignment or 'backpropagation', config.dataset, dataset.train_images,
             dataset.validation_images, 'x'.join(str(n) for n in dataset.image_shape), dataset.classes),
@@ -36,7 +36,10 @@ def experiment(exp, device):
     ] + _gradients(exp.automatic_layers, config.alignment)
 
 
-def _place(config):
+def _where(config, device):
+    """The kind of device."""
+    if config.tpu_name:
+        return 'TPU {} with {} cores'.format(config.tpu_name, device.replicas)
     if config.cpu_devices:
         return 'devices {} of a CPU split into {}'.format(config.gpu, config.cpu_devices)
     return 'GPU ' + config.gpu if runtime.gpu_count() else 'CPU'

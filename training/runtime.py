@@ -37,6 +37,7 @@ def _without_notices():
 
 with _without_notices():
     import tensorflow.compat.v1 as tf  # noqa: E402
+    from tensorflow.python.util import nest  # noqa: E402, F401 (tf.nest, which 1.13.2 does not show)
 
 IS_TF2 = not tf.__version__.startswith('1.')
 
@@ -73,6 +74,64 @@ def xla_compile(computation, inputs):
         return tf.xla.experimental.compile(computation, inputs)
     from tensorflow.contrib.compiler import xla
     return xla.compile(computation, inputs)
+
+
+def tpu_address(name, zone, project):
+    """The address of a TPU's host for a Session: 'grpc://10.0.0.2:8470', or '' where the TPU is in this machine.
+
+    name: of the Cloud TPU, its address, or 'local'. zone, project: where to look for the name; None asks the machine's own.
+    Raises ImportError, OSError, RuntimeError or ValueError where there is none to be found.
+    """
+    if IS_TF2:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver
+    else:
+        from tensorflow.contrib import cluster_resolver
+        resolver = cluster_resolver.TPUClusterResolver
+    address = tf.compat.as_str(resolver(name, zone=zone, project=project).master())
+    return '' if address == 'local' else address
+
+
+def tpu_start():
+    """The operation that makes the cores of a TPU one system; before any step."""
+    return _tpu().initialize_system()
+
+
+def tpu_stop():
+    """The operation that undoes tpu_start."""
+    return _tpu().shutdown_system()
+
+
+def tpu_replicate(computation, inputs):
+    """[[tensor] of each replica]: what computation(*its inputs) -> a list of tensors gives on each core of a TPU.
+
+    inputs: a list of tensors a replica. All operations of the computation are done before any of its outputs is there.
+    """
+    return _tpu().replicate(computation, inputs)
+
+
+def tpu_sum(tensor):
+    """Within a computation of tpu_replicate: the sum of a tensor over the replicas."""
+    return _tpu().cross_replica_sum(tensor)
+
+
+def tpu_enqueue(tensors, core):
+    """The operation of the host that hands a list of tensors of known shapes to a core, by its number."""
+    enqueue = tf.raw_ops.InfeedEnqueueTuple if IS_TF2 else _tpu().infeed_enqueue_tuple
+    return enqueue(inputs=tensors, shapes=[tensor.shape for tensor in tensors], device_ordinal=core)
+
+
+def tpu_dequeue(dtypes, shapes):
+    """Within a computation: the next list of tensors that the host has handed to this core."""
+    dequeue = tf.raw_ops.InfeedDequeueTuple if IS_TF2 else _tpu().infeed_dequeue_tuple
+    with tf.device(_tpu().core(0)):
+        return dequeue(dtypes=dtypes, shapes=shapes)
+
+
+def _tpu():
+    if IS_TF2:
+        return tf.tpu
+    from tensorflow.contrib import tpu
+    return tpu
 
 
 def all_sum(tensor, group, size, key):

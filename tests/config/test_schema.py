@@ -131,7 +131,7 @@ def test_no_number_is_refused_by_name(name):
 
 BOUNDS = [  # name, the last legal value, the first illegal one
     ('port', 1, 0), ('load_port', 1, 0), ('checkpoint_max', 1, 0), ('epochs_per_checkpoint', 1e-6, 0.0),
-    ('epochs_per_recent_checkpoint', 1e-6, 0.0), ('load_step', 0, -1), ('cpu_devices', 1, 0), ('image_size', 1, 0), ('num_shards', 1, 0),
+    ('epochs_per_recent_checkpoint', 1e-6, 0.0), ('load_step', 0, -1), ('cpu_devices', 1, 0), ('image_size', 1, 0),
     ('iterations_per_loop', 1, 0), ('train_epochs', 0.0, -0.5), ('train_batch_size', 1, 0), ('minibatch_size', 1, 0),
     ('eval_batch_size', 1, 0), ('seed', 0, -1), ('delay_epochs', 1e-6, 0.0), ('alternate_step_freq', 1, 0),
     ('learning_rate', 0.0, -1e-9), ('alpha_start', 0.0, -0.1), ('beta_stop', 0.0, -0.1)]
@@ -141,6 +141,12 @@ BOUNDS = [  # name, the last legal value, the first illegal one
 def test_bounds(name, legal, illegal):
     assert getattr(Config.of({name: legal}, {}), name) == legal
     assert '--{} must be '.format(name) in refusal({name: illegal})
+
+
+@pytest.mark.parametrize('cores, legal', [(0, False), (1, True), (8, True), (9, False)])
+def test_a_tpu_has_up_to_eight_cores(cores, legal):
+    values = dict(tpu_name='mine', num_shards=cores)
+    assert Config.of(values, {}).num_shards == cores if legal else '--num_shards must be at ' in refusal(values)
 
 
 @pytest.mark.parametrize('name, needs, illegal', [
@@ -182,6 +188,8 @@ BY_HAND = [dict(manual_lr=True), dict(SECOND, alignment_manual_lr=True)]
 GLOBAL = dict(use_noisy_global_opt=True, noisy_opt_distribution='normal')
 LOCAL = dict(SECOND, use_noisy_alignment_opt=True, noisy_opt_distribution='normal')
 NEEDS = CYCLIC + [  # name, a value, the settings with each of which it has an effect
+    ('tpu_zone', 'z', [dict(tpu_name='mine')]), ('gcp_project', 'p', [dict(tpu_name='mine')]),
+    ('num_shards', 4, [dict(tpu_name='mine')]),
     ('alignment_learning_rate', 0.5, [SECOND]), ('alignment_rescale_lr', True, [SECOND]),
     ('alignment_constant_lr', False, [SECOND]), ('alignment_manual_lr', True, [SECOND]),
     ('warmup_epochs', 2.0, [dict(constant_lr=False), dict(manual_lr=True)]),

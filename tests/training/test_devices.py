@@ -11,8 +11,6 @@ from training import devices, optimizers, runtime
 
 
 @pytest.mark.parametrize('settings, words', [
-    (dict(tpu_name='grpc://tpu'), 'does not train on TPUs'), (dict(tpu_zone='us-central1-b'), 'does not train on TPUs'),
-    (dict(gcp_project='mine'), 'does not train on TPUs'), (dict(num_shards=4), '--num_shards is for TPUs'),
     (dict(gpu='-1'), '--gpu=-1'), (dict(gpu='all'), '--gpu=all'), (dict(gpu='0,'), '--gpu=0,')])
 def test_a_device_that_is_not_there_is_refused(settings, words):
     before = os.environ['CUDA_VISIBLE_DEVICES']

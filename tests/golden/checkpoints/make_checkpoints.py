@@ -42,8 +42,8 @@ class Observed(Experiment):
         logits: those of the first 13 validation images.
     """
 
-    def _network(self, rule, images, is_training, precision='float32'):
-        self.logits, layers = super()._network(rule, images, is_training, precision)
+    def _network(self, rule, images, is_training, precision='float32', replicated=False):
+        self.logits, layers = super()._network(rule, images, is_training, precision, replicated)
         return self.logits, layers
 
     def _apply(self, gradients, idle, now):

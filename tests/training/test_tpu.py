@@ -1,0 +1,281 @@
+"""The graphs that a TPU gets, and their numbers, compiled by XLA on this machine's CPU. No TPU is needed: none was ever used."""
+import os
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import data
+import tiny
+from alignment.rules import RULES
+from config.schema import Config, ConfigError
+from models import NETWORKS
+from training import checkpoints, devices, jobs, loop, overview, runtime
+from training.experiment import Experiment, choices
+
+CORES, BATCH = 8, 24
+TPU = dict(tpu_name='grpc://10.0.0.2:8470', train_batch_size=BATCH)
+RESNET = dict(model='resnet18', layers_list=(), dataset='many', eval_batch_size=13)
+BATCH_NORMS = 20  # of ResNet-18
+
+
+def small(images, layers, classes, options):
+    """A network of all that ResNets are made of; XLA takes minutes for a whole one."""
+    x = layers.arrange(images)
+    for scope, stride in (('first', 2), ('second', 1)):
+        with tf.variable_scope(scope):
+            x = layers.conv2d(x, 6, size=3, stride=stride, followed_by='relu', l2=1e-2)
+            x = tf.nn.relu(layers.batch_norm(x, momentum=0.9, epsilon=1e-5))
+        x = layers.max_pool(x, size=3, stride=2)
+    with tf.variable_scope('last'):
+        return layers.dense(layers.average(x), classes, l2=1e-2, l2_bias=1e-2)
+
+
+@pytest.fixture(autouse=True, scope='module')
+def squares():
+    """Data sets of images that a ResNet can read, one of 8 that are always the same, and a small network of that kind."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(data.DATASETS, 'many', tiny.dataset('many', image_shape=(9, 9, 3)))
+        patch.setitem(data.DATASETS, 'squares', tiny.dataset('squares', image_shape=(9, 9, 3), train_images=8, shuffles=False))
+        patch.setitem(NETWORKS, 'small', NETWORKS['resnet18']._replace(build=small))
+        yield
+
+
+def built(device=None, **settings):
+    """The Experiment of tiny settings on the device that they choose, or on another."""
+    settings = dict(tiny.FC, **settings)
+    if settings['model'] != 'fc':
+        settings.pop('layers_list')
+    config = Config.of(settings, choices())
+    return Experiment(config, device or devices.choose(config))
+
+
+class Counting(devices.OneDevice):
+    """Counts what is averaged."""
+
+    def mean(self, replica_fn, batch):
+        tensors, updates = super().mean(replica_fn, batch)
+        self.shapes = [tensor.shape.as_list() for tensor in tensors]
+        return tensors, updates
+
+
+def cluster(exp, metadata):
+    """The operations of a replicated computation."""
+    name = metadata.get_attr('_tpu_replicate')
+    return [op for op in exp.graph.get_operations() if '_tpu_replicate' in op.node_def.attr
+            and op.get_attr('_tpu_replicate') == name]
+
+
+def clusters(exp):
+    """Operations of the three computations: training, measures and totals of the validation."""
+    metadata = [op for op in exp.graph.get_operations() if op.type == 'TPUReplicateMetadata']
+    assert [op.get_attr('num_replicas') for op in metadata] == [CORES, 1, CORES]
+    return [cluster(exp, op) for op in metadata]
+
+
+def of_type(operations, *types):
+    return [op for op in operations if op.type in types]
+
+
+@pytest.mark.parametrize('rule, sums', [(None, 6 + 3), ('feedback', 6 + 3), ('symmetric', 9 + 3), ('kolen_pollack', 9 + 3)])
+def test_every_gradient_and_loss_is_averaged_over_the_cores(rule, sums):
+    training, measures, totals = clusters(built(alignment=rule, **TPU))
+    assert len(of_type(training, 'CrossReplicaSum')) == sums  # a kernel and a bias of three layers, three losses
+    assert of_type(measures, 'CrossReplicaSum') == [] and len(of_type(totals, 'CrossReplicaSum')) == 4
+
+
+@pytest.mark.parametrize('settings', [{}, dict(alignment_optimizer='adam'), RESNET], ids=['fc', 'two optimisers', 'resnet18'])
+def test_what_is_averaged_is_what_one_device_averages(settings):
+    counting = Counting('')
+    built(counting, alignment='information', **dict(TPU, **settings))
+    training, _, _ = clusters(built(alignment='information', **dict(TPU, **settings)))
+    shapes = [op.outputs[0].shape.as_list() for op in of_type(training, 'CrossReplicaSum')]
+    statistics = shapes[:len(shapes) - len(counting.shapes)]
+    assert shapes[len(statistics):] == counting.shapes
+    assert len(statistics) == (2 * BATCH_NORMS if settings is RESNET else 0)
+
+
+@pytest.mark.parametrize('settings', [dict(alignment='information'), dict(alignment='brsf', minibatch_size=8),
+                                      dict(RESNET, alignment='symmetric')], ids=['information', 'parts', 'resnet18'])
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
+def test_shapes_are_static_and_types_those_of_a_tpu(settings, precision):
+    exp = built(precision=precision, **dict(TPU, **settings))
+    for operations in clusters(exp):
+        values = [tensor for op in operations for tensor in op.outputs
+                  if tensor.dtype != tf.resource and op.type != 'TensorArrayGatherV3']  # whose size XLA knows, at last
+        assert [tensor for tensor in values if not tensor.shape.is_fully_defined()] == []
+        assert {tensor.dtype for tensor in values} <= {tf.float32, tf.bfloat16, tf.int32, tf.int64, tf.bool, tf.uint64}  # of draws
+    for operations, computes in zip(clusters(exp), (precision, 'float32', precision)):
+        products = of_type(operations, 'MatMul', 'Conv2D')
+        assert {op.outputs[0].dtype for op in products if 'gradients' not in op.name} >= {tf.as_dtype(computes)}
+    assert {variable.dtype.base_dtype for variable in exp.variables} == {tf.float32, tf.int64}
+
+
+def test_each_core_gets_its_part_of_a_batch():
+    exp = built(**TPU)
+    taken, = of_type(exp.graph.get_operations(), 'InfeedDequeueTuple')
+    assert [(tensor.dtype, tensor.shape.as_list()) for tensor in taken.outputs] == [
+        (tf.float32, [3, 4, 5, 1]), (tf.int32, [3])]
+    assert taken in clusters(exp)[0]
+    handed = of_type(exp.graph.get_operations(), 'InfeedEnqueueTuple')
+    assert [op.get_attr('device_ordinal') for op in handed] == list(range(CORES))
+    assert all([tensor.shape for tensor in op.inputs] == [tensor.shape for tensor in taken.outputs] for op in handed)
+    assert not any('_tpu_replicate' in op.node_def.attr for op in handed)
+
+
+def test_all_cores_must_be_done_before_a_call_is():
+    exp = built(**TPU)
+    ends = set(exp.step.train_op.control_inputs)
+    assert len([op for op in ends if '_shard_' in op.name]) == CORES and len(ends) == CORES + 1
+
+
+# One core, by XLA on the CPU: what is computed of whole batches. The sum over the cores is that of as many equal ones.
+def equal_cores(patch, batch):
+    def replicate(computation, inputs):
+        return [runtime.xla_compile(computation, inputs[0])] * len(inputs)
+    patch.setattr(runtime, 'tpu_replicate', replicate)
+    patch.setattr(runtime, 'tpu_sum', lambda tensor: CORES * tensor)
+    patch.setattr(runtime, 'tpu_enqueue', lambda tensors, core: tf.no_op())
+    patch.setattr(runtime, 'tpu_dequeue', lambda dtypes, shapes: [
+        tf.constant(batch[name], dtype) for name, dtype in zip(sorted(batch), dtypes)])
+
+
+def trained(exp, calls):
+    """(variables, [scalars of each step]) of calls of so many steps."""
+    with tiny.session(exp) as session:
+        session.run(exp.step.initializer)
+        scalars = [step for steps in calls for step in exp.run_steps(session, steps)]
+        return tiny.values(session, exp), scalars
+
+
+CASES = {str(rule): dict(alignment=rule) for rule in [None] + list(RULES)}
+CASES['two optimisers'] = dict(alignment='symmetric', optimizer='adam', alignment_optimizer='momentum', grad_clip=True)
+CASES['schedules'] = dict(alignment='information', alpha_schedule_type='linear', alpha_schedule_rate=0.5, constant_lr=False)
+CASES['noise'] = dict(alignment='mirror', input_distribution='normal', use_noisy_global_opt=True, noisy_opt_distribution='uniform')
+CASES.update({'convolutions ' + name: dict(case, model='small', dataset='squares') for name, case in CASES.items()})
+CASES['parts'] = dict(alignment='kolen_pollack', minibatch_size=4)
+DRAWING = {'brsf', 'noise'}  # XLA draws other numbers; the first forward pass is the same
+
+
+# The XLA of TensorFlow 1.13.2 gives a batch norm the variance over n positions of a batch, its other kernels that over n - 1.
+POSITIONS = {'first': 8 * 5 * 5, 'second': 8 * 3 * 3}
+OLD = 0.9 ** 3  # what three steps leave of the first moving variance
+
+
+@pytest.mark.parametrize('case', sorted(CASES))
+def test_the_loop_of_a_core_gives_the_numbers_of_one_device(case, monkeypatch):
+    settings = dict(dict(dataset='fc', train_batch_size=8, learning_rate=0.05), **CASES[case])
+    images = data.DATASETS[settings['dataset']]()  # all of its batches are the same one
+    equal_cores(monkeypatch, dict(images=images.images[:8], labels=images.labels[:8]))
+    variables, scalars = trained(built(**settings), [1] * 3)
+    core = devices.TPU('local', None, None, CORES, 8 // settings.get('minibatch_size', 8), steps_per_call=5)
+    others, other_scalars = trained(built(core, **settings), [2, 1])
+    assert others['global_step'] == 3 == len(other_scalars)
+    if case.split()[-1] in DRAWING:
+        assert other_scalars[0]['model_loss'] == pytest.approx(scalars[0]['model_loss'], rel=1e-5)
+        assert all(np.isfinite(value).all() for value in others.values())
+        assert len({float(step['model_loss']) for step in other_scalars}) == 3
+        return
+    for name in variables:
+        if name.endswith('moving_variance') and not runtime.IS_TF2:
+            variables[name] = OLD + (variables[name] - OLD) * (1.0 - 1.0 / POSITIONS[name.split('/')[0]])
+        np.testing.assert_allclose(others[name], variables[name], rtol=0, atol=1e-4 * np.abs(variables[name]).max(), err_msg=name)
+    for step, other in zip(scalars, other_scalars):
+        assert {name: float(value) for name, value in other.items()} == pytest.approx(
+            {name: float(value) for name, value in step.items()}, rel=1e-5)
+
+
+@pytest.mark.parametrize('rule', ['information', 'frsf'])
+def test_a_validation_split_over_cores_gives_the_numbers_of_one_device(rule, monkeypatch):
+    def replicate(computation, inputs):
+        return [[tf.add_n(parts) for parts in zip(*[runtime.xla_compile(computation, given) for given in inputs])]]
+    monkeypatch.setattr(runtime, 'tpu_replicate', replicate)
+    monkeypatch.setattr(runtime, 'tpu_sum', lambda tensor: tensor)
+    settings = dict(alignment=rule, eval_batch_size=5, train_batch_size=2)
+    found = []
+    for device in (devices.OneDevice(''), devices.TPU('local', None, None, replicas=2)):
+        config = tiny.config(**dict(settings, train_batch_size=2 * device.replicas))  # angles are those of a core's images
+        exp = Experiment(config, device, training=False)
+        with tiny.session(exp) as session:
+            found.append(runtime.nest.flatten(exp.validate(session)['topn_val']))
+    np.testing.assert_allclose(found[1], found[0], rtol=2e-5)
+
+
+@pytest.mark.parametrize('settings, words', [
+    (dict(gpu='1'), '--gpu=1 is for GPUs'), (dict(xla=True), '--xla has no effect'), (dict(precision='float16'), 'bfloat16'),
+    (dict(train_batch_size=12), '--train_batch_size=12 is no multiple of --num_shards=8'),
+    (dict(train_batch_size=24, minibatch_size=12), '--minibatch_size=12 is no multiple')])
+def test_what_does_not_go_with_a_tpu_is_refused(settings, words):
+    with pytest.raises(ConfigError, match='--tpu_name=grpc.*' + words):
+        devices.choose(tiny.config(**dict(TPU, **settings)))
+
+
+def test_the_settings_reach_the_device(monkeypatch):
+    monkeypatch.setattr(runtime, 'tpu_address', lambda *place: pytest.fail(repr(place)))
+    device = devices.choose(tiny.config(tpu_name='mine', tpu_zone='z', gcp_project='p', num_shards=4, train_batch_size=16,
+                                        minibatch_size=8))
+    assert (device.replicas, device.minibatches, device.steps_per_call, device.data_format) == (4, 2, 100, 'NHWC')
+    with pytest.raises(pytest.fail.Exception, match="'mine', 'z', 'p'"):
+        with device.ready():
+            pass
+    assert devices.choose(tiny.config(iterations_per_loop=7, **TPU)).steps_per_call == 7
+    assert 'TPU grpc://10.0.0.2:8470 with 8 cores, images as NHWC' in overview.experiment(
+        tiny.experiment(**TPU), devices.choose(tiny.config(**TPU)))[0]
+
+
+def test_an_address_needs_no_look_up():
+    assert [runtime.tpu_address(name, None, None) for name in ('grpc://10.0.0.2:8470', 'local')] == ['grpc://10.0.0.2:8470', '']
+
+
+@pytest.fixture(scope='module')
+def machine():
+    """The address of a machine of its own, as a session sees it."""
+    server = tf.train.Server.create_local_server()
+    yield server.target
+
+
+@pytest.mark.parametrize('name, why', [('machine', 'has none that TensorFlow can use'), ('grpc://127.0.0.1:9', 'no answer within 1 s')])
+def test_a_machine_without_a_tpu_is_told(name, why, machine, monkeypatch):
+    monkeypatch.setattr(devices.TPU, 'answers_within', 1)
+    name = machine if name == 'machine' else name
+    with pytest.raises(ConfigError, match='--tpu_name={}: there is no TPU to be used .*{}'.format(name, why)):
+        with devices.TPU(name, None, None, 8).ready():
+            pytest.fail('there is a TPU')
+
+
+def test_cores_are_started_before_and_stopped_after_a_run(monkeypatch):
+    done = []
+    monkeypatch.setattr(devices.TPU, '_run', lambda self, operation: done.append((self.target, operation)))
+    device = devices.TPU('grpc://10.0.0.2:8470', None, None, 8)
+    with pytest.raises(KeyError):
+        with device.ready():
+            done.append('run')
+            raise KeyError
+    assert done == [('grpc://10.0.0.2:8470', runtime.tpu_start), 'run', ('grpc://10.0.0.2:8470', runtime.tpu_stop)]
+
+
+@pytest.mark.parametrize('operation, kind', [(runtime.tpu_start, 'ConfigureDistributedTPU'),
+                                             (runtime.tpu_stop, 'ShutdownDistributedTPU')])
+def test_the_operations_that_start_and_stop_a_tpu(operation, kind):
+    with tf.Graph().as_default() as graph:
+        operation()
+        made, = of_type(graph.get_operations(), kind)
+    assert 'TPU_SYSTEM' in made.device
+
+
+def test_a_checkpoint_of_another_machine_is_written_here(machine, tmp_path, monkeypatch):
+    exp = tiny.experiment(alignment='symmetric', optimizer='momentum')
+    monkeypatch.setattr(exp.saver, 'save', lambda *_, **__: pytest.fail('the other machine writes'))
+    with loop.session(exp, runtime.session_config(), machine) as session:
+        session.run(exp.step.initializer)
+        exp.run_steps(session, 1)
+        values, prefix = tiny.values(session, exp), checkpoints.save(session, exp, str(tmp_path), 1)
+    assert sorted(os.listdir(str(tmp_path))) == ['checkpoint-1.data-00000-of-00001', 'checkpoint-1.index']
+    with tiny.session(exp) as session:
+        assert checkpoints.restore(session, exp, prefix) == []
+        assert tiny.moved(values, tiny.values(session, exp)) == set() and values['global_step'] == 1
+
+
+def test_a_dry_run_needs_no_tpu(capsys):
+    jobs.train(tiny.config(dry_run=True, **TPU))
+    assert 'TPU grpc://10.0.0.2:8470 with 8 cores' in capsys.readouterr().out
