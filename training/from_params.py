@@ -170,7 +170,8 @@ def _device(groups):
     devices = groups['model_params'].get('devices') or ['/gpu:0']
     devices = [devices] if isinstance(devices, str) else devices
     if len(devices) > 1:
-        raise ConfigError('model_params: devices={}: this version trains on one device'.format(devices))
+        raise ConfigError('model_params: devices={}: a params dictionary of functions trains on one device; name one'.format(
+            devices))
     train = checked(groups, 'train_params', TRAIN)
     part, batch = train['minibatch_size'], (train['data_params'] or {}).get('batch_size')
     if part is None:
