@@ -1,5 +1,6 @@
 """What several test folders share: the repository on the path, and a real MongoDB server."""
 import collections
+import gc
 import os
 import socket
 import sys
@@ -10,6 +11,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from training import runtime  # noqa: E402, F401 (the path comes first; it prepares TensorFlow before anyone imports it)
 from database import server  # noqa: E402
+from tensorflow.python.framework import ops  # noqa: E402
 
 Address = collections.namedtuple('Address', 'host port root')
 
@@ -19,6 +21,22 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         return probe.getsockname()[1]
+
+
+@pytest.fixture(autouse=True, scope='module')
+def graphs_of_a_file():
+    """Graphs live no longer than the tests of a file: TensorFlow keeps every custom gradient, and its graph, for ever."""
+    yield
+    registry = (getattr(ops, 'gradient_registry', None) or ops._gradient_registry)._registry
+    for name in [name for name in registry if name.startswith('CustomGradient-')]:
+        del registry[name]
+    gc.collect()
+
+
+@pytest.fixture(scope='session')
+def free_address():
+    """free_address() -> '127.0.0.1:port', where nothing listens."""
+    return lambda: '127.0.0.1:{}'.format(free_port())
 
 
 @pytest.fixture(scope='session')

@@ -13,3 +13,4 @@ def tiny_datasets():
             patch.setitem(data.DATASETS, name, dataset)
         patch.setenv('CUDA_VISIBLE_DEVICES', '')
         yield
+        tiny.EXPERIMENTS.clear()
