@@ -154,6 +154,10 @@ GROUPS = {
              at_least=1, always=True),
         _row('sync_batch_norm', bool, False, 'normalise by the statistics of all devices\' parts of a batch, not of each its '
              'own', always=True),
+        _row('worker_hosts', list, (), 'several machines that train together, host:port of each (comma list); the first one '
+             'validates, saves and records; default: those of the environment variable TF_CONFIG', always=True),
+        _row('task_index', int, None, 'which of --worker_hosts this process is, from 0', at_least=0, always=True,
+             needs=['worker_hosts']),
         _row('tpu_name', str, None, 'Cloud TPU to run on (v2-8 or v3-8): its name, its address (grpc://...), or local',
              always=True),
         _row('tpu_zone', str, None, "zone of the Cloud TPU; default: this machine's", always=True, needs=['tpu_name']),

@@ -65,7 +65,7 @@ class Dataset:
         """
         return tf.cast(images, tf.float32)
 
-    def train(self, batch_size, seed=None, first_step=0):
+    def train(self, batch_size, seed=None, first_step=0, part=(0, 1)):
         """Training batches without end; a batch may straddle two epochs, and every epoch holds every image once.
 
         Args:
@@ -73,9 +73,10 @@ class Dataset:
             seed: int; the same seed gives the same batches. None draws one at each call.
             first_step: int, batches to leave out at the start, so that a run resumed at this step sees what it
                 would have seen. Whole epochs cost nothing; of the current one the records are read, not decoded.
+            part: (i, n), ints: the i-th of n equal parts of each batch alone; of the rest, records are read, not decoded.
 
         Returns:
-            tf.data.Dataset of dict(images: image_dtype [batch, height, width, channels], labels: int64 [batch]).
+            tf.data.Dataset of dict(images: image_dtype [batch / n, height, width, channels], labels: int64 [batch / n]).
 
         Raises:
             DataError: the batch is larger than the training set, or smaller than 1.
@@ -98,8 +99,11 @@ class Dataset:
         first_epoch, used = divmod(first_step * batch_size, self.train_images)
         records = tf.data.Dataset.range(first_epoch, ENDLESS).flat_map(epoch_records).skip(used)
         numbers = tf.data.Dataset.range(first_step * batch_size, ENDLESS)
-        examples = tf.data.Dataset.zip((records, numbers)).map(example, num_parallel_calls=AUTOTUNE)
-        return examples.batch(batch_size, drop_remainder=True).prefetch(AUTOTUNE)
+        numbered = tf.data.Dataset.zip((records, numbers))
+        (index, parts), size = part, batch_size // part[1]
+        if parts > 1:
+            numbered = numbered.filter(lambda record, number: tf.equal(number % batch_size // size, index))
+        return numbered.map(example, num_parallel_calls=AUTOTUNE).batch(size, drop_remainder=True).prefetch(AUTOTUNE)
 
     def validation(self, batch_size):
         """Every validation image once, in the stored order; the last batch is filled up with zeros.

@@ -3,18 +3,21 @@ import collections
 import contextlib
 import functools
 import os
+import signal
 import zlib
 
 import tensorflow.compat.v1 as tf
 
 from config.schema import ROWS, ConfigError
-from training import runtime
+from training import cluster, runtime
+from training.validation import TrainingError
 
 # What Session.run does: run train_op and fetch scalars ({name: float32}, of the state before each update). count: the int32
 # scalar to feed, how many steps to do; then each of scalars is [count]. None: one step, and each of scalars is a number.
 Call = collections.namedtuple('Call', ['train_op', 'scalars', 'count'])
 
-REPLICAS = 1  # what sums over all replicas are made by
+# Those that sum together: all replicas, the first device of each host, and the CPU of each host.
+REPLICAS, HOSTS, HOSTS_CPU = 1, 2, 3
 
 
 class OneDevice:
@@ -28,7 +31,9 @@ class OneDevice:
     """
     replicas = 1
     hosts = 1
-    target = ''  # of Sessions
+    part = (0, 1)  # of each batch that this process reads: (index, how many)
+    leads = True   # whether this process validates, saves and records
+    target = ''    # of Sessions
 
     def __init__(self, gpu, minibatches=1, steps_per_call=1, compiled=False, data_format=None, cpu_devices=None):
         if cpu_devices or gpu is not None:
@@ -55,10 +60,29 @@ class OneDevice:
     def session_config(self):
         """The tf.ConfigProto of Sessions on this device."""
         return runtime.session_config(self.cpu_devices)
+
     @contextlib.contextmanager
-    def ready(self):
-        """While the device can be used by Sessions on its `target`."""
+    def ready(self, say=print):
+        """While the device can be used by Sessions on its `target`. say: prints a line."""
+        del say
         yield
+
+    def at_loss(self, function):
+        """What to call before the process is ended because another host is gone."""
+
+    def shared(self, numbers):
+        """The numbers, a list of int, that the first host gives; every host gives as many. While the device is ready."""
+        return numbers
+
+    def level(self, variables):
+        """The operation that gives variables the values that they have on the first host."""
+        del variables
+        return tf.no_op()
+
+    def asking(self):
+        """Of a graph: the function of (session, a signal's number or None) that gives it, or SIGTERM where another host has
+        one; every host has to call it as often."""
+        return lambda session, number: number
 
     def once(self, function, batch):
         """function(batch) -> dictionary, or nested ones, of float32 scalars, computed on the device."""
@@ -115,11 +139,12 @@ class Towers(OneDevice):
 
     def __init__(self, gpu, minibatches=1, steps_per_call=1, data_format=None, cpu_devices=None):
         super().__init__(','.join(gpu), minibatches, steps_per_call, data_format=data_format, cpu_devices=cpu_devices)
-        if not cpu_devices and runtime.gpu_count() < len(gpu):
+        if not cpu_devices and runtime.gpu_count() < len(gpu) > 1:
             raise ConfigError('--gpu={}: TensorFlow finds {} of these GPUs; name those that are there, or split the CPU by '
                               '--cpu_devices'.format(','.join(gpu), runtime.gpu_count()))
         self.replicas = len(gpu)
-        self._sums = 0  # how many have been built
+        self._sums = 0   # how many have been built
+        self._first = 0  # the number of the first replica of this process
         self._devices = ['/cpu:' + index for index in gpu] if cpu_devices else ['/gpu:%d' % place for place in range(len(gpu))]
 
     def mean(self, replica_fn, batch):
@@ -128,14 +153,14 @@ class Towers(OneDevice):
 
     def _over_replicas(self, replica_fn, batch):
         with tf.device('/cpu:0'):
-            parts = {name: tf.split(tensor, self.replicas) for name, tensor in batch.items()}
+            parts = {name: tf.split(tensor, len(self._devices)) for name, tensor in batch.items()}
         towers, sums = [], self._sums
         for index, device in enumerate(self._devices):
             self._sums = sums  # replicas are built alike: the same sum has the same number on each
-            with tf.device(device), _own_draws(index):
+            with tf.device(device), _own_draws(self._first + index):
                 towers.append(replica_fn({name: tensors[index] for name, tensors in parts.items()}))
         with tf.device(self._devices[0]):
-            return [tf.add_n(values) / self.replicas for values in zip(*[tensors for tensors, _ in towers])], towers[0][1]
+            return [tf.add_n(values) / len(towers) for values in zip(*[tensors for tensors, _ in towers])], towers[0][1]
 
     def all_mean(self, tensor):
         """The mean of a tensor over the replicas, on each of them; its gradient is that of the mean of the replicas' losses.
@@ -153,6 +178,108 @@ class Towers(OneDevice):
 
     def _all_mean(self, tensor, key):
         return runtime.all_sum(tensor, REPLICAS, self.replicas, key) / self.replicas
+
+
+class Hosts(Towers):
+    """Several machines, of each of which a process uses a device or several: a replica of the step on each.
+
+    Every process has variables of its own, which start as the first one's and stay the same: the gradients of all are averaged
+    before each update. Each reads its part of the batches. Batch norms normalise as Towers' do, and track the statistics of
+    their own host; those of the first one are kept. TensorFlow's servers and collectives carry what is exchanged.
+
+    hosts: ['host:port'] of all. own: the index of this one. Otherwise as Towers.
+    """
+    answers_within = 600  # seconds, until a host is given up that was never there
+
+    def __init__(self, hosts, own, gpu, minibatches=1, steps_per_call=1, data_format=None, cpu_devices=None):
+        super().__init__(gpu, minibatches, steps_per_call, data_format, cpu_devices)
+        self.hosts = len(hosts)
+        self.part = (own, self.hosts)
+        self.leads = own == 0
+        self._first = own * len(gpu)
+        self.replicas = self.hosts * len(gpu)
+        self._names = list(hosts)
+        self._watch = None
+        self._before_end = []
+
+    def session_config(self):
+        """See OneDevice.session_config. Sessions see the devices of this process alone; the collectives reach the others."""
+        config = super().session_config()
+        config.device_filters.append('/job:worker/task:{}'.format(self.part[0]))
+        config.experimental.collective_group_leader = '/job:worker/replica:0/task:0'
+        return config
+
+    @contextlib.contextmanager
+    def ready(self, say=print):
+        """Starts this process's server and waits for the others'. Raises ConfigError where one is missing, and TrainingError
+        that names it when one goes; a process that cannot even notice is ended."""
+        own = self._names[self.part[0]]
+        cluster.without_proxy(self._names)
+        try:
+            server = tf.train.Server(tf.train.ClusterSpec({'worker': self._names}), 'worker', self.part[0],
+                                     config=self.session_config())
+        except tf.errors.OpError as error:
+            raise ConfigError('--worker_hosts: this process, task {}, cannot listen at {} ({}); is the port taken, or the host '
+                              'another one?'.format(self.part[0], own, error.message.split('\n')[0]))
+        self.target = server.target
+        watch = cluster.Watch(self._names, self.part[0], lambda: [function() for function in self._before_end])
+        watch.wait(self.answers_within, say)
+        with watch:
+            try:
+                yield
+            except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError,
+                    tf.errors.DeadlineExceededError) as error:
+                gone = watch.gone(cluster.NO_ANSWER * (cluster.SILENT + 1))
+                raise TrainingError(cluster.lost(gone) if gone else 'the hosts lost each other ({}); start the same commands '
+                                    'again with --do_restore'.format(error.message.split('\n')[0]))
+
+    def at_loss(self, function):
+        """See OneDevice.at_loss."""
+        self._before_end.append(function)
+
+    def mean(self, replica_fn, batch):
+        """The mean over all hosts of the mean over this one's replicas; see Towers.mean."""
+        tensors, updates = super().mean(replica_fn, batch)
+        with tf.device(self._devices[0]):  # one exchange of all of them
+            return [total / self.hosts for total in self._joined(tensors, HOSTS)], updates
+
+    def shared(self, numbers):
+        """See OneDevice.shared."""
+        with tf.Graph().as_default(), tf.Session(self.target, config=self.session_config()) as session:
+            return session.run(self._of_first([tf.constant(numbers, tf.int64)]))[0].tolist()
+
+    def level(self, variables):
+        """See OneDevice.level."""
+        values = self._of_first([variable.read_value() for variable in variables])
+        return tf.group(*[variable.assign(value, read_value=False) for variable, value in zip(variables, values)])
+
+    def asking(self):
+        """See OneDevice.asking."""
+        with tf.device('/cpu:0'):
+            asked = tf.placeholder(tf.int32, [])
+            hosts, = self._joined([asked], HOSTS_CPU)
+
+        def ask(session, number):
+            found = session.run(hosts, {asked: int(number is not None)})
+            return number if number is not None or not found else signal.SIGTERM
+        return ask
+
+    def _of_first(self, tensors):
+        with tf.device('/cpu:0'):
+            return self._joined([tensor if self.leads else tf.zeros_like(tensor) for tensor in tensors], HOSTS_CPU)
+
+    def _joined(self, tensors, group):
+        """The sums of tensors over the hosts, by one exchange for each type."""
+        sums = list(tensors)
+        for dtype in sorted({tensor.dtype for tensor in tensors}, key=lambda dtype: dtype.name):
+            places = [place for place, tensor in enumerate(tensors) if tensor.dtype == dtype]
+            self._sums += 1
+            total = runtime.all_sum(tf.concat([tf.reshape(tensors[place], [-1]) for place in places], 0), group, self.hosts,
+                                    self._sums)
+            sizes = [tensors[place].shape.num_elements() for place in places]
+            for place, part in zip(places, tf.split(total, sizes)):
+                sums[place] = tf.reshape(part, tensors[place].shape)
+        return sums
 
 
 class TPU(OneDevice):
@@ -173,8 +300,9 @@ class TPU(OneDevice):
         self._place = (name, zone, project)
 
     @contextlib.contextmanager
-    def ready(self):
+    def ready(self, say=print):
         """Finds the TPU and starts its cores; they are given back in the end. Raises ConfigError where there is none."""
+        del say
         try:
             self.target = runtime.tpu_address(*self._place)
             self._run(runtime.tpu_start)
@@ -273,7 +401,11 @@ def choose(config):
     """The device that a Config asks for. Raises ConfigError for what it cannot do."""
     if config.tpu_name:
         return _tpu(config)
+    problem = config.worker_hosts and cluster.problem_of(config)
+    if problem:
+        raise ConfigError(problem)
     gpu = _indices(config)
+    replicas = len(gpu) * (len(config.worker_hosts) or 1)
     minibatches = config.train_batch_size // (config.minibatch_size or config.train_batch_size)
     steps_per_call = config.iterations_per_loop or 1
     if config.xla and minibatches > 1 and steps_per_call > 1 and not runtime.XLA_NESTS_LOOPS:
@@ -285,13 +417,15 @@ def choose(config):
     if config.precision == 'bfloat16' and not runtime.HAS_BFLOAT16:
         raise ConfigError('--precision=bfloat16: {} does not compute in it; take float16, or TensorFlow 2'.format(
             runtime.describe()))
-    if config.sync_batch_norm and len(gpu) == 1:
+    if config.sync_batch_norm and replicas == 1:
         raise ConfigError('--sync_batch_norm has no effect on one device; leave it out, or give several in --gpu')
-    if len(gpu) == 1 and not config.cpu_devices:
+    if replicas == 1 and not config.cpu_devices:
         return OneDevice(config.gpu, minibatches, steps_per_call, config.xla)
     if config.xla:
-        raise ConfigError('--xla compiles the steps of one whole device; leave it out, or --cpu_devices and all but one of '
-                          '--gpu={}'.format(config.gpu))
+        raise ConfigError('--xla compiles the steps of one whole device; leave it out, or --cpu_devices, --worker_hosts and all '
+                          'but one of --gpu={}'.format(config.gpu))
+    if config.worker_hosts:
+        return Hosts(config.worker_hosts, config.task_index, gpu, minibatches, steps_per_call, cpu_devices=config.cpu_devices)
     return Towers(gpu, minibatches, steps_per_call, cpu_devices=config.cpu_devices)
 
 
@@ -303,11 +437,12 @@ def _indices(config):
     if config.cpu_devices and max(int(index) for index in gpu) >= config.cpu_devices:
         raise ConfigError('--gpu={}: --cpu_devices={} makes the devices 0 to {}; name some of them'.format(
             config.gpu, config.cpu_devices, config.cpu_devices - 1))
+    hosts = len(config.worker_hosts) or 1
     for name in ('train_batch_size', 'minibatch_size'):
         size = getattr(config, name)
-        if size and size % len(gpu):
-            raise ConfigError('--{}={} cannot be split evenly over the {} devices of --gpu={}; choose a multiple of {}'.format(
-                name, size, len(gpu), config.gpu, len(gpu)))
+        if size and size % (len(gpu) * hosts):
+            raise ConfigError('--{}={} cannot be split evenly over the {} devices of --gpu={}{}; choose a multiple of {}'.format(
+                name, size, len(gpu), config.gpu, ' on each of {} hosts'.format(hosts) if hosts > 1 else '', len(gpu) * hosts))
     return gpu
 
 
@@ -328,6 +463,7 @@ def _tpu(config):
     problems = [
         ('--gpu={}'.format(config.gpu), config.gpu != ROWS['gpu'].default, 'is for GPUs'),
         ('--cpu_devices={}'.format(config.cpu_devices), config.cpu_devices, 'is for CPUs'),
+        ('--worker_hosts={}'.format(','.join(config.worker_hosts)), config.worker_hosts, 'is for GPUs and CPUs'),
         ('--sync_batch_norm', config.sync_batch_norm, 'is for GPUs'),
         ('--xla', config.xla, 'has no effect: a TPU compiles every step'),
         ('--precision=float16', config.precision == 'float16', 'is not for TPUs, which have bfloat16'),

@@ -64,6 +64,8 @@ class Experiment:
                 self.validation = self._build_validation()
             self.initializer = tf.global_variables_initializer()
             self.variables = tf.global_variables()
+            self.level = device.level(self.variables) if training else None
+            self.asking = device.asking()
             self.saver = tf.train.Saver(self.variables, max_to_keep=None)
         self.graph.finalize()
 
@@ -189,7 +191,7 @@ class Experiment:
 
     def _build_step(self, first_step):
         iterator = tf.data.make_initializable_iterator(
-            self.dataset.train(self.config.train_batch_size, self.config.seed, first_step))
+            self.dataset.train(self.config.train_batch_size, self.config.seed, first_step, self.device.part))
         return Step(iterator.initializer, *self.device.call(self._step, iterator.get_next))
 
     def _step(self, batch):

@@ -1,17 +1,20 @@
 """The two jobs, train and validate, from a Config to records in MongoDB."""
 import os
 import time
+import zlib
 
 from config import params, schema
 from config.schema import ConfigError
 from database import records, server
 from database.mongo import Store
 from models import NETWORKS, NetworkOptions
-from training import checkpoints, devices, loop, overview, provenance, validation
+from training import checkpoints, devices, loop, overview, provenance, runtime, validation
 from training.checkpoints import CheckpointError
 from training.experiment import TARGET, Experiment, check
 
 LOCATING = ('load_step', 'load_query', 'load_port', 'load_dbname', 'load_collname', 'load_exp_id')  # say where a checkpoint is
+
+OF_A_HOST = ('task_index', 'data_dir', 'gpu', 'cpu_devices')  # settings that differ from host to host
 
 
 def say(text):
@@ -35,11 +38,21 @@ def train(config):
         experiment = Experiment(config, device)
         _tell(config, experiment, device, overview.variables(experiment, restored=False, new=()))
         return None
-    store = open_store(config)
+    store = None
     try:
-        return _train(config, device, store)
+        with device.ready(say):
+            if device.leads:
+                store = open_store(config)
+                device.at_loss(store.close)
+            experiment, folder, results = _train(config, device, store)
     finally:
-        store.close()
+        if store:
+            store.close()
+    if store:
+        say('results: database {}, collection {}.files, exp_id {} at {}:{}; {}'.format(
+            config.dbname, experiment.collection, config.exp_id, config.host, config.port, experiment.summary(results)))
+        say('checkpoints: the same records, and {}'.format(folder))
+    return results
 
 
 def _tell(config, experiment, device, more):
@@ -50,20 +63,32 @@ def _tell(config, experiment, device, more):
 
 
 def _train(config, device, store):
+    """(the experiment, its folder of local checkpoints, the results of the last validation) of a training."""
     folder = cache_folder(config)
-    prefix, _ = restore_point(config, store, folder)
-    experiment = Experiment(config, device, first_step=checkpoints.step_of(prefix) if prefix else 0)
-    with device.ready(), loop.session(experiment, device.session_config(), device.target) as session:
+    prefix, _ = restore_point(config, store, folder) if store else (None, None)
+    first_step = _agree(config, device, checkpoints.step_of(prefix) if prefix else 0)
+    experiment = Experiment(config, device, first_step)
+    with loop.session(experiment, device.session_config(), device.target) as session:
         new = checkpoints.restore(session, experiment, prefix, with_optimizers=config.do_restore) if prefix else []
+        session.run(experiment.level)
         _tell(config, experiment, device, ['restored from {}'.format(prefix) if prefix else 'starting anew']
               + overview.variables(experiment, restored=bool(prefix), new=set(new)))
         record_params = merged_params(config, experiment.settings(), provenance.describe())
-        results = loop.Run(session, experiment, store, folder, record_params, say).train()
-    store.close()
-    say('results: database {}, collection {}.files, exp_id {} at {}:{}; {}'.format(
-        config.dbname, experiment.collection, config.exp_id, config.host, config.port, experiment.summary(results)))
-    say('checkpoints: the same records, and {}'.format(folder))
-    return results
+        run = loop.Run(session, experiment, store, folder, record_params, say, device.leads, experiment.asking)
+        return experiment, folder, run.train()
+
+
+def _agree(config, device, step):
+    """The step from which the first host goes on. Raises ConfigError where a host has other settings than the first."""
+    own = zlib.crc32(repr([runtime.describe(), device.replicas] + [
+        (name, getattr(config, name)) for name, row in schema.ROWS.items()
+        if name not in OF_A_HOST and not (row.always and row.group in ('save_params', 'load_params'))]).encode())
+    first_step, first = device.shared([step, own])
+    if own != first:
+        raise ConfigError('--worker_hosts: the settings, the number of devices or the TensorFlow of {} are not those of {}; give '
+                          'both the same flags but --task_index'.format(*[config.worker_hosts[index] for index in (
+                              config.task_index, 0)]))
+    return first_step
 
 
 def validate(config):
@@ -76,6 +101,8 @@ def validate(config):
         raise ConfigError('--val_exp_id is needed: the exp_id under which the validation is recorded')
     if config.dry_run:
         raise ConfigError('--dry_run is for train.py; test.py trains nothing')
+    if config.worker_hosts:
+        raise ConfigError('--worker_hosts is for train.py; a validation runs on one host: leave it out, and TF_CONFIG unset')
     device = devices.choose(config)
     store = open_store(config, config.val_exp_id)
     try:

@@ -1,5 +1,6 @@
 """The training loop, in a Session."""
 import collections
+import functools
 import math
 import os
 import time
@@ -51,10 +52,11 @@ class Run:
     session: with restored or fresh variables. experiment: training.experiment.Experiment, or anything with its graph,
     saver, global_step, step, plan, run_steps(session, most), validate(session) and summary(results).
     store: database.mongo.Store, or None to record nothing. folder: for local checkpoints. params: what each record tells of
-    the settings. say: prints a line.
+    the settings. say: prints a line. leads: False only steps; another host validates, saves and records. asking: of
+    training.devices, how hosts agree to stop.
     """
 
-    def __init__(self, session, experiment, store, folder, params, say=print):
+    def __init__(self, session, experiment, store, folder, params, say=print, leads=True, asking=lambda session, number: number):
         self.session = session
         self.experiment = experiment
         self.plan = experiment.plan
@@ -62,6 +64,8 @@ class Run:
         self.folder = folder
         self.params = params
         self.say = say
+        self.leads = leads
+        self._asking = functools.partial(asking, session)
         self._results = []    # of the steps since the last record
         self._saved_at = None   # the step of the newest checkpoint of this run
         self._since = time.time()
@@ -75,7 +79,7 @@ class Run:
         experiment, plan = self.experiment, self.plan
         step = int(self.session.run(experiment.global_step))
         results = None
-        if step >= plan.steps or (step == 0 and (plan.validate_first or plan.initial_weights)):
+        if self.leads and (step >= plan.steps or (step == 0 and (plan.validate_first or plan.initial_weights))):
             results = self._validate(step) if step >= plan.steps or plan.validate_first else None
             self._record(step, results, weights='lasting' if step == 0 and plan.initial_weights else None)
         self.session.run(experiment.step.initializer)
@@ -83,19 +87,26 @@ class Run:
             try:
                 if self._owes_validation(step):
                     results = self._finish(step, stop)
+                stop.check(self._asking)
                 self._since = time.time()
                 while step < plan.steps:
                     step = self._steps(step, bar)
                     results = self._finish(step, stop) or results
-                    stop.check()
-            except stopping.Stopped:
-                if self._saved_at != step:
+                    stop.check(self._asking)
+            except stopping.Stopped as stopped:
+                if not stopped.agreed:
+                    self._asking(stopped.signal)
+                if self.leads and self._saved_at != step:
                     self._record(step, weights='recent')
+                self._asking(None)  # no host leaves before all is saved
                 raise
         return results
 
     def _finish(self, step, stop):
         """What is due after a step: a validation, whose results are returned, weights, a record."""
+        if not self.leads:
+            self._results = []
+            return None
         plan, last = self.plan, step == self.plan.steps
         validated = None
         if last or due(step, plan.validate_every):

@@ -1,4 +1,5 @@
 """The door of train.py and test.py: from the command line to a Config, and from errors to sentences."""
+import os
 import sys
 
 from absl import app, flags
@@ -7,6 +8,7 @@ from config import params
 from config.schema import ConfigError
 from data import DataError
 from database.errors import StoreError
+from training import cluster
 from training.checkpoints import CheckpointError
 from training.jobs import say
 from training.stopping import Stopped
@@ -45,11 +47,11 @@ def _parse(argv):
 
 
 def read_config(choices):
-    """The Config of the command line; with --load_params_file a warning names the flags that it overrules."""
+    """The Config of the command line and of TF_CONFIG; with --load_params_file a warning names the flags that it overrules."""
     config, ignored, unknown = params.read(flags.FLAGS, choices)
     if ignored:
         say('warning: ignored, because --load_params_file={} fixes them: {}'.format(
             flags.FLAGS.load_params_file, ', '.join('--' + name for name in ignored)))
     if unknown:
         say('warning: not understood in {}: {}'.format(flags.FLAGS.load_params_file, ', '.join(unknown)))
-    return config
+    return cluster.with_cluster(config, os.environ.get('TF_CONFIG'))

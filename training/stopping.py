@@ -6,11 +6,12 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopped(Exception):
-    """A run was asked to stop. signal: the number of the signal."""
+    """A run was asked to stop. signal: the number of the signal. agreed: whether all hosts of the run know."""
 
-    def __init__(self, number):
+    def __init__(self, number, agreed=False):
         super().__init__(signal.Signals(number).name)
         self.signal = number
+        self.agreed = agreed
 
 
 class Stop:
@@ -32,15 +33,20 @@ class Stop:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def check(self):
-        """Here the run can stop. Raises Stopped if it was asked to."""
-        if self._asked is not None:
-            raise Stopped(self._asked)
+    def check(self, asking):
+        """Here the run can stop, and all its hosts are. Raises Stopped if one of them was asked to.
+
+        asking: the number of the signal that came here, or None -> that of the signal that counts, or None.
+        """
+        number = asking(self._asked)
+        if number is not None:
+            raise Stopped(number, agreed=True)
 
     @contextlib.contextmanager
     def anywhere(self):
         """A context in which the run can stop anywhere: Stopped is raised where a signal finds it."""
-        self.check()
+        if self._asked is not None:
+            raise Stopped(self._asked)
         self._waiting = False
         try:
             yield

@@ -54,7 +54,7 @@ ORIGINAL = dict(
 # What still counts beside --load_params_file, by ORIGINAL.md, section 1.
 ALWAYS = ('data_dir', 'gpu', 'dbname', 'port', 'exp_id_suffix', 'cache_dir', 'model', 'use_resnet_v2', 'image_size',
           'gcp_project', 'tpu_zone', 'tpu_name', 'num_shards', 'iterations_per_loop', 'cpu_devices',
-          'sync_batch_norm')
+          'sync_batch_norm', 'worker_hosts', 'task_index')
 
 
 def refusal(values, choices=None):
@@ -189,7 +189,7 @@ GLOBAL = dict(use_noisy_global_opt=True, noisy_opt_distribution='normal')
 LOCAL = dict(SECOND, use_noisy_alignment_opt=True, noisy_opt_distribution='normal')
 NEEDS = CYCLIC + [  # name, a value, the settings with each of which it has an effect
     ('tpu_zone', 'z', [dict(tpu_name='mine')]), ('gcp_project', 'p', [dict(tpu_name='mine')]),
-    ('num_shards', 4, [dict(tpu_name='mine')]),
+    ('num_shards', 4, [dict(tpu_name='mine')]), ('task_index', 1, [dict(worker_hosts=('a:1', 'b:1'))]),
     ('alignment_learning_rate', 0.5, [SECOND]), ('alignment_rescale_lr', True, [SECOND]),
     ('alignment_constant_lr', False, [SECOND]), ('alignment_manual_lr', True, [SECOND]),
     ('warmup_epochs', 2.0, [dict(constant_lr=False), dict(manual_lr=True)]),

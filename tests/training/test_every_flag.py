@@ -49,6 +49,7 @@ WHERE = {
 
 # Flags that say which device, which their tests ask.
 CHOOSES = {'gpu': 'sets CUDA_VISIBLE_DEVICES, tests/training/test_devices.py; several split the batch, test_towers.py',
+           'worker_hosts': 'several processes, cli/test_several_hosts.py', 'task_index': 'the same',
            'tpu_zone': 'where the TPU is looked up, tests/training/test_tpu.py', 'gcp_project': 'the same'}
 
 # All others change the graph or the plan of a run: {flag: (settings that it needs, a value of it)}.

@@ -24,55 +24,33 @@ def pixels():
 
 
 def differences(steps=1, start=None, against=(), **settings):
-    """The largest differences of a run from the same run with the settings `against`: of each scalar, relative to it, and of
-    the movement of each variable, relative to its length, beyond what float32 rounds of the variable."""
+    """tiny.differences of a run from the same run with the settings `against`."""
     exp, other = tiny.experiment(**settings), tiny.experiment(**dict(settings, **dict(against)))
-    (history, scalars), (others, other_scalars) = [tiny.train(each, steps, start) for each in (other, exp)]
-    found = {}
-    for step, other_step in zip(scalars, other_scalars):
-        for name, value in step.items():
-            found[name] = max(found.get(name, 0.0), abs(float(other_step[name]) - float(value)) / max(abs(float(value)), 1e-6))
-    for name in set(history[0]) - {'global_step'}:
-        move, another = [variables[-1][name].astype(np.float64) - variables[0][name] for variables in (history, others)]
-        rounding = np.finfo(np.float32).eps * np.linalg.norm(history[-1][name])
-        found[name] = max(np.linalg.norm(another - move) - rounding, 0.0) / max(np.linalg.norm(move), 1e-9)
-    assert tiny.moved(history[0], history[-1]) == tiny.moved(others[0], others[-1]) != set()
-    return found
-
-
-def beyond(found, limit):
-    """Those of the differences that are larger."""
-    return {name: error for name, error in found.items() if not error < limit}
+    return tiny.differences(*[tiny.train(each, steps, start) for each in (other, exp)])
 
 
 ONE = dict(gpu='0', cpu_devices=None)
 CLIPPED = dict(optimizer='momentum', grad_clip=True, grad_clipping_value=0.3)
 
 
-def settings_of(rule):
-    """Settings under which each variable that a rule moves moves far."""
-    sees = rule and RULES[rule].sees
-    return dict({'alignment_rate': 30.0} if sees else {}, alignment=rule, learning_rate=1.0)
-
-
 @pytest.mark.parametrize('replicas', sorted(SPLIT))
 @pytest.mark.parametrize('rule', RULE_NAMES)
 def test_replicas_give_the_step_of_one_device(rule, replicas):
-    assert beyond(differences(against=ONE, **settings_of(rule), **SPLIT[replicas]), 1e-5) == {}
+    assert tiny.beyond(differences(against=ONE, **tiny.moving_settings(rule), **SPLIT[replicas]), 1e-5) == {}
 
 
 @pytest.mark.parametrize('rule', RULE_NAMES)
 def test_replicas_give_the_clipped_step_of_two_optimisers(rule):
     second = dict(alignment_optimizer='adam', alignment_learning_rate=0.3) if rule and RULES[rule].sees else {}
-    assert beyond(differences(against=ONE, **settings_of(rule), **CLIPPED, **second, **SPLIT[4]), 1e-5) == {}
+    assert tiny.beyond(differences(against=ONE, **tiny.moving_settings(rule), **CLIPPED, **second, **SPLIT[4]), 1e-5) == {}
 
 
 @pytest.mark.parametrize('settings', [
     dict(minibatch_size=4), dict(minibatch_size=4, grad_clip=True, optimizer='swats', learning_rate=0.05),
     dict(delay_epochs=1.0), dict(optimizer='adagrad', learning_rate=0.1, grad_clip=True, grad_clipping_method='value')])
 def test_replicas_give_the_steps_of_one_device(settings):
-    base = dict(settings_of('information'), learning_rate=0.2)
-    assert beyond(differences(steps=5, against=dict(ONE, minibatch_size=None), **dict(base, **settings), **SPLIT[4]), 1e-4) == {}
+    base = dict(tiny.moving_settings('information'), learning_rate=0.2)
+    assert tiny.beyond(differences(steps=5, against=dict(ONE, minibatch_size=None), **dict(base, **settings), **SPLIT[4]), 1e-4) == {}
 
 
 @pytest.mark.parametrize('settings', [{}, dict(minibatch_size=6)])
@@ -90,7 +68,7 @@ def test_a_call_of_several_steps_on_replicas_does_what_as_many_calls_do(settings
 
 def test_replicas_compute_in_float16_under_one_scale():
     found = differences(against=ONE, alignment='symmetric', learning_rate=1.0, precision='float16', **SPLIT[2])
-    assert beyond(found, 2e-2) == {}
+    assert tiny.beyond(found, 2e-2) == {}
 
 
 def means(device, replica, **batch):
@@ -181,7 +159,7 @@ def test_with_statistics_of_all_replicas_a_resnet_takes_the_step_of_one_device(r
     base = dict(RESNET, alignment='information', learning_rate=1.0, sync_batch_norm=True, **SPLIT[replicas])
     found = differences(against=dict(ONE, sync_batch_norm=False), **dict(base, **settings))
     assert {name for name in found if name.endswith('moving_variance')}
-    assert beyond(found, 1e-5) == {}
+    assert tiny.beyond(found, 1e-5) == {}
 
 
 def batch_norms(device, across):

@@ -6,6 +6,7 @@ import numpy as np
 from training import runtime  # first: it prepares TensorFlow
 import tensorflow.compat.v1 as tf
 
+from alignment.rules import RULES
 from config.schema import Config
 from data.base import Dataset
 from training import devices, loop
@@ -70,7 +71,7 @@ def experiment(first_step=0, training=True, **settings):
 
 def session(exp, start=None):
     """A session with the initial variables, or with those of {name: array} where it has them."""
-    opened = loop.session(exp, exp.device.session_config())
+    opened = loop.session(exp, exp.device.session_config(), exp.device.target)
     load(opened, exp, start or {})
     return opened
 
@@ -96,6 +97,33 @@ def train(exp, steps=1, start=None):
             scalars.append(opened.run([exp.step.train_op, exp.step.scalars])[1])
             history.append(values(opened, exp))
     return history, scalars
+
+
+def differences(one, other):
+    """The largest differences of another run, as `train` gives it, from one: of each scalar, relative to it, and of the movement
+    of each variable, relative to its length, beyond what float32 rounds of the variable."""
+    (history, scalars), (others, other_scalars) = one, other
+    found = {}
+    for step, other_step in zip(scalars, other_scalars):
+        for name, value in step.items():
+            found[name] = max(found.get(name, 0.0), abs(float(other_step[name]) - float(value)) / max(abs(float(value)), 1e-6))
+    for name in set(history[0]) - {'global_step'}:
+        move, another = [variables[-1][name].astype(np.float64) - variables[0][name] for variables in (history, others)]
+        rounding = np.finfo(np.float32).eps * np.linalg.norm(history[-1][name])
+        found[name] = max(np.linalg.norm(another - move) - rounding, 0.0) / max(np.linalg.norm(move), 1e-9)
+    assert moved(history[0], history[-1]) == moved(others[0], others[-1]) != set()
+    return found
+
+
+def beyond(found, limit):
+    """Those of the differences that are larger."""
+    return {name: error for name, error in found.items() if not error < limit}
+
+
+def moving_settings(rule):
+    """Settings under which each variable that a rule (its name) moves moves far."""
+    sees = rule and RULES[rule].sees
+    return dict({'alignment_rate': 30.0} if sees else {}, alignment=rule, learning_rate=1.0)
 
 
 def moved(before, after):
