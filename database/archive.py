@@ -6,7 +6,7 @@ import shutil
 import tarfile
 import tempfile
 
-from database.errors import StoreError
+from database.errors import DamagedError, StoreError
 
 MEMBER = re.compile(r'(?P<prefix>\w[\w.+=@-]*)\.(?:index|data-(?P<shard>\d{5})-of-(?P<shards>\d{5}))')
 
@@ -59,7 +59,7 @@ def unpack(tar_path, folder):
         The checkpoint's path without `.index`.
 
     Raises:
-        StoreError: the .tar is broken, or holds anything but the files of one checkpoint.
+        DamagedError: the .tar is broken, or holds anything but the files of one checkpoint.
     """
     half = tempfile.mkdtemp(prefix='.unpacking-', dir=folder)
     try:
@@ -72,7 +72,7 @@ def unpack(tar_path, folder):
         for name in sorted(members, key=lambda name: name.endswith('.index')):
             os.replace(os.path.join(half, name), os.path.join(folder, name))
     except tarfile.TarError as error:
-        raise StoreError('The archive %s is not a whole .tar (%s): fetch it again.' % (tar_path, error)) from error
+        raise DamagedError('The archive %s is not a whole .tar (%s): fetch it again.' % (tar_path, error)) from error
     finally:
         shutil.rmtree(half)
     return os.path.join(folder, prefix)
@@ -87,13 +87,13 @@ def _members(tar, tar_path):
         if member.isdir() and '..' not in parts:
             continue
         if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
-            raise StoreError('The archive %s holds %r, which is not a regular file: it is no checkpoint of ours or '
+            raise DamagedError('The archive %s holds %r, which is not a regular file: it is no checkpoint of ours or '
                              'tfutils\', and was not unpacked.' % (tar_path, member.name))
         if member.name.startswith('/') or '..' in parts or not MEMBER.fullmatch(name):
-            raise StoreError('The archive %s holds %r, which is not the name of a checkpoint\'s file: it was not '
+            raise DamagedError('The archive %s holds %r, which is not the name of a checkpoint\'s file: it was not '
                              'unpacked.' % (tar_path, member.name))
         if name in members:
-            raise StoreError('The archive %s holds %s twice: it was not unpacked.' % (tar_path, name))
+            raise DamagedError('The archive %s holds %s twice: it was not unpacked.' % (tar_path, name))
         members[name] = member
     return members
 
@@ -109,6 +109,6 @@ def _checked_prefix(names, source):
     whole = (len(prefixes) == 1 and len(matches) == len(shards) + 1 and len(counts) == 1
              and shards == {'%05d' % index for index in range(max(counts))})
     if not whole:
-        raise StoreError('%s is not one whole checkpoint, an .index and all of its .data-*, but: %s.'
+        raise DamagedError('%s is not one whole checkpoint, an .index and all of its .data-*, but: %s.'
                          % (source, ', '.join(sorted(names)) or 'nothing'))
     return prefixes.pop()

@@ -8,7 +8,7 @@ from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DocumentTooLarge, DuplicateKeyError
 from pymongo.write_concern import WriteConcern
 
-from database.errors import StoreError
+from database.errors import DamagedError
 
 CHUNK_BYTES = 261120  # as tfutils' GridFS wrote
 CHUNKS_A_WRITE = 32
@@ -47,7 +47,7 @@ class Bucket:
         if size > MOST_BYTES:
             raise DocumentTooLarge('%d bytes without its file, and %d is the most' % (size, MOST_BYTES))
         self._ensure_indexes()
-        if self.files.count_documents({'_id': record['_id']}, limit=1):
+        if self.holds(record):
             return
         if stream is not None:
             length, md5 = self._write_chunks(record['_id'], stream)
@@ -57,6 +57,16 @@ class Bucket:
             self.files.insert_one(record)
         except DuplicateKeyError:
             pass  # an earlier try, whose answer was lost in an outage
+
+    def holds(self, record):
+        """Whether the record is stored, by its `_id`."""
+        return bool(self.files.count_documents({'_id': record['_id']}, limit=1))
+
+    def remove(self, ids):
+        """Deletes records by `_id`, their files, and the named results of theirs."""
+        ids = list(ids) + [file['_id'] for file in self.files.find({'item_for': {'$in': list(ids)}}, {'_id': 1})]
+        self.files.delete_many({'_id': {'$in': ids}})
+        self._chunks.delete_many({'files_id': {'$in': ids}})
 
     def prune(self, query, keep):
         """Deletes the files that match a query but for the `keep` uploaded last."""
@@ -73,7 +83,7 @@ class Bucket:
             target: where the bytes go.
 
         Raises:
-            StoreError: the bytes are not those that were stored.
+            DamagedError: the bytes are not those that were stored.
             gridfs.errors.GridFSError, pymongo's errors: they cannot be read.
         """
         md5, length = hashlib.md5(), 0
@@ -83,7 +93,7 @@ class Bucket:
                 length += len(piece)
                 target.write(piece)
         if length != file['length'] or file.get('md5', md5.hexdigest()) != md5.hexdigest():
-            raise StoreError('The file %s of record %s came as %d bytes with md5 %s, but %d bytes with md5 %s were '
+            raise DamagedError('The file %s of record %s came as %d bytes with md5 %s, but %d bytes with md5 %s were '
                              'stored: the database is damaged; take another checkpoint.'
                              % (file['filename'], file['_id'], length, md5.hexdigest(), file['length'],
                                 file.get('md5')))

@@ -11,3 +11,7 @@ class RecordError(StoreError):
 
 class ServerError(StoreError):
     """No MongoDB server where one was looked for, or one that cannot be started or stopped."""
+
+
+class DamagedError(StoreError):
+    """What is stored is not whole any more."""

@@ -14,7 +14,9 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from database import records, server
 from database.archive import pack, unpack
 from database.bucket import Bucket
-from database.errors import StoreError
+from database.claim import Claim
+from database.errors import DamagedError, StoreError
+from database.spool import Spool
 from database.writer import Writer
 
 __all__ = ['Store', 'StoreError', 'pack']
@@ -32,16 +34,19 @@ class Store:
     written; call `flush` first to see all. Opening a store writes nothing.
     """
 
-    def __init__(self, host, port, dbname, collname, exp_id, recent_limit=6):
-        """Connects.
+    def __init__(self, host, port, dbname, collname, exp_id, recent_limit=6, spool=None, exclusive=False):
+        """Connects, and queues what an earlier store left in the spool.
 
         Args:
             host, port: the MongoDB server.
             dbname, collname, exp_id: database, collection (GridFS bucket) and experiment.
             recent_limit: how many recent checkpoints of the experiment are kept.
+            spool: folder that keeps, during an outage, what waits; None keeps nothing.
+            exclusive: whether no other exclusive store of the experiment may be open.
 
         Raises:
-            StoreError: MongoDB does not answer within 3 s, or refuses us; RecordError: a name is illegal.
+            StoreError: MongoDB does not answer within 3 s, or refuses us, or the spool is damaged, or another process is at the
+                experiment; RecordError: a name is illegal.
         """
         records.check_names(dbname, collname, exp_id)
         if recent_limit < 1:
@@ -53,15 +58,24 @@ class Store:
         recent = records.recent_database(dbname, collname, exp_id)
         self._main = Bucket(self._client[dbname], collname)
         self._recent = Bucket(self._client[recent], 'fs')
+        self._claim = None
+        self._spool = Spool(spool) if spool else None
         try:
             self._check_databases(dbname, recent)
+            if exclusive:
+                with self._reading():
+                    self._claim = Claim(self._client[dbname][collname + '.claims'], exp_id)
+            left = self._spool.entries() if spool else []
         except StoreError:
-            self._client.close()
+            self._disconnect()
             raise
         self._closed = False
-        self._writer = Writer(_is_outage, server.reason)
+        self._writer = Writer(_is_outage, server.reason, self._spool)
+        for path, entry in left:
+            self._add(entry, _remove if entry.get('remove') else None, path)
+        self.replayed = len(left)
 
-    def save(self, record, checkpoint=None, recent=None, on_written=None):
+    def save(self, record, checkpoint=None, recent=None, on_written=None, replacing=()):
         """Queues a record and returns at once; saving the same `_id` again changes nothing.
 
         Args:
@@ -70,6 +84,7 @@ class Store:
             recent: path of a .tar to store, with the record's fields, among the recent checkpoints, or None.
             on_written: called with the path of each .tar from the writer's thread, once it is safely stored. Until
                 then the file must stay where it is.
+            replacing: `_id`s of older records of the experiment that are removed once this one is stored.
 
         Returns:
             The record's `_id`.
@@ -80,21 +95,9 @@ class Store:
         if record['exp_id'] != self.exp_id:
             raise StoreError('The record of step %s belongs to experiment %r, not to %r: save it in a store of its own.'
                              % (record['step'], record['exp_id'], self.exp_id))
-        record = copy.deepcopy(record)
-        record.setdefault('_id', bson.ObjectId())
-        paths = sorted({os.path.abspath(path) for path in (checkpoint, recent) if path})
-
-        def write():
-            self._write_main(record, checkpoint)
-            if recent:
-                self._write_recent(record, recent)
-
-        def done():
-            for path in (paths if on_written else ()):
-                on_written(path)
-
-        name = 'the record of step %s' % record['step'] + (' with %s' % ' and '.join(paths) if paths else '')
-        self._writer.add(name, write, done)
+        record = dict(copy.deepcopy(record), _id=record.get('_id') or bson.ObjectId())
+        paths = {name: os.path.abspath(path) for name, path in (('checkpoint', checkpoint), ('recent', recent)) if path}
+        self._add(dict(paths, record=record, replacing=list(replacing), remove=on_written is not None), on_written)
         return record['_id']
 
     def save_named_results(self, record_id, train_results=None, validation_results=None):
@@ -114,9 +117,19 @@ class Store:
         results = {kind: records.plain(values, kind) for kind, values in given.items() if values}
         filename = '%s_fileitems' % record_id
         document = {'_id': bson.ObjectId(), 'item_for': record_id}
-        content = pickle.dumps(results, protocol=2)
-        self._writer.add('the results ' + filename,
-                         lambda: self._main.insert(document, io.BytesIO(content), filename))
+        self._add(dict(document=document, content=pickle.dumps(results, protocol=2), filename=filename))
+
+    def _add(self, entry, on_written=None, kept=None):
+        """Queues an entry, as the spool keeps it; kept: where it does already."""
+        paths = sorted({entry[name] for name in ('checkpoint', 'recent') if entry.get(name)})
+        name = 'the results ' + entry['filename'] if 'content' in entry else (
+            'the record of step %s' % entry['record']['step'] + (' with %s' % ' and '.join(paths) if paths else ''))
+
+        def done():
+            for path in (paths if on_written else ()):
+                on_written(path)
+
+        self._writer.add(name, lambda: self._write(entry), done, entry, kept)
 
     @property
     def pending(self):
@@ -129,8 +142,8 @@ class Store:
         trouble = self._writer.trouble
         if trouble is None:
             return None
-        return ('MongoDB at %s takes no records (%s): %d wait and are tried again.'
-                % (self._address, trouble, self.pending))
+        return ('MongoDB at %s takes no records (%s): %d wait%s and are tried again.'
+                % (self._address, trouble, self.pending, ' in ' + self._spool.folder if self._spool else ''))
 
     @property
     def errors(self):
@@ -155,23 +168,36 @@ class Store:
             return
         self._closed = True
         self._writer.close(timeout_s)
-        self._client.close()
+        self._disconnect()
         lost = self._writer.pending
         if lost:
             trouble = self._writer.trouble or 'it did not answer in time'
             more = ' and %d more' % (len(lost) - MOST_NAMED) if len(lost) > MOST_NAMED else ''
-            raise StoreError('MongoDB at %s (%s) did not take %s%s: the files stay where they are.'
-                             % (self._address, trouble, ', '.join(lost[:MOST_NAMED]), more))
+            where = ('they lie in %s, and the same command, started again, writes them' % self._spool.folder if self._spool
+                     else 'the files stay where they are')
+            raise StoreError('MongoDB at %s (%s) did not take %s%s: %s.'
+                             % (self._address, trouble, ', '.join(lost[:MOST_NAMED]), more, where))
         if self.errors:
             raise StoreError('Not everything was written to MongoDB at %s: %s'
                              % (self._address, ' '.join(self.errors[:MOST_NAMED])))
 
-    def find_checkpoint(self, step=None, query=None):
+    def _disconnect(self):
+        if self._claim:
+            self._claim.release()
+        self._client.close()
+
+    @property
+    def taken(self):
+        """One sentence where another process has taken the experiment over, or None."""
+        return self._claim.taken if self._claim else None
+
+    def find_checkpoint(self, step=None, query=None, without=()):
         """The newest record with weights, lasting or recent.
 
         Args:
             step: its step; the highest there is when None.
             query: what else it must match, in MongoDB's language; its `exp_id` counts in place of this store's.
+            without: `_id`s of those that do not count.
 
         Returns:
             The document, to hand to `download`, or None where there is none.
@@ -181,6 +207,8 @@ class Store:
         """
         wanted = dict({'exp_id': self.exp_id}, **query or {})
         wanted.update({'saved_filters': True, 'filename': {'$exists': True}}, **({} if step is None else {'step': step}))
+        if without:
+            wanted = {'$and': [wanted, {'_id': {'$nin': list(without)}}]}
         with self._reading():
             found = [_newest(self._main.files, wanted), _newest(self._recent.files, dict(wanted, **self._neighbours()))]
         return max((record for record in found if record), key=lambda record: (record['step'], record['uploadDate']),
@@ -196,6 +224,12 @@ class Store:
         with self._reading():
             record = self._main.files.find_one({'exp_id': self.exp_id}, {'step': 1}, sort=[('step', DESCENDING)])
         return record['step'] if record else None
+
+    def after(self, step):
+        """[(step, `_id`)] of the experiment's records after a step, in their order. Raises StoreError as `count`."""
+        with self._reading():
+            found = self._main.files.find({'exp_id': self.exp_id, 'step': {'$gt': step}}, {'step': 1}).sort([('step', 1)])
+            return [(record['step'], record['_id']) for record in found]
 
     def records(self, query=None):
         """Iterates over the experiment's records that match a MongoDB query, by step, then `_id`.
@@ -219,14 +253,18 @@ class Store:
             The checkpoint's path, without `.index`.
 
         Raises:
-            StoreError: it is not there any more, is damaged, is no checkpoint, or cannot be written.
+            StoreError: it is not there any more, or cannot be written; DamagedError: it is damaged, or no checkpoint.
         """
         try:
             os.makedirs(folder, exist_ok=True)
             with tempfile.NamedTemporaryFile(prefix='.download-', suffix='.tar', dir=folder) as archive:
                 with self._reading():
                     bucket, file = self._stored_file(record)
-                    bucket.download(file, archive)
+                    try:
+                        bucket.download(file, archive)
+                    except gridfs.errors.GridFSError as error:
+                        raise DamagedError('Parts of the file %s of record %s are not in the database any more (%s).'
+                                           % (file['filename'], record['_id'], server.reason(error))) from error
                 archive.flush()
                 return unpack(archive.name, folder)
         except OSError as error:
@@ -241,7 +279,20 @@ class Store:
         raise StoreError('Record %s (step %s) holds no weights, or holds them no more: choose another step.'
                          % (record['_id'], record['step']))
 
+    def _write(self, entry):
+        """Writes an entry; again changes nothing."""
+        if 'content' in entry:
+            self._main.insert(entry['document'], io.BytesIO(entry['content']), entry['filename'])
+            return
+        self._write_main(entry['record'], entry.get('checkpoint'))
+        if entry.get('recent'):
+            self._write_recent(entry['record'], entry['recent'])
+        if entry.get('replacing'):
+            self._main.remove(entry['replacing'])
+
     def _write_main(self, record, checkpoint):
+        if self._main.holds(record):
+            return
         if checkpoint:
             with open(checkpoint, 'rb') as stream:
                 self._main.insert(dict(record, **_saver_fields()), stream, os.path.basename(checkpoint))
@@ -249,6 +300,8 @@ class Store:
             self._main.insert(dict(record, saved_filters=False))
 
     def _write_recent(self, record, recent):
+        if self._recent.holds(record):
+            return
         with open(recent, 'rb') as stream:
             self._recent.insert(dict(record, collname=self._collname, **_saver_fields()), stream,
                                 os.path.basename(recent))
@@ -278,6 +331,12 @@ class Store:
                              % (self._address, server.reason(error))) from error
 
 
+def _remove(path):
+    """Removes a file, if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(path)
+
+
 def _saver_fields():
     """What tfutils notes beside the weights; our Saver is never sharded."""
     return {'saved_filters': True, '_saver_write_version': 2, '_saver_num_data_files': 1}
@@ -286,7 +345,7 @@ def _saver_fields():
 def _newest(files, wanted):
     """Of the documents of the highest step the one uploaded last; two look-ups, so that the index serves the first."""
     top = files.find_one(wanted, {'step': 1}, sort=[('step', DESCENDING)])
-    return top and files.find_one(dict(wanted, step=top['step']), sort=[('uploadDate', DESCENDING)])
+    return top and files.find_one({'$and': [wanted, {'step': top['step']}]}, sort=[('uploadDate', DESCENDING)])
 
 
 def _is_outage(error):

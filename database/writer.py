@@ -1,5 +1,6 @@
 """A thread that writes: jobs in, first in first out, each repeated until the outage it met is over."""
 import collections
+import os
 import threading
 
 from database.errors import StoreError
@@ -8,25 +9,33 @@ FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
 LAST_TRY_S = 5.0  # how long close() lets a try in progress come to its end
 
-Job = collections.namedtuple('Job', 'name write done')
+
+class Job:
+    """One thing to write. kept: the path of its entry in the spool, or None. written: whether it is."""
+
+    def __init__(self, name, write, done, entry, kept):
+        self.name, self.write, self.done, self.entry, self.kept, self.written = name, write, done, entry, kept, False
 
 
 class Writer:
     """Does jobs in a background thread, one after the other, in the order in which they were added.
 
+    During an outage, all jobs that wait are kept in a spool, too, so that they outlive the process.
+
     Attributes:
         errors: one sentence a job that can never be written.
     """
 
-    def __init__(self, is_outage, explain):
+    def __init__(self, is_outage, explain, spool=None):
         """Starts the thread.
 
         Args:
             is_outage: error -> whether the same job may succeed later.
             explain: error -> a few words.
+            spool: database.spool.Spool, or None to keep nothing.
         """
         self.errors = []
-        self._is_outage, self._explain = is_outage, explain
+        self._is_outage, self._explain, self._spool = is_outage, explain, spool
         self._trouble = None
         self._jobs = collections.deque()
         self._changed = threading.Condition()
@@ -34,13 +43,15 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name='database writer', daemon=True)
         self._thread.start()
 
-    def add(self, name, write, done=None):
+    def add(self, name, write, done=None, entry=None, kept=None):
         """Queues a job and returns at once.
 
         Args:
             name: what is written, for messages.
             write: called until it meets no outage; must leave one and the same result however often it is called.
             done: called after it, once.
+            entry: what the spool keeps of it, a document.
+            kept: the path of that in the spool, where it comes from there.
 
         Raises:
             StoreError: the writer is closed.
@@ -48,7 +59,7 @@ class Writer:
         with self._changed:
             if self._closing.is_set():
                 raise StoreError('The store is closed: %s was not written.' % name)
-            self._jobs.append(Job(name, write, done))
+            self._jobs.append(Job(name, write, done, entry, kept))
             self._changed.notify_all()
 
     @property
@@ -72,8 +83,9 @@ class Writer:
             return self._changed.wait_for(lambda: not self._jobs, timeout_s) and not self.errors
 
     def close(self, timeout_s):
-        """Flushes and ends the thread; what is not done then stays in `pending`."""
-        self.flush(timeout_s)
+        """Flushes and ends the thread; what is not done then stays in `pending`, and in the spool."""
+        if not self.flush(timeout_s):
+            self._keep()
         with self._changed:
             self._closing.set()
             self._changed.notify_all()
@@ -102,15 +114,40 @@ class Writer:
                 if self._closing.is_set():
                     return False
                 if not self._is_outage(error):
-                    self.errors.append('%s can not be written (%s).' % (job.name, self._explain(error)))
+                    self.errors.append('%s can not be written (%s)%s.' % (job.name, self._explain(error), self._set_aside(job)))
                     return True
                 self._trouble = self._explain(error)
+                self._keep()
             self._closing.wait(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         self._trouble = None
         try:
+            with self._changed:
+                job.written = True
+                if job.kept:
+                    os.remove(job.kept)
             if job.done:
                 job.done()
         except Exception as error:  # the caller's code: it must not end the thread either
             self.errors.append('%s is written, but what should follow failed (%s).' % (job.name, self._explain(error)))
         return True
+
+    def _keep(self):
+        """Everything that waits goes into the spool, in its order; a disk that takes nothing is told of in `trouble`."""
+        with self._changed:
+            try:
+                for job in self._jobs:
+                    if self._spool and not job.kept and not job.written:
+                        job.kept = self._spool.keep(job.entry)
+            except OSError as error:
+                self._trouble = '%s; and %s takes no copy: %s' % (self._trouble, self._spool.folder, error.strerror)
+
+    def _set_aside(self, job):
+        """Keeps what can never be written in the spool all the same; some words on where it lies."""
+        if not self._spool:
+            return ''
+        try:
+            job.kept = self._spool.refuse(job.kept or self._spool.keep(job.entry))
+        except OSError as error:
+            return ', nor kept (%s)' % error.strerror
+        return ', but is kept as ' + job.kept

@@ -40,9 +40,18 @@ def prune(folder, keep):
     steps = sorted(int(match.group(1)) for match in
                    (re.match(r'checkpoint-(\d+)\.index$', name) for name in os.listdir(folder)) if match)
     for step in steps[:-keep]:
-        for ending in ('index', 'data-*'):
-            for path in glob.glob(os.path.join(glob.escape(folder), 'checkpoint-{}.{}'.format(step, ending))):
-                os.remove(path)
+        _remove(folder, step, 'index', 'data-*')
+
+
+def discard(folder, step):
+    """Remove what is there of a checkpoint that could not be saved whole."""
+    _remove(folder, step, 'index', 'data-*', 'tar*')
+
+
+def _remove(folder, step, *endings):
+    for ending in endings:
+        for path in glob.glob(os.path.join(glob.escape(folder), 'checkpoint-{}.{}'.format(step, ending))):
+            os.remove(path)
 
 
 def contents(prefix):

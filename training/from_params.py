@@ -66,7 +66,7 @@ def _train(experiment, groups, session_config):
     save, load = checked(groups, 'save_params', SAVE), checked(groups, 'load_params', LOAD)
     place = _place(save, {}, 'save_params')
     folder = _cache_folder(save, place)
-    store = _open_store(place, save)
+    store = _open_store(place, save, folder)
     try:
         with loop.session(experiment, session_config) as session:
             jobs.say(_restore(session, experiment, folder, place, load, store))
@@ -83,7 +83,7 @@ def _test(experiment, groups, session_config):
     source = _place(load, save, 'load_params')
     place = _place(save, dict(load, exp_id=None), 'save_params') if groups.get('save_params') else None
     folder = _cache_folder(dict(save, cache_dir=save['cache_dir'] or load['cache_dir']), place or source)
-    store = _open_store(place, save) if place else None
+    store = _open_store(place, save, folder) if place else None
     try:
         with loop.session(experiment, session_config) as session:
             prefix, record = _find(load, source, folder)
@@ -190,11 +190,11 @@ def _place(given, otherwise, group):
     return place
 
 
-def _open_store(place, save):
+def _open_store(place, save, folder):
     if not save['do_save']:
         return None
     jobs.say(server.ensure(place[0], place[1]))
-    return Store(*place, recent_limit=save['cache_max_num'])
+    return jobs.replayed(Store(*place, recent_limit=save['cache_max_num'], spool=jobs.spool_of(folder)))
 
 
 def _cache_folder(save, place):

@@ -6,6 +6,7 @@ import zlib
 from config import params, schema
 from config.schema import ConfigError
 from database import records, server
+from database.errors import DamagedError
 from database.mongo import Store
 from models import NETWORKS, NetworkOptions
 from training import checkpoints, devices, loop, overview, provenance, runtime, validation
@@ -15,6 +16,8 @@ from training.experiment import TARGET, Experiment, check
 LOCATING = ('load_step', 'load_query', 'load_port', 'load_dbname', 'load_collname', 'load_exp_id')  # say where a checkpoint is
 
 OF_A_HOST = ('task_index', 'data_dir', 'gpu', 'cpu_devices')  # settings that differ from host to host
+
+REPLAY_S = 3600  # within which MongoDB must take what waits on disk
 
 
 def say(text):
@@ -164,7 +167,22 @@ def open_store(config, exp_id=None):
     """The place of an experiment's records; a private server is started if none answers on localhost. Raises StoreError."""
     records.check_names(config.dbname, collection(config), exp_id or config.exp_id)
     say(server.ensure(config.host, config.port))
-    return Store(config.host, config.port, config.dbname, collection(config), exp_id or config.exp_id)
+    place = (config.host, config.port, config.dbname, collection(config), exp_id or config.exp_id)
+    return replayed(Store(*place, spool=spool_of(cache_folder(config, exp_id)), exclusive=exp_id is None))
+
+
+def spool_of(folder):
+    """Where, in an experiment's folder, records wait for MongoDB."""
+    return os.path.join(folder, 'spool')
+
+
+def replayed(store):
+    """The store, once what an earlier run left in the spool is written. Raises StoreError where it takes too long."""
+    if store.replayed:
+        say('writing {} records that an earlier run kept while MongoDB was away'.format(store.replayed))
+        if not store.flush(REPLAY_S):
+            store.close(0)
+    return store
 
 
 def collection(config):
@@ -218,12 +236,26 @@ def _wanted(config):
 def fetch(place, folder, step=None, query=None):
     """(path prefix, `_id`) of the newest checkpoint of a place, brought into <folder>/restored; (None, None) without one.
 
+    One that is damaged is named, and the one before it is taken, unless a step is asked for.
     place: (host, port, dbname, collname, exp_id). step, query: as for Store.find_checkpoint. Raises StoreError.
     """
-    store = Store(*place)
+    store, damaged = Store(*place), []
     try:
-        record = store.find_checkpoint(step, query)
-        return (store.download(record, os.path.join(folder, 'restored')), record['_id']) if record else (None, None)
+        while True:
+            record = store.find_checkpoint(step, query, without=damaged)
+            if record is None:
+                if damaged:
+                    raise CheckpointError('no checkpoint of {} in {}.{} is whole'.format(place[4], place[2], place[3]))
+                return None, None
+            try:
+                prefix = store.download(record, os.path.join(folder, 'restored'))
+                checkpoints.contents(prefix)
+                return prefix, record['_id']
+            except (DamagedError, CheckpointError) as error:
+                if step is not None:
+                    raise
+                say('warning: the checkpoint of step {:,} is left aside: {}'.format(record['step'], error))
+                damaged.append(record['_id'])
     finally:
         store.close()
 

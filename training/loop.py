@@ -31,6 +31,10 @@ _Plan = collections.namedtuple('Plan', [
 ])
 
 
+MOST_NAMED = 5  # variables in one sentence
+ADVICE = 'try a smaller learning rate or smaller coefficients. The checkpoints before it are whole.'
+
+
 class Plan(_Plan):
     """What a run does when. Durations are whole steps."""
     __slots__ = ()
@@ -67,6 +71,7 @@ class Run:
         self.leads = leads
         self._asking = functools.partial(asking, session)
         self._results = []    # of the steps since the last record
+        self._stale = []      # (step, _id) of records of an earlier run that this one makes anew
         self._saved_at = None   # the step of the newest checkpoint of this run
         self._since = time.time()
         self._validating = 0.0  # seconds since the last record
@@ -78,6 +83,8 @@ class Run:
         """
         experiment, plan = self.experiment, self.plan
         step = int(self.session.run(experiment.global_step))
+        if self.store:  # a run that was killed has recorded steps after its newest checkpoint
+            self._stale = self.store.after(step if step else -1)
         results = None
         if self.leads and (step >= plan.steps or (step == 0 and (plan.validate_first or plan.initial_weights))):
             results = self._validate(step) if step >= plan.steps or plan.validate_first else None
@@ -143,11 +150,17 @@ class Run:
         lost = sorted(name for name, limit in self.plan.limits.items()
                       if not math.isfinite(scalars[name]) or abs(scalars[name]) > limit)
         if lost:
-            raise TrainingError('step {}: {} {} no finite number any more, or beyond {:g} ({}); try a smaller learning rate '
-                                'or smaller coefficients. The checkpoints before it are whole.'.format(
-                                    step + 1, ' and '.join(lost), 'is' if len(lost) == 1 else 'are',
-                                    self.plan.limits[lost[0]], ', '.join('{}={}'.format(n, scalars[n]) for n in lost)))
+            variables = self._not_finite()
+            raise TrainingError('step {}: {} {} no finite number any more, or beyond {:g} ({}){}; {}'.format(
+                step + 1, ' and '.join(lost), 'is' if len(lost) == 1 else 'are', self.plan.limits[lost[0]],
+                ', '.join('{}={}'.format(n, scalars[n]) for n in lost), variables and ', nor ' + variables, ADVICE))
         self._results.append(scalars)
+
+    def _not_finite(self):
+        """Names of the variables that hold a number that is not finite, the first few of them; '' where none does."""
+        values = self.session.run({v.op.name: v for v in self.experiment.variables if v.dtype.base_dtype.is_floating})
+        names = sorted(name for name, value in values.items() if not np.all(np.isfinite(value)))
+        return ', '.join(names[:MOST_NAMED]) + (' and {} more'.format(len(names) - MOST_NAMED) if names[MOST_NAMED:] else '')
 
     def _progress(self, step):
         batch, steps = self.plan.batch_size, self.plan.steps
@@ -167,23 +180,41 @@ class Run:
         steps, results = self._results, results or {}
         duration = (time.time() - self._since - self._validating) / len(steps) if steps else self._validating
         if self.store:
+            if self.store.taken:
+                raise TrainingError('step {}: {}'.format(step, self.store.taken))
             named = take(self.plan.save_to_gfs, results, steps, known=self.plan.known)
             record = records.build(self.store.exp_id, step, self.params, duration, steps, results)
             tar = self._checkpoint(step) if weights else None
-            record_id = self.store.save(record, on_written=os.remove, **(
-                {'checkpoint': tar} if weights == 'lasting' else {'recent': tar} if tar else {}))
+            replacing = [record_id for recorded, record_id in self._stale if recorded <= step]
+            self._stale = self._stale[len(replacing):]
+            record_id = self.store.save(record, on_written=os.remove, replacing=replacing, **(
+                {'checkpoint' if weights == 'lasting' else 'recent': tar} if tar else {}))
             if any(named):
                 self.store.save_named_results(record_id, *named)
-            self._saved_at = step if weights else self._saved_at
+            self._saved_at = step if tar else self._saved_at
             if self.store.failure:
                 self.say(self.store.failure)
         self._results = []
         self._since, self._validating = time.time(), 0.0
 
     def _checkpoint(self, step):
-        prefix = checkpoints.save(self.session, self.experiment, self.folder, step)
-        checkpoints.prune(self.folder, self.plan.keep)
-        return pack(prefix, prefix + '.tar')
+        """The .tar of the variables, or None where this machine cannot save it now. Raises TrainingError for variables that are
+        lost, and where the last step's cannot be saved."""
+        lost = self._not_finite()
+        if lost:
+            raise TrainingError('step {}: {} no finite numbers any more, and no checkpoint is saved; {}'.format(
+                step, lost + (' has' if ',' not in lost else ' have'), ADVICE))
+        try:
+            prefix = checkpoints.save(self.session, self.experiment, self.folder, step)
+            checkpoints.prune(self.folder, self.plan.keep)
+            return pack(prefix, prefix + '.tar')
+        except (OSError, tf.errors.OpError) as error:
+            checkpoints.discard(self.folder, step)
+            words = 'step {:,}: no checkpoint can be saved in {} ({})'.format(step, self.folder, str(error).split('\n')[0])
+        if step == self.plan.steps:
+            raise TrainingError(words + '; make room there, then continue with --do_restore')
+        self.say('warning: {}; the training goes on, and the next one is tried'.format(words))
+        return None
 
 
 def session(experiment, config, target=''):

@@ -4,6 +4,7 @@ import re
 import signal
 
 import commands
+import pymongo
 import pytest
 from database import layout
 
@@ -162,8 +163,10 @@ def test_a_signal_saves_and_stops(run, where, home, records, folder, number, nam
     running = commands.process(words, home)
     for line in iter(running.stdout.readline, ''):
         if line.startswith('step 12 of 1,500'):
+            second = run(*(words + ['--do_restore']))
             running.send_signal(number)
             break
+    assert 'exp_id symmetric_{} is being trained by process {} on host '.format(name, running.pid) in commands.refusal(second, 1)
     done = commands.end(running)
     assert done.code == code
     assert commands.unexpected(done.err) == ['stopped by {}; --do_restore continues where it was'.format(name)]
@@ -178,3 +181,40 @@ def test_a_signal_saves_and_stops(run, where, home, records, folder, number, nam
     assert restored_from(lines) == ['checkpoint-{}'.format(reached)]
     assert [len(record['train_results']) for record in records('symmetric_' + name) if record['step'] > reached] == [
         reached // 6 * 6 + 6 - reached]
+
+
+def test_a_run_that_was_killed_goes_on_with_every_step_recorded_once(run, where, home, records, folder):
+    """Killed after a record without weights: the steps after its newest checkpoint are made, and recorded, anew."""
+    words = ['train.py'] + commands.FC + where + ['--epochs_per_checkpoint=5', '--learning_rate=0.01', '--novalidate_first']
+    running = commands.process(words + ['--exp_id_suffix=_killed', '--train_epochs=50'], home)
+    while not any(record['step'] == 200 for record in records('symmetric_killed')):
+        assert running.poll() is None
+    running.kill()
+    commands.end(running)
+    before = [record['step'] for record in records('symmetric_killed')]
+    assert before[:3] == [100, 150, 200]
+    steps = before[-1] // 150 * 150 + 150
+    for suffix in ('_killed', '_unkilled'):
+        lines = commands.succeeded(run(*(words + ['--exp_id_suffix=' + suffix, '--train_epochs={}'.format(steps / 30),
+                                                  '--do_restore'])))
+    assert restored_from(lines) == []
+    killed, whole = [[(record['step'], record.get('train_results'), record.get('validation_results'))
+                      for record in records('symmetric' + suffix)] for suffix in ('_killed', '_unkilled')]
+    assert killed == whole and whole[-1][0] == steps
+    assert commands.differing(*[folder('symmetric' + suffix) + '/checkpoint-{}'.format(steps)
+                                for suffix in ('_killed', '_unkilled')]) == set()
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_taken(trained, run, where, mongo_server, records, folder):
+    words = ['train.py'] + commands.FC + where + ['--exp_id_suffix=_damaged', '--do_restore']
+    commands.succeeded(run(*(words + ['--train_epochs=0.5'])))
+    with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
+        newest = records('symmetric_damaged')[-1]
+        assert newest['step'] == 15
+        client['cli']['fc_7-5.chunks'].update_one({'files_id': newest['_id'], 'n': 0}, {'$set': {'data': b'no checkpoint'}})
+    lines = commands.succeeded(run(*(words + ['--train_epochs=1'])))
+    warning, = [line for line in lines if line.startswith('warning')]
+    assert warning.startswith('warning: the checkpoint of step 15 is left aside: Parts of the file checkpoint-15.tar of record ')
+    assert restored_from(lines) == ['checkpoint-12']
+    assert [record['step'] for record in records('symmetric_damaged')] == [0, 6, 12, 18, 24, 30]
+    assert commands.differing(folder('symmetric_damaged') + '/checkpoint-30', folder('symmetric_whole') + '/checkpoint-30') == set()

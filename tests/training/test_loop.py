@@ -1,8 +1,10 @@
 """Validation against NumPy, and whole runs that a real MongoDB records."""
 import collections
+import contextlib
 import math
 import os
 import pickle
+import resource
 import signal
 import time
 
@@ -311,6 +313,54 @@ def test_a_step_that_is_lost_within_a_call_is_named(run):
     assert [record['step'] for record in outcome.records] == [0] and outcome.variables['global_step'] == 4
 
 
+def test_lost_variables_are_named_and_never_saved(run, monkeypatch):
+    settings = dict(alignment='symmetric', train_epochs=2.0, epochs_per_recent_checkpoint=0.4)
+    exp = tiny.experiment(**settings)
+    run_steps = exp.run_steps
+
+    def lose(session, most):
+        taken = run_steps(session, most)
+        tiny.load(session, exp, {'dense1/forward_kernel': np.full([7, 5], np.inf), 'dense1/bias': np.full([5], np.nan)})
+        return taken
+    monkeypatch.setattr(exp, 'run_steps', lose)
+    outcome = run('lost_variables', **settings)
+    assert outcome.error.startswith('step 1: dense1/bias, dense1/forward_kernel have no finite numbers any more, and no checkpoint '
+                                    'is saved; ')
+    assert [(record['step'], record['saved_filters']) for record in outcome.records] == [(0, False)]
+
+
+@contextlib.contextmanager
+def a_full_disk():
+    """No file grows beyond 100 bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize('full, error', [([2, 4], None), ([6], 'step 6: no checkpoint can be saved in ')])
+def test_a_full_disk_is_told_and_the_training_goes_on(run, monkeypatch, full, error):
+    save, steps = checkpoints.save, []
+
+    def sometimes(session, experiment, folder, step):
+        steps.append(step)
+        with a_full_disk() if step in full else contextlib.suppress():
+            return save(session, experiment, folder, step)
+    monkeypatch.setattr(checkpoints, 'save', sometimes)
+    outcome = run('full_{}'.format(full[0]), alignment='symmetric', train_epochs=2.0, epochs_per_checkpoint=0.7)
+    assert steps == [2, 4, 6] and (outcome.error or '')[:len(error or '')] == (error or '')
+    saved = {record['step']: record['saved_filters'] for record in outcome.records}
+    expected = {step: step not in full for step in steps if not error or step < 6}
+    expected[0] = False
+    assert saved == expected
+    warnings = [line for line in outcome.said if line.startswith('warning: step ')]
+    assert [line.split()[2] for line in warnings] == ['{}:'.format(step) for step in full if step < 6]
+    files = set(os.listdir(outcome.folder))
+    assert not any(name.startswith('checkpoint-{}.'.format(step)) for step in full for name in files)
+
+
 STOPS = {  # the step after which the signal comes, or the validation in which; the settings of the call
     'within': (17, None, {}), 'with a checkpoint': (18, None, {}), 'validating': (150, 150, {}), 'after records': (101, None, {}),
     'in a call': (22, None, dict(iterations_per_loop=4))}
@@ -370,12 +420,16 @@ def test_the_next_event(step, events):
 
 class Outage:
     """A store that takes everything and has written nothing yet."""
-    exp_id, failure = 'feedback', None
+    exp_id, failure, taken = 'feedback', None, None
 
     def __init__(self):
         self.waiting = []
 
-    def save(self, record, checkpoint=None, recent=None, on_written=None):
+    def after(self, step):
+        """There are no records yet."""
+        return []
+
+    def save(self, record, checkpoint=None, recent=None, on_written=None, replacing=()):
         """Queues for ever."""
         self.waiting += [path for path in (checkpoint, recent) if path]
 

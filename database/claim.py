@@ -1,0 +1,97 @@
+"""Who is at an experiment: one process at a time, told by a document that lives as long as it is renewed."""
+import datetime
+import os
+import socket
+import threading
+
+import bson
+from pymongo.errors import DuplicateKeyError, PyMongoError
+
+from database.errors import StoreError
+
+LASTS = datetime.timedelta(seconds=60)  # after its last renewal, by the server's clock
+RENEW_S = 10
+
+
+class Claim:
+    """One process's right to an experiment: the document `_id` = exp_id of a collection.
+
+    Attributes:
+        taken: one sentence where another process has taken it since, after an outage longer than LASTS; else None.
+    """
+
+    def __init__(self, collection, exp_id):
+        """Takes it. Raises StoreError that names the host, process and start of the one who has it; pymongo's errors."""
+        self._collection = collection
+        self._own = dict(_id=exp_id, owner=bson.ObjectId(), host=socket.gethostname(), machine=_machine(), process=os.getpid(),
+                         started=self._now())
+        self.taken = None
+        self._take()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name='claim', daemon=True)
+        self._thread.start()
+
+    def release(self):
+        """Gives it up; nothing is raised where the server is away, and it expires."""
+        self._over.set()
+        self._thread.join(2 * RENEW_S)
+        try:
+            self._collection.delete_one({'_id': self._own['_id'], 'owner': self._own['owner']})
+        except PyMongoError:
+            return
+
+    def _now(self):
+        return self._collection.database.client.admin.command('isMaster')['localTime']
+
+    def _take(self):
+        now = self._now()
+        mine = dict(self._own, renewed=now)
+        try:
+            self._collection.insert_one(mine)
+            return
+        except DuplicateKeyError:
+            found = self._collection.find_one({'_id': self._own['_id']})
+        if found is None:  # given up just now
+            return self._take()
+        free = now - found['renewed'] > LASTS or (found['machine'] == self._own['machine'] is not None
+                                                  and not _lives(found['process']))
+        if not free or not self._collection.replace_one({key: found[key] for key in ('_id', 'owner', 'renewed')},
+                                                        mine).matched_count:
+            raise StoreError(_sentence(found))
+
+    def _renew(self):
+        while not self._over.wait(RENEW_S) and not self.taken:
+            try:
+                if not self._collection.update_one({key: self._own[key] for key in ('_id', 'owner')},
+                                                   {'$set': {'renewed': self._now()}}).matched_count:
+                    self._take()
+            except StoreError as error:
+                self.taken = str(error)
+            except PyMongoError:
+                continue  # an outage: the next time
+
+
+def _sentence(found):
+    return ('exp_id %s is being trained by process %d on host %s since %s UTC: wait for it or stop it, or choose another '
+            '--exp_id_suffix (the claim of a process that died expires %d s after its last sign of life).'
+            % (found['_id'], found['process'], found['host'], found['started'].strftime('%Y-%m-%d %H:%M:%S'),
+               LASTS.total_seconds()))
+
+
+def _machine():
+    """What a process number is unique in: this start of this machine, and its name space; None where that is not known."""
+    try:
+        with open('/proc/sys/kernel/random/boot_id') as file:
+            return '%s %s %s' % (socket.gethostname(), file.read().strip(), os.readlink('/proc/self/ns/pid'))
+    except OSError:
+        return None
+
+
+def _lives(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

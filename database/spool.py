@@ -1,0 +1,60 @@
+"""What MongoDB does not take, on disk until it does: one file for each thing to write, in order."""
+import os
+import re
+
+import bson
+from bson.errors import BSONError
+
+from database.errors import StoreError
+
+ENTRY = re.compile(r'(\d{8})\.bson')
+REFUSED = '.refused'  # ends the name of what MongoDB will never take
+
+
+class Spool:
+    """A folder of entries, BSON documents in files `00000001.bson`, `00000002.bson`, ...
+
+    An entry is there whole or not at all, also after the power failed.
+    """
+
+    def __init__(self, folder):
+        """folder: where the entries lie; it is made with the first one."""
+        self.folder = folder
+
+    def keep(self, entry):
+        """Write an entry, a document, behind all others; returns its path. Raises OSError where the disk takes none."""
+        os.makedirs(self.folder, exist_ok=True)
+        path = os.path.join(self.folder, '{:08d}.bson'.format(max([0] + self._numbers()) + 1))
+        with open(path + '.half', 'wb') as file:
+            file.write(bson.encode(entry))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(path + '.half', path)
+        directory = os.open(self.folder, os.O_RDONLY)
+        try:
+            os.fsync(directory)  # its name, too
+        finally:
+            os.close(directory)
+        return path
+
+    def entries(self):
+        """[(path, document)] in the order in which they were kept. Raises StoreError for one that is damaged."""
+        found = []
+        for number in sorted(self._numbers()):
+            path = os.path.join(self.folder, '{:08d}.bson'.format(number))
+            try:
+                with open(path, 'rb') as file:
+                    found.append((path, bson.decode(file.read())))
+            except (OSError, BSONError) as error:
+                raise StoreError('%s, a record that waits for MongoDB, cannot be read (%s): move it away to go on without it.'
+                                 % (path, error)) from error
+        return found
+
+    def refuse(self, path):
+        """Set an entry aside that can never be written; returns its new path."""
+        os.replace(path, path + REFUSED)
+        return path + REFUSED
+
+    def _numbers(self):
+        names = os.listdir(self.folder) if os.path.isdir(self.folder) else []
+        return [int(match.group(1)) for match in map(ENTRY.fullmatch, names) if match]

@@ -1,0 +1,91 @@
+"""One process at a time is at an experiment."""
+import datetime
+import os
+import subprocess
+import sys
+import time
+
+import pymongo
+import pytest
+
+from database import claim
+from database.claim import Claim
+from database.errors import StoreError
+from database.mongo import Store
+
+
+@pytest.fixture
+def collection(mongo_server):
+    with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
+        yield client['claims']['fc.claims']
+        client.drop_database('claims')
+
+
+def dead():
+    """The number of a process that has ended."""
+    ended = subprocess.Popen([sys.executable, '-c', ''])
+    ended.wait()
+    return ended.pid
+
+
+def alter(collection, **fields):
+    collection.update_one({'_id': 'symmetric'}, {'$set': fields})
+
+
+def test_a_second_one_is_refused_and_told_who_has_it(collection):
+    first = Claim(collection, 'symmetric')
+    other = Claim(collection, 'mirror')
+    with pytest.raises(StoreError, match='exp_id symmetric is being trained by process {} on host .* since {}'.format(
+            os.getpid(), datetime.datetime.utcnow().strftime('%Y-%m-%d'))):
+        Claim(collection, 'symmetric')
+    first.release()
+    Claim(collection, 'symmetric').release()
+    other.release()
+    assert collection.count_documents({}) == 0
+
+
+def test_that_of_a_dead_process_of_this_machine_counts_no_more(collection):
+    Claim(collection, 'symmetric')
+    alter(collection, process=dead())
+    Claim(collection, 'symmetric').release()
+
+
+def test_that_of_another_machine_expires(collection):
+    Claim(collection, 'symmetric')
+    alter(collection, process=dead(), machine='another')
+    with pytest.raises(StoreError, match='is being trained by'):
+        Claim(collection, 'symmetric')
+    alter(collection, renewed=datetime.datetime.utcnow() - claim.LASTS - datetime.timedelta(seconds=5))
+    Claim(collection, 'symmetric').release()
+
+
+def test_it_is_renewed_made_anew_and_told_when_it_is_taken(collection, monkeypatch):
+    monkeypatch.setattr(claim, 'RENEW_S', 0.05)
+
+    def until(condition):
+        while not condition():
+            time.sleep(0.02)
+
+    mine = Claim(collection, 'symmetric')
+    started = collection.find_one()['renewed']
+    until(lambda: collection.find_one()['renewed'] > started)
+    collection.delete_many({})
+    until(lambda: collection.find_one())
+    assert mine.taken is None
+    alter(collection, owner='another', host='elsewhere', renewed=datetime.datetime.utcnow() + datetime.timedelta(hours=1))
+    until(lambda: mine.taken)
+    assert 'on host elsewhere' in mine.taken
+    mine.release()
+    assert collection.find_one()['owner'] == 'another'
+
+
+def test_a_store_has_it_until_it_is_closed(mongo_server, collection):
+    place = (mongo_server.host, mongo_server.port, 'claims', 'fc', 'symmetric')
+    store = Store(*place, exclusive=True)
+    assert collection.find_one()['_id'] == 'symmetric' and store.taken is None
+    with pytest.raises(StoreError, match='is being trained by'):
+        Store(*place, exclusive=True)
+    Store(*place).close()
+    store.close()
+    assert collection.find_one() is None
+    Store(*place, exclusive=True).close()
