@@ -2,6 +2,7 @@
 # make test    set up, run the tests
 # make faithful  what we share with the original, in numbers
 # make bench   speed, as ratios
+# make faults  kill trainings and MongoDB at random, count what is lost or wrong
 # PYTHON=python3.7 in front of either takes TensorFlow 1.13.2; Python 3.9 to 3.13 take TensorFlow 2.x.
 
 PYTHON ?= python3
@@ -19,7 +20,7 @@ DATA := $(LOCAL)/mnist_tfrecords
 EXPERIMENT := --load_params_file=config/quickstart.pkl --data_dir=$(DATA) --port=$(PORT) --dbname=quickstart \
 	--cache_dir=$(LOCAL)/cache --exp_id_suffix=_python$(VERSION)
 
-.PHONY: train setup test rules faithful faithful-here bench stop-mongodb clean
+.PHONY: train setup test rules faithful faithful-here bench faults stop-mongodb clean
 
 train: $(VENV)/ready-train config/quickstart.pkl $(DATA)/dataset.json
 	$(RUN) train.py $(EXPERIMENT) --do_restore
@@ -46,6 +47,9 @@ bench: $(VENV)/ready-test .venv-peers/ready  ## speed, as ratios, on TensorFlow 
 	$(MAKE) .venv-3.7/ready-test PYTHON=python3.7
 	$(RUN) -m benchmarks.bench --modern $(RUN) --paper .venv-3.7/bin/python --peers .venv-peers/bin/python --port=$(PORT) \
 		--json=$(LOCAL)/bench.json $(ARGS)
+
+faults: $(VENV)/ready-test  ## trainings and MongoDB are killed at random times: what is lost, what is wrong
+	$(RUN) tests/faults/campaign.py $(ARGS)
 
 .venv-peers/ready:
 	$(INTERPRETER) -m venv .venv-peers

@@ -88,7 +88,8 @@ class Run:
         results = None
         if self.leads and (step >= plan.steps or (step == 0 and (plan.validate_first or plan.initial_weights))):
             results = self._validate(step) if step >= plan.steps or plan.validate_first else None
-            self._record(step, results, weights='lasting' if step == 0 and plan.initial_weights else None)
+            if not (step and self._is_validated(step)):  # a run that is complete has its records
+                self._record(step, results, weights='lasting' if step == 0 and plan.initial_weights else None)
         self.session.run(experiment.step.initializer)
         with stopping.Stop(self.say) as stop, self._progress(step) as bar:
             try:
@@ -128,8 +129,12 @@ class Run:
         """Whether the run that is resumed here was stopped during the validation after this step."""
         if not (self.store and 0 < step < self.plan.steps and due(step, self.plan.validate_every)):
             return False
-        found = list(self.store.records({'step': step}))
-        return bool(found) and not any('validation_results' in record for record in found)
+        return self._is_validated(step) is False
+
+    def _is_validated(self, step):
+        """Whether one of the records of a step holds a validation; None where there are no records."""
+        found = list(self.store.records({'step': step})) if self.store else []
+        return any('validation_results' in record for record in found) if found else None
 
     def _steps(self, step, bar):
         """One call of the device, and what it gave; returns the step reached."""

@@ -26,9 +26,12 @@ def environment(home):
     return dict(os.environ, HOME=home, https_proxy='http://127.0.0.1:9', no_proxy='')
 
 
-def process(words, home):
-    """A command in a process of its own, running; it obeys Control-C even if we were started in the background."""
-    return subprocess.Popen([sys.executable] + list(words), env=environment(home), stdin=subprocess.DEVNULL,
+def process(words, home, **variables):
+    """A command in a process of its own, running; it obeys Control-C even if we were started in the background.
+
+    variables: of its environment.
+    """
+    return subprocess.Popen([sys.executable] + list(words), env=dict(environment(home), **variables), stdin=subprocess.DEVNULL,
                             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **PIPES)
 
 

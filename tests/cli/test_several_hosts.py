@@ -1,8 +1,6 @@
 """Several processes train together: like one, also when one of them is killed, asked to stop, or has other settings."""
 import json
 import signal
-import subprocess
-import sys
 
 import pytest
 
@@ -16,14 +14,16 @@ GONE = 'host {} (task {}) is gone; look there for the reason, then start the sam
 
 @pytest.fixture
 def together(home, where, free_address):
-    """together(count, words, first words) -> the running processes, the first one first, and their addresses."""
+    """together(count, words, more words of the first, by TF_CONFIG?) -> the running processes, in their order, and addresses."""
     running = []
 
-    def start(count, *words, first=()):
+    def start(count, *words, first=(), by_environment=False):
         hosts = [free_address() for _ in range(count)]
         for index in range(count):
             own = ['--worker_hosts=' + ','.join(hosts), '--task_index={}'.format(index)] + list(first if not index else ())
-            running.append(commands.process(['train.py'] + RECIPE + where + list(words) + own, home))
+            cluster = dict(cluster=dict(worker=hosts), task=dict(type='worker', index=index))
+            more, variables = ([], dict(TF_CONFIG=json.dumps(cluster))) if by_environment else (own, {})
+            running.append(commands.process(['train.py'] + RECIPE + where + list(words) + more, home, **variables))
         return running[-count:], hosts
 
     yield start
@@ -49,9 +49,9 @@ def alone(run, where):
     return validations(commands.succeeded(run('train.py', *(RECIPE + where + ['--exp_id_suffix=_alone', '--train_epochs=3']))))
 
 
-@pytest.mark.parametrize('count', [2, 4])
-def test_processes_train_to_the_accuracy_of_one(together, alone, records, count):
-    running, hosts = together(count, '--exp_id_suffix=_hosts{}'.format(count), '--train_epochs=3')
+@pytest.mark.parametrize('count, by_environment', [(2, True), (4, False)])
+def test_processes_train_to_the_accuracy_of_one(together, alone, records, count, by_environment):
+    running, hosts = together(count, '--exp_id_suffix=_hosts{}'.format(count), '--train_epochs=3', by_environment=by_environment)
     done = [commands.end(process) for process in running]
     found = validations(commands.succeeded(done[0]))
     assert list(found) == list(alone) == [0, 20, 40, 60]
@@ -108,17 +108,6 @@ def test_other_settings_than_those_of_the_first_host_are_refused(together):
     done = [commands.end(process) for process in running]
     assert 'of {} are not those of {};'.format(hosts[1], hosts[0]) in commands.refusal(done[1], 2)
     assert GONE.format(hosts[1], 1) in commands.refusal(done[0], 1)
-
-
-def test_tf_config_is_read(home, where, free_address):
-    hosts = [free_address(), free_address()]
-    running = [subprocess.Popen(
-        [sys.executable, 'train.py'] + RECIPE + where + ['--exp_id_suffix=_tf_config', '--train_epochs=1'],
-        env=dict(commands.environment(home), TF_CONFIG=json.dumps(
-            {'cluster': {'worker': hosts}, 'task': {'type': 'worker', 'index': index}})), **commands.PIPES) for index in (0, 1)]
-    done = [commands.end(process) for process in running]
-    assert [list(validations(commands.succeeded(each))) for each in done] == [[0, 20], []]
-    assert all('on each of 2 replicas, 2 hosts' in each.out for each in done)
 
 
 def test_a_validation_is_for_one_host(run, where):

@@ -217,4 +217,12 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_taken(trained, r
     assert warning.startswith('warning: the checkpoint of step 15 is left aside: Parts of the file checkpoint-15.tar of record ')
     assert restored_from(lines) == ['checkpoint-12']
     assert [record['step'] for record in records('symmetric_damaged')] == [0, 6, 12, 18, 24, 30]
-    assert commands.differing(folder('symmetric_damaged') + '/checkpoint-30', folder('symmetric_whole') + '/checkpoint-30') == set()
+    assert commands.differing(*[folder(name) + '/checkpoint-30' for name in ('symmetric_damaged', 'symmetric_whole')]) == set()
+
+
+def test_a_run_that_is_complete_says_how_it_went_and_records_nothing_more(trained, run, where, records):
+    before = records('symmetric_whole')
+    lines = commands.succeeded(run('train.py', *(commands.FC + where + [
+        '--exp_id_suffix=_whole', '--train_epochs=1', '--do_restore'])))
+    assert validations(lines)[30] == validations(trained.whole.out.splitlines())[30]
+    assert records('symmetric_whole') == before
