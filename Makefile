@@ -2,7 +2,7 @@
 # make test    set up, run the tests
 # make faithful  what we share with the original, in numbers
 # make bench   speed, as ratios
-# make faults  kill trainings and MongoDB at random, count what is lost or wrong
+# make faults  kill trainings and MongoDB at random, feed garbage to the readers, count what is lost or wrong
 # PYTHON=python3.7 in front of either takes TensorFlow 1.13.2; Python 3.9 to 3.13 take TensorFlow 2.x.
 
 PYTHON ?= python3
@@ -49,6 +49,7 @@ bench: $(VENV)/ready-test .venv-peers/ready  ## speed, as ratios, on TensorFlow 
 		--json=$(LOCAL)/bench.json $(ARGS)
 
 faults: $(VENV)/ready-test  ## trainings and MongoDB are killed at random times: what is lost, what is wrong
+	$(RUN) tests/faults/fuzz.py
 	$(RUN) tests/faults/campaign.py $(ARGS)
 
 .venv-peers/ready:

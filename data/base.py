@@ -1,5 +1,6 @@
 """What every dataset gives: endless shuffled training batches, and one exact pass over validation."""
 import random
+import re
 
 import tensorflow.compat.v1 as tf
 
@@ -9,6 +10,14 @@ ENDLESS = tf.int64.max
 
 class DataError(Exception):
     """A mistake of the user, told in one sentence: what is wrong, where, and what to do."""
+
+
+def reason(error):
+    """The sentence within an error of TensorFlow's, whose text tells of the graph before it and after it."""
+    text = error.message.split('\nNode: ')[-1]
+    text = text.partition('\n')[2] if text != error.message else text
+    text = re.sub(r'^.*root error\(s\) found\.\s*\(0\) [A-Z_]*:? ?', '', text, flags=re.DOTALL)
+    return re.split(r'\n|\s*\[\[', text)[0].strip() or type(error).__name__
 
 
 class Dataset:
@@ -81,9 +90,22 @@ class Dataset:
         Raises:
             DataError: the batch is larger than the training set, or smaller than 1.
         """
-        self.steps_per_epoch(batch_size)
         if seed is None:
             seed = random.SystemRandom().randrange(2 ** 31)
+
+        def example(record, number):
+            image, label = self.example(record, tf.stack([tf.constant(seed, tf.int64), number]))
+            return dict(images=image, labels=label)
+
+        numbered = self._numbered(batch_size, seed, first_step)
+        (index, parts), size = part, batch_size // part[1]
+        if parts > 1:
+            numbered = numbered.filter(lambda record, number: tf.equal(number % batch_size // size, index))
+        return numbered.map(example, num_parallel_calls=AUTOTUNE).batch(size, drop_remainder=True).prefetch(AUTOTUNE)
+
+    def _numbered(self, batch_size, seed, first_step):
+        """tf.data.Dataset of the records of all training batches from a step on, and their number since the first step."""
+        self.steps_per_epoch(batch_size)
 
         def epoch_records(epoch):
             # The graph of this function gets a fixed seed of its own, so that a seed of the whole graph cannot change
@@ -92,18 +114,25 @@ class Dataset:
             epoch_seed = tf.random.stateless_uniform([], [seed, epoch], maxval=2 ** 31 - 1, dtype=tf.int64)
             return self.records('train', epoch_seed)
 
-        def example(record, number):
-            image, label = self.example(record, tf.stack([tf.constant(seed, tf.int64), number]))
-            return dict(images=image, labels=label)
-
         first_epoch, used = divmod(first_step * batch_size, self.train_images)
         records = tf.data.Dataset.range(first_epoch, ENDLESS).flat_map(epoch_records).skip(used)
         numbers = tf.data.Dataset.range(first_step * batch_size, ENDLESS)
-        numbered = tf.data.Dataset.zip((records, numbers))
-        (index, parts), size = part, batch_size // part[1]
-        if parts > 1:
-            numbered = numbered.filter(lambda record, number: tf.equal(number % batch_size // size, index))
-        return numbered.map(example, num_parallel_calls=AUTOTUNE).batch(size, drop_remainder=True).prefetch(AUTOTUNE)
+        return tf.data.Dataset.zip((records, numbers))
+
+    def suspects(self, batch_size, seed, first_step, steps):
+        """tf.data.Dataset of the records of some training batches, as `records` gives them; arguments as for `train`."""
+        return self._numbered(batch_size, seed, first_step).take(steps * batch_size).map(lambda record, number: record)
+
+    def find_damage(self, split, suspects=None):
+        """One sentence on what is damaged in the stored images and where, or None where nothing is, or nothing can be.
+
+        Args:
+            split: 'train' or 'validation'.
+            suspects: tf.data.Dataset, in the default graph, of the records that it may be; None where the files themselves
+                cannot be read.
+        """
+        del split, suspects
+        return None
 
     def validation(self, batch_size):
         """Every validation image once, in the stored order; the last batch is filled up with zeros.

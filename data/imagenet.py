@@ -6,7 +6,7 @@ import struct
 import tensorflow.compat.v1 as tf
 from google.protobuf.message import DecodeError
 
-from data.base import AUTOTUNE, DataError, Dataset
+from data.base import AUTOTUNE, DataError, Dataset, reason
 from data.preprocessing import PREPROCESSINGS
 
 TRAIN_IMAGES, VALIDATION_IMAGES, CLASSES = 1281167, 50000, 1000
@@ -69,13 +69,56 @@ class Imagenet(Dataset):
     def example(self, record, seed):
         features = tf.io.parse_single_example(record, dict(images=tf.io.FixedLenFeature([], tf.string),
                                                            labels=tf.io.FixedLenFeature([], tf.int64)))
+        label = features['labels']
+        in_range = tf.Assert(tf.logical_and(label >= 0, label < self.classes), ['the label is', label])
+        with tf.control_dependencies([in_range]):  # a GPU would only make the loss a NaN of it
+            label = tf.identity(label)
         if seed is None:
-            return self._preprocessing.validation(features['images']), features['labels']
-        return self._preprocessing.train(features['images'], seed), features['labels']
+            return self._preprocessing.validation(features['images']), label
+        return self._preprocessing.train(features['images'], seed), label
+
+    def find_damage(self, split, suspects=None):
+        """See Dataset.find_damage; reads, at worst, all files of the split."""
+        if suspects is None:
+            return next(filter(None, map(_unreadable, self._files[split])), None)
+        with tf.device('/cpu:0'), tf.Session(config=tf.ConfigProto(device_count={'GPU': 0})) as session:
+            record = tf.placeholder(tf.string, [])
+            example = self.example(record, None)
+            following = tf.data.make_one_shot_iterator(suspects).get_next()
+            while True:
+                try:
+                    content = session.run(following)
+                except tf.errors.OutOfRangeError:
+                    return None
+                except tf.errors.OpError:
+                    return self.find_damage(split)
+                try:
+                    session.run(example, {record: content})
+                except tf.errors.OpError as error:
+                    return '{} cannot be used ({})'.format(self._place(split, content), reason(error))
+
+    def _place(self, split, content):
+        """'record 5 of PATH (from 0)' of the first record with this content."""
+        for path in self._files[split]:
+            for number, record in enumerate(tf.python_io.tf_record_iterator(path)):
+                if record == content:
+                    return f'record {number} of {path} (from 0)'
+        return f'a record of {os.path.dirname(self._files[split][0])}'
 
     def normalise(self, images):
         """images: uint8 [batch, h, w, 3]. Returns float32 [batch, h, w, 3], as the preprocessing says."""
         return self._preprocessing.normalise(images)
+
+
+def _unreadable(path):
+    """One sentence on the first record of a file that cannot be read, or None."""
+    number = 0
+    try:
+        for _ in tf.python_io.tf_record_iterator(path):
+            number += 1
+    except tf.errors.OpError as error:
+        return f'record {number} of {path} (from 0) cannot be read ({reason(error)}), nor what follows it there'
+    return None
 
 
 def _list(data_dir):

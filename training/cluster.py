@@ -14,6 +14,7 @@ TYPES = ('chief', 'worker')
 TRY_AGAIN = 1.0      # seconds between two looks at a host
 NO_ANSWER = 5.0      # seconds after which one look is given up
 REFUSED, SILENT = 2, 3  # looks one after the other of which none found the process, or the machine
+LINGER = 4           # looks of the others
 PATIENCE = 10.0      # seconds for this process to end by itself once a host is gone
 TELL_AFTER = 5.0     # seconds after which it is told for which hosts we wait
 
@@ -107,8 +108,12 @@ class Watch:
             time.sleep(TRY_AGAIN)
 
     def gone(self, seconds):
-        """The name of a host that is gone, waiting so long for the watch to find out; None where all are there."""
-        self._lost.wait(seconds)
+        """The name of a host that is gone, waiting so long for the watch to find out; None where all are there.
+
+        Where one is, this takes so long that all others find out, too, before this process goes and is taken for the first.
+        """
+        if self._lost.wait(seconds):
+            time.sleep(LINGER * TRY_AGAIN)
         return self._name
 
     def __enter__(self):

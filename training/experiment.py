@@ -98,6 +98,20 @@ class Experiment:
         """{TARGET: results} over the whole validation set; see training.validation.validate."""
         return {TARGET: validation.validate(session, self)}
 
+    def find_damage(self, step, steps, in_files):
+        """One sentence on the record that kept the steps after `step` from being done, or None.
+
+        steps: in the call. in_files: the files themselves cannot be read.
+        """
+        with tf.Graph().as_default():
+            return self.dataset.find_damage('train', None if in_files else self.dataset.suspects(
+                self.config.train_batch_size, self.config.seed, step, steps))
+
+    def find_validation_damage(self, in_files):
+        """The same of a validation."""
+        with tf.Graph().as_default():
+            return self.dataset.find_damage('validation', None if in_files else self.dataset.records('validation', None))
+
     def summary(self, results):
         """One line of what `validate` gave."""
         return validation.summary(results[TARGET])

@@ -141,6 +141,10 @@ class FunctionExperiment:
         """{target: results} of every validation, each over its number of batches."""
         return {target: self._validate(session, target) for target in self._validations}
 
+    def find_damage(self, step, steps, in_files):
+        """None: what the functions of a dictionary read is not known."""
+        del step, steps, in_files
+
     def summary(self, results):
         """One line of the numbers in what `validate` gave: 'topn: top1 0.9710, loss 0.1000'."""
         return '; '.join('{}: {}'.format(target, ', '.join('{} {:.4f}'.format(name, float(value)) for name, value in

@@ -4,22 +4,29 @@ import contextlib
 import tensorflow.compat.v1 as tf
 from tqdm import tqdm
 
+from data.base import reason
+
 
 class TrainingError(Exception):
     """Training or validation had to stop; the message says at which step and why."""
 
 
+UNREADABLE = (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.PermissionDeniedError)  # the files, not the images
+
+
 @contextlib.contextmanager
-def reading(what, source):
+def reading(what, source, find_damage=lambda in_files: None):
     """Around a run that reads images: what TensorFlow says of a damaged one becomes a TrainingError.
 
-    what: is run. source: where the images come from, for the message.
+    what: is run. source: where the images come from, for the message. find_damage: whether the files themselves cannot be
+    read -> a sentence on what is damaged, or None.
     """
     try:
         yield
-    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
-        raise TrainingError('{}: {}; look for a damaged image or a wrong label in {}'.format(
-            what, error.message.splitlines()[0], source))
+    except UNREADABLE + (tf.errors.InvalidArgumentError,) as error:
+        found = find_damage(isinstance(error, UNREADABLE))
+        raise TrainingError('{}: {}'.format(what, found + '; build this file anew' if found else
+                                            '{}; look for a damaged image or a wrong label in {}'.format(reason(error), source)))
 
 
 def validate(session, experiment):
@@ -28,15 +35,16 @@ def validate(session, experiment):
     top1, top5: fractions; loss: mean cross-entropy in nats. Raises TrainingError if not every image was seen once.
     """
     validation, source = experiment.validation, experiment.plan.source
+    find = experiment.find_validation_damage
     session.run(validation.initializer)
-    with reading('validation', source):
+    with reading('validation', source, find):
         measured, coefficients, step = session.run([validation.measures, validation.coefficients, experiment.global_step])
     session.run(validation.initializer)
     sums = dict.fromkeys(validation.totals, 0.0)
     with tqdm(total=validation.steps, desc='validating', unit='batch', leave=False, disable=None) as bar:
         while True:  # to the end of the files, so that images too many are seen, too
             try:
-                with reading('validation', source):
+                with reading('validation', source, find):
                     batch = session.run(validation.totals)
             except tf.errors.OutOfRangeError:
                 break

@@ -34,8 +34,17 @@ def _mislabel(features):
     features['labels'].int64_list.value[0] = 5
 
 
+def _unlabel(features):
+    del features['labels']
+
+
+def _text(features):
+    features['images'].bytes_list.value[0] = b'this is no photograph'
+
+
 DAMAGES = {
+    'nothing': _bytes(lambda content: content),
     'flipped_bit': _bytes(lambda content: content[:-999] + bytes([content[-999] ^ 1]) + content[-998:]),
     'cut_off': _bytes(lambda content: content[:-99]),
-    'half_a_jpeg': _last_example(_halve),
+    'half_a_jpeg': _last_example(_halve), 'no_jpeg': _last_example(_text), 'label_missing': _last_example(_unlabel),
     'label_out_of_range': _last_example(_mislabel)}

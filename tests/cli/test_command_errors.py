@@ -7,7 +7,9 @@ import pickle
 
 import commands
 import pytest
+import tensorflow.compat.v1 as tf
 
+FILE = '-00001-of-00002'  # the damaged one of a split
 TRAIN = ['train.py', '--model=fc', '--layers_list=7,5', '--activation=tanh', '--exp_id_suffix=_refused']
 VALIDATE = ['test.py', 'validate', '--model=fc', '--layers_list=7,5', '--activation=tanh', '--val_exp_id=refused']
 
@@ -109,14 +111,18 @@ def test_a_hostile_params_file_runs_nothing(run, where, paths):
     assert paths['witness'].exists()  # it would have
 
 
-@pytest.mark.parametrize('how, split', [('half_a_jpeg', 'train'), ('flipped_bit', 'validation'), ('cut_off', 'train'),
-                                        ('label_out_of_range', 'validation')])
-def test_damaged_images_are_named(run, where, damaged_tfrecords, how, split):
+@pytest.mark.parametrize('how, split, words', [
+    ('half_a_jpeg', 'train', 'Invalid JPEG data'), ('no_jpeg', 'validation', 'cannot be used ('),
+    ('flipped_bit', 'validation', 'cannot be read (corrupted record'), ('cut_off', 'train', 'cannot be read (truncated record'),
+    ('label_out_of_range', 'validation', 'the label is'), ('label_out_of_range', 'train', 'the label is'),
+    ('label_missing', 'train', 'labels')])
+def test_damaged_images_are_named(run, where, damaged_tfrecords, how, split, words):
     data = damaged_tfrecords(how, split)
-    words = ['train.py', '--model=fc', '--layers_list=3', '--dataset=imagenet', '--image_size=9', '--train_batch_size=5',
-             '--train_epochs=1', '--exp_id_suffix=_' + how, '--data_dir=' + data]
-    done = run(*command(words, where))
-    assert data in commands.refusal(done, 1)
+    last = len(list(tf.python_io.tf_record_iterator(os.path.join(damaged_tfrecords('nothing', split), split + FILE)))) - 1
+    done = run(*command(['train.py', '--model=fc', '--layers_list=3', '--dataset=imagenet', '--image_size=9', '--train_batch_size=5',
+                         '--train_epochs=3', '--exp_id_suffix=_{}_{}'.format(how, split), '--data_dir=' + data], where))
+    sentence = commands.refusal(done, 1)
+    assert 'record {} of {} (from 0)'.format(last, os.path.join(data, split + FILE)) in sentence and words in sentence
 
 
 def test_a_cache_dir_that_cannot_be_is_refused_before_the_training(run, where, tmp_path, records):

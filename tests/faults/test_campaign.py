@@ -3,14 +3,26 @@ import os
 import subprocess
 import sys
 
-CAMPAIGN = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'campaign.py')
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def table(script, *words):
+    """The rows that a script prints, once it has ended well: lists of text."""
+    done = subprocess.run([sys.executable, os.path.join(HERE, script)] + list(words), stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, universal_newlines=True)
+    assert done.returncode == 0, done.stdout
+    return [[cell.strip() for cell in line.split('|')[1:-1]] for line in done.stdout.splitlines() if line.startswith('| ')][1:]
 
 
 def test_nothing_is_lost_and_nothing_wrong(record_property):
     """In a process of its own, which forks trainings before TensorFlow starts a thread."""
-    done = subprocess.run([sys.executable, CAMPAIGN, '--crashes=4', '--outages=3', '--seconds=4', '--seed=1'],
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
-    rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in done.stdout.splitlines() if line.startswith('| ')][1:]
-    assert done.returncode == 0, done.stdout
+    rows = table('campaign.py', '--crashes=4', '--outages=3', '--seconds=4', '--seed=1')
     assert [row[1:] for row in rows] == [['4', '4', '0', '0']] + [['1', '1', '0', '0']] * 3
     record_property('references', 7)
+
+
+def test_garbage_is_read_or_refused_and_runs_nothing():
+    rows = table('fuzz.py', '--inputs=4000', '--seed=1')
+    assert [row[0] for row in rows] == ['archive', 'records', 'settings', 'spool']
+    assert [[row[1]] + row[4:] for row in rows] == [['1,000', '0', '0']] * 4
+    assert all(int(row[2]) > 3 and int(row[3]) > 100 for row in rows)
