@@ -14,12 +14,14 @@ import tempfile
 import time
 
 import pymongo
+import pymongo.uri_parser
 from pymongo.errors import PyMongoError
 
 from database.errors import ServerError
 
 DEFAULT_PORT = 29029
 DEFAULT_ROOT = '~/.tfutils'
+URI = 'MONGODB_URI'  # the environment variable; it may hold a password, and is never shown
 LOCAL_HOSTS = ('localhost', '127.0.0.1', '::1')
 
 ANSWER_S = 3.0
@@ -41,13 +43,17 @@ class NothingThereError(ServerError):
 def connect(host, port):
     """Returns a MongoClient of a server that has answered.
 
+    Where the environment variable MONGODB_URI names this server, its user name, password, TLS and other options count.
+
     Raises:
-        NothingThereError: nothing answers within 3 s. ServerError: what answers is not MongoDB.
+        NothingThereError: nothing answers within 3 s. ServerError: what answers is not MongoDB, or does not let us in.
     """
+    limits = dict(serverSelectionTimeoutMS=int(ANSWER_S * 1000), connectTimeoutMS=int(ANSWER_S * 1000),
+                  socketTimeoutMS=int(REQUEST_S * 1000))
+    if (host, port) in uri_places():
+        return _connect_by_uri(host, port, limits)
     _touch(host, port)
-    client = pymongo.MongoClient('[%s]' % host if ':' in host else host, port, directConnection=True,
-                                 serverSelectionTimeoutMS=int(ANSWER_S * 1000), connectTimeoutMS=int(ANSWER_S * 1000),
-                                 socketTimeoutMS=int(REQUEST_S * 1000))
+    client = pymongo.MongoClient('[%s]' % host if ':' in host else host, port, directConnection=True, **limits)
     try:
         client.admin.command('ping')
     except PyMongoError as error:
@@ -56,6 +62,30 @@ def connect(host, port):
         raise ServerError('Port %d of %s is taken by something that does not answer as MongoDB does (%s): choose '
                           'another --port.' % (port, host, reason(error))) from error
     return client
+
+
+def uri_places():
+    """[(host, port)] of the servers of MONGODB_URI; [] where it is not set. Raises ServerError, without the URI, if it is none."""
+    uri = os.environ.get(URI)
+    if not uri:
+        return []
+    try:
+        return [tuple(node) for node in pymongo.uri_parser.parse_uri(uri)['nodelist']]
+    except (PyMongoError, ValueError, TypeError) as error:
+        raise ServerError('%s is no URI of MongoDB (%s): give mongodb://user:password@host:port/?options, with %%-escapes in '
+                          'user and password.' % (URI, type(error).__name__)) from None
+
+
+def _connect_by_uri(host, port, limits):
+    try:
+        client = pymongo.MongoClient(os.environ[URI], **limits)
+        client.admin.command('ping')
+        client.list_database_names()  # a server lets everybody ping
+        return client
+    except (PyMongoError, ValueError) as error:
+        told = reason(error)
+    raise ServerError('MongoDB at %s:%d, as %s names it, is not there or does not let us in (%s): check the host, the user, the '
+                      'password and the options there.' % (host, port, URI, told))
 
 
 def reason(error):
@@ -83,7 +113,7 @@ def ensure(host, port, root=None):
     try:
         return _present(host, port)
     except NothingThereError:
-        if host not in LOCAL_HOSTS:
+        if host not in LOCAL_HOSTS or (host, port) in uri_places():
             raise
     folder = _folder(port, root)
     with _locked(folder):

@@ -1,12 +1,14 @@
 """The door of train.py and test.py: from the command line to a Config, and from errors to sentences."""
+import dataclasses
 import os
 import sys
 
 from absl import app, flags
 
 from config import params
-from config.schema import ConfigError
+from config.schema import ROWS, ConfigError
 from data import DataError
+from database import server
 from database.errors import StoreError
 from training import cluster
 from training.checkpoints import CheckpointError
@@ -54,4 +56,15 @@ def read_config(choices):
             flags.FLAGS.load_params_file, ', '.join('--' + name for name in ignored)))
     if unknown:
         say('warning: not understood in {}: {}'.format(flags.FLAGS.load_params_file, ', '.join(unknown)))
-    return cluster.with_cluster(config, os.environ.get('TF_CONFIG'))
+    return _with_uri(cluster.with_cluster(config, os.environ.get('TF_CONFIG')))
+
+
+def _with_uri(config):
+    """A Config with the server of MONGODB_URI, where its flags name none. Raises ConfigError where they name another one."""
+    places = server.uri_places()
+    if not places or (config.host, config.port) in places:
+        return config
+    if (config.host, config.port) != (ROWS['host'].default, ROWS['port'].default):
+        raise ConfigError('--host={} and --port={} are not a server of the environment variable {}; leave one of them out'.format(
+            config.host, config.port, server.URI))
+    return dataclasses.replace(config, host=places[0][0], port=places[0][1])
