@@ -68,6 +68,15 @@ class Bucket:
         self.files.delete_many({'_id': {'$in': ids}})
         self._chunks.delete_many({'files_id': {'$in': ids}})
 
+    def sweep(self, before):
+        """Deletes the chunks of files that were begun before a datetime (UTC) and never finished: their writer has died."""
+        begun = bson.ObjectId.from_datetime(before)
+        found = self._chunks.distinct('files_id', {'files_id': {'$lt': begun}})
+        whole = {file['_id'] for file in self.files.find({'_id': {'$in': found}}, {'_id': 1})}
+        for file_id in found:
+            if file_id not in whole:
+                self._chunks.delete_many({'files_id': file_id})
+
     def prune(self, query, keep):
         """Deletes the files that match a query but for the `keep` uploaded last."""
         newest_first = self.files.find(query, {'_id': 1}).sort([('uploadDate', DESCENDING), ('_id', DESCENDING)])

@@ -1,6 +1,7 @@
 """One experiment's place in MongoDB: records and checkpoints, written in the background, read back whole."""
 import contextlib
 import copy
+import datetime
 import io
 import os
 import pickle
@@ -24,6 +25,7 @@ __all__ = ['Store', 'StoreError', 'pack']
 # A server that shuts down, starts or has no room answers with these; BulkWriteError keeps them in its details.
 OUTAGE_CODES = {89, 91, 189, 10107, 11600, 11602, 13435, 13436, 14031}
 DUPLICATE_CHUNK = 11000  # of an earlier try that the server had not finished when we cleared its chunks
+DIED = datetime.timedelta(days=1)  # after which an upload that has not ended will not end
 MOST_NAMED = 5  # lost records that one sentence names
 
 
@@ -42,7 +44,8 @@ class Store:
             dbname, collname, exp_id: database, collection (GridFS bucket) and experiment.
             recent_limit: how many recent checkpoints of the experiment are kept.
             spool: folder that keeps, during an outage, what waits; None keeps nothing.
-            exclusive: whether no other exclusive store of the experiment may be open.
+            exclusive: whether no other exclusive store of the experiment may be open; it also removes what uploads have left
+                that died more than a day ago.
 
         Raises:
             StoreError: MongoDB does not answer within 3 s, or refuses us, or the spool is damaged, or another process is at the
@@ -65,6 +68,8 @@ class Store:
             if exclusive:
                 with self._reading():
                     self._claim = Claim(self._client[dbname][collname + '.claims'], exp_id)
+                    for bucket in (self._main, self._recent):
+                        bucket.sweep(datetime.datetime.now(datetime.timezone.utc) - DIED)
             left = self._spool.entries() if spool else []
         except StoreError:
             self._disconnect()

@@ -65,7 +65,7 @@ def connect(host, port):
 
 
 def uri_places():
-    """[(host, port)] of the servers of MONGODB_URI; [] where it is not set. Raises ServerError, without the URI, if it is none."""
+    """[(host, port)] of the servers of MONGODB_URI; [] where it is not set. Raises ServerError, without it, if it is none."""
     uri = os.environ.get(URI)
     if not uri:
         return []

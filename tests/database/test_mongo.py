@@ -1,4 +1,5 @@
 """The store, on a real server: what is saved is there once, whole, in order, and comes back."""
+import datetime
 import hashlib
 import itertools
 import os
@@ -141,6 +142,21 @@ def test_what_an_interrupted_try_left_is_replaced(store, files, chunks, tmp_path
     store.save(saved, checkpoint=odd_file(tmp_path))
     assert store.flush(60)
     assert sorted(chunk['n'] for chunk in chunks.find()) == [0, 1, 2, 3] and files.count_documents({}) == 1
+
+
+def test_uploads_that_died_leave_nothing_for_good(store, mongo_server, client, chunks, tmp_path):
+    store.save(record(1), checkpoint=odd_file(tmp_path))
+    assert store.flush(60)
+    old, new = [bson.ObjectId.from_datetime(datetime.datetime.utcnow() - datetime.timedelta(hours=hours)) for hours in (25, 23)]
+    whole = dict(record(2), _id=bson.ObjectId.from_datetime(datetime.datetime(2020, 1, 1)))
+    store.save(whole, checkpoint=odd_file(tmp_path))
+    assert store.flush(60)
+    chunks.insert_many([{'files_id': died, 'n': n, 'data': b'x'} for died in (old, new) for n in range(2)])
+    Store(mongo_server.host, mongo_server.port, *NAMES).close()
+    assert chunks.count_documents({}) == 4 + 4 + 4
+    Store(mongo_server.host, mongo_server.port, *NAMES, exclusive=True).close()
+    assert chunks.count_documents({'files_id': old}) == 0 and chunks.count_documents({'files_id': new}) == 2
+    assert chunks.count_documents({}) == 4 + 4 + 2
 
 
 def test_the_record_is_copied_when_it_is_saved(store, files):
