@@ -87,8 +87,8 @@ GROUPS = {
              at_least=1, always=True),
         _row('dbname', str, 'neur-al', 'database that the records go to', always=True),
         _row('exp_id_suffix', str, '', 'what follows the name of the rule in the exp_id of the records', always=True),
-        _row('cache_dir', str, None, 'folder for local checkpoints and files on their way to MongoDB; default: ~/.tfutils',
-             always=True),
+        _row('cache_dir', str, None, 'folder for local checkpoints and files on their way to MongoDB; default: ~/.tfutils. Of '
+             'a gs:// bucket: for copies of the checkpoints, and the rest is in ~/.tfutils', always=True),
         _row('checkpoint_max', int, 5, 'how many local checkpoints to keep', at_least=1, always=True),
         _row('epochs_per_checkpoint', float, 2.0, 'epochs between two validations, each with a checkpoint in the database',
              above=0.0, at_most=MANY_EPOCHS),
@@ -176,6 +176,9 @@ GROUPS = {
         _row('dataset', str, 'mnist', 'the images', choices='dataset'),
         _row('preprocessing', str, None, 'imagenet: resnet (crop, mirror), inception (crop, mirror, colour) or plain '
              '(resize only); default: inception with --use_resnet_v2, else resnet', choices='preprocessing'),
+        _row('skip_bad_records', int, 0, 'how many images that cannot be used (damaged, mislabelled) a run may skip, in its '
+             'training and in each validation, before it stops; in a batch another image takes their place', at_least=0,
+             always=True),
         _row('train_epochs', float, 90.0, 'length of the training in epochs', at_least=0.0, at_most=MANY_EPOCHS),
         _row('train_batch_size', int, 256, 'images a training step', at_least=1),
         _row('minibatch_size', int, None, 'images at a time, over all devices: gradients of the parts of a batch are '

@@ -6,6 +6,7 @@ import tensorflow.compat.v1 as tf
 
 AUTOTUNE = tf.data.experimental.AUTOTUNE
 ENDLESS = tf.int64.max
+AT_A_TIME = 16  # images that are decoded, where damaged ones are skipped
 
 
 class DataError(Exception):
@@ -74,7 +75,7 @@ class Dataset:
         """
         return tf.cast(images, tf.float32)
 
-    def train(self, batch_size, seed=None, first_step=0, part=(0, 1)):
+    def train(self, batch_size, seed=None, first_step=0, part=(0, 1), tolerant=False):
         """Training batches without end; a batch may straddle two epochs, and every epoch holds every image once.
 
         Args:
@@ -84,8 +85,11 @@ class Dataset:
                 would have seen. Whole epochs cost nothing; of the current one the records are read, not decoded.
             part: (i, n), ints: the i-th of n equal parts of each batch alone; of the rest, records are read, not decoded.
 
+            tolerant: an image that cannot be used is replaced by another one of its batch, instead of ending the training.
+
         Returns:
-            tf.data.Dataset of dict(images: image_dtype [batch / n, height, width, channels], labels: int64 [batch / n]).
+            tf.data.Dataset of dict(images: image_dtype [batch / n, height, width, channels], labels: int64 [batch / n]), and,
+            where it is tolerant, skipped: float32 [batch / n], 1 where an image was replaced.
 
         Raises:
             DataError: the batch is larger than the training set, or smaller than 1.
@@ -101,7 +105,22 @@ class Dataset:
         (index, parts), size = part, batch_size // part[1]
         if parts > 1:
             numbered = numbered.filter(lambda record, number: tf.equal(number % batch_size // size, index))
-        return numbered.map(example, num_parallel_calls=AUTOTUNE).batch(size, drop_remainder=True).prefetch(AUTOTUNE)
+        if tolerant:
+            examples = self._tolerant(numbered, example, {}).batch(size, drop_remainder=True).map(_replace)
+        else:
+            examples = numbered.map(example, num_parallel_calls=AUTOTUNE).batch(size, drop_remainder=True)
+        return examples.prefetch(AUTOTUNE)
+
+    def _tolerant(self, inputs, example, more):
+        """The examples of a tf.data.Dataset in its order, with `skipped`, 1 for one that cannot be used: zeros, and `more`."""
+        unusable = tf.data.Dataset.from_tensors(dict(
+            images=tf.zeros(self.image_shape, self.image_dtype), labels=tf.zeros([], tf.int64), skipped=tf.ones([]), **more))
+
+        def one(*values):
+            usable = tf.data.Dataset.from_tensors(values).map(lambda *values: dict(example(*values), skipped=tf.zeros([])))
+            return usable.apply(tf.data.experimental.ignore_errors()).concatenate(unusable).take(1)
+
+        return inputs.interleave(one, cycle_length=AT_A_TIME, num_parallel_calls=AUTOTUNE)
 
     def _numbered(self, batch_size, seed, first_step):
         """tf.data.Dataset of the records of all training batches from a step on, and their number since the first step."""
@@ -134,17 +153,19 @@ class Dataset:
         del split, suspects
         return None
 
-    def validation(self, batch_size):
+    def validation(self, batch_size, tolerant=False):
         """Every validation image once, in the stored order; the last batch is filled up with zeros.
 
         The sum of all masks is the number of images that were really there: compare it with `validation_images`.
 
         Args:
             batch_size: int, images a batch.
+            tolerant: an image that cannot be used counts as filling, instead of ending the validation.
 
         Returns:
             finite tf.data.Dataset of dict(images: image_dtype [batch, height, width, channels], labels: int64 [batch],
-            mask: float32 [batch], 1 for an image and 0 for filling).
+            mask: float32 [batch], 1 for an image and 0 for filling), and, where it is tolerant, skipped: float32 [batch], 1 for
+            an image that was there, but could not be used.
 
         Raises:
             DataError: the batch is smaller than 1.
@@ -155,10 +176,13 @@ class Dataset:
             image, label = self.example(record, None)
             return dict(images=image, labels=label, mask=tf.ones([]))
 
-        examples = self.records('validation', None).map(example, num_parallel_calls=AUTOTUNE)
+        records, no = self.records('validation', None), tf.zeros([])
+        examples = (self._tolerant(records, example, dict(mask=no)) if tolerant else
+                    records.map(example, num_parallel_calls=AUTOTUNE))
         # Whatever the number of images, batch_size - 1 fillings complete the last batch and never make one more.
         filling = tf.data.Dataset.from_tensors(dict(
-            images=tf.zeros(self.image_shape, self.image_dtype), labels=tf.zeros([], tf.int64), mask=tf.zeros([])))
+            images=tf.zeros(self.image_shape, self.image_dtype), labels=tf.zeros([], tf.int64), mask=no,
+            **(dict(skipped=no) if tolerant else {})))
         filled = examples.concatenate(filling.repeat(batch_size - 1))
         return filled.batch(batch_size, drop_remainder=True).prefetch(AUTOTUNE)
 
@@ -182,6 +206,15 @@ class Dataset:
         """
         _check_batch_size(batch_size)
         return -(-self.validation_images // batch_size)
+
+
+def _replace(batch):
+    """A batch with its first usable image, and its label, in place of those that are not; without any, reading it fails."""
+    usable = tf.equal(batch['skipped'], 0)
+    with tf.control_dependencies([tf.Assert(tf.reduce_any(usable), ['no image of a batch can be used'])]):
+        first = tf.argmax(tf.cast(usable, tf.int32))
+    chosen = tf.where(usable, tf.range(tf.size(usable, out_type=tf.int64)), tf.fill([tf.size(usable)], first))
+    return {name: tensor if name == 'skipped' else tf.gather(tensor, chosen) for name, tensor in batch.items()}
 
 
 def _check_batch_size(batch_size):

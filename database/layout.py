@@ -35,6 +35,7 @@ GROUPS = ('save_params', 'load_params', 'model_params', 'train_params', 'loss_pa
 GROUPS_OF_A_SCRIPT = ('save_params', 'model_params')  # a tfutils script's own dictionary, which names no --model
 STEP = ('loss', 'model_loss', 'reg_loss', 'alignment_loss', 'total_loss', 'learning_rate')
 VALIDATION = ('top1', 'top5', 'loss', 'images', 'global_step')
+VALIDATION_THAT_SKIPS = ('skipped_records',)  # with --skip_bad_records
 STEP_OF_A_SCRIPT = ('loss', 'learning_rate')
 BY_LAYER = ('weight_angles', 'projection_angles', 'gradient_angles', 'hebb_angle', 'weightsq_norm', 'weightsq_mean',
             'actsq_norm', 'actsq_mean', 'alignment_coefficients')
@@ -75,7 +76,8 @@ def _inside(document):
 
 def _inside_validation(where, results):
     found = [where + name + ' is no number' for name in VALIDATION if not _is(results.get(name), NUMBER)]
-    found += [where + name + ' is no result' for name in results if name not in VALIDATION + BY_LAYER]
+    found += [where + name + ' is no result' for name in results if name not in VALIDATION + VALIDATION_THAT_SKIPS + BY_LAYER]
+    found += [where + name + ' is no number' for name in VALIDATION_THAT_SKIPS if not _is(results.get(name, 0), NUMBER)]
     for name in set(BY_LAYER).intersection(results):
         layers = results[name] if isinstance(results[name], dict) else {'': None}
         found += [where + '{}.{} is no number'.format(name, layer) for layer, value in layers.items()

@@ -43,6 +43,19 @@ def prune(folder, keep):
         _remove(folder, step, 'index', 'data-*')
 
 
+def copy(prefix, folder, keep):
+    """Copy a checkpoint into a folder of TensorFlow's file systems, gs:// for example, and keep the newest so many there."""
+    tf.gfile.MakeDirs(folder)
+    paths = glob.glob(glob.escape(prefix) + '.data-*') + [prefix + '.index']  # the index last: without it there is none
+    for path in paths:
+        tf.gfile.Copy(path, '{}/{}'.format(folder, os.path.basename(path)), overwrite=True)
+    found = [(int(match.group(1)), name) for name in tf.gfile.ListDirectory(folder)
+             for match in [re.match(r'checkpoint-(\d+)\.', name)] if match]
+    for step, name in found:
+        if step in sorted({step for step, _ in found})[:-keep]:
+            tf.gfile.Remove('{}/{}'.format(folder, name))
+
+
 def discard(folder, step):
     """Remove what is there of a checkpoint that could not be saved whole."""
     _remove(folder, step, 'index', 'data-*', 'tar*')

@@ -1,11 +1,16 @@
 """Several hosts: which they are, and a watch that tells when one of them is gone."""
+import contextlib
 import dataclasses
+import faulthandler
 import json
 import os
+import select
+import signal
 import socket
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from config.schema import ConfigError
 
@@ -16,6 +21,7 @@ NO_ANSWER = 5.0      # seconds after which one look is given up
 REFUSED, SILENT = 2, 3  # looks one after the other of which none found the process, or the machine
 LINGER = 4           # looks of the others
 PATIENCE = 10.0      # seconds for this process to end by itself once a host is gone
+STUCK = 300.0        # seconds after which a process is ended none of whose Python threads runs
 TELL_AFTER = 5.0     # seconds after which it is told for which hosts we wait
 
 
@@ -79,15 +85,18 @@ class Watch:
     """Looks whether the other hosts are there: each listens on its port as long as its process lives.
 
     hosts: ['host:port', ...]. own: the index of this process. at_loss: called before this process is ended because a host is
-    gone. Within its context, a process that does not end by itself within PATIENCE after that is ended, with exit code 1.
+    gone. Within its context, which the main thread enters, a process that does not end by itself within PATIENCE after that is
+    ended, with exit code 1; so is one that crashes: TensorFlow 1.13.2's collectives read from address 0 when a host goes
+    (BufRendezvous::DoneWithHook), and would end this process before it could say which.
     """
 
     def __init__(self, hosts, own, at_loss=lambda: None):
         self._others = [(index, host) for index, host in enumerate(hosts) if index != own]
         self._at_loss = at_loss
+        self._naming = threading.Lock()
         self._lost = threading.Event()
         self._over = threading.Event()
-        self._name = None
+        self._gone = []
 
     def wait(self, seconds, say):
         """Until all are there, for so many seconds at most. say: prints a line. Raises ConfigError that names the missing."""
@@ -108,21 +117,24 @@ class Watch:
             time.sleep(TRY_AGAIN)
 
     def gone(self, seconds):
-        """The name of a host that is gone, waiting so long for the watch to find out; None where all are there.
+        """The hosts that are gone, for lost, waiting so long for the watch to find out; empty where all are there.
 
         Where one is, this takes so long that all others find out, too, before this process goes and is taken for the first.
         """
         if self._lost.wait(seconds):
             time.sleep(LINGER * TRY_AGAIN)
-        return self._name
+        return self._gone
 
     def __enter__(self):
         for other in self._others:
             threading.Thread(target=self._look_after, args=[other], daemon=True).start()
         threading.Thread(target=self._end, daemon=True).start()
+        self._crashes = _crashes_told(self._crashed)
+        self._crashes.__enter__()
         return self
 
     def __exit__(self, *exception):
+        self._crashes.__exit__(None, None, None)
         self._over.set()
 
     def _look_after(self, other):
@@ -131,22 +143,80 @@ class Watch:
             failure = _look(other[1])
             failures = {failure: failures.get(failure, 0) + 1} if failure else {}
             if failures.get(ConnectionRefusedError, 0) >= REFUSED or failures.get(OSError, 0) >= SILENT:
-                self._name = self._name or _names([other])
-                self._lost.set()
+                self._lose(other)
                 return
+
+    def _lose(self, other):
+        """Names the first that is found to be gone, and any that is gone by then, of which one may have been the first."""
+        with self._naming:
+            if not self._lost.is_set():
+                with ThreadPoolExecutor(len(self._others)) as looks:
+                    found = list(looks.map(_look, [host for _, host in self._others]))
+                self._gone = [each for each, failure in zip(self._others, found) if failure or each == other]
+                self._lost.set()
 
     def _end(self):
         self._lost.wait()
         if not self._over.wait(PATIENCE):  # the runtime waits for the host that is gone, and would do so for ever
+            self._leave(lost(self._gone))
+
+    def _crashed(self):
+        gone = self.gone(NO_ANSWER * (SILENT + 1))
+        if not gone:
+            faulthandler.dump_traceback()
+        self._leave(lost(gone) if gone else 'TensorFlow crashed (SIGSEGV); start the same commands again with --do_restore')
+
+    def _leave(self, words):
+        try:
             self._at_loss()
-            print('error: ' + lost(self._name), file=sys.stderr, flush=True)
+        except Exception as error:  # whatever it is, this process has to end
+            print('error: {}'.format(error), file=sys.stderr, flush=True)
+        finally:
+            print('error: ' + words, file=sys.stderr, flush=True)
             os._exit(1)
 
 
-def lost(name):
-    """What a user is told when a host is gone."""
-    return ('{} is gone; look there for the reason, then start the same commands again with --do_restore: they continue from the '
-            'newest checkpoint'.format(name))
+@contextlib.contextmanager
+def _crashes_told(function):
+    """Within the context, function is called, in a thread of its own, when a thread of the process crashes.
+
+    The one that crashed meets its fault again and again meanwhile, and the process goes on without it: end it soon. Where it
+    holds Python's lock, nothing goes on, and the process ends after STUCK.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+
+    def listen():
+        with open(reading, 'rb', buffering=0) as signals:
+            while True:
+                faulthandler.dump_traceback_later(STUCK, exit=True)
+                if not select.select([signals], [], [], STUCK / 10)[0]:
+                    continue
+                number = signals.read(1)
+                if not number or number[0] == signal.SIGSEGV:
+                    break
+        faulthandler.cancel_dump_traceback_later()
+        if number:
+            function()
+    threading.Thread(target=listen, daemon=True).start()
+    enabled = faulthandler.is_enabled()
+    faulthandler.disable()
+    wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    handler = signal.signal(signal.SIGSEGV, lambda *args: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGSEGV, handler)
+        signal.set_wakeup_fd(wakeup)
+        os.close(writing)
+        if enabled:
+            faulthandler.enable()
+
+
+def lost(hosts):
+    """What a user is told when hosts, as Watch.gone gives them, are gone."""
+    return ('{} {} gone; look there for the reason, then start the same commands again with --do_restore: they continue from '
+            'the newest checkpoint'.format(_names(hosts), 'is' if len(hosts) == 1 else 'are'))
 
 
 def _names(hosts):

@@ -222,7 +222,7 @@ class Hosts(Towers):
             raise ConfigError('--worker_hosts: this process, task {}, cannot listen at {} ({}); is the port taken, or the host '
                               'another one?'.format(self.part[0], own, error.message.split('\n')[0]))
         self.target = server.target
-        watch = cluster.Watch(self._names, self.part[0], lambda: [function() for function in self._before_end])
+        watch = cluster.Watch(self._names, self.part[0], self._flush)
         watch.wait(self.answers_within, say)
         with watch:
             try:
@@ -236,6 +236,10 @@ class Hosts(Towers):
     def at_loss(self, function):
         """See OneDevice.at_loss."""
         self._before_end.append(function)
+
+    def _flush(self):
+        for function in self._before_end:
+            function()
 
     def mean(self, replica_fn, batch):
         """The mean over all hosts of the mean over this one's replicas; see Towers.mean."""
@@ -404,6 +408,8 @@ def choose(config):
     problem = config.worker_hosts and cluster.problem_of(config)
     if problem:
         raise ConfigError(problem)
+    if config.skip_bad_records and config.worker_hosts:
+        raise ConfigError('--skip_bad_records and --worker_hosts do not go together; leave out one of them')
     gpu = _indices(config)
     replicas = len(gpu) * (len(config.worker_hosts) or 1)
     minibatches = config.train_batch_size // (config.minibatch_size or config.train_batch_size)
@@ -465,6 +471,7 @@ def _tpu(config):
         ('--cpu_devices={}'.format(config.cpu_devices), config.cpu_devices, 'is for CPUs'),
         ('--worker_hosts={}'.format(','.join(config.worker_hosts)), config.worker_hosts, 'is for GPUs and CPUs'),
         ('--sync_batch_norm', config.sync_batch_norm, 'is for GPUs'),
+        ('--skip_bad_records={}'.format(config.skip_bad_records), config.skip_bad_records, 'is for GPUs and CPUs'),
         ('--xla', config.xla, 'has no effect: a TPU compiles every step'),
         ('--precision=float16', config.precision == 'float16', 'is not for TPUs, which have bfloat16'),
     ] + [('--{}={}'.format(name, getattr(config, name)), (getattr(config, name) or 0) % config.num_shards,

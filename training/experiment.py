@@ -78,7 +78,7 @@ class Experiment:
                     validate_every=validate_every, weights_every=validate_every,
                     recent_every=self.to_steps(config.epochs_per_recent_checkpoint), record_every=RECORD_EVERY,
                     initial_weights=False, keep=config.checkpoint_max, save_to_gfs=config.save_to_gfs,
-                    known=scalars, limits=dict.fromkeys(scalars, EXPLODED),
+                    known=scalars, limits=dict.fromkeys(scalars, EXPLODED), skips=config.skip_bad_records,
                     source='--data_dir={}'.format(config.data_dir))
 
     @property
@@ -205,7 +205,8 @@ class Experiment:
 
     def _build_step(self, first_step):
         iterator = tf.data.make_initializable_iterator(
-            self.dataset.train(self.config.train_batch_size, self.config.seed, first_step, self.device.part))
+            self.dataset.train(self.config.train_batch_size, self.config.seed, first_step, self.device.part,
+                               tolerant=self.config.skip_bad_records > 0))
         return Step(iterator.initializer, *self.device.call(self._step, iterator.get_next))
 
     def _step(self, batch):
@@ -230,10 +231,12 @@ class Experiment:
             idle[:] = [v for v in variables if self.roles[v.op.name] == BACKWARD and v.op.name not in moved]
             return list(terms) + [g for pairs in gradients for g, _ in pairs], layers.updates
 
-        tensors, updates = self.device.mean(replica, batch)
+        tensors, updates = self.device.mean(replica, {name: batch[name] for name in ('images', 'labels')})
         terms, tensors = losses.Losses(*tensors[:3]), iter(tensors[3:])
         gradients = [[(scale.down(next(tensors)), v) for v in variables] for variables in pattern]
         scalars = self._scalars(terms, now)
+        if 'skipped' in batch:
+            scalars['skipped_records'] = tf.reduce_sum(batch['skipped'])
         # Every gradient and every reported number is that of the variables before the step: all of them first, then
         # the updates.
         known = [g for pairs in gradients for g, _ in pairs]
@@ -285,19 +288,21 @@ class Experiment:
         config, dataset, device = self.config, self.dataset, self.device
         batch_size = min(config.eval_batch_size, dataset.validation_images)
         batch_size += -batch_size % device.replicas
-        iterator = tf.data.make_initializable_iterator(dataset.validation(batch_size))
+        iterator = tf.data.make_initializable_iterator(dataset.validation(batch_size, config.skip_bad_records > 0))
         batch = iterator.get_next()
         # Angles and sizes are those of a training step (batch norm uses the statistics of its batch) on the first
         # images of the validation set: a number of them that the device can train on.
         size = min(batch_size, (config.minibatch_size or config.train_batch_size) // device.replicas)
-        measures = device.once(self._measures, {name: tensor[:size] for name, tensor in batch.items() if name != 'mask'})
+        measures = device.once(self._measures, {name: tensor[:size] for name, tensor in batch.items()
+                                               if name in ('images', 'labels')})
         return Validation(iterator.initializer, device.total(self._totals, batch), dataset.validation_steps(batch_size),
                           measures, self._read_schedules().coefficients if config.save_alignment_coefficients else {})
 
     def _totals(self, batch):
         """What training.metrics.totals counts in a batch."""
         logits, _ = self._network(self._read_schedules().rule, batch['images'], False, self.config.precision)
-        return metrics.totals(logits, batch['labels'], batch['mask'])
+        totals = metrics.totals(logits, batch['labels'], batch['mask'])
+        return dict(totals, skipped_records=tf.reduce_sum(batch['skipped'])) if 'skipped' in batch else totals
 
     def _measures(self, batch):
         """What alignment.angles.measure tells of a batch."""

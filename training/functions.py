@@ -125,7 +125,8 @@ class FunctionExperiment:
                     weights_every=save['save_filters_freq'], recent_every=save['cache_filters_freq'],
                     record_every=save['save_metrics_freq'], initial_weights=save['save_initial_filters'],
                     keep=save['cache_max_num'], save_to_gfs=tuple(save['save_to_gfs']), known=tuple(save['save_to_gfs']),
-                    limits={'loss': train['thres_loss']} if train else {}, source='the files of data_params')
+                    limits={'loss': train['thres_loss']} if train else {}, skips=0,
+                    source='the files of data_params')
 
     def run_steps(self, session, most):
         """One training step: [{name: value} of the loss, the learning rate and the targets, before its update]."""

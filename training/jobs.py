@@ -77,8 +77,9 @@ def _train(config, device, store):
         _tell(config, experiment, device, ['restored from {}'.format(prefix) if prefix else 'starting anew']
               + overview.variables(experiment, restored=bool(prefix), new=set(new)))
         record_params = merged_params(config, experiment.settings(), provenance.describe())
-        run = loop.Run(session, experiment, store, folder, record_params, say, device.leads, experiment.asking)
-        return experiment, folder, run.train()
+        copies = copies_folder(config)
+        run = loop.Run(session, experiment, store, folder, record_params, say, device.leads, experiment.asking, copies)
+        return experiment, copies or folder, run.train()
 
 
 def _agree(config, device, step):
@@ -196,9 +197,22 @@ def cache_folder(config, exp_id=None):
 
     Raises CheckpointError if it cannot be made.
     """
-    folder = os.path.join(os.path.expanduser(config.cache_dir or '~/.tfutils'), '{}:{}'.format(config.host, config.port),
-                          config.dbname, collection(config), exp_id or config.exp_id)
-    return make_folder(folder, '--cache_dir')
+    base = '~/.tfutils' if not config.cache_dir or _is_remote(config.cache_dir) else config.cache_dir
+    return make_folder(os.path.join(os.path.expanduser(base), *_path(config, exp_id)), '--cache_dir')
+
+
+def copies_folder(config):
+    """Where copies of the checkpoints go that --cache_dir asks for: a folder of TensorFlow's file systems, or None."""
+    return '/'.join((config.cache_dir.rstrip('/'),) + _path(config)) if _is_remote(config.cache_dir or '') else None
+
+
+def _path(config, exp_id=None):
+    return '{}:{}'.format(config.host, config.port), config.dbname, collection(config), exp_id or config.exp_id
+
+
+def _is_remote(path):
+    """Whether a path is one of a file system of TensorFlow's, such as gs://."""
+    return '://' in path
 
 
 def make_folder(folder, setting):
@@ -218,7 +232,7 @@ def find_checkpoint(config, folder, required):
     """
     if config.load_checkpoint:
         prefix = os.path.expanduser(config.load_checkpoint)
-        return prefix, os.path.abspath(prefix)
+        return prefix, prefix if _is_remote(prefix) else os.path.abspath(prefix)
     place = (config.host, config.load_port or config.port, config.load_dbname or config.dbname,
              config.load_collname or collection(config), config.load_exp_id or config.exp_id)
     prefix, record = fetch(place, folder, config.load_step, schema.query_of(config))

@@ -27,6 +27,7 @@ _Plan = collections.namedtuple('Plan', [
     'save_to_gfs',      # names of results that go into GridFS instead of the record
     'known',            # those of them that need not be a validation's
     'limits',           # {name of a number of each step: size beyond which it will not come back}
+    'skips',            # images that cannot be used of which so many are left out
     'source',           # where the images come from, for messages
 ])
 
@@ -57,21 +58,25 @@ class Run:
     saver, global_step, step, plan, run_steps(session, most), validate(session) and summary(results).
     store: database.mongo.Store, or None to record nothing. folder: for local checkpoints. params: what each record tells of
     the settings. say: prints a line. leads: False only steps; another host validates, saves and records. asking: of
-    training.devices, how hosts agree to stop.
+    training.devices, how hosts agree to stop. copies: a folder of TensorFlow's file systems for copies of the checkpoints, or
+    None.
     """
 
-    def __init__(self, session, experiment, store, folder, params, say=print, leads=True, asking=lambda session, number: number):
+    def __init__(self, session, experiment, store, folder, params, say=print, leads=True, asking=lambda session, number: number,
+                 copies=None):
         self.session = session
         self.experiment = experiment
         self.plan = experiment.plan
         self.store = store
         self.folder = folder
+        self._copies = copies
         self.params = params
         self.say = say
         self.leads = leads
         self._asking = functools.partial(asking, session)
         self._results = []    # of the steps since the last record
         self._stale = []      # (step, _id) of records of an earlier run that this one makes anew
+        self._skipped = 0       # images that could not be used
         self._saved_at = None   # the step of the newest checkpoint of this run
         self._since = time.time()
         self._validating = 0.0  # seconds since the last record
@@ -159,6 +164,14 @@ class Run:
             raise TrainingError('step {}: {} {} no finite number any more, or beyond {:g} ({}){}; {}'.format(
                 step + 1, ' and '.join(lost), 'is' if len(lost) == 1 else 'are', self.plan.limits[lost[0]],
                 ', '.join('{}={}'.format(n, scalars[n]) for n in lost), variables and ', nor ' + variables, ADVICE))
+        skipped = int(scalars.get('skipped_records', 0))
+        if skipped:
+            self._skipped += skipped
+            words = 'step {:,}: {:,} images that cannot be used are skipped, {:,} so far'.format(step + 1, skipped, self._skipped)
+            if self._skipped > self.plan.skips:
+                raise TrainingError('{}, and --skip_bad_records={} allows no more; {}'.format(
+                    words, self.plan.skips, self.experiment.find_damage(step, 1, False)))
+            self.say('warning: ' + words)
         self._results.append(scalars)
 
     def _not_finite(self):
@@ -212,6 +225,8 @@ class Run:
         try:
             prefix = checkpoints.save(self.session, self.experiment, self.folder, step)
             checkpoints.prune(self.folder, self.plan.keep)
+            if self._copies:
+                checkpoints.copy(prefix, self._copies, self.plan.keep)
             return pack(prefix, prefix + '.tar')
         except (OSError, tf.errors.OpError) as error:
             checkpoints.discard(self.folder, step)

@@ -51,11 +51,16 @@ def validate(session, experiment):
             for name, value in batch.items():
                 sums[name] += float(value)
             bar.update()
-    images = int(round(sums.pop('images')))
-    if images != experiment.dataset.validation_images:
+    images, skipped = int(round(sums.pop('images'))), int(round(sums.pop('skipped_records', 0)))
+    if images + skipped != experiment.dataset.validation_images:
         raise TrainingError('the validation saw {:,} images, but the dataset has {:,}; check the files in --data_dir and '
-                            'the counts in its dataset.json'.format(images, experiment.dataset.validation_images))
-    outcome = dict({name: total / images for name, total in sums.items()}, images=images, global_step=int(step), **measured)
+                            'the counts in its dataset.json'.format(images + skipped, experiment.dataset.validation_images))
+    if skipped > experiment.plan.skips:
+        raise TrainingError('validation: {:,} images cannot be used, and --skip_bad_records={} allows no more; {}'.format(
+            skipped, experiment.plan.skips, find(False)))
+    outcome = dict({name: total / max(images, 1) for name, total in sums.items()}, images=images, global_step=int(step),
+                   **measured)
+    outcome.update(dict(skipped_records=skipped) if experiment.plan.skips else {})
     return dict(outcome, alignment_coefficients=coefficients) if coefficients else outcome
 
 

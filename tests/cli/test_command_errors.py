@@ -4,6 +4,7 @@ Exit code 2: a setting. 1: what was found, or not found, where the settings poin
 """
 import os
 import pickle
+import re
 
 import commands
 import pytest
@@ -123,6 +124,37 @@ def test_damaged_images_are_named(run, where, damaged_tfrecords, how, split, wor
                          '--train_epochs=3', '--exp_id_suffix=_{}_{}'.format(how, split), '--data_dir=' + data], where))
     sentence = commands.refusal(done, 1)
     assert 'record {} of {} (from 0)'.format(last, os.path.join(data, split + FILE)) in sentence and words in sentence
+
+
+SKIPPING = ['train.py', '--model=fc', '--layers_list=3', '--dataset=imagenet', '--image_size=9', '--train_batch_size=5',
+            '--eval_batch_size=3', '--train_epochs=4']  # 4 steps of 5 of the 6 images: more than 3 epochs
+
+
+@pytest.mark.parametrize('how', ['half_a_jpeg', 'no_jpeg', 'label_out_of_range', 'label_missing'])
+def test_damaged_images_are_skipped_where_that_is_allowed(run, where, damaged_tfrecords, records, how):
+    words = SKIPPING + ['--skip_bad_records=4', '--data_dir=' + damaged_tfrecords(how, 'train'), '--exp_id_suffix=_skip_' + how]
+    done = run(*command(words, where))
+    assert done.code == 0 and 'error: ' not in done.err, done.err  # the decoder has its own word for what is no JPEG
+    steps = [step for record in records('None_skip_' + how, collection='fc_3') for step in record.get('train_results', [])]
+    skipped = sum(step['skipped_records'] for step in steps)
+    assert len(steps) == 4 and skipped in (3, 4)  # once an epoch
+    assert len(re.findall('^warning: step [1-4]: 1 images that cannot be used are skipped', done.out, re.M)) == skipped
+
+
+def test_no_more_images_are_skipped_than_is_allowed(run, where, damaged_tfrecords):
+    data = damaged_tfrecords('half_a_jpeg', 'train')
+    words = SKIPPING + ['--skip_bad_records=2', '--data_dir=' + data, '--exp_id_suffix=_skip_2']
+    sentence = commands.refusal(run(*command(words, where)), 1)
+    assert '1 images that cannot be used are skipped, 3 so far, and --skip_bad_records=2 allows no more; record 2 of ' + os.path.join(
+        data, 'train' + FILE) in sentence
+
+
+def test_a_validation_counts_what_it_skips(run, where, damaged_tfrecords, records):
+    data = damaged_tfrecords('no_jpeg', 'validation')
+    words = SKIPPING + ['--skip_bad_records=1', '--data_dir=' + data, '--exp_id_suffix=_skip_validation']
+    assert run(*command(words, where)).code == 0
+    results = records('None_skip_validation', collection='fc_3')[-1]['validation_results']['topn_val']
+    assert (results['images'], results['skipped_records']) == (3, 1) and results['top1'] in (0, 1 / 3, 2 / 3, 1)
 
 
 def test_a_cache_dir_that_cannot_be_is_refused_before_the_training(run, where, tmp_path, records):

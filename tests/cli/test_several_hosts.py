@@ -72,7 +72,8 @@ def test_one_that_is_killed_is_named_and_fewer_go_on(together, alone, records):
     done = [commands.end(process) for process in running]
     assert done[1].code == -signal.SIGKILL
     for survivor in (done[0], done[2], done[3]):
-        assert commands.refusal(survivor, 1).startswith('error: ' + GONE.format(hosts[1], 1))
+        named, rest = commands.refusal(survivor, 1).split(' gone; ')
+        assert 'host {} (task 1)'.format(hosts[1]) in named and rest.startswith('look there for the reason')
     reached = records('symmetric_killed', collection='fc_32-16')[-1]['step']
     running, _ = together(2, '--exp_id_suffix=_killed', '--train_epochs={}'.format(max(60, reached + 20) / 20), '--do_restore')
     lines = commands.succeeded([commands.end(process) for process in running][0])

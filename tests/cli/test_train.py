@@ -226,3 +226,18 @@ def test_a_run_that_is_complete_says_how_it_went_and_records_nothing_more(traine
         '--exp_id_suffix=_whole', '--train_epochs=1', '--do_restore'])))
     assert validations(lines)[30] == validations(trained.whole.out.splitlines())[30]
     assert records('symmetric_whole') == before
+
+
+def test_copies_of_the_checkpoints_go_to_a_file_system_of_tensorflows(trained, run, where, home, mongo_server, records, folder):
+    """file:// stands for gs://, which needs a bucket."""
+    bucket = os.path.join(home, 'bucket')
+    words = commands.FC + where + ['--exp_id_suffix=_copied', '--cache_dir=file://' + bucket]
+    lines = commands.succeeded(run('train.py', '--train_epochs=1', '--checkpoint_max=2', *words))
+    place = 'localhost:{}/cli/fc_7-5/symmetric_copied'.format(mongo_server.port)
+    assert lines[-1] == 'checkpoints: the same records, and file://{}/{}'.format(bucket, place)
+    assert sorted(os.listdir(os.path.join(bucket, place))) == sorted(
+        'checkpoint-{}.{}'.format(step, ending) for step in (24, 30) for ending in ('index', 'data-00000-of-00001'))
+    copy = os.path.join(bucket, place, 'checkpoint-30')
+    assert commands.differing(copy, folder('symmetric_whole') + '/checkpoint-30') == set()
+    commands.succeeded(run('test.py', 'validate', '--val_exp_id=copied', '--load_checkpoint=file://' + copy, *words))
+    assert records('copied')[0]['validates'] == 'file://' + copy

@@ -54,7 +54,7 @@ ORIGINAL = dict(
 # What still counts beside --load_params_file, by ORIGINAL.md, section 1.
 ALWAYS = ('data_dir', 'gpu', 'dbname', 'port', 'exp_id_suffix', 'cache_dir', 'model', 'use_resnet_v2', 'image_size',
           'gcp_project', 'tpu_zone', 'tpu_name', 'num_shards', 'iterations_per_loop', 'cpu_devices',
-          'sync_batch_norm', 'worker_hosts', 'task_index')
+          'sync_batch_norm', 'worker_hosts', 'task_index', 'skip_bad_records')
 
 
 def refusal(values, choices=None):

@@ -146,3 +146,12 @@ def test_a_file_is_enough_for_a_new_dataset(tmp_path):
     said = subprocess.check_output([sys.executable, '-c', program], cwd=str(tmp_path), stderr=subprocess.DEVNULL,
                                    env={**os.environ, 'PYTHONPATH': ''})
     assert said.decode().split('\n')[0] == "['fresh', 'imagenet', 'mnist', 'synthetic'] False"
+
+
+@pytest.mark.parametrize('read', [lambda dataset, **more: dataset.train(7, seed=3, first_step=1, **more),
+                                  lambda dataset, **more: dataset.validation(7, **more)], ids=['train', 'validation'])
+def test_where_nothing_is_damaged_nothing_is_skipped(dataset, take, read):
+    for batch, other in zip(take(lambda: read(dataset), 2), take(lambda: read(dataset, tolerant=True), 2)):
+        assert set(other) == set(batch) | {'skipped'} and not other['skipped'].any()
+        for name in batch:
+            np.testing.assert_array_equal(other[name], batch[name])

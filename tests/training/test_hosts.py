@@ -1,4 +1,5 @@
 """Several hosts, each a process with devices of its own: a batch split over them gives the step that one device gives."""
+import os
 import pickle
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import tiny
 from config.schema import ConfigError
 from training import cluster, devices, overview
 
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 ONE = dict(gpu='0', cpu_devices=None, minibatch_size=None, iterations_per_loop=None, sync_batch_norm=False)
 
 
@@ -21,7 +23,7 @@ def listening():
     """A socket that listens as a server's does, and its 'host:port'."""
     bound = socket.socket()
     bound.bind(('127.0.0.1', 0))
-    bound.listen(8)
+    bound.listen(128)
     return bound, '127.0.0.1:{}'.format(bound.getsockname()[1])
 
 
@@ -130,6 +132,7 @@ def test_a_tf_config_that_cannot_be_is_refused(text, words):
     (dict(worker_hosts=HOSTS, task_index=3), '--task_index must say which'),
     (dict(worker_hosts=HOSTS, task_index=0, train_batch_size=10),
      '--train_batch_size=10 cannot be split evenly over the 1 devices of --gpu=0 on each of 3 hosts; choose a multiple of 3'),
+    (dict(worker_hosts=HOSTS, task_index=0, skip_bad_records=1), '--skip_bad_records and --worker_hosts do not go together'),
     (dict(worker_hosts=HOSTS, task_index=0, xla=True), '--xla compiles the steps of one whole device'),
     (dict(worker_hosts=HOSTS, task_index=0, tpu_name='mine', train_batch_size=24), 'is for GPUs and CPUs')])
 def test_hosts_that_cannot_be_are_refused(settings, words):
@@ -167,9 +170,46 @@ def test_the_watch_waits_for_all_and_names_the_one_that_goes(quick):
     with server:
         watch.wait(5, pytest.fail)
         with watch:
-            assert watch.gone(0.5) is None
+            assert watch.gone(0.5) == []
             other.close()
-            assert watch.gone(30) == 'host {} (task 2)'.format(goes)
+            found = watch.gone(30)
+    assert found == [(2, goes)] and cluster.lost(found).startswith('host {} (task 2) is gone;'.format(goes))
+
+
+def test_the_watch_names_all_that_are_gone_when_it_finds_out(quick):
+    """One that found out earlier may have gone, too, for want of the first."""
+    listeners = [listening() for _ in range(3)]
+    addresses = [address for _, address in listeners]
+    watch = cluster.Watch(addresses, 0)
+    with listeners[0][0]:
+        for server, _ in listeners[1:]:
+            server.close()
+        with watch:
+            found = watch.gone(30)
+    assert found == [(1, addresses[1]), (2, addresses[2])]
+    assert cluster.lost(found).startswith('host {} (task 1), host {} (task 2) are gone;'.format(*addresses[1:]))
+
+
+@pytest.mark.parametrize('loses', [True, False])
+def test_a_process_that_crashes_tells_which_host_is_gone(free_address, loses):
+    """TensorFlow 1.13.2 crashes when a host goes; see cluster.Watch."""
+    server, there = listening()
+    with server:
+        done = subprocess.run([sys.executable, '-c', CRASH, there if not loses else free_address()], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, universal_newlines=True, env=dict(os.environ, PYTHONPATH=ROOT))
+    assert done.returncode == 1
+    last = done.stdout.splitlines()[-2:]
+    assert last[0] == 'flushed' and last[1].startswith('error: ' + ('host 127.0.0.1:' if loses else 'TensorFlow crashed'))
+    assert ('line 6 in <module>' in done.stdout) == (not loses)  # where it crashed is told where no host explains it
+
+
+CRASH = """
+import ctypes, sys
+from training import cluster
+cluster.TRY_AGAIN, cluster.NO_ANSWER = 0.05, 0.5
+with cluster.Watch(['own:1', sys.argv[1]], 0, lambda: print('flushed', flush=True)):
+    ctypes.CDLL(None).strlen(None)
+"""
 
 
 def test_a_port_that_is_taken_is_told():
