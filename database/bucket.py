@@ -13,7 +13,8 @@ from database.errors import DamagedError
 CHUNK_BYTES = 261120  # as tfutils' GridFS wrote
 CHUNKS_A_WRITE = 32
 MOST_BYTES = (16 << 20) - 4096  # of a document: MongoDB's limit, less room for what GridFS adds
-JOURNALED = WriteConcern(w=1, j=True)  # an acknowledged write survives a kill -9 of the server
+# An acknowledged write survives a kill -9 of the server and, in a replica set, a change of the primary.
+JOURNALED = WriteConcern(w='majority', j=True)
 
 
 class Bucket:

@@ -22,8 +22,8 @@ from database.writer import Writer
 
 __all__ = ['Store', 'StoreError', 'pack']
 
-# A server that shuts down, starts or has no room answers with these; BulkWriteError keeps them in its details.
-OUTAGE_CODES = {89, 91, 189, 10107, 11600, 11602, 13435, 13436, 14031}
+# A server that shuts down, starts, is no primary or has no room answers with these; BulkWriteError keeps them in its details.
+OUTAGE_CODES = {6, 7, 64, 89, 91, 189, 9001, 10107, 11600, 11602, 13435, 13436, 14031}
 DUPLICATE_CHUNK = 11000  # of an earlier try that the server had not finished when we cleared its chunks
 DIED = datetime.timedelta(days=1)  # after which an upload that has not ended will not end
 MOST_NAMED = 5  # lost records that one sentence names

@@ -151,14 +151,25 @@ class Towers(OneDevice):
         """The mean of replica_fn over the parts of a batch, each of which is split over the replicas; see OneDevice."""
         return super().mean(functools.partial(self._over_replicas, replica_fn), batch)
 
-    def _over_replicas(self, replica_fn, batch):
+    def total(self, function, batch):
+        """See OneDevice.total."""
+        totals = self._each(function, batch)
+        with tf.device(self._devices[0]):
+            return {name: tf.add_n([total[name] for total in totals]) for name in totals[0]}
+
+    def _each(self, function, batch):
+        """What function gives for each replica's part of a batch, on its device."""
         with tf.device('/cpu:0'):
             parts = {name: tf.split(tensor, len(self._devices)) for name, tensor in batch.items()}
-        towers, sums = [], self._sums
+        outcomes, sums = [], self._sums
         for index, device in enumerate(self._devices):
             self._sums = sums  # replicas are built alike: the same sum has the same number on each
             with tf.device(device), _own_draws(self._first + index):
-                towers.append(replica_fn({name: tensors[index] for name, tensors in parts.items()}))
+                outcomes.append(function({name: tensors[index] for name, tensors in parts.items()}))
+        return outcomes
+
+    def _over_replicas(self, replica_fn, batch):
+        towers = self._each(replica_fn, batch)
         with tf.device(self._devices[0]):
             return [tf.add_n(values) / len(towers) for values in zip(*[tensors for tensors, _ in towers])], towers[0][1]
 

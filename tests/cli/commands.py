@@ -41,6 +41,16 @@ def end(running):
     return Done(running.returncode, out, err)
 
 
+def reach(process, beginning):
+    """Reads what a process prints up to the line that begins so; the lines."""
+    lines = []
+    for line in iter(process.stdout.readline, ''):
+        lines.append(line.rstrip('\n'))
+        if line.startswith(beginning):
+            return lines
+    raise AssertionError('it ended before {!r}: {}'.format(beginning, process.communicate()[1]))
+
+
 class Forks:
     """Runs commands as forks of one process, which has TensorFlow imported already (see forks.py)."""
 
@@ -48,9 +58,9 @@ class Forks:
         self._server = subprocess.Popen([sys.executable, FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT,
                                         env=environment(home), universal_newlines=True)
 
-    def run(self, *words):
-        """Done of a command; its words without `python`."""
-        self._server.stdin.write(json.dumps(words) + '\n')
+    def run(self, *words, **variables):
+        """Done of a command; its words without `python`. variables: of its environment."""
+        self._server.stdin.write(json.dumps([words, variables]) + '\n')
         self._server.stdin.flush()
         return Done(*json.loads(self._server.stdout.readline()))
 

@@ -1,8 +1,8 @@
 """Runs many commands of this repository for the price of one import of TensorFlow.
 
-Each line of standard input is a JSON list of words, a command without its `python`. It runs as the main program in a fork
-of this process, which has imported TensorFlow and used nothing of it. The answer is a line of JSON: [exit code, standard
-output, standard error]; a command that a signal ended has minus its number for a code.
+Each line of standard input is JSON: [words of a command without its `python`, variables of its environment beside ours]. It
+runs as the main program in a fork of this process, which has imported TensorFlow and used nothing of it. The answer is a
+line of JSON: [exit code, standard output, standard error]; a command that a signal ended has minus its number for a code.
 """
 import gc
 import json
@@ -16,8 +16,9 @@ sys.path.insert(0, os.getcwd())
 from training import runtime, start  # noqa: E402, F401 (what all commands import)
 
 
-def be(words):
+def be(words, variables):
     """Be the command."""
+    os.environ.update(variables)
     if words[0] == '-m':
         sys.argv = words[1:]
         runpy.run_module(words[1], run_name='__main__', alter_sys=True)
@@ -34,7 +35,7 @@ def main():
             if not process:
                 for number, file in enumerate((nothing, out, err)):
                     os.dup2(file.fileno(), number)
-                return be(json.loads(line))
+                return be(*json.loads(line))
             status = os.waitpid(process, 0)[1]
             texts = [file.seek(0) or file.read().decode('utf-8') for file in (out, err)]
         code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)

@@ -33,16 +33,6 @@ def together(home, where, free_address):
             process.communicate()
 
 
-def reach(process, beginning):
-    """Reads what a process prints up to the line that begins so; the lines."""
-    lines = []
-    for line in iter(process.stdout.readline, ''):
-        lines.append(line.rstrip('\n'))
-        if line.startswith(beginning):
-            return lines
-    raise AssertionError('it ended before {!r}: {}'.format(beginning, process.communicate()[1]))
-
-
 @pytest.fixture(scope='module')
 def alone(run, where):
     """What one process validates in three epochs: {step: its line}."""
@@ -67,7 +57,7 @@ def test_processes_train_to_the_accuracy_of_one(together, alone, records, count,
 
 def test_one_that_is_killed_is_named_and_fewer_go_on(together, alone, records):
     running, hosts = together(4, '--exp_id_suffix=_killed', '--train_epochs=300')
-    reach(running[0], 'step 20 of 6,000')
+    commands.reach(running[0], 'step 20 of 6,000')
     running[1].send_signal(signal.SIGKILL)
     done = [commands.end(process) for process in running]
     assert done[1].code == -signal.SIGKILL
@@ -87,7 +77,7 @@ def test_one_that_is_killed_is_named_and_fewer_go_on(together, alone, records):
 @pytest.mark.parametrize('asked', [0, 1])
 def test_all_stop_and_save_when_one_is_asked_to(together, records, asked):
     running, _ = together(2, '--exp_id_suffix=_asked{}'.format(asked), '--train_epochs=300')
-    reach(running[0], 'step 20 of 6,000')
+    commands.reach(running[0], 'step 20 of 6,000')
     running[asked].send_signal(signal.SIGTERM)
     done = [commands.end(process) for process in running]
     assert [each.code for each in done] == [143, 143], done

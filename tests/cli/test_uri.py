@@ -1,9 +1,11 @@
-"""A server of the user's own, which asks for a password: MONGODB_URI gives it, and nothing shows it."""
+"""A server of the user's own, which asks for a password or TLS, or is one of a replica set: MONGODB_URI, which nothing shows."""
+import contextlib
 import os
 import subprocess
 
 import pymongo
 import pytest
+import trustme
 
 import commands
 from database import server
@@ -13,32 +15,35 @@ PASSWORD = 'p@ss/word'
 ESCAPED = 'p%40ss%2Fword'
 
 
-@pytest.fixture(scope='module')
-def guarded(tmp_path_factory, free_address):
-    """(host, port) of a mongod that wants a password."""
-    folder, address = str(tmp_path_factory.mktemp('guarded')), free_address()
+@contextlib.contextmanager
+def mongod(folder, address, *words):
+    """The port of a mongod with these options."""
     port = int(address.rpartition(':')[2])
     start = [server.find_mongod(), '--dbpath', folder, '--bind_ip', '127.0.0.1', '--port', str(port), '--logpath',
              os.path.join(folder, 'log'), '--nounixsocket'] + server.SMALL
-    running = subprocess.Popen(start + ['--auth'], stdout=subprocess.DEVNULL)
-    with pymongo.MongoClient('127.0.0.1', port) as client:
-        client.admin.command('createUser', 'lab', pwd=PASSWORD, roles=['root'])
-    yield '127.0.0.1', port
-    running.terminate()
-    running.wait()
+    running = subprocess.Popen(start + list(words), stdout=subprocess.DEVNULL)
+    try:
+        yield port
+    finally:
+        running.terminate()
+        running.wait()
 
 
-def run(home, uri, *words):
-    """Done of a command with this MONGODB_URI."""
-    return commands.end(commands.process(list(words), home, MONGODB_URI=uri))
+@pytest.fixture(scope='module')
+def guarded(tmp_path_factory, free_address):
+    """(host, port) of a mongod that wants a password."""
+    with mongod(str(tmp_path_factory.mktemp('guarded')), free_address(), '--auth') as port:
+        with pymongo.MongoClient('127.0.0.1', port) as client:
+            client.admin.command('createUser', 'lab', pwd=PASSWORD, roles=['root'])
+        yield '127.0.0.1', port
 
 
-def test_a_training_and_a_validation_use_it_and_nothing_shows_it(guarded, home):
+def test_a_training_and_a_validation_use_it_and_nothing_shows_it(guarded, run):
     host, port = guarded
     uri = 'mongodb://lab:{}@{}:{}/?authSource=admin'.format(ESCAPED, host, port)
-    done = run(home, uri, *WORDS)
+    done = run(*WORDS, MONGODB_URI=uri)
     commands.succeeded(done)
-    again = run(home, uri, 'test.py', 'validate', '--val_exp_id=check', *WORDS[1:-2], '--dbname=secret')
+    again = run('test.py', 'validate', '--val_exp_id=check', *WORDS[1:-2], '--dbname=secret', MONGODB_URI=uri)
     commands.succeeded(again)
     with pymongo.MongoClient(uri) as client:
         found = list(client['secret']['fc_7-5.files'].find())
@@ -53,8 +58,37 @@ def test_a_training_and_a_validation_use_it_and_nothing_shows_it(guarded, home):
     ('mongodb://{h}:{p}/', [], 1, 'does not let us in'), ('mongodb://lab:{e}@{h}:9/', [], 1, '127.0.0.1:9, as MONGODB_URI names it'),
     ('mongo:/{e}', [], 1, 'MONGODB_URI is no URI of MongoDB'), ('mongodb://lab:p@ss/{e}@{h}/', [], 1, 'MONGODB_URI is no URI'),
     ('mongodb://lab:{e}@{h}:{p}/', ['--port=7'], 2, '--host=localhost and --port=7 are not a server of')])
-def test_what_does_not_let_us_in_is_told_without_it(guarded, home, uri, words, code, told):
+def test_what_does_not_let_us_in_is_told_without_it(guarded, run, uri, words, code, told):
     host, port = guarded
-    done = run(home, uri.format(e=ESCAPED, h=host, p=port), *(WORDS + words))
+    done = run(*(WORDS + words), MONGODB_URI=uri.format(e=ESCAPED, h=host, p=port))
     assert told in commands.refusal(done, code)
     assert not any(secret in done.out + done.err for secret in (PASSWORD, ESCAPED, 'wrong', 'p@ss'))
+
+
+def test_a_server_with_tls_is_spoken_to_where_its_authority_is_given(run, tmp_path, free_address):
+    authority, pem, root = trustme.CA(), str(tmp_path / 'server.pem'), str(tmp_path / 'authority.pem')
+    authority.issue_cert('127.0.0.1').private_key_and_cert_chain_pem.write_to_path(pem)
+    authority.cert_pem.write_to_path(root)
+    with mongod(str(tmp_path), free_address(), '--tlsMode', 'requireTLS', '--tlsCertificateKeyFile', pem) as port:
+        uri = 'mongodb://127.0.0.1:{}/?tls=true'.format(port)
+        refused = commands.refusal(run(*WORDS, MONGODB_URI=uri), 1)
+        assert 'does not let us in' in refused and 'unable to get local issuer certificate' in refused
+        commands.succeeded(run(*WORDS, MONGODB_URI=uri + '&tlsCAFile=' + root))
+        with pymongo.MongoClient('127.0.0.1', port, tls=True, tlsCAFile=root) as client:
+            assert [record['step'] for record in client['secret']['fc_7-5.files'].find().sort('step')] == [0, 6]
+
+
+def test_a_replica_set_that_loses_its_primary_loses_no_step(home, tmp_path, free_address):
+    """Its one member steps down, twice, and stands for election again after two seconds."""
+    with mongod(str(tmp_path), free_address(), '--replSet', 'lab') as port:
+        with pymongo.MongoClient('127.0.0.1', port, directConnection=True) as client:
+            client.admin.command('replSetInitiate', dict(_id='lab', members=[dict(_id=0, host='127.0.0.1:%d' % port)]))
+            running = commands.process(WORDS + ['--train_epochs=40'], home,
+                                       MONGODB_URI='mongodb://127.0.0.1:{}/?replicaSet=lab'.format(port))
+            for beginning in ('step 60 of 1,200', 'step 300 of 1,200'):
+                commands.reach(running, beginning)
+                client.admin.command('replSetStepDown', 2, force=True)
+            commands.succeeded(commands.end(running))
+            found = list(client['secret']['fc_7-5.files'].find().sort('step'))
+    assert sum(len(record.get('train_results', [])) for record in found) == found[-1]['step'] == 1200
+    assert len({record['step'] for record in found}) == len(found)

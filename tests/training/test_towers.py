@@ -8,7 +8,7 @@ import tiny
 from alignment.rules import RULES
 from config.schema import ConfigError
 from models.layers import Layers
-from training import devices, overview, runtime
+from training import devices, overview, runtime, validation
 
 RULE_NAMES = [None] + sorted(RULES)
 SPLIT = {2: dict(cpu_devices=2, gpu='0,1'), 4: dict(cpu_devices=5, gpu='3,0,1,4')}
@@ -33,8 +33,7 @@ ONE = dict(gpu='0', cpu_devices=None)
 CLIPPED = dict(optimizer='momentum', grad_clip=True, grad_clipping_value=0.3)
 
 
-@pytest.mark.parametrize('replicas', sorted(SPLIT))
-@pytest.mark.parametrize('rule', RULE_NAMES)
+@pytest.mark.parametrize('rule, replicas', [(rule, 4) for rule in RULE_NAMES] + [('information', 2)])
 def test_replicas_give_the_step_of_one_device(rule, replicas):
     assert tiny.beyond(differences(against=ONE, **tiny.moving_settings(rule), **SPLIT[replicas]), 1e-5) == {}
 
@@ -119,6 +118,20 @@ def test_every_operation_of_a_replica_is_on_its_device_and_every_variable_on_the
     training = [device for device in kinds['MatMul'] if device]
     assert len(set(training)) == 4 and len({training.count(device) for device in training}) == 1
     assert {device for device in kinds['VarHandleOp'] if device} == {'/device:CPU:3'}
+
+
+def test_a_validation_is_split_over_the_replicas():
+    outcomes = []
+    for split in (dict(ONE, train_batch_size=12), SPLIT[4]):
+        exp = tiny.experiment(alignment='symmetric', **split)
+        with tiny.session(exp) as session:
+            outcomes.append(validation.validate(session, exp))
+    one, four = outcomes
+    assert four['images'] == one['images'] == exp.dataset.validation_images
+    assert {name: value for name, value in four.items() if name in ('top1', 'top5', 'loss')} == pytest.approx(
+        {name: one[name] for name in ('top1', 'top5', 'loss')}, rel=1e-6)
+    places = {op.device for op in exp.graph.get_operations() if op.type == 'IsFinite'}  # of in-top-k
+    assert places == {'/device:CPU:' + index for index in '3014'}
 
 
 def test_the_variables_are_those_of_one_device():
