@@ -39,7 +39,8 @@ def train(config):
     device = devices.choose(config)
     if config.dry_run:
         experiment = Experiment(config, device)
-        _tell(config, experiment, device, overview.variables(experiment, restored=False, new=()))
+        _tell(config, experiment, device, overview.step_cost(experiment)
+              + overview.variables(experiment, restored=False, new=()))
         return None
     store = None
     try:

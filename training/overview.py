@@ -2,7 +2,7 @@
 import collections
 
 from config.schema import ROWS
-from training import runtime
+from training import cost, runtime
 
 
 def settings(config):
@@ -34,6 +34,18 @@ def experiment(exp, device):
             's' if device.replicas > 1 else '', device.hosts, 's' if device.hosts > 1 else ''),
         'variables: ' + counts,
     ] + _gradients(exp.automatic_layers, config.alignment)
+
+
+def step_cost(exp):
+    """What a training step computes, a line."""
+    where = ' on each core' if exp.config.tpu_name else ' on each host' if exp.device.hosts > 1 else ''
+    counts = cost.of_step(exp)
+    return ['a step{}: {} million multiply-adds, {}'.format(where, _millions(sum(counts.values())), ', '.join(
+        '{} in {}'.format(_millions(count), kind) for kind, count in counts.items()))]
+
+
+def _millions(count):
+    return '{:,.1f}'.format(count / 1e6)
 
 
 def _where(config, device):

@@ -58,6 +58,8 @@ def test_a_dry_run_tells_and_does_nothing(run, where, records, folder, flags, gr
     lines = commands.succeeded(run('train.py', '--dry_run', *(commands.FC + where + ['--exp_id_suffix=_dry'] + flags)))
     assert 'gradients of the symmetric loss: ' + gradients in lines
     assert '2,700 steps of 131 images (90 epochs of 30 steps)' + steps in lines
+    million = '{:.1f}'.format(131 * (3 * (784 * 7 + 7 * 5 + 5 * 10) - 784 * 7) / 1e6)
+    assert 'a step: {0} million multiply-adds, {0} in matrix products'.format(million) in lines
     assert re.search(r'^  dense0/backward_kernel +7x784 +backward kernel +new$', '\n'.join(lines), re.M)
     assert records('symmetric_dry') == [] and not os.path.exists(folder('symmetric_dry'))
 
