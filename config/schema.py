@@ -97,6 +97,8 @@ GROUPS = {
              at_most=MANY_EPOCHS),
         _row('save_to_gfs', list, (), 'results of a validation, by name (comma list, for example weight_angles), that go '
              'into GridFS instead of the record', always=True),
+        _row('tensorboard', bool, False, 'write losses, learning rates, top-1, angles, coefficients and images/s for '
+             'TensorBoard, in the folder of the local checkpoints', always=True),
         _row('dry_run', bool, False, 'build everything, print the overview and stop: nothing is trained or '
              'recorded', always=True),
         _row('skip_check', bool, True, 'start although the source tree has uncommitted changes', always=True),

@@ -296,7 +296,8 @@ class Experiment:
         measures = device.once(self._measures, {name: tensor[:size] for name, tensor in batch.items()
                                                if name in ('images', 'labels')})
         return Validation(iterator.initializer, device.total(self._totals, batch), dataset.validation_steps(batch_size),
-                          measures, self._read_schedules().coefficients if config.save_alignment_coefficients else {})
+                          measures, self._read_schedules().coefficients
+                          if config.save_alignment_coefficients or config.tensorboard else {})
 
     def _totals(self, batch):
         """What training.metrics.totals counts in a batch."""

@@ -10,6 +10,7 @@ from database.errors import DamagedError
 from database.mongo import Store
 from models import NETWORKS, NetworkOptions
 from training import checkpoints, devices, loop, overview, provenance, runtime, validation
+from training.board import Board
 from training.checkpoints import CheckpointError
 from training.experiment import TARGET, Experiment, check
 
@@ -79,8 +80,13 @@ def _train(config, device, store):
               + overview.variables(experiment, restored=bool(prefix), new=set(new)))
         record_params = merged_params(config, experiment.settings(), provenance.describe())
         copies = copies_folder(config)
-        run = loop.Run(session, experiment, store, folder, record_params, say, device.leads, experiment.asking, copies)
-        return experiment, copies or folder, run.train()
+        board = Board(os.path.join(copies or folder, 'tensorboard'), first_step, say) if config.tensorboard and store else None
+        run = loop.Run(session, experiment, store, folder, record_params, say, device.leads, experiment.asking, copies, board)
+        try:
+            return experiment, copies or folder, run.train()
+        finally:
+            if board:
+                board.close()
 
 
 def _agree(config, device, step):

@@ -63,13 +63,14 @@ class Run:
     """
 
     def __init__(self, session, experiment, store, folder, params, say=print, leads=True, asking=lambda session, number: number,
-                 copies=None):
+                 copies=None, board=None):
         self.session = session
         self.experiment = experiment
         self.plan = experiment.plan
         self.store = store
         self.folder = folder
         self._copies = copies
+        self._board = board
         self.params = params
         self.say = say
         self.leads = leads
@@ -200,6 +201,8 @@ class Run:
         if self.store:
             if self.store.taken:
                 raise TrainingError('step {}: {}'.format(step, self.store.taken))
+            if self._board:
+                self._board.write(step, self.plan.batch_size, duration, steps, results)
             named = take(self.plan.save_to_gfs, results, steps, known=self.plan.known)
             record = records.build(self.store.exp_id, step, self.params, duration, steps, results)
             tar = self._checkpoint(step) if weights else None

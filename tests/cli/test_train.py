@@ -7,6 +7,8 @@ import commands
 import pymongo
 import pytest
 from database import layout
+from tensorboard.backend.event_processing.event_accumulator import SCALARS as ALL_SCALARS
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 LAYERS = {'dense0', 'dense1', 'dense_output'}
 STEPS = [0, 6, 12, 15]        # records of the first run: a validation each
@@ -72,6 +74,26 @@ def test_a_batch_split_over_devices_trains_alike(run, where, records):
         losses.append([step['loss'] for record in records('symmetric' + suffix) for step in record.get('train_results', [])])
     assert 'a batch: 129 images, 43 on each of 3 replicas, 1 host' in lines
     assert len(losses[0]) == 3 and losses[1] == pytest.approx(losses[0], rel=1e-4) and losses[1] != losses[0]
+
+
+def test_tensorboard_shows_what_is_recorded(run, where, records, folder):
+    commands.succeeded(run('train.py', *(commands.FC + where + [
+        '--exp_id_suffix=_board', '--train_epochs=0.1', '--tensorboard'])))
+    shown = EventAccumulator(os.path.join(folder('symmetric_board'), 'tensorboard'), size_guidance={ALL_SCALARS: 0})
+    shown.Reload()
+    found = records('symmetric_board')
+    steps = [step for record in found for step in record.get('train_results', [])]
+    assert len(steps) == 3
+    for name in SCALARS:
+        assert [(event.step, event.value) for event in shown.Scalars('train/' + name)] == [
+            (number, pytest.approx(step[name], rel=1e-6)) for number, step in enumerate(steps, 1)]
+    for record in (found[0], found[-1]):
+        results = record['validation_results']['topn_val']
+        for tag, value in (('top1', results['top1']), ('weight_angles/dense0', results['weight_angles']['dense0']),
+                           ('alignment_coefficients/alpha', results['alignment_coefficients']['alpha'])):
+            assert (record['step'], pytest.approx(value, rel=1e-6)) in [
+                (event.step, event.value) for event in shown.Scalars('topn_val/' + tag)]
+    assert shown.Tags()['histograms'] == ['topn_val/{}_angles/all'.format(name) for name in ('gradient', 'projection', 'weight')]
 
 
 def test_the_first_line_of_mnist_says_which_one_it_is(trained):

@@ -62,7 +62,7 @@ SEES = dict(alignment='information')
 RESNET = dict(model='resnet18', layers_list=(), dataset='pixels', alignment='symmetric')
 TPU = dict(tpu_name='mine', train_batch_size=24)
 EFFECTS = {
-    'skip_bad_records': ({}, 1), 'cpu_devices': ({}, 2), 'sync_batch_norm': (dict(RESNET, cpu_devices=2, gpu='0,1'), True),
+    'tensorboard': (dict(alignment='symmetric'), True), 'skip_bad_records': ({}, 1), 'cpu_devices': ({}, 2), 'sync_batch_norm': (dict(RESNET, cpu_devices=2, gpu='0,1'), True),
     'tpu_name': (dict(train_batch_size=24), 'mine'), 'num_shards': (TPU, 4),
     'iterations_per_loop': ({}, 3), 'xla': ({}, True), 'precision': ({}, 'float16'), 'checkpoint_max': ({}, 2), 'epochs_per_checkpoint': ({}, 1.0), 'epochs_per_recent_checkpoint': ({}, 1.0),
     'save_to_gfs': ({}, ('loss',)), 'model': (dict(layers_list=(), dataset='pixels'), 'resnet18'),
