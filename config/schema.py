@@ -122,7 +122,7 @@ GROUPS = {
         _row('model', str, 'fc', 'the network', choices='model', always=True),
         _row('use_resnet_v2', bool, False, 'the pre-activation form of ResNets, with inception preprocessing', always=True),
         _row('image_size', int, None, 'height and width of the images in pixels; default: 224, or 299 with '
-             '--use_resnet_v2, or 28 for mnist', at_least=1, always=True),
+             '--use_resnet_v2; 28 for mnist, 32 for cifar10 and cifar100', at_least=1, always=True),
         _row('tf_layers', bool, False, 'plain TensorFlow layers without backward kernels, to check backpropagation against'),
         _row('layers_list', list, (), 'hidden units of fc, layer by layer (comma list, for example 32,16)'),
         _row('activation', str, 'sigmoid', "non-linearity of fc's hidden layers", choices='activation'),

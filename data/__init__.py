@@ -20,8 +20,8 @@ def load(name, data_dir=None, image_size=None, preprocessing=None, use_resnet_v2
     Args:
         name: str, a key of `DATASETS`.
         data_dir: str, folder (or gs:// address) of the images, or None for the dataset's own default.
-        image_size: int, height and width in pixels, or None: 28 for mnist, 299 for the inception preprocessing,
-            else 224.
+        image_size: int, height and width in pixels, or None: 28 for mnist, 32 for cifar10 and cifar100, 299 for the
+            inception preprocessing, else 224.
         preprocessing: 'resnet', 'inception' or 'plain' (imagenet only), or None: inception with use_resnet_v2, else
             resnet.
         use_resnet_v2: bool, decides the default of `preprocessing`.

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from tqdm import tqdm
 
+from data import memory
 from data.base import DataError, Dataset
 from data.preprocessing import resize
 from data.split import stratified_split
@@ -69,14 +70,7 @@ class Mnist(Dataset):
         self.train_images, self.validation_images = (len(self._splits[split][1]) for split in ('train', 'validation'))
 
     def records(self, split, seed):
-        images, labels = self._splits[split]
-        # Through Python once a pass, because 47 MB of constants would take ten seconds to start and sit in every graph
-        # that is saved.
-        arrays = tf.py_func(lambda: (images, labels), [], [images.dtype, labels.dtype])
-        for array, shape in zip(arrays, (images.shape, labels.shape)):
-            array.set_shape(shape)
-        records = tf.data.Dataset.from_tensor_slices(dict(images=arrays[0], labels=arrays[1]))
-        return records if seed is None else records.shuffle(len(labels), seed=seed)
+        return memory.records(*self._splits[split], seed=seed)
 
     def example(self, record, seed):
         image = record['images'][:, :, tf.newaxis]

@@ -8,13 +8,26 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+import cifar_files
 import data
 from data import DATASETS, DataError, load
 
 # How each dataset is made for the tests below; a new dataset needs a line here.
-ARGUMENTS = dict(imagenet=lambda request: dict(data_dir=request.getfixturevalue('numbered_records'), image_size=19),
+ARGUMENTS = dict(cifar10=lambda request: dict(data_dir=request.getfixturevalue('cifar')('cifar10'), image_size=37),
+                 cifar100=lambda request: dict(data_dir=request.getfixturevalue('cifar')('cifar100')),
+                 imagenet=lambda request: dict(data_dir=request.getfixturevalue('numbered_records'), image_size=19),
                  mnist=lambda request: dict(data_dir=str(request.getfixturevalue('tmp_path')), image_size=21),
                  synthetic=lambda request: dict(image_size=17))
+
+
+@pytest.fixture
+def cifar(tmp_path, monkeypatch):
+    """cifar(name) -> folder of a small archive."""
+    def packed(name):
+        cifar_files.shrink(monkeypatch)
+        cifar_files.pack(name, str(tmp_path), cifar_files.contents(name)[0])
+        return str(tmp_path)
+    return packed
 
 
 @pytest.fixture(params=sorted(DATASETS))
@@ -25,7 +38,7 @@ def dataset(request, offline):
 
 def test_shapes_and_types_are_static(dataset):
     shapes = dict(images=(7,) + dataset.image_shape, labels=(7,), mask=(7,))
-    images = 'uint8' if dataset.name == 'imagenet' else 'float32'  # of synthetic images, and of digits that are resized
+    images = 'uint8' if dataset.name in ('imagenet', 'cifar100') else 'float32'  # of synthetic images, and of those that are resized
     types = dict(images=images, labels='int64', mask='float32')
     for batches, keys in ((dataset.train(7, seed=0), {'images', 'labels'}),
                           (dataset.validation(7), {'images', 'labels', 'mask'})):
@@ -145,7 +158,7 @@ def test_a_file_is_enough_for_a_new_dataset(tmp_path):
     program = 'import data, sys; print(sorted(data.DATASETS), "data.build_tfrecords" in sys.modules)'
     said = subprocess.check_output([sys.executable, '-c', program], cwd=str(tmp_path), stderr=subprocess.DEVNULL,
                                    env={**os.environ, 'PYTHONPATH': ''})
-    assert said.decode().split('\n')[0] == "['fresh', 'imagenet', 'mnist', 'synthetic'] False"
+    assert said.decode().split('\n')[0] == "['cifar10', 'cifar100', 'fresh', 'imagenet', 'mnist', 'synthetic'] False"
 
 
 @pytest.mark.parametrize('read', [lambda dataset, **more: dataset.train(7, seed=3, first_step=1, **more),

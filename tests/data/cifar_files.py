@@ -1,0 +1,43 @@
+"""Small CIFAR archives in the layout of the real ones."""
+import io
+import tarfile
+
+import numpy as np
+
+from data import cifar
+
+IMAGES = {'cifar10': dict(train=11, validation=13), 'cifar100': dict(train=55, validation=13)}  # a file
+CLASSES = dict(cifar10=cifar.Cifar10, cifar100=cifar.Cifar100)
+
+
+def shrink(monkeypatch):
+    """Make the program expect as few images as the archives of these tests have."""
+    for name, cls in CLASSES.items():
+        monkeypatch.setattr(cls, 'images_a_file', IMAGES[name])
+
+
+def contents(name):
+    """({name of a file: its bytes}, {split: (images uint8 [n, 32, 32, 3], labels uint8 [n])})."""
+    cls, random, files, splits = CLASSES[name], np.random.RandomState(3), {}, {}
+    files[cls.names] = '\n'.join('name%d' % label for label in range(cls.classes)).encode() + b'\n\n'
+    for split, paths in cls.files.items():
+        images, labels = [], []
+        for path in paths:
+            count = IMAGES[name][split]
+            images.append(random.randint(0, 256, (count, 32, 32, 3), dtype=np.uint8))
+            labels.append(random.randint(0, cls.classes, count).astype(np.uint8))
+            coarse = random.randint(0, 20, (count, cls.label_bytes - 1)).astype(np.uint8)
+            planes = [images[-1][..., channel].reshape(count, -1) for channel in range(3)]
+            files[path] = np.concatenate([coarse, labels[-1][:, None]] + planes, axis=1).tobytes()
+        splits[split] = np.concatenate(images), np.concatenate(labels)
+    return files, splits
+
+
+def pack(name, folder, files):
+    """Write these files as the archive of that name into a folder (a str)."""
+    cls = CLASSES[name]
+    with tarfile.open('{}/{}'.format(folder, cls.archive), 'w:gz') as tar:
+        for path, content in files.items():
+            member = tarfile.TarInfo('{}/{}'.format(cls.folder, path))
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
