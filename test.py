@@ -1,8 +1,10 @@
-"""Validate a trained network: restore a checkpoint, evaluate it on every validation image, record the result in MongoDB.
+r"""Validate a trained network: every validation image once, recorded in MongoDB.
 
-    python test.py validate --load_params_file=config/symmetric.pkl --val_exp_id=check --data_dir=/data/imagenet_tfrecords
+    python test.py validate --load_params_file=config/symmetric.pkl \
+        --val_exp_id=check --data_dir=/data/imagenet_tfrecords
 
-The checkpoint is --load_checkpoint (a path), or the newest (or --load_step) of the experiment that the flags describe.
+The checkpoint is --load_checkpoint (a path), or the newest (or --load_step) of
+the experiment that the flags describe.
 """
 from training import runtime  # first: it prepares TensorFlow
 

@@ -1,9 +1,12 @@
-"""Train a network whose errors travel back through kernels of their own, and record everything in MongoDB.
+r"""Train a network whose errors travel back through kernels of their own.
 
-    python train.py --model=fc --layers_list=32,16 --alignment=symmetric --train_epochs=5
-    python train.py --load_params_file=config/symmetric.pkl --model=resnet18 --data_dir=/data/imagenet_tfrecords
+    python train.py --model=fc --layers_list=32,16 --alignment=symmetric \
+        --train_epochs=5
+    python train.py --load_params_file=config/symmetric.pkl --model=resnet18 \
+        --data_dir=/data/imagenet_tfrecords
 
-README.md explains the settings; --help lists all of them.
+Everything is recorded in MongoDB. README.md explains the settings; --help lists
+all of them.
 """
 from training import runtime  # first: it prepares TensorFlow
 

@@ -1,9 +1,10 @@
-"""Writes TFRecords and their dataset.json, for --dataset=imagenet, from a folder of images or from MNIST.
+"""Writes TFRecords and their dataset.json, for --dataset=imagenet.
 
     python -m data.build_tfrecords folder SOURCE OUT [--validation_fraction 0.1]
     python -m data.build_tfrecords mnist OUT
 
-SOURCE holds one folder of images for each class, or `train` and `validation` (or `val`) with one such folder each.
+SOURCE holds one folder of images for each class, or `train` and `validation`
+(or `val`) with one such folder each.
 A new source is a class like Folder, in SOURCES.
 """
 import argparse

@@ -21,7 +21,8 @@ def docstring(path):
 
 def documented(path):
     """The commands in a program's docstring, as lists of words without `python`."""
-    return [shlex.split(line)[1:] for line in docstring(path).splitlines() if re.match(r' +python ', line)]
+    lines = docstring(path).replace('\\\n', '').splitlines()
+    return [shlex.split(line)[1:] for line in lines if re.match(r' +python ', line)]
 
 
 COMMANDS = documented('train.py') + documented('test.py')
@@ -67,8 +68,9 @@ def test_the_first_command_trains(run, where, records):
 
 
 @pytest.mark.parametrize('program', ['train.py', 'test.py'])
-def test_help_tells_of_every_flag(run, program):
-    text = run(program, '--help').out
+def test_help_tells_of_every_flag_in_80_columns(run, program):
+    text = run(program, '--help', COLUMNS='80').out
+    assert [line for line in text.splitlines() if len(line) > 80] == []
     assert [name for name in list(schema.ROWS) + ['load_params_file', 'save_params_file']
             if not re.search(r'^ +--(\[no\])?{}:'.format(name), text, re.M)] == []
 
