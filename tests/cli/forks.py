@@ -16,9 +16,9 @@ sys.path.insert(0, os.getcwd())
 from training import runtime, start  # noqa: E402, F401 (what all commands import)
 
 
-def be(words, variables):
-    """Be the command."""
-    os.environ.update(variables)
+def be(words, variables=None):
+    """Be the command, with these variables of its environment beside ours."""
+    os.environ.update(variables or {})
     if words[0] == '-m':
         sys.argv = words[1:]
         runpy.run_module(words[1], run_name='__main__', alter_sys=True)

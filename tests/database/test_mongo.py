@@ -118,7 +118,7 @@ def test_indexes_and_journaled_writes(store, files, chunks):
     keys = [[field for field, _ in index['key']] for index in files.index_information().values()]
     assert ['exp_id', 'step', '_id'] in keys and ['filename', 'uploadDate'] in keys
     assert any(index.get('unique') for index in chunks.index_information().values())
-    assert store._main.files.write_concern.document == {'w': 1, 'j': True}
+    assert store._main.files.write_concern.document == {'w': 'majority', 'j': True}
 
 
 def test_opening_and_reading_write_nothing(store, client):
