@@ -1,5 +1,6 @@
 # make train   set up, train ResNet-18 with symmetric alignment on real digits, validate
 # make test    set up, run the tests
+# make report  what came out of make train, as a table and a page
 # make faithful  what we share with the original, in numbers
 # make bench   speed, as ratios
 # make faults  kill trainings and MongoDB at random, feed garbage to the readers, count what is lost or wrong
@@ -20,7 +21,7 @@ DATA := $(LOCAL)/mnist_tfrecords
 EXPERIMENT := --load_params_file=config/quickstart.pkl --data_dir=$(DATA) --port=$(PORT) --dbname=quickstart \
 	--cache_dir=$(LOCAL)/cache --exp_id_suffix=_python$(VERSION)
 
-.PHONY: train setup test rules faithful faithful-here bench faults stop-mongodb clean
+.PHONY: train setup test report rules faithful faithful-here bench faults stop-mongodb clean
 
 train: $(VENV)/ready-train config/quickstart.pkl $(DATA)/dataset.json
 	$(RUN) train.py $(EXPERIMENT) --do_restore
@@ -29,7 +30,10 @@ train: $(VENV)/ready-train config/quickstart.pkl $(DATA)/dataset.json
 setup: $(VENV)/ready-test
 
 test: $(VENV)/ready-test
-	$(RUN) -m pytest tests $(ARGS)
+	$(RUN) -m pytest -rs tests $(ARGS)
+
+report: $(VENV)/ready-train  ## what came out of make train: a table, and local/report.html
+	$(RUN) report.py --port=$(PORT) --dbname=quickstart --cache_dir=$(LOCAL)/cache --html=$(LOCAL)/report.html
 
 rules: $(VENV)/ready-train $(DATA)/dataset.json  ## one run of each rule, and their table
 	$(RUN) -m benchmarks.rules --data_dir=$(DATA) --port=$(PORT) --cache_dir=$(LOCAL)/cache
@@ -73,7 +77,7 @@ $(DATA)/dataset.json: | $(VENV)/ready-train
 $(VENV)/ready-train: setup.py
 	$(INTERPRETER) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --upgrade 'pip>=22,<27' 'setuptools>=60,<81' wheel
-	$(RUN) -m pip install --quiet -e '.[$(DEVICE),mongodb,mnist]'
+	$(RUN) -m pip install --quiet -e '.[$(DEVICE),mongodb,mnist,report]'
 	touch $@
 
 $(VENV)/ready-test: $(VENV)/ready-train

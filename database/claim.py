@@ -41,7 +41,7 @@ class Claim:
             return
 
     def _now(self):
-        return self._collection.database.client.admin.command('isMaster')['localTime']
+        return _now(self._collection)
 
     def _take(self):
         now = self._now()
@@ -53,9 +53,7 @@ class Claim:
             found = self._collection.find_one({'_id': self._own['_id']})
         if found is None:  # given up just now
             return self._take()
-        free = now - found['renewed'] > LASTS or (found['machine'] == self._own['machine'] is not None
-                                                  and not _lives(found['process']))
-        if not free or not self._collection.replace_one({key: found[key] for key in ('_id', 'owner', 'renewed')},
+        if not _is_over(found, now) or not self._collection.replace_one({key: found[key] for key in ('_id', 'owner', 'renewed')},
                                                         mine).matched_count:
             raise StoreError(_sentence(found))
 
@@ -69,6 +67,22 @@ class Claim:
                 self.taken = str(error)
             except PyMongoError:
                 continue  # an outage: the next time
+
+
+def held(collection):
+    """The exp_ids of a collection of claims that a process is at now, a set. Raises pymongo's errors."""
+    now = _now(collection)
+    return {found['_id'] for found in collection.find({'renewed': {'$type': 'date'}, 'process': {'$type': 'int'}}) if not _is_over(found, now)}
+
+
+def _now(collection):
+    """The time of the server's clock."""
+    return collection.database.client.admin.command('isMaster')['localTime']
+
+
+def _is_over(found, now):
+    """Whether a claim has expired, or is of a process of this machine that has ended."""
+    return now - found['renewed'] > LASTS or (found.get('machine') == _machine() is not None and not _lives(found['process']))
 
 
 def _sentence(found):

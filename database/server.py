@@ -125,6 +125,17 @@ def ensure(host, port, root=None):
             % (_version(host, port), host, port, folder, _stop_command(port, root)))
 
 
+def reach(host, port, root=None):
+    """A MongoClient, as `connect`; a private server of before that has been stopped is started again."""
+    try:
+        return connect(host, port)
+    except NothingThereError:
+        if host not in LOCAL_HOSTS or not os.path.isdir(_folder(port, root)):
+            raise
+    ensure(host, port, root)
+    return connect(host, port)
+
+
 def stop(port, root=None):
     """Stops the private server of a port, cleanly; any other server is left alone.
 

@@ -11,6 +11,16 @@ ENTRY = re.compile(r'(\d{8})\.bson')
 REFUSED = '.refused'  # ends the name of what MongoDB will never take
 
 
+def local_folder(root, place):
+    """Where an experiment's local files lie. root: str; place: (host, port, dbname, collname, exp_id)."""
+    return os.path.join(os.path.expanduser(root), '{}:{}'.format(*place[:2]), *place[2:])
+
+
+def spool_of(folder):
+    """Where, in an experiment's folder, records wait for MongoDB."""
+    return os.path.join(folder, 'spool')
+
+
 class Spool:
     """A folder of entries, BSON documents in files `00000001.bson`, `00000002.bson`, ...
 

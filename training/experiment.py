@@ -94,9 +94,9 @@ class Experiment:
         scalars = session.run([self.step.train_op, self.step.scalars], {self.step.count: count})[1]
         return [{name: values[index] for name, values in scalars.items()} for index in range(count)]
 
-    def validate(self, session):
+    def validate(self, session, between=lambda: None):
         """{TARGET: results} over the whole validation set; see training.validation.validate."""
-        return {TARGET: validation.validate(session, self)}
+        return {TARGET: validation.validate(session, self, between)}
 
     def find_damage(self, step, steps, in_files):
         """One sentence on the record that kept the steps after `step` from being done, or None.

@@ -9,6 +9,7 @@ from config import params as plain
 from config.schema import EXECUTING, Config, ConfigError
 from database import records, server
 from database.mongo import Store
+from database.spool import local_folder, spool_of
 from training import checkpoints, jobs, loop, provenance, runtime
 from training.checkpoints import CheckpointError
 from training.devices import OneDevice
@@ -194,13 +195,13 @@ def _open_store(place, save, folder):
     if not save['do_save']:
         return None
     jobs.say(server.ensure(place[0], place[1]))
-    return jobs.replayed(Store(*place, recent_limit=save['cache_max_num'], spool=jobs.spool_of(folder)))
+    return jobs.replayed(Store(*place, recent_limit=save['cache_max_num'], spool=spool_of(folder)))
 
 
 def _cache_folder(save, place):
     """The folder of local checkpoints: cache_dir as it is given, or tfutils' own."""
     home = os.environ.get('TFUTILS_HOME') or os.path.expanduser('~/.tfutils')
-    folder = save['cache_dir'] or os.path.join(home, '{}:{}'.format(*place[:2]), *place[2:])
+    folder = save['cache_dir'] or local_folder(home, place)
     return jobs.make_folder(os.path.expanduser(folder), 'cache_dir')
 
 

@@ -138,9 +138,9 @@ class FunctionExperiment:
         results = loop(session, [dict(self.step.scalars, **operations)], num_minibatches=1)[0]
         return [{name: value for name, value in results.items() if name not in operations}]
 
-    def validate(self, session):
-        """{target: results} of every validation, each over its number of batches."""
-        return {target: self._validate(session, target) for target in self._validations}
+    def validate(self, session, between=lambda: None):
+        """{target: results} of every validation, each over its number of batches. between: is called before each batch."""
+        return {target: self._validate(session, target, between) for target in self._validations}
 
     def find_damage(self, step, steps, in_files):
         """None: what the functions of a dictionary read is not known."""
@@ -152,9 +152,10 @@ class FunctionExperiment:
                                                            found.items() if _is_number(value)) or 'done')
                          for target, found in results.items())
 
-    def _validate(self, session, target):
+    def _validate(self, session, target, between):
         validation, so_far = self._validations[target], None
         for index in tqdm(range(validation.steps), desc=target, unit='batch', leave=False, disable=None):
+            between()
             with reading('validation {}'.format(target), self.plan.source):
                 batch = validation.loop(session, validation.targets)
             so_far = validation.online_agg_func(so_far, batch, index)

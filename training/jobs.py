@@ -8,6 +8,7 @@ from config.schema import ConfigError
 from database import records, server
 from database.errors import DamagedError
 from database.mongo import Store
+from database.spool import local_folder, spool_of
 from models import NETWORKS, NetworkOptions
 from training import checkpoints, devices, loop, overview, provenance, runtime, validation
 from training.board import Board
@@ -175,13 +176,8 @@ def open_store(config, exp_id=None):
     """The place of an experiment's records; a private server is started if none answers on localhost. Raises StoreError."""
     records.check_names(config.dbname, collection(config), exp_id or config.exp_id)
     say(server.ensure(config.host, config.port))
-    place = (config.host, config.port, config.dbname, collection(config), exp_id or config.exp_id)
+    place = _place(config, exp_id)
     return replayed(Store(*place, spool=spool_of(cache_folder(config, exp_id)), exclusive=exp_id is None))
-
-
-def spool_of(folder):
-    """Where, in an experiment's folder, records wait for MongoDB."""
-    return os.path.join(folder, 'spool')
 
 
 def replayed(store):
@@ -205,16 +201,16 @@ def cache_folder(config, exp_id=None):
     Raises CheckpointError if it cannot be made.
     """
     base = '~/.tfutils' if not config.cache_dir or _is_remote(config.cache_dir) else config.cache_dir
-    return make_folder(os.path.join(os.path.expanduser(base), *_path(config, exp_id)), '--cache_dir')
+    return make_folder(local_folder(base, _place(config, exp_id)), '--cache_dir')
 
 
 def copies_folder(config):
     """Where copies of the checkpoints go that --cache_dir asks for: a folder of TensorFlow's file systems, or None."""
-    return '/'.join((config.cache_dir.rstrip('/'),) + _path(config)) if _is_remote(config.cache_dir or '') else None
+    return local_folder(config.cache_dir.rstrip('/'), _place(config)) if _is_remote(config.cache_dir or '') else None
 
 
-def _path(config, exp_id=None):
-    return '{}:{}'.format(config.host, config.port), config.dbname, collection(config), exp_id or config.exp_id
+def _place(config, exp_id=None):
+    return config.host, config.port, config.dbname, collection(config), exp_id or config.exp_id
 
 
 def _is_remote(path):

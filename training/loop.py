@@ -124,8 +124,7 @@ class Run:
         plan, last = self.plan, step == self.plan.steps
         validated = None
         if last or due(step, plan.validate_every):
-            with stop.anywhere():
-                validated = self._validate(step)
+            validated = self._validate(step, stop.now)
         weights = 'lasting' if last or due(step, plan.weights_every) else 'recent' if due(step, plan.recent_every) else None
         if validated or weights or due(step, plan.record_every):
             self._record(step, validated, weights)
@@ -186,9 +185,9 @@ class Run:
         return tqdm(total=None if math.isinf(steps) else steps * batch, initial=step * batch, unit='img', unit_scale=True,
                     desc='training', disable=None, mininterval=1.0)
 
-    def _validate(self, step):
+    def _validate(self, step, between=lambda: None):
         started = time.time()
-        results = self.experiment.validate(self.session)
+        results = self.experiment.validate(self.session, between)
         self._validating += time.time() - started  # the duration of a step is that of training alone
         if results:
             self.say('step {:,} of {:,}: {}'.format(step, self.plan.steps, self.experiment.summary(results)))

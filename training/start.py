@@ -3,9 +3,9 @@ import dataclasses
 import os
 import sys
 
-from absl import app, flags
+from absl import flags
 
-from config import params
+from config import door, params
 from config.schema import ROWS, ConfigError
 from data import DataError
 from database import server
@@ -16,36 +16,24 @@ from training.jobs import say
 from training.stopping import Stopped
 from training.validation import TrainingError
 
-USER_ERRORS = (ConfigError, DataError, StoreError, CheckpointError, TrainingError)
+USER_ERRORS = (DataError, StoreError, CheckpointError, TrainingError)
 
 
 def run(main):
-    """absl's app.run(main) with a user's mistakes told in one sentence: exit code 2 for settings, 1 for all else.
+    """The door (config/door.py) for what trains and validates.
 
     A run that a signal stopped, once all is saved, has the exit code of the signal: 143 SIGTERM, 130 SIGINT.
     """
     def guarded(argv):
         try:
             return main(argv)
-        except USER_ERRORS as error:
-            print('error: {}'.format(error), file=sys.stderr)
-            return 2 if isinstance(error, ConfigError) else 1
         except Stopped as stopped:
             print('stopped by {}; --do_restore continues where it was'.format(stopped), file=sys.stderr)
             return 128 + stopped.signal
         except KeyboardInterrupt:
             print('stopped; what was recorded is in the database', file=sys.stderr)
             return 130
-    app.run(guarded, flags_parser=_parse)
-
-
-def _parse(argv):
-    """Parse flags; a flag that does not exist or cannot be read is told in a sentence, without the whole help."""
-    try:
-        return flags.FLAGS(argv)
-    except flags.Error as error:
-        print('error: {} (--help lists all flags)'.format(str(error).replace('\n', ' ')), file=sys.stderr)
-        sys.exit(2)
+    door.run(guarded, USER_ERRORS)
 
 
 def read_config(choices):

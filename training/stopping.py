@@ -1,5 +1,4 @@
 """What a run does when the system (SIGTERM) or the user (SIGINT, Ctrl-C) asks it to stop."""
-import contextlib
 import signal
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -22,8 +21,7 @@ class Stop:
 
     def __init__(self, say=print):
         self._say = say
-        self._asked = None     # the signal that came
-        self._waiting = True   # whether it must wait
+        self._asked = None  # the signal that came
 
     def __enter__(self):
         self._before = {number: signal.signal(number, self._ask) for number in SIGNALS}
@@ -42,16 +40,13 @@ class Stop:
         if number is not None:
             raise Stopped(number, agreed=True)
 
-    @contextlib.contextmanager
-    def anywhere(self):
-        """A context in which the run can stop anywhere: Stopped is raised where a signal finds it."""
+    def now(self):
+        """Here this host can stop, in the midst of what will be done anew. Raises Stopped if it was asked to.
+
+        Never raise from the handler itself: TensorFlow's locks, if a signal finds it in one, would be held for ever.
+        """
         if self._asked is not None:
             raise Stopped(self._asked)
-        self._waiting = False
-        try:
-            yield
-        finally:
-            self._waiting = True
 
     def _ask(self, number, frame):
         del frame
@@ -59,5 +54,3 @@ class Stop:
             signal.signal(each, signal.SIG_DFL)
         self._asked = number
         self._say('{}: saving, then stopping; once more stops at once'.format(signal.Signals(number).name))
-        if not self._waiting:
-            raise Stopped(number)

@@ -29,10 +29,11 @@ def reading(what, source, find_damage=lambda in_files: None):
                                             '{}; look for a damaged image or a wrong label in {}'.format(reason(error), source)))
 
 
-def validate(session, experiment):
+def validate(session, experiment, between=lambda: None):
     """{top1, top5, loss, images, global_step, weight_angles: {layer: degrees}, ...} over the whole validation set.
 
-    top1, top5: fractions; loss: mean cross-entropy in nats. Raises TrainingError if not every image was seen once.
+    top1, top5: fractions; loss: mean cross-entropy in nats. between: is called before each batch, and what it raises ends this.
+    Raises TrainingError if not every image was seen once.
     """
     validation, source = experiment.validation, experiment.plan.source
     find = experiment.find_validation_damage
@@ -43,6 +44,7 @@ def validate(session, experiment):
     sums = dict.fromkeys(validation.totals, 0.0)
     with tqdm(total=validation.steps, desc='validating', unit='batch', leave=False, disable=None) as bar:
         while True:  # to the end of the files, so that images too many are seen, too
+            between()
             try:
                 with reading('validation', source, find):
                     batch = session.run(validation.totals)

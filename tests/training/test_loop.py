@@ -382,16 +382,19 @@ def test_a_run_that_is_stopped_and_resumed_is_one_that_never_was(run, long_run, 
             told.append(os.kill(os.getpid(), number))
         return taken
 
-    def interrupted(session):
-        if int(session.run(exp.global_step)) == validating:
-            os.kill(os.getpid(), number)
-            assert time.sleep(60) == 'the signal must end this'
-        return validate(session)
+    def interrupted(session, between):
+        def after_a_batch():
+            between()
+            if int(session.run(exp.global_step)) == validating:
+                assert not told, 'no batch may follow'
+                told.append(os.kill(os.getpid(), number))
+                session.run(exp.global_step)  # the signal leaves what is being done alone
+        return validate(session, after_a_batch)
     monkeypatch.setattr(exp, 'run_steps', signalled)
     monkeypatch.setattr(exp, 'validate', interrupted)
     with pytest.raises(stopping.Stopped) as stopped:
         run(database, **dict(LONG, **settings))
-    assert stopped.value.signal == number and {each: signal.getsignal(each) for each in stopping.SIGNALS} == before
+    assert stopped.value.signal == number and len(told) == 1 and {each: signal.getsignal(each) for each in stopping.SIGNALS} == before
     monkeypatch.undo()
     store = Store(mongo_server.host, mongo_server.port, database, exp.collection, exp.config.exp_id)
     saved = store.find_checkpoint()

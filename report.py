@@ -1,0 +1,113 @@
+r"""Show what came out: a table of runs, plots, one HTML page; read from MongoDB.
+
+    python report.py --dbname=quickstart
+    python report.py --dbname=quickstart --html=report.html --png=report.png
+    python report.py --dbname=quickstart --exp_id=symmetric,mirror --watch
+
+It needs no TensorFlow, and changes nothing in the database.
+"""
+import os
+import sys
+import time
+
+from absl import flags
+
+from config import door, schema
+from database.errors import StoreError
+
+PLACES = ('host', 'port', 'dbname', 'cache_dir')
+PIPE_COLUMNS = 200  # of a table that no terminal shows
+
+
+def define_flags():
+    """Defines the flags: those of train.py that say where, with its defaults, and our own."""
+    for name in PLACES:
+        row = schema.ROWS[name]
+        define = flags.DEFINE_integer if row.kind is int else flags.DEFINE_string
+        define(name, row.default, row.help if name != 'cache_dir' else 'folder of local files, as of train.py: records may wait '
+               'there for MongoDB')
+    flags.DEFINE_string('collname', None, 'only this collection (resnet18, fc_32-16, ...); default: all')
+    flags.DEFINE_list('exp_id', [], 'only these experiments (comma list); default: all')
+    flags.DEFINE_string('html', None, 'write one page here that a browser shows without server or network')
+    flags.DEFINE_string('png', None, 'write the plots here')
+    flags.DEFINE_integer('most', 12, 'how many runs, the newest, are plotted', lower_bound=1)
+    flags.DEFINE_bool('watch', False, 'show it anew every --every_s seconds, until Ctrl-C')
+    flags.DEFINE_integer('every_s', 10, 'seconds between two looks of --watch', lower_bound=1)
+
+
+def look(values):
+    """(runs, None or why MongoDB could not be read) of what the flags ask for."""
+    found, trouble = runs.read(values.host, values.port, values.dbname, tuple(values.exp_id), values.collname, values.cache_dir)
+    missing = sorted(set(values.exp_id) - {run.exp_id for run in found})
+    if missing and not values.watch:
+        raise StoreError('there is no experiment {} in database {} at {}:{}; `python report.py --dbname={}` lists all'.format(
+            ', '.join(missing), values.dbname, values.host, values.port, values.dbname))
+    return found, trouble
+
+
+def write(values, found):
+    """Writes the PNG and the page that the flags ask for; returns a line for each."""
+    told = []
+    newest = sorted(found, key=lambda run: run.time)[-values.most:]
+    try:
+        if values.png:
+            drawn = plots.comparing(newest) + (plots.of_run(newest[0]) if len(newest) == 1 else [])
+            if drawn:
+                plots.png(drawn, values.png + '.tmp')
+                os.replace(values.png + '.tmp', values.png)
+            told.append('plots: ' + values.png if drawn else 'nothing to plot yet; {} was not written'.format(values.png))
+        if values.html:
+            text = page.of(found, 'Runs of database {}'.format(values.dbname), 'MongoDB at {}:{}, read {} UTC'.format(
+                values.host, values.port, time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())), values.most,
+                values.every_s if values.watch else None)
+            with open(values.html + '.tmp', 'w', encoding='utf-8') as file:
+                file.write(text)
+            os.replace(values.html + '.tmp', values.html)
+            told.append('page: ' + values.html)
+    except OSError as error:
+        raise StoreError('{} cannot be written ({})'.format(error.filename, error.strerror))
+    return told
+
+
+def show(values, console):
+    """Looks once; returns the exit code."""
+    found, trouble = look(values)
+    console.print(table.of(found) if found else 'There is no run in database {} at {}:{} yet.'.format(
+        values.dbname, values.host, values.port))
+    for line in write(values, found):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+    if trouble:
+        print('error: shown is only what waits on this disk: {}'.format(trouble), file=sys.stderr)
+    return 1 if trouble else 0
+
+
+def watch(values, console):
+    """Looks again and again, until Ctrl-C."""
+    try:
+        while True:
+            if console.is_terminal:
+                console.clear()
+            show(values, console)
+            console.print(time.strftime('%H:%M:%S') + ', again in {} s; Ctrl-C ends'.format(values.every_s), highlight=False)
+            time.sleep(values.every_s)
+    except KeyboardInterrupt:
+        return 0
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise schema.ConfigError('{!r} is not understood; every setting is a flag, --name=value'.format(argv[1]))
+    values = flags.FLAGS
+    console = rich.console.Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
+    return (watch if values.watch else show)(values, console)
+
+
+try:
+    import rich.console
+    from reports import page, plots, runs, table
+except ModuleNotFoundError as error:
+    sys.exit('error: report.py needs the package {}; pip install -e .[report]'.format(error.name))
+
+if __name__ == '__main__':
+    define_flags()
+    door.run(main, (StoreError,))

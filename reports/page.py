@@ -1,0 +1,109 @@
+"""One HTML page that holds all it shows: it needs no server, no network and no script."""
+import base64
+import html
+
+from reports import plots, runs, table
+
+HEAD = '''<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+{refresh}<title>{title}</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 1240px; margin: 0 auto; padding: 0 16px 48px; }}
+h1 {{ font-size: 1.5em; }} h2 {{ font-size: 1.2em; margin-top: 2em; border-top: 1px solid #ccc; padding-top: .8em; }}
+h1, h2, p {{ overflow-wrap: anywhere; }}
+.wide {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; font-size: .9em; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: .25em .7em; text-align: left; vertical-align: top; }} th {{ border-bottom: 2px solid #888; white-space: nowrap; }}
+td {{ border-bottom: 1px solid #ddd; min-width: 3.5em; }} .n {{ text-align: right; white-space: nowrap; }}
+.plots {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(360px, 100%), 1fr)); gap: 12px; }}
+figure {{ margin: 0; }} img {{ width: 100%; height: auto; display: block; }}
+.running {{ color: #06707f; }} .finished {{ color: #1a7f37; }} .died {{ color: #b3261e; }} .spooled {{ color: #8a5a00; }}
+.note {{ color: #555; font-size: .9em; }}
+</style>
+</head>
+<body>
+'''
+
+
+def of(found, title, note, detailed, refresh_s=None):
+    """The page of a list of Run, as text.
+
+    title: str, its heading. note: str, a line below it. detailed: how many runs, the newest, get plots of their own.
+    refresh_s: int, after which a browser reads it anew, or None.
+    """
+    parts = [HEAD.format(title=_safe(title), refresh='' if refresh_s is None else
+                         '<meta http-equiv="refresh" content="{:d}">\n'.format(refresh_s)),
+             '<h1>{}</h1>\n<p class="note">{}</p>\n'.format(_safe(title), _safe(note))]
+    if not found:
+        return ''.join(parts) + '<p>There is no run here yet.</p>\n</body>\n</html>\n'
+    parts += [_table(found), _states(found)]
+    newest = sorted(found, key=lambda run: run.time)[-detailed:]
+    shown = [run for run in found if run in newest]
+    parts += ['<h2>Beside each other</h2>\n', _left_out(found, shown), _plots(plots.comparing(shown))]
+    for run in shown:
+        parts += ['<h2 id="{}">{} <small>({})</small></h2>\n'.format(_anchor(found, run), _safe(run.exp_id), _safe(run.collection)),
+                  _settings(run), _plots(plots.of_run(run))]
+    return ''.join(parts) + '</body>\n</html>\n'
+
+
+def _table(found):
+    head = ''.join('<th{}>{}</th>'.format(_kind(heading), _safe(heading)) for heading, _ in table.COLUMNS)
+    rows = []
+    for run in found:
+        cells = ''.join('<td{}>{}</td>'.format(_kind(heading, run), _safe(cell(run))) for heading, cell in table.COLUMNS)
+        rows.append('<tr>{}</tr>\n'.format(cells))
+    return '<div class="wide"><table>\n<thead><tr>{}</tr></thead>\n<tbody>\n{}</tbody>\n</table></div>\n'.format(head, ''.join(rows))
+
+
+def _kind(heading, run=None):
+    if heading not in table.LEFT:
+        return ' class="n"'
+    return ' class="{}"'.format(run.state) if run and heading == 'state' else ''
+
+
+def _states(found):
+    """What the states mean that are there."""
+    there = {run.state for run in found}
+    return '<p class="note">Angles are means over the layers, of the newest validation. {}.</p>\n'.format('; '.join(
+        '<b>{}</b>: {}'.format(state, _safe(meaning)) for state, meaning in runs.STATES.items() if state in there))
+
+
+def _left_out(found, shown):
+    if len(shown) == len(found):
+        return ''
+    return '<p class="note">Plotted are the newest {:,} of {:,} runs (--most).</p>\n'.format(len(shown), len(found))
+
+
+def _settings(run):
+    made = ', '.join('{}: {}'.format(name, run.provenance[name]) for name in ('runtime', 'commit') if run.provenance.get(name))
+    given = ' '.join(_flag(name, value) for name, value in run.settings.items())
+    return '<p class="note">{}</p>\n'.format('<br>'.join(_safe(text) for text in (
+        'newest record: {:%Y-%m-%d %H:%M:%S} UTC'.format(run.time) + ('; ' + made if made else ''),
+        'settings: ' + given if given else '') if text))
+
+
+def _flag(name, value):
+    """A setting as on the command line."""
+    if isinstance(value, bool):
+        return '--' + ('' if value else 'no') + name
+    return '--{}={}'.format(name, ','.join(map(str, value)) if isinstance(value, list) else value)
+
+
+def _plots(drawn):
+    if not drawn:
+        return '<p>Nothing to plot yet.</p>\n'
+    return '<div class="plots">\n{}</div>\n'.format(''.join(
+        '<figure><img alt="{}" src="data:image/svg+xml;base64,{}"></figure>\n'.format(
+            _safe(plot.note), base64.b64encode(plots.svg(plot)).decode()) for plot in drawn))
+
+
+def _anchor(found, run):
+    return 'run{}'.format(found.index(run))
+
+
+def _safe(text):
+    return html.escape(''.join(c if c.isprintable() else '?' for c in str(text)))

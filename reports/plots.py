@@ -1,0 +1,156 @@
+"""The plots of a report, each drawn once for a PNG and once for the page."""
+import collections
+import io
+
+import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from reports import runs
+
+INCHES = (4.2, 3.0)  # of a plot
+COLUMNS = 3          # of a PNG
+DPI = 150            # of a PNG
+MOST_NAMED = 10      # layers with a name of their own in a legend
+FEW, MANY, DEPTH = matplotlib.cm.tab10, matplotlib.cm.tab20, matplotlib.cm.viridis
+STYLE = {'svg.fonttype': 'none', 'svg.hashsalt': 'report', 'font.size': 9, 'font.family': 'sans-serif', 'axes.grid': True,
+         'grid.alpha': 0.3, 'axes.spines.top': False, 'axes.spines.right': False, 'legend.fontsize': 7,
+         'legend.framealpha': 0.7, 'lines.linewidth': 1.4, 'lines.markersize': 3, 'axes.titlesize': 10}
+
+# title: str. note: what is to be seen, for those who do not see it. draw(axes): draws it.
+Plot = collections.namedtuple('Plot', ['title', 'note', 'draw'])
+
+# name of the curve, title, what its axis says, where the axis begins or None
+CURVES = (
+    ('top1', 'Top-1', 'fraction of validation images', 0),
+    ('model_loss', 'Task loss', 'cross-entropy (nats)', None),
+    ('alignment_loss', 'Alignment loss', 'loss', None),
+    ('weight_angles', 'Weight angle, mean of layers', 'degrees', 0),
+    ('projection_angles', 'Projection angle, mean of layers', 'degrees', 0),
+    ('gradient_angles', 'Gradient angle, mean of layers', 'degrees', 0),
+)
+
+
+def comparing(found):
+    """The Plots that show all of a list of Run beside each other."""
+    names, colours = _names(found), _colours(len(found))
+    plots = [_rules(found, colours)] if any(run.last('top1') is not None for run in found) else []
+    for name, title, label, bottom in CURVES:
+        curves = [(names[i], run.curve(name), colours[i]) for i, run in enumerate(found)]
+        curves = [curve for curve in curves if curve[1]]
+        if curves:
+            plots.append(_lines(title, label, bottom, curves))
+    return plots
+
+
+def of_run(run):
+    """The Plots of one Run: its losses, and each angle layer by layer."""
+    losses = [(name.replace('_', ' '), run.curve(name), FEW(i)) for i, name in enumerate(
+        ('model_loss', 'reg_loss', 'alignment_loss'))]
+    losses = [loss for loss in losses if loss[1]] or [('loss', run.curve('loss'), FEW(0))]
+    plots = [_lines('Losses', 'loss', None, losses)] if losses[0][1] else []
+    for name in runs.ANGLES:
+        layers = run.layers(name)
+        curves = [(layer, points, DEPTH(0.9 * i / max(len(layers) - 1, 1))) for i, (layer, points) in enumerate(layers.items())]
+        if curves:
+            plots.append(_lines(name.replace('_angles', ' angle').capitalize() + ' by layer', 'degrees', 0, curves))
+    return plots
+
+
+def png(plots, path):
+    """Writes Plots as one PNG. Raises OSError."""
+    rows = -(-len(plots) // COLUMNS)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure((INCHES[0] * min(COLUMNS, len(plots)), INCHES[1] * rows), dpi=DPI)
+        FigureCanvasAgg(figure)
+        for i, plot in enumerate(plots):
+            _draw(plot, figure.add_subplot(rows, min(COLUMNS, len(plots)), i + 1))
+        figure.tight_layout()
+        figure.savefig(path, format='png', metadata={'Software': None})
+
+
+def svg(plot):
+    """A Plot as SVG, bytes."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(INCHES)
+        FigureCanvasSVG(figure)
+        _draw(plot, figure.add_subplot(1, 1, 1))
+        figure.tight_layout()
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format='svg', metadata={'Date': None})
+    return buffer.getvalue()
+
+
+def _draw(plot, axes):
+    axes.set_title(_plain(plot.title))
+    plot.draw(axes)
+
+
+def _lines(title, label, bottom, curves):
+    """A Plot of curves over steps. curves: [(name, [(step, value)], colour)]."""
+    def draw(axes):
+        for name, points, colour in curves:
+            axes.plot(*zip(*points), color=colour, marker='o' if len(points) < 30 else None, label=_plain(_short(name)))
+        axes.set_xlabel('step')
+        axes.set_ylabel(label)
+        if bottom is not None:
+            axes.set_ylim(bottom, 1.08 * max(value for _, points, _ in curves for _, value in points) + 1e-9)
+        _legend(axes, len(curves))
+    ends = '; '.join('{} from {:.4g} to {:.4g}'.format(name, points[0][1], points[-1][1]) for name, points, _ in curves)
+    return Plot(title, '{} over steps: {}'.format(title, ends), draw)
+
+
+def _legend(axes, count):
+    """All names, or of many the first, the last and some between."""
+    handles, labels = axes.get_legend_handles_labels()
+    if count > MOST_NAMED:
+        shown = sorted({round(i * (count - 1) / (MOST_NAMED - 1)) for i in range(MOST_NAMED)})
+        handles, labels = [handles[i] for i in shown], [labels[i] for i in shown]
+    for label in labels:
+        if label.startswith('_'):  # matplotlib leaves these out
+            return axes.legend(handles, [' ' + label for label in labels], loc='best')
+    return axes.legend(handles, labels, loc='best')
+
+
+def _rules(found, colours):
+    """Rule against rule: the newest top-1 of each run, a row for each rule."""
+    last = [(run.rule, run.last('top1'), colour) for run, colour in zip(found, colours) if run.last('top1') is not None]
+    best = {}
+    for rule, top1, _ in last:
+        best[rule] = max(top1, best.get(rule, top1))
+    order = sorted(best, key=best.get)
+
+    def draw(axes):
+        for rule, top1, colour in last:
+            axes.plot([top1], [order.index(rule)], 'o', color=colour, markersize=6)
+        for rule in order:
+            axes.annotate('{:.4f}'.format(best[rule]), (best[rule], order.index(rule)), (0, 6), textcoords='offset points',
+                          ha='center', fontsize=7)
+        axes.set_yticks(range(len(order)))
+        axes.set_yticklabels([_plain(_short(rule)) for rule in order])
+        axes.set_ylim(-0.7, len(order) - 0.2)
+        axes.margins(x=0.15)
+        axes.set_xlabel('top-1 at the end of each run')
+    return Plot('Rule against rule', 'best top-1 of each rule: ' + '; '.join(
+        '{} {:.4f}'.format(rule, best[rule]) for rule in reversed(order)), draw)
+
+
+def _names(found):
+    """A name for each run that no other has: its exp_id, and its collection where there are several."""
+    several = len({run.collection for run in found}) > 1
+    return ['{} ({})'.format(run.exp_id, run.collection) if several else run.exp_id for run in found]
+
+
+def _colours(count):
+    """A colour for each of so many runs."""
+    return [FEW(i) if count <= FEW.N else MANY(i % MANY.N) for i in range(count)]
+
+
+def _short(name, most=28):
+    return name if len(name) <= most else name[:most // 2 - 1] + '…' + name[-most // 2:]
+
+
+def _plain(text):
+    """Text that matplotlib takes for text: a dollar begins no formula, and no character is one that XML forbids."""
+    return ''.join(c if c.isprintable() else '?' for c in text).replace('$', r'\$')

@@ -1,0 +1,235 @@
+"""What a database tells of each run. It reads what any version of us, a tfutils script or tfutils itself has stored."""
+import collections
+import datetime
+import glob
+import math
+import os
+
+import bson
+from pymongo.errors import PyMongoError
+
+from config.schema import ROWS
+from database import claim, server
+from database.errors import StoreError
+from database.spool import Spool, local_folder, spool_of
+
+ANGLES = ('weight_angles', 'projection_angles', 'gradient_angles')
+LOSSES = ('loss', 'model_loss', 'reg_loss', 'alignment_loss', 'total_loss', 'learning_rate')
+RUNNING, SPOOLED, FINISHED, DIED, VALIDATED, ENDED = 'running', 'spooled', 'finished', 'died', 'validated', 'ended'
+STATES = {
+    RUNNING: 'a process is at it',
+    SPOOLED: 'records wait on this disk for MongoDB; the same command with --do_restore writes them',
+    FINISHED: 'all steps are done',
+    DIED: 'stopped or died before its last step; the same command with --do_restore continues it',
+    VALIDATED: 'a validation by test.py',
+    ENDED: 'nobody is at it, and its records do not tell how many steps it should have',
+}
+FILES = '.files'
+PLACES = ('save_params', 'load_params')  # groups of settings that say where, not what
+
+# step: int. losses: {name: mean since the last record}. results: {name: number, or {layer: number}} of a validation, or {}.
+# duration: seconds a step, or None. trained: how many steps the record tells of. time: when it was stored (UTC).
+Point = collections.namedtuple('Point', ['step', 'losses', 'results', 'duration', 'trained', 'validates', 'time'])
+
+
+class Run:
+    """One experiment.
+
+    Attributes:
+        collection, exp_id: str, its place. state: one of STATES. waiting: int, records that wait on this disk.
+        points: list of Point by step. params: {group: {name: value}} of its newest record, or {}.
+    """
+
+    def __init__(self, collection, exp_id, points, params, is_held=False, waiting=0):
+        self.collection, self.exp_id, self.waiting = collection, exp_id, waiting
+        self.points = sorted(points, key=lambda point: (point.step, point.time))
+        self.params = params
+        self.state = self._state(is_held)
+
+    def _state(self, is_held):
+        if is_held or self.waiting:
+            return RUNNING if is_held else SPOOLED
+        if self.points[-1].validates:
+            return VALIDATED
+        return ENDED if self.steps is None else FINISHED if self.step >= self.steps else DIED
+
+    @property
+    def rule(self):
+        """Its alignment rule; '?' where its records name none."""
+        model = self._group('model_params')
+        return _text(model['alignment'] or 'backprop') if 'alignment' in model else '?'
+
+    @property
+    def step(self):
+        """Of its newest record."""
+        return self.points[-1].step
+
+    @property
+    def steps(self):
+        """How many it should have, or None."""
+        steps = _number(self._group('train_params').get('num_steps'))
+        return None if steps is None else int(steps)
+
+    @property
+    def images_per_s(self):
+        """Of its newest record of steps; None where there is none."""
+        batch = _number(self._group('train_params').get('train_batch_size'))
+        durations = [point.duration for point in self.points if point.trained and point.duration]
+        return batch / durations[-1] if batch and durations else None
+
+    @property
+    def time(self):
+        """When its newest record was stored (UTC)."""
+        return max(point.time for point in self.points)
+
+    @property
+    def settings(self):
+        """{name: value} of the settings of what is trained that differ from their defaults."""
+        found = {name: self._group(row.group).get(name, row.default) for name, row in ROWS.items() if row.group not in PLACES}
+        return {name: value for name, value in found.items()
+                if (tuple(value) if isinstance(value, list) else value) != ROWS[name].default}
+
+    @property
+    def provenance(self):
+        """{name: value}: runtime, commit."""
+        return self._group('provenance')
+
+    def _group(self, name):
+        group = self.params.get(name)
+        return group if isinstance(group, dict) else {}
+
+    def curve(self, name):
+        """[(step, number)] of a loss or of a result that is a number; for one by layer, of its mean over the layers."""
+        found = [(point.step, point.losses.get(name) if name in LOSSES else mean(point.results.get(name)))
+                 for point in self.points]
+        return [(step, value) for step, value in found if value is not None]
+
+    def last(self, name):
+        """The newest value of a curve, or None."""
+        curve = self.curve(name)
+        return curve[-1][1] if curve else None
+
+    def layers(self, name):
+        """{layer: [(step, number)]} of a result by layer, in the order of the layers."""
+        found = collections.OrderedDict()
+        for point in self.points:
+            by_layer = point.results.get(name)
+            for layer, value in by_layer.items() if isinstance(by_layer, dict) else ():
+                if _number(value) is not None:
+                    found.setdefault(_text(layer), []).append((point.step, float(value)))
+        return found
+
+
+def mean(value):
+    """Of a number, itself; of {layer: number}, the mean; None where there is none that is finite."""
+    values = value.values() if isinstance(value, dict) else [value]
+    numbers = [float(number) for number in values if _number(number) is not None]
+    return sum(numbers) / len(numbers) if numbers else None
+
+
+def read(host, port, dbname, exp_ids=(), collname=None, cache_dir=None):
+    """The runs of a database, by collection and exp_id.
+
+    Args:
+        host, port, dbname: where; a private server of before is started again.
+        exp_ids: which; () for all.
+        collname: of one collection only, or None.
+        cache_dir: folder of local files, where records may wait for MongoDB; None for ~/.tfutils.
+
+    Returns:
+        (list of Run, None or a sentence on why MongoDB could not be read; then they are those that wait on this disk).
+
+    Raises:
+        StoreError: MongoDB cannot be read, and nothing waits here either; or a waiting record is damaged.
+    """
+    waiting = _waiting(local_folder(cache_dir or server.DEFAULT_ROOT, (host, port, dbname)))
+    try:
+        with server.reach(host, port) as client:
+            found, trouble = _of_database(client[dbname]), None
+    except (PyMongoError, StoreError) as error:
+        if not waiting:
+            raise StoreError(server.reason(error)) if isinstance(error, PyMongoError) else error
+        found, trouble = {}, server.reason(error)
+    runs = []
+    for place in sorted(set(found) | set(waiting)):
+        points, params, is_held = found.get(place, ([], {}, False))
+        here = waiting.get(place, [])
+        more = [_point(_averaged(record), record['_id']) for record in here]
+        run = Run(place[0], place[1], points + more, params or (here[-1].get('params') if here else {}), is_held, len(here))
+        if (not exp_ids or run.exp_id in exp_ids) and collname in (None, run.collection):
+            runs.append(run)
+    return runs, trouble
+
+
+def _of_database(database):
+    """{(collection, exp_id): (points, params, whether a process is at it)}."""
+    found = {}
+    for name in sorted(name for name in database.list_collection_names() if name.endswith(FILES)):
+        collection = name[:-len(FILES)]
+        held = claim.held(database[collection + '.claims'])
+        for document in database[name].aggregate(_pipeline()):
+            place = (collection, document['exp_id'])
+            points, _, _ = found.setdefault(place, ([], _params(database[name], document['exp_id']), place[1] in held))
+            points.append(_point(document, document['_id']))
+    return found
+
+
+def _pipeline():
+    """Of each record what a Point holds; the losses of its steps are averaged in MongoDB, which spares us a number a step."""
+    steps = {'$cond': [{'$isArray': '$train_results'}, '$train_results', []]}
+    wanted = dict.fromkeys(('exp_id', 'step', 'duration', 'validation_results', 'validates'), 1)
+    averages = {name: {'$avg': '$train_results.' + name} for name in LOSSES}
+    return [{'$match': {'exp_id': {'$type': 'string'}, 'step': {'$type': 'number'}, 'item_for': {'$exists': False}}},
+            {'$project': dict(wanted, trained={'$size': steps}, losses=averages)}]
+
+
+def _params(files, exp_id):
+    """The settings of an experiment's newest record."""
+    newest = files.find_one({'exp_id': exp_id, 'params': {'$type': 'object'}}, {'params': 1}, sort=[('step', -1)])
+    return newest['params'] if newest else {}
+
+
+def _averaged(record):
+    """A record as _pipeline gives it."""
+    steps = [step for step in record.get('train_results', ()) if isinstance(step, dict)]
+    return dict(record, trained=len(steps), losses={name: _average(step.get(name) for step in steps) for name in LOSSES})
+
+
+def _average(values):
+    numbers = [float(value) for value in values if isinstance(value, (int, float))]
+    return sum(numbers) / len(numbers) if numbers else None
+
+
+def _point(document, identity):
+    time = identity.generation_time if isinstance(identity, bson.ObjectId) else datetime.datetime.fromtimestamp(
+        0, datetime.timezone.utc)
+    losses = {name: _number(value) for name, value in document['losses'].items()}
+    return Point(int(document['step']), {name: value for name, value in losses.items() if value is not None},
+                 _results(document.get('validation_results')), _number(document.get('duration')), document['trained'],
+                 document.get('validates'), time)
+
+
+def _results(targets):
+    """The results of the one target that has a top-1, or of the first one that has any."""
+    found = [results for _, results in sorted(targets.items()) if isinstance(results, dict)] if isinstance(targets, dict) else []
+    return next((results for results in found if 'top1' in results), found[0] if found else {})
+
+
+def _waiting(folder):
+    """{(collection, exp_id): [record]} of what waits for MongoDB below a folder. Raises StoreError for what is damaged."""
+    found = {}
+    for path in sorted(glob.glob(spool_of(os.path.join(glob.escape(folder), '*', '*')))):
+        place = tuple(path.split(os.sep)[-3:-1])
+        records = [entry['record'] for _, entry in Spool(path).entries() if isinstance(entry.get('record'), dict)]
+        if records:
+            found[place] = records
+    return found
+
+
+def _number(value):
+    """A finite number, or None."""
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) else None
+
+
+def _text(value):
+    return value if isinstance(value, str) else str(value)

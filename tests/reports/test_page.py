@@ -1,0 +1,166 @@
+"""The page in a real browser, the PNG, and the table."""
+import base64
+import io
+import re
+import shutil
+import xml.etree.ElementTree
+
+import pytest
+import rich.console
+from PIL import Image
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+
+from reports import page, plots, runs, table
+
+from stored import DBNAME, HOSTILE
+
+BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
+WIDTHS = (1280, 400)
+NARROWEST = 300  # pixels of a plot that is drawn for 400: smaller, its text could not be read
+
+
+@pytest.fixture(scope='module')
+def found(database):
+    address, cache = database
+    return runs.read(address.host, address.port, DBNAME, cache_dir=cache)[0]
+
+
+@pytest.fixture(scope='module')
+def browser():
+    binary = next(filter(None, map(shutil.which, BROWSERS)), None)
+    driver = shutil.which('chromedriver')
+    if not (binary and driver):
+        pytest.skip('no browser: needs chromedriver and one of {}; on Debian, apt-get install chromium-driver'.format(
+            ', '.join(BROWSERS)))
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for argument in ('--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'):
+        options.add_argument(argument)
+    options.set_capability('goog:loggingPrefs', {'browser': 'ALL'})
+    driving = webdriver.Chrome(options=options, service=Service(driver))
+    yield driving
+    driving.quit()
+
+
+@pytest.fixture
+def visit(browser, tmp_path):
+    """visit(text of a page, width) -> the browser, that shows it in so many pixels."""
+    def show(text, width):
+        (tmp_path / 'page.html').write_text(text, encoding='utf-8')
+        browser.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', dict(width=width, height=900, deviceScaleFactor=1, mobile=False))
+        browser.get('file://{}'.format(tmp_path / 'page.html'))
+        return browser
+    return show
+
+
+def images(browser):
+    """[[pixels of the plot itself, pixels on the screen, its text for those who do not see it]]."""
+    return browser.execute_script('return [...document.images].map(i => [i.naturalWidth, i.clientWidth, i.alt])')
+
+
+def rendered(found, **more):
+    return page.of(found, 'Runs', 'of the tests', **dict(dict(detailed=12), **more))
+
+
+@pytest.mark.parametrize('width', WIDTHS)
+def test_a_browser_shows_all_plots_in_any_width_without_a_complaint(visit, found, width):
+    browser = visit(rendered(found), width)
+    drawn = images(browser)
+    assert len(drawn) == len(plots.comparing(found)) + sum(len(plots.of_run(run)) for run in found) > 30
+    assert all(own > 0 and NARROWEST <= shown <= width and text for own, shown, text in drawn)
+    across, inside = browser.execute_script('return [document.documentElement.scrollWidth, innerWidth]')
+    assert across <= inside == width
+    assert browser.execute_script('return parseFloat(getComputedStyle(document.querySelector("td")).fontSize)') >= 14
+    assert browser.get_log('browser') == []
+
+
+def test_names_are_text_and_nothing_else(visit, found):
+    browser = visit(rendered(found), WIDTHS[0])
+    assert HOSTILE in browser.execute_script('return [...document.querySelectorAll("td")].map(cell => cell.textContent)')
+    assert browser.execute_script('return document.querySelectorAll("[onerror], script, iframe, link, object").length') == 0
+    assert browser.get_log('browser') == []
+
+
+def test_a_page_holds_all_it_shows(found):
+    text = rendered(found)
+    assert set(re.findall(r'(?:src|href)="([^,"]*)', text)) == {'data:image/svg+xml;base64'}
+    assert '<script' not in text and 'http://' not in text and 'https://' not in text and 'url(' not in text
+
+
+def test_its_plots_are_xml_that_says_what_they_show(found):
+    for source in re.findall(r'base64,([^"]*)', rendered(found)):
+        text = ''.join(xml.etree.ElementTree.fromstring(base64.b64decode(source)).itertext())
+        assert 'step' in text or 'Rule against rule' in text
+
+
+@pytest.mark.parametrize('which', [(), ('bare',), ('lost',), ('script', 'wrong types')], ids=str)
+def test_a_page_of_little(visit, found, which):
+    some = [run for run in found if run.exp_id in which]
+    browser = visit(rendered(some), WIDTHS[1])
+    told = browser.execute_script('return document.body.textContent')
+    assert ('There is no run here yet' in told) == (which == ()) and all(exp_id in told for exp_id in which)
+    assert ('Nothing to plot yet' in told) == (which not in ((), ('lost',)) or which == ('bare',)) and browser.get_log('browser') == []
+
+
+def test_only_the_newest_are_plotted_and_the_page_says_so(found):
+    text = rendered(found, detailed=3)
+    newest = {run.exp_id for run in sorted(found, key=lambda run: run.time)[-3:]}
+    assert text.count('<h2 id=') == 3 and 'the newest 3 of {} runs'.format(len(found)) in text
+    assert text.count('<tr>') == 1 + len(found) and len(newest) == 3
+
+
+def test_a_page_that_is_watched_is_read_anew(found):
+    assert 'http-equiv="refresh" content="7"' in rendered(found, refresh_s=7) and 'refresh' not in rendered(found)
+
+
+def test_the_same_runs_give_the_same_page(found):
+    assert rendered(found) == rendered(found)
+
+
+@pytest.mark.parametrize('exp_id', ['symmetric', HOSTILE, 'lost'])
+def test_a_png_shows_each_plot(found, tmp_path, exp_id):
+    run, = [run for run in found if run.exp_id == exp_id]
+    drawn = plots.comparing([run]) + plots.of_run(run)
+    plots.png(drawn, str(tmp_path / 'plots.png'))
+    with Image.open(str(tmp_path / 'plots.png')) as image:
+        rows, columns = -(-len(drawn) // plots.COLUMNS), min(len(drawn), plots.COLUMNS)
+        assert image.size == (round(columns * plots.INCHES[0] * plots.DPI), round(rows * plots.INCHES[1] * plots.DPI))
+        assert len(set(image.convert('L').getdata())) > 20
+
+
+def test_plots_of_many_layers_and_many_runs(found):
+    by_layer = {'layer{}'.format(i): float(i) for i in range(201)}
+    points = [runs.Point(step, {}, dict(top1=0.5, weight_angles=by_layer), None, 0, None, found[0].time) for step in (0, 30)]
+    run = runs.Run('resnet200', 'deep', points, {})
+    drawn, = [plot for plot in plots.of_run(run) if plot.title == 'Weight angle by layer']
+    text = plots.svg(drawn).decode()
+    assert 'layer0' in text and 'layer200' in text and text.count('layer') < 3 * plots.MOST_NAMED
+    assert len(plots.svg(plots.comparing([run] * 45)[1])) > 0
+
+
+def printed(found, width):
+    console = rich.console.Console(file=io.StringIO(), width=width)
+    console.print(table.of(found))
+    return console.file.getvalue()
+
+
+def test_the_table_has_a_row_for_each_run(found):
+    lines = printed(found, 220).splitlines()
+    assert [heading for heading, _ in table.COLUMNS] == lines[1].split()
+    row, = [line.split() for line in lines if line.split()[:1] == ['symmetric']]
+    assert row == ['symmetric', 'symmetric', 'resnet18', '30', '0.9000', '12.0', '12.0', '12.0', '262', 'finished']
+    row, = [line.split() for line in lines if line.split()[:1] == ['died']]
+    assert row[3:6] == ['20', 'of', '30'] and row[-1] == 'died'
+    row, = [line.split() for line in lines if line.split()[:1] == ['bare']]
+    assert row == ['bare', '?', 'fc_7-5', '2', '-', '-', '-', '-', '-', 'ended']
+    assert any(HOSTILE in line for line in lines)
+
+
+def test_the_table_fits_a_terminal(found):
+    assert max(len(line) for line in printed(found, 80).splitlines()) <= 80
+
+
+def test_every_state_has_a_meaning_on_the_page(found):
+    text = rendered(found)
+    assert [state for state in {run.state for run in found} if '<b>{}</b>'.format(state) not in text] == []
