@@ -72,7 +72,8 @@ class Claim:
 def held(collection):
     """The exp_ids of a collection of claims that a process is at now, a set. Raises pymongo's errors."""
     now = _now(collection)
-    return {found['_id'] for found in collection.find({'renewed': {'$type': 'date'}, 'process': {'$type': 'int'}}) if not _is_over(found, now)}
+    claims = collection.find({'renewed': {'$type': 'date'}, 'process': {'$type': 'int'}})
+    return {found['_id'] for found in claims if not _is_over(found, now)}
 
 
 def _now(collection):
@@ -82,7 +83,8 @@ def _now(collection):
 
 def _is_over(found, now):
     """Whether a claim has expired, or is of a process of this machine that has ended."""
-    return now - found['renewed'] > LASTS or (found.get('machine') == _machine() is not None and not _lives(found['process']))
+    is_ours = found.get('machine') == _machine() is not None
+    return now - found['renewed'] > LASTS or is_ours and not _lives(found['process'])
 
 
 def _sentence(found):

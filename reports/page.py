@@ -12,12 +12,14 @@ HEAD = '''<!DOCTYPE html>
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 {refresh}<title>{title}</title>
 <style>
-body {{ font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 1240px; margin: 0 auto; padding: 0 16px 48px; }}
+body {{ font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff;
+  max-width: 1240px; margin: 0 auto; padding: 0 16px 48px; }}
 h1 {{ font-size: 1.5em; }} h2 {{ font-size: 1.2em; margin-top: 2em; border-top: 1px solid #ccc; padding-top: .8em; }}
 h1, h2, p {{ overflow-wrap: anywhere; }}
 .wide {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; font-size: .9em; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .25em .7em; text-align: left; vertical-align: top; }} th {{ border-bottom: 2px solid #888; white-space: nowrap; }}
+th, td {{ padding: .25em .7em; text-align: left; vertical-align: top; }}
+th {{ border-bottom: 2px solid #888; white-space: nowrap; }}
 td {{ border-bottom: 1px solid #ddd; min-width: 3.5em; }} .n {{ text-align: right; white-space: nowrap; }}
 .plots {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(360px, 100%), 1fr)); gap: 12px; }}
 figure {{ margin: 0; }} img {{ width: 100%; height: auto; display: block; }}
@@ -45,7 +47,7 @@ def of(found, title, note, detailed, refresh_s=None):
     shown = [run for run in found if run in newest]
     parts += ['<h2>Beside each other</h2>\n', _left_out(found, shown), _plots(plots.comparing(shown))]
     for run in shown:
-        parts += ['<h2 id="{}">{} <small>({})</small></h2>\n'.format(_anchor(found, run), _safe(run.exp_id), _safe(run.collection)),
+        parts += ['<h2>{} <small>({})</small></h2>\n'.format(_safe(run.exp_id), _safe(run.collection)),
                   _settings(run), _plots(plots.of_run(run))]
     return ''.join(parts) + '</body>\n</html>\n'
 
@@ -56,7 +58,8 @@ def _table(found):
     for run in found:
         cells = ''.join('<td{}>{}</td>'.format(_kind(heading, run), _safe(cell(run))) for heading, cell in table.COLUMNS)
         rows.append('<tr>{}</tr>\n'.format(cells))
-    return '<div class="wide"><table>\n<thead><tr>{}</tr></thead>\n<tbody>\n{}</tbody>\n</table></div>\n'.format(head, ''.join(rows))
+    return '<div class="wide"><table>\n<thead><tr>{}</tr></thead>\n<tbody>\n{}</tbody>\n</table></div>\n'.format(
+        head, ''.join(rows))
 
 
 def _kind(heading, run=None):
@@ -99,10 +102,6 @@ def _plots(drawn):
     return '<div class="plots">\n{}</div>\n'.format(''.join(
         '<figure><img alt="{}" src="data:image/svg+xml;base64,{}"></figure>\n'.format(
             _safe(plot.note), base64.b64encode(plots.svg(plot)).decode()) for plot in drawn))
-
-
-def _anchor(found, run):
-    return 'run{}'.format(found.index(run))
 
 
 def _safe(text):

@@ -6,7 +6,6 @@ import os
 import pickle
 import resource
 import signal
-import time
 
 import gridfs
 import numpy as np
