@@ -13,6 +13,7 @@ TF2_LAST_FOR_3_9 = "python_version == '3.9'"   # TensorFlow 2.21 has no wheel fo
 SMALL = "sys_platform == 'linux' and platform_machine == 'x86_64'"  # where tensorflow-cpu has wheels
 TENSORBOARD = "tensorboard>=2.20,<3; python_version >= '3.9'"
 REPORT = ['rich>=13.8,<16', 'matplotlib==3.4.3; ' + TF1, "matplotlib>=3.9,<4; python_version >= '3.9'"]
+SEARCH = ['optuna==4.0.0; ' + TF1, "optuna>=4.0,<6; python_version >= '3.9'"]
 
 setup(
     name='credit-alignment',
@@ -52,10 +53,12 @@ setup(
         'tensorboard': [TENSORBOARD],
         # report.py: tables for terminals, and plots. (NumPy 1.16 is too old for a newer matplotlib.)
         'report': REPORT,
+        # search.py: proposals by a tree-structured Parzen estimator.
+        'search': SEARCH,
         # scikit-learn and scikit-image ship the photographs of the tests; trustme makes the certificates of a server;
         # selenium drives the browser that opens the page of a report.
         # (cryptography, which they need, warns on Python 3.7 from 43 on.)
         'test': ['pytest>=7,<10', 'scikit-learn>=1.0,<2', 'scikit-image>=0.18,<1', 'trustme>=0.9,<2', 'cryptography<43; ' + TF1,
-                 TENSORBOARD, 'selenium>=4.11,<5'] + REPORT,
+                 TENSORBOARD, 'selenium>=4.11,<5'] + REPORT + SEARCH,
     },
 )

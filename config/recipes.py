@@ -66,6 +66,12 @@ RECIPES = {
     # Without update_forward only the backward kernel decays, and the two would never meet.
     'mnist_kolen_pollack': _mnist(alignment='kolen_pollack', alpha=0.005, update_forward=True),
 }
+# fc with mirror at the coefficients of the code: what search.py improves on.
+RECIPES['mnist_fc_mirror'] = Recipe(
+    dict(layers_list=(100, 50), activation='tanh', alignment='mirror', input_distribution='normal', optimizer='momentum',
+         learning_rate=0.05, train_epochs=8.0, train_batch_size=50, epochs_per_checkpoint=1.0),
+    'this project: the kind of network that Kunin et al. 2020 (arXiv:2003.01513) searched settings for, in small',
+    'README, "Search" (benchmarks/search.py)')
 RECIPES['quickstart'] = RECIPES['mnist_symmetric']
 
 

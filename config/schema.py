@@ -227,6 +227,8 @@ GROUPS = {
     ],
 }
 
+LOADING = ('save_params', 'load_params')  # the groups that say where, not what
+
 ROWS = collections.OrderedDict((row.name, row._replace(group=group)) for group, rows in GROUPS.items() for row in rows)
 
 
@@ -360,6 +362,13 @@ def _define(row, choices):
     else:
         {str: flags.DEFINE_string, int: flags.DEFINE_integer, float: flags.DEFINE_float}[row.kind](
             row.name, row.default, text)
+
+
+def as_flag(name, value):
+    """A setting as on the command line."""
+    if isinstance(value, bool):
+        return '--' + ('' if value else 'no') + name
+    return '--{}={}'.format(name, ','.join(map(str, value)) if isinstance(value, (list, tuple)) else value)
 
 
 def define_flags(choices):

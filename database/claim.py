@@ -23,7 +23,7 @@ class Claim:
     def __init__(self, collection, exp_id):
         """Takes it. Raises StoreError that names the host, process and start of the one who has it; pymongo's errors."""
         self._collection = collection
-        self._own = dict(_id=exp_id, owner=bson.ObjectId(), host=socket.gethostname(), machine=_machine(), process=os.getpid(),
+        self._own = dict(_id=exp_id, owner=bson.ObjectId(), host=socket.gethostname(), machine=machine(), process=os.getpid(),
                          started=self._now())
         self.taken = None
         self._take()
@@ -83,8 +83,12 @@ def _now(collection):
 
 def _is_over(found, now):
     """Whether a claim has expired, or is of a process of this machine that has ended."""
-    is_ours = found.get('machine') == _machine() is not None
-    return now - found['renewed'] > LASTS or is_ours and not _lives(found['process'])
+    return now - found['renewed'] > LASTS or is_gone(found.get('machine'), found['process'])
+
+
+def is_gone(where, process):
+    """Whether a process has ended, as far as can be told here. where: the machine() of it; process: its number."""
+    return where == machine() is not None and process is not None and not _lives(process)
 
 
 def _sentence(found):
@@ -94,7 +98,7 @@ def _sentence(found):
                LASTS.total_seconds()))
 
 
-def _machine():
+def machine():
     """What a process number is unique in: this start of this machine, and its name space; None where that is not known."""
     try:
         with open('/proc/sys/kernel/random/boot_id') as file:

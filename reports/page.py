@@ -2,6 +2,7 @@
 import base64
 import html
 
+from config.schema import as_flag
 from reports import plots, runs, table
 
 HEAD = '''<!DOCTYPE html>
@@ -83,17 +84,10 @@ def _left_out(found, shown):
 
 def _settings(run):
     made = ', '.join('{}: {}'.format(name, run.provenance[name]) for name in ('runtime', 'commit') if run.provenance.get(name))
-    given = ' '.join(_flag(name, value) for name, value in run.settings.items())
+    given = ' '.join(as_flag(name, value) for name, value in run.settings.items())
     return '<p class="note">{}</p>\n'.format('<br>'.join(_safe(text) for text in (
         'newest record: {:%Y-%m-%d %H:%M:%S} UTC'.format(run.time) + ('; ' + made if made else ''),
         'settings: ' + given if given else '') if text))
-
-
-def _flag(name, value):
-    """A setting as on the command line."""
-    if isinstance(value, bool):
-        return '--' + ('' if value else 'no') + name
-    return '--{}={}'.format(name, ','.join(map(str, value)) if isinstance(value, list) else value)
 
 
 def _plots(drawn):

@@ -8,7 +8,7 @@ import os
 import bson
 from pymongo.errors import PyMongoError
 
-from config.schema import ROWS
+from config.schema import LOADING, ROWS
 from database import claim, server
 from database.errors import StoreError
 from database.spool import Spool, local_folder, spool_of
@@ -25,7 +25,6 @@ STATES = {
     ENDED: 'nobody is at it, and its records do not tell how many steps it should have',
 }
 FILES = '.files'
-PLACES = ('save_params', 'load_params')  # groups of settings that say where, not what
 
 # step: int. losses: {name: mean since the last record}. results: {name: number, or {layer: number}} of a validation, or {}.
 # duration: seconds a step, or None. trained: how many steps the record tells of. time: when it was stored (UTC).
@@ -85,7 +84,7 @@ class Run:
     @property
     def settings(self):
         """{name: value} of the settings of what is trained that differ from their defaults."""
-        found = {name: self._group(row.group).get(name, row.default) for name, row in ROWS.items() if row.group not in PLACES}
+        found = {name: self._group(row.group).get(name, row.default) for name, row in ROWS.items() if row.group not in LOADING}
         return {name: value for name, value in found.items()
                 if (tuple(value) if isinstance(value, list) else value) != ROWS[name].default}
 

@@ -7,10 +7,10 @@ import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PACKAGES = ('alignment', 'config', 'data', 'database', 'models', 'reports', 'training')
-MAINS = ('train', 'test', 'report')
+MAINS = ('train', 'test', 'report', 'search')
 MAY_IMPORT = dict(config=(), alignment=(), data=(), database=(), models=('alignment',), reports=('config', 'database'),
                   training=('config', 'data', 'models', 'alignment', 'database'))
-SEE_FLAGS = {'train.py', 'test.py', 'report.py', 'config/schema.py', 'config/door.py', 'training/start.py'}
+SEE_FLAGS = {'train.py', 'test.py', 'report.py', 'search.py', 'config/schema.py', 'config/door.py', 'training/start.py'}
 TENSORFLOW = {'tensorflow.compat.v1'}
 LONGEST_LINE = 130
 LONGEST_FUNCTION = 60  # lines: a screen

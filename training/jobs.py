@@ -15,6 +15,8 @@ from training.board import Board
 from training.checkpoints import CheckpointError
 from training.experiment import TARGET, Experiment, check
 
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
 LOCATING = ('load_step', 'load_query', 'load_port', 'load_dbname', 'load_collname', 'load_exp_id')  # say where a checkpoint is
 
 OF_A_HOST = ('task_index', 'data_dir', 'gpu', 'cpu_devices')  # settings that differ from host to host

@@ -67,12 +67,18 @@ def test_the_first_command_trains(run, where, records):
     assert [record['step'] for record in records('symmetric', collection='fc_32-16')] == [0, 30, 60, 75]
 
 
-@pytest.mark.parametrize('program', ['train.py', 'test.py'])
+@pytest.mark.parametrize('program', ['train.py', 'test.py', 'search.py'])
 def test_help_tells_of_every_flag_in_80_columns(run, program):
     text = run(program, '--help', COLUMNS='80').out
     assert [line for line in text.splitlines() if len(line) > 80] == []
     assert [name for name in list(schema.ROWS) + ['load_params_file', 'save_params_file']
             if not re.search(r'^ +--(\[no\])?{}:'.format(name), text, re.M)] == []
+
+
+@pytest.mark.parametrize('program', ['report.py', 'search.py'])
+def test_the_commands_in_a_docstring_have_flags_that_exist(run, program):
+    text, named = run(program, '--help').out, re.findall(r'--(\w+)', docstring(program))
+    assert len(named) > 4 and [name for name in named if not re.search(r'--(\[no\])?{}:'.format(name), text)] == []
 
 
 def test_helpfull_tells_of_every_flag(run):

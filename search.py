@@ -1,0 +1,44 @@
+r"""Search for good settings: trainings, each chosen by what earlier ones gave.
+
+    python search.py --load_params_file=config/mnist_fc_mirror.pkl --trials=30 \
+        --space=learning_rate=0.003:1:log --space=alpha=1e-5:0.1:log \
+        --space=beta=1e-5:0.1:log
+    python search.py (the same flags)    # once more: goes on, or another worker
+
+All flags of train.py say what each training is. Values are proposed by
+Optuna's tree-structured Parzen estimator; a training that does worse at a
+validation than half of the others did there is stopped. Several workers share a
+study.
+"""
+from training import runtime  # first: it prepares TensorFlow
+
+from absl import flags
+
+from config import schema
+from training import search, start
+from training.experiment import choices
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise schema.ConfigError('{!r} is not understood; every setting is a flag, --name=value'.format(argv[1]))
+    values = flags.FLAGS
+    space = [search.dimension(text) for text in values.space]
+    search.Search(start.read_config(choices()), space, values.study, values.trials, values.prune).run()
+    return 0
+
+
+def define_flags():
+    """Defines the flags that train.py does not have."""
+    flags.DEFINE_multi_string('space', [], 'a setting to search and its values: name=low:high, name=low:high:log (evenly in '
+                              'the logarithm) or name=one,another; give one flag for each')
+    flags.DEFINE_integer('trials', 30, 'how many trainings, of all workers and calls together', lower_bound=1)
+    flags.DEFINE_string('study', 'search', 'name of the study; its trainings have the exp_id <exp_id>_<study>_<number>')
+    flags.DEFINE_bool('prune', True, 'stop a training that does worse than the median of the others at the same step')
+
+
+if __name__ == '__main__':
+    schema.define_flags(choices())
+    flags.adopt_module_key_flags(schema)
+    define_flags()
+    start.run(main)

@@ -1,0 +1,139 @@
+"""The search: what a space may be, and that a study goes on, is shared, and stops what is hopeless."""
+import subprocess
+import sys
+
+import pymongo
+import pytest
+
+from config import params
+from config.schema import Config, ConfigError
+from training import search
+from training.experiment import choices
+from training.validation import TrainingError
+
+DBNAME = 'searches'
+SETTINGS = dict(model='fc', layers_list=(7, 5), activation='tanh', alignment='symmetric', train_batch_size=131,
+                eval_batch_size=307, optimizer='momentum', train_epochs=0.5, epochs_per_checkpoint=0.25, dbname=DBNAME)
+SPACE = ('learning_rate=0.01:1:log', 'alpha=0.001:0.1')
+
+
+@pytest.fixture
+def worker(mongo_server, tmp_path):
+    """worker(study, trials, space, **settings) -> a Search."""
+    def make(study, trials, space=SPACE, prune=True, **settings):
+        config = Config.of(dict(SETTINGS, port=mongo_server.port, cache_dir=str(tmp_path), data_dir=str(tmp_path / 'none'),
+                                **settings), choices())
+        return search.Search(config, [search.dimension(text) for text in space], study, trials, prune)
+    return make
+
+
+@pytest.fixture
+def documents(mongo_server):
+    """documents(study) -> what MongoDB holds of its trials, by number."""
+    with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
+        yield lambda study: list(client[DBNAME]['fc_7-5.searches'].find({'study': study}).sort('trial'))
+
+
+@pytest.mark.parametrize('text, expected', [
+    ('learning_rate=0.001:1:log', ('learning_rate', 0.001, 1.0, True, None)),
+    ('alpha=0:2', ('alpha', 0.0, 2.0, False, None)),
+    ('train_batch_size=8:64:log', ('train_batch_size', 8, 64, True, None)),
+    ('optimizer=gd,adam', ('optimizer', None, None, False, ('gd', 'adam'))),
+    ('update_forward=true,false', ('update_forward', None, None, False, (True, False))),
+    ('alpha=0.1,0.25', ('alpha', None, None, False, (0.1, 0.25)))])
+def test_a_dimension(text, expected):
+    assert tuple(search.dimension(text)) == expected
+
+
+@pytest.mark.parametrize('text', ['learning_rat=0:1', 'alpha', '=1:2', 'alpha=', 'alpha=2:1', 'alpha=0:1:log', 'alpha=a:b',
+                                  'alpha=1:2:3', 'train_batch_size=0.5:3', 'layers_list=3:4', 'port=1:2', 'optimizer=a:b',
+                                  'update_forward=yes,no', 'alpha=0.1,x'])
+def test_what_is_no_dimension_is_refused(text):
+    with pytest.raises(ConfigError, match='^--space={}: '.format(text.replace('.', r'\.'))):
+        search.dimension(text)
+
+
+@pytest.mark.parametrize('study, space, message', [('a', (), 'name each setting'), ('a', SPACE[:1] * 2, 'name each setting'),
+                                                   ('a/b', SPACE, 'must be letters')])
+def test_a_search_that_cannot_be_is_refused(worker, study, space, message):
+    with pytest.raises(ConfigError, match=message):
+        worker(study, 1, space)
+
+
+def test_a_study_goes_on_where_it_was_and_mongodb_holds_each_trial(worker, documents, mongo_server, capfd):
+    worker('onward', 2).run()
+    assert len(documents('onward')) == 2
+    worker('onward', 3).run()
+    worker('onward', 3).run()
+    found = documents('onward')
+    assert [each['_id'] for each in found] == ['symmetric_onward_{}'.format(i) for i in range(3)]
+    with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
+        for each in found:
+            record = client[DBNAME]['fc_7-5.files'].find_one({'exp_id': each['_id'], 'step': each['step']})
+            settings = dict(record['params']['model_params'], **record['params']['learning_rate_params'])
+            assert each['params'] == {name: settings[name] for name in ('learning_rate', 'alpha')}
+            assert each['value'] == record['validation_results']['topn_val']['top1']
+            assert 0.01 <= each['params']['learning_rate'] <= 1 and 0.001 <= each['params']['alpha'] <= 0.1
+            assert each['state'] in ('complete', 'pruned') and each['message'] is None
+    assert len({each['params']['alpha'] for each in found}) == 3
+    best = max(found, key=lambda each: each['value'])
+    said = capfd.readouterr().out.splitlines()
+    assert 'best is trial {}: top-1 {:.4f}'.format(best['trial'], best['value']) in said[-2]
+    assert said[-1].startswith('its settings: --') and '--alpha={}'.format(best['params']['alpha']) in said[-1]
+
+
+def test_a_study_of_another_search_is_refused(worker):
+    worker('other', 1)
+    worker('other', 5)
+    for more in (dict(train_batch_size=132), dict(space=SPACE[:1])):
+        with pytest.raises(ConfigError, match='the study other in .* choose another --study'):
+            worker('other', 1, **more)
+
+
+def test_a_training_whose_numbers_are_lost_counts_as_nothing_learned(worker, documents):
+    worker('lost', 1, ('learning_rate=1e30:1e37:log',)).run()
+    found, = documents('lost')
+    assert (found['state'], found['value']) == ('lost', 0.0) and 'no finite number' in found['message']
+
+
+def test_a_training_that_fails_ends_the_search_with_its_own_words(worker, documents, tmp_path):
+    bad = worker('bad', 1, dataset='cifar10')
+    with pytest.raises(TrainingError, match=r'^trial 0 ended with exit code 1 \(error: .*cifar.*all it said is in '):
+        bad.run()
+    assert documents('bad') == [] and bad._running() == []
+
+
+def test_a_worker_that_died_leaves_no_trial_behind(worker):
+    one = worker('dead', 1)
+    trial = one._study.ask()
+    gone = subprocess.Popen([sys.executable, '-c', ''])
+    gone.wait()
+    trial.set_user_attr('machine', search.machine())
+    trial.set_user_attr('process', gone.pid)
+    assert len(one._running()) == 1
+    worker('dead', 1)._forget_the_dead()
+    assert one._running() == []
+
+
+class Hopeless:
+    """A trial that is always to be stopped."""
+    number = 0
+
+    def __init__(self):
+        self.reported = []
+
+    def report(self, value, step):
+        """Keeps it."""
+        self.reported.append((step, value))
+
+    def should_prune(self):
+        """Whatever it did."""
+        return True
+
+
+def test_a_hopeless_training_is_stopped_and_saved(worker, tmp_path):
+    one = worker('hopeless', 1, train_epochs=400.0)
+    config = Config.of(dict({name: getattr(one._config, name) for name in params.ROWS}, exp_id_suffix='_hopeless'), choices())
+    trial = Hopeless()
+    outcome, step, top1, _ = one._train(trial, config)
+    assert outcome == 'pruned' and trial.reported[-1] == (step, top1) and 0 < step < 400 * 30

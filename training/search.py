@@ -1,0 +1,205 @@
+"""Search over named settings by a tree-structured Parzen estimator (Bergstra et al. 2011, NeurIPS 24), with Optuna."""
+import collections
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+import time
+import zlib
+
+from config import params
+from config.schema import LOADING, ROWS, Config, ConfigError, as_flag
+from database import server
+from database.claim import is_gone, machine
+from database.mongo import Store
+from database.spool import local_folder
+from training import jobs
+from training.experiment import TARGET, check, choices
+from training.validation import TrainingError
+
+SEED = 0             # of the proposals of a study's first worker
+LOOK_S = 1.0         # between two looks at the validations of a training
+LOST = 0.0           # the top-1 of a training whose numbers are lost: the estimator shall learn from it
+UNPRUNED_TRIALS = 5  # before any is stopped
+FINAL = 'complete', 'pruned', 'lost'
+
+# name: of a setting. low, high: bounds, or None. log: whether evenly in the logarithm. values: to choose of, or None.
+Dimension = collections.namedtuple('Dimension', ['name', 'low', 'high', 'log', 'values'])
+
+
+def dimension(text):
+    """The Dimension of 'learning_rate=0.001:1:log', 'layers=8:64' or 'optimizer=gd,adam'. Raises ConfigError."""
+    name, _, values = text.partition('=')
+    row = ROWS.get(name)
+    if row is None or row.group in LOADING or row.kind is list:
+        raise ConfigError('--space={}: {} is no setting that can be searched; write name=low:high[:log] or '
+                          'name=one,another'.format(text, name or 'this'))
+    number = re.fullmatch(r'([^:,]+):([^:,]+)(:log)?', values)
+    try:
+        if number and row.kind in (int, float):
+            low, high = row.kind(number.group(1)), row.kind(number.group(2))
+            if low < high and (low > 0 or not number.group(3)):
+                return Dimension(name, low, high, bool(number.group(3)), None)
+        elif values and not number:
+            return Dimension(name, None, None, False, tuple(_value(row.kind, value) for value in values.split(',')))
+    except ValueError:
+        pass
+    raise ConfigError('--space={}: {!r} is no range of {}; write low:high or low:high:log with low < high (above 0 for log), '
+                      'or one,another'.format(text, values, name))
+
+
+def _value(kind, text):
+    if kind is bool and text not in ('true', 'false'):
+        raise ValueError(text)
+    return text == 'true' if kind is bool else kind(text)
+
+
+class Search:
+    """One worker of a study. The study is a journal in the folder of local files, and may be continued at any time."""
+
+    def __init__(self, config, space, study, trials, prune):
+        """
+        Args:
+            config: Config that all trainings share. space: list of Dimension. study: its name.
+            trials: int, how many trainings in all. prune: whether hopeless ones are stopped.
+
+        Raises:
+            ConfigError: nothing is searched, one name twice, the name is no name of a file, or the study is of another search.
+        """
+        try:
+            import optuna
+        except ModuleNotFoundError as error:
+            raise ConfigError('search.py needs the package {}; pip install -e .[search]'.format(error.name))
+        names = [each.name for each in space]
+        if not names or len(set(names)) < len(names):
+            raise ConfigError('--space: name each setting to search once, for example --space=learning_rate=0.001:1:log')
+        if not re.fullmatch(r'[\w-]+', study):
+            raise ConfigError('--study={} must be letters, digits, - and _'.format(study))
+        self._optuna, self._config, self._space, self._name = optuna, config, space, study
+        self._trials, self._prune = trials, prune
+        self._collection = jobs.collection(config)
+        place = (config.host, config.port, config.dbname, self._collection, 'searches')
+        self._folder = jobs.make_folder(local_folder(config.cache_dir or server.DEFAULT_ROOT, place), '--cache_dir')
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._study = self._open()
+
+    def run(self):
+        """Trains until the study has its trials; says how each went, and which was best."""
+        jobs.say(server.ensure(self._config.host, self._config.port))
+        self._forget_the_dead()
+        while len(self._ended()) + len(self._running()) < self._trials:
+            self._try(self._study.ask())
+        ended = self._ended()
+        best = max(ended, key=lambda trial: trial.user_attrs.get('top1', LOST))
+        jobs.say('study {}: {} trials, {} of them stopped early, {} more running; best is trial {}: top-1 {:.4f}'.format(
+            self._name, len(ended), sum(trial.user_attrs['outcome'] == 'pruned' for trial in ended), len(self._running()),
+            best.number, best.user_attrs['top1']))
+        jobs.say('its settings: ' + ' '.join(as_flag(name, value) for name, value in best.params.items()))
+
+    def _open(self):
+        """The study. Raises ConfigError where it is of other settings or another space."""
+        optuna, path = self._optuna, os.path.join(self._folder, self._name + '.journal')
+        storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(path))
+        # What is asked for at once by several workers is spread by constant_liar; each needs proposals of its own.
+        seed = None if os.path.exists(path) and os.path.getsize(path) else SEED
+        study = optuna.create_study(
+            study_name=self._name, storage=storage, direction='maximize', load_if_exists=True,
+            sampler=optuna.samplers.TPESampler(seed=seed, constant_liar=True),
+            pruner=optuna.pruners.MedianPruner(UNPRUNED_TRIALS) if self._prune else optuna.pruners.NopPruner())
+        settings = [(name, getattr(self._config, name)) for name, row in ROWS.items() if not row.always]
+        about = zlib.crc32(repr((settings, self._config.model, [tuple(each) for each in self._space])).encode())
+        if study.user_attrs.setdefault('about', about) != about:
+            raise ConfigError('the study {} in {} is of other settings or another --space; choose another --study'.format(
+                self._name, path))
+        study.set_user_attr('about', about)
+        return study
+
+    def _ended(self):
+        return [trial for trial in self._study.get_trials(deepcopy=False) if trial.user_attrs.get('outcome') in FINAL]
+
+    def _running(self):
+        running = self._optuna.trial.TrialState.RUNNING
+        return self._study.get_trials(deepcopy=False, states=(running,))
+
+    def _forget_the_dead(self):
+        """Trials of workers of this machine that have ended without a word count no more."""
+        for trial in self._running():
+            if is_gone(trial.user_attrs.get('machine'), trial.user_attrs.get('process')):
+                self._study.tell(trial.number, state=self._optuna.trial.TrialState.FAIL)
+
+    def _try(self, trial):
+        """Trains once, and tells the study and MongoDB how it went."""
+        trial.set_user_attr('machine', machine())
+        trial.set_user_attr('process', os.getpid())
+        values = {each.name: self._suggest(trial, each) for each in self._space}
+        suffix = '{}_{}_{}'.format(self._config.exp_id_suffix, self._name, trial.number)
+        states = self._optuna.trial.TrialState
+        try:
+            config = Config.of(dict(dataclasses.asdict(self._config), exp_id_suffix=suffix, **values), choices())
+            check(config)
+            outcome, step, top1, message = self._train(trial, config)
+        except BaseException:  # Ctrl-C, too: nobody will end this trial
+            self._study.tell(trial, state=states.FAIL)
+            raise
+        trial.set_user_attr('outcome', outcome)
+        trial.set_user_attr('top1', top1)
+        self._study.tell(trial, *((None, states.PRUNED) if outcome == 'pruned' else (top1,)))
+        document = dict(study=self._name, trial=trial.number, state=outcome, step=step, value=top1, params=values,
+                        message=message)
+        with server.connect(config.host, config.port) as client:
+            client[config.dbname][self._collection + '.searches'].replace_one({'_id': config.exp_id}, document, upsert=True)
+        jobs.say('trial {} of {}: top-1 {:.4f} at step {:,}, {}: {}'.format(
+            trial.number, self._trials, top1, step, outcome, ' '.join(as_flag(name, value) for name, value in values.items())))
+
+    @staticmethod
+    def _suggest(trial, each):
+        if each.values:
+            return trial.suggest_categorical(each.name, each.values)
+        suggest = trial.suggest_int if ROWS[each.name].kind is int else trial.suggest_float
+        return suggest(each.name, each.low, each.high, log=each.log)
+
+    def _train(self, trial, config):
+        """(outcome, step, top-1, message) of a training in a process of its own. Raises TrainingError where it fails."""
+        settings, log = [os.path.join(self._folder, config.exp_id + ending) for ending in ('.pkl', '.log')]
+        params.save(config, settings)
+        command = [sys.executable, os.path.join(jobs.ROOT, 'train.py'), '--load_params_file=' + settings, '--do_restore'] + [
+            as_flag(name, getattr(config, name)) for name, row in ROWS.items()
+            if row.always and getattr(config, name) != row.default and row.group not in ('load_params',)]
+        store = Store(config.host, config.port, config.dbname, self._collection, config.exp_id)
+        try:
+            with open(log, 'w') as output:
+                process = subprocess.Popen(command, cwd=jobs.ROOT, stdout=output, stderr=subprocess.STDOUT)
+                try:
+                    pruned, seen = self._follow(process, trial, store)
+                finally:
+                    if process.poll() is None:
+                        process.terminate()
+                    process.wait()
+        finally:
+            store.close()
+        step, top1 = seen[-1] if seen else (0, LOST)
+        if process.returncode == 0 or pruned:
+            return 'pruned' if process.returncode else 'complete', step, top1, None
+        with open(log, errors='replace') as output:
+            said = [line.strip() for line in output if line.startswith('error: ')] or ['no error was told']
+        if 'no finite number' in said[-1]:
+            return 'lost', step, LOST, said[-1]
+        raise TrainingError('trial {} ended with exit code {} ({}); all it said is in {}'.format(
+            trial.number, process.returncode, said[-1], log))
+
+    def _follow(self, process, trial, store):
+        """(whether it was stopped, [(step, top-1)]) of a training, once it has ended."""
+        seen, pruned = [], False
+        while True:
+            ended = process.poll() is not None
+            for record in store.records({'validation_results.' + TARGET: {'$exists': True}, 'step': {'$gt': seen[-1][0] if seen
+                                                                                                     else 0}}):
+                seen.append((record['step'], record['validation_results'][TARGET]['top1']))
+                trial.report(seen[-1][1], seen[-1][0])
+            if ended:
+                return pruned, seen
+            if self._prune and not pruned and seen and trial.should_prune():
+                pruned = True
+                process.terminate()  # it saves, and can be continued
+            time.sleep(LOOK_S)
