@@ -1,0 +1,62 @@
+"""The examples of docs/adding.md, put where the text says, into a copy of the program: its commands train."""
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+PROGRAM = ('alignment', 'config', 'data', 'database', 'models', 'training', 'train.py')
+PLACE = re.compile(r'^In (a new file )?`([\w/.]+)`[^\n]*:\n\n```python\n(.*?)^```', re.DOTALL | re.MULTILINE)
+
+
+def text():
+    with open(os.path.join(ROOT, 'docs', 'adding.md'), encoding='utf-8') as file:
+        return file.read()
+
+
+def commands():
+    return [shlex.split(line)[1:] for line in re.findall(r'^    (python .*)$', text().replace('\\\n', ''), re.MULTILINE)]
+
+
+@pytest.fixture(scope='module')
+def extended(tmp_path_factory):
+    """The folder of a program that has the three additions."""
+    folder = tmp_path_factory.mktemp('extended')
+    for name in PROGRAM:
+        source = os.path.join(ROOT, name)
+        copy = shutil.copytree if os.path.isdir(source) else shutil.copy
+        copy(source, str(folder / name))
+    found = PLACE.findall(text())
+    assert [path for _, path, _ in found] == ['alignment/rules.py', 'models/lenet.py', 'data/stripes.py']
+    for is_new, path, code in found:
+        file = folder / path
+        assert file.exists() != bool(is_new)
+        before, line, after = ('', '', '') if is_new else file.read_text(encoding='utf-8').partition('RULES = ')
+        file.write_text(before + code + line + after, encoding='utf-8')
+    return str(folder)
+
+
+def test_there_is_a_command_for_each():
+    assert [word for words in commands() for word in words if word in (
+        '--alignment=difference', '--model=lenet', '--dataset=stripes')] == ['--alignment=difference', '--model=lenet', '--dataset=stripes']
+
+
+@pytest.mark.parametrize('words', commands(), ids=lambda words: words[1])
+def test_the_command_trains(extended, mongo_server, tmp_path, words):
+    where = ['--port={}'.format(mongo_server.port), '--cache_dir={}'.format(tmp_path), '--dbname=docs',
+             '--exp_id_suffix=_{}'.format(words[1].partition('=')[2])]
+    where += [] if '--dataset=stripes' in words else ['--data_dir={}'.format(tmp_path)]
+    done = subprocess.run([sys.executable] + words + where, cwd=extended, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          universal_newlines=True, env=dict(os.environ, https_proxy='http://127.0.0.1:9', no_proxy='',
+                                                            PYTHONPATH=extended))
+    assert done.returncode == 0, done.stderr
+    top1, = re.findall(r'results: .*; top-1 ([\d.]+),', done.stdout)
+    steps, = re.findall(r'([\d,]+) steps of ', done.stdout)
+    assert int(steps) > 0 and float(top1) > (0.5 if '--dataset=stripes' in words else 0.05)
+    if '--alignment=difference' in words:
+        angles = re.findall(r'mean weight angle ([\d.]+)', done.stdout)
+        assert float(angles[-1]) < float(angles[0]) - 1
