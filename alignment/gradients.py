@@ -33,6 +33,10 @@ class Dense(collections.namedtuple('Dense', [])):
         del kernel
         return tf.matmul(x, dy, transpose_a=True)
 
+    def send(self, e, B, x, y):
+        """e [batch, classes], the error at the logits, to the input: e B^T, shaped like x [batch, in]. B: [in, classes]."""
+        return self.reconstruct(e, B, x)
+
     def add_bias(self, y, bias):
         """y [batch, units] + bias [units]."""
         return tf.nn.bias_add(y, bias)
@@ -78,6 +82,30 @@ class Convolution(collections.namedtuple('Convolution', ['strides', 'padding', '
         """The filter gradient of (x, dy), shaped like the kernel."""
         return tf.nn.conv2d_backprop_filter(x, tf.shape(kernel), dy, strides=self._strides, padding=self.padding,
                                             data_format=self.data_format)
+
+    def send(self, e, B, x, y):
+        """e [batch, classes], the error at the logits, to the input, shaped like x: what `reconstruct` makes of an error e / n at
+        each of the n output positions of y, by B [height, width, in, classes].
+
+        Because e is the same at all positions, each place in the kernel sends one vector, and an input position gets the sum
+        of those whose output positions there are: (positions, places) (places, in) products an image, whatever the classes.
+        """
+        height, width, inputs, _ = B.shape.as_list()
+        places = height * width
+        axes = [self.data_format.index(letter) for letter in 'HW']
+        size, positions = [tf.stack([tf.shape(tensor)[axis] for axis in axes]) for tensor in (x, y)]
+        flat = Convolution(self.strides, self.padding)
+        there = flat.reconstruct(  # 1 where an output position sends to an input position by a place, else 0
+            tf.ones(tf.concat([[1], positions, [1]], 0), e.dtype),
+            tf.reshape(tf.eye(places, dtype=e.dtype), [height, width, places, 1]), tf.zeros(tf.concat([[1], size, [places]], 0)))
+        sent = tf.matmul(e, tf.reshape(B, [places * inputs, -1]), transpose_b=True)  # [batch, places * in]
+        dx = tf.tensordot(tf.reshape(sent, [-1, places, inputs]), tf.reshape(there, [-1, places]), axes=[[1], [1]])
+        dx /= tf.cast(tf.reduce_prod(positions), e.dtype)  # [batch, in, input positions]
+        if self.data_format == 'NHWC':
+            dx = tf.transpose(dx, [0, 2, 1])
+        dx = tf.reshape(dx, tf.shape(x))
+        dx.set_shape(x.shape)
+        return dx
 
     def add_bias(self, y, bias):
         """y [batch, height, width, filters] + bias [filters]."""
@@ -137,6 +165,21 @@ def known_product(linear, x, W, y):
         return tf.identity(y), lambda dy: (None, linear.kernel_gradient(x, dy, W))
 
     return product(tf.stop_gradient(y), W)
+
+
+def send_back(logits, layers):
+    """The logits [batch, classes], whose error e goes to the input of each layer, too, as dx = e B^T.
+
+    layers: [(linear, x, y, B)], of each the input x, the output y and B [in, classes] or [height, width, in, classes]; all of one
+    type.
+    Source: Nokland 2016 (arXiv:1609.01596).
+    """
+    @tf.custom_gradient
+    def value(logits, *inputs):
+        del inputs
+        return tf.identity(logits), lambda e: [e] + [linear.send(e, B, x, y) for linear, x, y, B in layers]
+
+    return value(logits, *[x for _, x, _, _ in layers])
 
 
 def with_gradient(loss, B, terms):

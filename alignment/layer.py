@@ -12,13 +12,16 @@ LayerRecord = collections.namedtuple('LayerRecord', [
     'name',        # scope in the checkpoint, 'block_group1_0/conv1'; the layer's key in every result
     'linear',      # gradients.Dense() or gradients.Convolution(...)
     'W',           # forward kernel, float32 [in, units] or [height, width, in, filters]
-    'B',           # the kernel that the error goes back through, in W's layout; None under backpropagation
+    'B',           # the kernel that the error goes back through, in W's layout; None under backpropagation and direct feedback
     'bias',        # float32 [units], or None
     'x',           # input of the linear map (padded, where the layer pads), [batch, ...], of the type that is computed in
     'y',           # x W, without bias, of the same type
     'output',      # what the layer returns: bias and activation applied
     'activation',  # the non-linearity that follows, also when it comes after a batch norm; None for a linear layer
+    'R',           # what is learned of B, float32: its variable, where B is made of it and shaped otherwise; else None
+    'direct',      # the kernel that the logits' error goes back through, [in, classes] or [height, width, in, classes], or None
 ])
+LayerRecord.__new__.__defaults__ = (None, None)
 
 ACTIVATIONS = {'sigmoid': tf.sigmoid, 'tanh': tf.tanh, 'relu': tf.nn.relu}
 
@@ -92,7 +95,7 @@ class _lazy:
 
 
 class LayerView:
-    """The symbols of an alignment loss, for one layer: W, B, x, Wx, Bx, BWx and WBx.
+    """The symbols of an alignment loss, for one layer: W, B, R (what is learned of B), x, Wx, Bx, BWx and WBx.
 
     The input, the bias and (unless update_forward) W carry a stop-gradient: a loss over these symbols is local to its
     layer and moves B only. All are float32, whatever type the network computes in. seed: of the input noise, an int or None.
@@ -105,6 +108,7 @@ class LayerView:
         self._seed = None if seed is None else zlib.crc32('{}:{}'.format(seed, record.name).encode()) & 0x7fffffff
         self.W = record.W if options.update_forward else tf.stop_gradient(record.W)
         self.B = record.B
+        self.R = record.B if record.R is None else record.R
 
     @_lazy
     def x(self):

@@ -26,23 +26,25 @@ class Rule:
     """An alignment rule.
 
     Arguments are keywords: any of the class's coefficients (a Python number or a float32 scalar tensor), any of its
-    switches (bool), options (ViewOptions), seed (int or None, of what the rule draws) and step (int or integer scalar
-    tensor, updates done before this one: numbers that are new at every step are drawn by it).
+    switches (bool) and sizes (int), options (ViewOptions), seed (int or None, of what the rule draws) and step (int or
+    integer scalar tensor, updates done before this one: numbers that are new at every step are drawn by it).
     Raises TypeError for any other name.
     """
     name = None             # its value in --alignment
     coefficients = {}       # name -> default: weights of the terms, each of which can have a schedule
     switches = {}           # name -> default: variants of the formula
+    sizes = {}              # name -> default, an int: of the kernels that B is made of
     sees = frozenset()      # which ViewOptions change its loss
     tie_gradients = False   # whether B receives W's gradient of the task loss
     has_variable = True     # whether a layer has a variable for B
+    is_direct = False       # whether errors come from the logits straight to each layer, through its variable
 
     def __init__(self, options=ViewOptions(), seed=None, step=0, **values):
         self.options = options
         self.seed = seed
         self.step = step
         self.automatic = []
-        settings = dict(self.coefficients, **self.switches)
+        settings = dict(self.coefficients, **self.switches, **self.sizes)
         unknown = sorted(set(values) - set(settings))
         if unknown:
             raise TypeError('{} has no {}; it takes {}'.format(self.name, ', '.join(unknown), ', '.join(settings) or 'nothing'))
@@ -52,12 +54,21 @@ class Rule:
         """The alignment loss of one layer (a LayerView): a float32 scalar, or None where the rule has none."""
         raise NotImplementedError
 
-    def backward_kernel(self, name, W, B, size):
-        """The kernel that a layer's error goes back through, float32, shaped like W. Where it is not B itself, no gradient
-        reaches W or B through it.
+    def variable_shape(self, shape, classes):
+        """The shape of a layer's variable for B, in W's layout, a list. shape: of W. classes: of the network."""
+        return shape
 
-        name: of the layer. W: forward kernel, float32. B: the value of the layer's variable, float32, in W's layout, or None
+    def fixed_shape(self, shape):
+        """The shape [inner, units] of a second, random and fixed matrix that B is made with, or None. shape: of W."""
+        return None
+
+    def backward_kernel(self, name, W, B, size, fixed=None):
+        """The kernel that a layer's error goes back through, float32, shaped like W. Where it is not B itself, no gradient
+        reaches W through it.
+
+        name: of the layer. W: forward kernel, float32. B: the value of the layer's variable, float32, of variable_shape, or None
         where the rule has no variable. size: the standard deviation that W starts with, a float; None where there is B.
+        fixed: the matrix of fixed_shape, float32, or None.
         """
         return B
 
@@ -233,6 +244,55 @@ class KolenPollack(Rule):
         return ClosedForm(self.loss(layer), [(2.0 * self.alpha, layer.B)]) if layer.is_linear else None
 
 
+class ProductFeedback(Rule):
+    """Product feedback alignment, PFA: errors go back by two steps, B = R P. P, [expansion units, units], is random and
+    fixed; R is learned: it receives the task gradient as it comes through P, dR = dW P^T, and decays like W,
+    alpha (|W|^2 + |R|^2). R grows like W P^T, hence B like W P^T P, the nearer to W the larger `expansion`; neither factor
+    comes to have the weights of the way forth.
+
+    P has mean 0 and variance 1 / (expansion units), so that P^T P is around 1.
+    Source: Li & Benna 2024 (arXiv:2405.20594), who call P B, and B R B.
+    """
+    name = 'pfa'
+    coefficients = dict(alpha=1e-3)
+    sizes = dict(expansion=10)
+    sees = KERNELS
+    tie_gradients = True
+
+    def variable_shape(self, shape, classes):
+        """Of R: [in, inner] or [height, width, in, inner]."""
+        return shape[:-1] + [self.expansion * shape[-1]]
+
+    def fixed_shape(self, shape):
+        """Of P."""
+        return [self.expansion * shape[-1], shape[-1]]
+
+    def backward_kernel(self, name, W, B, size, fixed=None):
+        return tf.tensordot(B, fixed, axes=1)
+
+    def loss(self, layer):
+        return self.alpha * decay(layer.W, layer.R)
+
+
+class DirectFeedback(Rule):
+    """Direct feedback alignment, DFA: the error e at the logits goes straight to the input of every layer, dx = e B^T, with B,
+    [in, classes], random and fixed. No loss.
+
+    At a convolution, B [height, width, in, classes], each of the n output positions sends e / n back, as if the positions were
+    averaged: the paper's B, from the classes to every pixel of a feature map, would not fit into memory on ImageNet.
+    Source: Nokland 2016 (arXiv:1609.01596); one B for all positions as in BioTorch (github.com/jsalbert/biotorch).
+    """
+    name = 'dfa'
+    is_direct = True
+
+    def variable_shape(self, shape, classes):
+        """[in, classes] or [height, width, in, classes]."""
+        return shape[:-1] + [classes]
+
+    def loss(self, layer):
+        return None
+
+
 class UniformSigns(Rule):
     """Uniform sign-concordant feedback, uSF: B = s sign(W), with s the standard deviation that W starts with. No loss.
 
@@ -245,7 +305,7 @@ class UniformSigns(Rule):
     def loss(self, layer):
         return None
 
-    def backward_kernel(self, name, W, B, size):
+    def backward_kernel(self, name, W, B, size, fixed=None):
         return _concordant(size, W)
 
 
@@ -259,7 +319,7 @@ class FixedMagnitudes(Rule):
     def loss(self, layer):
         return None
 
-    def backward_kernel(self, name, W, B, size):
+    def backward_kernel(self, name, W, B, size, fixed=None):
         return _concordant(tf.abs(B), W)
 
 
@@ -276,7 +336,7 @@ class RedrawnMagnitudes(Rule):
     def loss(self, layer):
         return None
 
-    def backward_kernel(self, name, W, B, size):
+    def backward_kernel(self, name, W, B, size, fixed=None):
         layer_seed = zlib.crc32('{}:{}'.format(self.seed, name).encode()) & 0x7fffffff
         seeds = tf.stack([layer_seed, tf.cast(self.step, tf.int32)])
         return _concordant(tf.random.stateless_uniform(W.shape, seeds, maxval=math.sqrt(3.0) * size), W)

@@ -15,8 +15,8 @@ import sys
 from benchmarks import turns
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-RULES = ('backprop', 'feedback', 'usf', 'frsf', 'brsf', 'kolen_pollack', 'symmetric', 'activation', 'information', 'mirror',
-         'mirror on noise')
+RULES = ('backprop', 'feedback', 'dfa', 'pfa', 'usf', 'frsf', 'brsf', 'kolen_pollack', 'symmetric', 'activation',
+         'information', 'mirror', 'mirror on noise')
 PAPER, MODERN, PEERS = 'TensorFlow 1.13.2', 'TensorFlow 2.x', 'PyTorch'
 # At most so many times a step of backpropagation. On 1.13.2: the original's own ratios, and 1.60 for information.
 MOST = {MODERN: {'feedback': 1.03, 'kolen_pollack': 1.03, 'symmetric': 1.06, 'activation': 1.55, 'information': 1.65,

@@ -18,7 +18,8 @@ from database.mongo import Store
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 DBNAME = 'rules'
-RULES = ('backprop', 'feedback', 'usf', 'frsf', 'brsf', 'symmetric', 'activation', 'mirror', 'information', 'kolen_pollack')
+RULES = ('backprop', 'feedback', 'dfa', 'usf', 'frsf', 'brsf', 'symmetric', 'activation', 'mirror', 'information',
+         'kolen_pollack', 'pfa')
 SUFFIX = '_python{}.{}'.format(*sys.version_info[:2])
 
 

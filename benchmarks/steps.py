@@ -20,8 +20,9 @@ from training.experiment import Experiment, choices
 Variant = collections.namedtuple('Variant', ['settings', 'closed'])
 
 VARIANTS = collections.OrderedDict([('backprop', Variant({}, True))])
-for _rule in ('feedback', 'usf', 'frsf', 'brsf', 'kolen_pollack', 'symmetric', 'activation', 'information', 'mirror'):
+for _rule in ('feedback', 'dfa', 'usf', 'frsf', 'brsf', 'kolen_pollack', 'symmetric', 'activation', 'information', 'mirror'):
     VARIANTS[_rule] = Variant(dict(alignment=_rule), True)
+VARIANTS['pfa'] = Variant(dict(alignment='pfa', expansion=1), True)
 VARIANTS['mirror on noise'] = Variant(dict(alignment='mirror', input_distribution='normal'), True)
 for _rule in ('activation', 'information', 'mirror', 'mirror on noise'):
     VARIANTS[_rule + ' by autodiff'] = VARIANTS[_rule]._replace(closed=False)

@@ -54,6 +54,8 @@ RECIPES = {
                         input_distribution='normal'),
     'information': _imagenet(KUNIN, alignment='information'),
     'kolen_pollack': _imagenet('Akrout et al. 2019 (arXiv:1904.05391); ' + KUNIN, alignment='kolen_pollack'),
+    'pfa': _imagenet('Li & Benna 2024 (arXiv:2405.20594), for the rule alone', alignment='pfa', update_forward=True),
+    'dfa': _imagenet('Nokland 2016 (arXiv:1609.01596), for the rule alone', alignment='dfa'),
     'mnist_backprop': _mnist(),
     'mnist_feedback': _mnist(alignment='feedback'),
     'mnist_usf': _mnist(alignment='usf'),
@@ -65,6 +67,8 @@ RECIPES = {
     'mnist_information': _mnist(alignment='information', **ADAM),
     # Without update_forward only the backward kernel decays, and the two would never meet.
     'mnist_kolen_pollack': _mnist(alignment='kolen_pollack', alpha=0.005, update_forward=True),
+    'mnist_pfa': _mnist(alignment='pfa', alpha=0.005, update_forward=True, expansion=2),  # 10 takes five times as long
+    'mnist_dfa': _mnist(alignment='dfa'),
 }
 # fc with mirror at the coefficients of the code: what search.py improves on.
 RECIPES['mnist_fc_mirror'] = Recipe(

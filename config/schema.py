@@ -133,6 +133,8 @@ GROUPS = {
         _row('reconstruction_reversal', bool, False, 'information: reconstruct the input as W(Bx), not B(Wx)'),
         _row('reconstruction_amp', bool, False, 'information: compare the input with its reconstruction, not Wx with Bx'),
         _row('use_sparse', bool, False, 'information: penalise the projections |Wx|^2 + |Bx|^2, not the kernels'),
+        _row('expansion', int, 10, "pfa: neurons that a layer's error passes on its way back, over the layer's units",
+             at_least=1),
         _row('update_forward', bool, False, 'let the alignment loss move the forward kernels, too'),
         _row('input_distribution', str, None, "show the rule noise instead of the layer's input", choices='noise'),
         _row('input_stddev', float, 1.0, 'standard deviation of that noise', above=0.0, needs=['input_distribution']),

@@ -1,20 +1,21 @@
 """The layers that networks are built of: they make the kernels, and keep a record of each layer for the rule and the angles."""
+import functools
 import math
 import zlib
 
 import tensorflow.compat.v1 as tf
 
-from alignment.gradients import Convolution, Dense, aligned, backprop
+from alignment.gradients import Convolution, Dense, aligned, backprop, send_back
 from alignment.layer import ACTIVATIONS, LayerRecord
 
-FORWARD, BACKWARD = 'forward kernel', 'backward kernel'  # roles of variables
+FORWARD, BACKWARD, FIXED = 'forward kernel', 'backward kernel', 'fixed matrix of a backward kernel'  # roles of variables
 
 
 class Layers:
     """Makes layers in the current variable scope.
 
     rule: an alignment.rules.Rule, or None for backpropagation (no backward kernels then). A rule without a variable for B
-    makes backward kernels of the forward kernels.
+    makes backward kernels of the forward kernels. classes: of the network, which direct feedback must know.
     is_training: batch norm uses and tracks the statistics of the batch. seed: of the initial kernels, an int or None.
     regularize: collect L2 losses. bn_trainable: train batch norm's gamma and beta.
     dtype: what is computed in; variables, statistics of batch norm and losses are float32 all the same.
@@ -29,7 +30,7 @@ class Layers:
     """
 
     def __init__(self, rule=None, is_training=True, regularize=True, bn_trainable=True, seed=None, dtype=tf.float32,
-                 data_format='NHWC', across=None, over_replicas=None):
+                 data_format='NHWC', across=None, over_replicas=None, classes=None):
         self.rule = rule
         self.is_training = is_training
         self.regularize = regularize
@@ -39,6 +40,7 @@ class Layers:
         self.data_format = data_format
         self.across = across
         self.over_replicas = over_replicas or (lambda tensor: tensor)
+        self.classes = classes
         self.records = []
         self.regularization_losses = []
         self.updates = []
@@ -48,6 +50,11 @@ class Layers:
         """float32 [batch, height, width, channels] -> the same images in the type and format of these layers."""
         images = tf.cast(images, self.dtype)
         return images if self.data_format == 'NHWC' else tf.transpose(images, [0, 3, 1, 2])
+
+    def finish(self, logits):
+        """[batch, classes] -> the same, once all layers are there: under direct feedback, their error reaches each layer."""
+        layers = [(r.linear, r.x, r.y, tf.cast(r.direct, self.dtype)) for r in self.records if r.direct is not None]
+        return send_back(logits, layers) if layers else logits
 
     def max_pool(self, x, size, stride):
         """x [batch, height, width, channels] -> the largest of each window of size x size pixels, every stride pixels."""
@@ -65,9 +72,9 @@ class Layers:
         l2, l2_bias: weights of 1/2 |W|^2 and 1/2 |b|^2 in the loss.
         """
         shape = [int(x.shape[-1]), units]
-        W, B = self._kernels(Dense(), shape, initializer, l2)
+        kernels = self._kernels(Dense(), shape, initializer, l2)
         bias = self._bias(units, l2_bias)
-        return self._layer(Dense(), x, W, B, bias, activation, followed_by=activation)
+        return self._layer(Dense(), x, kernels, bias, activation, followed_by=activation)
 
     def conv2d(self, x, filters, size, stride=1, use_bias=False, activation=None, followed_by=None, padding=None,
                initializer=tf.variance_scaling_initializer, l2=0.0):
@@ -81,9 +88,9 @@ class Layers:
             before = (size - 1) // 2
             x = tf.pad(x, self._by_axis([0, 0], [before, size - 1 - before]))
         convolution = Convolution((stride, stride), padding or ('SAME' if stride == 1 else 'VALID'), self.data_format)
-        W, B = self._kernels(convolution, [size, size, self._channels(x), filters], initializer, l2)
+        kernels = self._kernels(convolution, [size, size, self._channels(x), filters], initializer, l2)
         bias = self._bias(filters) if use_bias else None
-        return self._layer(convolution, x, W, B, bias, activation, followed_by=followed_by or activation)
+        return self._layer(convolution, x, kernels, bias, activation, followed_by=followed_by or activation)
 
     def batch_norm(self, x, momentum, epsilon, zero_gamma=False):
         """Batch normalisation of [batch, height, width, channels] over all but channels (arXiv:1502.03167).
@@ -127,28 +134,39 @@ class Layers:
         return [pixels if letter in 'HW' else others for letter in self.data_format]
 
     def _kernels(self, linear, shape, initializer, l2):
-        """The forward kernel and, under a rule, the kernel that errors go back through, in the forward kernel's layout."""
+        """The forward kernel W and, under a rule, the kernels that errors go back through: {field of a LayerRecord: tensor}."""
         W = self._kernel('forward_kernel', FORWARD, shape, initializer)
         self._regularize(W, l2)
-        if self.rule is None:
-            return W, None
-        name = tf.get_variable_scope().name
-        if not self.rule.has_variable:
-            return W, self.rule.backward_kernel(name, W, None, initial_size(initializer(), shape))
+        rule, name = self.rule, tf.get_variable_scope().name
+        if rule is None:
+            return dict(W=W, B=None)
+        if not rule.has_variable:
+            return dict(W=W, B=rule.backward_kernel(name, W, None, initial_size(initializer(), shape)))
         transposed = isinstance(linear, Dense)  # a checkpoint holds a dense backward kernel as [units, in]
-        B = self._kernel('backward_kernel', BACKWARD, shape[::-1] if transposed else shape, initializer)
-        return W, self.rule.backward_kernel(name, W, tf.transpose(B) if transposed else B, None)
+        own = rule.variable_shape(shape, self.classes)
+        B = self._kernel('backward_kernel', BACKWARD, own[::-1] if transposed else own, initializer)
+        B = tf.transpose(B) if transposed else B
+        if rule.is_direct:
+            return dict(W=W, B=None, direct=B)
+        fixed = rule.fixed_shape(shape) and self._fixed(rule.fixed_shape(shape))
+        made = rule.backward_kernel(name, W, B, None, fixed)
+        return dict(W=W, B=made, R=None if made is B else B)
+
+    def _fixed(self, shape):
+        """A random matrix [inner, units] that nothing moves, of mean 0 and variance 1 / inner."""
+        initializer = functools.partial(tf.random_normal_initializer, stddev=shape[0] ** -0.5)
+        return self._kernel('fixed_matrix', FIXED, shape, initializer, trainable=False)
 
     def _bias(self, units, l2=0.0):
         bias = self._variable('bias', 'bias', [units], True, tf.zeros_initializer()).read_value()
         self._regularize(bias, l2)
         return bias
 
-    def _kernel(self, name, role, shape, initializer):
+    def _kernel(self, name, role, shape, initializer, trainable=True):
         """A kernel's value, read once: whatever uses it within a step sees the same numbers."""
         scoped = '{}:{}/{}'.format(self.seed, tf.get_variable_scope().name, name)
         seed = None if self.seed is None else zlib.crc32(scoped.encode()) & 0x7fffffff
-        return self._variable(name, role, shape, True, initializer(seed=seed)).read_value()
+        return self._variable(name, role, shape, trainable, initializer(seed=seed)).read_value()
 
     def _variable(self, name, role, shape, trainable, initializer):
         variable = tf.get_variable(name, shape, initializer=initializer, trainable=trainable)
@@ -159,13 +177,15 @@ class Layers:
         if self.regularize and weight:
             self.regularization_losses.append(weight * tf.nn.l2_loss(value))
 
-    def _layer(self, linear, x, W, B, bias, activation, followed_by):
+    def _layer(self, linear, x, kernels, bias, activation, followed_by):
         x = tf.cast(x, self.dtype)
-        y = self._product(linear, x, *[kernel if kernel is None else tf.cast(kernel, self.dtype) for kernel in (W, B)])
+        W, B = [kernel if kernel is None else tf.cast(kernel, self.dtype) for kernel in (kernels['W'], kernels['B'])]
+        y = self._product(linear, tf.stop_gradient(x) if 'direct' in kernels else x, W, B)
         output = y if bias is None else linear.add_bias(y, tf.cast(bias, self.dtype))
         output = ACTIVATIONS[activation](output) if activation else output
-        self.records.append(LayerRecord(name=tf.get_variable_scope().name, linear=linear, W=W, B=B, bias=bias, x=x, y=y,
-                                        output=output, activation=ACTIVATIONS[followed_by] if followed_by else None))
+        self.records.append(LayerRecord(
+            name=tf.get_variable_scope().name, linear=linear, bias=bias, x=x, y=y, output=output,
+            activation=ACTIVATIONS[followed_by] if followed_by else None, **kernels))
         return output
 
     def _product(self, linear, x, W, B):
@@ -194,7 +214,7 @@ class StockLayers(Layers):
         with tf.variable_scope(self._stock_name(linear)):
             W = self._kernel('kernel', FORWARD, shape, initializer)
         self._regularize(W, l2)
-        return W, None
+        return dict(W=W, B=None)
 
     def _bias(self, units, l2=0.0):
         with tf.variable_scope('dense'):

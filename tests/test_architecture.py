@@ -125,9 +125,9 @@ UNDOCUMENTED = {
     'alignment/rules.py': {name + '.loss' for name in ('Feedback', 'Symmetric', 'Activation', 'Mirror', 'Information',
                                                        'KolenPollack')} | {
         name + method for name in ('UniformSigns', 'FixedMagnitudes', 'RedrawnMagnitudes')
-        for method in ('.loss', '.backward_kernel')},
+        for method in ('.loss', '.backward_kernel')} | {
+            'ProductFeedback.loss', 'ProductFeedback.backward_kernel', 'DirectFeedback.loss'},
     'config/recipes.py': {'main'},
-    'data/build_tfrecords.py': {'Folder.add_arguments', 'MnistSubset.add_arguments'},
     'data/imagenet.py': {'Imagenet.records', 'Imagenet.example'},
     'data/mnist.py': {'Mnist.records', 'Mnist.example'},
     'data/synthetic.py': {'Synthetic.records', 'Synthetic.example'},

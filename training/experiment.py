@@ -170,7 +170,8 @@ class Experiment:
         values = {name: float(schedule.value) if schedule.is_constant else coefficients[name]
                   for name, schedule in planned.items()}
         rule = rule and rule(options=ViewOptions(*[getattr(config, name) for name in ViewOptions._fields]),
-                             seed=config.seed, step=step, **dict(values, **{n: getattr(config, n) for n in rule.switches}))
+                             seed=config.seed, step=step,
+                             **dict(values, **{name: getattr(config, name) for name in [*rule.switches, *rule.sizes]}))
         loss_rates = schedules.LossRates(
             per_epoch, config.loss_rate, config.alignment_rate, config.delay_epochs, config.alternate_step_freq,
             config.constant_rate)(step)
@@ -198,10 +199,10 @@ class Experiment:
         layers = (StockLayers if config.tf_layers else Layers)(
             rule, is_training, config.regularize_weights_via_model, config.bn_trainable, config.seed, tf.as_dtype(precision),
             device.data_format, device if replicated and config.sync_batch_norm else None,
-            device.over_replicas if replicated else None)
+            device.over_replicas if replicated else None, self.dataset.classes)
         logits = NETWORKS[config.model].build(self.dataset.normalise(images), layers, self.dataset.classes, self._network_options)
         self.roles.update(layers.roles)
-        return tf.cast(logits, tf.float32), layers
+        return tf.cast(layers.finish(logits), tf.float32), layers
 
     def _build_step(self, first_step):
         iterator = tf.data.make_initializable_iterator(
@@ -308,7 +309,7 @@ class Experiment:
     def _measures(self, batch):
         """What alignment.angles.measure tells of a batch."""
         logits, layers = self._network(self._read_schedules().rule, batch['images'], True)
-        return angles.measure(layers.records, tf.reduce_mean(losses.cross_entropy(logits, batch['labels'])))
+        return angles.measure(layers.records, tf.reduce_mean(losses.cross_entropy(logits, batch['labels'])), logits)
 
 
 def check(config):
@@ -326,7 +327,8 @@ def check(config):
     families = {name: [row for row in ROWS if row == name or row.startswith(name + '_')] for name in ('alpha', 'beta', 'gamma')}
     for name, rows in families.items():
         refuse(rows, rows if rule and name in rule.coefficients else (), 'has no effect: {} has no {}'.format(named, name))
-    refuse(sorted({s for r in RULES.values() for s in r.switches}), rule.switches if rule else (), 'has no effect with ' + named)
+    refuse(sorted({name for r in RULES.values() for name in [*r.switches, *r.sizes]}),
+           [*rule.switches, *rule.sizes] if rule else (), 'has no effect with ' + named)
     refuse(ViewOptions._fields, rule.sees if rule else (), 'has no effect: the loss of {} does not depend on it'.format(named))
     if not (rule and rule.sees):
         refuse(['alignment_optimizer', 'alignment_rate', 'alternate_step_freq', 'save_alignment_coefficients'], (),

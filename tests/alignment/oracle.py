@@ -155,12 +155,13 @@ def information(s, alpha, beta, gamma, reconstruction_reversal=False, reconstruc
 
 # The loss of one layer, by the rule's name: a function of what it sees, its coefficients and switches. None: no loss.
 LOSSES = {
-    'feedback': None, 'usf': None, 'frsf': None, 'brsf': None,
+    'feedback': None, 'usf': None, 'frsf': None, 'brsf': None, 'dfa': None,
     'symmetric': lambda s, alpha, beta: alpha * decay(s) - beta * inner(s.W, s.B),
     'activation': lambda s, alpha, beta: alpha * sparse(s) - beta * mean_inner(s.Wx, s.Bx),
     'mirror': lambda s, alpha, beta: alpha * decay(s) - beta * mean_inner(s.Wx, s.Bx),
     'information': information,
     'kolen_pollack': lambda s, alpha: alpha * decay(s),
+    'pfa': lambda s, alpha: alpha * decay(s),  # where what is learned of B is B; else test_product_and_direct.py
 }
 
 

@@ -29,6 +29,14 @@ SAMPLES = {
 if runtime.IS_TF2:  # TensorFlow 1.13.2 has no convolution in NCHW on CPUs
     SAMPLES['channels first'] = convolution((3, 2, 6, 7), (3, 1, 2, 5), (1, 2), 'SAME', True, 'tanh', 'NCHW')
 
+# Layers that models.layers makes: (images, a layer of them, its kernel's shape, the standard deviation that it starts with); no
+# two sizes are equal.
+KINDS = {
+    'dense': ((4, 7), lambda layers, x: layers.dense(x, 5), (7, 5), np.sqrt(2 / (7 + 5))),
+    'conv': ((3, 5, 6, 2), lambda layers, x: layers.conv2d(x, 7, 3), (3, 3, 2, 7), np.sqrt(1 / (3 * 3 * 2))),
+    'stride 2': ((3, 9, 7, 2), lambda layers, x: layers.conv2d(x, 5, 3, stride=2), (3, 3, 2, 5), np.sqrt(1 / (3 * 3 * 2))),
+    'valid': ((2, 7, 5, 3), lambda layers, x: layers.conv2d(x, 4, 2, padding='VALID'), (2, 2, 3, 4), np.sqrt(1 / (2 * 2 * 3))),
+}
 
 # Values of each option, alone or with those without which it changes nothing.
 SETTINGS = {
@@ -75,6 +83,16 @@ def record(name, backward=True, **replaced):
     output = y if bias is None else sample.linear.add_bias(y, bias)
     return LayerRecord(name, sample.linear, W, B if backward else None, bias, x, y,
                        activation(output) if activation else output, activation)
+
+
+def linear_of(record):
+    """The oracle's linear map of a LayerRecord."""
+    return oracle.Convolution(*record.linear) if isinstance(record.linear, Convolution) else oracle.Dense()
+
+
+def unpadded(kind, dx):
+    """The gradient of a kind's images, of that of its input, which a layer of stride 2 pads."""
+    return dx[:, 1:-1, 1:-1] if kind == 'stride 2' else dx
 
 
 def leaf(value):

@@ -77,7 +77,7 @@ def make(variant, coefficients=COEFFICIENTS, seed=None):
 
 def network(kind, images, rule=None):
     """The records of two layers, 'below' and 'above'."""
-    layers = Layers(rule or RULES['symmetric'](), data_format='NCHW' if kind.endswith('NCHW') else 'NHWC')
+    layers = Layers(rule or RULES['symmetric'](), data_format='NCHW' if kind.endswith('NCHW') else 'NHWC', classes=4)
     with tf.variable_scope('below'):
         x = layers.conv2d(layers.arrange(images), 5, 3, stride=2, use_bias=True, activation='tanh')
     with tf.variable_scope('above'):
@@ -169,7 +169,7 @@ def test_rules_describe_themselves():
         assert rule.name == name and rule.__doc__ and rule.sees <= set(ViewOptions._fields)
         assert not set(rule.coefficients) & set(rule.switches)
         assert bool(rule.sees) == (oracle.LOSSES[name] is not None) == bool(rule.coefficients)
-    assert [name for name, rule in RULES.items() if rule.tie_gradients] == ['kolen_pollack']
+    assert [name for name, rule in RULES.items() if rule.tie_gradients] == ['kolen_pollack', 'pfa']
     assert [name for name, rule in RULES.items() if not rule.has_variable] == ['usf', 'brsf']
 
 
@@ -230,14 +230,21 @@ def test_the_task_moves_backward_kernels_only_where_they_are_tied(name, kind):
         images = tf.constant(samples.array('images', IMAGES), tf.float32)
         records = network(kind, images, RULES[name]())
         kernels = {v.op.name: v for v in tf.trainable_variables() if 'kernel' in v.op.name}
+        fixed = {v.op.name: v for v in tf.global_variables() if v.op.name.endswith('fixed_matrix')}
         found = dict(zip(kernels, tf.gradients(tf.reduce_sum(tf.square(records[-1].output)), list(kernels.values()))))
         start(session)
         found = {name: None if gradient is None else session.run(gradient) for name, gradient in found.items()}
+        fixed = session.run(fixed)
     for layer in ('below', 'above'):
         forward, backward = found[layer + '/forward_kernel'], layer + '/backward_kernel'
+        if RULES[name].is_direct and layer == 'below':  # nothing comes through the layer above
+            assert forward is None
+            continue
         assert np.any(forward) and (backward in found) == RULES[name].has_variable
         if RULES[name].tie_gradients:
-            np.testing.assert_array_equal(found[backward], forward.T if forward.ndim == 2 else forward)
+            P = fixed.get(layer + '/fixed_matrix', np.eye(forward.shape[-1]))
+            tied = np.einsum('...u,mu->...m', forward, P)
+            assert error(found[backward], tied.T if forward.ndim == 2 else tied) < TOLERANCE
         else:
             assert found.get(backward) is None
 

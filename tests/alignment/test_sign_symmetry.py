@@ -3,24 +3,15 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import oracle
 from alignment.gradients import Convolution, Dense
 from alignment.rules import RULES
 from models.layers import Layers
 from reference import error, stream, variable
+from samples import KINDS, linear_of, unpadded
 
 SIGNS = ('usf', 'frsf', 'brsf')
 TOLERANCE = 1e-5
 SEED = 5
-
-# (images, a layer of them, its kernel's shape, the standard deviation that it starts with); no two sizes are equal.
-KINDS = {
-    'dense': ((4, 7), lambda layers, x: layers.dense(x, 5), (7, 5), np.sqrt(2 / (7 + 5))),
-    'conv': ((3, 5, 6, 2), lambda layers, x: layers.conv2d(x, 7, 3), (3, 3, 2, 7), np.sqrt(1 / (3 * 3 * 2))),
-    'stride 2': ((3, 9, 7, 2), lambda layers, x: layers.conv2d(x, 5, 3, stride=2), (3, 3, 2, 5), np.sqrt(1 / (3 * 3 * 2))),
-    'valid': ((2, 7, 5, 3), lambda layers, x: layers.conv2d(x, 4, 2, padding='VALID'), (2, 2, 3, 4), np.sqrt(1 / (2 * 2 * 3))),
-}
-
 
 class Run:
     """One layer of a kind under a rule, with numbers: W, K (what errors go back through), M (of the variable of B, in W's
@@ -54,10 +45,6 @@ class Run:
         assert self.W.shape == self.K.shape == KINDS[kind][2]
 
 
-def linear_of(record):
-    return oracle.Convolution(*record.linear) if isinstance(record.linear, Convolution) else oracle.Dense()
-
-
 @pytest.mark.parametrize('kind', sorted(KINDS))
 @pytest.mark.parametrize('rule', SIGNS)
 def test_the_error_goes_back_through_the_kernel_of_the_rule(rule, kind):
@@ -68,13 +55,11 @@ def test_the_error_goes_back_through_the_kernel_of_the_rule(rule, kind):
     K = magnitude * np.sign(run.W)
     assert error(run.K, K) < TOLERANCE
     dx = linear.reconstruct(run.dy, K, run.x)
-    if kind == 'stride 2':  # the layer pads: the images' gradient is that inside the frame
-        dx = dx[:, 1:-1, 1:-1]
-    assert error(run.dx, dx) < TOLERANCE
+    assert error(run.dx, unpadded(kind, dx)) < TOLERANCE
     assert error(run.y, linear.project(run.x, run.W)) < TOLERANCE
     assert error(run.dW, linear.kernel_gradient(run.x, run.dy, run.W)) < TOLERANCE
     wrong = linear.reconstruct(run.dy, run.W, run.x)
-    assert error(run.dx, wrong if kind != 'stride 2' else wrong[:, 1:-1, 1:-1]) > 0.1  # not what backpropagation sends
+    assert error(run.dx, unpadded(kind, wrong)) > 0.1  # not what backpropagation sends
 
 
 @pytest.mark.parametrize('kind', sorted(KINDS))

@@ -10,7 +10,7 @@ from config import params, recipes
 from config.schema import ROWS, Config
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-NAMES = ('backprop', 'feedback', 'usf', 'frsf', 'brsf', 'symmetric', 'activation', 'mirror', 'information', 'kolen_pollack',
+NAMES = ('backprop', 'feedback', 'dfa', 'usf', 'frsf', 'brsf', 'symmetric', 'activation', 'mirror', 'information', 'kolen_pollack', 'pfa',
          'quickstart')
 SCRIPT = os.path.join(ROOT, 'config', 'get_configs.sh')
 

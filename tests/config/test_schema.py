@@ -174,7 +174,7 @@ def test_a_value_out_of_the_registry_is_refused_with_those_in_it(name, choices):
 def test_the_registries_that_the_original_names(choices):
     assert set(choices['optimizer']) == {'gd', 'momentum', 'adagrad', 'rmsprop', 'adam', 'radam', 'swats', 'swrats'}
     originals = {'feedback', 'symmetric', 'activation', 'mirror', 'information', 'kolen_pollack'}
-    assert set(choices['alignment']) == originals | {'usf', 'frsf', 'brsf'}
+    assert set(choices['alignment']) == originals | {'usf', 'frsf', 'brsf', 'pfa', 'dfa'}
     assert set(choices['schedule']) == {'linear', 'exponential', 'cyclic'}
     assert set(choices['distribution']) == set(choices['noise']) == {'uniform', 'normal'}
     assert set(choices['clipping']) == {'norm', 'value'}

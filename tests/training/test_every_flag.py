@@ -84,7 +84,7 @@ EFFECTS = {
     'eval_batch_size': ({}, 6), 'save_alignment_coefficients': (dict(alignment='symmetric'), True),
     'update_forward': (SEES, True), 'input_distribution': (SEES, 'normal'),
     'input_stddev': (dict(SEES, input_distribution='normal'), 2.0),
-    'activation_fn_override': (dict(SEES, activation_forward=True), 'relu'),
+    'activation_fn_override': (dict(SEES, activation_forward=True), 'relu'), 'expansion': (dict(alignment='pfa'), 3),
 }
 EFFECTS.update({name: (SEES, not ROWS[name].default) for name in (
     'reconstruction_reversal', 'reconstruction_amp', 'use_sparse', 'use_bias_forward', 'use_bias_backward', 'activation_forward',

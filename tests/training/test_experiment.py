@@ -303,7 +303,7 @@ def test_a_record_of_backprop_has_no_coefficients():
 
 # --- settings that cannot have an effect -----------------------------------------------------------------------------------
 
-NO_RULE_LOSS = (None, 'feedback', 'usf', 'frsf', 'brsf')
+NO_RULE_LOSS = (None, 'feedback', 'usf', 'frsf', 'brsf', 'dfa')
 NO_LOSS = [dict(alignment_optimizer='adam'), dict(alignment_rate=2.0), dict(alternate_step_freq=3),
            dict(save_alignment_coefficients=True)]
 SEEN_BY_ALL = ('input_distribution', 'center_input', 'normalize_input', 'use_bias_forward', 'use_bias_backward',
@@ -320,14 +320,15 @@ REFUSED = (
     + [(dict(alignment=rule, **{name: value}), ['--' + name, 'has no ' + name.split('_')[0]])
        for rule, name, value in (
            (None, 'alpha', 1.0), ('feedback', 'beta', 1.0), ('usf', 'alpha', 1.0), ('frsf', 'beta', 1.0), ('brsf', 'gamma', 1.0),
-           ('symmetric', 'gamma', 1.0), ('kolen_pollack', 'beta', 1.0),
+           ('symmetric', 'gamma', 1.0), ('kolen_pollack', 'beta', 1.0), ('pfa', 'beta', 1.0), ('dfa', 'alpha', 1.0),
            ('symmetric', 'gamma_start', 0.5), ('mirror', 'gamma_stop', 0.5), (None, 'alpha_schedule_type', 'linear'),
            ('kolen_pollack', 'gamma_schedule_type', 'exponential'))]
     + [(dict(alignment=rule, **{name: True}), ['--' + name, 'has no effect with alignment='])
        for rule in NO_RULE_LOSS + ('symmetric', 'mirror')
        for name in ('reconstruction_reversal', 'reconstruction_amp', 'use_sparse')]
+    + [(dict(alignment=rule, expansion=3), ['--expansion', 'has no effect with alignment=']) for rule in (None, 'dfa', 'kolen_pollack')]
     + [(dict(alignment=rule, **{name: other(name)}), ['--' + name, 'does not depend on it'])
-       for rule in NO_RULE_LOSS + ('symmetric', 'kolen_pollack') for name in SEEN_BY_ALL]
+       for rule in NO_RULE_LOSS + ('symmetric', 'kolen_pollack', 'pfa') for name in SEEN_BY_ALL]
     + [(dict(alignment=rule, update_forward=True), ['--update_forward']) for rule in NO_RULE_LOSS]
     + [(dict(use_resnet_v2=True), ['--use_resnet_v2 is for ResNets']), (dict(bn_trainable=False), ['--bn_trainable']),
        (dict(model='resnet18', layers_list=(7,)), ['--layers_list is for --model=fc', 'resnet18']),

@@ -106,7 +106,8 @@ def is_known(tensor):
 
 
 @pytest.mark.parametrize('settings', [dict(alignment='information'), dict(alignment='brsf', minibatch_size=8),
-                                      dict(RESNET, alignment='symmetric')], ids=['information', 'parts', 'resnet18'])
+                                      dict(RESNET, alignment='symmetric'), dict(RESNET, alignment='dfa')],
+                         ids=['information', 'parts', 'resnet18', 'direct'])
 @pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
 def test_shapes_are_static_and_types_those_of_a_tpu(settings, precision):
     exp = built(precision=precision, **dict(TPU, **settings))

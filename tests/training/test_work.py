@@ -13,7 +13,7 @@ import tensorflow.compat.v1 as tf
 
 LAYERS = 21  # of ResNet-18: 17 convolutions and 4 projections of shortcuts
 # What a rule adds to each of them: a projection or a reconstruction, and a filter gradient (see alignment/rules.py).
-EXTRA = {None: 0, 'feedback': 0, 'usf': 0, 'frsf': 0, 'brsf': 0, 'symmetric': 0, 'kolen_pollack': 0, 'mirror': 1,
+EXTRA = {None: 0, 'feedback': 0, 'usf': 0, 'frsf': 0, 'brsf': 0, 'pfa': 0, 'dfa': 0, 'symmetric': 0, 'kolen_pollack': 0, 'mirror': 1,
          'activation': 2, 'information': 2, 'mirror on noise': 2}
 
 
@@ -44,7 +44,8 @@ def convolutions(**settings):
 def test_a_step_runs_the_convolutions_of_the_count_and_no_more(rule):
     settings = dict(alignment='mirror', input_distribution='normal') if rule == 'mirror on noise' else dict(alignment=rule)
     ran = convolutions(**settings)
-    assert sum(ran.values()) == 3 * LAYERS - 1 + EXTRA[rule] * LAYERS  # the first layer sends no error to the images
+    sent = 0 if rule == 'dfa' else LAYERS - 1  # the first layer sends no error to the images; direct feedback needs no convolution
+    assert sum(ran.values()) == 2 * LAYERS + sent + EXTRA[rule] * LAYERS
     assert ran['filter'] == LAYERS * (1 + (EXTRA[rule] > 0))
 
 
