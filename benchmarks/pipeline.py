@@ -40,8 +40,8 @@ class Pieces:
         self.splits = {split: [(index, index % 2) for index in range(count)] for split in ('train', 'validation')}
 
     def jpeg(self, index):
-        """JPEG bytes."""
-        return self.jpegs[index]
+        """JPEG bytes, and None."""
+        return self.jpegs[index], None
 
     @staticmethod
     def _piece(random, photograph):

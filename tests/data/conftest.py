@@ -77,7 +77,7 @@ class Numbered:
 
     @staticmethod
     def jpeg(number):
-        return make_jpeg(np.random.RandomState(number).randint(0, 256, (9, 11, 3), dtype=np.uint8))
+        return make_jpeg(np.random.RandomState(number).randint(0, 256, (9, 11, 3), dtype=np.uint8)), None
 
 
 @pytest.fixture(scope='session')

@@ -1,4 +1,5 @@
 """From folders of images to TFRecords, and every way in which that can fail."""
+import hashlib
 import io
 import json
 import os
@@ -10,7 +11,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
-from data import DataError, build_tfrecords, load, mnist
+from data import DataError, build_tfrecords, load, mnist, sources
 
 PIXELS = np.random.RandomState(0).randint(0, 256, (13, 17, 3), dtype=np.uint8)
 
@@ -59,9 +60,13 @@ def refused(capsys, *arguments):
 
 def test_folder(source, out, capsys):
     assert build(source, out, '--validation_fraction=0.25', '--shards=4') == 0
-    assert json.loads((out / 'dataset.json').read_text()) == dict(
-        classes=3, label_names=['a', 'b', 'c'], train_images=16, validation_images=6)
+    description = json.loads((out / 'dataset.json').read_text())
+    shards = description.pop('shards')
+    assert description == dict(classes=3, label_names=['a', 'b', 'c'], train_images=16, validation_images=6, converted={}, left_out=[])
     records = read(out)
+    assert {name: (shard['bytes'], shard['sha256']) for name, shard in shards.items()} == {
+        path.name: (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()) for path in out.glob('*-of-*')}
+    assert [sum(shard['images'] for name, shard in shards.items() if name.startswith(split)) for split in records] == [16, 6]
     assert np.bincount([label for _, label in records['train']]).tolist() == [5, 9, 2]
     assert np.bincount([label for _, label in records['validation']]).tolist() == [2, 3, 1]
     stored = sorted(content for split in records.values() for content, _ in split)
@@ -69,7 +74,7 @@ def test_folder(source, out, capsys):
     names = sorted(path.name for path in out.iterdir())
     shards = [f'{split}-{shard:05d}-of-00004' for split in ('train', 'validation') for shard in range(4)]
     assert names == ['dataset.json'] + shards
-    assert '16 training and 6 validation images of 3 classes; 0 unreadable' in capsys.readouterr().out
+    assert '16 training and 6 validation images of 3 classes; none converted to JPEG; 0 unreadable' in capsys.readouterr().out
 
 
 def test_records_are_shuffled_and_always_alike(source, tmp_path):
@@ -105,7 +110,8 @@ def test_other_formats_become_jpeg(evaluate):
                         (colour.convert('L'), 'BMP'), (colour.convert('CMYK'), 'JPEG'), (colour.convert('1'), 'PNG')):
         buffer = io.BytesIO()
         image.save(buffer, form)
-        jpeg = build_tfrecords.to_jpeg(buffer.getvalue())
+        jpeg, kind = sources.to_jpeg(buffer.getvalue())
+        assert kind == ('JPEG CMYK' if form == 'JPEG' else form)
         assert jpeg != buffer.getvalue() and Image.open(io.BytesIO(jpeg)).mode == 'RGB'
         decoded = evaluate(lambda: tf.image.decode_jpeg(jpeg)).astype(int)
         if form != 'GIF' and image.mode != '1':
@@ -116,7 +122,7 @@ def test_jpegs_are_kept():
     for mode in ('RGB', 'L'):
         buffer = io.BytesIO()
         Image.fromarray(PIXELS).convert(mode).save(buffer, 'JPEG', quality=30)
-        assert build_tfrecords.to_jpeg(buffer.getvalue()) == buffer.getvalue()
+        assert sources.to_jpeg(buffer.getvalue()) == (buffer.getvalue(), None)
 
 
 def test_unreadable_images_are_named_and_left_out(source, out, capsys):
@@ -130,6 +136,8 @@ def test_unreadable_images_are_named_and_left_out(source, out, capsys):
         assert name in said.err
     assert '3 unreadable images left out' in said.out and '.hidden' not in said.err
     description = json.loads((out / 'dataset.json').read_text())
+    assert sorted(message.split(': ')[0].rpartition('/')[2] for message in description['left_out']) == [
+        'cut.jpg', 'deep.png', 'notes.txt']
     assert description['train_images'] + description['validation_images'] == 22
     assert sum(map(len, read(out).values())) == 22
 
@@ -152,23 +160,82 @@ def test_a_finished_folder_is_kept(source, out, capsys):
     assert len(list(out.iterdir())) == 5
 
 
-def test_an_interrupted_build_is_not_taken_for_whole_and_can_be_repeated(source, out, monkeypatch):
+def interrupted(source, out, monkeypatch, at='validation-00000-of-00002'):
+    """A build that Ctrl-C stops while a file is written; returns the exit code."""
     replace = os.replace
 
     def stop(old, new):
-        if new.endswith('validation-00000-of-00002'):
+        if new.endswith(at):
             raise KeyboardInterrupt
         replace(old, new)
 
-    monkeypatch.setattr(os, 'replace', stop)
-    with pytest.raises(KeyboardInterrupt):
-        build(source, out, '--shards=2')
-    assert list(out.glob('train-*')) and not (out / 'dataset.json').exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, 'replace', stop)
+        return build(source, out, '--shards=2')
+
+
+def test_an_interrupted_build_goes_on_where_it_was(source, out, tmp_path, monkeypatch, capsys):
+    assert interrupted(source, out, monkeypatch) == 130
+    assert 'the same command goes on' in capsys.readouterr().err
+    assert [path.name for path in sorted(out.glob('train-*'))] == ['train-00000-of-00002', 'train-00001-of-00002']
+    assert not (out / 'dataset.json').exists()
     with pytest.raises(DataError, match='half built'):
         load('imagenet', str(out))
+    (out / 'train-00001-of-00002').write_bytes(b'cut off')  # by a disk that was full, say
+    read = []
+    monkeypatch.setattr(sources.Folder, 'jpeg', staticmethod(lambda place: read.append(place) or sources._jpeg(place)))
+    assert build(source, out, '--shards=2') == 0
+    assert len(read) == 10 + 2  # of 20 and 2
     monkeypatch.undo()
-    assert build(source, out, '--shards=3') == 0
+    assert build(source, tmp_path / 'whole', '--shards=2') == 0
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == {
+        path.name: path.read_bytes() for path in (tmp_path / 'whole').iterdir()}
+
+
+def test_an_unfinished_build_of_something_else_is_kept(source, out, monkeypatch, capsys):
+    assert interrupted(source, out, monkeypatch) == 130
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    assert 'unfinished build of other images' in refused(capsys, 'folder', source, out, '--shards=3')
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
+    assert build(source, out, '--shards=3', '--overwrite') == 0
     assert len(list(out.iterdir())) == 6 and load('imagenet', str(out)).classes == 3
+
+
+@pytest.mark.parametrize('text', ['', '{', '[]', '{"plan": 1}', '{"plan": "a", "shards": {"train-00000-of-00002": {}}}',
+                                  '{"plan": "a", "shards": [1]}'])
+def test_a_damaged_note_of_an_unfinished_build_means_that_nothing_is_done(source, out, monkeypatch, text):
+    assert interrupted(source, out, monkeypatch) == 130
+    (out / 'dataset.json.tmp').write_text(text)
+    assert build(source, out, '--shards=2') == 0 and load('imagenet', str(out)).train_images == 20
+
+
+@pytest.mark.filterwarnings('ignore:.*fork')
+def test_several_processes_write_the_same_files(source, tmp_path):
+    for number, form in enumerate(('PNG', 'GIF')):
+        save(source / 'a' / f'other{number}', format=form)
+    (source / 'b' / 'none.jpg').write_bytes(b'none')
+    for processes in (1, 3):
+        assert build(source, tmp_path / str(processes), f'--processes={processes}', '--shards=5') == 0
+    one, three = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in '13']
+    assert {name for name in one if one[name] != three[name]} <= {'dataset.json'}
+    one, three = [json.loads(files['dataset.json'].decode()) for files in (one, three)]
+    assert one == three and one['converted'] == {'PNG': 1, 'GIF': 1} and len(one['left_out']) == 1
+
+
+def test_finished_files_can_be_verified(source, out, capsys):
+    assert 'no dataset.json with checksums' in refused(capsys, 'verify', source)
+    assert build(source, out, '--shards=2') == 0
+    assert build_tfrecords.main(['verify', str(out)]) == 0
+    assert 'as they were written' in capsys.readouterr().out
+    path = out / 'train-00001-of-00002'
+    content = path.read_bytes()
+    path.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
+    assert f'{path} is not as it was written' in refused(capsys, 'verify', out)
+    path.unlink()
+    assert f'{path} is missing' in refused(capsys, 'verify', out)
+    path.write_bytes(content)
+    (out / 'train-00002-of-00003').write_bytes(content)
+    assert 'train-00002-of-00003 is not one of the files' in refused(capsys, 'verify', out)
 
 
 def test_foreign_records_are_never_touched(source, out, capsys):
@@ -183,7 +250,7 @@ def test_bad_folders(tmp_path, source, out, capsys):
     (tmp_path / 'file').write_text('')
     assert 'is a file' in refused(capsys, 'folder', source, tmp_path / 'file')
     save(tmp_path / 'single' / 'only' / '0.jpg')
-    assert 'holds 1 class folders' in refused(capsys, 'folder', tmp_path / 'single', out)
+    assert 'There are 1 class folders' in refused(capsys, 'folder', tmp_path / 'single', out)
     (source / 'd').mkdir()
     assert 'd is empty' in refused(capsys, 'folder', source, out)
     for label in ('train/x', 'train/y', 'val/z'):
@@ -194,7 +261,7 @@ def test_bad_folders(tmp_path, source, out, capsys):
 
 @pytest.mark.parametrize('option, words', [
     ('--validation_fraction=0', 'between 0 and 1'), ('--validation_fraction=1', 'between 0 and 1'),
-    ('--validation_fraction=0.01', 'none of any class'), ('--shards=0', 'at least 1')])
+    ('--validation_fraction=0.01', 'none of any class'), ('--shards=0', 'at least 1'), ('--processes=0', 'at least 1')])
 def test_bad_options(source, out, capsys, option, words):
     assert words in refused(capsys, 'folder', source, out, option)
 

@@ -7,15 +7,23 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from data import DataError, build_tfrecords, load
+from PIL import Image
+
+from data import DataError, load, sources
+from training import runtime
 
 
-def write(path, **features):
+def example(**features):
+    """A serialised tf.train.Example; '__' in a name stands for '/'."""
     kinds = {bytes: lambda value: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value])),
              int: lambda value: tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))}
     feature = {name.replace('__', '/'): kinds[type(value)](value) for name, value in features.items()}
+    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+
+
+def write(path, **features):
     with tf.python_io.TFRecordWriter(str(path)) as writer:
-        writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+        writer.write(example(**features))
 
 
 @pytest.fixture
@@ -71,17 +79,11 @@ def test_epoch_1_of_one_seed_is_not_epoch_0_of_the_next(numbered_records, take):
 
 
 def test_records_are_mixed_not_only_files(tmp_path, take):
-    class Ordered:
-        """One file of 200 records in the order of their labels."""
-        label_names = [str(label) for label in range(201)]
-        splits = dict(train=[(None, label) for label in range(200)], validation=[(None, 200)])
-        jpeg = staticmethod(lambda item: build_tfrecords._encode(build_tfrecords.Image.new('L', (3, 4))))
-
-    build_tfrecords._clear(str(tmp_path), False)
-    for split, items in Ordered.splits.items():
-        build_tfrecords._write_split(Ordered, str(tmp_path), split, items, 1)
-    for path in tmp_path.glob('*-of-*'):
-        path.rename(str(path)[:-len('.tmp')])
+    jpeg = sources.encode(Image.new('L', (3, 4)))
+    for split, numbers in (('train', range(200)), ('validation', [200])):
+        with tf.python_io.TFRecordWriter(str(tmp_path / (split + '-00000-of-00001'))) as writer:
+            for label in numbers:
+                writer.write(example(images=jpeg, labels=label))
     (tmp_path / 'dataset.json').write_text(json.dumps(dict(classes=201, train_images=200, validation_images=1)))
     order = np.array(labels(take(lambda: load('imagenet', str(tmp_path), 3).train(200, seed=1), 1))[0])
     assert np.abs(order - np.arange(200)).mean() > 40  # 66.7 is what a perfect shuffle gives
@@ -187,8 +189,8 @@ def test_a_record_that_is_cut_off(folder):
 
 def test_foreign_records(folder, make_jpeg):
     path, jpeg = folder / 'train-00000-of-01024', make_jpeg(np.zeros((5, 7, 3), np.uint8))
-    write(path, image__encoded=jpeg, image__class__label=7)
-    assert 'but holds image/class/label, image/encoded' in refused(folder)
+    write(path, encoded=jpeg, image__class__label=7)
+    assert 'but holds encoded, image/class/label' in refused(folder)
     write(path, images=jpeg, labels=1000)
     assert 'the label 1000, but labels must lie in 0..999' in refused(folder)
     write(path, images=b'\x89PNG', labels=3)
@@ -198,3 +200,81 @@ def test_foreign_records(folder, make_jpeg):
     assert 'not of tf.train.Example' in refused(folder)
 
 
+
+
+# --- what other programs wrote ------------------------------------------------------------------------------------------------
+
+def foreign(folder, names, image, label, first):
+    """Records of 7 and 3 images, with the labels 0, 1, ... 6 and 0, 1, 2 and pixels of 20 times that."""
+    for name, count in zip(names, (7, 3)):
+        with tf.python_io.TFRecordWriter(str(folder / name)) as writer:
+            for number in range(count):
+                jpeg = sources.encode(Image.new('L', (11, 9), 20 * number))
+                writer.write(example(**{image: jpeg, label: first + number, 'image__format': b'JPEG'}))
+
+
+def seen(folder, take, **settings):
+    """{label: mean of the pixels} of each split."""
+    dataset = load('imagenet', str(folder), 8, preprocessing='plain', **settings)
+    train, = take(lambda: dataset.train(7, seed=0), 1)
+    validation, = take(lambda: dataset.validation(3), 1)
+    return [{label: int(round(image.mean())) for label, image in zip(batch['labels'], batch['images'])}
+            for batch in (train, validation)]
+
+
+EXPECTED = [{number: 20 * number for number in range(count)} for count in (7, 3)]
+SHARDS = ('train-00000-of-00001', 'validation-00000-of-00001')
+COUNTS = dict(classes=7, train_images=7, validation_images=3)
+
+
+def test_records_of_tf_models_whose_labels_count_from_1(tmp_path, take):
+    foreign(tmp_path, SHARDS, 'image__encoded', 'image__class__label', 1)
+    (tmp_path / 'dataset.json').write_text(json.dumps(COUNTS))
+    assert seen(tmp_path, take) == EXPECTED
+
+
+def test_a_label_of_tf_models_is_in_1_to_the_number_of_classes(folder, make_jpeg):
+    jpeg = make_jpeg(np.zeros((5, 7, 3), np.uint8))
+    for label in (1, 1000):
+        for split in ('train-00000-of-01024', 'validation-00000-of-00128'):
+            write(folder / split, image__encoded=jpeg, image__class__label=label)
+        assert load('imagenet', str(folder)).classes == 1000
+    for label in (0, 1001):
+        write(folder / 'train-00000-of-01024', image__encoded=jpeg, image__class__label=label)
+        assert f'the label {label}, but labels must lie in 1..1000' in refused(folder)
+
+
+def test_records_of_tensorflow_datasets(tmp_path, take):
+    names = ['imagenet2012-{}.tfrecord-00000-of-00001'.format(split) for split in ('train', 'validation')]
+    foreign(tmp_path, names, 'image', 'label', 0)
+    splits = [dict(name='train', shardLengths=['7']), dict(name='validation', shardLengths=['1', '2'])]
+    (tmp_path / 'dataset_info.json').write_text(json.dumps(dict(splits=splits)))
+    (tmp_path / 'label.labels.txt').write_text('\n'.join('n{:08d}'.format(number) for number in range(7)))
+    assert seen(tmp_path, take) == EXPECTED
+    dataset = load('imagenet', str(tmp_path))
+    assert (dataset.classes, dataset.train_images, dataset.validation_images) == (7, 7, 3)
+    assert dataset.label_names[6] == 'n00000006'
+    (tmp_path / 'label.labels.txt').unlink()
+    assert load('imagenet', str(tmp_path)).classes == 1000
+    for text in ('{', '{}', '{"splits": [{"name": "train", "shardLengths": ["7"]}]}', '{"splits": [{"name": "train"}]}'):
+        (tmp_path / 'dataset_info.json').write_text(text)
+        assert 'dataset_info.json does not say how many images' in refused(tmp_path)
+
+
+def test_records_of_two_programs_do_not_go_together(folder, make_jpeg):
+    write(folder / 'train-00000-of-01024', image__encoded=make_jpeg(np.zeros((5, 7, 3), np.uint8)), image__class__label=7)
+    assert 'of different programs' in refused(folder)
+
+
+def test_a_folder_of_another_file_system(numbered_records, take):
+    """TensorFlow's own file systems read: gs:// is one, which needs the network; one in memory is there on 2.x alone."""
+    scheme = 'ram://' if runtime.IS_TF2 else 'file://'
+    there = scheme + numbered_records
+    if runtime.IS_TF2:
+        tf.gfile.MakeDirs(there)
+        for name in tf.gfile.ListDirectory(numbered_records):
+            tf.gfile.Copy(numbered_records + '/' + name, there + '/' + name)
+    batches = [take(lambda: load('imagenet', place, 11).train(50, seed=3), 2) for place in (there, numbered_records)]
+    for one, other in zip(*batches):
+        np.testing.assert_array_equal(one['labels'], other['labels'])
+        np.testing.assert_array_equal(one['images'], other['images'])

