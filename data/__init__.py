@@ -1,6 +1,9 @@
 """Images in: `load` gives a Dataset by its name; knows nothing of models or training."""
 import importlib
+import os
 import pkgutil
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # for the command line tools; see training/runtime.py
 
 from data.base import DataError, Dataset
 

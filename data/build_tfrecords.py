@@ -11,6 +11,7 @@ are converted. `verify` compares finished files with their checksums.
 """
 import argparse
 import concurrent.futures
+import contextlib
 import glob
 import hashlib
 import json
@@ -190,8 +191,9 @@ def _write_all(source, out, plan, processes, bar):
     pool = concurrent.futures.ProcessPoolExecutor(min(processes, len(plan)), context, _prepare, (counter, stop))
     waiting, shown = {}, 0
     try:
-        waiting.update({pool.submit(_write_here, source.jpeg, os.path.join(out, name), examples): name
-                        for name, examples in plan.items()})
+        with _silence():
+            waiting.update({pool.submit(_write_here, source.jpeg, os.path.join(out, name), examples): name
+                            for name, examples in plan.items()})
         while waiting:
             ready, _ = concurrent.futures.wait(waiting, timeout=0.2, return_when=concurrent.futures.FIRST_COMPLETED)
             bar.update(counter.value - shown)
@@ -206,6 +208,21 @@ def _write_all(source, out, plan, processes, bar):
         for future in waiting:
             future.cancel()
         pool.shutdown()
+
+
+@contextlib.contextmanager
+def _silence():
+    """Processes that start meanwhile leave out oneDNN, of which TensorFlow 2.x would speak; they compute nothing with it."""
+    name = 'TF_ENABLE_ONEDNN_OPTS'
+    before = os.environ.get(name)
+    os.environ[name] = '0'
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 _here = None  # in a process that reads: (the images done by all, the event that asks to stop)

@@ -7,6 +7,7 @@ import pytest
 
 import tiny
 from config.schema import ROWS, Config, ConfigError
+from models import NETWORKS
 from training import devices, jobs
 from training.experiment import Experiment, choices
 
@@ -60,15 +61,16 @@ NOISY = dict(alignment='symmetric', alignment_optimizer='gd', use_noisy_global_o
 TWO = dict(alignment='symmetric', alignment_optimizer='gd')
 SEES = dict(alignment='information')
 RESNET = dict(model='resnet18', layers_list=(), dataset='pixels', alignment='symmetric')
+SMALL = dict(RESNET, model='small')
 TPU = dict(tpu_name='mine', train_batch_size=24)
 EFFECTS = {
-    'tensorboard': (dict(alignment='symmetric'), True), 'skip_bad_records': ({}, 1), 'cpu_devices': ({}, 2), 'sync_batch_norm': (dict(RESNET, cpu_devices=2, gpu='0,1'), True),
+    'tensorboard': (dict(alignment='symmetric'), True), 'skip_bad_records': ({}, 1), 'cpu_devices': ({}, 2), 'sync_batch_norm': (dict(SMALL, cpu_devices=2, gpu='0,1'), True),
     'tpu_name': (dict(train_batch_size=24), 'mine'), 'num_shards': (TPU, 4),
     'iterations_per_loop': ({}, 3), 'xla': ({}, True), 'precision': ({}, 'float16'), 'checkpoint_max': ({}, 2), 'epochs_per_checkpoint': ({}, 1.0), 'epochs_per_recent_checkpoint': ({}, 1.0),
     'save_to_gfs': ({}, ('loss',)), 'model': (dict(layers_list=(), dataset='pixels'), 'resnet18'),
     'use_resnet_v2': (RESNET, True), 'image_size': (dict(dataset='synthetic', layers_list=(3,)), 5), 'tf_layers': ({}, True),
     'layers_list': ({}, (5, 7)), 'activation': ({}, 'relu'), 'regularize_weights_via_model': ({}, False),
-    'bn_trainable': (RESNET, False), 'alignment': ({}, 'feedback'), 'dataset': ({}, 'few'), 'train_epochs': ({}, 3.0),
+    'bn_trainable': (SMALL, False), 'alignment': ({}, 'feedback'), 'dataset': ({}, 'few'), 'train_epochs': ({}, 3.0),
     'train_batch_size': ({}, 9), 'minibatch_size': ({}, 4), 'validate_first': ({}, False), 'seed': ({}, 1),
     'loss_rate': ({}, 0.5), 'alignment_rate': (dict(alignment='symmetric'), 0.5), 'delay_epochs': ({}, 2.0),
     'alternate_step_freq': (dict(alignment='symmetric'), 2), 'constant_rate': ({}, False),
@@ -111,6 +113,7 @@ def pixels():
     import data
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(data.DATASETS, 'pixels', tiny.dataset('pixels', image_shape=(9, 9, 3)))
+        patch.setitem(NETWORKS, 'small', tiny.SMALL)
         yield
 
 

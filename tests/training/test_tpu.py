@@ -19,25 +19,13 @@ RESNET = dict(model='resnet18', layers_list=(), dataset='many', eval_batch_size=
 BATCH_NORMS = 1 + 16 + 4  # of ResNet-18: its first convolution, 8 blocks of two, a projected shortcut in each group
 
 
-def small(images, layers, classes, options):
-    """A network of all that ResNets are made of; XLA takes minutes for a whole one."""
-    x = layers.arrange(images)
-    for scope, stride in (('first', 2), ('second', 1)):
-        with tf.variable_scope(scope):
-            x = layers.conv2d(x, 6, size=3, stride=stride, followed_by='relu', l2=1e-2)
-            x = tf.nn.relu(layers.batch_norm(x, momentum=0.9, epsilon=1e-5))
-        x = layers.max_pool(x, size=3, stride=2)
-    with tf.variable_scope('last'):
-        return layers.dense(layers.average(x), classes, l2=1e-2, l2_bias=1e-2)
-
-
 @pytest.fixture(autouse=True, scope='module')
 def squares():
     """Data sets of images that a ResNet can read, one of 8 that are always the same, and a small network of that kind."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(data.DATASETS, 'many', tiny.dataset('many', image_shape=(9, 9, 3)))
         patch.setitem(data.DATASETS, 'squares', tiny.dataset('squares', image_shape=(9, 9, 3), train_images=8, shuffles=False))
-        patch.setitem(NETWORKS, 'small', NETWORKS['resnet18']._replace(build=small))
+        patch.setitem(NETWORKS, 'small', tiny.SMALL)  # XLA takes minutes for a whole ResNet
         yield
 
 

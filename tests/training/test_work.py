@@ -7,11 +7,12 @@ import data
 import tiny
 from alignment.rules import RULES
 from config.schema import Config
+from models import NETWORKS
 from training import devices, loop, runtime
 from training.experiment import Experiment, choices
 import tensorflow.compat.v1 as tf
 
-LAYERS = 21  # of ResNet-18: 17 convolutions and 4 projections of shortcuts
+LAYERS = {'small': 2, 'resnet18': 21}  # convolutions; ResNet-18 has 17, and 4 projections of shortcuts
 # What a rule adds to each of them: a projection or a reconstruction, and a filter gradient (see alignment/rules.py).
 EXTRA = {None: 0, 'feedback': 0, 'usf': 0, 'frsf': 0, 'brsf': 0, 'pfa': 0, 'dfa': 0, 'symmetric': 0, 'kolen_pollack': 0, 'mirror': 1,
          'activation': 2, 'information': 2, 'mirror on noise': 2}
@@ -22,12 +23,13 @@ def pixels():
     """A data set of images that a ResNet can read."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(data.DATASETS, 'pixels', tiny.dataset('pixels', image_shape=(33, 33, 3)))
+        patch.setitem(NETWORKS, 'small', tiny.SMALL)
         yield
 
 
-def convolutions(**settings):
+def convolutions(model, **settings):
     """{kind: how many} of the convolutions that one step ran."""
-    config = Config.of(dict(model='resnet18', dataset='pixels', train_batch_size=3, eval_batch_size=3, optimizer='momentum',
+    config = Config.of(dict(model=model, dataset='pixels', train_batch_size=3, eval_batch_size=3, optimizer='momentum',
                             **settings), choices())
     exp = Experiment(config, devices.choose(config))
     with loop.session(exp, runtime.session_config()) as session:
@@ -40,13 +42,13 @@ def convolutions(**settings):
                                for op in ran if 'Conv2D' in op)
 
 
-@pytest.mark.parametrize('rule', sorted(EXTRA, key=str))
-def test_a_step_runs_the_convolutions_of_the_count_and_no_more(rule):
+@pytest.mark.parametrize('rule, model', [(rule, 'small') for rule in sorted(EXTRA, key=str)] + [('information', 'resnet18')])
+def test_a_step_runs_the_convolutions_of_the_count_and_no_more(rule, model):
     settings = dict(alignment='mirror', input_distribution='normal') if rule == 'mirror on noise' else dict(alignment=rule)
-    ran = convolutions(**settings)
-    sent = 0 if rule == 'dfa' else LAYERS - 1  # the first layer sends no error to the images; direct feedback needs no convolution
-    assert sum(ran.values()) == 2 * LAYERS + sent + EXTRA[rule] * LAYERS
-    assert ran['filter'] == LAYERS * (1 + (EXTRA[rule] > 0))
+    ran, layers = convolutions(model, **settings), LAYERS[model]
+    sent = 0 if rule == 'dfa' else layers - 1  # the first layer sends no error to the images; direct feedback needs no convolution
+    assert sum(ran.values()) == 2 * layers + sent + EXTRA[rule] * layers
+    assert ran['filter'] == layers * (1 + (EXTRA[rule] > 0))
 
 
 def test_every_rule_is_counted():
