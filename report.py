@@ -36,22 +36,24 @@ def define_flags():
 
 
 def look(values):
-    """(runs, None or why MongoDB could not be read) of what the flags ask for."""
+    """(runs, searches, None or why MongoDB could not be read) of what the flags ask for."""
     found, trouble = runs.read(values.host, values.port, values.dbname, tuple(values.exp_id), values.collname, values.cache_dir)
     missing = sorted(set(values.exp_id) - {run.exp_id for run in found})
     if missing and not values.watch:
         raise StoreError('there is no experiment {} in database {} at {}:{}; `python report.py --dbname={}` lists all'.format(
             ', '.join(missing), values.dbname, values.host, values.port, values.dbname))
-    return found, trouble
+    searched = [] if trouble or values.exp_id else searches.read(values.host, values.port, values.dbname, values.collname)
+    return found, searched, trouble
 
 
-def write(values, found):
+def write(values, found, searched):
     """Writes the PNG and the page that the flags ask for; returns a line for each."""
     told = []
     newest = sorted(found, key=lambda run: run.time)[-values.most:]
     try:
         if values.png:
             drawn = plots.comparing(newest) + (plots.of_run(newest[0]) if len(newest) == 1 else [])
+            drawn += [plot for search in searched for plot in plots.of_search(search)]
             if drawn:
                 plots.png(drawn, values.png + '.tmp')
                 os.replace(values.png + '.tmp', values.png)
@@ -59,7 +61,7 @@ def write(values, found):
         if values.html:
             text = page.of(found, 'Runs of database {}'.format(values.dbname), 'MongoDB at {}:{}, read {} UTC'.format(
                 values.host, values.port, time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())), values.most,
-                values.every_s if values.watch else None)
+                values.every_s if values.watch else None, searched)
             with open(values.html + '.tmp', 'w', encoding='utf-8') as file:
                 file.write(text)
             os.replace(values.html + '.tmp', values.html)
@@ -71,10 +73,12 @@ def write(values, found):
 
 def show(values, console):
     """Looks once; returns the exit code."""
-    found, trouble = look(values)
+    found, searched, trouble = look(values)
     console.print(table.of(found) if found else 'There is no run in database {} at {}:{} yet.'.format(
         values.dbname, values.host, values.port))
-    for line in write(values, found):
+    for search in searched:
+        console.print(table.of_search(search))
+    for line in write(values, found, searched):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
     if trouble:
         print('error: shown is only what waits on this disk: {}'.format(trouble), file=sys.stderr)
@@ -104,7 +108,7 @@ def main(argv):
 
 try:
     import rich.console
-    from reports import page, plots, runs, table
+    from reports import page, plots, runs, searches, table
 except ModuleNotFoundError as error:
     sys.exit('error: report.py needs the package {}; pip install -e .[report]'.format(error.name))
 

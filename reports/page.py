@@ -3,7 +3,7 @@ import base64
 import html
 
 from config.schema import as_flag
-from reports import plots, runs, table
+from reports import plots, runs, searches, table
 
 HEAD = '''<!DOCTYPE html>
 <html lang="en">
@@ -32,8 +32,8 @@ figure {{ margin: 0; }} img {{ width: 100%; height: auto; display: block; }}
 '''
 
 
-def of(found, title, note, detailed, refresh_s=None):
-    """The page of a list of Run, as text.
+def of(found, title, note, detailed, refresh_s=None, searched=()):
+    """The page of a list of Run, as text. searched: the searches.Search of the database.
 
     title: str, its heading. note: str, a line below it. detailed: how many runs, the newest, get plots of their own.
     refresh_s: int, after which a browser reads it anew, or None.
@@ -47,6 +47,8 @@ def of(found, title, note, detailed, refresh_s=None):
     newest = sorted(found, key=lambda run: run.time)[-detailed:]
     shown = [run for run in found if run in newest]
     parts += ['<h2>Beside each other</h2>\n', _left_out(found, shown), _plots(plots.comparing(shown))]
+    for search in searched:
+        parts += ['<h2>{}</h2>\n'.format(_safe(searches.title(search))), _trials(search), _plots(plots.of_search(search))]
     for run in shown:
         parts += ['<h2>{} <small>({})</small></h2>\n'.format(_safe(run.exp_id), _safe(run.collection)),
                   _settings(run), _plots(plots.of_run(run))]
@@ -54,19 +56,24 @@ def of(found, title, note, detailed, refresh_s=None):
 
 
 def _table(found):
-    head = ''.join('<th{}>{}</th>'.format(_kind(heading), _safe(heading)) for heading, _ in table.COLUMNS)
-    rows = []
-    for run in found:
-        cells = ''.join('<td{}>{}</td>'.format(_kind(heading, run), _safe(cell(run))) for heading, cell in table.COLUMNS)
-        rows.append('<tr>{}</tr>\n'.format(cells))
+    return _rows(table.COLUMNS, found, lambda heading, run: 'n' if heading not in table.LEFT else
+                 run.state if run and heading == 'state' else '')
+
+
+def _trials(search):
+    return _rows(searches.COLUMNS, searches.best(search), lambda heading, trial: 'n' if heading in searches.NUMBERS else '')
+
+
+def _rows(columns, items, kind):
+    """A table. columns: [(heading, item -> text)]. kind: heading, item (None in the head) -> its class."""
+    def cell(tag, heading, item, text):
+        named = kind(heading, item)
+        return '<{}{}>{}</{}>'.format(tag, ' class="{}"'.format(named) if named else '', _safe(text), tag)
+
+    head = ''.join(cell('th', heading, None, heading) for heading, _ in columns)
+    rows = ['<tr>{}</tr>\n'.format(''.join(cell('td', heading, item, text(item)) for heading, text in columns)) for item in items]
     return '<div class="wide"><table>\n<thead><tr>{}</tr></thead>\n<tbody>\n{}</tbody>\n</table></div>\n'.format(
         head, ''.join(rows))
-
-
-def _kind(heading, run=None):
-    if heading not in table.LEFT:
-        return ' class="n"'
-    return ' class="{}"'.format(run.state) if run and heading == 'state' else ''
 
 
 def _states(found):

@@ -58,6 +58,26 @@ def of_run(run):
     return plots
 
 
+def of_search(search):
+    """The Plots of a searches.Search: the top-1 of each trial, and the best so far."""
+    points = [(trial.number, trial.value, trial.state) for trial in search.trials if trial.value is not None]
+    if not points:
+        return []
+    states = sorted({state for _, _, state in points})
+
+    def draw(axes):
+        for index, state in enumerate(states):
+            axes.plot(*zip(*[(number, value) for number, value, other in points if other == state]), 'o', color=FEW(index),
+                      label=_plain(state))
+        reached = [max(value for _, value, _ in points[:i + 1]) for i in range(len(points))]
+        axes.step([number for number, _, _ in points], reached, where='post', color='black', label='best so far')
+        axes.set_xlabel('trial')
+        axes.set_ylabel('top-1')
+        axes.legend(loc='best')
+    return [Plot('Search {}'.format(_short(search.study)), 'top-1 of each of {} trials, the best {:.4f}'.format(
+        len(points), max(value for _, value, _ in points)), draw)]
+
+
 def png(plots, path):
     """Writes Plots as one PNG. Raises OSError."""
     rows = -(-len(plots) // COLUMNS)

@@ -66,13 +66,13 @@ class Run:
     @property
     def steps(self):
         """How many it should have, or None."""
-        steps = _number(self._group('train_params').get('num_steps'))
+        steps = finite(self._group('train_params').get('num_steps'))
         return None if steps is None else int(steps)
 
     @property
     def images_per_s(self):
         """Of its newest record of steps; None where there is none."""
-        batch = _number(self._group('train_params').get('train_batch_size'))
+        batch = finite(self._group('train_params').get('train_batch_size'))
         durations = [point.duration for point in self.points if point.trained and point.duration]
         return batch / durations[-1] if batch and durations else None
 
@@ -114,7 +114,7 @@ class Run:
         for point in self.points:
             by_layer = point.results.get(name)
             for layer, value in by_layer.items() if isinstance(by_layer, dict) else ():
-                if _number(value) is not None:
+                if finite(value) is not None:
                     found.setdefault(_text(layer), []).append((point.step, float(value)))
         return found
 
@@ -122,7 +122,7 @@ class Run:
 def mean(value):
     """Of a number, itself; of {layer: number}, the mean; None where there is none that is finite."""
     values = value.values() if isinstance(value, dict) else [value]
-    numbers = [float(number) for number in values if _number(number) is not None]
+    numbers = [float(number) for number in values if finite(number) is not None]
     return sum(numbers) / len(numbers) if numbers else None
 
 
@@ -202,9 +202,9 @@ def _average(values):
 def _point(document, identity):
     time = identity.generation_time if isinstance(identity, bson.ObjectId) else datetime.datetime.fromtimestamp(
         0, datetime.timezone.utc)
-    losses = {name: _number(value) for name, value in document['losses'].items()}
+    losses = {name: finite(value) for name, value in document['losses'].items()}
     return Point(int(document['step']), {name: value for name, value in losses.items() if value is not None},
-                 _results(document.get('validation_results')), _number(document.get('duration')), document['trained'],
+                 _results(document.get('validation_results')), finite(document.get('duration')), document['trained'],
                  document.get('validates'), time)
 
 
@@ -225,8 +225,8 @@ def _waiting(folder):
     return found
 
 
-def _number(value):
-    """A finite number, or None."""
+def finite(value):
+    """A finite number, or None for anything else."""
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) else None
 
 

@@ -1,9 +1,10 @@
 """The runs as a table for terminals."""
 import rich.box
+import rich.console
 import rich.table
 import rich.text
 
-from reports import runs
+from reports import runs, searches
 
 COLOURS = {runs.RUNNING: 'cyan', runs.FINISHED: 'green', runs.DIED: 'red', runs.SPOOLED: 'yellow'}
 # (heading, what a run has there, as text); an angle is the mean over the layers, in degrees, of the newest validation.
@@ -36,3 +37,13 @@ def of(found):
         table.add_row(*[rich.text.Text(cell(run), COLOURS.get(run.state, '') if heading == 'state' else '')
                         for heading, cell in COLUMNS])
     return table
+
+
+def of_search(search):
+    """The title of a searches.Search, and a table of its best trials, for rich to print."""
+    table = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
+    for heading, _ in searches.COLUMNS:
+        table.add_column(heading, justify='right' if heading in searches.NUMBERS else 'left', overflow='fold')
+    for trial in searches.best(search):
+        table.add_row(*[rich.text.Text(cell(trial)) for _, cell in searches.COLUMNS])
+    return rich.console.Group(rich.text.Text(searches.title(search)), table)

@@ -9,7 +9,7 @@ from database import records
 from database.claim import Claim
 from database.mongo import Store
 
-from stored import DBNAME, HOSTILE, odd_records, params, results, run_of
+from stored import DBNAME, HOSTILE, odd_records, params, results, run_of, searches
 
 
 @pytest.fixture(scope='module')
@@ -31,6 +31,7 @@ def database(mongo_server, tmp_path_factory):
     claim = Claim(client[DBNAME]['fc_7-5.claims'], 'running')
     old = datetime.datetime(2020, 1, 1)
     client[DBNAME]['resnet18.claims'].insert_many([dict(_id='died', renewed=old, process=1, machine=None), dict(_id='symmetric')])
+    client[DBNAME]['fc_7-5.searches'].insert_many(searches())
     yield mongo_server, str(cache)
     claim.release()
     client.drop_database(DBNAME)
