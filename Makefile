@@ -2,6 +2,7 @@
 # make test    set up, run the tests
 # make report  what came out of make train, as a table and a page
 # make search  settings of mirror, searched
+# make noise   which rules bear noise on their updates
 # make faithful  what we share with the original, in numbers
 # make bench   speed, as ratios
 # make faults  kill trainings and MongoDB at random, feed garbage to the readers, count what is lost or wrong
@@ -22,7 +23,7 @@ DATA := $(LOCAL)/mnist_tfrecords
 EXPERIMENT := --load_params_file=config/quickstart.pkl --data_dir=$(DATA) --port=$(PORT) --dbname=quickstart \
 	--cache_dir=$(LOCAL)/cache --exp_id_suffix=_python$(VERSION)
 
-.PHONY: train setup test report rules search faithful faithful-here bench faults stop-mongodb clean
+.PHONY: train setup test report rules search noise faithful faithful-here bench faults stop-mongodb clean
 
 train: $(VENV)/ready-train config/quickstart.pkl $(DATA)/dataset.json
 	$(RUN) train.py $(EXPERIMENT) --do_restore
@@ -42,6 +43,10 @@ rules: $(VENV)/ready-train $(DATA)/dataset.json  ## one run of each rule, and th
 search: $(VENV)/ready-test  ## 30 trainings, each with settings chosen by the ones before, and the best beside the default
 	PYTHON=$(abspath $(RUN)) config/get_configs.sh mnist_fc_mirror
 	$(RUN) -m benchmarks.search --port=$(PORT) --cache_dir=$(LOCAL)/cache
+
+noise: $(VENV)/ready-train  ## rules under noise on the updates of backward kernels: a table, and local/noise.png
+	mkdir -p $(LOCAL)
+	$(RUN) -m benchmarks.noise --png=$(LOCAL)/noise.png --port=$(PORT) --cache_dir=$(LOCAL)/cache
 
 faithful:  ## what we share with the original, claim by claim, on TensorFlow 1.13.2 and on this Python's
 	$(MAKE) faithful-here PYTHON=python3.7

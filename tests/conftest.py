@@ -6,12 +6,16 @@ import socket
 import sys
 
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from training import runtime  # noqa: E402, F401 (the path comes first; it prepares TensorFlow before anyone imports it)
+from config import params, recipes, schema  # noqa: E402
 from database import server  # noqa: E402
 from tensorflow.python.framework import ops  # noqa: E402
+from training.experiment import check, choices  # noqa: E402
 
 Address = collections.namedtuple('Address', 'host port root')
 
@@ -54,3 +58,19 @@ def own_port(tmp_path):
     address = Address('localhost', free_port(), str(tmp_path / 'root'))
     yield address
     server.stop(address.port, address.root)
+
+
+@pytest.fixture
+def read(tmp_path):
+    """read(words) -> the Config of a command, its config/*.pkl written as config/get_configs.sh does."""
+    if 'load_params_file' not in flags.FLAGS:  # absl has one table of flags a process
+        schema.define_flags(choices())
+    recipes.write(list(recipes.RECIPES), str(tmp_path), choices())
+    with flagsaver.flagsaver():
+        def parse(words):
+            flags.FLAGS([word.replace('=config/', '={}/'.format(tmp_path)) for word in words])
+            config, ignored, _ = params.read(flags.FLAGS, choices())
+            check(config)
+            assert ignored == []
+            return config
+        yield parse

@@ -144,11 +144,16 @@ class Run:
     def _steps(self, step, bar):
         """One call of the device, and what it gave; returns the step reached."""
         most = self.plan.next_event(step) - step
-        with reading('step {}'.format(step + 1), self.plan.source, functools.partial(self.experiment.find_damage, step, most)):
-            taken = self.experiment.run_steps(self.session, most)
-        for scalars in taken:
-            self._note(step, scalars)
-            step += 1
+        try:
+            with reading('step {}'.format(step + 1), self.plan.source, functools.partial(self.experiment.find_damage, step, most)):
+                taken = self.experiment.run_steps(self.session, most)
+            for scalars in taken:
+                self._note(step, scalars)
+                step += 1
+        except TrainingError:
+            if self.leads and self._results:
+                self._record(step)  # of the steps that were done before
+            raise
         bar.update(self.plan.batch_size * len(taken))
         last = self._results[-1]
         bar.set_postfix(step=step, loss='{:.3f}'.format(last.get('model_loss', last['loss'])), refresh=False)

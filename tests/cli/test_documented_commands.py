@@ -6,11 +6,8 @@ import shlex
 
 import commands
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 
-from config import params, recipes, schema
-from training.experiment import check, choices
+from config import schema
 
 
 def docstring(path):
@@ -26,22 +23,6 @@ def documented(path):
 
 
 COMMANDS = documented('train.py') + documented('test.py')
-
-
-@pytest.fixture
-def read(tmp_path):
-    """read(words) -> the Config of a command, its config/*.pkl written as config/get_configs.sh does."""
-    if 'load_params_file' not in flags.FLAGS:  # absl has one table of flags a process
-        schema.define_flags(choices())
-    recipes.write(list(recipes.RECIPES), str(tmp_path), choices())
-    with flagsaver.flagsaver():
-        def parse(words):
-            flags.FLAGS([word.replace('=config/', '={}/'.format(tmp_path)) for word in words])
-            config, ignored, _ = params.read(flags.FLAGS, choices())
-            check(config)
-            assert ignored == []
-            return config
-        yield parse
 
 
 def test_there_are_commands():

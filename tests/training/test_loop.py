@@ -309,7 +309,26 @@ def test_a_step_that_is_lost_within_a_call_is_named(run):
     settings, step, names, steps = LOST['exploding']
     outcome = run('lost_within', alignment='symmetric', train_epochs=2.0, iterations_per_loop=4, **settings)
     assert outcome.error.startswith('step {}: '.format(step)) and all(name in outcome.error for name in names)
-    assert [record['step'] for record in outcome.records] == [0] and outcome.variables['global_step'] == 4
+    assert [record['step'] for record in outcome.records] == [0, 1] and outcome.variables['global_step'] == 4
+
+
+def test_steps_before_one_that_is_lost_are_recorded(run, monkeypatch):
+    settings = dict(alignment='symmetric', train_epochs=3.0, epochs_per_checkpoint=9.0, learning_rate=0.125)
+    whole = run('whole', **settings)
+    exp = tiny.experiment(**settings)
+    run_steps = exp.run_steps
+
+    def lose(session, most):
+        taken = run_steps(session, most)
+        if session.run(exp.global_step) == 6:
+            taken[0]['loss'] = np.float32(np.nan)
+        return taken
+    monkeypatch.setattr(exp, 'run_steps', lose)
+    outcome = run('lost_late', **settings)
+    assert outcome.error.startswith('step 6: loss is no finite number')
+    first, last = outcome.records
+    assert (first['step'], last['step'], last['saved_filters'], 'validation_results' in last) == (0, 5, False, False)
+    assert last['train_results'] == whole.records[-1]['train_results'][:5] and last['duration'] > 0
 
 
 def test_lost_variables_are_named_and_never_saved(run, monkeypatch):

@@ -1,0 +1,105 @@
+"""Rules under noise on the updates of their backward kernels: a training for each rule and each noise, a table and a plot.
+
+    make noise
+
+The experiment of Kunin et al. 2020 (arXiv:2003.01513), in small: a network of two hidden layers on the 5,000 MNIST images.
+After each step, 0.001 (the second optimiser's learning rate) times normal numbers of mean 0 and a growing standard deviation
+are added to the backward kernels. A training that has ended is not repeated: a second call prints the same table.
+"""
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+
+import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from config import params, recipes
+from config.schema import Config
+from database import server
+from reports import plots
+from training import jobs
+from training.experiment import choices
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+DBNAME, RECIPE = 'noise', 'mnist_fc_mirror'
+NOISES = (0.0, 1.0, 10.0, 30.0, 100.0, 300.0)  # standard deviations, before the learning rate
+ALIGNMENT = dict(alignment_optimizer='adam', use_noisy_alignment_opt=True)
+RULES = {
+    'symmetric': ALIGNMENT, 'activation': ALIGNMENT, 'mirror': dict(ALIGNMENT, input_distribution='normal'),
+    'information': ALIGNMENT,
+    'kolen_pollack': dict(use_noisy_global_opt=True, update_forward=True, alpha=0.005),
+}
+
+
+def settings(rule, noise, **more):
+    """The settings of a training. noise: standard deviation, before the learning rate."""
+    shared = {name: value for name, value in recipes.RECIPES[RECIPE].settings.items() if name != 'input_distribution'}
+    given = dict(shared, **dict(RULES[rule], alignment=rule))
+    if rule == 'kolen_pollack':  # its noise is multiplied by a larger learning rate
+        noise *= 0.001 / given['learning_rate']
+    if noise:
+        given.update(noisy_opt_distribution='normal', noisy_opt_variance=noise ** 2)
+    else:
+        given = {name: value for name, value in given.items() if not name.startswith('use_noisy')}
+    return dict(given, **more)
+
+
+def top1(rule, noise, where, client, **more):
+    """The top-1 after a training, a fraction. where: flags for it. more: settings. Raises subprocess.CalledProcessError."""
+    config = Config.of(settings(rule, noise, **more), choices())
+    suffix = '_noise{:g}'.format(noise)
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, 'settings.pkl')
+        params.save(config, path)
+        subprocess.run([sys.executable, 'train.py', '--load_params_file=' + path, '--dbname=' + DBNAME, '--do_restore',
+                        '--exp_id_suffix=' + suffix] + where, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    record = client[DBNAME][jobs.collection(config) + '.files'].find_one(
+        {'exp_id': rule + suffix, 'validation_results': {'$exists': True}}, sort=[('step', -1)])
+    return record['validation_results']['topn_val']['top1']
+
+
+def draw(found, path):
+    """Writes the plot as PNG. found: {rule: [top-1 at each of NOISES]}. Raises OSError."""
+    with matplotlib.rc_context(plots.STYLE):
+        figure = Figure((5.5, 3.8), dpi=plots.DPI)
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot(1, 1, 1)
+        for index, (rule, values) in enumerate(found.items()):
+            axes.plot(range(len(values)), values, marker='o', color=plots.FEW(index), label=rule)
+        axes.set(xticks=range(len(NOISES)), xticklabels=['{:g}'.format(noise) for noise in NOISES], ylim=(0, 1),
+                 xlabel='standard deviation of the noise, over the learning rate', ylabel='top-1',
+                 title='Noise on the updates of backward kernels')
+        axes.legend()
+        figure.tight_layout()
+        figure.savefig(path, format='png', metadata={'Software': None})
+
+
+def main():
+    parser = argparse.ArgumentParser(prog='python -m benchmarks.noise', description=__doc__.splitlines()[0])
+    parser.add_argument('--cache_dir', required=True, help='folder for checkpoints')
+    parser.add_argument('--png', required=True, help='where the plot goes')
+    parser.add_argument('--port', type=int, default=29029, help='where MongoDB answers on this machine')
+    arguments = parser.parse_args()
+    where = ['--port={}'.format(arguments.port), '--cache_dir=' + os.path.abspath(arguments.cache_dir)]
+    server.ensure('localhost', arguments.port)
+    print('| rule | ' + ' | '.join('{:g}'.format(noise) for noise in NOISES) + ' |\n' + '|---' * (len(NOISES) + 1) + '|')
+    found = {}
+    with server.connect('localhost', arguments.port) as client:
+        for rule in RULES:
+            try:
+                found[rule] = [top1(rule, noise, where, client) for noise in NOISES]
+            except subprocess.CalledProcessError as error:
+                print('error: a training of {} ended with exit code {}; its message stands above'.format(rule, error.returncode),
+                      file=sys.stderr)
+                return 1
+            print('| {} | {} |'.format(rule, ' | '.join('{:.3f}'.format(value) for value in found[rule])), flush=True)
+    draw(found, arguments.png)
+    print('the plot: ' + arguments.png)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
