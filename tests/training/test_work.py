@@ -5,9 +5,11 @@ import pytest
 
 import data
 import tiny
+from alignment.layer import ViewOptions
 from alignment.rules import RULES
 from config.schema import Config
 from models import NETWORKS
+from models.layers import Layers
 from training import devices, loop, runtime
 from training.experiment import Experiment, choices
 import tensorflow.compat.v1 as tf
@@ -49,6 +51,31 @@ def test_a_step_runs_the_convolutions_of_the_count_and_no_more(rule, model):
     sent = 0 if rule == 'dfa' else layers - 1  # the first layer sends no error to the images; direct feedback needs no convolution
     assert sum(ran.values()) == 2 * layers + sent + EXTRA[rule] * layers
     assert ran['filter'] == layers * (1 + (EXTRA[rule] > 0))
+
+
+def source(tensor):
+    """The tensor that is kept in memory for one: what only passes it on holds no copy."""
+    while tensor.op.type in ('Identity', 'IdentityN', 'StopGradient'):
+        tensor = tensor.op.inputs[tensor.value_index]
+    return tensor
+
+
+@pytest.mark.parametrize('rule', sorted(EXTRA, key=str))
+def test_activities_are_kept_once(rule):
+    """Every filter gradient, of the task and of a rule, reads an input or an output of a layer where the forward pass left it."""
+    name, _, noise = (rule or '').partition(' on ')
+    with tf.Graph().as_default():
+        view = ViewOptions(input_distribution='normal' if noise else None)
+        layers = Layers(RULES[name](options=view) if name else None, classes=10)
+        images = tf.placeholder(tf.float32, [3, 33, 33, 3])
+        logits = layers.finish(tiny.SMALL.build(images, layers, 10, None))
+        alignment = list(layers.rule.losses(layers.records).values()) if name else []
+        tf.gradients(tf.add_n([tf.reduce_sum(logits)] + alignment), tf.trainable_variables())
+        inputs, outputs = [{source(tensor) for tensor in tensors} for tensors in zip(*[(r.x, r.y) for r in layers.records])]
+        filters = [op for op in tf.get_default_graph().get_operations() if op.type == 'Conv2DBackpropFilter']
+        strangers = [op.name for op in filters if source(op.inputs[0]) not in inputs and source(op.inputs[2]) not in outputs]
+    assert len(filters) == LAYERS['small'] * (1 + (EXTRA[rule] > 0))
+    assert len(strangers) == (LAYERS['small'] if noise else 0)  # its own noise is another activity
 
 
 def test_every_rule_is_counted():
