@@ -186,7 +186,7 @@ def _write_all(source, out, plan, processes, bar):
     start = 'forkserver' if 'forkserver' in multiprocessing.get_all_start_methods() else 'spawn'
     context = multiprocessing.get_context(start)
     if start == 'forkserver':
-        context.set_forkserver_preload([__name__ if __name__ != '__main__' else 'data.build_tfrecords'])  # TensorFlow, once
+        context.set_forkserver_preload(['data.sources'])  # with TensorFlow, once for all
     counter, stop = context.Value('Q'), context.Event()
     pool = concurrent.futures.ProcessPoolExecutor(min(processes, len(plan)), context, _prepare, (counter, stop))
     waiting, shown = {}, 0
@@ -196,8 +196,9 @@ def _write_all(source, out, plan, processes, bar):
                             for name, examples in plan.items()})
         while waiting:
             ready, _ = concurrent.futures.wait(waiting, timeout=0.2, return_when=concurrent.futures.FIRST_COMPLETED)
-            bar.update(counter.value - shown)
-            shown = counter.value
+            done = counter.value
+            bar.update(done - shown)
+            shown = done
             for future in ready:
                 yield waiting.pop(future), future.result()
     except concurrent.futures.process.BrokenProcessPool:

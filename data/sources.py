@@ -74,14 +74,17 @@ class ImageNet:
     def __init__(self, args):
         """Lists the images; nothing is unpacked. Raises DataError: something is not there, damaged, or does not fit together."""
         _existing(args.source)
-        train = _by_synset(_find(args.source, self.TRAIN))
+        train, validation = _find(args.source, self.TRAIN), _find(args.source, self.VALIDATION)
+        by_synset = self._validation(validation, args.validation_synsets)  # first: the training archive takes minutes
+        train = _by_synset(train)
         self.label_names = sorted(train)
-        self.splits = {'train': _labelled(train, self.label_names),
-                       'validation': self._validation(_find(args.source, self.VALIDATION), args.validation_synsets)}
+        self.splits = {'train': _labelled(train, self.label_names), 'validation': _labelled(by_synset, self.label_names)}
 
-    def _validation(self, path, synsets):
+    @staticmethod
+    def _validation(path, synsets):
+        """{synset: images} of the archive, or of a folder of class folders or images."""
         if os.path.isdir(path) and _folders(path):
-            return _labelled(_by_class(path), self.label_names)
+            return _by_class(path)
         images = _members(path) if os.path.isfile(path) else _files(path)
         images.sort(key=lambda place: os.path.basename(place.name or place.path))
         if not images:
@@ -93,10 +96,10 @@ class ImageNet:
             lines = file.read().split()
         if len(lines) != len(images):
             raise DataError(f'{synsets} names {len(lines):,} synsets, but {path} holds {len(images):,} images.')
-        unknown = sorted(set(lines) - set(self.label_names))
-        if unknown:
-            raise DataError(f'{synsets} names the synset {unknown[0][:40]!r}, of which there are no training images.')
-        return [(image, self.label_names.index(synset)) for image, synset in zip(images, lines)]
+        found = {}
+        for image, synset in zip(images, lines):
+            found.setdefault(synset, []).append(image)
+        return found
 
     @staticmethod
     def jpeg(place):
@@ -199,7 +202,7 @@ def _labelled(by_class, label_names):
         raise DataError(f'There are {len(label_names)} class folders, but a classification needs two.')
     unknown = sorted(set(by_class) - set(label_names))
     if unknown:
-        raise DataError(f'To validate there is the class {unknown[0]!r}, of which there are no training images.')
+        raise DataError(f'To validate there is the class {unknown[0][:40]!r}, of which there are no training images.')
     labels = {name: label for label, name in enumerate(label_names)}
     return [(place, labels[name]) for name in sorted(by_class) for place in by_class[name]]
 

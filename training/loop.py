@@ -144,8 +144,9 @@ class Run:
     def _steps(self, step, bar):
         """One call of the device, and what it gave; returns the step reached."""
         most = self.plan.next_event(step) - step
+        find_damage = functools.partial(self.experiment.find_damage, step, most)
         try:
-            with reading('step {}'.format(step + 1), self.plan.source, functools.partial(self.experiment.find_damage, step, most)):
+            with reading('step {}'.format(step + 1), self.plan.source, find_damage):
                 taken = self.experiment.run_steps(self.session, most)
             for scalars in taken:
                 self._note(step, scalars)

@@ -138,7 +138,7 @@ def test_synsets_that_do_not_fit(source, tmp_path, capsys):
     (source / 'synsets.txt').write_text('\n'.join(VALIDATION[:3]))
     assert 'names 3 synsets, but' in refused(capsys, build(source, out))
     (source / 'synsets.txt').write_text('\n'.join(VALIDATION[:3] + ('n09999999',)))
-    assert "the synset 'n09999999'" in refused(capsys, build(source, out))
+    assert "the class 'n09999999', of which there are no training images" in refused(capsys, build(source, out))
     (source / 'synsets.txt').write_bytes(bytes(range(128, 256)))
     assert 'names 1 synsets' in refused(capsys, build(source, out))
     (source / 'synsets.txt').unlink()
