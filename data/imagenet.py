@@ -60,7 +60,7 @@ class Imagenet(Dataset):
             names = _list(data_dir)
             description = _read_description(data_dir, names)
             self._files = {split: _find_files(data_dir, names, split) for split in ('train', 'validation')}
-            layouts = {_layout(files[0], description['classes']) for files in self._files.values()}
+            layouts = {layout_of(files[0], description['classes']) for files in self._files.values()}
         except tf.errors.OpError as error:
             raise DataError(f'--data_dir={data_dir} cannot be read: {error.message}.')
         if len(layouts) > 1:
@@ -200,9 +200,14 @@ def _json(path):
         return json.loads(file.read().decode('utf-8'))
 
 
-def _layout(path, classes):
-    """The Layout of the first record of a file. Finds foreign files before the training does, and says what is foreign about
-    them."""
+def layout_of(path, classes):
+    """The Layout of the first record of a file.
+
+    It finds foreign files before the training does. classes: int, how many labels there are.
+
+    Raises:
+        DataError: the file is not one of TFRecords in a Layout; it says what is foreign about it.
+    """
     with tf.gfile.Open(path, 'rb') as file:
         header = file.read(12)  # length of the record in bytes (8), checksum (4)
         length = struct.unpack('<Q', header[:8])[0] if len(header) == 12 else 0

@@ -102,7 +102,7 @@ def read_archive(path):
 def read_records(path):
     """As train.py looks at --data_dir, and for the damage in it."""
     if imagenet._unreadable(path) is None:
-        imagenet._check_first_record(path, 3)
+        imagenet.layout_of(path, 3)
     else:
         raise DataError('damaged')
 
