@@ -10,20 +10,17 @@ import argparse
 import os
 import subprocess
 import sys
-import tempfile
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from config import params, recipes
+from benchmarks import trained
+from config import recipes
 from config.schema import Config
-from database import server
 from reports import plots
-from training import jobs
 from training.experiment import choices
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 DBNAME, RECIPE = 'noise', 'mnist_fc_mirror'
 NOISES = (0.0, 1.0, 10.0, 30.0, 100.0, 300.0)  # standard deviations, before the learning rate
 ALIGNMENT = dict(alignment_optimizer='adam', use_noisy_alignment_opt=True)
@@ -47,18 +44,10 @@ def settings(rule, noise, **more):
     return dict(given, **more)
 
 
-def top1(rule, noise, where, client, **more):
+def top1(rule, noise, where, **more):
     """The top-1 after a training, a fraction. where: flags for it. more: settings. Raises subprocess.CalledProcessError."""
     config = Config.of(settings(rule, noise, **more), choices())
-    suffix = '_noise{:g}'.format(noise)
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, 'settings.pkl')
-        params.save(config, path)
-        subprocess.run([sys.executable, 'train.py', '--load_params_file=' + path, '--dbname=' + DBNAME, '--do_restore',
-                        '--exp_id_suffix=' + suffix] + where, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    record = client[DBNAME][jobs.collection(config) + '.files'].find_one(
-        {'exp_id': rule + suffix, 'validation_results': {'$exists': True}}, sort=[('step', -1)])
-    return record['validation_results']['topn_val']['top1']
+    return trained.newest(config, '_noise{:g}'.format(noise), DBNAME, where)['validation_results']['topn_val']['top1']
 
 
 def draw(found, path):
@@ -84,18 +73,16 @@ def main():
     parser.add_argument('--port', type=int, default=29029, help='where MongoDB answers on this machine')
     arguments = parser.parse_args()
     where = ['--port={}'.format(arguments.port), '--cache_dir=' + os.path.abspath(arguments.cache_dir)]
-    server.ensure('localhost', arguments.port)
     print('| rule | ' + ' | '.join('{:g}'.format(noise) for noise in NOISES) + ' |\n' + '|---' * (len(NOISES) + 1) + '|')
     found = {}
-    with server.connect('localhost', arguments.port) as client:
-        for rule in RULES:
-            try:
-                found[rule] = [top1(rule, noise, where, client) for noise in NOISES]
-            except subprocess.CalledProcessError as error:
-                print('error: a training of {} ended with exit code {}; its message stands above'.format(rule, error.returncode),
-                      file=sys.stderr)
-                return 1
-            print('| {} | {} |'.format(rule, ' | '.join('{:.3f}'.format(value) for value in found[rule])), flush=True)
+    for rule in RULES:
+        try:
+            found[rule] = [top1(rule, noise, where) for noise in NOISES]
+        except subprocess.CalledProcessError as error:
+            print('error: a training of {} ended with exit code {}; its message stands above'.format(rule, error.returncode),
+                  file=sys.stderr)
+            return 1
+        print('| {} | {} |'.format(rule, ' | '.join('{:.3f}'.format(value) for value in found[rule])), flush=True)
     draw(found, arguments.png)
     print('the plot: ' + arguments.png)
     return 0

@@ -5,37 +5,25 @@
 A training that has ended is not repeated: a second call prints the same table.
 """
 import argparse
-import os
 import subprocess
 import sys
-import tempfile
 
+from benchmarks import trained
 from config import recipes
-from training import jobs, validation
+from training import validation
 from training.experiment import choices
 from config.schema import Config
-from database.mongo import Store
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 DBNAME = 'rules'
 RULES = ('backprop', 'feedback', 'dfa', 'usf', 'frsf', 'brsf', 'symmetric', 'activation', 'mirror', 'information',
          'kolen_pollack', 'pfa')
 SUFFIX = '_python{}.{}'.format(*sys.version_info[:2])
 
 
-def train(rule, folder, arguments):
-    """Trains by the recipe of a rule in a process of its own; returns its newest record with a checkpoint."""
-    name = 'mnist_' + rule
-    path, = recipes.write([name], folder, choices())
-    subprocess.run([sys.executable, 'train.py', '--load_params_file=' + path, '--data_dir=' + arguments.data_dir,
-                    '--cache_dir=' + arguments.cache_dir, '--port={}'.format(arguments.port), '--dbname=' + DBNAME,
-                    '--exp_id_suffix=' + SUFFIX, '--do_restore'], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    config = Config.of(recipes.RECIPES[name].settings, choices())
-    store = Store('localhost', arguments.port, DBNAME, jobs.collection(config), str(config.alignment) + SUFFIX)
-    try:
-        return store.find_checkpoint(None)
-    finally:
-        store.close()
+def train(rule, arguments):
+    """Trains by the recipe of a rule; returns its newest record with a validation. Raises subprocess.CalledProcessError."""
+    return trained.newest(Config.of(recipes.RECIPES['mnist_' + rule].settings, choices()), SUFFIX, DBNAME, [
+        '--data_dir=' + arguments.data_dir, '--cache_dir=' + arguments.cache_dir, '--port={}'.format(arguments.port)])
 
 
 def row(rule, record):
@@ -53,14 +41,13 @@ def main():
     parser.add_argument('--port', type=int, default=29029, help='where MongoDB answers on this machine')
     arguments = parser.parse_args()
     print('| rule          | top-1  | weight angle | gradient angle |\n|---|---|---|---|')
-    with tempfile.TemporaryDirectory() as folder:
-        for rule in RULES:
-            try:
-                print(row(rule, train(rule, folder, arguments)), flush=True)
-            except subprocess.CalledProcessError as error:
-                print('error: the training of {} ended with exit code {}; its message stands above'.format(
-                    rule, error.returncode), file=sys.stderr)
-                return 1
+    for rule in RULES:
+        try:
+            print(row(rule, train(rule, arguments)), flush=True)
+        except subprocess.CalledProcessError as error:
+            print('error: the training of {} ended with exit code {}; its message stands above'.format(
+                rule, error.returncode), file=sys.stderr)
+            return 1
     return 0
 
 

@@ -10,21 +10,21 @@ import subprocess
 import sys
 import tempfile
 
-from config import params, recipes
+from benchmarks import trained
+from config import recipes
 from config.schema import Config, as_flag
 from database import server
 from training import jobs
 from training.experiment import choices
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 DBNAME, STUDY, RECIPE, TRIALS, WORKERS = 'search', 'search', 'mnist_fc_mirror', 30, 2
 SPACE = ('learning_rate=0.003:1:log', 'alpha=1e-5:0.1:log', 'beta=1e-5:0.1:log')
 SEEDS = (1, 2, 3)  # the search itself had 0
 
 
-def run(program, *words):
-    """Starts a program of ours."""
-    return subprocess.Popen([sys.executable, program] + list(words), cwd=ROOT, stdout=subprocess.DEVNULL)
+def search(*words):
+    """Starts a worker."""
+    return subprocess.Popen([sys.executable, 'search.py'] + list(words), cwd=trained.ROOT, stdout=subprocess.DEVNULL)
 
 
 def main():
@@ -32,14 +32,14 @@ def main():
     parser.add_argument('--cache_dir', required=True, help='folder for checkpoints and the study')
     parser.add_argument('--port', type=int, default=29029, help='where MongoDB answers on this machine')
     arguments = parser.parse_args()
-    where = ['--port={}'.format(arguments.port), '--cache_dir=' + os.path.abspath(arguments.cache_dir), '--dbname=' + DBNAME]
+    where = ['--port={}'.format(arguments.port), '--cache_dir=' + os.path.abspath(arguments.cache_dir)]
     server.ensure('localhost', arguments.port)
     settings = recipes.RECIPES[RECIPE].settings
     collection = jobs.collection(Config.of(settings, choices()))
     with tempfile.TemporaryDirectory() as folder, server.connect('localhost', arguments.port) as client:
         path, = recipes.write([RECIPE], folder, choices())
-        workers = [run('search.py', '--load_params_file=' + path, '--trials={}'.format(TRIALS), '--study=' + STUDY,
-                       *(where + ['--space=' + each for each in SPACE])) for _ in range(WORKERS)]
+        workers = [search('--load_params_file=' + path, '--trials={}'.format(TRIALS), '--study=' + STUDY,
+                          '--dbname=' + DBNAME, *(where + ['--space=' + each for each in SPACE])) for _ in range(WORKERS)]
         if any([worker.wait() for worker in workers]):
             return 1
         best = client[DBNAME][collection + '.searches'].find_one({'study': STUDY}, sort=[('value', -1)])
@@ -51,11 +51,10 @@ def main():
             found = []
             for seed in SEEDS:
                 suffix = '_{}_{}'.format(name.replace(' ', '_').replace("'", ''), seed)
-                params.save(Config.of(dict(settings, seed=seed, **values), choices()), path)
-                if run('train.py', '--load_params_file=' + path, '--do_restore', '--exp_id_suffix=' + suffix, *where).wait():
+                try:
+                    record = trained.newest(Config.of(dict(settings, seed=seed, **values), choices()), suffix, DBNAME, where)
+                except subprocess.CalledProcessError:
                     return 1
-                record = client[DBNAME][collection + '.files'].find_one(
-                    {'exp_id': settings['alignment'] + suffix, 'validation_results': {'$exists': True}}, sort=[('step', -1)])
                 found.append('{:.3f}'.format(record['validation_results']['topn_val']['top1']))
             print('| {} | {} |'.format(name, ' | '.join(found)), flush=True)
     return 0
