@@ -41,7 +41,7 @@ class Steps:
         config = Config.of(dict(dict(model=model, dataset='synthetic', image_size=image_size, train_batch_size=batch,
                                      eval_batch_size=batch, optimizer='momentum', learning_rate=1e-3), **dict(
                                          variant.settings, **settings)), choices())
-        self._experiment = Experiment(config, devices.choose(config), closed_forms=variant.closed)
+        self._experiment = Experiment(config, devices.choose(config), validating=False, closed_forms=variant.closed)
         self._session = loop.session(self._experiment, runtime.session_config())
         self._session.run(self._experiment.step.initializer)
 

@@ -12,7 +12,7 @@ from config.schema import ROWS, ConfigError
 from data.preprocessing import PREPROCESSINGS
 from models import NETWORKS, NetworkOptions
 from models.layers import BACKWARD, Layers, StockLayers
-from training import devices, losses, metrics, optimizers, schedules, validation
+from training import devices, losses, metrics, optimizers, runtime, schedules, validation
 from training.loop import Plan
 
 TARGET = 'topn_val'    # the name of the validation in every record
@@ -40,12 +40,12 @@ class Experiment:
     """The graph of one experiment.
 
     config: config.schema.Config. device: of training/devices.py. first_step: updates done before, when a run is resumed.
-    training: False builds the validation alone. closed_forms: take the gradients of alignment losses by the rules' closed
-    forms where there are; False differentiates all of them automatically, to compare. Raises ConfigError or data.DataError
-    for what cannot be.
+    training: False builds the validation alone. validating: False builds the training alone. closed_forms: take the
+    gradients of alignment losses by the rules' closed forms where there are; False differentiates all of them automatically,
+    to compare. Raises ConfigError or data.DataError for what cannot be.
     """
 
-    def __init__(self, config, device, first_step=0, training=True, closed_forms=True):
+    def __init__(self, config, device, first_step=0, training=True, validating=True, closed_forms=True):
         check(config)
         self.config = config
         self.device = device
@@ -61,7 +61,7 @@ class Experiment:
             self.global_step = tf.train.get_or_create_global_step()
             with tf.variable_scope('', reuse=tf.AUTO_REUSE):
                 self.step = self._build_step(first_step) if training else None
-                self.validation = self._build_validation()
+                self.validation = self._build_validation() if validating else None
             self.initializer = tf.global_variables_initializer()
             self.variables = tf.global_variables()
             self.level = device.level(self.variables) if training else None
@@ -206,8 +206,8 @@ class Experiment:
 
     def _build_step(self, first_step):
         iterator = tf.data.make_initializable_iterator(
-            self.dataset.train(self.config.train_batch_size, self.config.seed, first_step, self.device.part,
-                               tolerant=self.config.skip_bad_records > 0))
+            runtime.untranslated(self.dataset.train)(self.config.train_batch_size, self.config.seed, first_step, self.device.part,
+                                                     tolerant=self.config.skip_bad_records > 0))
         return Step(iterator.initializer, *self.device.call(self._step, iterator.get_next))
 
     def _step(self, batch):
@@ -289,7 +289,8 @@ class Experiment:
         config, dataset, device = self.config, self.dataset, self.device
         batch_size = min(config.eval_batch_size, dataset.validation_images)
         batch_size += -batch_size % device.replicas
-        iterator = tf.data.make_initializable_iterator(dataset.validation(batch_size, config.skip_bad_records > 0))
+        iterator = tf.data.make_initializable_iterator(
+            runtime.untranslated(dataset.validation)(batch_size, config.skip_bad_records > 0))
         batch = iterator.get_next()
         # Angles and sizes are those of a training step (batch norm uses the statistics of its batch) on the first
         # images of the validation set: a number of them that the device can train on.

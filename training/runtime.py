@@ -63,6 +63,12 @@ def describe():
     return 'TensorFlow {} on Python {}'.format(tf.__version__, platform.python_version())
 
 
+def untranslated(function):
+    """A function that makes a tf.data.Dataset, whose Python functions become graphs as they stand, as they do on 1.13.2.
+    TensorFlow 2.x translates the source of each, for control flow that ours do not have; it takes most of the time."""
+    return tf.autograph.experimental.do_not_convert(function) if IS_TF2 else function
+
+
 def gpu_count():
     """How many GPUs this process can see."""
     from tensorflow.python.client import device_lib

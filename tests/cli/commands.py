@@ -1,10 +1,14 @@
 """What the tests of this folder share: commands, what they answer, and what they leave."""
+import array
 import collections
 import json
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 
 from training import runtime  # noqa: F401 (first: it prepares TensorFlow)
 import tensorflow.compat.v1 as tf
@@ -51,22 +55,65 @@ def reach(process, beginning):
     raise AssertionError('it ended before {!r}: {}'.format(beginning, process.communicate()[1]))
 
 
+class Fork:
+    """A command that runs as a fork of forks.py, with what of subprocess.Popen the tests need."""
+
+    def __init__(self, channel, words, variables):
+        self._err = tempfile.TemporaryFile('w+')
+        (self._status, status), (out, written) = os.pipe(), os.pipe()
+        files = array.array('i', [status, written, self._err.fileno()])
+        channel.sendmsg([json.dumps([list(words), variables]).encode('utf-8')],
+                        [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
+        os.close(status)
+        os.close(written)
+        self.stdout = os.fdopen(out, encoding='utf-8')
+        self._status = os.fdopen(self._status)
+        self.pid, self.returncode = int(self._status.readline()), None
+
+    def poll(self):
+        """The exit code, or None while it runs."""
+        if self.returncode is None and select.select([self._status], [], [], 0)[0]:
+            self.returncode = int(self._status.readline())
+        return self.returncode
+
+    def send_signal(self, number):
+        """Sends it a signal."""
+        os.kill(self.pid, number)
+
+    def kill(self):
+        """Ends it at once."""
+        self.send_signal(signal.SIGKILL)
+
+    def communicate(self):
+        """Waits for its end: the rest of its standard output, and its standard error."""
+        with self.stdout, self._status, self._err:
+            out = self.stdout.read()
+            if self.returncode is None:
+                self.returncode = int(self._status.readline())
+            self._err.seek(0)
+            return out, self._err.read()
+
+
 class Forks:
     """Runs commands as forks of one process, which has TensorFlow imported already (see forks.py)."""
 
     def __init__(self, home):
-        self._server = subprocess.Popen([sys.executable, FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT,
-                                        env=environment(home), universal_newlines=True)
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._server = subprocess.Popen([sys.executable, FORKS], stdin=theirs, cwd=ROOT, env=environment(home))
+
+    def start(self, *words, **variables):
+        """A Fork that runs a command; its words without `python`. variables: of its environment."""
+        return Fork(self._channel, words, variables)
 
     def run(self, *words, **variables):
-        """Done of a command; its words without `python`. variables: of its environment."""
-        self._server.stdin.write(json.dumps([words, variables]) + '\n')
-        self._server.stdin.flush()
-        return Done(*json.loads(self._server.stdout.readline()))
+        """Done of such a command."""
+        return end(self.start(*words, **variables))
 
     def close(self):
         """Ends the process."""
-        self._server.communicate()
+        self._channel.close()
+        self._server.wait()
 
 
 def succeeded(done):

@@ -29,11 +29,17 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture(scope='session')
-def run(home):
+def forks(home):
+    """commands.Forks."""
+    server = commands.Forks(home)
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope='session')
+def run(forks):
     """run('train.py', '--model=fc', ...) -> commands.Done."""
-    forks = commands.Forks(home)
-    yield forks.run
-    forks.close()
+    return forks.run
 
 
 @pytest.fixture(scope='session')

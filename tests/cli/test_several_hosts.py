@@ -13,7 +13,7 @@ GONE = 'host {} (task {}) is gone; look there for the reason, then start the sam
 
 
 @pytest.fixture
-def together(home, where, free_address):
+def together(forks, where, free_address):
     """together(count, words, more words of the first, by TF_CONFIG?) -> the running processes, in their order, and addresses."""
     running = []
 
@@ -23,7 +23,7 @@ def together(home, where, free_address):
             own = ['--worker_hosts=' + ','.join(hosts), '--task_index={}'.format(index)] + list(first if not index else ())
             cluster = dict(cluster=dict(worker=hosts), task=dict(type='worker', index=index))
             more, variables = ([], dict(TF_CONFIG=json.dumps(cluster))) if by_environment else (own, {})
-            running.append(commands.process(['train.py'] + RECIPE + where + list(words) + more, home, **variables))
+            running.append(forks.start(*(['train.py'] + RECIPE + where + list(words) + more), **variables))
         return running[-count:], hosts
 
     yield start

@@ -182,9 +182,9 @@ def test_another_experiment_starts_from_a_checkpoint(trained, run, where, mongo_
 
 
 @pytest.mark.parametrize('number, name, code', [(signal.SIGINT, 'SIGINT', 130), (signal.SIGTERM, 'SIGTERM', 143)])
-def test_a_signal_saves_and_stops(run, where, home, records, folder, number, name, code):
+def test_a_signal_saves_and_stops(run, forks, where, records, folder, number, name, code):
     words = ['train.py'] + commands.FC + where + ['--exp_id_suffix=_' + name, '--train_epochs=50']
-    running = commands.process(words, home)
+    running = forks.start(*words)
     for line in iter(running.stdout.readline, ''):
         if line.startswith('step 12 of 1,500'):
             second = run(*(words + ['--do_restore']))
@@ -207,10 +207,10 @@ def test_a_signal_saves_and_stops(run, where, home, records, folder, number, nam
         reached // 6 * 6 + 6 - reached]
 
 
-def test_a_run_that_was_killed_goes_on_with_every_step_recorded_once(run, where, home, records, folder):
+def test_a_run_that_was_killed_goes_on_with_every_step_recorded_once(run, forks, where, records, folder):
     """Killed after a record without weights: the steps after its newest checkpoint are made, and recorded, anew."""
     words = ['train.py'] + commands.FC + where + ['--epochs_per_checkpoint=5', '--learning_rate=0.01', '--novalidate_first']
-    running = commands.process(words + ['--exp_id_suffix=_killed', '--train_epochs=50'], home)
+    running = forks.start(*(words + ['--exp_id_suffix=_killed', '--train_epochs=50']))
     while not any(record['step'] == 200 for record in records('symmetric_killed')):
         assert running.poll() is None
     running.kill()

@@ -78,17 +78,17 @@ def test_a_server_with_tls_is_spoken_to_where_its_authority_is_given(run, tmp_pa
             assert [record['step'] for record in client['secret']['fc_7-5.files'].find().sort('step')] == [0, 6]
 
 
-def test_a_replica_set_that_loses_its_primary_loses_no_step(home, tmp_path, free_address):
+def test_a_replica_set_that_loses_its_primary_loses_no_step(forks, tmp_path, free_address):
     """Its one member steps down, twice, and stands for election again after two seconds."""
     with mongod(str(tmp_path), free_address(), '--replSet', 'lab') as port:
         with pymongo.MongoClient('127.0.0.1', port, directConnection=True) as client:
             client.admin.command('replSetInitiate', dict(_id='lab', members=[dict(_id=0, host='127.0.0.1:%d' % port)]))
-            running = commands.process(WORDS + ['--train_epochs=40'], home,
-                                       MONGODB_URI='mongodb://127.0.0.1:{}/?replicaSet=lab'.format(port))
-            for beginning in ('step 60 of 1,200', 'step 300 of 1,200'):
+            uri = 'mongodb://127.0.0.1:{}/?replicaSet=lab'.format(port)
+            running = forks.start(*(WORDS + ['--train_epochs=20']), MONGODB_URI=uri)
+            for beginning in ('step 60 of 600', 'step 180 of 600'):
                 commands.reach(running, beginning)
                 client.admin.command('replSetStepDown', 2, force=True)
             commands.succeeded(commands.end(running))
             found = list(client['secret']['fc_7-5.files'].find().sort('step'))
-    assert sum(len(record.get('train_results', [])) for record in found) == found[-1]['step'] == 1200
+    assert sum(len(record.get('train_results', [])) for record in found) == found[-1]['step'] == 600
     assert len({record['step'] for record in found}) == len(found)

@@ -63,13 +63,14 @@ def golden():
 @pytest.fixture(scope='module')
 def prefix(tmp_path_factory):
     """The checkpoint's path: three files, with the .meta that a Saver writes by default."""
-    rows = reference.read_json(TABLE)
+    rows, values = reference.read_json(TABLE), {}
     with tf.Graph().as_default(), tf.Session() as session:
         for row in rows:
             value = np.int64(STEP) if row['name'] == 'global_step' else np.zeros(row['shape'], row['dtype']) \
                 if not row['trainable'] and '/moving_' not in row['name'] else reference.variable(row['name'], row['shape'])
-            tf.get_variable(row['name'], initializer=tf.constant(value.astype(row['dtype'])), trainable=row['trainable'])
-        session.run(tf.global_variables_initializer())
+            values[tf.placeholder(row['dtype'], row['shape'])] = value
+            tf.get_variable(row['name'], initializer=list(values)[-1], trainable=row['trainable'])
+        session.run(tf.global_variables_initializer(), values)
         path = str(tmp_path_factory.mktemp('original') / 'model.ckpt')
         return tf.train.Saver().save(session, path, global_step=STEP)
 
@@ -112,11 +113,8 @@ def worst(got, golden):
     return max(reference.error(value, golden[name]) for name, value in got.items())
 
 
-@pytest.mark.parametrize('how', ['path', 'query'])
-def test_a_validation_gives_the_numbers_of_the_original(mongo_server, prefix, stored, golden, tmp_path, how, record_property):
-    settings = {'path': dict(load_checkpoint=prefix),
-                'query': dict(load_db=True, load_exp_id=EXP_ID, exp_id_suffix='_other', load_query='{"duration": 0.75}')}[how]
-    results = jobs.validate(config(mongo_server, tmp_path, val_exp_id='validation_' + how, **settings))
+def test_a_validation_gives_the_numbers_of_the_original(mongo_server, prefix, golden, tmp_path, record_property):
+    results = jobs.validate(config(mongo_server, tmp_path, val_exp_id='validation', load_checkpoint=prefix))
     got = measured(results)
     assert len(got) == len([key for key in golden if key.startswith('metric/')]) > 150
     error = worst(got, golden)
@@ -124,8 +122,8 @@ def test_a_validation_gives_the_numbers_of_the_original(mongo_server, prefix, st
     record_property('error', error)
     assert error <= TOLERANCE and results['topn_val']['global_step'] == STEP
     with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
-        record, = client[DBNAME][COLLNAME + '.files'].find({'exp_id': 'validation_' + how})
-    assert record['validates'] == (os.path.abspath(prefix) if how == 'path' else stored)
+        record, = client[DBNAME][COLLNAME + '.files'].find({'exp_id': 'validation'})
+    assert record['validates'] == os.path.abspath(prefix)
 
 
 def test_a_training_goes_on_with_the_losses_of_the_original(mongo_server, stored, golden, tmp_path, record_property):

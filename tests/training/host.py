@@ -14,9 +14,10 @@ from training import runtime  # noqa: E402, F401 (first: it prepares TensorFlow)
 import data  # noqa: E402
 import tiny  # noqa: E402
 from alignment.rules import RULES  # noqa: E402
+from models import NETWORKS  # noqa: E402
 
 RULE_NAMES = [None] + sorted(RULES)
-RESNET = dict(model='resnet18', layers_list=(), dataset='pixels', train_batch_size=12, eval_batch_size=5)
+SMALL = dict(model='small', layers_list=(), dataset='pixels', train_batch_size=12, eval_batch_size=5)
 PIXELS = tiny.dataset('pixels', image_shape=(33, 35, 3))
 SPLIT = dict(cpu_devices=2, gpu='0,1')
 TWO = dict(optimizer='momentum', grad_clip=True, grad_clipping_value=0.3)
@@ -28,17 +29,18 @@ def clipped(rule):
     return dict(tiny.moving_settings(rule), **TWO, **second)
 
 
+CLIPPED = [None, 'symmetric', 'kolen_pollack', 'dfa']  # one of each kind: what the task moves, and what a loss moves
 # {name: (steps, settings of each host)}
 CASES = {'step of {}'.format(rule): (1, dict(tiny.moving_settings(rule), **SPLIT)) for rule in RULE_NAMES}
-CASES.update({'clipped step of {}'.format(rule): (1, dict(clipped(rule), **SPLIT)) for rule in RULE_NAMES})
+CASES.update({'clipped step of {}'.format(rule): (1, dict(clipped(rule), **SPLIT)) for rule in CLIPPED})
 CASES.update({
     'one device each': (1, tiny.moving_settings('symmetric')),
     'parts': (4, dict(tiny.moving_settings('information'), learning_rate=0.2, minibatch_size=4, **SPLIT)),
     'several steps a call': (4, dict(tiny.moving_settings('mirror'), learning_rate=0.2, iterations_per_loop=3, **SPLIT)),
     'noise': (2, dict(alignment='mirror', learning_rate=0.2, input_distribution='normal')),
     'float16': (1, dict(tiny.moving_settings('symmetric'), precision='float16')),
-    'resnet': (1, dict(RESNET, alignment='information', learning_rate=1.0, sync_batch_norm=True, **SPLIT)),
-    'resnet, statistics of each part': (1, dict(RESNET, alignment='symmetric', learning_rate=1.0)),
+    'batch norm': (1, dict(SMALL, alignment='information', learning_rate=1.0, sync_batch_norm=True, **SPLIT)),
+    'batch norm, statistics of each part': (1, dict(SMALL, alignment='symmetric', learning_rate=1.0)),
 })
 
 
@@ -60,15 +62,16 @@ def main(own, hosts, out):
     together = dict(worker_hosts=tuple(hosts.split(',')), task_index=int(own))
     for name, dataset in dict(tiny.DATASETS, pixels=PIXELS).items():
         data.DATASETS[name] = dataset
+    NETWORKS['small'] = tiny.SMALL
     os.environ['CUDA_VISIBLE_DEVICES'] = ''
-    first = tiny.experiment(**dict(CASES['parts'][1], **together))
+    first = tiny.trainer(**dict(CASES['parts'][1], **together))
     outcomes = {}
     with first.device.ready():
         first.device.shared([0])
         for name, (steps, settings) in CASES.items():
             device = tiny.devices.choose(tiny.config(**dict(settings, **together)))
             device.target, device._sums = first.device.target, first.device._sums + 100 * (len(outcomes) + 1)
-            exp = tiny.Experiment(tiny.config(**dict(settings, **together)), device)
+            exp = tiny.Experiment(tiny.config(**dict(settings, **together)), device, validating=False)
             outcomes[name] = run(exp, steps, int(own))
         with open(out, 'wb') as file:
             pickle.dump(outcomes, file)

@@ -83,7 +83,7 @@ CALLS.update({'optimizer ' + name: dict(alignment='symmetric', optimizer=name, g
 
 def called(calls, **settings):
     """(variables at the end, [scalars of each step]) of calls of so many steps each, at a rate at which all of them move."""
-    exp = tiny.experiment(**dict(settings, learning_rate=0.05))
+    exp = tiny.trainer(**dict(settings, learning_rate=0.05))
     with tiny.session(exp) as session:
         session.run(exp.step.initializer)
         scalars = [step for steps in calls for step in exp.run_steps(session, steps)]
@@ -107,8 +107,10 @@ def test_a_call_does_no_more_than_its_most():
     assert len(scalars) == 6 == variables['global_step']
 
 
-@pytest.mark.parametrize('case', sorted(set(CALLS) - {'noise', 'draws'}))  # XLA draws other numbers
-@pytest.mark.parametrize('most', [1, 3])
+COMPILED = [(case, 1) for case in sorted(set(CALLS) - {'noise', 'draws'})]  # XLA draws other numbers
+
+
+@pytest.mark.parametrize('case, most', COMPILED + [(case, 3) for case in ('minibatches', 'schedules', 'optimizer swats')])
 def test_a_compiled_step_gives_the_same_numbers(case, most):
     settings = dict(CALLS[case], iterations_per_loop=most, xla=True)
     if case == 'minibatches' and most > 1 and not runtime.XLA_NESTS_LOOPS:
@@ -124,7 +126,7 @@ def test_a_compiled_step_gives_the_same_numbers(case, most):
 
 
 def test_a_compiled_step_is_compiled():
-    exp = tiny.experiment(xla=True)
+    exp = tiny.trainer(xla=True)
     of_clusters = [op for op in exp.graph.get_operations() if '_xla_compile_id' in op.node_def.attr]
     assert {'MatMul', 'ResourceApplyGradientDescent'} <= {op.type for op in of_clusters}
-    assert not any('_xla_compile_id' in op.node_def.attr for op in tiny.experiment().graph.get_operations())
+    assert not any('_xla_compile_id' in op.node_def.attr for op in tiny.trainer().graph.get_operations())

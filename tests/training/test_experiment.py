@@ -35,7 +35,7 @@ def golden_experiment(path):
     settings = dict(alignment=rule, optimizer=optimizer, learning_rate=LEARNING_RATES[optimizer])
     if second:
         settings.update(alignment_optimizer=second, alignment_learning_rate=LEARNING_RATES[second])
-    return tiny.experiment(dataset='fc', layers_list=(32, 16), train_batch_size=8, **settings)
+    return tiny.trainer(dataset='fc', layers_list=(32, 16), train_batch_size=8, **settings)
 
 
 def off(got, wanted):
@@ -86,19 +86,19 @@ def assert_same_training(one, other, tolerance=1e-5):
 @pytest.mark.parametrize('rule', [None] + sorted(RULES))
 def test_parts_of_a_batch_update_like_the_whole(rule, parts):
     settings = dict(TWO if rule in WITH_LOSS else CLIPPED, alignment=rule)
-    assert_same_training(tiny.experiment(**settings), tiny.experiment(minibatch_size=12 // parts, **settings))
+    assert_same_training(tiny.trainer(**settings), tiny.trainer(minibatch_size=12 // parts, **settings))
 
 
 def test_parts_of_a_batch_with_one_optimizer():
     settings = dict(alignment='information', learning_rate=0.5)
-    assert_same_training(tiny.experiment(**settings), tiny.experiment(minibatch_size=3, **settings))
+    assert_same_training(tiny.trainer(**settings), tiny.trainer(minibatch_size=3, **settings))
 
 
 # --- gradients first, then the update --------------------------------------------------------------------------------
 
 def apart(both):
     """Symmetric with two optimisers: the task's rate, the alignment's rate."""
-    return tiny.experiment(alignment='symmetric', alpha=0.5, beta=1.0, learning_rate=both[0], alignment_optimizer='gd',
+    return tiny.trainer(alignment='symmetric', alpha=0.5, beta=1.0, learning_rate=both[0], alignment_optimizer='gd',
                            alignment_learning_rate=both[1])
 
 
@@ -117,7 +117,7 @@ def test_every_gradient_is_that_of_the_variables_before_the_step():
 
 
 def test_the_numbers_of_a_step_do_not_depend_on_chance():
-    exp = tiny.experiment(alignment='symmetric', alpha=0.5, beta=1.0, optimizer='momentum', learning_rate=0.7,
+    exp = tiny.trainer(alignment='symmetric', alpha=0.5, beta=1.0, optimizer='momentum', learning_rate=0.7,
                           alignment_optimizer='adam', alignment_learning_rate=0.3)
     first, scalars = tiny.train(exp, 3)
     for _ in range(4):
@@ -134,14 +134,14 @@ NOISE = dict(noisy_opt_distribution='normal', noisy_opt_variance=4.0)
 
 def noise_of(start, **settings):
     """What the noise adds in one step: {name: array}, where it adds anything."""
-    _, noisy = tiny.train(tiny.experiment(**dict(settings, **NOISE)), start=start)[0]
+    _, noisy = tiny.train(tiny.trainer(**dict(settings, **NOISE)), start=start)[0]
     settings = {name: value for name, value in settings.items() if not name.startswith('use_noisy')}
-    _, calm = tiny.train(tiny.experiment(**settings), start=start)[0]
+    _, calm = tiny.train(tiny.trainer(**settings), start=start)[0]
     return {name: noisy[name].astype(np.float64) - calm[name] for name in tiny.moved(calm, noisy)}
 
 
 def test_noise_of_kolen_pollack_moves_backward_kernels_only():
-    start = tiny.train(tiny.experiment(alignment='kolen_pollack', learning_rate=0.5), 0)[0][0]
+    start = tiny.train(tiny.trainer(alignment='kolen_pollack', learning_rate=0.5), 0)[0][0]
     noise = noise_of(start, alignment='kolen_pollack', learning_rate=0.5, use_noisy_global_opt=True)
     assert set(noise) == tiny.named(start, 'backward_kernel')
     drawn = np.concatenate([value.ravel() for value in noise.values()]) / (0.5 * 2.0)
@@ -151,7 +151,7 @@ def test_noise_of_kolen_pollack_moves_backward_kernels_only():
 
 def test_each_optimizer_has_noise_of_its_own():
     settings = dict(alignment='symmetric', learning_rate=0.5, alignment_optimizer='gd', alignment_learning_rate=0.5)
-    start = tiny.train(tiny.experiment(**settings), 0)[0][0]
+    start = tiny.train(tiny.trainer(**settings), 0)[0][0]
     everywhere = noise_of(start, use_noisy_global_opt=True, **settings)
     backward = noise_of(start, use_noisy_alignment_opt=True, **settings)
     assert set(everywhere) == set(start) - {'global_step'}
@@ -173,28 +173,28 @@ TASK, ALIGNMENT = ['bias', 'forward_kernel'], ['backward_kernel']
 
 @pytest.mark.parametrize('second', [{}, dict(alignment_optimizer='gd', alignment_learning_rate=0.5)])
 def test_while_the_task_is_off_forward_kernels_stand_still(second):
-    exp = tiny.experiment(alignment='symmetric', delay_epochs=1.0, learning_rate=0.5, **second)
+    exp = tiny.trainer(alignment='symmetric', delay_epochs=1.0, learning_rate=0.5, **second)
     assert exp.steps_per_epoch == 3
     assert movers(exp, 5) == [ALIGNMENT] * 3 + [ALIGNMENT + TASK] * 2
 
 
 @pytest.mark.parametrize('second', [{}, dict(alignment_optimizer='gd', alignment_learning_rate=0.5)])
 def test_one_alignment_step_then_two_of_the_task(second):
-    exp = tiny.experiment(alignment='symmetric', alternate_step_freq=2, learning_rate=0.5, **second)
+    exp = tiny.trainer(alignment='symmetric', alternate_step_freq=2, learning_rate=0.5, **second)
     assert movers(exp, 7) == [ALIGNMENT, TASK, TASK, ALIGNMENT, TASK, TASK, ALIGNMENT]
 
 
 def test_tied_kernels_move_with_the_task():
-    exp = tiny.experiment(alignment='kolen_pollack', alternate_step_freq=1, learning_rate=0.5)
+    exp = tiny.trainer(alignment='kolen_pollack', alternate_step_freq=1, learning_rate=0.5)
     assert movers(exp, 3) == [ALIGNMENT, ALIGNMENT + TASK, ALIGNMENT]
 
 
 def test_feedback_never_moves_a_backward_kernel():
-    assert movers(tiny.experiment(alignment='feedback', learning_rate=0.5), 3) == [TASK] * 3
+    assert movers(tiny.trainer(alignment='feedback', learning_rate=0.5), 3) == [TASK] * 3
 
 
 def test_update_forward_lets_the_alignment_move_forward_kernels():
-    exp = tiny.experiment(alignment='symmetric', update_forward=True, delay_epochs=1.0, learning_rate=0.5)
+    exp = tiny.trainer(alignment='symmetric', update_forward=True, delay_epochs=1.0, learning_rate=0.5)
     assert movers(exp, 1) == [['backward_kernel', 'forward_kernel']]
 
 
@@ -206,7 +206,7 @@ def test_update_forward_lets_the_alignment_move_forward_kernels():
     (dict(alignment='mirror', delay_epochs=0.5, alignment_optimizer='gd'), [(0, 1), (0, 1), (1, 1), (1, 1)]),
     (dict(), [(1, 0)] * 2)], ids=['rates', 'alternating', 'delayed', 'backprop'])
 def test_the_total_is_what_is_minimised(settings, rates):
-    _, scalars = tiny.train(tiny.experiment(learning_rate=0.5, **settings), len(rates))
+    _, scalars = tiny.train(tiny.trainer(learning_rate=0.5, **settings), len(rates))
     names = {'loss', 'model_loss', 'reg_loss', 'alignment_loss', 'total_loss', 'learning_rate'}
     if 'alignment_optimizer' in settings:
         names.add('alignment_learning_rate')
@@ -219,7 +219,7 @@ def test_the_total_is_what_is_minimised(settings, rates):
 
 
 def test_losses_are_those_of_the_variables_before_the_update():
-    exp = tiny.experiment(dataset='fc', train_batch_size=8, learning_rate=0.5)
+    exp = tiny.trainer(dataset='fc', train_batch_size=8, learning_rate=0.5)
     history, scalars = tiny.train(exp, 2)
     for before, step in zip(history, scalars):
         loss = tiny.cross_entropy(tiny.logits(before, exp.dataset.images[:8]), exp.dataset.labels[:8]).mean()
@@ -233,7 +233,7 @@ def test_losses_are_those_of_the_variables_before_the_update():
 def test_a_seed_settles_every_number():
     def first_steps(seed):
         settings = tiny.config(alignment='mirror', input_distribution='normal', learning_rate=0.5, seed=seed)
-        return tiny.train(Experiment(settings, devices.choose(settings)), 3)
+        return tiny.train(Experiment(settings, devices.choose(settings), validating=False), 3)
     (one, scalars), (same, same_scalars), (other, other_scalars) = [first_steps(seed) for seed in (3, 3, 4)]
     assert [tiny.moved(a, b) for a, b in zip(one, same)] == [set()] * 4 and scalars == same_scalars
     assert tiny.moved(one[0], other[0]) == tiny.named(one[0], 'kernel')
@@ -241,15 +241,15 @@ def test_a_seed_settles_every_number():
 
 
 def test_forward_and_backward_kernels_start_apart():
-    start = tiny.train(tiny.experiment(alignment='feedback', layers_list=(20, 20), learning_rate=0.5), 0)[0][0]
+    start = tiny.train(tiny.trainer(alignment='feedback', layers_list=(20, 20), learning_rate=0.5), 0)[0][0]
     forward, backward = [start['dense1/{}_kernel'.format(which)].ravel() for which in ('forward', 'backward')]
     assert abs(np.corrcoef(forward, backward)[0, 1]) < 0.25 and 0.8 < forward.std() / backward.std() < 1.25
 
 
 def test_a_resumed_run_goes_on_as_if_it_had_never_stopped():
     settings = dict(alignment='symmetric', optimizer='adam', learning_rate=0.1)
-    whole, scalars = tiny.train(tiny.experiment(**settings), 5)
-    rest, rest_scalars = tiny.train(tiny.experiment(first_step=2, **settings), 3, start=whole[2])
+    whole, scalars = tiny.train(tiny.trainer(**settings), 5)
+    rest, rest_scalars = tiny.train(tiny.trainer(first_step=2, **settings), 3, start=whole[2])
     assert [tiny.moved(a, b) for a, b in zip(whole[2:], rest)] == [set()] * 4
     assert rest_scalars == scalars[2:] and rest[-1]['global_step'] == 5
 
@@ -265,17 +265,17 @@ def test_every_variable_has_a_role():
 
 
 def test_backprop_has_no_backward_kernel_and_a_validation_no_slots():
-    assert not tiny.named(tiny.experiment(learning_rate=0.5, dataset='fc', train_batch_size=8).roles, 'backward_kernel')
+    assert not tiny.named(tiny.trainer(learning_rate=0.5, dataset='fc', train_batch_size=8).roles, 'backward_kernel')
     exp = tiny.experiment(training=False, alignment='symmetric', **TWO)
     assert exp.step is None and not [role for role in exp.roles.values() if role.startswith('slot')]
 
 
 def test_stock_layers_train_like_backprop():
-    history, scalars = tiny.train(tiny.experiment(dataset='fc', train_batch_size=8, learning_rate=0.5), 2)
+    history, scalars = tiny.train(tiny.trainer(dataset='fc', train_batch_size=8, learning_rate=0.5), 2)
     start = {name.replace('/forward_kernel', '/dense/kernel').replace('/bias', '/dense/bias'): value
              for name, value in history[0].items()}
     other, other_scalars = tiny.train(
-        tiny.experiment(tf_layers=True, dataset='fc', train_batch_size=8, learning_rate=0.5), 2, start)
+        tiny.trainer(tf_layers=True, dataset='fc', train_batch_size=8, learning_rate=0.5), 2, start)
     assert set(other[0]) == set(start)
     for name in tiny.named(history[2], 'forward_kernel'):
         assert off(other[2][name.replace('/forward_kernel', '/dense/kernel')], history[2][name]) < 1e-6

@@ -13,6 +13,7 @@ import data
 import host
 import tiny
 from config.schema import ConfigError
+from models import NETWORKS
 from training import cluster, devices, overview
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -49,17 +50,18 @@ def pixels():
     """A data set of images that a ResNet can read."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(data.DATASETS, 'pixels', host.PIXELS)
+        patch.setitem(NETWORKS, 'small', tiny.SMALL)
         yield
 
 
 def alone(case):
     """What one device gives in place of all hosts."""
     steps, settings = host.CASES[case]
-    history, scalars = tiny.train(tiny.experiment(**dict(settings, **ONE)), steps)
+    history, scalars = tiny.train(tiny.trainer(**dict(settings, **ONE)), steps)
     return [history[0], history[-1]], scalars
 
 
-OWN = ('noise', 'float16', 'resnet, statistics of each part')  # what one device does not do
+OWN = ('noise', 'float16', 'batch norm, statistics of each part')  # what one device does not do
 
 
 @pytest.mark.parametrize('case', sorted(set(host.CASES) - set(OWN)))

@@ -7,12 +7,14 @@ import data
 import tiny
 from alignment.rules import RULES
 from config.schema import ConfigError
+from models import NETWORKS
 from training import checkpoints, devices, losses, runtime
 from training.experiment import Experiment
 
 PRECISIONS = {'float16': 2e-3, 'bfloat16': 2e-2} if runtime.HAS_BFLOAT16 else {'float16': 2e-3}  # and their rounding, roughly
 RULE_NAMES = [None] + sorted(RULES)
 RESNET = dict(model='resnet18', layers_list=(), dataset='pixels', train_batch_size=6, eval_batch_size=5)
+SMALL = dict(RESNET, model='small')
 SCALE = set(losses.LossScale.names)
 
 
@@ -21,6 +23,7 @@ def pixels():
     """A data set of images that a ResNet can read."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(data.DATASETS, 'pixels', tiny.dataset('pixels', image_shape=(33, 35, 3)))
+        patch.setitem(NETWORKS, 'small', tiny.SMALL)
         yield
 
 
@@ -55,26 +58,25 @@ def compared(exp, other, start=None, steps=1):
 @pytest.mark.parametrize('rule', RULE_NAMES)
 def test_a_step_is_that_of_float32_but_for_rounding(rule, precision):
     settings = dict(alignment=rule, learning_rate=0.1)
-    found = compared(tiny.experiment(**settings), tiny.experiment(precision=precision, **settings))
+    found = compared(tiny.trainer(**settings), tiny.trainer(precision=precision, **settings))
     assert {name: error for name, error in found.items() if not error < 10 * PRECISIONS[precision]} == {}
     assert found['dense0/forward_kernel'] > PRECISIONS[precision] / 100  # it is another type
 
 
 @pytest.mark.parametrize('precision', sorted(PRECISIONS))
-@pytest.mark.parametrize('v2', [False, True], ids=['v1', 'v2'])
-def test_a_resnet_computes_in_it(precision, v2):
-    settings = dict(RESNET, alignment='information', use_resnet_v2=v2, learning_rate=0.1)
+def test_a_network_computes_in_it(precision):
+    settings = dict(SMALL, alignment='information', learning_rate=0.1)
     exp, other = tiny.experiment(**settings), tiny.experiment(precision=precision, **settings)
     assert types(exp, ['Conv2D', 'MaxPool', 'MatMul', 'Relu', 'Conv2DBackpropInput']) == {'float32'}
     assert types(other, ['MaxPool', 'MaxPoolGrad']) == {precision, 'float32'}  # the network that is measured is float32
     forward = [op for op in other.graph.get_operations() if op.type == 'Conv2D' and 'gradients' not in op.name
                and op.outputs[0].dtype.base_dtype.name == precision]
-    assert len(forward) == 2 * 21  # of a step and of a validation
+    assert len(forward) == 2 * 2  # of a step and of a validation
     assert types(other, ['SparseSoftmaxCrossEntropyWithLogits', 'L2Loss', 'Acos']) == {'float32'}
     assert {v.dtype.base_dtype.name for v in other.variables if v.op.name not in SCALE | {'global_step'}} == {'float32'}
     found = compared(exp, other)
-    assert {name: found[name] for name in ('model_loss', 'alignment_loss') if not found[name] < 30 * PRECISIONS[precision]} == {}
-    assert found['dense/forward_kernel'] < 60 * PRECISIONS[precision]
+    assert {name: found[name] for name in ('model_loss', 'alignment_loss') if not found[name] < 10 * PRECISIONS[precision]} == {}
+    assert found['last/forward_kernel'] < 10 * PRECISIONS[precision]
 
 
 def test_angles_are_those_of_float32():
@@ -101,17 +103,17 @@ def test_bfloat16_is_refused_where_it_is_not_computed_in(monkeypatch):
 
 def test_gradients_too_small_for_float16_count(scale):
     settings = dict(alignment='feedback', loss_rate=1e-7, learning_rate=1e5)  # gradients around 1e-9
-    exp, scaled = tiny.experiment(**settings), tiny.experiment(precision='float16', **settings)
+    exp, scaled = tiny.trainer(**settings), tiny.trainer(precision='float16', **settings)
     assert compared(exp, scaled)['dense0/forward_kernel'] < 0.2
     scale(first=1.0)
-    assert compared(exp, tiny.experiment(precision='float16', **settings))['dense0/forward_kernel'] > 0.9
+    assert compared(exp, tiny.trainer(precision='float16', **settings))['dense0/forward_kernel'] > 0.9
 
 
 @pytest.mark.parametrize('settings', [dict(optimizer='momentum'), dict(optimizer='adam'), dict(
     alignment_optimizer='adam', optimizer='swats', grad_clip=True, use_noisy_alignment_opt=True, noisy_opt_distribution='normal')])
 def test_a_step_that_overflows_moves_nothing_and_halves_the_scale(scale, settings):
     scale(first=2.0 ** 60)
-    exp = tiny.experiment(alignment='symmetric', precision='float16', **settings)
+    exp = tiny.trainer(alignment='symmetric', precision='float16', **settings)
     history, scalars = tiny.train(exp, 60)
     assert {exp.roles[name] for name in SCALE} == {losses.SCALE_ROLE}
     held = [not tiny.moved(before, after) - SCALE for before, after in zip(history, history[1:])]
@@ -125,7 +127,7 @@ def test_a_step_that_overflows_moves_nothing_and_halves_the_scale(scale, setting
 
 def test_the_scale_doubles_when_it_is_steady_and_never_falls_below_one(scale):
     scale(first=2.0, steady_steps=3)
-    history, _ = tiny.train(tiny.experiment(precision='float16'), 7)
+    history, _ = tiny.train(tiny.trainer(precision='float16'), 7)
     assert [(float(v['loss_scale']), int(v['loss_scale_steps'])) for v in history] == [
         (2, 0), (2, 1), (2, 2), (4, 0), (4, 1), (4, 2), (8, 0), (8, 1)]
     with tf.Graph().as_default(), tf.Session() as session, tf.variable_scope('', reuse=tf.AUTO_REUSE):
@@ -146,10 +148,10 @@ def test_the_scale_goes_wherever_a_step_goes(settings):
     base = dict(alignment='information', precision='float16', optimizer='momentum', learning_rate=0.1)
     if 'xla' in settings and not runtime.XLA_BRANCHES:
         with pytest.raises(ConfigError, match='--xla and --precision=float16 do not go together on'):
-            tiny.experiment(**dict(base, **settings))
+            tiny.trainer(**dict(base, **settings))
         return
     steps = []
-    for exp in (tiny.experiment(**base), tiny.experiment(**dict(base, **settings))):
+    for exp in (tiny.trainer(**base), tiny.trainer(**dict(base, **settings))):
         with tiny.session(exp) as session:
             session.run(exp.step.initializer)
             taken = exp.run_steps(session, 3)
@@ -163,7 +165,7 @@ def test_the_scale_goes_wherever_a_step_goes(settings):
 
 
 def test_a_checkpoint_goes_from_one_precision_to_another(tmp_path):
-    single, half = [tiny.experiment(alignment='feedback', precision=precision) for precision in ('float32', 'float16')]
+    single, half = [tiny.trainer(alignment='feedback', precision=precision) for precision in ('float32', 'float16')]
     for there, here, new in ((single, half, sorted(SCALE)), (half, single, [])):
         with tiny.session(there) as session:
             there_values = tiny.values(session, there)
@@ -178,12 +180,12 @@ def test_a_checkpoint_goes_from_one_precision_to_another(tmp_path):
 
 def built(data_format, **settings):
     """An Experiment with images in this format."""
-    return Experiment(tiny.config(**dict(RESNET, **settings)), devices.OneDevice('', data_format=data_format))
+    return Experiment(tiny.config(**settings), devices.OneDevice('', data_format=data_format))
 
 
-@pytest.mark.parametrize('v2', [False, True], ids=['v1', 'v2'])
-def test_channels_first_gives_the_same_step(v2):
-    settings = dict(alignment='information', use_resnet_v2=v2, learning_rate=0.1)
+@pytest.mark.parametrize('network', [SMALL, dict(RESNET, use_resnet_v2=True)], ids=['small', 'resnet18v2'])
+def test_channels_first_gives_the_same_step(network):
+    settings = dict(network, alignment='information', learning_rate=0.1)
     exp, other = [built(data_format, **settings) for data_format in ('NHWC', 'NCHW')]
     formats = {op.get_attr('data_format') for op in other.graph.get_operations()
                if 'data_format' in op.node_def.attr and op.outputs[0].shape.ndims == 4}

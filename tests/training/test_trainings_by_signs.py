@@ -11,14 +11,14 @@ SETTINGS = dict(optimizer='momentum', learning_rate=0.1)
 
 @pytest.mark.parametrize('rule', SIGNS)
 def test_a_run_restored_from_its_checkpoint_goes_on_as_if_it_had_never_stopped(tmp_path, rule):
-    whole, scalars = tiny.train(tiny.experiment(alignment=rule, **SETTINGS), 5)
-    exp = tiny.experiment(alignment=rule, **SETTINGS)
+    whole, scalars = tiny.train(tiny.trainer(alignment=rule, **SETTINGS), 5)
+    exp = tiny.trainer(alignment=rule, **SETTINGS)
     with tiny.session(exp) as session:
         session.run(exp.step.initializer)
         for _ in range(2):
             session.run(exp.step.train_op)
         prefix = checkpoints.save(session, exp, str(tmp_path), 2)
-    exp = tiny.experiment(first_step=2, alignment=rule, **SETTINGS)
+    exp = tiny.trainer(first_step=2, alignment=rule, **SETTINGS)
     with tiny.session(exp) as session:
         session.run(exp.step.initializer)
         assert checkpoints.restore(session, exp, prefix) == []
@@ -35,7 +35,7 @@ def test_a_run_restored_from_its_checkpoint_goes_on_as_if_it_had_never_stopped(t
 def gradients_at(rule, step):
     """{variable: what a step of plain descent adds to it}, of the same variables at any step, on one batch."""
     settings = dict(dataset='fc', train_batch_size=8, learning_rate=1.0, alignment=rule)
-    (before, after), _ = tiny.train(tiny.experiment(**settings), start=dict(global_step=step))
+    (before, after), _ = tiny.train(tiny.trainer(**settings), start=dict(global_step=step))
     assert after['global_step'] == step + 1
     return {name: after[name] - before[name] for name in tiny.moved(before, after)}
 
@@ -50,7 +50,7 @@ def test_only_brsf_sends_other_errors_at_another_step(rule):
 
 
 def test_the_magnitudes_of_frsf_stay_as_they_started():
-    history, _ = tiny.train(tiny.experiment(alignment='frsf', **SETTINGS), 4)
+    history, _ = tiny.train(tiny.trainer(alignment='frsf', **SETTINGS), 4)
     backward = tiny.named(history[0], 'backward_kernel')
     assert len(backward) == 3 and not backward & tiny.moved(history[0], history[-1])
     assert tiny.named(history[0], 'forward_kernel') | tiny.named(history[0], 'bias') <= tiny.moved(history[0], history[-1])
@@ -75,8 +75,8 @@ def test_signs_agree_better_than_chance(rule):
 
 def restored(tmp_path, wrote, reads):
     """The variables of a checkpoint of one rule, and those of another rule's validation that restored it."""
-    (_, written), _ = tiny.train(tiny.experiment(alignment=wrote, **SETTINGS))
-    exp = tiny.experiment(alignment=wrote, **SETTINGS)
+    (_, written), _ = tiny.train(tiny.trainer(alignment=wrote, **SETTINGS))
+    exp = tiny.trainer(alignment=wrote, **SETTINGS)
     with tiny.session(exp, written) as session:
         prefix = checkpoints.save(session, exp, str(tmp_path), 1)
     exp = tiny.experiment(training=False, alignment=reads)

@@ -33,7 +33,7 @@ def convolutions(model, **settings):
     """{kind: how many} of the convolutions that one step ran."""
     config = Config.of(dict(model=model, dataset='pixels', train_batch_size=3, eval_batch_size=3, optimizer='momentum',
                             **settings), choices())
-    exp = Experiment(config, devices.choose(config))
+    exp = Experiment(config, devices.choose(config), validating=False)
     with loop.session(exp, runtime.session_config()) as session:
         session.run(exp.step.initializer)
         metadata = tf.RunMetadata()
