@@ -10,7 +10,7 @@ import oracle
 import samples
 from alignment import gradients
 from alignment.layer import ACTIVATIONS, LayerView, ViewOptions
-from alignment.rules import KERNELS, RULES
+from alignment.rules import KERNELS, RULES, Rule
 from models.layers import Layers
 from reference import error, variable
 from training import runtime
@@ -355,7 +355,7 @@ def settings_of_every_kind():
 
 EVERY_KIND = list(settings_of_every_kind())
 AS_IT_IS = [(name, case) for name, case in EVERY_KIND if not case]
-CLOSED = [(sample, dict(COEFFICIENTS), EVERY_KIND if sample in ('dense', 'conv') else AS_IT_IS) for sample in samples.SAMPLES]
+CLOSED = [(sample, dict(COEFFICIENTS), EVERY_KIND) for sample in samples.SAMPLES]
 CLOSED += [(sample, coefficients, AS_IT_IS) for sample in samples.SAMPLES for coefficients in (
     dict(alpha=0.5, beta=1.0, gamma=0.25), dict(alpha=0.5, beta=0.25, gamma=0.125))]  # beta is twice alpha, alpha twice beta
 
@@ -367,12 +367,15 @@ def test_a_closed_form_is_what_automatic_differentiation_gives(sample, coefficie
         for name, case in settings:
             record = samples.record(sample)
             for closed in (True, False):
-                loss = make(Variant(name, case), coefficients, seed=7).losses([record], closed=closed)[sample]
+                rule = make(Variant(name, case), coefficients, seed=7)
+                loss = rule.losses([record], closed)[sample]
+                if closed and rule.automatic:  # these options have no closed form
+                    break
                 slopes = [tf.zeros(()) if g is None else g for g in tf.gradients(loss, [record.B, record.W])]
                 found[name, repr(sorted(case.items())), closed] = [loss] + slopes
         return found
     found = samples.numbers(both)
-    assert {name for name, _, _ in found} == {name for name in RULES if RULES[name].sees}
+    assert {name for name, _, _ in found} == {name for name, rule in RULES.items() if rule.closed_form != Rule.closed_form}
     for name, case, _ in sorted(found):
         (loss, *slopes), (other_loss, *other_slopes) = found[name, case, True], found[name, case, False]
         assert max(error(a, b) for a, b in zip(slopes, other_slopes)) < TOLERANCE, (name, case)
