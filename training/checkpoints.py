@@ -4,9 +4,12 @@ import glob
 import os
 import re
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from training import losses
+
+AT_A_TIME = 1 << 27  # bytes of variables that one call of a session is given; a call to another machine bears 2 GiB
 
 
 class CheckpointError(Exception):
@@ -30,8 +33,7 @@ def _write(values, path, step):
     """Write {name: array} by a session of this machine."""
     with tf.Graph().as_default(), tf.device('/cpu:0'), tf.Session() as session:
         variables = [tf.get_variable(name, value.shape, value.dtype, tf.zeros_initializer()) for name, value in values.items()]
-        for variable, value in zip(variables, values.values()):
-            variable.load(value, session)
+        assign(session, dict(zip(variables, values.values())))
         return _save(tf.train.Saver(variables), session, path, step)
 
 
@@ -156,10 +158,20 @@ def _is_chosen(name, names):
 
 def _load(session, experiment, values):
     """Give variables their values: {name: array}."""
-    variables = {v.op.name: v for v in experiment.variables}
-    with experiment.graph.as_default():
-        for name, value in values.items():
-            variables[name].load(value, session)
+    assign(session, {v: values[v.op.name] for v in experiment.variables if v.op.name in values})
+
+
+def assign(session, values):
+    """Give variables their values, {variable: array}, in few calls of the session: each call is planned anew, which takes
+    much longer than the copying."""
+    groups, size = [{}], 0  # {name of the tensor that a variable starts with: (its initialiser, value)}
+    for variable, value in values.items():
+        start, size = variable.initializer.inputs[1].name, size + np.asarray(value).nbytes
+        if start in groups[-1] or size > AT_A_TIME:
+            groups, size = groups + [{}], np.asarray(value).nbytes
+        groups[-1][start] = variable.initializer, value
+    for group in groups:
+        session.run([initializer for initializer, _ in group.values()], {name: value for name, (_, value) in group.items()})
 
 
 def _is_optional(name, network):

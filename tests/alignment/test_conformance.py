@@ -13,7 +13,7 @@ from alignment.layer import ACTIVATIONS, LayerView, ViewOptions
 from alignment.rules import KERNELS, RULES, Rule
 from models.layers import Layers
 from reference import error, variable
-from training import runtime
+from training import checkpoints, runtime
 from training.devices import OneDevice
 
 IMAGES = (6, 7, 5, 3)
@@ -90,8 +90,7 @@ def network(kind, images, rule=None):
 def start(session):
     """Give every variable the value that its name draws."""
     session.run(tf.global_variables_initializer())
-    for v in tf.global_variables():
-        v.load(variable(v.op.name, v.shape.as_list()), session)
+    checkpoints.assign(session, {v: variable(v.op.name, v.shape.as_list()) for v in tf.global_variables()})
 
 
 def as_seen(record, arrays):

@@ -11,6 +11,7 @@ from alignment.rules import RULES
 from models.layers import FIXED, Layers
 from reference import error, stream, variable
 from samples import KINDS, linear_of, unpadded
+from training import checkpoints
 
 TOLERANCE = 1e-5
 EXPANSION = 3
@@ -20,8 +21,7 @@ CLASSES = 11
 def start(session):
     """Give every variable the value that its name draws."""
     session.run(tf.global_variables_initializer())
-    for v in tf.global_variables():
-        v.load(variable(v.op.name, v.shape.as_list()), session)
+    checkpoints.assign(session, {v: variable(v.op.name, v.shape.as_list()) for v in tf.global_variables()})
 
 
 # --- product feedback alignment -----------------------------------------------------------------------------------------------

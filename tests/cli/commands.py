@@ -95,12 +95,13 @@ class Fork:
 
 
 class Forks:
-    """Runs commands as forks of one process, which has TensorFlow imported already (see forks.py)."""
+    """Runs commands as forks of one process, which has TensorFlow imported already (see forks.py). root: of the program."""
 
-    def __init__(self, home):
+    def __init__(self, home, root=ROOT):
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            self._server = subprocess.Popen([sys.executable, FORKS], stdin=theirs, cwd=ROOT, env=environment(home))
+            self._server = subprocess.Popen([sys.executable, FORKS], stdin=theirs, cwd=root, env=dict(
+                environment(home), PYTHONPATH=root))
 
     def start(self, *words, **variables):
         """A Fork that runs a command; its words without `python`. variables: of its environment."""

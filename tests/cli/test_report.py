@@ -56,8 +56,8 @@ def test_an_empty_database_is_no_error(report, tmp_path):
 
 @pytest.mark.parametrize('words, code, beginning', [
     (['--exp_id=nobody'], 1, 'error: there is no experiment nobody in database cli'),
-    (['--html=/no/such/folder/report.html'], 1, 'error: /no/such/folder/report.html.tmp cannot be written'),
-    (['--png=/no/such/folder/report.png'], 1, 'error: /no/such/folder/report.png.tmp cannot be written'),
+    (['--exp_id=symmetric_whole', '--html=/no/such/folder/report.html'], 1, 'error: /no/such/folder/report.html.tmp cannot be written'),
+    (['--exp_id=symmetric_whole', '--png=/no/such/folder/report.png'], 1, 'error: /no/such/folder/report.png.tmp cannot be written'),
     (['--port=1'], 1, 'error: Nothing answers at localhost:1'),
     (['--most=0'], 2, 'error: flag --most=0'),
     (['--every=3'], 2, "error: Unknown command line flag 'every'"),
@@ -79,7 +79,7 @@ def test_it_needs_no_tensorflow(where, trained, home):
 
 def test_it_follows_a_training_and_ctrl_c_ends_it(where, trained, home, tmp_path):
     html = str(tmp_path / 'report.html')
-    words = ['report.py', '--watch', '--every_s=1', '--html=' + html] + [word for word in where if '--data_dir' not in word]
+    words = ['report.py', '--watch', '--every_s=1', '--exp_id=symmetric_whole', '--html=' + html] + [word for word in where if '--data_dir' not in word]
     watching = commands.process(words, home, PYTHONUNBUFFERED='1')
     for _ in range(2):
         assert any('symmetric_whole' in line for line in commands.reach(watching, 'page: '))

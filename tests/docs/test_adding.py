@@ -3,12 +3,15 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 
 import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, 'tests', 'cli'))
+
+import commands  # noqa: E402 (of tests/cli)
+
 PROGRAM = ('alignment', 'config', 'data', 'database', 'models', 'training', 'train.py')
 PLACE = re.compile(r'^In (a new file )?`([\w/.]+)`[^\n]*:\n\n```python\n(.*?)^```', re.DOTALL | re.MULTILINE)
 
@@ -18,7 +21,7 @@ def text():
         return file.read()
 
 
-def commands():
+def examples():
     return [shlex.split(line)[1:] for line in re.findall(r'^    (python .*)$', text().replace('\\\n', ''), re.MULTILINE)]
 
 
@@ -41,22 +44,28 @@ def extended(tmp_path_factory):
 
 
 def test_there_is_a_command_for_each():
-    assert [word for words in commands() for word in words if word in (
+    assert [word for words in examples() for word in words if word in (
         '--alignment=difference', '--model=lenet', '--dataset=stripes')] == ['--alignment=difference', '--model=lenet', '--dataset=stripes']
 
 
-@pytest.mark.parametrize('words', commands(), ids=lambda words: words[1])
-def test_the_command_trains(extended, mongo_server, tmp_path, words):
+@pytest.fixture(scope='module')
+def run(extended, tmp_path_factory):
+    """run(words of a command without its `python`) of that program -> commands.Done."""
+    forks = commands.Forks(str(tmp_path_factory.mktemp('home')), extended)
+    yield forks.run
+    forks.close()
+
+
+@pytest.mark.parametrize('words', examples(), ids=lambda words: words[1])
+def test_the_command_trains(run, mongo_server, tmp_path, words):
     where = ['--port={}'.format(mongo_server.port), '--cache_dir={}'.format(tmp_path), '--dbname=docs',
              '--exp_id_suffix=_{}'.format(words[1].partition('=')[2])]
     where += [] if '--dataset=stripes' in words else ['--data_dir={}'.format(tmp_path)]
-    done = subprocess.run([sys.executable] + words + where, cwd=extended, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          universal_newlines=True, env=dict(os.environ, https_proxy='http://127.0.0.1:9', no_proxy='',
-                                                            PYTHONPATH=extended))
-    assert done.returncode == 0, done.stderr
-    top1, = re.findall(r'results: .*; top-1 ([\d.]+),', done.stdout)
-    steps, = re.findall(r'([\d,]+) steps of ', done.stdout)
+    done = run(*(words + where))
+    assert done.code == 0, done.err
+    top1, = re.findall(r'results: .*; top-1 ([\d.]+),', done.out)
+    steps, = re.findall(r'([\d,]+) steps of ', done.out)
     assert int(steps) > 0 and float(top1) > (0.5 if '--dataset=stripes' in words else 0.05)
     if '--alignment=difference' in words:
-        angles = re.findall(r'mean weight angle ([\d.]+)', done.stdout)
+        angles = re.findall(r'mean weight angle ([\d.]+)', done.out)
         assert float(angles[-1]) < float(angles[0]) - 1

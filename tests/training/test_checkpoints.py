@@ -15,7 +15,7 @@ SYMMETRIC = dict(alignment='symmetric', optimizer='momentum', learning_rate=0.1,
 
 def saved(folder, steps=2, **settings):
     """The path of a checkpoint after some steps, and its variables."""
-    exp = tiny.experiment(**settings)
+    exp = tiny.trainer(**settings)
     with tiny.session(exp) as session:
         session.run(exp.step.initializer)
         for _ in range(steps):
@@ -48,7 +48,7 @@ def test_a_checkpoint_restores_to_the_bit(tmp_path):
     prefix, variables = saved(tmp_path / 'new' / 'folder', **SYMMETRIC)
     assert prefix == str(tmp_path / 'new' / 'folder' / 'checkpoint-2')
     assert sorted(os.listdir(os.path.dirname(prefix))) == ['checkpoint-2.data-00000-of-00001', 'checkpoint-2.index']
-    new, before, after = restored(prefix, tiny.experiment(**SYMMETRIC))
+    new, before, after = restored(prefix, tiny.trainer(**SYMMETRIC))
     assert new == [] and tiny.moved(variables, after) == set() and after['global_step'] == 2
     assert tiny.moved(before, after) > tiny.named(after, 'kernel')
 
@@ -95,7 +95,7 @@ def test_a_validation_restores_whatever_optimizer_wrote(tmp_path, optimizer):
 
 def test_slots_may_be_new_where_that_is_allowed(tmp_path):
     prefix, variables = saved(tmp_path, alignment='symmetric', learning_rate=0.1)
-    exp = tiny.experiment(**SYMMETRIC)
+    exp = tiny.trainer(**SYMMETRIC)
     new, before, after = restored(prefix, exp, with_optimizers=False)
     assert new == sorted(name for name, role in exp.roles.items() if role.startswith('slot')) and len(new) > 12
     assert tiny.moved({name: before[name] for name in new}, {name: after[name] for name in new}) == set()
@@ -104,7 +104,7 @@ def test_slots_may_be_new_where_that_is_allowed(tmp_path):
 
 def test_slots_must_be_there_where_a_run_goes_on(tmp_path):
     prefix, _ = saved(tmp_path, alignment='symmetric', learning_rate=0.1)
-    message = refusal(prefix, tiny.experiment(**SYMMETRIC))
+    message = refusal(prefix, tiny.trainer(**SYMMETRIC))
     assert 'missing: ' in message and 'dense0/bias/Momentum' in message and 'extra' not in message
 
 
@@ -197,3 +197,21 @@ def test_restored_values_are_used(tmp_path):
         loss = session.run(exp.validation.totals)['loss']
     outputs = tiny.logits(variables, exp.dataset.images[:5])
     np.testing.assert_allclose(loss, tiny.cross_entropy(outputs, exp.dataset.labels[:5]).sum(), 1e-5)
+
+
+def test_variables_get_their_values_a_few_at_a_time(monkeypatch):
+    """Also two that start with the same tensor."""
+    monkeypatch.setattr(checkpoints, 'AT_A_TIME', 70)
+    with tf.Graph().as_default(), tf.Session() as session:
+        same = tf.ones([3, 2])
+        variables = [tf.get_variable('same{}'.format(i), initializer=same) for i in range(2)]
+        variables += [tf.get_variable(name, shape, dtype, tf.zeros_initializer()) for name, shape, dtype in (
+            ('wide', [5, 7], tf.float32), ('count', [], tf.int64), ('narrow', [9], tf.float16), ('none', [0], tf.float32))]
+        values = {v: np.arange(index, index + v.shape.num_elements()).reshape(v.shape.as_list()).astype(v.dtype.as_numpy_dtype)
+                  for index, v in enumerate(variables, 1)}
+        calls = []
+        monkeypatch.setattr(session, 'run', lambda *given, run=session.run: (calls.append(given), run(*given))[1])
+        checkpoints.assign(session, values)
+        assert [len(initializers) for initializers, _ in calls] == [1, 1, 1, 3]
+        for variable, value in zip(variables, session.run(variables)):
+            assert value.dtype == values[variable].dtype and np.array_equal(value, values[variable])

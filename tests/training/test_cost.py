@@ -33,6 +33,6 @@ def test_a_product(transposed):
 @pytest.mark.parametrize('rule, projections', [(None, 0), ('feedback', 0), ('activation', 2), ('mirror', 1)])
 @pytest.mark.parametrize('more', [{}, dict(minibatch_size=3), dict(minibatch_size=6), dict(iterations_per_loop=4), dict(cpu_devices=2, gpu='0,1')])
 def test_a_step_of_dense_layers(rule, projections, more):
-    exp = tiny.experiment(alignment=rule, **more)
+    exp = tiny.trainer(alignment=rule, **more)
     by_hand = 12 * ((3 + projections) * sum(DENSE) - DENSE[0])  # the first layer sends no error to the images
     assert of_step(exp) == {'matrix products': by_hand}

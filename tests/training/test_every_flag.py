@@ -69,7 +69,7 @@ EFFECTS = {
     'iterations_per_loop': ({}, 3), 'xla': ({}, True), 'precision': ({}, 'float16'), 'checkpoint_max': ({}, 2), 'epochs_per_checkpoint': ({}, 1.0), 'epochs_per_recent_checkpoint': ({}, 1.0),
     'save_to_gfs': ({}, ('loss',)), 'model': (dict(layers_list=(), dataset='pixels'), 'resnet18'),
     'use_resnet_v2': (RESNET, True), 'image_size': (dict(dataset='synthetic', layers_list=(3,)), 5), 'tf_layers': ({}, True),
-    'layers_list': ({}, (5, 7)), 'activation': ({}, 'relu'), 'regularize_weights_via_model': ({}, False),
+    'layers_list': ({}, (7,)), 'activation': ({}, 'relu'), 'regularize_weights_via_model': ({}, False),
     'bn_trainable': (SMALL, False), 'alignment': ({}, 'feedback'), 'dataset': ({}, 'few'), 'train_epochs': ({}, 3.0),
     'train_batch_size': ({}, 9), 'minibatch_size': ({}, 4), 'validate_first': ({}, False), 'seed': ({}, 1),
     'loss_rate': ({}, 0.5), 'alignment_rate': (dict(alignment='symmetric'), 0.5), 'delay_epochs': ({}, 2.0),
@@ -119,7 +119,7 @@ def pixels():
 
 def observed(**settings):
     """What a run of these settings does: its graph, when it does what, and the variables that it trains."""
-    settings = dict(tiny.FC, **settings)
+    settings = dict(dict(tiny.FC, layers_list=(5,)), **settings)
     if not settings['layers_list']:
         settings.pop('layers_list')
     config = Config.of(settings, choices())

@@ -10,7 +10,7 @@ from alignment.rules import RULES
 from config.schema import Config
 from data.base import Dataset
 from models import NETWORKS
-from training import devices, loop
+from training import checkpoints, devices, loop
 from training.experiment import Experiment, choices
 
 FC = dict(model='fc', layers_list=(7, 5), dataset='tiny', train_batch_size=12, eval_batch_size=5)
@@ -99,9 +99,7 @@ def session(exp, start=None):
 
 def load(opened, exp, values):
     """Give variables their values."""
-    for variable in exp.variables:
-        if variable.op.name in values:
-            variable.load(values[variable.op.name], opened)
+    checkpoints.assign(opened, {v: values[v.op.name] for v in exp.variables if v.op.name in values})
 
 
 def values(opened, exp):
