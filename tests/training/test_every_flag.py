@@ -117,16 +117,20 @@ def pixels():
         yield
 
 
-def observed(**settings):
-    """What a run of these settings does: its graph, when it does what, and the variables that it trains."""
+VALIDATIONS = {'eval_batch_size', 'save_alignment_coefficients', 'tensorboard'}  # what changes nothing but a validation
+
+
+def observed(validating=False, **settings):
+    """What a run of these settings does: its graph, with or without the validation, when it does what, and the variables that
+    it trains."""
     settings = dict(dict(tiny.FC, layers_list=(5,)), **settings)
     if not settings['layers_list']:
         settings.pop('layers_list')
     config = Config.of(settings, choices())
-    exp = Experiment(config, devices.choose(config))
+    exp = Experiment(config, devices.choose(config), validating=validating)
     nodes = NUMBERED.sub('', ''.join(str(node) for node in exp.graph.as_graph_def().node))
     trainable = [v.op.name for v in exp.graph.get_collection('trainable_variables')]
-    return nodes, exp.plan._replace(source=None), trainable, jobs.collection(config), sorted(exp.validation.coefficients)
+    return nodes, exp.plan._replace(source=None), trainable, jobs.collection(config), validating and sorted(exp.validation.coefficients)
 
 
 def test_the_same_settings_do_the_same():
@@ -134,15 +138,15 @@ def test_the_same_settings_do_the_same():
 
 
 @functools.lru_cache(maxsize=None)
-def without_it(needs):
+def without_it(needs, validating):
     """`observed` of settings, as a tuple of pairs."""
-    return observed(**dict(needs))
+    return observed(validating, **dict(needs))
 
 
 @pytest.mark.parametrize('flag', sorted(EFFECTS))
 def test_a_flag_has_an_effect(flag):
-    needs, value = EFFECTS[flag]
-    assert without_it(tuple(sorted(needs.items()))) != observed(**dict(needs, **{flag: value}))
+    (needs, value), validating = EFFECTS[flag], flag in VALIDATIONS
+    assert without_it(tuple(sorted(needs.items())), validating) != observed(validating, **dict(needs, **{flag: value}))
 
 
 @pytest.mark.parametrize('flag', sorted(name for name in WHERE if WHERE[name]))
