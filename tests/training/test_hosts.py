@@ -64,10 +64,13 @@ def alone(case):
 OWN = ('noise', 'float16', 'batch norm, statistics of each part')  # what one device does not do
 
 
+LIMITS = {'batch norm': 3e-5}  # statistics of all positions are summed in another order
+
+
 @pytest.mark.parametrize('case', sorted(set(host.CASES) - set(OWN)))
 def test_hosts_give_the_steps_of_one_device(outcomes, case):
     found = tiny.differences(alone(case), outcomes[0][case])
-    assert tiny.beyond(found, 1e-5 if host.CASES[case][0] == 1 else 1e-4) == {}
+    assert tiny.beyond(found, LIMITS.get(case, 1e-5 if host.CASES[case][0] == 1 else 1e-4)) == {}
 
 
 def test_hosts_compute_in_float16_under_one_scale(outcomes):

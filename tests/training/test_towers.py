@@ -173,7 +173,7 @@ def test_with_statistics_of_all_replicas_a_network_takes_the_step_of_one_device(
         RESNET, model='small', alignment='information', learning_rate=1.0, sync_batch_norm=True, optimizer='momentum',
         grad_clip=True, alignment_optimizer='gd', alignment_learning_rate=1.0, **SPLIT[2]))
     assert {name for name in found if name.endswith('moving_variance')}
-    assert tiny.beyond(found, 1e-5) == {}
+    assert tiny.beyond(found, 3e-5) == {}  # statistics of all positions are summed in another order
 
 
 def batch_norms(device, across):
