@@ -384,8 +384,7 @@ STOPS = {  # the step after which the signal comes, or the validation in which; 
     'in a call': (22, None, dict(iterations_per_loop=4))}
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT], ids=['SIGTERM', 'SIGINT'])
-@pytest.mark.parametrize('case', sorted(STOPS))
+@pytest.mark.parametrize('case, number', [(case, signal.SIGTERM) for case in sorted(STOPS)] + [('validating', signal.SIGINT)])
 def test_a_run_that_is_stopped_and_resumed_is_one_that_never_was(run, long_run, mongo_server, tmp_path, monkeypatch, case, number):
     after, validating, settings = STOPS[case]
     database = 'stopped_{}_{}'.format(case.replace(' ', '_'), int(number))

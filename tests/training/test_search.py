@@ -61,12 +61,12 @@ def test_a_search_that_cannot_be_is_refused(worker, study, space, message):
 
 
 def test_a_study_goes_on_where_it_was_and_mongodb_holds_each_trial(worker, documents, mongo_server, capfd):
+    worker('onward', 1).run()
+    assert len(documents('onward')) == 1
     worker('onward', 2).run()
-    assert len(documents('onward')) == 2
-    worker('onward', 3).run()
-    worker('onward', 3).run()
+    worker('onward', 2).run()
     found = documents('onward')
-    assert [each['_id'] for each in found] == ['symmetric_onward_{}'.format(i) for i in range(3)]
+    assert [each['_id'] for each in found] == ['symmetric_onward_{}'.format(i) for i in range(2)]
     with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
         for each in found:
             record = client[DBNAME]['fc_7-5.files'].find_one({'exp_id': each['_id'], 'step': each['step']})
@@ -75,7 +75,7 @@ def test_a_study_goes_on_where_it_was_and_mongodb_holds_each_trial(worker, docum
             assert each['value'] == record['validation_results']['topn_val']['top1']
             assert 0.01 <= each['params']['learning_rate'] <= 1 and 0.001 <= each['params']['alpha'] <= 0.1
             assert each['state'] in ('complete', 'pruned') and each['message'] is None
-    assert len({each['params']['alpha'] for each in found}) == 3
+    assert len({each['params']['alpha'] for each in found}) == 2
     best = max(found, key=lambda each: each['value'])
     said = capfd.readouterr().out.splitlines()
     assert 'best is trial {}: top-1 {:.4f}'.format(best['trial'], best['value']) in said[-2]
