@@ -83,7 +83,7 @@ CALLS.update({'optimizer ' + name: dict(alignment='symmetric', optimizer=name, g
 
 def called(calls, **settings):
     """(variables at the end, [scalars of each step]) of calls of so many steps each, at a rate at which all of them move."""
-    exp = tiny.trainer(**dict(settings, learning_rate=0.05))
+    exp = tiny.trainer(**dict(settings, layers_list=(5,), learning_rate=0.05))
     with tiny.session(exp) as session:
         session.run(exp.step.initializer)
         scalars = [step for steps in calls for step in exp.run_steps(session, steps)]
