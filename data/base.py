@@ -52,7 +52,7 @@ class Dataset:
         raise NotImplementedError(f'{type(self).__name__} does not say where its records come from')
 
     def example(self, record, seed):
-        """Turns a record into an image.
+        """Turns a record into an image, by operations of a graph: Python's `if` and `while` do not look into tensors.
 
         Args:
             record: an element of `records`.
