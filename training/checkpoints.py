@@ -120,7 +120,7 @@ def restore(session, experiment, prefix, with_optimizers=True):
     with _readable(prefix):
         reader = tf.train.load_checkpoint(prefix)
         values = {name: reader.get_tensor(name) for name in wanted if name in stored}
-    _load(session, experiment, values)
+    load(session, experiment, values)
     return sorted(set(wanted) - set(stored))
 
 
@@ -146,7 +146,7 @@ def restore_some(session, experiment, prefix, names=None, renamed=None, with_ste
     with _readable(prefix):
         reader = tf.train.load_checkpoint(prefix)
         values = {here: reader.get_tensor(there) for here, there in chosen.items()}
-    _load(session, experiment, values)
+    load(session, experiment, values)
     return sorted(set(wanted) - set(chosen) - ({'global_step'} if not with_step else set()))
 
 
@@ -156,20 +156,22 @@ def _is_chosen(name, names):
     return name in names if isinstance(names, (list, tuple)) else bool(names.match(name))
 
 
-def _load(session, experiment, values):
-    """Give variables their values: {name: array}."""
+def load(session, experiment, values):
+    """Give the experiment's variables their values, {name: array}; names of others are left aside."""
     assign(session, {v: values[v.op.name] for v in experiment.variables if v.op.name in values})
 
 
 def assign(session, values):
     """Give variables their values, {variable: array}, in few calls of the session: each call is planned anew, which takes
     much longer than the copying."""
-    groups, size = [{}], 0  # {name of the tensor that a variable starts with: (its initialiser, value)}
+    groups, size = [], 0  # {name of the tensor that a variable starts with: (its initialiser, value)}; bytes of the last one
     for variable, value in values.items():
-        start, size = variable.initializer.inputs[1].name, size + np.asarray(value).nbytes
-        if start in groups[-1] or size > AT_A_TIME:
-            groups, size = groups + [{}], np.asarray(value).nbytes
+        start, more = variable.initializer.inputs[1].name, np.asarray(value).nbytes
+        if not groups or start in groups[-1] or size + more > AT_A_TIME:
+            groups.append({})
+            size = 0
         groups[-1][start] = variable.initializer, value
+        size += more
     for group in groups:
         session.run([initializer for initializer, _ in group.values()], {name: value for name, (_, value) in group.items()})
 

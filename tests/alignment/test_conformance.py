@@ -11,9 +11,10 @@ import samples
 from alignment import gradients
 from alignment.layer import ACTIVATIONS, LayerView, ViewOptions
 from alignment.rules import KERNELS, RULES, Rule
+from drawn import start
 from models.layers import Layers
-from reference import error, variable
-from training import checkpoints, runtime
+from reference import error
+from training import runtime
 from training.devices import OneDevice
 
 IMAGES = (6, 7, 5, 3)
@@ -85,12 +86,6 @@ def network(kind, images, rule=None):
     if kind == 'dense without bias':
         layers.records[-1] = layers.records[-1]._replace(bias=None)
     return layers.records
-
-
-def start(session):
-    """Give every variable the value that its name draws."""
-    session.run(tf.global_variables_initializer())
-    checkpoints.assign(session, {v: variable(v.op.name, v.shape.as_list()) for v in tf.global_variables()})
 
 
 def as_seen(record, arrays):

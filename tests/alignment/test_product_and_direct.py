@@ -8,20 +8,14 @@ import samples
 from alignment import angles
 from alignment.layer import LayerView, ViewOptions
 from alignment.rules import RULES
+from drawn import start
 from models.layers import FIXED, Layers
-from reference import error, stream, variable
+from reference import error, stream
 from samples import KINDS, linear_of, unpadded
-from training import checkpoints
 
 TOLERANCE = 1e-5
 EXPANSION = 3
 CLASSES = 11
-
-
-def start(session):
-    """Give every variable the value that its name draws."""
-    session.run(tf.global_variables_initializer())
-    checkpoints.assign(session, {v: variable(v.op.name, v.shape.as_list()) for v in tf.global_variables()})
 
 
 # --- product feedback alignment -----------------------------------------------------------------------------------------------

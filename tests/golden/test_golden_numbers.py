@@ -3,13 +3,14 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+import drawn
 import reference
 from alignment import angles
 from alignment.layer import ViewOptions
 from alignment.rules import RULES
 from models import NETWORKS, NetworkOptions
 from models.layers import Layers
-from training import checkpoints, losses, runtime
+from training import losses, runtime
 
 TOLERANCE = 1e-4 if runtime.IS_TF2 else 1e-5
 
@@ -83,8 +84,7 @@ def step(net, rule):
                 fetches.setdefault('grad_task/' + name, tf.zeros(variable.shape))
         for metric, values in angles.measure(layers.records, terms.model).items():
             fetches.update({'metric/{}/{}'.format(metric, name): value for name, value in values.items()})
-        session.run(tf.global_variables_initializer())
-        checkpoints.assign(session, {v: reference.variable(v.op.name, v.shape.as_list()) for v in tf.global_variables()})
+        drawn.start(session)
         results = session.run(fetches)
         session.run(layers.updates)
         moved = {'bn_after_1_update/' + v.op.name: v for v in tf.global_variables() if '/moving_' in v.op.name}

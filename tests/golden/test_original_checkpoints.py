@@ -16,7 +16,7 @@ import data
 import reference
 from config.schema import Config
 from data.base import Dataset
-from training import jobs, runtime
+from training import checkpoints, jobs, runtime
 from training.experiment import choices
 import tensorflow.compat.v1 as tf
 
@@ -63,14 +63,13 @@ def golden():
 @pytest.fixture(scope='module')
 def prefix(tmp_path_factory):
     """The checkpoint's path: three files, with the .meta that a Saver writes by default."""
-    rows, values = reference.read_json(TABLE), {}
+    values = {}
     with tf.Graph().as_default(), tf.Session() as session:
-        for row in rows:
+        for row in reference.read_json(TABLE):
             value = np.int64(STEP) if row['name'] == 'global_step' else np.zeros(row['shape'], row['dtype']) \
                 if not row['trainable'] and '/moving_' not in row['name'] else reference.variable(row['name'], row['shape'])
-            values[tf.placeholder(row['dtype'], row['shape'])] = value
-            tf.get_variable(row['name'], initializer=list(values)[-1], trainable=row['trainable'])
-        session.run(tf.global_variables_initializer(), values)
+            values[tf.get_variable(row['name'], row['shape'], row['dtype'], tf.zeros_initializer(), trainable=row['trainable'])] = value
+        checkpoints.assign(session, values)
         path = str(tmp_path_factory.mktemp('original') / 'model.ckpt')
         return tf.train.Saver().save(session, path, global_step=STEP)
 

@@ -10,7 +10,8 @@ from alignment.gradients import Convolution, Dense
 from alignment.layer import ACTIVATIONS
 from alignment.rules import RULES
 from models.layers import Layers, StockLayers, initial_size
-from reference import error, stream, variable
+from drawn import start
+from reference import error, stream
 
 TOLERANCE = 1e-5
 
@@ -30,9 +31,10 @@ class Run:
         with tf.Graph().as_default(), tf.Session() as session:
             with tf.variable_scope('layer'):
                 output = build(self.layers, tf.constant(images))
-            session.run(tf.global_variables_initializer())
-            for v in tf.global_variables() if values else []:
-                v.load(variable(v.op.name, v.shape.as_list()), session)
+            if values:
+                start(session)
+            else:
+                session.run(tf.global_variables_initializer())
             self.trainable = {v.op.name for v in tf.trainable_variables()}
             self.before = session.run({v.op.name: v for v in tf.global_variables()})
             self.output, self.l2, self.x = session.run([output, self.layers.regularization_losses,

@@ -11,7 +11,8 @@ from alignment.layer import ACTIVATIONS
 from models import NETWORKS, NetworkOptions
 from models.layers import Layers, StockLayers
 from models.resnet import DEPTHS
-from reference import error, stream, variable
+from drawn import start
+from reference import error, stream
 
 ROLES = {'forward_kernel': 'forward kernel', 'backward_kernel': 'backward kernel', 'bias': 'bias', 'gamma': 'batch norm',
          'beta': 'batch norm', 'moving_mean': 'batch norm', 'moving_variance': 'batch norm'}
@@ -194,9 +195,7 @@ def inference(layers, images, v2):
     with tf.Graph().as_default(), tf.Session() as session:
         batch = tf.placeholder(tf.float32, (None,) + images.shape[1:])
         logits = NETWORKS['resnet18'].build(batch, layers, 7, NetworkOptions(use_resnet_v2=v2))
-        session.run(tf.global_variables_initializer())
-        for v in tf.global_variables():
-            v.load(variable(v.op.name, v.shape.as_list()), session)
+        start(session)
         return session.run(logits, {batch: images}), [session.run(logits, {batch: image[None]})[0] for image in images]
 
 
@@ -226,9 +225,7 @@ def test_stock_layers_are_backpropagation(name, shape, options):
             logits = NETWORKS[name].build(tf.constant(images), layers, 7, NetworkOptions(**options))
             loss = tf.reduce_sum(tf.square(logits)) + tf.add_n(layers.regularization_losses)
             variables = {common(v.op.name): v for v in tf.trainable_variables()}
-            session.run(tf.global_variables_initializer())
-            for v in tf.global_variables():
-                v.load(variable(common(v.op.name), v.shape.as_list()), session)
+            start(session, common)
             results.append(session.run([logits, dict(zip(variables, tf.gradients(loss, list(variables.values()))))]))
     (logits, gradients), (stock_logits, stock_gradients) = results
     assert error(logits, stock_logits) < 1e-6 and set(gradients) == set(stock_gradients)

@@ -15,10 +15,11 @@ import data  # noqa: E402
 import tiny  # noqa: E402
 from alignment.rules import RULES  # noqa: E402
 from models import NETWORKS  # noqa: E402
+from training import checkpoints  # noqa: E402
 
 RULE_NAMES = [None] + sorted(RULES)
 SMALL = dict(model='small', layers_list=(), dataset='pixels', train_batch_size=12, eval_batch_size=5)
-PIXELS = tiny.dataset('pixels', image_shape=(33, 35, 3))
+PIXELS = tiny.dataset('pixels', image_shape=(9, 11, 3))
 SPLIT = dict(cpu_devices=2, gpu='0,1')
 TWO = dict(optimizer='momentum', grad_clip=True, grad_clipping_value=0.3)
 
@@ -48,7 +49,7 @@ def run(exp, steps, own):
     """tiny.train of an experiment on several hosts, of which this is the own-th."""
     with tiny.session(exp) as session:
         if own:
-            tiny.load(session, exp, {name: value + 1 for name, value in tiny.values(session, exp).items()})
+            checkpoints.load(session, exp, {name: value + 1 for name, value in tiny.values(session, exp).items()})
         session.run(exp.level)
         session.run(exp.step.initializer)
         history, scalars = [tiny.values(session, exp)], []

@@ -7,7 +7,6 @@ import pytest
 
 import tiny
 from config.schema import ROWS, Config, ConfigError
-from models import NETWORKS
 from training import devices, jobs
 from training.experiment import Experiment, choices
 
@@ -113,7 +112,6 @@ def pixels():
     import data
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(data.DATASETS, 'pixels', tiny.dataset('pixels', image_shape=(9, 9, 3)))
-        patch.setitem(NETWORKS, 'small', tiny.SMALL)
         yield
 
 

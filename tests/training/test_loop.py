@@ -338,7 +338,7 @@ def test_lost_variables_are_named_and_never_saved(run, monkeypatch):
 
     def lose(session, most):
         taken = run_steps(session, most)
-        tiny.load(session, exp, {'dense1/forward_kernel': np.full([7, 5], np.inf), 'dense1/bias': np.full([5], np.nan)})
+        checkpoints.load(session, exp, {'dense1/forward_kernel': np.full([7, 5], np.inf), 'dense1/bias': np.full([5], np.nan)})
         return taken
     monkeypatch.setattr(exp, 'run_steps', lose)
     outcome = run('lost_variables', **settings)

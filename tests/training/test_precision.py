@@ -7,7 +7,6 @@ import data
 import tiny
 from alignment.rules import RULES
 from config.schema import ConfigError
-from models import NETWORKS
 from training import checkpoints, devices, losses, runtime
 from training.experiment import Experiment
 
@@ -23,7 +22,6 @@ def pixels():
     """A data set of images that a ResNet can read."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(data.DATASETS, 'pixels', tiny.dataset('pixels', image_shape=(33, 35, 3)))
-        patch.setitem(NETWORKS, 'small', tiny.SMALL)
         yield
 
 
@@ -171,7 +169,7 @@ def test_a_checkpoint_goes_from_one_precision_to_another(tmp_path):
             there_values = tiny.values(session, there)
             prefix = checkpoints.save(session, there, str(tmp_path / there.config.precision), 3)
         with tiny.session(here) as session:
-            tiny.load(session, here, {name: value + 1 for name, value in there_values.items()})
+            checkpoints.load(session, here, {name: value + 1 for name, value in there_values.items()})
             assert checkpoints.restore(session, here, prefix) == new
             assert tiny.moved({n: v for n, v in there_values.items() if n not in SCALE}, tiny.values(session, here)) == set()
 

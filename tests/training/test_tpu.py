@@ -9,7 +9,6 @@ import data
 import tiny
 from alignment.rules import RULES
 from config.schema import Config, ConfigError
-from models import NETWORKS
 from training import checkpoints, devices, jobs, loop, overview, runtime
 from training.experiment import Experiment, choices
 
@@ -21,11 +20,10 @@ BATCH_NORMS = 1 + 16 + 4  # of ResNet-18: its first convolution, 8 blocks of two
 
 @pytest.fixture(autouse=True, scope='module')
 def squares():
-    """Data sets of images that a ResNet can read, one of 8 that are always the same, and a small network of that kind."""
+    """Data sets of images that a ResNet can read, one of 8 that are always the same."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(data.DATASETS, 'many', tiny.dataset('many', image_shape=(9, 9, 3)))
         patch.setitem(data.DATASETS, 'squares', tiny.dataset('squares', image_shape=(9, 9, 3), train_images=8, shuffles=False))
-        patch.setitem(NETWORKS, 'small', tiny.SMALL)  # XLA takes minutes for a whole ResNet
         yield
 
 

@@ -8,7 +8,6 @@ import tiny
 from alignment.layer import ViewOptions
 from alignment.rules import RULES
 from config.schema import Config
-from models import NETWORKS
 from models.layers import Layers
 from training import devices, loop, runtime
 from training.experiment import Experiment, choices
@@ -25,7 +24,6 @@ def pixels():
     """A data set of images that a ResNet can read."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(data.DATASETS, 'pixels', tiny.dataset('pixels', image_shape=(33, 33, 3)))
-        patch.setitem(NETWORKS, 'small', tiny.SMALL)
         yield
 
 

@@ -93,13 +93,8 @@ def trainer(first_step=0, **settings):
 def session(exp, start=None):
     """A session with the initial variables, or with those of {name: array} where it has them."""
     opened = loop.session(exp, exp.device.session_config(), exp.device.target)
-    load(opened, exp, start or {})
+    checkpoints.load(opened, exp, start or {})
     return opened
-
-
-def load(opened, exp, values):
-    """Give variables their values."""
-    checkpoints.assign(opened, {v: values[v.op.name] for v in exp.variables if v.op.name in values})
 
 
 def values(opened, exp):
