@@ -44,10 +44,11 @@ def settings(rule, noise, **more):
     return dict(given, **more)
 
 
-def top1(rule, noise, where, **more):
-    """The top-1 after a training, a fraction. where: flags for it. more: settings. Raises subprocess.CalledProcessError."""
+def top1(rule, noise, port, flags, **more):
+    """The top-1 after a training, a fraction. port: of MongoDB. flags: of train.py. more: settings. Raises
+    subprocess.CalledProcessError."""
     config = Config.of(settings(rule, noise, **more), choices())
-    return trained.newest(config, '_noise{:g}'.format(noise), DBNAME, where)['validation_results']['topn_val']['top1']
+    return trained.newest(config, '_noise{:g}'.format(noise), DBNAME, port, flags)['validation_results']['topn_val']['top1']
 
 
 def draw(found, path):
@@ -72,12 +73,12 @@ def main():
     parser.add_argument('--png', required=True, help='where the plot goes')
     parser.add_argument('--port', type=int, default=29029, help='where MongoDB answers on this machine')
     arguments = parser.parse_args()
-    where = ['--port={}'.format(arguments.port), '--cache_dir=' + os.path.abspath(arguments.cache_dir)]
+    flags = ['--cache_dir=' + os.path.abspath(arguments.cache_dir)]
     print('| rule | ' + ' | '.join('{:g}'.format(noise) for noise in NOISES) + ' |\n' + '|---' * (len(NOISES) + 1) + '|')
     found = {}
     for rule in RULES:
         try:
-            found[rule] = [top1(rule, noise, where) for noise in NOISES]
+            found[rule] = [top1(rule, noise, arguments.port, flags) for noise in NOISES]
         except subprocess.CalledProcessError as error:
             print('error: a training of {} ended with exit code {}; its message stands above'.format(rule, error.returncode),
                   file=sys.stderr)

@@ -22,8 +22,8 @@ SUFFIX = '_python{}.{}'.format(*sys.version_info[:2])
 
 def train(rule, arguments):
     """Trains by the recipe of a rule; returns its newest record with a validation. Raises subprocess.CalledProcessError."""
-    return trained.newest(Config.of(recipes.RECIPES['mnist_' + rule].settings, choices()), SUFFIX, DBNAME, [
-        '--data_dir=' + arguments.data_dir, '--cache_dir=' + arguments.cache_dir, '--port={}'.format(arguments.port)])
+    return trained.newest(Config.of(recipes.RECIPES['mnist_' + rule].settings, choices()), SUFFIX, DBNAME, arguments.port, [
+        '--data_dir=' + arguments.data_dir, '--cache_dir=' + arguments.cache_dir])
 
 
 def row(rule, record):

@@ -32,14 +32,15 @@ def main():
     parser.add_argument('--cache_dir', required=True, help='folder for checkpoints and the study')
     parser.add_argument('--port', type=int, default=29029, help='where MongoDB answers on this machine')
     arguments = parser.parse_args()
-    where = ['--port={}'.format(arguments.port), '--cache_dir=' + os.path.abspath(arguments.cache_dir)]
+    cache = '--cache_dir=' + os.path.abspath(arguments.cache_dir)
     server.ensure('localhost', arguments.port)
     settings = recipes.RECIPES[RECIPE].settings
     collection = jobs.collection(Config.of(settings, choices()))
     with tempfile.TemporaryDirectory() as folder, server.connect('localhost', arguments.port) as client:
         path, = recipes.write([RECIPE], folder, choices())
-        workers = [search('--load_params_file=' + path, '--trials={}'.format(TRIALS), '--study=' + STUDY,
-                          '--dbname=' + DBNAME, *(where + ['--space=' + each for each in SPACE])) for _ in range(WORKERS)]
+        words = ['--load_params_file=' + path, '--trials={}'.format(TRIALS), '--study=' + STUDY, '--dbname=' + DBNAME,
+                 '--port={}'.format(arguments.port), cache] + ['--space=' + each for each in SPACE]
+        workers = [search(*words) for _ in range(WORKERS)]
         if any([worker.wait() for worker in workers]):
             return 1
         best = client[DBNAME][collection + '.searches'].find_one({'study': STUDY}, sort=[('value', -1)])
@@ -52,7 +53,8 @@ def main():
             for seed in SEEDS:
                 suffix = '_{}_{}'.format(name.replace(' ', '_').replace("'", ''), seed)
                 try:
-                    record = trained.newest(Config.of(dict(settings, seed=seed, **values), choices()), suffix, DBNAME, where)
+                    config = Config.of(dict(settings, seed=seed, **values), choices())
+                    record = trained.newest(config, suffix, DBNAME, arguments.port, [cache])
                 except subprocess.CalledProcessError:
                     return 1
                 found.append('{:.3f}'.format(record['validation_results']['topn_val']['top1']))

@@ -12,19 +12,18 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 HOST = 'localhost'
 
 
-def newest(config, suffix, dbname, flags):
+def newest(config, suffix, dbname, port, flags):
     """Trains in a process of its own, where that was not done before; returns the newest record with a validation.
 
-    config: config.schema.Config, of what is trained. suffix: of the exp_id. dbname: where the records go. flags: what else
-    train.py is told, `--port` among it.
+    config: config.schema.Config, of what is trained. suffix: of the exp_id. dbname, port: where the records go. flags: what
+    else train.py is told.
     Raises subprocess.CalledProcessError where the training fails; its message is on standard error.
     """
-    port, = [int(flag.partition('=')[2]) for flag in flags if flag.startswith('--port=')]
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, 'settings.pkl')
         params.save(config, path)
-        subprocess.run([sys.executable, 'train.py', '--load_params_file=' + path, '--dbname=' + dbname, '--do_restore',
-                        '--exp_id_suffix=' + suffix] + flags, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([sys.executable, 'train.py', '--load_params_file=' + path, '--dbname=' + dbname, '--port={}'.format(port),
+                        '--do_restore', '--exp_id_suffix=' + suffix] + flags, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     with server.connect(HOST, port) as client:
         return client[dbname][jobs.collection(config) + '.files'].find_one(
             {'exp_id': str(config.alignment) + suffix, 'validation_results': {'$exists': True}}, sort=[('step', -1)])

@@ -21,8 +21,8 @@ def test_the_settings_are_those_of_the_noise(rule, deviation):
 
 
 def test_noise_is_felt(mongo_server, tmp_path):
-    where = ['--port={}'.format(mongo_server.port), '--cache_dir={}'.format(tmp_path), '--data_dir={}'.format(tmp_path)]
-    calm, loud = [noise.top1('symmetric', deviation, where, train_epochs=2.0) for deviation in (0.0, 1000.0)]
+    flags = ['--cache_dir={}'.format(tmp_path), '--data_dir={}'.format(tmp_path)]
+    calm, loud = [noise.top1('symmetric', deviation, mongo_server.port, flags, train_epochs=2.0) for deviation in (0.0, 1000.0)]
     assert calm > 0.6 > 0.3 > loud
 
 

@@ -100,8 +100,7 @@ class Forks:
     def __init__(self, home, root=ROOT):
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            self._server = subprocess.Popen([sys.executable, FORKS], stdin=theirs, cwd=root, env=dict(
-                environment(home), PYTHONPATH=root))
+            self._server = subprocess.Popen([sys.executable, FORKS], stdin=theirs, cwd=root, env=environment(home))
 
     def start(self, *words, **variables):
         """A Fork that runs a command; its words without `python`. variables: of its environment."""

@@ -41,8 +41,19 @@ def receive(channel):
     return text.decode('utf-8'), list(files)
 
 
-def watch(process, status):
-    """Says of a process who it is and, when it has ended, how."""
+def attend(message, status, *outputs):
+    """Runs a command in a fork and says to `status` who it is and, when it has ended, how; or, in the fork, is the command."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    process = os.fork()
+    if not process:
+        for number, file in enumerate((os.open(os.devnull, os.O_RDONLY),) + outputs):
+            os.dup2(file, number)
+            os.close(file)
+        os.close(status)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # also where we run in the background
+        return be(*json.loads(message))
+    for file in outputs:
+        os.close(file)
     os.write(status, b'%d\n' % process)
     how = os.waitpid(process, 0)[1]
     os.write(status, b'%d\n' % (os.WEXITSTATUS(how) if os.WIFEXITED(how) else -os.WTERMSIG(how)))
@@ -51,28 +62,15 @@ def watch(process, status):
 
 def main():
     gc.freeze()  # a fork that ends need not look through what it has only inherited
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a watch ended
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how those that attend to a command ended
     channel = socket.socket(fileno=os.dup(0))
     while True:
         message, files = receive(channel)
         if not message:
             return None
         if not os.fork():
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             channel.close()
-            process = os.fork()
-            if process:
-                for file in files[1:]:
-                    os.close(file)
-                watch(process, files[0])
-            os.close(files[0])
-            with open(os.devnull) as nothing:
-                for number, file in enumerate([nothing.fileno()] + files[1:]):
-                    os.dup2(file, number)
-            for file in files[1:]:
-                os.close(file)
-            signal.signal(signal.SIGINT, signal.default_int_handler)  # also where we run in the background
-            return be(*json.loads(message))
+            return attend(message, *files)
         for file in files:
             os.close(file)
 
