@@ -4,13 +4,15 @@ import os
 import re
 
 import pytest
+import tensorflow.compat.v1 as tf
 
 import tiny
 from config.schema import ROWS, Config, ConfigError
-from training import devices, jobs
+from training import devices, jobs, runtime
 from training.experiment import Experiment, choices
 
 NUMBERED = re.compile(r'(?<=CustomGradient-)\d+|(?<=_)\d+(?="\n)')  # ends of names that count on from graph to graph
+NAMED = re.compile(r'("(?:\^|loc:@)?)([^":\n]+)(?=(?::\d+)?")')  # of a node, wherever it is named
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 # The flags of the original by its groups (load_params_file and save_params_file are no settings).
@@ -118,6 +120,16 @@ def pixels():
 VALIDATIONS = {'eval_batch_size', 'save_alignment_coefficients', 'tensorboard'}  # what changes nothing but a validation
 
 
+def used(exp):
+    """The nodes that a run needs, as text without their names: what is built, but leads nowhere, is no effect."""
+    fetched = [exp.initializer, exp.level] + [part for part in (exp.step, exp.validation) if part]
+    names = [each.name.partition(':')[0] for each in runtime.nest.flatten(fetched) if isinstance(each, (tf.Tensor, tf.Operation))]
+    nodes = tf.graph_util.extract_sub_graph(exp.graph.as_graph_def(), names).node
+    numbers = {node.name: str(number) for number, node in enumerate(nodes)}
+    text = NUMBERED.sub('', ''.join(str(node) for node in nodes))
+    return NAMED.sub(lambda match: match.group(1) + numbers.get(match.group(2), match.group(2)), text)
+
+
 def observed(validating=False, **settings):
     """What a run of these settings does: its graph, with or without the validation, when it does what, and the variables that
     it trains."""
@@ -126,9 +138,8 @@ def observed(validating=False, **settings):
         settings.pop('layers_list')
     config = Config.of(settings, choices())
     exp = Experiment(config, devices.choose(config), validating=validating)
-    nodes = NUMBERED.sub('', ''.join(str(node) for node in exp.graph.as_graph_def().node))
     trainable = [v.op.name for v in exp.graph.get_collection('trainable_variables')]
-    return nodes, exp.plan._replace(source=None), trainable, jobs.collection(config), validating and sorted(exp.validation.coefficients)
+    return used(exp), exp.plan._replace(source=None), trainable, jobs.collection(config), validating and sorted(exp.validation.coefficients)
 
 
 def test_the_same_settings_do_the_same():
