@@ -20,10 +20,10 @@ MODES = ('validate', 'validate_tpu')
 def main(argv):
     if len(argv) != 2 or argv[1] not in MODES:
         raise schema.ConfigError('say what to do: python test.py validate --val_exp_id=NAME ... (validate_tpu for a TPU)')
-    config = start.read_config(choices())
-    if argv[1] == 'validate_tpu' and not config.tpu_name:
+    asked = start.read(choices())
+    if argv[1] == 'validate_tpu' and not asked.config.tpu_name:
         raise schema.ConfigError('validate_tpu needs --tpu_name')
-    jobs.validate(config)
+    jobs.validate(asked.config, asked.explicit, asked.ignored)
     return 0
 
 

@@ -20,11 +20,11 @@ from training.experiment import choices
 def main(argv):
     if len(argv) > 1:
         raise schema.ConfigError('{!r} is not understood; every setting is a flag, --name=value'.format(argv[1]))
-    config = start.read_config(choices())
+    asked = start.read(choices())
     if flags.FLAGS.save_params_file:
-        params.save(config, flags.FLAGS.save_params_file)
+        params.save(asked.config, flags.FLAGS.save_params_file)
         jobs.say('settings written to ' + flags.FLAGS.save_params_file)
-    jobs.train(config)
+    jobs.train(asked.config, asked.explicit, asked.ignored)
     return 0
 
 

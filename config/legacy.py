@@ -10,7 +10,7 @@ import pickle
 import pickletools
 import reprlib
 
-from config.schema import ROWS, ConfigError
+from config.schema import ROWS, ConfigError, whole_steps
 
 TRAIN_IMAGES = {'imagenet': 1281167, 'mnist': 60000}
 
@@ -295,9 +295,9 @@ def _data(groups):
     if type(batch) is not int or batch < 1:
         raise ConfigError('train_params.data_params.batch_size is {}'.format(reprlib.repr(batch)))
     per_epoch = max(1, TRAIN_IMAGES[dataset] // batch)
-    state = owner.state if owner else {}
+    # The preprocessing and the size of the images that the file names never count, as in the original: --use_resnet_v2 and
+    # --image_size decide.
     return {'dataset': dataset, 'train_batch_size': batch, 'eval_batch_size': validation_source.take('batch_size'),
-            'preprocessing': state.get('prep_type'), 'image_size': state.get('resize', state.get('crop_size')),
             'minibatch_size': train.take('minibatch_size'), 'validate_first': train.take('validate_first'),
             'train_epochs': _epochs(train.take('num_steps'), per_epoch),
             'epochs_per_checkpoint': _epochs(groups['save_params'].take('save_valid_freq'), per_epoch),
@@ -309,7 +309,7 @@ def _epochs(steps, per_epoch):
     if type(steps) is not int:
         return None
     exact = round(steps / per_epoch, 3)
-    return exact if int(exact * per_epoch) == steps else (steps + 0.5) / per_epoch
+    return exact if whole_steps(exact, per_epoch) == steps else (steps + 0.5) / per_epoch
 
 
 def _model(group):
@@ -322,7 +322,9 @@ def _model(group):
     group.take('layers_list')
     if func is None or type(size) is not int:
         raise ConfigError('model_params holds neither fc nor a ResNet (func is {})'.format(func or 'missing'))
-    return {'model': 'resnet{}'.format(size), 'use_resnet_v2': group.take('use_v2'), 'tf_layers': group.take('tf_layers'),
+    if group.take('use_v2'):
+        group.note('use_v2=True, which --use_resnet_v2 decides, as in the original')
+    return {'model': 'resnet{}'.format(size), 'tf_layers': group.take('tf_layers'),
             'bn_trainable': group.take('bn_trainable'), 'regularize_weights_via_model': group.take('regularize_weights')}
 
 

@@ -8,14 +8,34 @@ import io
 import os
 import pickle
 import pickletools
+import typing
 
 from config import legacy
-from config.schema import GROUPS, ROWS, Config, ConfigError, given_flags, shown
+from config.schema import GROUPS, ROWS, Config, ConfigError, Scope, given_flags, shown
+
+
+class Asked(typing.NamedTuple):
+    """What a command line and the settings file that it names ask for.
+
+    explicit: names of the settings that the file or a flag that counts gives; the others have their defaults.
+    ignored: names of flags that were given but do not count beside the file.
+    unknown: what was not understood in the file, as text.
+    """
+    config: Config
+    explicit: typing.FrozenSet[str] = frozenset()
+    ignored: typing.Tuple[str, ...] = ()
+    unknown: typing.Tuple[str, ...] = ()
 
 
 def to_params(config):
     """The params dictionary of a Config: {group: {name: plain value}}."""
     return {group: {row.name: _plain(getattr(config, row.name)) for row in rows} for group, rows in GROUPS.items()}
+
+
+def to_keep(config):
+    """The same of the settings that a settings file or a checkpoint's description holds: all but those of a single call."""
+    return {group: {row.name: _plain(getattr(config, row.name)) for row in rows if row.scope is not Scope.CALL}
+            for group, rows in GROUPS.items()}
 
 
 def values_of(params, where='the params dictionary'):
@@ -43,7 +63,7 @@ def save(config, path):
     temporary = path + '.part'
     try:
         with open(temporary, 'wb') as file:
-            pickle.dump({'params': to_params(config)}, file, protocol=2)
+            pickle.dump({'params': to_keep(config)}, file, protocol=2)
         os.replace(temporary, path)
     except OSError as error:
         raise ConfigError('--save_params_file={}: {}'.format(path, error.strerror))
@@ -71,7 +91,9 @@ def load(path):
         return authors
     if not isinstance(document, dict) or set(document) != {'params'}:
         raise ConfigError("--load_params_file={}: this is no params file (it must hold {{'params': ...}})".format(path))
-    return values_of(document['params'], where=path), []
+    values = values_of(document['params'], where=path)
+    # Files of earlier versions hold what one call did, too: a dry run, a restored checkpoint.
+    return {name: value for name, value in values.items() if ROWS[name].scope is not Scope.CALL}, []
 
 
 def _authors(content, path):
@@ -149,17 +171,23 @@ def _plain(value):
     return list(value) if isinstance(value, tuple) else value
 
 
-def read(flag_values, choices):
-    """The Config that the command line asks for, the given settings that a loaded file overrules (a list of names), and what
-    was not understood in that file (a list of text).
+def read(flag_values, choices) -> Asked:
+    """What the command line asks for.
+
+    Flags that always count come first, then those that --override names, then the settings file, then the defaults; the
+    suffix of the exp_id extends the one of the file.
 
     flag_values: absl's FLAGS. Raises ConfigError.
     """
     given = given_flags(flag_values)
     path = flag_values.load_params_file
     if path is None:
-        return Config.of(given, choices), [], []
-    counting = {name: value for name, value in given.items() if ROWS[name].always}
-    ignored = [name for name in given if name not in counting]
+        return Asked(Config.of(given, choices), frozenset(given))
     loaded, unknown = load(path)
-    return Config.of(dict(loaded, **counting), choices), ignored, unknown
+    counting = {name: value for name, value in given.items()
+                if ROWS[name].always or name in given.get('override', ())}
+    if counting.get('exp_id_suffix') and isinstance(loaded.get('exp_id_suffix'), str):
+        counting['exp_id_suffix'] = loaded['exp_id_suffix'] + counting['exp_id_suffix']
+    values = dict(loaded, **counting)
+    return Asked(Config.of(values, choices), frozenset(values), tuple(name for name in given if name not in counting),
+                 tuple(unknown))

@@ -31,6 +31,11 @@ class Claim:
         self._thread = threading.Thread(target=self._renew, name='claim', daemon=True)
         self._thread.start()
 
+    def describe(self, **fields):
+        """Notes more in the claim, plain data by name. Raises pymongo's errors."""
+        self._own.update(fields)
+        self._collection.update_one({key: self._own[key] for key in ('_id', 'owner')}, {'$set': fields})
+
     def release(self):
         """Gives it up; nothing is raised where the server is away, and it expires."""
         self._over.set()

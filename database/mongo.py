@@ -191,6 +191,16 @@ class Store:
             self._claim.release()
         self._client.close()
 
+    def describe(self, **fields):
+        """Notes in the claim of an exclusive store what is done with the experiment, plain data by name.
+
+        Raises:
+            StoreError: MongoDB does not answer.
+        """
+        if self._claim:
+            with self._reading():
+                self._claim.describe(**fields)
+
     @property
     def taken(self):
         """One sentence where another process has taken the experiment over, or None."""

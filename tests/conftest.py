@@ -69,8 +69,8 @@ def read(tmp_path):
     with flagsaver.flagsaver():
         def parse(words):
             flags.FLAGS([word.replace('=config/', '={}/'.format(tmp_path)) for word in words])
-            config, ignored, _ = params.read(flags.FLAGS, choices())
-            check(config)
-            assert ignored == []
-            return config
+            asked = params.read(flags.FLAGS, choices())
+            check(asked.config)
+            assert asked.ignored == ()
+            return asked.config
         yield parse

@@ -95,13 +95,13 @@ def step_of(prefix):
         return int(tf.train.load_checkpoint(prefix).get_tensor('global_step'))
 
 
-def restore(session, experiment, prefix, with_optimizers=True):
+def restore(session, experiment, prefix, with_optimizers=True, network_only=False):
     """Restore a checkpoint into the experiment's variables; the names of those that are new (not in it) are returned.
 
     Every variable of the network must be there in its shape, and there must be nothing else but slots of optimisers, a loss
     scale and (under backpropagation and rules that have no variables for them) backward kernels. with_optimizers: the
     optimisers' variables must be there, too; otherwise those that are missing start anew, as a loss scale does in any case.
-    Raises CheckpointError.
+    network_only: all of them, and the step counter, start anew. Raises CheckpointError.
     """
     stored = contents(prefix)
     wanted = {v.op.name: v for v in experiment.variables}
@@ -119,9 +119,9 @@ def restore(session, experiment, prefix, with_optimizers=True):
                               'optimisers.'.format(prefix, '; '.join(problems)))
     with _readable(prefix):
         reader = tf.train.load_checkpoint(prefix)
-        values = {name: reader.get_tensor(name) for name in wanted if name in stored}
+        values = {name: reader.get_tensor(name) for name in (network if network_only else wanted) if name in stored}
     load(session, experiment, values)
-    return sorted(set(wanted) - set(stored))
+    return sorted(set(wanted) - set(values))
 
 
 def restore_some(session, experiment, prefix, names=None, renamed=None, with_step=True):

@@ -8,7 +8,7 @@ import data
 from alignment import angles
 from alignment.layer import ACTIVATIONS, NOISE, ViewOptions
 from alignment.rules import RULES
-from config.schema import ROWS, ConfigError
+from config.schema import ROWS, ConfigError, whole_steps
 from data.preprocessing import PREPROCESSINGS
 from models import NETWORKS, NetworkOptions
 from models.layers import BACKWARD, Layers, StockLayers
@@ -53,7 +53,7 @@ class Experiment:
         self.dataset = data.load(config.dataset, config.data_dir, config.image_size, config.preprocessing,
                                  config.use_resnet_v2)
         self.steps_per_epoch = self.dataset.steps_per_epoch(config.train_batch_size)
-        self.train_steps = int(config.train_epochs * self.steps_per_epoch)
+        self.train_steps = whole_steps(config.train_epochs, self.steps_per_epoch)
         self.roles = {'global_step': 'step counter'}
         self.graph = tf.Graph()
         with self.graph.as_default():
@@ -77,7 +77,7 @@ class Experiment:
         return Plan(steps=self.train_steps, batch_size=config.train_batch_size, validate_first=config.validate_first,
                     validate_every=validate_every, weights_every=validate_every,
                     recent_every=self.to_steps(config.epochs_per_recent_checkpoint), record_every=RECORD_EVERY,
-                    initial_weights=False, keep=config.checkpoint_max, save_to_gfs=config.save_to_gfs,
+                    initial_weights=config.validate_first, keep=config.checkpoint_max, save_to_gfs=config.save_to_gfs,
                     known=scalars, limits=dict.fromkeys(scalars, EXPLODED), skips=config.skip_bad_records,
                     source='--data_dir={}'.format(config.data_dir))
 
@@ -133,7 +133,7 @@ class Experiment:
                             'cache_filters_freq': to_steps(config.epochs_per_recent_checkpoint)},
             'model_params': dict({name: _or(getattr(config, name), value) for name, value in rule.coefficients.items()}
                                  if rule else {}, func=getattr(build, 'func', build), num_classes=self.dataset.classes,
-                                 image_shape=self.dataset.image_shape),
+                                 image_shape=self.dataset.image_shape, seed=config.seed, cfg_final={}),
             'train_params': {'num_steps': self.train_steps, 'steps_per_epoch': self.steps_per_epoch,
                              'train_images': self.dataset.train_images, 'data_params': {'batch_size': config.train_batch_size}},
             'validation_params': {TARGET: {
@@ -143,7 +143,7 @@ class Experiment:
 
     def to_steps(self, epochs):
         """A duration in epochs (float) as whole steps, at least 1; None stays None."""
-        return None if epochs is None else max(1, int(epochs * self.steps_per_epoch))
+        return None if epochs is None else max(1, whole_steps(epochs, self.steps_per_epoch))
 
     @property
     def _network_options(self):
@@ -251,8 +251,9 @@ class Experiment:
         total = tf.add_n(losses.objectives(terms, *now.loss_rates, separate=True))
         scalars = {'loss': total, 'model_loss': terms.model, 'reg_loss': terms.reg, 'alignment_loss': terms.alignment,
                    'total_loss': total, 'learning_rate': now.learning_rates[0]}
-        if self.config.alignment_optimizer:
-            scalars['alignment_learning_rate'] = now.learning_rates[1]
+        if self.config.alignment_optimizer:  # the original has the names with numbers alone
+            scalars.update(alignment_learning_rate=now.learning_rates[1], learning_rate_0=now.learning_rates[0],
+                           learning_rate_1=now.learning_rates[1])
         return {name: tf.identity(tensor) for name, tensor in scalars.items()}
 
     def _apply(self, gradients, idle, now):

@@ -15,6 +15,7 @@ from training.checkpoints import CheckpointError
 from training.devices import OneDevice
 from training.experiment import choices
 from training.functions import LOAD, SAVE, TRAIN, FunctionExperiment, checked
+from training.restoring import Start
 
 PLACE = ('host', 'port', 'dbname', 'collname', 'exp_id')
 
@@ -35,7 +36,7 @@ def train_from_params(save_params, model_params, train_params=None, loss_params=
         provenance.check_committed()
     if not _holds_functions(model_params):
         _refuse_advanced(dont_run=dont_run, log_device_placement=log_device_placement)
-        return jobs.train(Config.of(plain.values_of(groups), choices()))
+        return _plain(jobs.train, groups)
     experiment = FunctionExperiment(groups, _device(groups))
     return experiment if dont_run else _train(experiment, groups, _session_config(log_device_placement))
 
@@ -52,7 +53,7 @@ def test_from_params(load_params, model_params, validation_params, save_params=N
         provenance.check_committed()
     if not _holds_functions(model_params):
         _refuse_advanced(dont_run=dont_run, log_device_placement=log_device_placement)
-        return jobs.validate(Config.of(plain.values_of(groups), choices()))
+        return _plain(jobs.validate, groups)
     if not validation_params:
         raise ConfigError('validation_params is empty: there is nothing to test')
     groups.pop('train_params', None)
@@ -61,6 +62,12 @@ def test_from_params(load_params, model_params, validation_params, save_params=N
 
 
 test_from_params.__test__ = False  # its name is tfutils'; pytest is not to take it for a test
+
+
+def _plain(job, groups):
+    """What a job gives for settings that are plain data."""
+    values = plain.values_of(groups)
+    return job(Config.of(values, choices()), frozenset(values))
 
 
 def _train(experiment, groups, session_config):
@@ -87,11 +94,10 @@ def _test(experiment, groups, session_config):
     store = _open_store(place, save, folder) if place else None
     try:
         with loop.session(experiment, session_config) as session:
-            prefix, record = _find(load, source, folder)
-            if prefix is None:
-                raise CheckpointError('there is no checkpoint in {}; check load_params'.format(_where(source)))
-            jobs.say(_load(session, experiment, prefix, load))
-            results = jobs.record_validation(session, experiment, store, _described(experiment), record)
+            start = _find(load, source, folder)
+            replaced = jobs.validated_before(store, start) if store else ()
+            jobs.say(_load(session, experiment, start.prefix, load))
+            results = jobs.record_validation(session, experiment, store, _described(experiment), start.source, replaced)
     finally:
         if store:
             store.close()
@@ -108,25 +114,25 @@ def _restore(session, experiment, folder, place, load, store):
             raise ConfigError('exp_id {} has records up to step {:,} already; continue it with do_restore=True, or choose '
                               'another exp_id'.format(place[-1], recorded))
         return 'starting anew'
-    prefix = jobs.fetch(place, folder)[0] if store else None
-    if prefix:
-        return _load(session, experiment, prefix, dict(LOAD), whole=True)
+    own = jobs.fetch(place, folder) if store else None
+    if own:
+        return _load(session, experiment, own.prefix, dict(LOAD), whole=True)
     source = _place(load, dict(zip(PLACE, place)), 'load_params')
     if source == place and not (load['from_ckpt'] or _query(load)):
         return 'starting anew'
-    prefix, _ = _find(load, source, folder)
-    if prefix is None:
-        raise CheckpointError('there is no checkpoint in {}; check load_params'.format(_where(source)))
-    return _load(session, experiment, prefix, load)
+    return _load(session, experiment, _find(load, source, folder).prefix, load)
 
 
 def _find(load, source, folder):
-    """(path prefix, what it is) of the checkpoint that load_params name, or (None, None)."""
+    """The Start that load_params name. Raises CheckpointError where there is none."""
     if load['from_ckpt']:
         prefix = os.path.expanduser(load['from_ckpt'])
-        return prefix, os.path.abspath(prefix)
+        return Start(prefix, os.path.abspath(prefix), {}, prefix)
     server.ensure(source[0], source[1])
-    return jobs.fetch(source, folder, query=_query(load))
+    start = jobs.fetch(source, folder, query=_query(load))
+    if start is None:
+        raise CheckpointError('there is no checkpoint in {}; check load_params'.format(_where(source)))
+    return start
 
 
 def _query(load):

@@ -1,19 +1,24 @@
 """The two jobs, train and validate, from a Config to records in MongoDB."""
+import dataclasses
+import json
 import os
 import time
 import zlib
 
+import tensorflow.compat.v1 as tf
+
 from config import params, schema
-from config.schema import ConfigError
+from config.schema import Config, ConfigError, as_flag
 from database import records, server
 from database.errors import DamagedError
 from database.mongo import Store
 from database.spool import local_folder, spool_of
 from models import NETWORKS, NetworkOptions
-from training import checkpoints, devices, loop, overview, provenance, runtime, validation
+from training import checkpoints, devices, loop, overview, provenance, restoring, runtime, validation
 from training.board import Board
 from training.checkpoints import CheckpointError
-from training.experiment import TARGET, Experiment, check
+from training.experiment import TARGET, Experiment, check, choices
+from training.restoring import Start
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -29,12 +34,15 @@ def say(text):
     print(text, flush=True)
 
 
-def train(config):
+def train(config, explicit=None, ignored=()):
     """Restore or start, train, and say where the results are. Returns {target: results} of the last validation.
 
-    config: config.schema.Config. Raises ConfigError, DataError, StoreError, CheckpointError or TrainingError.
+    config: config.schema.Config. explicit: names of the settings that were given, which may not contradict what is restored;
+    None: those that differ from their defaults. ignored: names of flags that were given but do not count.
+    Raises ConfigError, DataError, StoreError, CheckpointError or TrainingError.
     """
-    check(config)
+    if not config.do_restore:  # or what is missing may come with the checkpoint
+        check(config)
     if config.val_exp_id:
         raise ConfigError('--val_exp_id is for test.py; train.py records under {}, of --alignment and --exp_id_suffix'.format(
             config.exp_id))
@@ -43,7 +51,7 @@ def train(config):
     device = devices.choose(config)
     if config.dry_run:
         experiment = Experiment(config, device)
-        _tell(config, experiment, device, overview.step_cost(experiment)
+        _tell(config, experiment, device, ignored, overview.step_cost(experiment)
               + overview.variables(experiment, restored=False, new=()))
         return None
     store = None
@@ -52,7 +60,7 @@ def train(config):
             if device.leads:
                 store = open_store(config)
                 device.at_loss(store.close)
-            experiment, folder, results = _train(config, device, store)
+            experiment, folder, results = _train(config, device, store, _explicit(config, explicit), ignored)
     finally:
         if store:
             store.close()
@@ -63,26 +71,44 @@ def train(config):
     return results
 
 
-def _tell(config, experiment, device, more):
-    """Print what is run on what, and more lines."""
-    for line in (['settings that differ from their defaults:'] + overview.settings(config)
+def _explicit(config, explicit):
+    """The names of the settings that were given."""
+    return frozenset(config.differing() if explicit is None else explicit)
+
+
+def _tell(config, experiment, device, ignored, more):
+    """Print what is run on what, and more lines. ignored: names of flags that do not count."""
+    for line in (['settings that differ from their defaults:'] + overview.settings(config) + overview.ignored(ignored)
                  + overview.experiment(experiment, device) + more):
         say(line)
 
 
-def _train(config, device, store):
+def _train(config, device, store, explicit, ignored):
     """(the experiment, its folder of local checkpoints, the results of the last validation) of a training."""
     folder = cache_folder(config)
-    prefix, _ = restore_point(config, store, folder) if store else (None, None)
-    first_step = _agree(config, device, checkpoints.step_of(prefix) if prefix else 0)
+    _agree(config, device)
+    start, restored = None, restoring.Restored(config, {}, [])
+    if store:
+        start = restore_point(config, store, folder)
+        restored = _restored(config, explicit, start)
+    config, first_step = _shared(restored.config, device, start)
     experiment = Experiment(config, device, first_step)
+    if start and start.is_foreign and 0 < first_step >= experiment.train_steps:
+        raise ConfigError(f'{_starting_flag(config)} brings the step counter {first_step:,}, at or beyond the end of this '
+                          f'training, step {experiment.train_steps:,}: count from 0 by --reset_step, or give more '
+                          '--train_epochs')
     with loop.session(experiment, device.session_config(), device.target) as session:
-        new = checkpoints.restore(session, experiment, prefix, with_optimizers=config.do_restore) if prefix else []
+        new = checkpoints.restore(session, experiment, start.prefix, with_optimizers=not start.is_foreign,
+                                  network_only=start.is_foreign and config.reset_step) if start else []
         session.run(experiment.level)
-        _tell(config, experiment, device, ['restored from {}'.format(prefix) if prefix else 'starting anew']
-              + overview.variables(experiment, restored=bool(prefix), new=set(new)))
-        record_params = merged_params(config, experiment.settings(), provenance.describe())
+        _tell(config, experiment, device, ignored, restored.lines
+              + _beginning(start, first_step, experiment) + overview.variables(experiment, restored=bool(start), new=set(new)))
+        record_params = merged_params(
+            config, experiment.settings(), provenance.describe(), _notes(restored.notes, ignored))
         copies = copies_folder(config)
+        if store:
+            store.describe(digests=config.digests()._asdict(), seed=config.seed)
+            _describe(config, first_step, folder, copies)
         board = Board(os.path.join(copies or folder, 'tensorboard'), first_step, say) if config.tensorboard and store else None
         run = loop.Run(session, experiment, store, folder, record_params, say, device.leads, experiment.asking, copies, board)
         try:
@@ -92,42 +118,105 @@ def _train(config, device, store):
                 board.close()
 
 
-def _agree(config, device, step):
-    """The step from which the first host goes on. Raises ConfigError where a host has other settings than the first."""
+def _restored(config, explicit, start):
+    """The Restored of a training; its settings are checked."""
+    if start is None:
+        return restoring.Restored(config, {}, [])
+    if start.is_foreign:
+        return restoring.started(config, start)
+    return _checked(restoring.continued(config, explicit, start))
+
+
+def _checked(restored):
+    """A Restored whose settings, of which some are from a record, are legal. Raises ConfigError."""
+    config = Config.of(dataclasses.asdict(restored.config), choices())
+    check(config)
+    return restored._replace(config=config)
+
+
+def _starting_flag(config):
+    """The flag that names the checkpoint of another experiment, with its value."""
+    names = [name for name in ('load_checkpoint', 'load_exp_id', 'load_collname', 'load_dbname', 'load_port')
+             if getattr(config, name) is not None]
+    return as_flag(names[0], getattr(config, names[0])) if names else '--load_db'
+
+
+def _beginning(start, first_step, experiment):
+    """A line on where a training begins."""
+    if start is None:
+        return ['starting anew']
+    complete = first_step >= experiment.train_steps and not start.is_foreign
+    return [f'restored from {start.prefix}'] + (
+        [f'the training is complete: step {first_step:,} of {experiment.train_steps:,}'] if complete else [])
+
+
+def _notes(notes, ignored):
+    """What the records of a run tell of how its settings came about: {group: {name: plain value}}."""
+    return {'load_params': dict(notes, **({'ignored_flags': list(ignored)} if ignored else {}))}
+
+
+def _describe(config, first_step, *folders):
+    """Note the settings beside the checkpoints of folders; None is no folder."""
+    for folder in filter(None, folders):
+        try:
+            tf.gfile.MakeDirs(folder)
+            restoring.describe(folder, config, first_step)
+        except (OSError, tf.errors.OpError) as error:
+            say(f'warning: {folder}/{restoring.DESCRIPTION} cannot be written ({str(error).splitlines()[0]}); the settings of '
+                'the checkpoints there are in MongoDB alone')
+
+
+def _agree(config, device):
+    """Raises ConfigError where a host has other settings than the first."""
     own = zlib.crc32(repr([runtime.describe(), device.replicas] + [
         (name, getattr(config, name)) for name, row in schema.ROWS.items()
         if name not in OF_A_HOST and not (row.always and row.group in ('save_params', 'load_params'))]).encode())
-    first_step, first = device.shared([step, own])
+    first, = device.shared([own])
     if own != first:
         raise ConfigError('--worker_hosts: the settings, the number of devices or the TensorFlow of {} are not those of {}; give '
                           'both the same flags but --task_index'.format(*[config.worker_hosts[index] for index in (
                               config.task_index, 0)]))
-    return first_step
 
 
-def validate(config):
+def _shared(config, device, start):
+    """(Config, first step) of the first host, on every host: only the first one reads what is restored."""
+    resets = start and start.is_foreign and config.reset_step
+    meaning = {name: getattr(config, name) for name, row in schema.ROWS.items() if row.scope is schema.Scope.MEANING}
+    content = json.dumps(meaning).encode('ascii')
+    first_step, size = device.shared([0 if start is None or resets else checkpoints.step_of(start.prefix), len(content)])
+    content = bytes(device.shared(list(content[:size].ljust(size))))
+    return config.replaced(json.loads(content.decode('ascii'))), first_step
+
+
+def validate(config, explicit=None, ignored=()):
     """Restore, evaluate and record. Returns {target: results}.
 
-    config: config.schema.Config. Raises as `train`.
+    Arguments and errors are those of `train`.
     """
-    check(config)
     if not config.val_exp_id:
         raise ConfigError('--val_exp_id is needed: the exp_id under which the validation is recorded')
     if config.dry_run:
         raise ConfigError('--dry_run is for train.py; test.py trains nothing')
+    if config.reset_step:
+        raise ConfigError('--reset_step is for train.py; test.py trains nothing')
     if config.worker_hosts:
         raise ConfigError('--worker_hosts is for train.py; a validation runs on one host: leave it out, and TF_CONFIG unset')
     device = devices.choose(config)
+    say(server.ensure(config.host, config.port))
+    start = find_checkpoint(config, cache_folder(config, config.val_exp_id), required=True)
+    restored = _checked(restoring.validated(config, _explicit(config, explicit), start))
+    config = restored.config
     store = open_store(config, config.val_exp_id)
     try:
-        prefix, source = find_checkpoint(config, cache_folder(config, config.val_exp_id), required=True)
+        replaced = validated_before(store, start)
         experiment = Experiment(config, device, training=False)
         with device.ready(), loop.session(experiment, device.session_config(), device.target) as session:
-            checkpoints.restore(session, experiment, prefix, with_optimizers=False)
-            say('restored {}'.format(prefix))
-            record_params = merged_params(config, experiment.settings(), provenance.describe(),
+            checkpoints.restore(session, experiment, start.prefix, with_optimizers=False)
+            for line in overview.ignored(ignored) + restored.lines + [f'restored {start.prefix}']:
+                say(line)
+            record_params = merged_params(config, experiment.settings(), provenance.describe(), _notes(restored.notes, ignored),
                                           {'save_params': {'exp_id': config.val_exp_id}})
-            results = record_validation(session, experiment, store, record_params, source)
+            results = record_validation(session, experiment, store, record_params, start.source, replaced)
     finally:
         store.close()
     say('step {:,}: {}'.format(results[TARGET]['global_step'], experiment.summary(results)))
@@ -136,10 +225,29 @@ def validate(config):
     return results
 
 
-def record_validation(session, experiment, store, record_params, source):
+def validated_before(store, start):
+    """The `_id`s of the records of a store that hold validations of the same checkpoint, which this one replaces.
+
+    Raises ConfigError where the experiment is a training, or holds the validation of another checkpoint.
+    """
+    replaced, step = [], checkpoints.step_of(start.prefix)
+    for record in store.records():
+        if 'validates' not in record:
+            raise ConfigError(f'{store.exp_id} is the exp_id of a training, whose records a validation would mix with; choose '
+                              'another --val_exp_id')
+        if record['validates'] != start.source or record['step'] != step:
+            raise ConfigError(f'the exp_id {store.exp_id} holds the validation of another checkpoint, step {record["step"]:,} '
+                              f'of {record["validates"]}; choose another --val_exp_id for {start.title}')
+        replaced.append(record['_id'])
+    if replaced:
+        say(f'replaces the validation of this checkpoint that exp_id {store.exp_id} holds')
+    return replaced
+
+
+def record_validation(session, experiment, store, record_params, source, replaced=()):
     """Validate restored variables and queue the record. Returns {target: results}, without what went into GridFS.
 
-    source: what was restored, the `_id` of its record or a path, or None.
+    source: what was restored, the `_id` of its record or a path, or None. replaced: `_id`s of records that this one replaces.
     """
     started = time.time()
     results = experiment.validate(session)
@@ -147,31 +255,54 @@ def record_validation(session, experiment, store, record_params, source):
         _, named = validation.take(experiment.plan.save_to_gfs, results, known=experiment.plan.known)
         record = records.build(store.exp_id, session.run(experiment.global_step), record_params, time.time() - started,
                                validation_results=results, validates=source)
-        store.save(record)
+        store.save(record, replacing=replaced)
         if named:
             store.save_named_results(record['_id'], validation_results=named)
     return results
 
 
 def restore_point(config, store, folder):
-    """(path prefix, what it is) of the checkpoint to start from, or (None, None). Two runs never mix in one exp_id."""
+    """The Start of a training, or None. Two runs never mix in one exp_id.
+
+    A training that has a checkpoint of its own goes on from it: what it started from no longer counts.
+    """
     latest = store.latest_step()
     if latest is not None and not config.do_restore:
         raise ConfigError('exp_id {} has records up to step {:,} in {}.{} already; continue it with --do_restore, or '
                           'choose another --exp_id_suffix or --dbname'.format(
                               config.exp_id, latest, config.dbname, collection(config)))
-    going_back = config.do_restore and config.load_step is not None
-    if latest is not None and going_back and config.load_step < latest:
-        raise ConfigError('exp_id {e} has records up to step {:,} already; to go back to step {:,} give another '
-                          '--exp_id_suffix with --load_db --load_exp_id={e} --load_step={}'.format(
-                              latest, config.load_step, config.load_step, e=config.exp_id))
     idle = [name for name in LOCATING if getattr(config, name) is not None]
     if idle and not (config.do_restore or config.load_db):
         raise ConfigError('{} {} no effect without --load_db or --do_restore'.format(
             ' and '.join('--' + name for name in idle), 'has' if len(idle) == 1 else 'have'))
-    if config.do_restore or config.load_db or config.load_checkpoint:
-        return find_checkpoint(config, folder, required=config.load_db)
-    return None, None
+    foreign = config.load_checkpoint or config.load_db or _source(config) != _place(config)
+    if config.do_restore:
+        own = _own_checkpoint(config, folder, latest, wanted=not foreign)
+        if own or not foreign:
+            return own
+    return find_checkpoint(config, folder, required=True)._replace(is_foreign=True) if foreign else None
+
+
+def _own_checkpoint(config, folder, latest, wanted):
+    """The Start of a training that goes on, or None. latest: the highest step of its records, or None.
+
+    wanted: whether --load_step and --load_query are about its own checkpoints, not about those of another experiment.
+    """
+    step, query = (config.load_step, schema.query_of(config)) if wanted else (None, {})
+    place = _place(config)
+    going_back = '; to go back to step {:,} give another --exp_id_suffix with --load_db --load_exp_id={} --load_step={}'
+    if step is not None and latest is not None and step < latest:
+        raise ConfigError(f'exp_id {config.exp_id} has records up to step {latest:,} already'
+                          + going_back.format(step, config.exp_id, step))
+    start = fetch(place, folder, step, query)
+    if start is None and (step is not None or query):
+        raise _no_checkpoint(config, place)
+    newest = fetch(place, folder) if query else start
+    if start and newest.source != start.source:
+        there, here = checkpoints.step_of(newest.prefix), checkpoints.step_of(start.prefix)
+        raise ConfigError(f'exp_id {config.exp_id} has a checkpoint of step {there:,} already, which --load_query does not '
+                          'match' + going_back.format(here, config.exp_id, here))
+    return start
 
 
 def open_store(config, exp_id=None):
@@ -229,22 +360,31 @@ def make_folder(folder, setting):
     return folder
 
 
-def find_checkpoint(config, folder, required):
-    """(path prefix, what it is) of the checkpoint that the settings ask for, fetched from MongoDB where it lies there.
+def _source(config):
+    """The place that the load_* flags name."""
+    return (config.host, config.load_port or config.port, config.load_dbname or config.dbname,
+            config.load_collname or collection(config), config.load_exp_id or config.exp_id)
 
-    what it is: the `_id` of its record, or its path. (None, None) if there is none and none is required.
+
+def find_checkpoint(config, folder, required):
+    """The Start that the settings ask for, fetched from MongoDB where it lies there; None if there is none and none is required.
+
     Raises StoreError or CheckpointError.
     """
     if config.load_checkpoint:
         prefix = os.path.expanduser(config.load_checkpoint)
-        return prefix, prefix if _is_remote(prefix) else os.path.abspath(prefix)
-    place = (config.host, config.load_port or config.port, config.load_dbname or config.dbname,
-             config.load_collname or collection(config), config.load_exp_id or config.exp_id)
-    prefix, record = fetch(place, folder, config.load_step, schema.query_of(config))
-    if prefix is None and (required or config.load_step is not None or config.load_query):
-        raise CheckpointError('there is no {} in {}.{} on port {}, exp_id {}; check --dbname, --model, --exp_id_suffix and '
-                              'the load_* flags'.format(_wanted(config), place[2], place[3], place[1], place[4]))
-    return prefix, record
+        prefix = prefix if _is_remote(prefix) else os.path.abspath(prefix)
+        return Start(prefix, prefix, restoring.description(prefix), prefix)
+    place = _source(config)
+    start = fetch(place, folder, config.load_step, schema.query_of(config))
+    if start is None and (required or config.load_step is not None or config.load_query):
+        raise _no_checkpoint(config, place)
+    return start
+
+
+def _no_checkpoint(config, place):
+    return CheckpointError('there is no {} in {}.{} on port {}, exp_id {}; check --dbname, --model, --exp_id_suffix and '
+                           'the load_* flags'.format(_wanted(config), place[2], place[3], place[1], place[4]))
 
 
 def _wanted(config):
@@ -253,7 +393,7 @@ def _wanted(config):
 
 
 def fetch(place, folder, step=None, query=None):
-    """(path prefix, `_id`) of the newest checkpoint of a place, brought into <folder>/restored; (None, None) without one.
+    """The Start of the newest checkpoint of a place, brought into <folder>/restored; None without one.
 
     One that is damaged is named, and the one before it is taken, unless a step is asked for.
     place: (host, port, dbname, collname, exp_id). step, query: as for Store.find_checkpoint. Raises StoreError.
@@ -265,11 +405,13 @@ def fetch(place, folder, step=None, query=None):
             if record is None:
                 if damaged:
                     raise CheckpointError('no checkpoint of {} in {}.{} is whole'.format(place[4], place[2], place[3]))
-                return None, None
+                return None
             try:
                 prefix = store.download(record, os.path.join(folder, 'restored'))
                 checkpoints.contents(prefix)
-                return prefix, record['_id']
+                recorded = record.get('params')
+                return Start(prefix, record['_id'], recorded if isinstance(recorded, dict) else {},
+                             f'the record of step {record["step"]:,} of {record["exp_id"]}')
             except (DamagedError, CheckpointError) as error:
                 if step is not None:
                     raise
@@ -281,7 +423,7 @@ def fetch(place, folder, step=None, query=None):
 
 def merged_params(config, *more):
     """The params dictionary of a record: the settings, and what else is known of them, group by group."""
-    document = params.to_params(config)
+    document = dict(params.to_params(config), digests=config.digests()._asdict())
     for groups in more:
         for group, values in groups.items():
             document.setdefault(group, {}).update(values)

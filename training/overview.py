@@ -12,6 +12,11 @@ def settings(config):
     return ['  {:{}}  {}'.format(name, width, given[name]) for name in ROWS if name in given]
 
 
+def ignored(names):
+    """A line on the flags that were given but do not count; none without any."""
+    return ['flags that do not count beside the settings file: ' + ', '.join('--' + name for name in names)] if names else []
+
+
 def experiment(exp, device):
     """What is run on what: a few lines."""
     config, dataset = exp.config, exp.dataset

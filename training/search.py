@@ -1,28 +1,36 @@
 """Search over named settings by a tree-structured Parzen estimator (Bergstra et al. 2011, NeurIPS 24), with Optuna."""
 import collections
+import contextlib
 import dataclasses
+import itertools
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
+import uuid
 import zlib
 
+from pymongo.errors import PyMongoError
+
 from config import params
-from config.schema import LOADING, ROWS, Config, ConfigError, as_flag
+from config.schema import LOADING, ROWS, SEED, Config, ConfigError, Scope, as_flag
 from database import server
 from database.claim import is_gone, machine
+from database.errors import StoreError
 from database.mongo import Store
 from database.spool import local_folder
 from training import jobs
 from training.experiment import TARGET, check, choices
 from training.validation import TrainingError
 
-SEED = 0             # of the proposals of a study's first worker
+FIRST_SEED = 0       # of the proposals of a study's first worker
 LOOK_S = 1.0         # between two looks at the validations of a training
 LOST = 0.0           # the top-1 of a training whose numbers are lost: the estimator shall learn from it
 UNPRUNED_TRIALS = 5  # before any is stopped
 FINAL = 'complete', 'pruned', 'lost'
+NOT_OF_A_TRIAL = 'dry_run', 'do_restore', 'val_exp_id', 'override'  # flags of one call that a trial does not get
 
 # name: of a setting. low, high: bounds, or None. log: whether evenly in the logarithm. values: to choose of, or None.
 Dimension = collections.namedtuple('Dimension', ['name', 'low', 'high', 'log', 'values'])
@@ -76,39 +84,88 @@ class Search:
             raise ConfigError('--space: name each setting to search once, for example --space=learning_rate=0.001:1:log')
         if not re.fullmatch(r'[\w-]+', study):
             raise ConfigError('--study={} must be letters, digits, - and _'.format(study))
+        if config.dry_run:
+            raise ConfigError('--dry_run is for train.py; a search learns nothing from it')
         self._optuna, self._config, self._space, self._name = optuna, config, space, study
-        self._trials, self._prune = trials, prune
-        self._collection = jobs.collection(config)
-        place = (config.host, config.port, config.dbname, self._collection, 'searches')
+        self._prune = prune
+        self._grid = [dict(zip(names, values)) for values in itertools.product(*[each.values for each in space])] \
+            if all(each.values for each in space) else None  # every combination, where there are finitely many
+        self._trials = min(trials, len(self._grid)) if self._grid else trials
+        place = (config.host, config.port, config.dbname, jobs.collection(config), 'searches')
         self._folder = jobs.make_folder(local_folder(config.cache_dir or server.DEFAULT_ROOT, place), '--cache_dir')
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._study = self._open()
+        self._identity = self._identify()
 
     def run(self):
         """Trains until the study has its trials; says how each went, and which was best."""
         jobs.say(server.ensure(self._config.host, self._config.port))
         self._forget_the_dead()
         while len(self._ended()) + len(self._running()) < self._trials:
+            untried = self._untried()
+            if untried:
+                self._study.enqueue_trial(untried[0])
             self._try(self._study.ask())
         ended = self._ended()
+        if not ended:
+            jobs.say(f'study {self._name}: other workers train all of its {self._trials} trials')
+            return
         best = max(ended, key=lambda trial: trial.user_attrs.get('top1', LOST))
         jobs.say('study {}: {} trials, {} of them stopped early, {} more running; best is trial {}: top-1 {:.4f}'.format(
             self._name, len(ended), sum(trial.user_attrs['outcome'] == 'pruned' for trial in ended), len(self._running()),
             best.number, best.user_attrs['top1']))
         jobs.say('its settings: ' + ' '.join(as_flag(name, value) for name, value in best.params.items()))
+        jobs.say('a training with these settings: ' + self._command(best.params))
+
+    def _command(self, values):
+        """The command line that trains with some values of the space."""
+        config = self._settings('best', values)
+        return ' '.join(['python', 'train.py'] + [shlex.quote(as_flag(name, value)) for name, value in config.differing().items()
+                                                  if name not in NOT_OF_A_TRIAL])
+
+    def _settings(self, number, values):
+        """The Config of a trial. Raises ConfigError where the values do not go with the other settings."""
+        suffix = f'{self._config.exp_id_suffix}_{self._name}_{number}'
+        config = Config.of(dict(dataclasses.asdict(self._config), exp_id_suffix=suffix, **values), choices())
+        check(config)
+        return config
+
+    def _untried(self):
+        """The combinations of a finite space that no trial has had, in their order; [] for another space."""
+        failed = self._optuna.trial.TrialState.FAIL
+        had = [trial.params for trial in self._study.get_trials(deepcopy=False) if trial.state != failed]
+        return [values for values in self._grid or () if values not in had]
+
+    def _identify(self):
+        """What tells this study from others of its name: text, kept beside its journal."""
+        path = os.path.join(self._folder, self._name + '.study')
+        own = f'{path}.{os.getpid()}'
+        try:
+            with open(own, 'w') as file:
+                file.write(uuid.uuid4().hex)
+            try:
+                os.link(own, path)  # one worker's becomes that of all
+            except FileExistsError:
+                pass
+            finally:
+                os.remove(own)
+            with open(path) as file:
+                return file.read()
+        except OSError as error:
+            raise ConfigError(f'--cache_dir: {path} cannot be used ({error.strerror})')
 
     def _open(self):
         """The study. Raises ConfigError where it is of other settings or another space."""
         optuna, path = self._optuna, os.path.join(self._folder, self._name + '.journal')
         storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(path))
         # What is asked for at once by several workers is spread by constant_liar; each needs proposals of its own.
-        seed = None if os.path.exists(path) and os.path.getsize(path) else SEED
+        seed = None if os.path.exists(path) and os.path.getsize(path) else FIRST_SEED
         study = optuna.create_study(
             study_name=self._name, storage=storage, direction='maximize', load_if_exists=True,
             sampler=optuna.samplers.TPESampler(seed=seed, constant_liar=True),
             pruner=optuna.pruners.MedianPruner(UNPRUNED_TRIALS) if self._prune else optuna.pruners.NopPruner())
-        settings = [(name, getattr(self._config, name)) for name, row in ROWS.items() if not row.always]
-        about = zlib.crc32(repr((settings, self._config.model, [tuple(each) for each in self._space])).encode())
+        settings = self._config.digests().settings, self._config.seed
+        about = zlib.crc32(repr((settings, [tuple(each) for each in self._space])).encode())
         if study.user_attrs.setdefault('about', about) != about:
             raise ConfigError('the study {} in {} is of other settings or another --space; choose another --study'.format(
                 self._name, path))
@@ -127,30 +184,68 @@ class Search:
         for trial in self._running():
             if is_gone(trial.user_attrs.get('machine'), trial.user_attrs.get('process')):
                 self._study.tell(trial.number, state=self._optuna.trial.TrialState.FAIL)
+                values = {each.name: trial.params[each.name] for each in self._space if each.name in trial.params}
+                if len(values) == len(self._space):
+                    self._note(self._settings(trial.number, values), trial, values, state='failed')
 
     def _try(self, trial):
         """Trains once, and tells the study and MongoDB how it went."""
         trial.set_user_attr('machine', machine())
         trial.set_user_attr('process', os.getpid())
         values = {each.name: self._suggest(trial, each) for each in self._space}
-        suffix = '{}_{}_{}'.format(self._config.exp_id_suffix, self._name, trial.number)
         states = self._optuna.trial.TrialState
+        if self._grid and any(other.number < trial.number and other.params == values and other.state != states.FAIL
+                              for other in self._study.get_trials(deepcopy=False)):
+            self._study.tell(trial, state=states.FAIL)  # another worker was quicker
+            return
         try:
-            config = Config.of(dict(dataclasses.asdict(self._config), exp_id_suffix=suffix, **values), choices())
-            check(config)
+            config = self._settings(trial.number, values)
+            self._claim(config)
+        except BaseException:
+            self._study.tell(trial, state=states.FAIL)
+            raise
+        self._note(config, trial, values, state='running')
+        try:
             outcome, step, top1, message = self._train(trial, config)
         except BaseException:  # Ctrl-C, too: nobody will end this trial
             self._study.tell(trial, state=states.FAIL)
+            with contextlib.suppress(StoreError, PyMongoError):
+                self._note(config, trial, values, state='failed')
             raise
         trial.set_user_attr('outcome', outcome)
         trial.set_user_attr('top1', top1)
         self._study.tell(trial, *((None, states.PRUNED) if outcome == 'pruned' else (top1,)))
-        document = dict(study=self._name, trial=trial.number, state=outcome, step=step, value=top1, params=values,
-                        message=message)
-        with server.connect(config.host, config.port) as client:
-            client[config.dbname][self._collection + '.searches'].replace_one({'_id': config.exp_id}, document, upsert=True)
+        self._note(config, trial, values, state=outcome, step=step, value=top1, message=message)
         jobs.say('trial {} of {}: top-1 {:.4f} at step {:,}, {}: {}'.format(
             trial.number, self._trials, top1, step, outcome, ' '.join(as_flag(name, value) for name, value in values.items())))
+
+    def _note(self, config, trial, values, **outcome):
+        """Notes in MongoDB how a trial goes."""
+        document = dict(dict(step=None, value=None, message=None), study=self._name, identity=self._identity, trial=trial.number,
+                        params=values, digests=config.digests()._asdict(), **outcome)
+        with server.connect(config.host, config.port) as client:
+            self._documents(client, config).replace_one({'_id': config.exp_id}, document, upsert=True)
+
+    def _claim(self, config):
+        """Raises ConfigError where MongoDB holds a trial of another study, or a training with other settings, by this name."""
+        store = Store(config.host, config.port, config.dbname, jobs.collection(config), config.exp_id)
+        try:
+            recorded = next(store.records(), None)
+        finally:
+            store.close()
+        with server.connect(config.host, config.port) as client:
+            noted = self._documents(client, config).find_one({'_id': config.exp_id})
+        is_other = noted and noted.get('identity') != self._identity
+        if recorded:
+            held = recorded['params']
+            is_other = is_other or held.get('digests') != config.digests()._asdict() or held['train_params'][SEED] != config.seed
+        if is_other:
+            raise ConfigError(f'{config.dbname} holds {config.exp_id} of another search already: choose another --study, or give '
+                              f'the --cache_dir of that one to go on with it (this one is in {self._folder})')
+
+    @staticmethod
+    def _documents(client, config):
+        return client[config.dbname][jobs.collection(config) + '.searches']
 
     @staticmethod
     def _suggest(trial, each):
@@ -164,12 +259,12 @@ class Search:
         settings, log = [os.path.join(self._folder, config.exp_id + ending) for ending in ('.pkl', '.log')]
         params.save(config, settings)
         command = [sys.executable, os.path.join(jobs.ROOT, 'train.py'), '--load_params_file=' + settings, '--do_restore'] + [
-            as_flag(name, getattr(config, name)) for name, row in ROWS.items()
-            if row.always and getattr(config, name) != row.default and row.group not in ('load_params',)]
-        store = Store(config.host, config.port, config.dbname, self._collection, config.exp_id)
+            as_flag(name, value) for name, value in config.differing().items()
+            if ROWS[name].scope is Scope.CALL and name not in NOT_OF_A_TRIAL]
+        store = Store(config.host, config.port, config.dbname, jobs.collection(config), config.exp_id)
         try:
             with open(log, 'w') as output:
-                process = subprocess.Popen(command, cwd=jobs.ROOT, stdout=output, stderr=subprocess.STDOUT)
+                process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
                 try:
                     pruned, seen = self._follow(process, trial, store)
                 finally:
@@ -179,10 +274,10 @@ class Search:
         finally:
             store.close()
         step, top1 = seen[-1] if seen else (0, LOST)
-        if process.returncode == 0 or pruned:
+        if pruned or seen and process.returncode == 0:
             return 'pruned' if process.returncode else 'complete', step, top1, None
         with open(log, errors='replace') as output:
-            said = [line.strip() for line in output if line.startswith('error: ')] or ['no error was told']
+            said = [line.strip() for line in output if line.startswith('error: ')] or ['it recorded no validation']
         if 'no finite number' in said[-1]:
             return 'lost', step, LOST, said[-1]
         raise TrainingError('trial {} ended with exit code {} ({}); all it said is in {}'.format(
@@ -195,7 +290,7 @@ class Search:
             ended = process.poll() is not None
             for record in store.records({'validation_results.' + TARGET: {'$exists': True}, 'step': {'$gt': seen[-1][0] if seen
                                                                                                      else 0}}):
-                seen.append((record['step'], record['validation_results'][TARGET]['top1']))
+                seen.append((record['step'], _top1(record['validation_results'][TARGET])))
                 trial.report(seen[-1][1], seen[-1][0])
             if ended:
                 return pruned, seen
@@ -203,3 +298,9 @@ class Search:
                 pruned = True
                 process.terminate()  # it saves, and can be continued
             time.sleep(LOOK_S)
+
+
+def _top1(results):
+    """What a trial is judged by: top-1, but 0 for a network that gives the same logits for every class, which counts as right
+    everywhere."""
+    return LOST if results.get('ties') == results['images'] else results['top1']

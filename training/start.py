@@ -12,7 +12,6 @@ from database import server
 from database.errors import StoreError
 from training import cluster
 from training.checkpoints import CheckpointError
-from training.jobs import say
 from training.stopping import Stopped
 from training.validation import TrainingError
 
@@ -36,15 +35,20 @@ def run(main):
     door.run(guarded, USER_ERRORS)
 
 
-def read_config(choices):
-    """The Config of the command line and of TF_CONFIG; with --load_params_file a warning names the flags that it overrules."""
-    config, ignored, unknown = params.read(flags.FLAGS, choices)
-    if ignored:
-        say('warning: ignored, because --load_params_file={} fixes them: {}'.format(
-            flags.FLAGS.load_params_file, ', '.join('--' + name for name in ignored)))
-    if unknown:
-        say('warning: not understood in {}: {}'.format(flags.FLAGS.load_params_file, ', '.join(unknown)))
-    return _with_uri(cluster.with_cluster(config, os.environ.get('TF_CONFIG')))
+def read(choices):
+    """What the command line and TF_CONFIG ask for (config.params.Asked). Warnings name the flags that do not count beside a
+    settings file, and what was not understood in it."""
+    asked = params.read(flags.FLAGS, choices)
+    path, config = flags.FLAGS.load_params_file, asked.config
+    if asked.ignored:
+        print(f'warning: ignored, because --load_params_file={path} fixes them: '
+              f'{", ".join("--" + name for name in asked.ignored)}; --override=NAME,... lets them count', file=sys.stderr)
+    if asked.unknown:
+        print(f'warning: not understood in {path}: {", ".join(asked.unknown)}', file=sys.stderr)
+    if config.override and not (path or config.do_restore or config.val_exp_id):
+        raise ConfigError(f'--override={",".join(config.override)} has no effect without --load_params_file, --do_restore or '
+                          'test.py')
+    return asked._replace(config=_with_uri(cluster.with_cluster(config, os.environ.get('TF_CONFIG'))))
 
 
 def _with_uri(config):

@@ -17,8 +17,9 @@ schema.define_flags(choices)
 answer = {'flags': sorted(set(flags.FLAGS) - own)}
 try:
     flags.FLAGS(['program'] + argv)
-    config, ignored, _ = params.read(flags.FLAGS, choices)
-    answer.update(given=schema.given_flags(flags.FLAGS), differing=config.differing(), ignored=ignored)
+    asked = params.read(flags.FLAGS, choices)
+    answer.update(given=schema.given_flags(flags.FLAGS), differing=asked.config.differing(), ignored=asked.ignored,
+                  unknown=asked.unknown, explicit=sorted(asked.explicit), exp_id=asked.config.exp_id)
 except schema.ConfigError as error:
     answer['config_error'] = str(error)
 except flags.Error as error:

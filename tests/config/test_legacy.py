@@ -7,13 +7,14 @@ import sys
 import pytest
 
 from config import legacy, params
-from config.schema import Config, ConfigError
+from config.schema import Config, ConfigError, whole_steps
+from data.preprocessing import PREPROCESSINGS
 from training.experiment import check, choices
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'authors')
 FILES = sorted(name for name in os.listdir(FOLDER) if name.endswith('.pkl'))
 
-COMMON = dict(dataset='imagenet', preprocessing='resnet', model='resnet18', train_batch_size=256, eval_batch_size=128,
+COMMON = dict(dataset='imagenet', model='resnet18', train_batch_size=256, eval_batch_size=128,
               validate_first=False, learning_rate=0.125, rescale_lr=True, constant_lr=False, warmup_epochs=6,
               optimizer='momentum', exp_id_suffix='_tuned')
 MIRROR = dict(COMMON, alignment='mirror', alpha=0.01, beta=0.02, input_distribution='normal', input_stddev=0.5,
@@ -59,8 +60,48 @@ def test_a_file_gives_the_settings_that_were_put_into_it(name, record_property):
 
 
 def test_the_lengths_are_whole_steps():
-    assert [int(legacy._epochs(steps, 5004) * 5004) for steps in (1, 2502, 126250, 450360, 1000800)] == [
+    assert [whole_steps(legacy._epochs(steps, 5004), 5004) for steps in (1, 2502, 126250, 450360, 1000800)] == [
         1, 2502, 126250, 450360, 1000800]
+
+
+# What --use_resnet_v2 and --image_size make of a file: the table of docs/original.md.
+IMAGES = [
+    ('authors', [], 'resnet', 224, False),
+    ('authors', ['--use_resnet_v2'], 'inception', 299, True),
+    ('authors', ['--image_size=128'], 'resnet', 128, False),
+    ('authors', ['--use_resnet_v2', '--image_size=224'], 'inception', 224, True),
+    ('ours', [], 'resnet', 224, False),
+    ('ours', ['--use_resnet_v2'], 'inception', 299, True),
+    ('ours, plain', [], 'plain', 224, False),
+    ('ours, plain', ['--use_resnet_v2'], 'plain', 224, True),
+    ('ours, plain', ['--use_resnet_v2', '--image_size=64'], 'plain', 64, True),
+]
+
+
+@pytest.mark.parametrize('kind, flags, preprocessing, size, is_v2', IMAGES)
+def test_which_images_a_settings_file_gets(kind, flags, preprocessing, size, is_v2, command_line, tmp_path):
+    file = path('symmetric_dill0.3.5.1.pkl')  # its own prep_type is 'resnet', its resize None
+    if kind != 'authors':
+        settings = dict(dataset='imagenet', model='resnet18', preprocessing='plain' if 'plain' in kind else None)
+        file = str(tmp_path / 'ours.pkl')
+        params.save(Config.of(settings, choices()), file)
+    answer = command_line('--load_params_file=' + file, *flags)
+    config = Config.of(answer['differing'], choices())
+    assert config.use_resnet_v2 == is_v2
+    chosen = config.preprocessing or ('inception' if config.use_resnet_v2 else 'resnet')
+    assert (chosen, config.image_size or PREPROCESSINGS[chosen].default_size) == (preprocessing, size)
+
+
+def test_what_an_authors_file_says_of_its_images_never_counts(tmp_path):
+    """One of a v2 run with images of 299 pixels: without the flag it is v1's network and images, as in the original."""
+    document = legacy.unpickle(content())
+    of_images = document['params']['train_params']['data_params']['func'].args
+    owner = next(part for part in of_images if legacy.called(part) == 'ImageNet' and isinstance(part, legacy.Inert))
+    owner.state.update(prep_type='inception', resize=299, crop_size=299)
+    document['params']['model_params']['use_v2'] = True
+    values, unknown = legacy.settings(document)
+    assert {'preprocessing', 'image_size', 'use_resnet_v2'}.isdisjoint(values) and values['model'] == 'resnet18'
+    assert unknown == ['model_params: use_v2=True, which --use_resnet_v2 decides, as in the original']
 
 
 def test_a_loaded_file_can_be_kept_as_plain_data(tmp_path):

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from config import params
-from config.schema import GROUPS, ROWS, Config, ConfigError
+from config.schema import GROUPS, ROWS, Config, ConfigError, Scope
 
 EVERY_KIND = dict(
     host='mongo.example', port=1, dbname='übung', exp_id_suffix='_7', cache_dir='/a b', epochs_per_checkpoint=0.1,
@@ -20,6 +20,9 @@ EVERY_KIND = dict(
     seed=2 ** 62, learning_rate=1 / 3, use_bias_forward=False, optimizer='momentum')
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
+
+
+KEPT = [name for name, row in ROWS.items() if row.scope is not Scope.CALL]
 
 
 def other(row):
@@ -55,7 +58,7 @@ def test_round_trip_of_every_kind_of_value(tmp_path):
     path = str(tmp_path / 'a.pkl')
     params.save(config, path)
     loaded = params.load(path)[0]
-    assert Config.of(loaded, {}) == config and set(loaded) == set(ROWS)
+    assert Config.of(loaded, {}) == config and set(loaded) == set(KEPT)
     assert os.listdir(str(tmp_path)) == ['a.pkl']
 
 
@@ -65,7 +68,7 @@ def test_round_trip_of_every_setting(tmp_path):
     params.save(config, path)
     loaded = params.load(path)[0]
     assert {name: tuple(value) if isinstance(value, list) else value for name, value in loaded.items()} == {
-        name: getattr(config, name) for name in ROWS}
+        name: getattr(config, name) for name in KEPT}
     assert [name for name in ROWS if getattr(config, name) == ROWS[name].default] == []
 
 
@@ -346,6 +349,36 @@ def test_wrong_types_in_a_file_are_refused_by_name(tmp_path, group, name, value)
 
 # --- a loaded file and the command line -----------------------------------------------------------------------------
 
+def test_what_a_call_did_is_not_read_from_a_file_of_an_earlier_version(tmp_path):
+    path = str(tmp_path / 'old.pkl')
+    document = params.to_params(Config.of(dict(do_restore=True, dry_run=True, load_exp_id='x', gpu='3', alpha=0.5,
+                                               alignment='mirror'), {}))
+    with open(path, 'wb') as file:
+        pickle.dump({'params': document}, file, 2)
+    config = Config.of(params.load(path)[0], {})
+    assert config.differing() == dict(alpha=0.5, alignment='mirror')
+
+
+@pytest.mark.parametrize('names, counting', [
+    ('alpha', dict(alpha=9.0)), ('alpha,train_epochs', dict(alpha=9.0, train_epochs=1.5)), ('beta', {})])
+def test_a_flag_that_override_names_counts_beside_a_file(command_line, mirror, names, counting):
+    answer = command_line('--load_params_file=' + mirror, '--alpha=9', '--train_epochs=1.5', '--override=' + names)
+    wanted = dict(alignment='mirror', alpha=0.5, layers_list=[7, 5], port=4, seed=3, override=names.split(','))
+    assert answer['differing'] == dict(wanted, **counting)
+    assert set(answer['ignored']) == {'alpha', 'train_epochs'} - set(counting)
+    assert set(KEPT) < set(answer['explicit'])  # a file of ours gives all of them
+
+
+def test_what_flags_give_is_told_from_defaults(command_line):
+    assert command_line('--alpha=0.5', '--noupdate_forward')['explicit'] == ['alpha', 'update_forward']
+
+
+def test_the_suffix_extends_that_of_the_file(command_line, tmp_path):
+    path = str(tmp_path / 'a.pkl')
+    params.save(Config.of(dict(alignment='symmetric', exp_id_suffix='_tpu'), {}), path)
+    assert command_line('--load_params_file=' + path, '--exp_id_suffix=_test0')['exp_id'] == 'symmetric_tpu_test0'
+    assert command_line('--load_params_file=' + path)['exp_id'] == 'symmetric_tpu'
+
 @pytest.fixture
 def mirror(tmp_path):
     path = str(tmp_path / 'mirror.pkl')
@@ -362,10 +395,14 @@ def test_a_loaded_file_gives_the_settings(command_line, mirror):
 def test_beside_a_loaded_file_only_where_to_run_counts(command_line, mirror):
     answer = command_line('--load_params_file=' + mirror, '--port=5', '--dbname=other', '--data_dir=/d', '--gpu=1',
                           '--exp_id_suffix=_x', '--cache_dir=/c', '--model=resnet18', '--image_size=28', '--use_resnet_v2',
-                          '--alpha=9', '--noupdate_forward', '--layers_list=3', '--train_epochs=1')
+                          '--alpha=9', '--noupdate_forward', '--layers_list=3', '--train_epochs=1', '--seed=8',
+                          '--dataset=cifar10', '--train_batch_size=10', '--eval_batch_size=11', '--precision=float16', '--xla',
+                          '--skip_bad_records=2', '--sync_batch_norm', '--do_restore')
     assert answer['differing'] == dict(
-        alignment='mirror', alpha=0.5, layers_list=[7, 5], seed=3, port=5, dbname='other', data_dir='/d', gpu='1',
-        exp_id_suffix='_x', cache_dir='/c', model='resnet18', image_size=28, use_resnet_v2=True)
+        alignment='mirror', alpha=0.5, layers_list=[7, 5], seed=8, port=5, dbname='other', data_dir='/d', gpu='1',
+        exp_id_suffix='_x', cache_dir='/c', model='resnet18', image_size=28, use_resnet_v2=True, dataset='cifar10',
+        train_batch_size=10, eval_batch_size=11, precision='float16', xla=True, skip_bad_records=2, sync_batch_norm=True,
+        do_restore=True)
     assert sorted(answer['ignored']) == ['alpha', 'layers_list', 'train_epochs', 'update_forward']
 
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from config.schema import GROUPS, ROWS, Config, ConfigError
+from config.schema import GROUPS, ROWS, Config, ConfigError, Scope, whole_steps
 
 GROUP_NAMES = ('save_params', 'load_params', 'model_params', 'train_params', 'loss_params', 'learning_rate_params',
                'optimizer_params', 'validation_params')
@@ -54,7 +54,8 @@ ORIGINAL = dict(
 # What still counts beside --load_params_file, by ORIGINAL.md, section 1.
 ALWAYS = ('data_dir', 'gpu', 'dbname', 'port', 'exp_id_suffix', 'cache_dir', 'model', 'use_resnet_v2', 'image_size',
           'gcp_project', 'tpu_zone', 'tpu_name', 'num_shards', 'iterations_per_loop', 'cpu_devices',
-          'sync_batch_norm', 'worker_hosts', 'task_index', 'skip_bad_records')
+          'sync_batch_norm', 'worker_hosts', 'task_index', 'skip_bad_records', 'seed', 'dataset', 'train_batch_size',
+          'eval_batch_size', 'precision', 'xla', 'do_restore', 'dry_run', 'val_exp_id')
 
 
 def refusal(values, choices=None):
@@ -88,8 +89,65 @@ def test_a_row_is_documented_and_grouped(row):
 
 def test_what_counts_beside_a_loaded_file():
     assert [name for name in ALWAYS if not ROWS[name].always] == []
-    fixed = ('alignment', 'optimizer', 'learning_rate', 'train_batch_size', 'layers_list', 'alpha', 'seed', 'dataset')
+    fixed = ('alignment', 'optimizer', 'learning_rate', 'layers_list', 'alpha', 'preprocessing', 'train_epochs')
     assert [name for name in fixed if ROWS[name].always] == []
+    assert [name for name, row in ROWS.items() if row.scope in (Scope.PLACE, Scope.CALL) and not row.always] == []
+
+
+# Some settings of each Scope; what a setting decides is written out here for those where a mistake would hurt most.
+SCOPES = {
+    Scope.MEANING: ('model', 'use_resnet_v2', 'layers_list', 'activation', 'alignment', 'update_forward', 'input_distribution',
+                    'use_sparse', 'expansion', 'dataset', 'preprocessing', 'image_size', 'precision', 'tf_layers'),
+    Scope.TRAINING: ('learning_rate', 'alpha', 'beta_schedule_type', 'train_batch_size', 'minibatch_size', 'train_epochs',
+                     'optimizer', 'delay_epochs', 'seed', 'epochs_per_checkpoint', 'xla'),
+    Scope.PLACE: ('host', 'port', 'dbname', 'exp_id_suffix', 'cache_dir', 'data_dir'),
+    Scope.CALL: ('gpu', 'cpu_devices', 'worker_hosts', 'task_index', 'tpu_name', 'dry_run', 'do_restore', 'load_step',
+                 'load_query', 'load_db', 'load_exp_id', 'load_checkpoint', 'val_exp_id', 'reset_step', 'override')}
+
+
+@pytest.mark.parametrize('row', ROWS.values(), ids=list(ROWS))
+def test_a_row_has_a_scope(row):
+    assert isinstance(row.scope, Scope)
+
+
+def test_what_settings_decide():
+    assert {name: ROWS[name].scope for names in SCOPES.values() for name in names} == {
+        name: scope for scope, names in SCOPES.items() for name in names}
+
+
+@pytest.mark.parametrize('values, meaning, settings', [
+    ({}, '44136fa355b3678a', '44136fa355b3678a'),
+    (dict(alignment='symmetric', activation='tanh', layers_list=(7, 5), learning_rate=0.05, optimizer='momentum', seed=3, port=4,
+          train_epochs=3), '22eeca58452b1b1d', '9629cbd729d98d3f'),
+    (dict(model='resnet18', dataset='imagenet', alignment='mirror', input_distribution='normal', alpha=1e-5,
+          train_batch_size=128, rescale_lr=True), 'c3339ff0bedf1bdb', '53fdecb94c5a8ef9')])
+def test_digests_stay_as_they_are_stored(values, meaning, settings):
+    """In claims, records and descriptions of checkpoints: they may never change for the same settings."""
+    assert Config.of(values, {}).digests() == (meaning, settings)
+
+
+def test_digests_tell_what_they_are_of():
+    digests = Config.of(dict(alignment='mirror'), {}).digests()
+    for values, (meaning, settings) in [
+            (dict(seed=1, port=3, dbname='x', gpu='1', do_restore=True), (True, True)), (dict(alpha=0.5), (True, False)),
+            (dict(train_epochs=89), (True, False)), (dict(train_epochs=90), (True, True)), (dict(activation='relu'), (False, False)),
+            (dict(image_size=28), (False, False))]:
+        other = Config.of(dict(values, alignment='mirror'), {}).digests()
+        assert (other.meaning == digests.meaning, other.settings == digests.settings) == (meaning, settings), values
+
+
+@pytest.mark.parametrize('names, sentence', [
+    (('alfa',), "--override: there is no setting 'alfa'"), ((3,), '--override: there is no setting 3'),
+    (('alpha', 'port'), '--override=port has no effect: this flag always counts')])
+def test_what_override_cannot_name(names, sentence):
+    assert sentence in refusal(dict(override=names))
+
+
+@pytest.mark.parametrize('epochs, steps_per_epoch, steps', [
+    (0.29, 100, 29), (8.2, 100, 820), (0.3, 10, 3), (1.1, 10, 11), (0.295, 100, 29), (0.999, 10, 9), (90, 5004, 450360), (0, 7, 0),
+    (1 / 3, 3, 1), (2.5, 3, 7)])
+def test_epochs_become_whole_steps(epochs, steps_per_epoch, steps):
+    assert whole_steps(epochs, steps_per_epoch) == steps
 
 
 def test_absl_gets_exactly_these_flags(command_line, choices):
@@ -204,7 +262,8 @@ NEEDS = CYCLIC + [  # name, a value, the settings with each of which it has an e
     ('noisy_opt_distribution', 'uniform', [dict(use_noisy_global_opt=True), dict(SECOND, use_noisy_alignment_opt=True)]),
     ('noisy_global_opt_variance', 2.0, [GLOBAL]), ('noisy_alignment_opt_variance', 2.0, [LOCAL]),
     ('noisy_opt_variance', 2.0, [GLOBAL, LOCAL]), ('input_stddev', 2.0, [dict(input_distribution='normal')]),
-    ('activation_fn_override', 'relu', [dict(activation_forward=True), dict(activation_backward=True)])]
+    ('activation_fn_override', 'relu', [dict(activation_forward=True), dict(activation_backward=True)]),
+    ('reset_step', True, [dict(load_db=True), dict(load_checkpoint='x')])]
 
 
 def test_the_table_of_needs_is_whole():

@@ -1,0 +1,291 @@
+"""What is restored brings its meaning; a training that only starts from a checkpoint has its own settings."""
+
+import json
+import os
+
+import commands
+import pytest
+
+NETWORK = ['--model=fc', '--layers_list=7,5']  # what finds the collection
+
+
+@pytest.fixture(scope='module')
+def validate(trained, run, where):
+    """validate(*flags) -> commands.Done of a validation of the training of `trained`, unless the flags name another one."""
+
+    def command(*flags, source='symmetric_split'):
+        return run(
+            'test.py',
+            'validate',
+            *(NETWORK + where + ([f'--load_exp_id={source}'] if source else []) + list(flags)),
+        )
+
+    return command
+
+
+def test_a_forgotten_flag_does_no_harm(validate, trained, records):
+    """--activation=tanh, --alignment and all of the training were left out."""
+    commands.succeeded(validate('--val_exp_id=restored_forgotten'))
+    (record,) = records('restored_forgotten')
+    source = records('symmetric_split')[-1]
+    assert (
+        record['validation_results'] == source['validation_results']
+        and record['validates'] == source['_id']
+    )
+    assert record['params']['digests'] == source['params']['digests']
+    assert record['params']['model_params']['activation'] == 'tanh'
+    assert (
+        record['params']['train_params']['num_steps']
+        == source['params']['train_params']['num_steps']
+        == 30
+    )
+
+
+@pytest.mark.parametrize(
+    'flag, held',
+    [
+        ('--activation=sigmoid', '--activation=tanh'),
+        ('--alignment=feedback', '--alignment=symmetric'),
+        ('--alignment=none', '--alignment=symmetric'),
+    ],
+)
+def test_a_flag_that_contradicts_is_refused(validate, records, flag, held):
+    message = commands.refusal(validate('--val_exp_id=restored_wrong', flag), 2)
+    name = flag[2:].partition('=')[0]
+    assert (
+        f'--{name}=' in message
+        and held in message
+        and f'--override={name}' in message
+        and 'step 30 of symmetric_split' in message
+    )
+    assert records('restored_wrong') == []
+
+
+def test_a_settings_file_that_contradicts_is_refused(trained, run, where, tmp_path):
+    path = str(tmp_path / 'other.pkl')
+    settings = NETWORK + ['--activation=relu', '--alignment=symmetric']
+    commands.succeeded(
+        run('train.py', '--dry_run', '--save_params_file=' + path, *(settings + where))
+    )
+    done = run(
+        'test.py',
+        'validate',
+        '--val_exp_id=restored_file',
+        '--load_params_file=' + path,
+        '--load_exp_id=symmetric_split',
+        *where,
+    )
+    assert '--activation=relu contradicts' in commands.refusal(done, 2)
+
+
+def test_what_override_names_is_used_and_recorded(validate, records):
+    lines = commands.succeeded(
+        validate('--val_exp_id=restored_override', '--activation=relu', '--override=activation')
+    )
+    (record,) = records('restored_override')
+    assert record['params']['load_params']['overridden'] == {
+        'activation': {'recorded': 'tanh', 'used': 'relu'}
+    }
+    assert record['params']['model_params']['activation'] == 'relu'
+    assert any(
+        line.startswith('overridden: activation is relu here and tanh in ') for line in lines
+    )
+    results = record['validation_results']['topn_val']
+    assert results != records('symmetric_split')[-1]['validation_results']['topn_val']
+
+
+def test_a_path_brings_what_its_folder_says(validate, trained, folder, records):
+    path = os.path.join(folder('symmetric_split'), 'checkpoint-24')
+    commands.succeeded(
+        validate('--val_exp_id=restored_path', '--load_checkpoint=' + path, source=None)
+    )
+    (record,) = records('restored_path')
+    (source,) = [each for each in records('symmetric_split') if each['step'] == 24]
+    assert (
+        record['validation_results'] == source['validation_results'] and record['validates'] == path
+    )
+    message = commands.refusal(
+        validate(
+            '--val_exp_id=restored_no',
+            '--load_checkpoint=' + path,
+            '--activation=relu',
+            source=None,
+        ),
+        2,
+    )
+    assert f'contradicts {path}, which has --activation=tanh' in message
+
+
+def test_a_path_without_a_description_goes_by_the_flags(
+    validate, trained, folder, records, tmp_path
+):
+    prefix = str(tmp_path / 'checkpoint-24')
+    for name in os.listdir(folder('symmetric_split')):
+        if name.startswith('checkpoint-24.'):
+            os.symlink(os.path.join(folder('symmetric_split'), name), str(tmp_path / name))
+    lines = commands.succeeded(
+        validate(
+            '--val_exp_id=restored_bare',
+            '--load_checkpoint=' + prefix,
+            '--activation=tanh',
+            '--alignment=symmetric',
+            source=None,
+        )
+    )
+    assert any(line.startswith(f'{prefix} holds no settings: the flags') for line in lines)
+    assert records('restored_bare')[0]['params']['load_params']['not_recorded']
+
+
+def test_an_exp_id_holds_the_validation_of_one_checkpoint(validate, records):
+    first = commands.succeeded(validate('--val_exp_id=restored_once', '--load_step=12'))
+    before = records('restored_once')
+    again = commands.succeeded(validate('--val_exp_id=restored_once', '--load_step=12'))
+    after = records('restored_once')
+    assert len(before) == len(after) == 1 and before[0]['_id'] != after[0]['_id']
+    assert (
+        'replaces the validation of this checkpoint that exp_id restored_once holds' in again
+        and len(again) == len(first) + 1
+    )
+    message = commands.refusal(validate('--val_exp_id=restored_once', '--load_step=18'), 2)
+    assert 'restored_once holds the validation of another checkpoint, step 12' in message
+    assert records('restored_once') == after
+
+
+def test_a_validation_does_not_go_into_a_training(validate, trained, records):
+    before = records('symmetric_split')
+    message = commands.refusal(validate('--val_exp_id=symmetric_split'), 2)
+    assert message == (
+        'error: symmetric_split is the exp_id of a training, whose records a validation would mix with; choose another '
+        '--val_exp_id'
+    )
+    assert records('symmetric_split') == before
+
+
+def test_a_training_goes_on_with_its_meaning_and_tells_what_changed(
+    trained, run, where, records, folder
+):
+    words = (
+        NETWORK
+        + where
+        + [
+            '--exp_id_suffix=_meaning',
+            '--alignment=symmetric',
+            '--train_batch_size=131',
+            '--eval_batch_size=307',
+            '--optimizer=momentum',
+            '--learning_rate=0.1',
+            '--epochs_per_checkpoint=0.2',
+        ]
+    )
+    commands.succeeded(run('train.py', *(words + ['--activation=tanh', '--train_epochs=0.2'])))
+    refused = run(
+        'train.py', *(words + ['--activation=relu', '--train_epochs=0.4', '--do_restore'])
+    )
+    assert (
+        '--activation=relu contradicts the record of step 6 of symmetric_meaning'
+        in commands.refusal(refused, 2)
+    )
+    lines = commands.succeeded(
+        run('train.py', *(words + ['--learning_rate=0.05', '--train_epochs=0.4', '--do_restore']))
+    )
+    (told,) = [
+        line
+        for line in lines
+        if line.startswith('changed since the record of step 6 of symmetric_meaning: ')
+    ]
+    assert 'learning_rate 0.1 -> 0.05' in told and 'train_epochs 0.2 -> 0.4' in told
+    record = records('symmetric_meaning')[-1]
+    assert record['step'] == 12 and record['params']['model_params']['activation'] == 'tanh'
+    assert record['params']['load_params']['changed_settings']['learning_rate'] == {
+        'recorded': 0.1,
+        'used': 0.05,
+    }
+    with open(os.path.join(folder('symmetric_meaning'), 'settings.json')) as file:
+        entries = json.load(file)
+    assert [
+        (entry['first_step'], entry['params']['learning_rate_params']['learning_rate'])
+        for entry in entries
+    ] == [(0, 0.1), (6, 0.05)]
+    assert [entry['digests'] for entry in entries] == [
+        records('symmetric_meaning')[0]['params']['digests'],
+        record['params']['digests'],
+    ]
+
+
+# --- a start from another experiment ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def tune(trained, run, where, folder):
+    """tune(suffix, *flags) -> commands.Done of a training that starts from step 30 of `trained`."""
+
+    def command(suffix, *flags, by='--load_checkpoint={}/checkpoint-30'):
+        return run(
+            'train.py',
+            *(
+                commands.FC
+                + where
+                + [f'--exp_id_suffix={suffix}', by.format(folder('symmetric_split'))]
+                + list(flags)
+            ),
+        )
+
+    return command
+
+
+@pytest.mark.parametrize(
+    'by', ['--load_checkpoint={}/checkpoint-30', '--load_exp_id=symmetric_split']
+)
+def test_a_start_at_or_beyond_the_end_is_refused(tune, records, by):
+    more = ['--load_db'] if 'exp_id' in by else []
+    message = commands.refusal(tune('_beyond', '--train_epochs=1', *more, by=by), 2)
+    assert (
+        by.partition('=')[0] in message
+        and 'step counter 30' in message
+        and '--reset_step' in message
+    )
+    assert records('symmetric_beyond') == []
+
+
+def test_a_tuning_counts_from_0_and_goes_on_from_its_own_checkpoint(tune, records, folder):
+    """--reset_step starts at 0 with new slots; the same command with --do_restore goes on from the run's own checkpoint."""
+    lines = commands.succeeded(
+        tune('_tuned', '--reset_step', '--train_epochs=0.2', '--learning_rate=0.01')
+    )
+    assert any(
+        line.startswith('starts from ') and 'learning_rate 0.1 -> 0.01' in line for line in lines
+    )
+    slots = [line for line in lines if '  slot of ' in line]
+    assert slots and all(line.endswith('new') for line in slots)
+    assert [line.endswith('new') for line in lines if line.startswith('  global_step ')] == [True]
+    first = records('symmetric_tuned')
+    assert [record['step'] for record in first] == [0, 6]
+    source = [record for record in records('symmetric_split') if record['step'] == 30][-1]
+    angles = [record['validation_results']['topn_val']['top1'] for record in (source, first[0])]
+    assert angles[0] == angles[1]  # the network is that of the checkpoint
+    again = commands.succeeded(
+        tune('_tuned', '--reset_step', '--train_epochs=0.4', '--learning_rate=0.01', '--do_restore')
+    )
+    (restored,) = [line for line in again if line.startswith('restored from ')]
+    assert restored.endswith('restored/checkpoint-6')
+    after = records('symmetric_tuned')
+    assert [record['step'] for record in after] == [0, 6, 12] and after[:2] == first
+    done = commands.succeeded(
+        tune('_tuned', '--reset_step', '--train_epochs=0.4', '--learning_rate=0.01', '--do_restore')
+    )
+    assert 'the training is complete: step 12 of 12' in done and records('symmetric_tuned') == after
+
+
+@pytest.mark.parametrize('flags', [['--reset_step'], ['--reset_step', '--do_restore']])
+def test_reset_step_needs_another_experiment(run, where, flags):
+    done = run('train.py', *(commands.FC + where + ['--exp_id_suffix=_nothing'] + flags))
+    assert '--reset_step has no effect without --load_db or --load_checkpoint' in commands.refusal(
+        done, 2
+    )
+
+
+def test_override_without_anything_to_override_is_refused(run, where):
+    done = run(
+        'train.py', *(commands.FC + where + ['--exp_id_suffix=_nothing', '--override=activation'])
+    )
+    assert '--override=activation has no effect without ' in commands.refusal(done, 2)

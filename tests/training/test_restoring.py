@@ -1,0 +1,217 @@
+"""Whose settings count where a checkpoint is restored, and what a folder of checkpoints says of them."""
+
+import json
+import os
+
+import pytest
+
+import tiny
+from alignment.rules import RULES
+from config import params
+from config.schema import ROWS, ConfigError
+from training import restoring
+from training.checkpoints import CheckpointError
+
+WAS = dict(
+    activation='tanh',
+    alignment='mirror',
+    input_distribution='normal',
+    alpha=0.25,
+    learning_rate=0.5,
+    seed=4,
+    train_batch_size=9,
+    train_epochs=2.0,
+)
+
+
+def recorded(**changes):
+    """The params of a record of a training with these settings, as jobs makes them."""
+    config = tiny.config(**dict(WAS, **changes))
+    document = params.to_params(config)
+    rule = RULES.get(config.alignment)
+    for name, default in (
+        rule.coefficients if rule else {}
+    ).items():  # a record tells the coefficients that were used
+        if document['model_params'][name] is None:
+            document['model_params'][name] = default
+    return document
+
+
+def start(document=None, **changes):
+    """The Start of a checkpoint that was trained so."""
+    return restoring.Start(
+        '/there/checkpoint-7',
+        'the id',
+        recorded(**changes) if document is None else document,
+        'its record',
+    )
+
+
+def asked(**flags):
+    """A Config with only these flags beside what every tiny training has, and the names of the flags."""
+    return tiny.config(**flags), frozenset(flags)
+
+
+def test_the_meaning_comes_with_the_checkpoint_and_the_training_settings_do_not():
+    config, explicit = asked(alignment='mirror', learning_rate=0.125)
+    merged = restoring.continued(config, explicit, start())
+    assert merged.config == tiny.config(
+        alignment='mirror', activation='tanh', input_distribution='normal', learning_rate=0.125
+    )
+    assert merged.notes == {
+        'changed_settings': {
+            'alpha': {'recorded': 0.25, 'used': None},
+            'train_epochs': {'recorded': 2.0, 'used': 90.0},
+            'train_batch_size': {'recorded': 9, 'used': 12},
+            'seed': {'recorded': 4, 'used': 0},
+            'learning_rate': {'recorded': 0.5, 'used': 0.125},
+        }
+    }
+    (line,) = merged.lines
+    assert line.startswith('changed since its record: ') and 'learning_rate 0.5 -> 0.125' in line
+
+
+def test_a_validation_has_all_settings_of_the_checkpoint_but_those_that_are_given():
+    config, explicit = asked(eval_batch_size=3, port=5)
+    merged = restoring.validated(
+        config, explicit, start(measure_images=9) if 'measure_images' in ROWS else start()
+    )
+    wanted = tiny.config(**dict(WAS, eval_batch_size=3, port=5))
+    assert {name for name in ROWS if getattr(merged.config, name) != getattr(wanted, name)} <= {
+        'measure_images'
+    }
+    assert merged.lines == [] and merged.notes == {}
+
+
+@pytest.mark.parametrize('job', [restoring.continued, restoring.validated])
+def test_what_contradicts_is_refused_with_both_values(job):
+    config, explicit = asked(activation='relu', alignment='feedback')
+    with pytest.raises(ConfigError) as caught:
+        job(config, explicit, start())
+    message = str(caught.value)
+    assert '--activation=relu contradicts its record, which has --activation=tanh' in message
+    assert '--alignment=feedback contradicts its record, which has --alignment=mirror' in message
+    assert message.endswith('--override=activation,alignment')
+
+
+def test_a_value_of_a_default_contradicts_where_it_is_given():
+    config, explicit = asked(activation='sigmoid')
+    with pytest.raises(ConfigError, match='--activation=sigmoid contradicts'):
+        restoring.validated(config, explicit, start())
+    assert restoring.validated(config, frozenset(), start()).config.activation == 'tanh'
+
+
+def test_what_override_names_may_differ_and_is_recorded():
+    config, explicit = asked(activation='relu', override=('activation', 'image_size'))
+    merged = restoring.validated(config, explicit, start())
+    assert merged.config.activation == 'relu' and merged.config.alignment == 'mirror'
+    assert merged.notes == {'overridden': {'activation': {'recorded': 'tanh', 'used': 'relu'}}}
+    assert merged.lines == ['overridden: activation is relu here and tanh in its record']
+
+
+def test_another_rule_does_not_get_the_options_of_the_recorded_one():
+    config, explicit = asked(alignment=None, override=('alignment',))
+    merged = restoring.validated(config, explicit, start(alignment_optimizer='adam'))
+    assert (
+        merged.config.differing()
+        == tiny.config(
+            activation='tanh',
+            train_batch_size=9,
+            train_epochs=2.0,
+            learning_rate=0.5,
+            seed=4,
+            override=('alignment',),
+        ).differing()
+    )
+
+
+def test_a_training_that_only_starts_there_keeps_its_settings():
+    config, _ = asked(activation='relu', alignment='feedback')
+    began = restoring.started(config, start()._replace(is_foreign=True))
+    assert began.config == config
+    assert began.notes['changed_settings']['activation'] == {'recorded': 'tanh', 'used': 'relu'}
+    assert len(began.lines) == 1 and 'activation tanh -> relu' in began.lines[0]
+    assert restoring.started(config, start({})).lines == []
+
+
+def test_what_is_not_recorded_comes_from_the_command_and_is_told():
+    old = recorded()
+    del old['model_params']['activation'], old['train_params']['preprocessing']
+    config, explicit = asked(activation='relu')
+    merged = restoring.continued(config, explicit, start(old))
+    assert merged.config.activation == 'relu' and merged.config.alignment == 'mirror'
+    assert merged.notes['not_recorded'] == ['activation', 'preprocessing']
+    assert 'its record holds nothing of activation, preprocessing: the flags, ' in merged.lines[0]
+
+
+@pytest.mark.parametrize(
+    'document',
+    [
+        {},
+        {
+            'model_params': {
+                'func': {'modname': 'Models.basic', 'objname': 'fc'},
+                'activation': 'tanh',
+                'alignment': {'objname': 'x'},
+            }
+        },
+        {'model_params': 3},
+        {'model_params': {'model': 'fc'}},
+    ],
+)
+def test_a_record_of_the_original_holds_no_settings_of_ours(document):
+    config, explicit = asked(activation='relu')
+    merged = restoring.continued(config, explicit, start(document))
+    assert merged.config == config and merged.lines[0].startswith('its record holds no settings: ')
+
+
+# --- settings.json ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return str(tmp_path / 'of[ten]')
+
+
+def described(folder, step):
+    """The learning rate of the description of a step's checkpoint."""
+    return restoring.description(f'{folder}/checkpoint-{step}')['learning_rate_params'][
+        'learning_rate'
+    ]
+
+
+def test_a_folder_has_an_entry_for_each_change(folder):
+    os.makedirs(folder)
+    assert restoring.description(folder + '/checkpoint-3') == {}
+    for first_step, rate in ((0, 0.5), (20, 0.5), (30, 0.25), (30, 0.25), (40, 0.25), (10, 0.125)):
+        restoring.describe(folder, tiny.config(learning_rate=rate, do_restore=True), first_step)
+    with open(os.path.join(folder, restoring.DESCRIPTION)) as file:
+        entries = json.load(file)
+    assert [entry['first_step'] for entry in entries] == [0, 30, 10]
+    assert [described(folder, step) for step in (0, 5, 10, 11, 35)] == [0.5, 0.5, 0.5, 0.125, 0.125]
+    assert (
+        entries[0]['digests'] == tiny.config(learning_rate=0.5).digests()._asdict()
+        and entries[0]['seed'] == 0
+    )
+    assert 'do_restore' not in entries[0]['params']['load_params']
+    assert os.listdir(folder) == [restoring.DESCRIPTION]
+
+
+def test_another_seed_is_a_change(folder):
+    os.makedirs(folder)
+    for seed in (0, 3):
+        restoring.describe(folder, tiny.config(seed=seed), 0)
+    assert restoring.description(folder + '/checkpoint-0')['train_params']['seed'] == 3
+
+
+@pytest.mark.parametrize(
+    'content', [b'', b'[', b'[1]', b'{"a": 1}', b'[{"params": {}}]', b'\xff', b'[' * 100000]
+)
+def test_a_damaged_description_is_told_and_replaced(folder, content):
+    os.makedirs(folder)
+    with open(os.path.join(folder, restoring.DESCRIPTION), 'wb') as file:
+        file.write(content)
+    with pytest.raises(CheckpointError, match='settings.json does not describe its checkpoints'):
+        restoring.description(folder + '/checkpoint-3')
+    restoring.describe(folder, tiny.config(learning_rate=0.5), 0)
+    assert described(folder, 3) == 0.5
