@@ -58,6 +58,7 @@ def train(config, explicit=None, ignored=()):
     try:
         with device.ready(say):
             if device.leads:
+                say(server.ensure(config.host, config.port))
                 store = open_store(config)
                 device.at_loss(store.close)
             experiment, folder, results = _train(config, device, store, _explicit(config, explicit), ignored)
@@ -306,9 +307,8 @@ def _own_checkpoint(config, folder, latest, wanted):
 
 
 def open_store(config, exp_id=None):
-    """The place of an experiment's records; a private server is started if none answers on localhost. Raises StoreError."""
+    """The place of an experiment's records, on a server that answers. Raises StoreError."""
     records.check_names(config.dbname, collection(config), exp_id or config.exp_id)
-    say(server.ensure(config.host, config.port))
     place = _place(config, exp_id)
     return replayed(Store(*place, spool=spool_of(cache_folder(config, exp_id)), exclusive=exp_id is None))
 

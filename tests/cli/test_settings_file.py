@@ -11,18 +11,31 @@ from training.experiment import choices
 
 @pytest.fixture(scope='module')
 def loaded(trained, run, where):
-    """The first run once more, from its file; the flags in between do not count."""
+    """The first run once more, from its file; three of the flags do not count."""
     return run('train.py', '--load_params_file=' + trained.settings, *(where + [
-        '--learning_rate=5', '--exp_id_suffix=_loaded', '--alignment=mirror', '--train_batch_size=7', '--dbname=loaded',
+        '--learning_rate=5', '--exp_id_suffix=_loaded', '--alignment=mirror', '--epochs_per_checkpoint=3', '--dbname=loaded',
         '--save_to_gfs=actsq_norm']))
 
 
-def test_one_warning_names_the_flags_that_do_not_count(loaded):
-    lines = commands.succeeded(loaded)
-    warnings = [line for line in lines if line.startswith('warning: ')]
-    assert len(warnings) == 1 and re.match(
-        r'warning: ignored, because --load_params_file=\S+settings.pkl fixes them: ', warnings[0])
-    assert set(re.findall(r'--(\w+)(?:,|$)', warnings[0])) == {'learning_rate', 'alignment', 'train_batch_size'}
+def test_the_flags_that_do_not_count_are_told_and_recorded(loaded, records):
+    names = ['alignment', 'epochs_per_checkpoint', 'learning_rate']
+    warning, = commands.unexpected(loaded.err)
+    assert loaded.code == 0 and re.match(
+        r'warning: ignored, because --load_params_file=\S+settings.pkl fixes them: ', warning)
+    assert sorted(re.findall(r'--(\w+)(?:,|;)', warning)) == names and '--override=NAME' in warning
+    told, = [line for line in loaded.out.splitlines() if line.startswith('flags that do not count beside the settings file: ')]
+    assert sorted(re.findall(r'--(\w+)', told)) == names
+    recorded = records('symmetric_split_loaded', 'loaded')
+    assert all(sorted(record['params']['load_params']['ignored_flags']) == names for record in recorded) and recorded
+
+
+def test_a_flag_that_override_names_counts(run, trained, where, records):
+    lines = commands.succeeded(run('train.py', '--load_params_file=' + trained.settings, *(where + [
+        '--train_epochs=0.1', '--seed=3', '--override=train_epochs', '--exp_id_suffix=_overridden'])))
+    record = records('symmetric_split_overridden')[-1]
+    assert record['step'] == 3 and record['params']['train_params']['seed'] == 3
+    assert record['params']['load_params']['override'] == ['train_epochs'] and 'ignored_flags' not in record['params']['load_params']
+    assert not any('do not count' in line for line in lines)
 
 
 def test_the_file_holds_the_settings_of_the_run(trained, records):
@@ -35,10 +48,9 @@ def test_the_file_holds_the_settings_of_the_run(trained, records):
 
 
 def test_the_run_is_the_same_and_its_place_another(loaded, trained, records, folder):
-    commands.succeeded(loaded)
     assert commands.differing(folder('symmetric_split') + '/checkpoint-15',
-                              folder('symmetric_loaded', 'loaded') + '/checkpoint-15') == set()
-    first, other = records('symmetric_split')[3], records('symmetric_loaded', 'loaded')[-1]
+                              folder('symmetric_split_loaded', 'loaded') + '/checkpoint-15') == set()
+    first, other = records('symmetric_split')[3], records('symmetric_split_loaded', 'loaded')[-1]
     assert other['step'] == 15 and other['train_results'] == first['train_results']
     assert 'actsq_norm' not in other['validation_results']['topn_val']
     differing = {name for name, row in ROWS.items()

@@ -4,6 +4,7 @@ import re
 import signal
 
 import commands
+import numpy as np
 import pymongo
 import pytest
 from database import layout
@@ -13,7 +14,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 LAYERS = {'dense0', 'dense1', 'dense_output'}
 STEPS = [0, 6, 12, 15]        # records of the first run: a validation each
 RESUMED = [18, 24, 30]
-SCALARS = {'loss', 'model_loss', 'reg_loss', 'alignment_loss', 'total_loss', 'learning_rate', 'alignment_learning_rate'}
+SCALARS = {'loss', 'model_loss', 'reg_loss', 'alignment_loss', 'total_loss', 'learning_rate', 'alignment_learning_rate',
+           'learning_rate_0', 'learning_rate_1'}
 BY_LAYER = {'weight_angles', 'projection_angles', 'gradient_angles', 'hebb_angle', 'weightsq_norm', 'weightsq_mean',
             'actsq_norm', 'actsq_mean'}
 
@@ -104,9 +106,12 @@ def test_the_records(trained, records):
     found = records('symmetric_split')
     assert [record['step'] for record in found] == STEPS + RESUMED
     for record, before in zip(found, [0] + STEPS + RESUMED):
-        assert record['saved_filters'] == (record['step'] > 0) == ('filename' in record)
+        assert record['saved_filters'] is True and 'filename' in record  # that of step 0, too, as in the original
         assert len(record.get('train_results', [])) == record['step'] - before
-        assert all(set(step) == SCALARS for step in record.get('train_results', []))
+        for step in record.get('train_results', []):
+            assert set(step) == SCALARS
+            assert step['learning_rate_0'] == step['learning_rate'] == np.float32(0.1)  # the original has these two names alone
+            assert step['learning_rate_1'] == step['alignment_learning_rate'] == np.float32(0.01)
         results = record['validation_results']['topn_val']
         assert set(results) == BY_LAYER | {'top1', 'top5', 'loss', 'images', 'global_step'}
         assert results['images'] == 1000 and results['global_step'] == record['step']
@@ -130,7 +135,8 @@ def test_what_is_printed_is_what_is_recorded(trained, records):
 def test_a_record_holds_every_setting(trained, records, mongo_server):
     params = records('symmetric_split')[3]['params']
     assert set(params) == {'save_params', 'load_params', 'model_params', 'train_params', 'loss_params',
-                           'learning_rate_params', 'optimizer_params', 'validation_params', 'provenance'}
+                           'learning_rate_params', 'optimizer_params', 'validation_params', 'provenance', 'digests'}
+    assert (params['model_params']['seed'], params['model_params']['cfg_final']) == (0, {})  # the original's test.py reads both
     assert params['save_params']['port'] == mongo_server.port and params['save_params']['exp_id'] == 'symmetric_split'
     assert params['model_params']['layers_list'] == [7, 5] and params['model_params']['alpha'] == 0.02
     assert params['train_params']['num_steps'] == 15 and params['train_params']['data_params'] == {'batch_size': 131}
@@ -140,7 +146,7 @@ def test_a_record_holds_every_setting(trained, records, mongo_server):
 
 
 def test_the_newest_checkpoints_lie_here_too(trained, folder):
-    files = set(os.listdir(folder('symmetric_split'))) - {'restored'}  # a folder of what came from MongoDB
+    files = set(os.listdir(folder('symmetric_split'))) - {'restored', 'settings.json'}  # the first: what came from MongoDB
     assert files == {'checkpoint-{}.{}'.format(step, ending) for step in (12, 15, 18, 24, 30)
                      for ending in ('index', 'data-00000-of-00001')}
 
@@ -260,7 +266,8 @@ def test_copies_of_the_checkpoints_go_to_a_file_system_of_tensorflows(trained, r
     place = 'localhost:{}/cli/fc_7-5/symmetric_copied'.format(mongo_server.port)
     assert lines[-1] == 'checkpoints: the same records, and file://{}/{}'.format(bucket, place)
     assert sorted(os.listdir(os.path.join(bucket, place))) == sorted(
-        'checkpoint-{}.{}'.format(step, ending) for step in (24, 30) for ending in ('index', 'data-00000-of-00001'))
+        'checkpoint-{}.{}'.format(step, ending) for step in (24, 30) for ending in ('index', 'data-00000-of-00001')
+    ) + ['settings.json']
     copy = os.path.join(bucket, place, 'checkpoint-30')
     assert commands.differing(copy, folder('symmetric_whole') + '/checkpoint-30') == set()
     commands.succeeded(run('test.py', 'validate', '--val_exp_id=copied', '--load_checkpoint=file://' + copy, *words))

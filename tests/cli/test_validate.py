@@ -41,6 +41,6 @@ def test_a_validation_is_that_of_the_training(validate, records, folder, how):
 def test_the_settings_may_come_from_their_file(trained, run, where, records):
     exp_id = 'validation_file'
     commands.succeeded(run('test.py', 'validate', '--val_exp_id=' + exp_id, '--load_params_file=' + trained.settings,
-                           *(where + ['--exp_id_suffix=_split', '--load_step=15'])))
+                           *(where + ['--load_step=15'])))
     record, = records(exp_id)
     assert record['validation_results'] == records('symmetric_split')[3]['validation_results']

@@ -47,7 +47,8 @@ WHERE = {
     'preprocessing': 'cli/test_photographs.py', 'do_restore': 'cli/test_train.py', 'load_step': 'cli/test_validate.py',
     'load_query': 'cli/test_validate.py', 'load_db': 'cli/test_train.py', 'load_port': 'cli/test_train.py',
     'load_dbname': 'cli/test_train.py', 'load_collname': 'cli/test_train.py', 'load_exp_id': 'cli/test_train.py',
-    'load_checkpoint': 'cli/test_validate.py', 'val_exp_id': 'cli/test_validate.py',
+    'load_checkpoint': 'cli/test_validate.py', 'reset_step': 'cli/test_restored_settings.py',
+    'override': 'cli/test_restored_settings.py', 'val_exp_id': 'cli/test_validate.py',
     'load_params_file': 'cli/test_settings_file.py', 'save_params_file': 'cli/conftest.py'}
 
 # Flags that say which device, which their tests ask.

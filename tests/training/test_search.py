@@ -1,4 +1,6 @@
 """The search: what a space may be, and that a study goes on, is shared, and stops what is hopeless."""
+import os
+import shlex
 import subprocess
 import sys
 
@@ -7,7 +9,7 @@ import pytest
 
 from config import params
 from config.schema import Config, ConfigError
-from training import search
+from training import jobs, search
 from training.experiment import choices
 from training.validation import TrainingError
 
@@ -78,8 +80,16 @@ def test_a_study_goes_on_where_it_was_and_mongodb_holds_each_trial(worker, docum
     assert len({each['params']['alpha'] for each in found}) == 2
     best = max(found, key=lambda each: each['value'])
     said = capfd.readouterr().out.splitlines()
-    assert 'best is trial {}: top-1 {:.4f}'.format(best['trial'], best['value']) in said[-2]
-    assert said[-1].startswith('its settings: --') and '--alpha={}'.format(best['params']['alpha']) in said[-1]
+    assert 'best is trial {}: top-1 {:.4f}'.format(best['trial'], best['value']) in said[-3]
+    assert said[-2].startswith('its settings: --') and '--alpha={}'.format(best['params']['alpha']) in said[-2]
+    assert said[-1].startswith('a training with these settings: python train.py ')
+    command = shlex.split(said[-1].partition(': ')[2])
+    done = subprocess.run([sys.executable] + command[1:], cwd=jobs.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert done.returncode == 0, done.stderr
+    with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
+        again = client[DBNAME]['fc_7-5.files'].find_one({'exp_id': 'symmetric_onward_best'}, sort=[('step', -1)])
+    assert again['validation_results']['topn_val']['top1'] == best['value']
+    assert again['params']['digests'] == best['digests']
 
 
 def test_a_study_of_another_search_is_refused(worker):
@@ -100,7 +110,91 @@ def test_a_training_that_fails_ends_the_search_with_its_own_words(worker, docume
     bad = worker('bad', 1, dataset='cifar10')
     with pytest.raises(TrainingError, match=r'^trial 0 ended with exit code 1 \(error: .*cifar.*all it said is in '):
         bad.run()
-    assert documents('bad') == [] and bad._running() == []
+    assert [each['state'] for each in documents('bad')] == ['failed'] and bad._running() == []
+
+
+def test_a_trial_of_another_study_is_not_gone_on_with(worker, documents, tmp_path):
+    """The journal of the first study is elsewhere: its trials, which have other settings, stay as they are."""
+    worker('twice', 1).run()
+    before = documents('twice')
+    other = worker('twice', 1, cache_dir=str(tmp_path / 'elsewhere'))
+    with pytest.raises(ConfigError, match='holds symmetric_twice_0 of another search already: choose another --study'):
+        other.run()
+    assert documents('twice') == before and other._running() == []
+
+
+def test_a_training_with_other_settings_is_not_gone_on_with(worker, documents, mongo_server):
+    """The journal was emptied; what it knew is in MongoDB alone."""
+    one = worker('emptied', 1)
+    one.run()
+    with open(os.path.join(one._folder, 'emptied.journal'), 'w'):
+        pass
+    before, space = documents('emptied'), ('learning_rate=0.02:2:log', SPACE[1])
+    with pytest.raises(ConfigError, match='holds symmetric_emptied_0 of another search already'):
+        worker('emptied', 1, space).run()
+    assert documents('emptied') == before
+
+
+def test_a_dry_run_is_no_trial(worker):
+    with pytest.raises(ConfigError, match='--dry_run is for train.py'):
+        worker('dry', 1, dry_run=True)
+
+
+def test_a_finite_space_is_drawn_once_each(worker, monkeypatch, capfd):
+    tried = []
+
+    def train(self, trial, config):
+        tried.append((config.seed, config.activation))
+        return 'complete', 7, 0.25, None
+    monkeypatch.setattr(search.Search, '_train', train)
+    space = ('seed=1,2,3', 'activation=tanh,relu')
+    worker('grid', 4, space).run()
+    worker('grid', 30, space).run()
+    assert tried == [(seed, activation) for seed in (1, 2, 3) for activation in ('tanh', 'relu')]
+    assert 'study grid: 6 trials' in capfd.readouterr().out
+
+
+def test_a_searched_network_is_looked_for_in_its_own_collection(worker, monkeypatch):
+    """Every trial counts by the validations in the collection of its own network."""
+    looked = []
+
+    class Looked(search.Store):
+        def __init__(self, *place):
+            looked.append(place[3])
+            super().__init__(*place)
+
+    monkeypatch.setattr(search, 'Store', Looked)
+    monkeypatch.setattr(search.subprocess, 'Popen', lambda command, **kwargs: _Ended())
+    one = worker('networks', 2, ('model=resnet18,resnet34',), layers_list=(), activation='sigmoid')
+    with pytest.raises(TrainingError, match='recorded no validation'):
+        one.run()
+    assert looked == ['resnet18'] * 2  # what is there already, and what the training records
+
+
+@pytest.mark.parametrize('results, value', [
+    (dict(top1=0.75, images=12), 0.75), (dict(top1=0.75, images=12, ties=11), 0.75), (dict(top1=1.0, images=12, ties=12), 0.0)])
+def test_a_network_whose_logits_are_all_equal_counts_as_nothing_learned(results, value):
+    assert search._top1(results) == value
+
+
+def test_a_training_without_a_validation_is_no_result(worker, monkeypatch):
+    one = worker('unvalidated', 1)
+    monkeypatch.setattr(search.subprocess, 'Popen', lambda command, **kwargs: _Ended())
+    with pytest.raises(TrainingError, match='trial 0 ended with exit code 0 .it recorded no validation'):
+        one.run()
+
+
+class _Ended:
+    """A process that has ended well."""
+    returncode = 0
+
+    def poll(self):
+        """Its exit code."""
+        return self.returncode
+
+    def wait(self):
+        """The same."""
+        return self.returncode
 
 
 def test_a_worker_that_died_leaves_no_trial_behind(worker):
