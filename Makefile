@@ -41,7 +41,7 @@ rules: $(VENV)/ready-train $(DATA)/dataset.json  ## one run of each rule, and th
 	$(RUN) -m benchmarks.rules --data_dir=$(DATA) --port=$(PORT) --cache_dir=$(LOCAL)/cache
 
 search: $(VENV)/ready-test  ## 30 trainings, each with settings chosen by the ones before, and the best beside the default
-	PYTHON=$(abspath $(RUN)) config/get_configs.sh mnist_fc_mirror
+	$(RUN) -m config.recipes mnist_fc_mirror
 	$(RUN) -m benchmarks.search --port=$(PORT) --cache_dir=$(LOCAL)/cache
 
 noise: $(VENV)/ready-train  ## rules under noise on the updates of backward kernels: a table, and local/noise.png
@@ -75,11 +75,11 @@ faults: $(VENV)/ready-test  ## trainings and MongoDB are killed at random times:
 stop-mongodb:  ## stop the private server that train.py started, if it did
 	$(RUN) -m database.server stop --port $(PORT)
 
-clean:  ## remove the environments and local data; the database stays
-	rm -rf .venv-* $(LOCAL) config/*.pkl
+clean:  ## remove what these targets made; the database stays, and what was downloaded or written otherwise
+	rm -rf .venv-* $(LOCAL) config/quickstart.pkl config/mnist_fc_mirror.pkl
 
 config/quickstart.pkl: config/recipes.py config/schema.py config/params.py | $(VENV)/ready-train
-	PYTHON=$(abspath $(RUN)) config/get_configs.sh quickstart
+	$(RUN) -m config.recipes quickstart
 
 $(DATA)/dataset.json: | $(VENV)/ready-train
 	$(RUN) -m data.build_tfrecords mnist $(DATA)

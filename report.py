@@ -6,14 +6,18 @@ r"""Show what came out: a table of runs, plots, one HTML page; read from MongoDB
 
 It needs no TensorFlow, and changes nothing in the database.
 """
+import missing_packages  # noqa: F401 (first: it tells which package this Python lacks)
+
 import os
 import sys
 import time
 
+import rich.console
 from absl import flags
 
 from config import door, schema
 from database.errors import StoreError
+from reports import page, plots, runs, searches, table
 
 PLACES = ('host', 'port', 'dbname', 'cache_dir')
 PIPE_COLUMNS = 200  # of a table that no terminal shows
@@ -105,12 +109,6 @@ def main(argv):
     console = rich.console.Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
     return (watch if values.watch else show)(values, console)
 
-
-try:
-    import rich.console
-    from reports import page, plots, runs, searches, table
-except ModuleNotFoundError as error:
-    sys.exit('error: report.py needs the package {}; pip install -e .[report]'.format(error.name))
 
 if __name__ == '__main__':
     define_flags()

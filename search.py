@@ -10,7 +10,8 @@ Optuna's tree-structured Parzen estimator; a training that does worse at a
 validation than half of the others did there is stopped. Several workers share a
 study.
 """
-from training import runtime  # first: it prepares TensorFlow
+import missing_packages  # noqa: F401 (first: it tells which package this Python lacks)
+from training import runtime  # before all else: it prepares TensorFlow
 
 from absl import flags
 

@@ -20,6 +20,7 @@ setup(
     version='0.1.0',
     description='Training without weight symmetry: alignment rules, ResNets and a MongoDB record of every run',
     packages=find_packages(include=['alignment', 'config', 'data', 'database', 'models', 'reports', 'training']),
+    py_modules=['missing_packages'],
     python_requires='>=3.7,!=3.8.*,<3.14',
     install_requires=[
         'absl-py>=1.0,<3',

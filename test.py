@@ -1,12 +1,13 @@
 r"""Validate a trained network: every validation image once, recorded in MongoDB.
 
-    python test.py validate --load_params_file=config/symmetric.pkl \
+    python test.py validate --load_params_file=config/imagenet_symmetric.pkl \
         --val_exp_id=check --data_dir=/data/imagenet_tfrecords
 
 The checkpoint is --load_checkpoint (a path), or the newest (or --load_step) of
 the experiment that the flags describe.
 """
-from training import runtime  # first: it prepares TensorFlow
+import missing_packages  # noqa: F401 (first: it tells which package this Python lacks)
+from training import runtime  # before all else: it prepares TensorFlow
 
 from absl import flags
 

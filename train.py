@@ -1,14 +1,16 @@
 r"""Train a network whose errors travel back through kernels of their own.
 
-    python train.py --model=fc --layers_list=32,16 --alignment=symmetric \
-        --train_epochs=5
-    python train.py --load_params_file=config/symmetric.pkl --model=resnet18 \
-        --data_dir=/data/imagenet_tfrecords
+    python train.py --model=fc --layers_list=32,16 --activation=tanh \
+        --alignment=symmetric --optimizer=adam --train_batch_size=50 \
+        --train_epochs=10
+    python train.py --load_params_file=config/imagenet_symmetric.pkl \
+        --model=resnet18 --data_dir=/data/imagenet_tfrecords
 
 Everything is recorded in MongoDB. README.md explains the settings; --help lists
 all of them.
 """
-from training import runtime  # first: it prepares TensorFlow
+import missing_packages  # noqa: F401 (first: it tells which package this Python lacks)
+from training import runtime  # before all else: it prepares TensorFlow
 
 from absl import flags
 

@@ -80,7 +80,8 @@ def load(path):
         with open(path, 'rb') as file:
             content = file.read()
     except OSError as error:
-        hint = '; config/get_configs.sh writes the shipped ones' if os.path.dirname(path).endswith('config') else ''
+        hint = ('; `python -m config.recipes` writes our recipes (imagenet_symmetric, ...), and config/get_configs.sh downloads '
+                "the authors' files (symmetric, ...)" if os.path.dirname(path).endswith('config') else '')
         raise ConfigError('--load_params_file={}: {}{}'.format(path, error.strerror, hint))
     try:
         document = _plain_data(content, path)

@@ -1,20 +1,25 @@
-"""The shipped experiments, each a small difference from the defaults of config/schema.py. `config/get_configs.sh` writes
-them as config/<name>.pkl.
+"""The shipped experiments, each a small difference from the defaults of config/schema.py, and settings files as text.
 
-    python -m config.recipes [NAME ...]
+    python -m config.recipes [NAME ...]     writes config/<name>.pkl of each
+    python -m config.recipes show FILE      prints a settings file, ours or the authors'
 
 The ImageNet recipes share the frame that the released code and checkpoints fix: 90 epochs of 5,004 steps at batch 256
 (checkpoints at step 450,360), the schedule of warm-up and drops, momentum 0.9 with Nesterov's correction. The rules'
 coefficients are the code's defaults. What only the authors' .pkl files hold (the tuned mirror and information runs) is
-not in any public text; those files, not these recipes, are the last word on it.
+not in any public text; those files, which config/get_configs.sh downloads, are the last word on it.
 """
+if __name__ == '__main__':
+    import missing_packages  # noqa: F401 (first: it tells which package this Python lacks)
+
 import argparse
 import collections
 import os
+import pickletools
+import shlex
 import sys
 
 from config import params
-from config.schema import Config, ConfigError
+from config.schema import Config, ConfigError, as_flag, shown
 
 # settings: what differs from the defaults. source: where they come from. expects: the result, and where it was seen.
 Recipe = collections.namedtuple('Recipe', ['settings', 'source', 'expects'])
@@ -43,19 +48,19 @@ def _mnist(**settings):
 
 
 RECIPES = {
-    'backprop': _imagenet(KUNIN),
-    'feedback': _imagenet('Lillicrap et al. 2016 (doi:10.1038/ncomms13276); ' + KUNIN, alignment='feedback'),
-    'usf': _imagenet('Xiao et al. 2018 (arXiv:1811.03567), for the rule alone', alignment='usf'),
-    'frsf': _imagenet(MOSKOVITZ, alignment='frsf'),
-    'brsf': _imagenet(MOSKOVITZ, alignment='brsf'),
-    'symmetric': _imagenet(KUNIN, alignment='symmetric'),
-    'activation': _imagenet(KUNIN, alignment='activation'),
-    'mirror': _imagenet('Akrout et al. 2019 (arXiv:1904.05391), on noise as there; ' + KUNIN, alignment='mirror',
+    'imagenet_backprop': _imagenet(KUNIN),
+    'imagenet_feedback': _imagenet('Lillicrap et al. 2016 (doi:10.1038/ncomms13276); ' + KUNIN, alignment='feedback'),
+    'imagenet_usf': _imagenet('Xiao et al. 2018 (arXiv:1811.03567), for the rule alone', alignment='usf'),
+    'imagenet_frsf': _imagenet(MOSKOVITZ, alignment='frsf'),
+    'imagenet_brsf': _imagenet(MOSKOVITZ, alignment='brsf'),
+    'imagenet_symmetric': _imagenet(KUNIN, alignment='symmetric'),
+    'imagenet_activation': _imagenet(KUNIN, alignment='activation'),
+    'imagenet_mirror': _imagenet('Akrout et al. 2019 (arXiv:1904.05391), on noise as there; ' + KUNIN, alignment='mirror',
                         input_distribution='normal'),
-    'information': _imagenet(KUNIN, alignment='information'),
-    'kolen_pollack': _imagenet('Akrout et al. 2019 (arXiv:1904.05391); ' + KUNIN, alignment='kolen_pollack'),
-    'pfa': _imagenet('Li & Benna 2024 (arXiv:2405.20594), for the rule alone', alignment='pfa', update_forward=True),
-    'dfa': _imagenet('Nokland 2016 (arXiv:1609.01596), for the rule alone', alignment='dfa'),
+    'imagenet_information': _imagenet(KUNIN, alignment='information'),
+    'imagenet_kolen_pollack': _imagenet('Akrout et al. 2019 (arXiv:1904.05391); ' + KUNIN, alignment='kolen_pollack'),
+    'imagenet_pfa': _imagenet('Li & Benna 2024 (arXiv:2405.20594), for the rule alone', alignment='pfa', update_forward=True),
+    'imagenet_dfa': _imagenet('Nokland 2016 (arXiv:1609.01596), for the rule alone', alignment='dfa'),
     'mnist_backprop': _mnist(),
     'mnist_feedback': _mnist(alignment='feedback'),
     'mnist_usf': _mnist(alignment='usf'),
@@ -88,16 +93,71 @@ def write(names, folder, choices):
     return paths
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser(prog='python -m config.recipes', description='Write the shipped recipes as .pkl files.')
-    parser.add_argument('names', nargs='*', metavar='NAME', help='which ones (default: all): ' + ', '.join(RECIPES))
-    parser.add_argument('--folder', default=os.path.dirname(os.path.abspath(__file__)), help='where to (default: config/)')
-    arguments = parser.parse_args(argv)
-    unknown = sorted(set(arguments.names) - set(RECIPES))
-    if unknown:
-        print('error: there is no recipe {}; choose of {}'.format(', '.join(unknown), ', '.join(RECIPES)), file=sys.stderr)
-        return 2
+def show(path: str) -> str:
+    """A settings file as text that can be compared line by line; nothing in the file is executed.
+
+    Args:
+        path: of a .pkl, written by this program or by the authors'.
+
+    Returns:
+        str: the kind of the file, a flag for each setting that differs from its default, in the order of the table of
+        settings, and what was not understood, sorted.
+
+    Raises:
+        ConfigError: the file cannot be read, or it holds settings that cannot be.
+    """
     try:
+        values, unknown = params.load(path)
+        config = Config.of(values, choices={})
+    except ConfigError as error:
+        text = str(error).replace('--load_params_file=', '', 1)  # nobody gave this flag
+        raise ConfigError(text if text.startswith(path) else f'{path}: {text}')
+    lines = [f"# {_kind(path)}; what differs from the defaults:"]
+    lines += [_line(name, value) for name, value in config.differing().items()]
+    if unknown:
+        lines += ['# not understood:'] + [f'# {text}' for text in unknown]
+    return '\n'.join(lines)
+
+
+def _line(name, value):
+    if isinstance(value, tuple) and not all(isinstance(item, (str, int)) for item in value):
+        value = shown(value)  # no list of ours; it can be deeper than any text is long
+    line = shlex.quote(as_flag(name, value))
+    return line if line.isprintable() else ascii(line)
+
+
+def _kind(path):
+    with open(path, 'rb') as file:
+        opcodes = {opcode.name for opcode, _, _ in pickletools.genops(file.read())}
+    if opcodes & {'GLOBAL', 'STACK_GLOBAL', 'INST'}:  # ours are never read with one of these
+        return "settings file of the authors' program, a pickle of live objects"
+    return 'settings file of this program, plain data'
+
+
+def _parsed(argv):
+    if argv[:1] == ['show']:
+        parser = argparse.ArgumentParser(prog='python -m config.recipes show', description='Print a settings file.')
+        parser.add_argument('file', metavar='FILE', help="a .pkl, ours or the authors'")
+    else:
+        parser = argparse.ArgumentParser(
+            prog='python -m config.recipes', description='Write the shipped recipes as .pkl files. '
+            '`python -m config.recipes show FILE` prints such a file.')
+        parser.add_argument('names', nargs='*', metavar='NAME', help='which ones (default: all): ' + ', '.join(RECIPES))
+        parser.add_argument('--folder', default=os.path.dirname(os.path.abspath(__file__)),
+                            help='where to (default: config/)')
+        return parser.parse_args(argv)
+    return parser.parse_args(argv[1:])
+
+
+def main(argv=None):
+    arguments = _parsed(sys.argv[1:] if argv is None else argv)
+    try:
+        if hasattr(arguments, 'file'):
+            print(show(arguments.file))
+            return 0
+        unknown = sorted(set(arguments.names) - set(RECIPES))
+        if unknown:
+            raise ConfigError('there is no recipe {}; choose of {}'.format(', '.join(unknown), ', '.join(RECIPES)))
         names = arguments.names or list(RECIPES)
         for name, path in zip(names, write(names, arguments.folder, choices={})):
             print('{}  {}'.format(path, RECIPES[name].source))

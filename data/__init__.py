@@ -2,6 +2,10 @@
 import importlib
 import os
 import pkgutil
+import sys
+
+if sys.argv[:1] == ['-m']:  # a command line tool of this package is about to run
+    import missing_packages  # noqa: F401 (first: it tells which package this Python lacks)
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # for the command line tools; see training/runtime.py
 

@@ -1,4 +1,7 @@
 """Finds the MongoDB server, or starts a private one that lives on after us: `python -m database.server start`."""
+if __name__ == '__main__':
+    import missing_packages  # noqa: F401 (first: it tells which package this Python lacks)
+
 import argparse
 import contextlib
 import fcntl

@@ -2,6 +2,7 @@
 import collections
 import gc
 import os
+import shutil
 import socket
 import sys
 
@@ -62,10 +63,12 @@ def own_port(tmp_path):
 
 @pytest.fixture
 def read(tmp_path):
-    """read(words) -> the Config of a command, its config/*.pkl written as config/get_configs.sh does."""
+    """read(words) -> the Config of a command; its config/*.pkl are our recipes, and a file in the authors' form."""
     if 'load_params_file' not in flags.FLAGS:  # absl has one table of flags a process
         schema.define_flags(choices())
     recipes.write(list(recipes.RECIPES), str(tmp_path), choices())
+    shutil.copy(os.path.join(os.path.dirname(__file__), 'config', 'authors', 'symmetric_dill0.3.5.1.pkl'),
+                str(tmp_path / 'symmetric.pkl'))
     with flagsaver.flagsaver():
         def parse(words):
             flags.FLAGS([word.replace('=config/', '={}/'.format(tmp_path)) for word in words])

@@ -18,7 +18,7 @@ LONGEST_FUNCTION = 60  # lines: a screen
 
 def product():
     """The source files of the program, by their path in the repository."""
-    paths = [name + '.py' for name in MAINS + ('setup',) if os.path.exists(os.path.join(ROOT, name + '.py'))]
+    paths = [name + '.py' for name in MAINS + ('setup', 'missing_packages') if os.path.exists(os.path.join(ROOT, name + '.py'))]
     for package in PACKAGES + ('benchmarks',):
         for folder, _, names in os.walk(os.path.join(ROOT, package)):
             paths += [os.path.relpath(os.path.join(folder, name), ROOT) for name in names if name.endswith('.py')]
@@ -98,10 +98,21 @@ def test_one_file_knows_the_versions_of_tensorflow(path):
     assert not re.search(r'import tensorflow(?!\.compat\.v1 as tf\b)', text)
 
 
-@pytest.mark.parametrize('path', ['train.py', 'test.py'])
-def test_a_main_prepares_tensorflow_first(path):
-    first = [node for node in tree(path).body if isinstance(node, (ast.Import, ast.ImportFrom))][0]
-    assert (first.module, first.names[0].name) == ('training', 'runtime')
+def imports_in_order(path):
+    """What a file imports outside of its functions, in order: 'training.runtime' for `from training import runtime`."""
+    nodes = [node for node in tree(path).body for node in ([node] + node.body if isinstance(node, ast.If) else [node])]
+    return ['.'.join(filter(None, [getattr(node, 'module', None), node.names[0].name])) for node in nodes
+            if isinstance(node, (ast.Import, ast.ImportFrom))]
+
+
+@pytest.mark.parametrize('path', [name + '.py' for name in MAINS] + ['config/recipes.py', 'database/server.py'])
+def test_a_program_first_looks_for_missing_packages(path):
+    assert imports_in_order(path)[0] == 'missing_packages'
+
+
+@pytest.mark.parametrize('path', ['train.py', 'test.py', 'search.py'])
+def test_a_main_then_prepares_tensorflow(path):
+    assert imports_in_order(path)[1] == 'training.runtime'
 
 
 def defined(node, prefix=''):

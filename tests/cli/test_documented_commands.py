@@ -42,10 +42,22 @@ def test_a_command_about_imagenet_is_about_imagenet(read, words):
     assert read(words).dataset == 'imagenet'
 
 
-def test_the_first_command_trains(run, where, records):
+def test_the_first_command_learns(run, where, records):
     lines = commands.succeeded(run(*(COMMANDS[0] + where)))
-    assert '75 steps of 256 images (5 epochs of 15 steps)' in lines
-    assert [record['step'] for record in records('symmetric', collection='fc_32-16')] == [0, 30, 60, 75]
+    assert '800 steps of 50 images (10 epochs of 80 steps)' in lines
+    validations = {record['step']: record['validation_results']['topn_val']
+                   for record in records('symmetric', collection='fc_32-16') if 'validation_results' in record}
+    assert sorted(validations) == [0, 160, 320, 480, 640, 800]
+    first, last = validations[0], validations[800]
+    assert first['top1'] < 0.3 and last['top1'] > 0.8
+    angles = [sum(each['weight_angles'].values()) / 3 for each in (first, last)]
+    assert angles[0] > 80 and angles[1] < 15
+
+
+def test_the_readme_has_the_first_command_of_train():
+    with open(os.path.join(commands.ROOT, 'README.md'), encoding='utf-8') as file:
+        lines = file.read().replace('\\\n', '').splitlines()
+    assert COMMANDS[0] in [shlex.split(line)[1:] for line in lines if line.startswith('    python train.py')]
 
 
 @pytest.mark.parametrize('program', ['train.py', 'test.py', 'search.py'])

@@ -1,6 +1,6 @@
-"""The shipped recipes: what they are, that they can run, and the files that config/get_configs.sh writes of them."""
+"""The shipped recipes: what they are, that they can run, and the files that `python -m config.recipes` writes; settings files as text."""
 import os
-import stat
+import pickle
 import subprocess
 import sys
 
@@ -10,19 +10,20 @@ from config import params, recipes
 from config.schema import ROWS, Config
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-NAMES = ('backprop', 'feedback', 'dfa', 'usf', 'frsf', 'brsf', 'symmetric', 'activation', 'mirror', 'information', 'kolen_pollack', 'pfa',
-         'quickstart')
-SCRIPT = os.path.join(ROOT, 'config', 'get_configs.sh')
+RULES = ('backprop', 'feedback', 'dfa', 'usf', 'frsf', 'brsf', 'symmetric', 'activation', 'mirror', 'information', 'kolen_pollack',
+         'pfa')
+AUTHORS = os.path.join(ROOT, 'tests', 'config', 'authors')
 
 
-def get_configs(*arguments):
-    """What the script prints, its errors and its exit code."""
-    return subprocess.run([SCRIPT] + list(arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          universal_newlines=True, env=dict(os.environ, PYTHON=sys.executable))
+def run(*arguments):
+    """What the command prints, its errors and its exit code."""
+    return subprocess.run([sys.executable, '-m', 'config.recipes'] + list(arguments), stdout=subprocess.PIPE, cwd=ROOT,
+                          stderr=subprocess.PIPE, universal_newlines=True)
 
 
 def test_the_recipes_are_those_that_are_asked_for():
-    assert set(NAMES) <= set(recipes.RECIPES)
+    assert set(recipes.RECIPES) == {frame + rule for frame in ('imagenet_', 'mnist_') for rule in RULES} | {
+        'mnist_fc_mirror', 'quickstart'}
 
 
 @pytest.mark.parametrize('name', sorted(recipes.RECIPES))
@@ -37,21 +38,21 @@ def test_a_recipe_is_whole(name, choices):
     assert settled.keys() <= {'train_epochs', 'train_batch_size'}  # a recipe says only what differs, and its length
 
 
-@pytest.mark.parametrize('name', [name for name in sorted(NAMES) if name != 'quickstart' and not name.startswith('mnist_')])
-def test_a_recipe_has_the_rule_of_its_name_and_the_frame_of_the_released_checkpoints(name):
-    config = Config.of(recipes.RECIPES[name].settings, {})
-    assert config.alignment == (None if name == 'backprop' else name)
+@pytest.mark.parametrize('rule', RULES)
+def test_a_recipe_has_the_rule_of_its_name_and_the_frame_of_the_released_checkpoints(rule):
+    config = Config.of(recipes.RECIPES['imagenet_' + rule].settings, {})
+    assert config.alignment == (None if rule == 'backprop' else rule)
     assert (config.dataset, config.optimizer, config.train_epochs, config.train_batch_size) == ('imagenet', 'momentum', 90, 256)
     assert config.train_epochs * (1281167 // config.train_batch_size) == 450360
     assert (config.alpha, config.beta, config.gamma) == (None, None, None)  # the rule's own
 
 
 def test_mirror_sees_noise():
-    assert Config.of(recipes.RECIPES['mirror'].settings, {}).input_distribution == 'normal'
+    assert Config.of(recipes.RECIPES['imagenet_mirror'].settings, {}).input_distribution == 'normal'
 
 
-def test_the_script_writes_all_recipes_and_each_loads_back_equal(tmp_path, choices):
-    done = get_configs('--folder', str(tmp_path))
+def test_the_command_writes_all_recipes_and_each_loads_back_equal(tmp_path, choices):
+    done = run('--folder', str(tmp_path))
     assert (done.returncode, done.stderr) == (0, '')
     assert {file[:-4] for file in os.listdir(str(tmp_path))} == set(recipes.RECIPES)
     for name, recipe in recipes.RECIPES.items():
@@ -60,17 +61,87 @@ def test_the_script_writes_all_recipes_and_each_loads_back_equal(tmp_path, choic
         assert Config.of(params.load(path)[0], choices) == Config.of(recipe.settings, choices)
 
 
-def test_the_script_writes_the_recipes_that_are_named(tmp_path):
-    assert get_configs('mirror', 'quickstart', '--folder', str(tmp_path)).returncode == 0
-    assert sorted(os.listdir(str(tmp_path))) == ['mirror.pkl', 'quickstart.pkl']
+def test_the_command_writes_the_recipes_that_are_named(tmp_path, capsys):
+    assert recipes.main(['imagenet_mirror', 'quickstart', '--folder', str(tmp_path)]) == 0
+    assert sorted(os.listdir(str(tmp_path))) == ['imagenet_mirror.pkl', 'quickstart.pkl']
+
+
+SYMMETRIC = """\
+# settings file of the authors' program, a pickle of live objects; what differs from the defaults:
+--exp_id_suffix=_tuned
+--model=resnet18
+--alignment=symmetric
+--alpha=0.003
+--beta=0.006
+--beta_start=0.25
+--beta_stop=0.75
+--beta_schedule_rate=-0.5
+--beta_schedule_type=exponential
+--dataset=imagenet
+--preprocessing=resnet
+--novalidate_first
+--learning_rate=0.125
+--rescale_lr
+--noconstant_lr
+--warmup_epochs=6
+--optimizer=momentum
+--eval_batch_size=128
+"""
+
+
+def test_a_file_of_the_authors_is_shown(capsys):
+    assert recipes.main(['show', os.path.join(AUTHORS, 'symmetric_dill0.3.5.1.pkl')]) == 0
+    assert capsys.readouterr() == (SYMMETRIC, '')
+
+
+def test_what_was_not_understood_is_shown(capsys):
+    recipes.main(['show', os.path.join(AUTHORS, 'wm_tpe_ad_dill0.3.5.1.pkl')])
+    assert capsys.readouterr().out.splitlines()[-2:] == ['# not understood:', '# model_params.surprise']
+
+
+def test_a_file_of_ours_is_shown(tmp_path, choices, capsys):
+    config = Config.of(dict(layers_list=(7, 5), exp_id_suffix=" it's\n\x1b[2J", bn_trainable=False, dbname='b c'), choices)
+    path = str(tmp_path / 'mine.pkl')
+    params.save(config, path)
+    assert recipes.main(['show', path]) == 0
+    shown, err = capsys.readouterr()
+    assert shown.splitlines() == ['# settings file of this program, plain data; what differs from the defaults:', "'--dbname=b c'",
+                                  ascii("'--exp_id_suffix= it'\"'\"'s\n\x1b[2J'"), '--layers_list=7,5', '--nobn_trainable']
+    assert err == ''
+
+
+def nested(depth):
+    """A list that holds itself so often that its text would not end."""
+    value = ['h:1']
+    for _ in range(depth):
+        value = [value, value]
+    return value
+
+
+@pytest.mark.parametrize('settings, words', [
+    (dict(train_params=dict(train_epochs=-1)), 'file.pkl: --train_epochs must be at least 0'),
+    (dict(train_params=dict(epochs=3)), 'file.pkl holds settings that do not exist here'),
+    ([3], 'file.pkl holds list, not a dictionary'), (os.getcwd, 'file.pkl: it asks for'), (None, 'file.pkl: damaged or no pickle')])
+def test_a_bad_file_is_told_in_one_sentence(tmp_path, capsys, settings, words):
+    path = tmp_path / 'file.pkl'
+    path.write_bytes(b'\x80\x02garbage' if settings is None else pickle.dumps(dict(params=settings), protocol=2))
+    assert recipes.main(['show', str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == '' and len(err.splitlines()) == 1 and err.startswith('error: ' + str(tmp_path)) and words in err
+
+
+def test_a_file_whose_text_would_not_end_is_shown(tmp_path, capsys):
+    path = tmp_path / 'file.pkl'
+    path.write_bytes(pickle.dumps(dict(params={ROWS['worker_hosts'].group: dict(worker_hosts=nested(40))}), protocol=2))
+    assert recipes.main(['show', str(path)]) == 0
+    assert len(capsys.readouterr().out) < 1000
 
 
 @pytest.mark.parametrize('arguments, words', [
-    (['mirrow'], 'there is no recipe mirrow; choose of backprop'), (['--folder', '/no/such/folder'], 'No such file')])
-def test_the_script_tells_what_is_wrong(arguments, words):
-    done = get_configs(*arguments)
-    assert done.returncode == 2 and words in done.stderr and 'Traceback' not in done.stderr
-
-
-def test_the_script_can_be_run():
-    assert os.stat(SCRIPT).st_mode & stat.S_IXUSR
+    (['mirror'], 'there is no recipe mirror; choose of imagenet_backprop'), (['--folder', '/no/such/folder'], 'No such file'),
+    (['show', 'none.pkl'], 'error: none.pkl: No such file'), (['show', 'config/mirror.pkl'], 'imagenet_symmetric'),
+    (['show', 'README.md'], 'error: README.md must end in .pkl')])
+def test_the_command_tells_what_is_wrong(arguments, words, capsys):
+    assert recipes.main(arguments) == 2
+    err = capsys.readouterr().err
+    assert words in err and len(err.splitlines()) == 1

@@ -12,7 +12,7 @@ sys.path.insert(0, os.path.join(ROOT, 'tests', 'cli'))
 
 import commands  # noqa: E402 (of tests/cli)
 
-PROGRAM = ('alignment', 'config', 'data', 'database', 'models', 'training', 'train.py')
+PROGRAM = ('alignment', 'config', 'data', 'database', 'models', 'training', 'train.py', 'missing_packages.py')
 PLACE = re.compile(r'^In (a new file )?`([\w/.]+)`[^\n]*:\n\n```python\n(.*?)^```', re.DOTALL | re.MULTILINE)
 
 

@@ -12,7 +12,7 @@ import pytest
 from config import schema
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-SHELL = r'(make|python|PYTHON=\S+ make|config/get|checkpoints/get|pip|mkdir|mongo\w* -|tensorboard) ?'
+SHELL = r'(make|python|PYTHON=\S+ make|source|config/get|checkpoints/get|pip|mkdir|mongo\w* -|tensorboard) ?'
 
 # What runs the commands that begin so: the file of a test, or the reason why no test does.
 HOW = [
@@ -27,12 +27,16 @@ HOW = [
     ('make faults', 'half an hour; a part of it is faults/test_campaign.py'),
     ('make faithful', 'it runs tests/golden'),
     ('make stop-mongodb', 'database/test_server.py'),
-    (r'python train.py --model=fc --layers_list=32,16 --alignment=symmetric --train_epochs=5', 'cli/test_documented_commands.py'),
+    ('make setup', 'installs; the tests run in what it makes'),
+    (r'python train.py --model=fc --layers_list=32,16 --activation=tanh --alignment=symmetric --optimizer=adam',
+     'cli/test_documented_commands.py'),
     (r'python test.py validate --(model=fc|load_params_file)', 'cli/test_validate.py'),
+    (r'python (train|test).py .*--load_params_file=config/symmetric.pkl', 'ImageNet, and files that no network was there for; '
+     'config/test_legacy.py reads the like, cli/test_golden_checkpoints.py restores the like'),
     (r'python search.py --load_params_file=config/mnist_fc_mirror.pkl', 'minutes; training/test_search.py runs a smaller one'),
     (r'python train.py .*--worker_hosts', 'cli/test_several_hosts.py'),
     (r'python train.py .*--tpu_name', 'a TPU; training/test_tpu.py builds and compiles its graph'),
-    (r'python train.py --load_params_file=config/symmetric.pkl --model=resnet18', 'ImageNet; cli/test_photographs.py runs small photographs'),
+    (r'python train.py --load_params_file=config/imagenet_symmetric.pkl --model=resnet18', 'ImageNet; cli/test_photographs.py runs small photographs'),
     (r'python train.py --load_params_file=config/\w+.pkl --data_dir=/data', 'ImageNet; cli/test_photographs.py runs small photographs'),
     (r'python test.py validate_tpu', 'a TPU; training/test_tpu.py builds and compiles its graph'),
     (r'python train.py --(alignment=difference|model=lenet|dataset=stripes)', 'docs/test_adding.py'),
@@ -41,7 +45,8 @@ HOW = [
     (r'python -m data.build_tfrecords folder', 'data/test_build_tfrecords.py'),
     (r'python -m benchmarks\.', 'measures; a quiet machine'),
     (r'python -m config.recipes', 'config/test_recipes.py'),
-    (r'config/get_configs.sh', 'config/test_recipes.py'),
+    (r'config/get_configs.sh', 'cli/test_get_configs.py'),
+    (r'source .venv-3.11/bin/activate', 'cli/test_missing_packages.py tells of it'),
     (r'checkpoints/get_checkpoints.sh', 'cli/test_get_checkpoints.py'),
     (r'pip install -e', 'installs; make does it for the tests'),
     (r'mkdir -p mongodb-data && mongod --config mongodb.conf', 'database/test_server.py'),

@@ -1,0 +1,117 @@
+"""A web server of our own for the scripts that download: whole files, parts of them, and what can go wrong on the way."""
+import contextlib
+import hashlib
+import http.server
+import os
+import re
+import shutil
+import subprocess
+import threading
+
+import commands
+
+LIBRARY = os.path.join('config', 'download.sh')
+
+
+class Site:
+    """What the server has: files (path -> bytes), how it treats them, and what it was asked for.
+
+    cut: path -> after how many bytes its next transfer ends. stale: path -> content whose version HEAD tells instead.
+    asked: (method, path, first byte) of each request. validators: whether it tells versions.
+    """
+
+    def __init__(self, files):
+        self.files, self.cut, self.stale, self.asked, self.validators, self.url = dict(files), {}, {}, [], True, None
+
+
+def _handler(site):
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.answer(site.stale.get(self.path[1:], site.files.get(self.path[1:])), False)
+
+        def do_GET(self):
+            self.answer(site.files.get(self.path[1:]), True)
+
+        def answer(self, content, has_body):
+            path = self.path[1:]
+            if content is None:
+                site.asked.append((self.command, path, None))
+                return self.send_error(404)
+            etag = '"{}"'.format(hashlib.md5(content).hexdigest())
+            wanted = re.match(r'bytes=(\d+)-$', self.headers.get('Range', ''))
+            start = int(wanted.group(1)) if wanted and self.headers.get('If-Range', etag) == etag else 0
+            site.asked.append((self.command, path, start))
+            self.send_response(206 if start else 200)
+            if start:
+                self.send_header('Content-Range', 'bytes {}-{}/{}'.format(start, len(content) - 1, len(content)))
+            if site.validators:
+                self.send_header('ETag', etag)
+            self.send_header('Content-Length', str(len(content) - start))
+            self.end_headers()
+            if has_body:
+                self.wfile.write(content[start:site.cut.pop(path, None)])
+
+        def log_message(self, *args):
+            pass
+    return Handler
+
+
+@contextlib.contextmanager
+def serving(files):
+    """A Site that answers at its url while the context lasts."""
+    site = Site(files)
+    server = http.server.HTTPServer(('127.0.0.1', 0), _handler(site))
+    threading.Thread(target=server.serve_forever, kwargs=dict(poll_interval=0.01), daemon=True).start()
+    site.url = 'http://127.0.0.1:{}'.format(server.server_port)
+    yield site
+    server.shutdown()
+    server.server_close()
+
+
+def copy(script, root):
+    """Copies a script, and what it reads, into a folder; returns the script's path there."""
+    for path in (script, LIBRARY):
+        (root / os.path.dirname(path)).mkdir(exist_ok=True)
+        shutil.copy(os.path.join(commands.ROOT, path), str(root / path))
+    return str(root / script)
+
+
+def call(words, cwd=None, **variables):
+    """commands.Done of a program with these variables of its environment beside ours."""
+    done = subprocess.run(words, env=dict(os.environ, **variables), cwd=cwd, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    return commands.Done(done.returncode, done.stdout, done.stderr)
+
+
+# What the scripts may use; there is no Python among it.
+TOOLS = ('awk', 'cat', 'cut', 'dirname', 'mkdir', 'mv', 'rm', 'sha256sum', 'tr', 'wc')
+CURL = r'''#!/bin/sh
+for word; do
+    case $word in --head) method=HEAD ;; http*) url=$word ;; esac
+    [ "$before" != --output ] || output=$word
+    before=$word
+done
+echo "${method:-GET} $url" >>'NOTES'
+if [ "$method" = HEAD ]; then
+    printf 'HTTP/1.1 200 OK\r\nContent-Length: %s\r\nETag: "one"\r\n\r\n' ${#url}
+else
+    printf %s "$url" >"$output"
+fi
+'''
+
+
+def asked_by_default(script, root):
+    """[(method, URL)] that a script asks for without arguments, with an environment of nothing but PATH.
+
+    A stand-in curl comes first on the PATH. It notes what it is asked for, and gives the URL for a file's content.
+    """
+    path, notes, tools = copy(script, root), root / 'notes', root / 'tools'
+    tools.mkdir()
+    for name in TOOLS:
+        (tools / name).symlink_to(shutil.which(name))
+    (tools / 'curl').write_text(CURL.replace('NOTES', str(notes)))
+    (tools / 'curl').chmod(0o755)
+    done = subprocess.run([path], env=dict(PATH=str(tools)), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          universal_newlines=True)
+    assert (done.returncode, done.stderr) == (0, '')
+    return [tuple(line.split(' ')) for line in notes.read_text().splitlines()]
