@@ -89,3 +89,18 @@ def test_a_store_has_it_until_it_is_closed(mongo_server, collection):
     store.close()
     assert collection.find_one() is None
     Store(*place, exclusive=True).close()
+
+
+def test_a_claim_tells_what_is_done_with_the_experiment(mongo_server, collection):
+    """Also after it was lost in an outage and taken again; a store that has no claim notes nothing."""
+    place = mongo_server.host, mongo_server.port, 'claims', 'fc', 'symmetric'
+    store, reader = Store(*place, exclusive=True), Store(*place)
+    store.describe(digests={'meaning': 'a', 'settings': 'b'}, seed=3)
+    reader.describe(seed=4)
+    found, = collection.find()
+    assert (found['digests'], found['seed']) == ({'meaning': 'a', 'settings': 'b'}, 3)
+    collection.delete_many({})
+    store._claim._take()
+    assert collection.find_one()['digests'] == found['digests']
+    reader.close()
+    store.close()
