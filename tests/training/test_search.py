@@ -23,7 +23,7 @@ SPACE = ('learning_rate=0.01:1:log', 'alpha=0.001:0.1')
 def worker(mongo_server, tmp_path):
     """worker(study, trials, space, **settings) -> a Search."""
     def make(study, trials, space=SPACE, prune=True, **settings):
-        config = Config.of(dict(SETTINGS, port=mongo_server.port, cache_dir=str(tmp_path), data_dir=str(tmp_path / 'none'),
+        config = Config.of(dict(dict(SETTINGS, port=mongo_server.port, cache_dir=str(tmp_path), data_dir=str(tmp_path / 'none')),
                                 **settings), choices())
         return search.Search(config, [search.dimension(text) for text in space], study, trials, prune)
     return make
