@@ -1,14 +1,16 @@
-"""Checkpoints on disk: Saver V2 files `checkpoint-<step>.index` and `.data-*`, written, pruned and strictly restored."""
+"""Checkpoints on disk: Saver V2 files `checkpoint-<step>.index` and `.data-*`, written, checked and strictly restored."""
 import contextlib
-import glob
 import os
 import re
+import tempfile
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from training import losses
+from training import losses, optimizers
 
+PATTERN = re.compile(r'[\[\]*?\\]')
+MOST_NAMED = 5  # variables in one sentence
 AT_A_TIME = 1 << 27  # bytes of variables that one call of a session is given; a call to another machine bears 2 GiB
 
 
@@ -37,62 +39,64 @@ def _write(values, path, step):
         return _save(tf.train.Saver(variables), session, path, step)
 
 
-def prune(folder, keep):
-    """Remove all but the `keep` newest local checkpoints (by step); archives on their way to MongoDB stay."""
-    steps = sorted(int(match.group(1)) for match in
-                   (re.match(r'checkpoint-(\d+)\.index$', name) for name in os.listdir(folder)) if match)
-    for step in steps[:-keep]:
-        _remove(folder, step, 'index', 'data-*')
-
-
-def copy(prefix, folder, keep):
-    """Copy a checkpoint into a folder of TensorFlow's file systems, gs:// for example, and keep the newest so many there."""
-    tf.gfile.MakeDirs(folder)
-    paths = glob.glob(glob.escape(prefix) + '.data-*') + [prefix + '.index']  # the index last: without it there is none
-    for path in paths:
-        tf.gfile.Copy(path, '{}/{}'.format(folder, os.path.basename(path)), overwrite=True)
-    found = [(int(match.group(1)), name) for name in tf.gfile.ListDirectory(folder)
-             for match in [re.match(r'checkpoint-(\d+)\.', name)] if match]
-    for step, name in found:
-        if step in sorted({step for step, _ in found})[:-keep]:
-            tf.gfile.Remove('{}/{}'.format(folder, name))
-
-
-def discard(folder, step):
-    """Remove what is there of a checkpoint that could not be saved whole."""
-    _remove(folder, step, 'index', 'data-*', 'tar*')
-
-
-def _remove(folder, step, *endings):
-    for ending in endings:
-        for path in glob.glob(os.path.join(glob.escape(folder), 'checkpoint-{}.{}'.format(step, ending))):
-            os.remove(path)
-
-
 def contents(prefix):
     """{variable name: shape} of a checkpoint. Raises CheckpointError if there is none or it is damaged."""
-    with _readable(prefix):
-        if re.search(r'\.(index|data-[0-9]+-of-[0-9]+)$', prefix):  # TensorFlow would take it for one of another format
-            raise ValueError('this is one of its files')
-        return tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
+    with _reading(prefix) as reader:
+        return reader.get_variable_to_shape_map()
+
+
+def verify(prefix):
+    """Reads every value of a checkpoint once, which compares it with its checksum. Raises CheckpointError as `contents`."""
+    with _reading(prefix) as reader:
+        for name in sorted(reader.get_variable_to_shape_map()):
+            reader.get_tensor(name)
 
 
 @contextlib.contextmanager
-def _readable(prefix):
-    """What TensorFlow raises while it reads a checkpoint becomes a CheckpointError."""
+def _reading(prefix):
+    """TensorFlow's reader of a checkpoint; what it raises becomes a CheckpointError."""
+    path = prefix
     try:
-        yield
-    except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
-        raise CheckpointError('{}: no checkpoint can be read there ({}); give the path of its files without .index or '
-                              '.data-*'.format(prefix, str(error).split('\n')[0]))
+        if re.search(r'\.(index|data-[0-9]+-of-[0-9]+)$', prefix):  # TensorFlow would take it for one of another format
+            raise ValueError('this is one of its files')
+        with _plain(prefix) as path:
+            yield tf.train.load_checkpoint(path)
+    except (tf.errors.OpError, OSError, ValueError, RuntimeError, IndexError) as error:
+        reason = str(error).split('\n')[0].replace(path, prefix)
+        if isinstance(error, tf.errors.DataLossError):
+            raise CheckpointError(f'{prefix}: this checkpoint is damaged ({reason}); take another one')
+        raise CheckpointError(f'{prefix}: no checkpoint can be read there ({reason}); give the path of its files without '
+                              '.index or .data-*')
+
+
+@contextlib.contextmanager
+def _plain(prefix):
+    """A path of the same checkpoint without characters that TensorFlow's reader takes for a pattern.
+
+    The reader looks for the files that match its path, and then opens the path as it stands, so that no character of it can
+    be escaped. A checkpoint whose path holds such characters is read through links; from another file system, through copies.
+    """
+    if not PATTERN.search(prefix):
+        yield prefix
+        return
+    folder, name = os.path.split(prefix)
+    place = '/tmp' if PATTERN.search(tempfile.gettempdir()) else None
+    with tempfile.TemporaryDirectory(prefix='checkpoint-', dir=place) as plain:
+        for each in tf.gfile.ListDirectory(folder or '.'):
+            ending = each[len(name):]
+            if each.startswith(name) and re.fullmatch(r'\.(index|data-\d{5}-of-\d{5})', ending):
+                there, here = os.path.join(folder, each), os.path.join(plain, 'checkpoint' + ending)
+                if '://' in prefix:
+                    tf.gfile.Copy(there, here)
+                else:
+                    os.symlink(os.path.abspath(there), here)
+        yield os.path.join(plain, 'checkpoint')
 
 
 def step_of(prefix):
     """The global step that a checkpoint holds, or 0 if it holds none."""
-    if 'global_step' not in contents(prefix):
-        return 0
-    with _readable(prefix):
-        return int(tf.train.load_checkpoint(prefix).get_tensor('global_step'))
+    with _reading(prefix) as reader:
+        return int(reader.get_tensor('global_step')) if reader.has_tensor('global_step') else 0
 
 
 def restore(session, experiment, prefix, with_optimizers=True, network_only=False):
@@ -101,25 +105,27 @@ def restore(session, experiment, prefix, with_optimizers=True, network_only=Fals
     Every variable of the network must be there in its shape, and there must be nothing else but slots of optimisers, a loss
     scale and (under backpropagation and rules that have no variables for them) backward kernels. with_optimizers: the
     optimisers' variables must be there, too; otherwise those that are missing start anew, as a loss scale does in any case.
-    network_only: all of them, and the step counter, start anew. Raises CheckpointError.
+    network_only: all of them, and the step counter, start anew. Slots of SWATS may have the original's layout; those of an
+    unknown layout count as missing.
+    Raises CheckpointError, also where a value is not finite.
     """
-    stored = contents(prefix)
     wanted = {v.op.name: v for v in experiment.variables}
     slots = {name for name in wanted if experiment.roles[name].startswith('slot')}
     network = set(wanted) - slots - {'global_step'}
     needed = {name for name in wanted if experiment.roles[name] != losses.SCALE_ROLE} if with_optimizers else network
-    missing = sorted(needed - set(stored))
-    extra = sorted(name for name in stored if name not in wanted and not _is_optional(name, network))
-    misshaped = ['{} (there {}, here {})'.format(name, stored[name], wanted[name].shape.as_list())
-                 for name in sorted(set(wanted) & set(stored)) if stored[name] != wanted[name].shape.as_list()]
-    problems = ['{}: {}'.format(what, _listed(names)) for what, names in
-                (('missing', missing), ('extra', extra), ('mis-shaped', misshaped)) if names]
-    if problems:
-        raise CheckpointError('{} does not fit this model. {}. Check --model, --use_resnet_v2, --alignment and the '
-                              'optimisers.'.format(prefix, '; '.join(problems)))
-    with _readable(prefix):
-        reader = tf.train.load_checkpoint(prefix)
-        values = {name: reader.get_tensor(name) for name in (network if network_only else wanted) if name in stored}
+    with _stored(prefix, experiment) as (shapes, unknown, read):
+        missing = sorted(needed - set(shapes) - unknown)
+        extra = sorted(name for name in shapes if name not in wanted and not _is_optional(name, network))
+        misshaped = [f'{name} (there {shapes[name]}, here {wanted[name].shape.as_list()})'
+                     for name in sorted(set(wanted) & set(shapes)) if shapes[name] != wanted[name].shape.as_list()]
+        problems = [f'{what}: {_listed(names)}' for what, names in
+                    (('missing', missing), ('extra', extra), ('mis-shaped', misshaped),
+                     ('slots of an unknown layout', sorted(needed & unknown))) if names]
+        if problems:
+            raise CheckpointError('{} does not fit this model. {}. Check --model, --use_resnet_v2, --alignment and the '
+                                  'optimisers.'.format(prefix, '; '.join(problems)))
+        values = {name: read(name) for name in (network if network_only else wanted) if name in shapes}
+    _check_finite(prefix, experiment, values)
     load(session, experiment, values)
     return sorted(set(wanted) - set(values))
 
@@ -129,25 +135,56 @@ def restore_some(session, experiment, prefix, names=None, renamed=None, with_ste
 
     names: restore these alone, a list or a compiled regular expression. renamed: restore these alone, {name in the
     checkpoint: name here}. with_step: restore the step counter, too.
-    Raises CheckpointError if it has none of them, or one in another shape.
+    Raises CheckpointError if it has none of them, or one in another shape, or one that is not finite.
     """
-    stored, wanted = contents(prefix), {v.op.name: v for v in experiment.variables}
+    wanted = {v.op.name: v for v in experiment.variables}
     pairs = {here: there for there, here in renamed.items()} if renamed else {name: name for name in wanted}
-    unknown = sorted(set(pairs) - set(wanted))
-    if unknown:
-        raise CheckpointError('load_param_dict: this model has no {}'.format(_listed(unknown)))
-    chosen = {here: there for here, there in pairs.items() if there in stored and _is_chosen(here, names)
-              and (with_step or here != 'global_step')}
-    misshaped = ['{} (there {}, here {})'.format(here, stored[there], wanted[here].shape.as_list())
-                 for here, there in sorted(chosen.items()) if stored[there] != wanted[here].shape.as_list()]
-    if misshaped or not chosen:
-        raise CheckpointError('{} does not fit this model: {}'.format(
-            prefix, 'mis-shaped: ' + _listed(misshaped) if misshaped else 'it has none of the variables to restore'))
-    with _readable(prefix):
-        reader = tf.train.load_checkpoint(prefix)
-        values = {here: reader.get_tensor(there) for here, there in chosen.items()}
+    strange = sorted(set(pairs) - set(wanted))
+    if strange:
+        raise CheckpointError('load_param_dict: this model has no {}'.format(_listed(strange)))
+    with _stored(prefix, experiment, as_named=bool(renamed)) as (shapes, _, read):
+        chosen = {here: there for here, there in pairs.items() if there in shapes and _is_chosen(here, names)
+                  and (with_step or here != 'global_step')}
+        misshaped = ['{} (there {}, here {})'.format(here, shapes[there], wanted[here].shape.as_list())
+                     for here, there in sorted(chosen.items()) if shapes[there] != wanted[here].shape.as_list()]
+        if misshaped or not chosen:
+            raise CheckpointError('{} does not fit this model: {}'.format(
+                prefix, 'mis-shaped: ' + _listed(misshaped) if misshaped else 'it has none of the variables to restore'))
+        values = {here: read(there) for here, there in chosen.items()}
+    _check_finite(prefix, experiment, values)
     load(session, experiment, values)
     return sorted(set(wanted) - set(chosen) - ({'global_step'} if not with_step else set()))
+
+
+@contextlib.contextmanager
+def _stored(prefix, experiment, as_named=False):
+    """What a checkpoint holds under the names of an experiment: {name: shape}, names of slots there that belong to an unknown
+    layout, and read(name) -> array. as_named: every name means what it says."""
+    with _reading(prefix) as reader:
+        shapes = reader.get_variable_to_shape_map()
+        slots, unknown = ({}, set()) if as_named else optimizers.stored_slots(
+            experiment.variables, shapes, reader.get_tensor)
+        shapes = {name: shape for name, shape in shapes.items() if name not in unknown}
+        shapes.update({name: list(value.shape) for name, value in slots.items()})
+        yield shapes, unknown, lambda name: slots[name] if name in slots else reader.get_tensor(name)
+
+
+def not_finite(variables, values):
+    """Names of the variables that hold a number that is not finite, the first few of them; '' where none does.
+
+    values: {name: array}.
+    """
+    floating = [v.op.name for v in variables if v.dtype.base_dtype.is_floating and v.op.name in values]
+    names = sorted(name for name in floating if not np.all(np.isfinite(values[name])))
+    more = f' and {len(names) - MOST_NAMED} more' if names[MOST_NAMED:] else ''
+    return ', '.join(names[:MOST_NAMED]) + more
+
+
+def _check_finite(prefix, experiment, values):
+    names = not_finite(experiment.variables, values)
+    if names:
+        raise CheckpointError(f'{prefix}: NaN or infinite numbers in {names}; this checkpoint is of a training that was lost, '
+                              'take one of an earlier step')
 
 
 def _is_chosen(name, names):

@@ -18,7 +18,9 @@ from training import checkpoints, devices, loop, overview, provenance, restoring
 from training.board import Board
 from training.checkpoints import CheckpointError
 from training.experiment import TARGET, Experiment, check, choices
+from training.local import Copies, has_file_system
 from training.restoring import Start
+from training.validation import TrainingError
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -46,6 +48,7 @@ def train(config, explicit=None, ignored=()):
     if config.val_exp_id:
         raise ConfigError('--val_exp_id is for test.py; train.py records under {}, of --alignment and --exp_id_suffix'.format(
             config.exp_id))
+    copies_folder(config)  # a bucket that cannot be is refused before anything else
     if not config.skip_check:
         provenance.check_committed()
     device = devices.choose(config)
@@ -61,14 +64,17 @@ def train(config, explicit=None, ignored=()):
                 say(server.ensure(config.host, config.port))
                 store = open_store(config)
                 device.at_loss(store.close)
-            experiment, folder, results = _train(config, device, store, _explicit(config, explicit), ignored)
+            experiment, folder, copies, results = _train(config, device, store, _explicit(config, explicit), ignored)
     finally:
         if store:
             store.close()
     if store:
         say('results: database {}, collection {}.files, exp_id {} at {}:{}; {}'.format(
             config.dbname, experiment.collection, config.exp_id, config.host, config.port, experiment.summary(results)))
-        say('checkpoints: the same records, and {}'.format(folder))
+        failure = copies.failure if copies else ''
+        say('checkpoints: the same records, and {}'.format(copies.folder if copies and not failure else folder))
+        if failure:
+            raise TrainingError(f'{failure}; all else is written. The same command with --do_restore copies it')
     return results
 
 
@@ -85,7 +91,8 @@ def _tell(config, experiment, device, ignored, more):
 
 
 def _train(config, device, store, explicit, ignored):
-    """(the experiment, its folder of local checkpoints, the results of the last validation) of a training."""
+    """(the experiment, its folder of local checkpoints, the Copies of them or None, the results of the last validation) of a
+    training."""
     folder = cache_folder(config)
     _agree(config, device)
     start, restored = None, restoring.Restored(config, {}, [])
@@ -106,14 +113,15 @@ def _train(config, device, store, explicit, ignored):
               + _beginning(start, first_step, experiment) + overview.variables(experiment, restored=bool(start), new=set(new)))
         record_params = merged_params(
             config, experiment.settings(), provenance.describe(), _notes(restored.notes, ignored))
-        copies = copies_folder(config)
+        bucket = copies_folder(config)
+        copies = Copies(bucket, config.checkpoint_max) if bucket else None
         if store:
             store.describe(digests=config.digests()._asdict(), seed=config.seed)
-            _describe(config, first_step, folder, copies)
-        board = Board(os.path.join(copies or folder, 'tensorboard'), first_step, say) if config.tensorboard and store else None
+            _describe(config, first_step, folder, bucket)
+        board = Board(os.path.join(bucket or folder, 'tensorboard'), first_step, say) if config.tensorboard and store else None
         run = loop.Run(session, experiment, store, folder, record_params, say, device.leads, experiment.asking, copies, board)
         try:
-            return experiment, copies or folder, run.train()
+            return experiment, folder, copies, run.train()
         finally:
             if board:
                 board.close()
@@ -338,8 +346,16 @@ def cache_folder(config, exp_id=None):
 
 
 def copies_folder(config):
-    """Where copies of the checkpoints go that --cache_dir asks for: a folder of TensorFlow's file systems, or None."""
-    return local_folder(config.cache_dir.rstrip('/'), _place(config)) if _is_remote(config.cache_dir or '') else None
+    """Where copies of the checkpoints go that --cache_dir asks for: a folder of TensorFlow's file systems, or None.
+
+    Raises ConfigError where TensorFlow has no such file system.
+    """
+    if not _is_remote(config.cache_dir or ''):
+        return None
+    if not has_file_system(config.cache_dir):
+        raise ConfigError(f'--cache_dir={config.cache_dir}: {runtime.describe()} has no file system for such a path; choose a '
+                          'folder of this machine, or a gs:// bucket')
+    return local_folder(config.cache_dir.rstrip('/'), _place(config))
 
 
 def _place(config, exp_id=None):
@@ -408,7 +424,7 @@ def fetch(place, folder, step=None, query=None):
                 return None
             try:
                 prefix = store.download(record, os.path.join(folder, 'restored'))
-                checkpoints.contents(prefix)
+                checkpoints.verify(prefix)
                 recorded = record.get('params')
                 return Start(prefix, record['_id'], recorded if isinstance(recorded, dict) else {},
                              f'the record of step {record["step"]:,} of {record["exp_id"]}')

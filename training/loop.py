@@ -11,7 +11,9 @@ from tqdm import tqdm
 
 from database import records
 from database.archive import pack
+from database.errors import StoreError
 from training import checkpoints, stopping
+from training.local import LocalCheckpoints
 from training.validation import TrainingError, reading, take
 
 _Plan = collections.namedtuple('Plan', [
@@ -32,7 +34,6 @@ _Plan = collections.namedtuple('Plan', [
 ])
 
 
-MOST_NAMED = 5  # variables in one sentence
 ADVICE = 'try a smaller learning rate or smaller coefficients. The checkpoints before it are whole.'
 
 
@@ -58,8 +59,7 @@ class Run:
     saver, global_step, step, plan, run_steps(session, most), validate(session) and summary(results).
     store: database.mongo.Store, or None to record nothing. folder: for local checkpoints. params: what each record tells of
     the settings. say: prints a line. leads: False only steps; another host validates, saves and records. asking: of
-    training.devices, how hosts agree to stop. copies: a folder of TensorFlow's file systems for copies of the checkpoints, or
-    None.
+    training.devices, how hosts agree to stop. copies: training.local.Copies, or None.
     """
 
     def __init__(self, session, experiment, store, folder, params, say=print, leads=True, asking=lambda session, number: number,
@@ -69,6 +69,7 @@ class Run:
         self.plan = experiment.plan
         self.store = store
         self.folder = folder
+        self._local = LocalCheckpoints(folder, experiment.plan.keep)
         self._copies = copies
         self._board = board
         self.params = params
@@ -96,6 +97,8 @@ class Run:
             results = self._validate(step) if step >= plan.steps or plan.validate_first else None
             if not (step and self._is_validated(step)):  # a run that is complete has its records
                 self._record(step, results, weights='lasting' if step == 0 and plan.initial_weights else None)
+            if step >= plan.steps and self._copies and not self._copies.holds(step):  # it failed when the run ended
+                self._copy(checkpoints.save(self.session, experiment, self.folder, step), step)
         self.session.run(experiment.step.initializer)
         with stopping.Stop(self.say) as stop, self._progress(step) as bar:
             try:
@@ -182,9 +185,9 @@ class Run:
 
     def _not_finite(self):
         """Names of the variables that hold a number that is not finite, the first few of them; '' where none does."""
-        values = self.session.run({v.op.name: v for v in self.experiment.variables if v.dtype.base_dtype.is_floating})
-        names = sorted(name for name, value in values.items() if not np.all(np.isfinite(value)))
-        return ', '.join(names[:MOST_NAMED]) + (' and {} more'.format(len(names) - MOST_NAMED) if names[MOST_NAMED:] else '')
+        variables = self.experiment.variables
+        return checkpoints.not_finite(variables, self.session.run(
+            {v.op.name: v for v in variables if v.dtype.base_dtype.is_floating}))
 
     def _progress(self, step):
         batch, steps = self.plan.batch_size, self.plan.steps
@@ -213,7 +216,7 @@ class Run:
             tar = self._checkpoint(step) if weights else None
             replacing = [record_id for recorded, record_id in self._stale if recorded <= step]
             self._stale = self._stale[len(replacing):]
-            record_id = self.store.save(record, on_written=os.remove, replacing=replacing, **(
+            record_id = self.store.save(record, on_written=self._local.stored, replacing=replacing, **(
                 {'checkpoint' if weights == 'lasting' else 'recent': tar} if tar else {}))
             if any(named):
                 self.store.save_named_results(record_id, *named)
@@ -230,19 +233,28 @@ class Run:
         if lost:
             raise TrainingError('step {}: {} no finite numbers any more, and no checkpoint is saved; {}'.format(
                 step, lost + (' has' if ',' not in lost else ' have'), ADVICE))
+        self._local.add(step)
         try:
             prefix = checkpoints.save(self.session, self.experiment, self.folder, step)
-            checkpoints.prune(self.folder, self.plan.keep)
-            if self._copies:
-                checkpoints.copy(prefix, self._copies, self.plan.keep)
-            return pack(prefix, prefix + '.tar')
-        except (OSError, tf.errors.OpError) as error:
-            checkpoints.discard(self.folder, step)
+            self._local.prune()
+            tar = pack(prefix, prefix + '.tar')
+        except (OSError, StoreError, tf.errors.OpError) as error:
+            self._local.discard(step)
             words = 'step {:,}: no checkpoint can be saved in {} ({})'.format(step, self.folder, str(error).split('\n')[0])
-        if step == self.plan.steps:
-            raise TrainingError(words + '; make room there, then continue with --do_restore')
-        self.say('warning: {}; the training goes on, and the next one is tried'.format(words))
-        return None
+            if step == self.plan.steps:
+                raise TrainingError(words + '; make room there, then continue with --do_restore')
+            self.say('warning: {}; the training goes on, and the next one is tried'.format(words))
+            return None
+        if self._copies:
+            self._copy(prefix, step)
+        return tar
+
+    def _copy(self, prefix, step):
+        """Copy a checkpoint; where that fails, the training goes on, and only the first of several failures is told."""
+        told = self._copies.failure
+        if not self._copies.copy(prefix, step) and not told:
+            self.say(f'warning: {self._copies.failure}; the training goes on, and the copy is tried again with the next '
+                     'checkpoint')
 
 
 def session(experiment, config, target=''):

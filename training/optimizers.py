@@ -7,9 +7,11 @@ The stock ones are TensorFlow's own; RAdam and SWATS are written here. `step` is
 updates done before this one; it is passed in, read once, so that an update never races with its increment.
 """
 import math
+import re
 import zlib
-from typing import List, Optional, Sequence, Union
+from typing import Callable, Dict, List, Optional, Sequence, Set, Tuple, Union
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 
@@ -185,6 +187,74 @@ class SWATS(RAdam):
         rate = mean / weight(self.beta2, self.t)
         switches = tf.reduce_all([usable, self.t > 1.0, tf.abs(rate - gamma) < self.epsilon])
         return tf.where(switches, rate, mean), switches
+
+
+# Slots of SWATS in a checkpoint, for each variable and each optimiser. Here `<variable>/SWATS` or SWRATS and the same with _1
+# (m and v), and the last three by their own names. In the original `<variable>/SWATS`, SWATS_1 ... SWATS_5 for both optimisers,
+# each an array of the variable's shape.
+ORIGINAL_SLOTS = ('phase', 'm', 'v', 'momentum', 'Lambda', 'p_k')
+SLOT_OF_SWATS = re.compile(r'(.+?)/(SWATS|SWRATS)(_\d+)?(/(momentum|rate|sgd)(_(\d+))?)?')
+
+
+def stored_slots(variables: Sequence[tf.Variable], stored: Dict[str, List[int]],
+                 read: Callable[[str], np.ndarray]) -> Tuple[Dict[str, np.ndarray], Set[str]]:
+    """Finds the slots of SWATS and SWRATS in a checkpoint whose layout is not ours.
+
+    The original's layout is known. Its phase (0: Adam) becomes `sgd`, its Lambda `rate`; its p_k, the last update of Adam, is
+    never read again, and is left aside.
+
+    Args:
+      variables: all variables here, in the order in which they were made.
+      stored: {name: shape} of what the checkpoint holds.
+      read: name -> array.
+
+    Returns:
+      {name of a slot here: its value} of those that the checkpoint holds in the original's layout, and the names of the slots
+      here that it holds in a layout that is neither ours nor the original's.
+    """
+    there = {}  # {variable: names of its slots in the checkpoint}
+    for name in stored:
+        match = SLOT_OF_SWATS.fullmatch(name)
+        if match:
+            there.setdefault(match.group(1), set()).add(name)
+    values, unknown, seen = {}, set(), {}
+    for slot in variables:
+        match = SLOT_OF_SWATS.fullmatch(slot.op.name)
+        if not (match and match.group(5) == 'rate'):  # of which each optimiser has one
+            continue
+        owner, name, count = match.group(1), match.group(2), int(match.group(7) or 0)
+        index = seen[owner] = seen.get(owner, -1) + 1  # the original numbers the slots of two optimisers through
+        ours = dict(m=_numbered(f'{owner}/{name}', 2 * count), v=_numbered(f'{owner}/{name}', 2 * count + 1),
+                    **{part: _numbered(f'{owner}/{name}/{part}', count) for part in ('momentum', 'rate', 'sgd')})
+        found = there.get(owner, set())
+        if not found or any('/rate' in each[len(owner):] for each in found):  # there are none, or they are ours
+            continue
+        originals = _original_slots(owner, index, found, stored, read)
+        if originals is None:
+            unknown.update(set(ours.values()))
+        else:
+            values.update({ours[part]: value for part, value in originals.items()})
+    return values, unknown
+
+
+def _original_slots(owner, index, found, stored, read):
+    """{slot of ours: value} of a variable's optimiser number `index` in the original's layout; None where it has another."""
+    count = len(ORIGINAL_SLOTS)
+    names = [_numbered(owner + '/SWATS', number) for number in range(len(found))]
+    if set(names) != found or len(names) % count or any(stored[name] != stored.get(owner) for name in names):
+        return None
+    values = {slot: read(name) for slot, name in zip(ORIGINAL_SLOTS, names[index * count:(index + 1) * count]) if slot != 'p_k'}
+    scalars = [np.unique(values[slot]) for slot in ('phase', 'Lambda') if values]
+    if not values or any(len(each) != 1 for each in scalars):
+        return None
+    phase, rate = scalars
+    return dict(m=values['m'], v=values['v'], momentum=values['momentum'],
+                rate=rate.astype(np.float32)[0], sgd=np.float32(phase[0] > 0))
+
+
+def _numbered(name, number):
+    """The name of the scope that TensorFlow opens as number 0, 1, ... of a name."""
+    return f'{name}_{number}' if number else name
 
 
 def weight(beta: float, t: tf.Tensor) -> tf.Tensor:

@@ -1,5 +1,6 @@
 """Checkpoints to the bit, and everything that must be refused and listed."""
 import os
+import tempfile
 
 import numpy as np
 import pytest
@@ -67,18 +68,130 @@ def test_the_step_of_a_checkpoint_without_counter_is_0(tmp_path):
     assert checkpoints.step_of(prefix) == 0
 
 
-def test_prune_keeps_the_newest_steps(tmp_path):
-    for step in (2, 9, 10, 100):
-        for ending in ('index', 'data-00000-of-00001'):
-            (tmp_path / 'checkpoint-{}.{}'.format(step, ending)).write_text('x')
-    (tmp_path / 'checkpoint-7.txt').write_text('not ours')
-    (tmp_path / 'other-1.index').write_text('not ours')
-    checkpoints.prune(str(tmp_path), 5)
-    assert len(os.listdir(str(tmp_path))) == 10
-    checkpoints.prune(str(tmp_path), 2)
-    assert sorted(os.listdir(str(tmp_path))) == sorted(
-        'checkpoint-{}.{}'.format(step, ending) for step in (10, 100) for ending in ('index', 'data-00000-of-00001')
-    ) + ['checkpoint-7.txt', 'other-1.index']
+@pytest.mark.parametrize('place', ['[c]/checkpoint-2', 'c\\d/checkpoint-2', 'a*b?/checkpoint-2', 'model[1]', ']['])
+@pytest.mark.parametrize('scheme', ['', 'file://'])
+def test_a_path_is_no_pattern(tmp_path, monkeypatch, place, scheme):
+    """Also where it would match another checkpoint, and for the links that it is read through."""
+    (tmp_path / '[t]').mkdir()
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / '[t]'))
+    other, _ = saved(tmp_path / 'c', steps=1, learning_rate=0.1)
+    prefix, variables = saved(tmp_path / 'written', learning_rate=0.1)
+    path = tmp_path / place
+    path.parent.mkdir(exist_ok=True)
+    for ending in ('.index', '.data-00000-of-00001'):
+        os.rename(prefix + ending, str(path) + ending)
+    exp = tiny.trainer(learning_rate=0.1)
+    new, _, after = restored(scheme + str(path), exp)
+    assert new == [] and tiny.moved(variables, after) == set() and checkpoints.step_of(scheme + str(path)) == 2
+    missing = scheme + str(path) + 'missing'
+    assert 'no checkpoint can be read there' in refusal(missing, exp) and os.listdir(str(tmp_path / '[t]')) == []
+
+
+# --- slots of SWATS as the original names them ---------------------------------------------------------------------------
+
+def swats_of_the_original(folder, exp, drop=0, phase=None, rate=None):
+    """The path of such a checkpoint of an experiment with two optimisers, and {name: array} of what it holds.
+
+    drop: so many of each variable's slots are not there. phase, rate: of the slots, in place of constant arrays.
+    """
+    values, variables = {}, {v.op.name: v for v in exp.variables}
+    for name, variable in variables.items():
+        if '/SW' in name:
+            continue
+        shape, draw = variable.shape.as_list(), tiny.stream(name)
+        values[name] = np.int64(7) if name == 'global_step' else draw.randn(*shape).astype(np.float32)
+        optimizers = sum(other.startswith(name + '/') and '/rate' in other for other in variables)
+        slots = [slot for i in range(optimizers) for slot in (
+            np.full(shape, i == 0) if phase is None else phase(shape), draw.randn(*shape), draw.rand(*shape), draw.randn(*shape),
+            np.full(shape, draw.rand()) if rate is None else rate(shape), draw.randn(*shape))]
+        values.update({name + '/SWATS' + ('_{}'.format(i) if i else ''): slot.astype(np.float32)
+                       for i, slot in enumerate(slots[:len(slots) - drop])})
+    with tf.Graph().as_default(), tf.Session() as session:
+        for name, value in values.items():
+            tf.get_variable(name, initializer=value)
+        session.run(tf.global_variables_initializer())
+        return tf.train.Saver().save(session, str(folder / 'checkpoint'), global_step=7), values
+
+
+@pytest.mark.parametrize('alignment_optimizer', ['swats', 'swrats'])
+def test_each_slot_of_the_originals_swats_goes_where_it_belongs(tmp_path, alignment_optimizer):
+    exp = tiny.trainer(alignment='symmetric', optimizer='swats', alignment_optimizer=alignment_optimizer)
+    prefix, there = swats_of_the_original(tmp_path, exp)
+    new, _, after = restored(prefix, exp)
+    assert new == [] and after['global_step'] == 7
+    for owner, second in [('dense0/bias', False), ('dense0/forward_kernel', False), ('dense1/backward_kernel', False),
+                          ('dense1/backward_kernel', True)]:
+        kind = owner + '/' + (alignment_optimizer.upper() if second else 'SWATS')
+        m, v, more = ('_2', '_3', '_1') if second and alignment_optimizer == 'swats' else ('', '_1', '')
+        phase, m_there, v_there, momentum, rate = [
+            there[owner + '/SWATS' + ('_{}'.format(i) if i else '')] for i in range(6 * second, 6 * second + 5)]
+        for name, value in ((m, m_there), (v, v_there), ('/momentum' + more, momentum)):
+            np.testing.assert_array_equal(after[kind + name], value)
+        assert after[kind + '/rate' + more] == rate.flat[0] and after[kind + '/sgd' + more] == phase.flat[0] == 1 - second
+    assert tiny.moved({name: there[name] for name in after if '/SW' not in name}, after) == set()
+
+
+@pytest.mark.parametrize('change', [
+    dict(drop=1), dict(drop=5), dict(phase=lambda shape: np.arange(np.prod(shape)).reshape(shape) % 2),
+    dict(rate=lambda shape: np.random.RandomState(1).randn(*shape)), dict(rate=lambda shape: np.ones([2] + shape))],
+    ids=['five', 'one', 'phases', 'rates', 'another shape'])
+def test_slots_of_an_unknown_layout_are_never_mistaken(tmp_path, change):
+    exp = tiny.trainer(optimizer='swats')
+    prefix, there = swats_of_the_original(tmp_path, exp, **change)
+    message = refusal(prefix, exp)
+    assert 'slots of an unknown layout: dense0/bias/SWATS, dense0/bias/SWATS/momentum' in message and 'missing' not in message
+    new, before, after = restored(prefix, exp, with_optimizers=False)
+    assert new == sorted(name for name in after if '/SW' in name) and tiny.moved(
+        {name: before[name] for name in new}, {name: after[name] for name in new}) == set()
+    assert tiny.moved({name: there[name] for name in after if '/SW' not in name}, after) == set()
+    with tiny.session(exp) as session:  # as tfutils restores
+        assert checkpoints.restore_some(session, exp, prefix) == new
+
+
+def test_a_second_optimizers_slots_are_new_where_ours_has_one(tmp_path):
+    prefix, variables = saved(tmp_path, alignment='symmetric', optimizer='swats', learning_rate=0.1)
+    exp = tiny.trainer(alignment='symmetric', optimizer='swats', alignment_optimizer='swats')
+    message = refusal(prefix, exp)
+    assert 'missing: dense0/backward_kernel/SWATS/momentum_1' in message and 'unknown' not in message
+    new, _, after = restored(prefix, exp, with_optimizers=False)
+    assert set(new) == set(after) - set(variables) and tiny.moved(variables, after) == set()
+
+
+# --- numbers that are lost ----------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('names, listed', [
+    (['dense1/bias', 'dense0/forward_kernel'], 'dense0/forward_kernel, dense1/bias'),
+    (['dense1/bias/Momentum'], 'dense1/bias/Momentum')], ids=['network', 'slot'])
+def test_a_checkpoint_with_numbers_that_are_not_finite_is_refused(tmp_path, names, listed):
+    settings = dict(optimizer='momentum', learning_rate=0.1)
+    exp, validating = tiny.trainer(**settings), tiny.experiment(training=False, **settings)
+    with tiny.session(exp) as session:
+        values = tiny.values(session, exp)
+        for name, number in zip(names, (np.nan, -np.inf)):
+            values[name].flat[-1] = number
+        checkpoints.load(session, exp, values)
+        prefix = checkpoints.save(session, exp, str(tmp_path), 2)
+    assert refusal(prefix, exp) == '{}: NaN or infinite numbers in {}; this checkpoint is of a training that was lost, take ' \
+        'one of an earlier step'.format(prefix, listed)
+    with tiny.session(validating) as session:
+        if 'Momentum' in listed:  # what is not restored does not count
+            assert checkpoints.restore(session, validating, prefix, with_optimizers=False) == []
+            return
+        for action in (lambda: checkpoints.restore(session, validating, prefix, with_optimizers=False),
+                       lambda: checkpoints.restore_some(session, validating, prefix),
+                       lambda: checkpoints.restore_some(session, validating, prefix, renamed={'dense1/bias': 'dense1/bias'})):
+            with pytest.raises(CheckpointError, match='NaN or infinite numbers in dense'):
+                action()
+        assert set(checkpoints.restore_some(session, validating, prefix, names=['dense0/bias'])) == set(values) - {
+            'dense0/bias'} - {name for name in values if 'Momentum' in name}
+
+
+def test_six_variables_are_not_all_listed():
+    with tf.Graph().as_default():
+        variables = [tf.get_variable('v{}'.format(i), [2]) for i in range(7)] + [tf.get_variable('n', [2], tf.int32)]
+        values = {v.op.name: np.array([1, np.inf]) for v in variables}
+        assert checkpoints.not_finite(variables, values) == 'v0, v1, v2, v3, v4 and 2 more'
+        assert checkpoints.not_finite(variables[:1], values) == 'v0' and checkpoints.not_finite(variables, {}) == ''
 
 
 # --- what may be left aside -------------------------------------------------------------------------------------------
@@ -181,6 +294,13 @@ def test_damaged_files_are_told(tmp_path, ending, how):
     prefix, _ = saved(tmp_path, alignment='feedback', learning_rate=0.1)
     damage(prefix + ending, how)
     refusal(prefix, tiny.experiment(training=False, alignment='feedback'), with_optimizers=False)
+    with pytest.raises(CheckpointError):
+        checkpoints.verify(prefix)
+
+
+def test_a_whole_checkpoint_is_verified(tmp_path):
+    prefix, _ = saved(tmp_path, **SYMMETRIC)
+    checkpoints.verify(prefix)
 
 
 def test_a_path_with_its_ending_is_no_prefix(tmp_path):

@@ -1,11 +1,12 @@
 """Every optimiser against a float64 NumPy oracle, over several steps of a small quadratic."""
 import math
+import types
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from training import optimizers
+from training import checkpoints, optimizers
 
 getattr(tf, 'disable_v2_behavior', lambda: None)()
 tf.enable_resource_variables()
@@ -23,8 +24,10 @@ def curvatures():
     return {name: (0.5 + stream.rand(*shape)).astype(np.float32) for name, shape in SHAPES.items()}
 
 
-def train(make, steps, use_resource=True):
-    """The variables after each step of minimising sum(c x^2) / 2; their slots after the last: {name: {slot: array}}."""
+def train(make, steps, use_resource=True, prefix=None):
+    """The variables after each step of minimising sum(c x^2) / 2; their slots after the last: {name: {slot: array}}.
+
+    prefix: of the checkpoint that is continued."""
     with tf.Graph().as_default():
         variables = [tf.get_variable(name, initializer=value, use_resource=use_resource)
                      for name, value in sorted(starts().items())]
@@ -37,6 +40,9 @@ def train(make, steps, use_resource=True):
                  for variable in variables}
         with tf.Session() as session:
             session.run(tf.global_variables_initializer())
+            if prefix:
+                roles = {v.op.name: 'forward' if v.op.name in SHAPES else 'slot' for v in tf.global_variables()}
+                assert checkpoints.restore(session, types.SimpleNamespace(variables=tf.global_variables(), roles=roles), prefix) == []
             history = []
             for _ in range(steps):
                 session.run(count)
@@ -185,8 +191,11 @@ def test_weight_keeps_its_digits():
     np.testing.assert_allclose(got, -np.expm1(np.array([1, 2, 1e3, 1e6]) * math.log(0.999)), rtol=1e-6)
 
 
+SWITCHES = {'a/kernel': 2, 'bias': 13, 'conv': 12}  # the steps at which Adam becomes SGD where epsilon is 6e-5
+
+
 @pytest.mark.parametrize('rectified, adam, epsilon, switches', [
-    (False, Adam, 6e-5, {'a/kernel': 2, 'bias': 13, 'conv': 12}),
+    (False, Adam, 6e-5, SWITCHES),
     (True, RAdam, 2.4e-5, {'a/kernel': None, 'bias': 2, 'conv': None}),
 ])
 def test_swats_switches_each_variable_at_its_own_step(rectified, adam, epsilon, switches):
@@ -206,6 +215,43 @@ def test_swats_switches_each_variable_at_its_own_step(rectified, adam, epsilon, 
         np.testing.assert_allclose(slots[name]['rate'], rule.mean, rtol=2e-5)
         np.testing.assert_allclose(slots[name]['momentum'], np.broadcast_to(rule.momentum, SHAPES[name]), rtol=1e-4,
                                    atol=1e-6)
+
+
+def original_checkpoint(folder, step, values, rules):
+    """The path of a checkpoint as the original's SWATS leaves it after a step: phase, m, v, momentum, Lambda, p_k."""
+    stream, arrays = np.random.RandomState(9), {'global_step': np.int64(step)}
+    for name, rule in rules.items():
+        arrays[name] = values[name]
+        whole = np.ones(SHAPES[name])
+        slots = [bool(rule.switched_at) * whole, rule.adam.m, rule.adam.v, rule.momentum * whole, rule.mean * whole,
+                 stream.randn(*SHAPES[name])]
+        arrays.update({'{}/SWATS{}'.format(name, '_{}'.format(i) if i else ''): slot for i, slot in enumerate(slots)})
+    with tf.Graph().as_default(), tf.Session() as session:
+        for name, array in arrays.items():
+            tf.get_variable(name, initializer=array if name == 'global_step' else array.astype(np.float32))
+        session.run(tf.global_variables_initializer())
+        return tf.train.Saver().save(session, str(folder / 'checkpoint'), global_step=step)
+
+
+@pytest.mark.parametrize('rectified, adam', [(False, Adam), (True, RAdam)], ids=['SWATS', 'SWRATS'])
+def test_a_training_of_the_originals_swats_goes_on(tmp_path, rectified, adam):
+    """After step 12: one variable in its SGD phase for long, one since then, and one that changes over at the next step."""
+    epsilon = 6e-5
+
+    def new():
+        rule = SWATS(adam, epsilon)
+        rule.adam.rate = 0.01
+        return rule
+    whole, switched = oracle(new, 20)
+    half, rules = oracle(new, 12)
+    if not rectified:
+        assert {name: rule.switched_at for name, rule in rules.items()} == dict(SWITCHES, bias=None)
+    prefix = original_checkpoint(tmp_path, 12, half[-1], rules)
+    history, slots = train(lambda step: optimizers.SWATS(
+        tf.constant(0.01), step, rectified, epsilon=epsilon, name='SWRATS' if rectified else 'SWATS'), 8, prefix=prefix)
+    assert_same(history, whole[12:])
+    assert {name: bool(values['sgd']) for name, values in slots.items()} == {
+        name: bool(rule.switched_at) for name, rule in switched.items()}
 
 
 @pytest.mark.parametrize('name', sorted(optimizers.OPTIMIZERS))

@@ -1,0 +1,126 @@
+"""Which local checkpoints stay, and copies in a bucket: by when they were written, whatever their steps."""
+import os
+
+import pytest
+
+from training.local import Copies, LocalCheckpoints, has_file_system
+
+
+def write(folder, step, written=None, *endings):
+    """The files of a checkpoint, `written` seconds after 2001; returns its prefix."""
+    prefix = os.path.join(str(folder), 'checkpoint-{}'.format(step))
+    for ending in ('index', 'data-00000-of-00002', 'data-00001-of-00002') + endings:
+        with open(prefix + '.' + ending, 'w') as file:
+            file.write('weights of {}'.format(step))
+        if written is not None:
+            os.utime(file.name, (1e9 + written, 1e9 + written))
+    return prefix
+
+
+def steps(folder, ending='index'):
+    """The steps of the checkpoints there are; each has all its files."""
+    names = os.listdir(str(folder))
+    found = [int(name[len('checkpoint-'):-len('.' + ending)]) for name in names if name.endswith('.' + ending)]
+    if ending == 'index':
+        assert {name for name in names if '.tar' not in name} == {
+            'checkpoint-{}.{}'.format(step, each) for step in found
+            for each in ('index', 'data-00000-of-00002', 'data-00001-of-00002')}
+    return sorted(found)
+
+
+def test_the_newest_stay_whatever_their_steps(tmp_path):
+    """The clock went back: files of the earlier run are of the future, but those of this run are newer."""
+    for step, written in ((500, 3), (100, 4e9), (300, 1), (400, 5), (200, 2)):
+        write(tmp_path, step, written)
+    local = LocalCheckpoints(str(tmp_path), 3)
+    for step, left in ((20, [20, 100, 400]), (40, [20, 40, 100]), (10, [10, 20, 40]), (60, [10, 40, 60])):
+        local.add(step)
+        write(tmp_path, step, 0, 'tar')
+        local.prune()
+        assert step in steps(tmp_path)
+        local.stored(os.path.join(str(tmp_path), 'checkpoint-{}.tar'.format(step)))
+        assert steps(tmp_path) == left and steps(tmp_path, 'tar') == []
+
+
+def test_what_exists_nowhere_else_stays(tmp_path):
+    """While MongoDB is away, a checkpoint without .tar may be the only one of its kind."""
+    for step in (70, 80, 90):
+        write(tmp_path, step, step, *['tar'] * (step == 80))
+    local, tars = LocalCheckpoints(str(tmp_path), 2), {}
+    for step in (10, 20, 30, 40):
+        local.add(step)
+        tars[step] = write(tmp_path, step, None, *['tar'] * (step != 20)) + '.tar'
+        local.prune()
+    assert steps(tmp_path) == [20, 30, 40, 70, 90] and steps(tmp_path, 'tar') == [10, 30, 40, 80]
+    local.stored(tars[10])  # what is older than it may go
+    assert steps(tmp_path) == [20, 30, 40] and steps(tmp_path, 'tar') == [30, 40, 80]
+    local.stored(tars[40])
+    assert steps(tmp_path) == [30, 40]
+    local.stored(tars[40])  # it is gone already
+    assert steps(tmp_path) == [30, 40] and steps(tmp_path, 'tar') == [30, 80]
+
+
+def test_only_checkpoints_are_removed(tmp_path):
+    others = ['checkpoint-1.txt', 'other-1.index', 'checkpoint-1.index.tempstate', 'checkpoint', 'spool']
+    for name in others:
+        (tmp_path / name).write_text('x')
+    local = LocalCheckpoints(str(tmp_path), 1)
+    for step in (1, 2):
+        local.add(step)
+        write(tmp_path, step, None, 'tar')
+    local.prune()
+    left = others + ['checkpoint-{}.{}'.format(*each) for each in [(1, 'tar'), (2, 'tar'), (2, 'index')]]
+    assert sorted(name for name in os.listdir(str(tmp_path)) if '.data-' not in name) == sorted(left)
+    local.discard(2)
+    local.discard(3)
+    assert sorted(os.listdir(str(tmp_path))) == sorted(others + ['checkpoint-1.tar'])
+
+
+def test_a_folder_that_is_not_there_is_no_fault(tmp_path):
+    LocalCheckpoints(str(tmp_path / 'none'), 1).prune()
+
+
+@pytest.mark.parametrize('scheme, name', [('', 'bucket'), ('file://', '[bucket]')])
+def test_copies_that_failed_are_made_with_the_next_one(tmp_path, scheme, name):
+    local, bucket = tmp_path / 'local', tmp_path / name
+    local.mkdir()
+    copies = Copies(scheme + str(bucket) + '/a/b', 2)
+    assert not copies.holds(1) and copies.failure == ''
+    bucket.write_text('a file is no folder')
+    for step, missing in ((9, '9'), (1, '1, 9'), (5, '1, 5')):
+        assert not copies.copy(write(local, step), step)
+        assert copies.failure.startswith('{} holds no copy of the checkpoint of step {} ('.format(copies.folder, missing))
+    bucket.unlink()
+    assert copies.copy(write(local, 3), 3) and copies.failure == ''
+    assert steps(bucket / 'a' / 'b') == [3, 5] and copies.holds(3) and not copies.holds(1)
+    assert copies.copy(write(local, 2), 2) and steps(bucket / 'a' / 'b') == [2, 3]
+    with open(str(bucket / 'a' / 'b' / 'checkpoint-2.data-00001-of-00002')) as file:
+        assert file.read() == 'weights of 2'
+
+
+def test_the_newest_copy_stays_beside_those_of_later_steps(tmp_path):
+    bucket = tmp_path / 'bucket'
+    bucket.mkdir()
+    for step in (70, 80, 90):
+        write(bucket, step, 90 - step)
+    copies = Copies(str(bucket), 2)
+    assert copies.copy(write(tmp_path, 10), 10) and steps(bucket) == [10, 70]
+
+
+def test_a_copy_whose_checkpoint_is_gone_keeps_no_other_from_being_made(tmp_path):
+    bucket = tmp_path / 'bucket'
+    bucket.write_text('x')
+    copies = Copies(str(bucket), 2)
+    assert not copies.copy(write(tmp_path, 1), 1)
+    bucket.unlink()
+    for name in os.listdir(str(tmp_path)):
+        os.remove(str(tmp_path / name))
+    assert not copies.copy(write(tmp_path, 2), 2) and steps(bucket) == [2] and 'of step 1 (' in copies.failure
+    assert copies.copy(write(tmp_path, 3), 3) and steps(bucket) == [2, 3]
+
+
+@pytest.mark.parametrize('path, known', [
+    ('foo://bucket/x', False), ('GS://bucket', False), ('http://host/x', False), ('gs://bucket/folder', True),
+    ('gs://', True), ('file:///x', True), ('/x://y', True)])
+def test_schemes(path, known):
+    assert has_file_system(path) == known
