@@ -63,7 +63,7 @@ def _reading(prefix):
             yield tf.train.load_checkpoint(path)
     except (tf.errors.OpError, OSError, ValueError, RuntimeError, IndexError) as error:
         reason = str(error).split('\n')[0].replace(path, prefix)
-        if isinstance(error, tf.errors.DataLossError):
+        if isinstance(error, tf.errors.DataLossError) or 'Checksum does not match' in reason:
             raise CheckpointError(f'{prefix}: this checkpoint is damaged ({reason}); take another one')
         raise CheckpointError(f'{prefix}: no checkpoint can be read there ({reason}); give the path of its files without '
                               '.index or .data-*')

@@ -205,9 +205,11 @@ def _open_store(place, save, folder):
 
 
 def _cache_folder(save, place):
-    """The folder of local checkpoints: cache_dir as it is given, or tfutils' own."""
+    """The folder of local checkpoints: cache_dir as it is given, or tfutils' own. Raises ConfigError for a bucket."""
     home = os.environ.get('TFUTILS_HOME') or os.path.expanduser('~/.tfutils')
     folder = save['cache_dir'] or local_folder(home, place)
+    if '://' in folder:
+        raise ConfigError(f'cache_dir={folder} must be a folder of this machine; train.py copies checkpoints into buckets')
     return jobs.make_folder(os.path.expanduser(folder), 'cache_dir')
 
 

@@ -65,6 +65,7 @@ CASES = {  # the command, its exit code, what the sentence names
     'checkpoint of a deeper model': (
         VALIDATE + ['--layers_list=7', '--load_checkpoint={checkpoint}', '--alignment=symmetric'], 1,
         ['{checkpoint} does not fit', 'extra: dense1/backward_kernel']),
+    'no file system': (TRAIN + ['--cache_dir=foo://bucket/x'], 2, ['--cache_dir=foo://bucket/x', 'has no file system']),
     'exploding loss': (TRAIN + ['--alignment=symmetric', '--learning_rate=1e12', '--train_epochs=0.2',
                                 '--novalidate_first'], 1, ['step 2: ', 'alignment_loss', 'smaller learning rate'])}
 

@@ -308,3 +308,32 @@ def test_values_are_clipped_one_by_one():
         session.run(tf.global_variables_initializer())
         session.run(update)
         assert session.run(variable).tolist() == [-0.25, 0.5, -0.5] and clipping.variables() == []
+
+
+def test_a_second_experiment_in_the_same_folder_trains(params, records, tmp_path):
+    """Local checkpoints of the first one have later steps."""
+    saving = {'save_params.save_filters_freq': 1, 'save_params.cache_max_num': 2, 'validation_params': None}
+    for exp_id, steps_done in (('first', 4), ('second', 2)):
+        given = params(dict(saving, **{'train_params.num_steps': steps_done, 'save_params.exp_id': exp_id}))
+        base.train_from_params(**given)
+        assert [record['step'] for record in records(exp_id) if record['saved_filters']][-2:] == [steps_done - 1, steps_done]
+        assert {'checkpoint-{}.index'.format(step) for step in (steps_done - 1, steps_done)} <= set(os.listdir(str(tmp_path)))
+
+
+def test_a_checkpoint_that_was_lost_is_not_tested(params, records, tmp_path):
+    with tf.Graph().as_default(), tf.Session() as session:
+        for name, shape in (('hidden1/weights', [11, 9]), ('hidden1/bias', [9])):
+            tf.get_variable(name, shape, initializer=tf.constant_initializer(np.inf if 'bias' in name else 1.0))
+        session.run(tf.global_variables_initializer())
+        prefix = tf.train.Saver().save(session, str(tmp_path / 'lost'))
+    given = params({'load_params': {'from_ckpt': prefix}, 'save_params.exp_id': 'tested'})
+    for group in ('train_params', 'optimizer_params', 'learning_rate_params'):
+        given.pop(group, None)
+    with pytest.raises(CheckpointError, match='NaN or infinite numbers in hidden1/bias;'):
+        base.test_from_params(**given)
+    assert records('tested') == []
+
+
+def test_a_bucket_is_no_folder_of_local_files(params):
+    with pytest.raises(ConfigError, match='cache_dir=gs://bucket/x must be a folder of this machine'):
+        base.train_from_params(**params({'save_params.cache_dir': 'gs://bucket/x'}))
