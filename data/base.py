@@ -171,20 +171,37 @@ class Dataset:
             DataError: the batch is smaller than 1.
         """
         self.validation_steps(batch_size)
-
-        def example(record):
-            image, label = self.example(record, None)
-            return dict(images=image, labels=label, mask=tf.ones([]))
-
-        records, no = self.records('validation', None), tf.zeros([])
-        examples = (self._tolerant(records, example, dict(mask=no)) if tolerant else
-                    records.map(example, num_parallel_calls=AUTOTUNE))
+        examples, no = self._validation_examples(tolerant), tf.zeros([])
         # Whatever the number of images, batch_size - 1 fillings complete the last batch and never make one more.
         filling = tf.data.Dataset.from_tensors(dict(
             images=tf.zeros(self.image_shape, self.image_dtype), labels=tf.zeros([], tf.int64), mask=no,
             **(dict(skipped=no) if tolerant else {})))
         filled = examples.concatenate(filling.repeat(batch_size - 1))
         return filled.batch(batch_size, drop_remainder=True).prefetch(AUTOTUNE)
+
+    def first(self, count, tolerant=False):
+        """The first validation images, in the stored order.
+
+        Args:
+            count: int, how many; at most `validation_images`.
+            tolerant: another one of these images takes the place of one that cannot be used.
+
+        Returns:
+            tf.data.Dataset of one batch, dict(images, labels, mask) as `validation` gives it; where it is tolerant, mask is 0
+            for an image that takes the place of another.
+        """
+        batch = self._validation_examples(tolerant).take(count).batch(count, drop_remainder=True)
+        return batch.map(lambda batch: dict(_replace(batch), mask=batch['mask'])) if tolerant else batch
+
+    def _validation_examples(self, tolerant):
+        """tf.data.Dataset of what batches of a validation hold, image by image, without filling."""
+        def example(record):
+            image, label = self.example(record, None)
+            return dict(images=image, labels=label, mask=tf.ones([]))
+
+        records = self.records('validation', None)
+        return (self._tolerant(records, example, dict(mask=tf.zeros([]))) if tolerant else
+                records.map(example, num_parallel_calls=AUTOTUNE))
 
     def steps_per_epoch(self, batch_size):
         """Whole training batches an epoch: train_images // batch_size, int.

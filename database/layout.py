@@ -35,10 +35,11 @@ GROUPS = ('save_params', 'load_params', 'model_params', 'train_params', 'loss_pa
 GROUPS_OF_A_SCRIPT = ('save_params', 'model_params')  # a tfutils script's own dictionary, which names no --model
 STEP = ('loss', 'model_loss', 'reg_loss', 'alignment_loss', 'total_loss', 'learning_rate')
 VALIDATION = ('top1', 'top5', 'loss', 'images', 'global_step')
+VALIDATION_THAT_MEASURES = ('measured_images', 'undefined_angles', 'ties')  # in records that say --measure_images; older ones lack them
 VALIDATION_THAT_SKIPS = ('skipped_records',)  # with --skip_bad_records
 STEP_OF_A_SCRIPT = ('loss', 'learning_rate')
-BY_LAYER = ('weight_angles', 'projection_angles', 'gradient_angles', 'hebb_angle', 'weightsq_norm', 'weightsq_mean',
-            'actsq_norm', 'actsq_mean', 'alignment_coefficients')
+ANGLES = ('weight_angles', 'projection_angles', 'gradient_angles')  # a layer's is null where there is none
+BY_LAYER = ANGLES + ('hebb_angle', 'weightsq_norm', 'weightsq_mean', 'actsq_norm', 'actsq_mean', 'alignment_coefficients')
 
 
 def faults(document):
@@ -70,18 +71,22 @@ def _inside(document):
         found += ['train_results[{}].{} is no number'.format(i, name) for name in step if not _is(step[name], NUMBER)]
     for target, results in validations.items():
         found += ([] if _is(results, (dict,)) else ['validation_results.{} is no dictionary'.format(target)]) if of_script \
-            else _inside_validation('validation_results.{}.'.format(target), results)
+            else _inside_validation('validation_results.{}.'.format(target), results, params)
     return found
 
 
-def _inside_validation(where, results):
-    found = [where + name + ' is no number' for name in VALIDATION if not _is(results.get(name), NUMBER)]
-    found += [where + name + ' is no result' for name in results if name not in VALIDATION + VALIDATION_THAT_SKIPS + BY_LAYER]
-    found += [where + name + ' is no number' for name in VALIDATION_THAT_SKIPS if not _is(results.get(name, 0), NUMBER)]
+def _inside_validation(where, results, params):
+    settings, saving = [params[group] if _is(params.get(group), (dict,)) else {} for group in ('validation_params', 'save_params')]
+    needed = VALIDATION + (VALIDATION_THAT_MEASURES if 'measure_images' in settings else ())
+    needed = [name for name in needed if name not in (saving.get('save_to_gfs') or ())]  # those lie in GridFS
+    known = VALIDATION + VALIDATION_THAT_MEASURES + VALIDATION_THAT_SKIPS
+    found = [where + name + ' is no number' for name in needed if not _is(results.get(name), NUMBER)]
+    found += [where + name + ' is no result' for name in results if name not in known + BY_LAYER]
+    found += [where + name + ' is no number' for name in known if name not in needed and not _is(results.get(name, 0), NUMBER)]
     for name in set(BY_LAYER).intersection(results):
         layers = results[name] if isinstance(results[name], dict) else {'': None}
         found += [where + '{}.{} is no number'.format(name, layer) for layer, value in layers.items()
-                  if not _is(value, NUMBER)]
+                  if not (_is(value, NUMBER) or value is None and name in ANGLES)]
     return found
 
 

@@ -79,7 +79,8 @@ def _rows(columns, items, kind):
 def _states(found):
     """What the states mean that are there."""
     there = {run.state for run in found}
-    return '<p class="note">Angles are means over the layers, of the newest validation. {}.</p>\n'.format('; '.join(
+    angles = table.note(found)
+    return '<p class="note">{}{}.</p>\n'.format(_safe(angles) + '. ' if angles else '', '; '.join(
         '<b>{}</b>: {}'.format(state, _safe(meaning)) for state, meaning in runs.STATES.items() if state in there))
 
 

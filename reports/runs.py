@@ -11,9 +11,9 @@ from pymongo.errors import PyMongoError
 from config.schema import LOADING, ROWS
 from database import claim, server
 from database.errors import StoreError
+from database.layout import ANGLES
 from database.spool import Spool, local_folder, spool_of
 
-ANGLES = ('weight_angles', 'projection_angles', 'gradient_angles')
 LOSSES = ('loss', 'model_loss', 'reg_loss', 'alignment_loss', 'total_loss', 'learning_rate')
 RUNNING, SPOOLED, FINISHED, DIED, VALIDATED, ENDED = 'running', 'spooled', 'finished', 'died', 'validated', 'ended'
 STATES = {
@@ -75,6 +75,12 @@ class Run:
         batch = finite(self._group('train_params').get('train_batch_size'))
         durations = [point.duration for point in self.points if point.trained and point.duration]
         return batch / durations[-1] if batch and durations else None
+
+    @property
+    def measured_images(self):
+        """On how many images the angles of its newest validation were measured; None where its records do not tell."""
+        told = [finite(point.results.get('measured_images')) for point in self.points if point.results]
+        return int(told[-1]) if told and told[-1] is not None else None
 
     @property
     def time(self):

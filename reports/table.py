@@ -7,7 +7,7 @@ import rich.text
 from reports import runs, searches
 
 COLOURS = {runs.RUNNING: 'cyan', runs.FINISHED: 'green', runs.DIED: 'red', runs.SPOOLED: 'yellow'}
-# (heading, what a run has there, as text); an angle is the mean over the layers, in degrees, of the newest validation.
+# (heading, what a run has there, as text); what an angle is, `note` says.
 COLUMNS = (
     ('exp_id', lambda run: run.exp_id),
     ('rule', lambda run: run.rule),
@@ -28,15 +28,26 @@ def number(value, form):
     return '-' if value is None else form.format(value)
 
 
+def note(found):
+    """One line on what the angles of a list of Run are; '' where none of them has any."""
+    counts = {run.measured_images for run in found if any(run.last(name) is not None for name in runs.ANGLES)}
+    known = sorted(counts - {None})
+    if not known:
+        return 'Angles: mean over layers, measured on a batch' if counts else ''
+    return 'Angles: mean over layers, measured on the first {} validation images{}'.format(
+        ' to '.join('{:,}'.format(count) for count in sorted({known[0], known[-1]})),
+        ' (in older records on a batch)' if None in counts else '')
+
+
 def of(found):
-    """A table of a list of Run, for rich to print."""
+    """A table of a list of Run, and a note below it, for rich to print."""
     table = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
     for heading, _ in COLUMNS:
         table.add_column(heading, justify='left' if heading in LEFT else 'right', overflow='fold')
     for run in found:
         table.add_row(*[rich.text.Text(cell(run), COLOURS.get(run.state, '') if heading == 'state' else '')
                         for heading, cell in COLUMNS])
-    return table
+    return rich.console.Group(table, *[rich.text.Text(line) for line in [note(found)] if line])
 
 
 def of_search(search):

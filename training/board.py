@@ -2,6 +2,8 @@
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from database.layout import ANGLES
+
 EDGES = np.arange(0.0, 181.0, 5.0)  # degrees: the bins of angles, [edge, next edge)
 
 
@@ -60,21 +62,24 @@ class Board:
 
 
 def scalars(name, values):
-    """[tf.Summary.Value] of {name: number or a dictionary of such}, named by their path; what is neither is left out."""
+    """[tf.Summary.Value] of {name: number or a dictionary of such}, named by their path; None and what is neither are left
+    out."""
     found = []
     for key, value in sorted(values.items()):
         path = '{}/{}'.format(name, key)
         if isinstance(value, dict):
             found += scalars(path, value)
-        elif np.ndim(value) == 0:
+        elif value is not None and np.ndim(value) == 0:
             found.append(tf.Summary.Value(tag=path, simple_value=float(value)))
     return found
 
 
 def histograms(name, values):
     """[tf.Summary.Value] of the angles, {layer: degrees}, among the results of a validation."""
-    return [tf.Summary.Value(tag='{}/{}/all'.format(name, key), histo=histogram([float(angle) for angle in angles.values()]))
-            for key, angles in sorted(values.items()) if key.endswith('_angles') and angles]
+    found = {key: [float(angle) for angle in angles.values() if angle is not None]
+             for key, angles in values.items() if key in ANGLES}
+    return [tf.Summary.Value(tag='{}/{}/all'.format(name, key), histo=histogram(angles))
+            for key, angles in sorted(found.items()) if angles]
 
 
 def histogram(angles):

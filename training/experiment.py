@@ -24,8 +24,9 @@ Step = collections.namedtuple('Step', ('initializer',) + devices.Call._fields)
 # What depends on the step counter alone. step: updates done before this one, read once, int64 scalar. coefficients: {name:
 # float32 scalar}. rule: an alignment.rules.Rule or None. loss_rates, learning_rates: float32 scalars.
 Schedules = collections.namedtuple('Schedules', ['step', 'coefficients', 'rule', 'loss_rates', 'learning_rates'])
-# A validation: initialise, then fetch totals as often as there are batches; measures once, after initialising anew.
-Validation = collections.namedtuple('Validation', ['initializer', 'totals', 'steps', 'measures', 'coefficients'])
+# A validation: initialise, then fetch totals as often as there are batches; measures and measured_images together, once.
+Validation = collections.namedtuple('Validation', ['initializer', 'totals', 'steps', 'measures', 'measured_images',
+                                                   'coefficients'])
 
 
 def choices():
@@ -115,6 +116,10 @@ class Experiment:
     def summary(self, results):
         """One line of what `validate` gave."""
         return validation.summary(results[TARGET])
+
+    def warnings(self, results):
+        """What is odd about what `validate` gave: a list of sentences."""
+        return validation.warnings(results[TARGET], self.config.precision)
 
     @property
     def collection(self):
@@ -290,16 +295,16 @@ class Experiment:
         config, dataset, device = self.config, self.dataset, self.device
         batch_size = min(config.eval_batch_size, dataset.validation_images)
         batch_size += -batch_size % device.replicas
-        iterator = tf.data.make_initializable_iterator(
-            runtime.untranslated(dataset.validation)(batch_size, config.skip_bad_records > 0))
-        batch = iterator.get_next()
-        # Angles and sizes are those of a training step (batch norm uses the statistics of its batch) on the first
-        # images of the validation set: a number of them that the device can train on.
-        size = min(batch_size, (config.minibatch_size or config.train_batch_size) // device.replicas)
-        measures = device.once(self._measures, {name: tensor[:size] for name, tensor in batch.items()
-                                               if name in ('images', 'labels')})
-        return Validation(iterator.initializer, device.total(self._totals, batch), dataset.validation_steps(batch_size),
-                          measures, self._read_schedules().coefficients
+        iterator, first = [tf.data.make_initializable_iterator(runtime.untranslated(batches)(size, config.skip_bad_records > 0))
+                           for batches, size in ((dataset.validation, batch_size),
+                                                 (dataset.first, min(config.measure_images, dataset.validation_images)))]
+        # Angles and sizes are those of a training step (batch norm uses the statistics of its batch) on the same images
+        # whatever the batch sizes and the device, so that those of two runs can be compared.
+        batch = first.get_next()
+        measures = device.once(self._measures, {name: batch[name] for name in ('images', 'labels')})
+        return Validation(tf.group(iterator.initializer, first.initializer), device.total(self._totals, iterator.get_next()),
+                          dataset.validation_steps(batch_size), measures, tf.reduce_sum(batch['mask']),
+                          self._read_schedules().coefficients
                           if config.save_alignment_coefficients or config.tensorboard else {})
 
     def _totals(self, batch):

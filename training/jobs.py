@@ -229,6 +229,8 @@ def validate(config, explicit=None, ignored=()):
     finally:
         store.close()
     say('step {:,}: {}'.format(results[TARGET]['global_step'], experiment.summary(results)))
+    for warning in experiment.warnings(results):
+        say(warning)
     say('results: database {}, collection {}.files, exp_id {} at {}:{}'.format(
         config.dbname, experiment.collection, config.val_exp_id, config.host, config.port))
     return results

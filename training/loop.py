@@ -56,7 +56,7 @@ class Run:
     """One training run: steps, validations, checkpoints and records.
 
     session: with restored or fresh variables. experiment: training.experiment.Experiment, or anything with its graph,
-    saver, global_step, step, plan, run_steps(session, most), validate(session) and summary(results).
+    saver, global_step, step, plan, run_steps(session, most), validate(session), summary(results) and warnings(results).
     store: database.mongo.Store, or None to record nothing. folder: for local checkpoints. params: what each record tells of
     the settings. say: prints a line. leads: False only steps; another host validates, saves and records. asking: of
     training.devices, how hosts agree to stop. copies: training.local.Copies, or None.
@@ -200,6 +200,8 @@ class Run:
         self._validating += time.time() - started  # the duration of a step is that of training alone
         if results:
             self.say('step {:,} of {:,}: {}'.format(step, self.plan.steps, self.experiment.summary(results)))
+            for warning in self.experiment.warnings(results):
+                self.say(warning)
         return results
 
     def _record(self, step, results=None, weights=None):

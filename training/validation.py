@@ -1,16 +1,19 @@
 """The validation: every image of the validation set once, and what it tells of each layer."""
 import contextlib
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 from tqdm import tqdm
 
 from data.base import reason
+from database.layout import ANGLES
 
 
 class TrainingError(Exception):
     """Training or validation had to stop; the message says at which step and why."""
 
 
+MANY_TIES = 0.01  # of the images: more are told
 UNREADABLE = (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.PermissionDeniedError)  # the files, not the images
 
 
@@ -30,16 +33,14 @@ def reading(what, source, find_damage=lambda in_files: None):
 
 
 def validate(session, experiment, between=lambda: None):
-    """{top1, top5, loss, images, global_step, weight_angles: {layer: degrees}, ...} over the whole validation set.
+    """{top1, top5, loss, images, ties, global_step, weight_angles: {layer: degrees}, ...} over the whole validation set.
 
-    top1, top5: fractions; loss: mean cross-entropy in nats. between: is called before each batch, and what it raises ends this.
-    Raises TrainingError if not every image was seen once.
+    top1, top5: fractions; loss: mean cross-entropy in nats; ties: int, images whose top-1 was decided by one. Of the layers,
+    measured on the first images alone: angles, None where there is none; measured_images, undefined_angles: int, how many.
+    between: is called before each batch, and what it raises ends this. Raises TrainingError if not every image was seen once.
     """
     validation, source = experiment.validation, experiment.plan.source
     find = experiment.find_validation_damage
-    session.run(validation.initializer)
-    with reading('validation', source, find):
-        measured, coefficients, step = session.run([validation.measures, validation.coefficients, experiment.global_step])
     session.run(validation.initializer)
     sums = dict.fromkeys(validation.totals, 0.0)
     with tqdm(total=validation.steps, desc='validating', unit='batch', leave=False, disable=None) as bar:
@@ -60,10 +61,21 @@ def validate(session, experiment, between=lambda: None):
     if skipped > experiment.plan.skips:
         raise TrainingError('validation: {:,} images cannot be used, and --skip_bad_records={} allows no more; {}'.format(
             skipped, experiment.plan.skips, find(False)))
-    outcome = dict({name: total / max(images, 1) for name, total in sums.items()}, images=images, global_step=int(step),
-                   **measured)
+    with reading('validation', source, find):
+        measured, count, coefficients, step = session.run([
+            validation.measures, validation.measured_images, validation.coefficients, experiment.global_step])
+    ties = int(round(sums.pop('ties')))
+    outcome = dict({name: total / max(images, 1) for name, total in sums.items()}, images=images, ties=ties,
+                   global_step=int(step), measured_images=int(count), **_without_nan(measured))
     outcome.update(dict(skipped_records=skipped) if experiment.plan.skips else {})
     return dict(outcome, alignment_coefficients=coefficients) if coefficients else outcome
+
+
+def _without_nan(measured):
+    """What alignment.angles.measure gave, with None for an angle that there is not, and `undefined_angles`, how many."""
+    found = dict(measured, **{name: {layer: angle if np.isfinite(angle) else None for layer, angle in measured[name].items()}
+                              for name in ANGLES})
+    return dict(found, undefined_angles=sum(angle is None for name in ANGLES for angle in found[name].values()))
 
 
 def take(names, results, train_results=(), known=()):
@@ -84,16 +96,27 @@ def take(names, results, train_results=(), known=()):
 
 
 def mean_angle(results, name):
-    """The mean over the layers of results[name], in degrees, or None where there are none."""
-    angles = list(results.get(name, {}).values())
-    return sum(float(angle) for angle in angles) / len(angles) if angles else None
+    """The mean of results[name] over the layers that have an angle, in degrees, or None where no layer has one."""
+    angles = [float(angle) for angle in results.get(name, {}).values() if angle is not None]
+    return sum(angles) / len(angles) if angles else None
 
 
 def summary(results):
-    """One line of a validation: 'top-1 0.9710, top-5 0.9990, weight angle 12.3'."""
-    parts = ['top-1 {:.4f}'.format(results['top1']), 'top-5 {:.4f}'.format(results['top5'])]
+    """One line of a validation: 'top-1 0.9710, top-5 0.9990, weight angle 12.3'; without what --save_to_gfs has taken."""
+    parts = ['top-{} {:.4f}'.format(k, results['top' + k]) for k in '15' if 'top' + k in results]
     for name in ('weight_angles', 'gradient_angles'):
         angle = mean_angle(results, name)
         if angle is not None:
             parts.append('mean {} {:.1f} degrees'.format(name[:-1].replace('_', ' '), angle))
     return ', '.join(parts)
+
+
+def warnings(results, precision='float32'):
+    """What is odd about a validation, a list of sentences. precision: the name of the type that it computed in."""
+    ties, images = results.get('ties'), results.get('images')
+    if ties is None or images is None or ties <= MANY_TIES * images:  # --save_to_gfs may have taken them
+        return []
+    rounded = '' if precision == 'float32' else f', or come from --precision={precision}, where close logits are equal'
+    return [f'warning: the top-1 of {ties:,} of {images:,} images was decided by a tie: another class has the same '
+            'highest logit. These count as right, as in the original. So many usually mean a dead network, whose '
+            f'logits are all equal{rounded}']

@@ -174,5 +174,5 @@ def slope(function, at, direction, step=1e-4):
 
 def angle(a, b):
     """In degrees."""
-    a, b = a.ravel().astype(np.float64), b.ravel().astype(np.float64)
-    return np.degrees(np.arccos(np.clip(inner(a, b) / np.sqrt(inner(a, a) * inner(b, b)), -1, 1)))
+    a, b = [v / np.sqrt(np.sum(v ** 2)) for v in (a.ravel().astype(np.longdouble), b.ravel().astype(np.longdouble))]
+    return float(np.degrees(2 * np.arctan2(np.sqrt(np.sum((a - b) ** 2)), np.sqrt(np.sum((a + b) ** 2)))))

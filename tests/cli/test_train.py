@@ -113,8 +113,11 @@ def test_the_records(trained, records):
             assert step['learning_rate_0'] == step['learning_rate'] == np.float32(0.1)  # the original has these two names alone
             assert step['learning_rate_1'] == step['alignment_learning_rate'] == np.float32(0.01)
         results = record['validation_results']['topn_val']
-        assert set(results) == BY_LAYER | {'top1', 'top5', 'loss', 'images', 'global_step'}
+        assert set(results) == BY_LAYER | {'top1', 'top5', 'loss', 'images', 'global_step', 'ties', 'measured_images',
+                                           'undefined_angles'}
         assert results['images'] == 1000 and results['global_step'] == record['step']
+        assert (results['ties'], results['undefined_angles'], results['measured_images']) == (0, 0, 64)
+        assert record['params']['validation_params']['measure_images'] == 64
         assert all(set(results[name]) == LAYERS for name in BY_LAYER)
     first, last = found[0]['validation_results']['topn_val'], found[-1]['validation_results']['topn_val']
     assert last['top1'] > first['top1'] + 0.2 and last['weight_angles']['dense0'] < first['weight_angles']['dense0'] - 5

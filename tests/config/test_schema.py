@@ -191,7 +191,7 @@ BOUNDS = [  # name, the last legal value, the first illegal one
     ('port', 1, 0), ('load_port', 1, 0), ('checkpoint_max', 1, 0), ('epochs_per_checkpoint', 1e-6, 0.0),
     ('epochs_per_recent_checkpoint', 1e-6, 0.0), ('load_step', 0, -1), ('cpu_devices', 1, 0), ('image_size', 1, 0),
     ('iterations_per_loop', 1, 0), ('train_epochs', 0.0, -0.5), ('train_batch_size', 1, 0), ('minibatch_size', 1, 0),
-    ('eval_batch_size', 1, 0), ('seed', 0, -1), ('delay_epochs', 1e-6, 0.0), ('alternate_step_freq', 1, 0),
+    ('eval_batch_size', 1, 0), ('measure_images', 1, 0), ('seed', 0, -1), ('delay_epochs', 1e-6, 0.0), ('alternate_step_freq', 1, 0),
     ('learning_rate', 0.0, -1e-9), ('alpha_start', 0.0, -0.1), ('beta_stop', 0.0, -0.1)]
 
 

@@ -15,7 +15,8 @@ RECORD = {
 WEIGHTS = {'saved_filters': True, 'filename': 'checkpoint-3.tar', 'length': 7, 'chunkSize': 261120, 'md5': '0' * 32,
            'uploadDate': datetime.datetime(2020, 1, 1), '_saver_write_version': 2, '_saver_num_data_files': 1}
 BAD_STEP = [dict(RECORD['train_results'][0], loss='high')]
-BAD_ANGLES = {'topn_val': dict(RECORD['validation_results']['topn_val'], weight_angles={'conv0': None})}
+BAD_ANGLES, BAD_SIZES = [{'topn_val': dict(RECORD['validation_results']['topn_val'], **{name: {'conv0': value}})}
+                         for name, value in (('weight_angles', 'right'), ('weightsq_norm', None))]
 
 
 def test_a_record_has_no_faults():
@@ -46,9 +47,30 @@ def test_a_missing_field_is_found(name):
     (dict(train_results=BAD_STEP), 'train_results[0].loss is no number'),
     (dict(validation_results={'topn_val': {}}), 'validation_results.topn_val.top1 is no number'),
     (dict(validation_results=BAD_ANGLES), 'validation_results.topn_val.weight_angles.conv0 is no number'),
+    (dict(validation_results=BAD_SIZES), 'validation_results.topn_val.weightsq_norm.conv0 is no number'),
 ], ids=lambda value: value if isinstance(value, str) else '')
 def test_a_fault_is_named(change, fault):
     assert fault in layout.faults(dict(RECORD, **change))
+
+
+def test_where_there_is_no_angle_it_is_null():
+    results = dict(RECORD['validation_results']['topn_val'], **{name: {'conv0': None, 'conv1': 3.5} for name in layout.ANGLES})
+    assert layout.faults(dict(RECORD, validation_results={'topn_val': results})) == []
+
+
+def test_a_record_that_says_on_how_many_images_it_measures_has_the_counts():
+    """Older ones have none of them, and are records all the same."""
+    params = dict(RECORD['params'], validation_params={'measure_images': 64})
+    old = RECORD['validation_results']['topn_val']
+    new = dict(old, measured_images=13, undefined_angles=2, ties=0)
+    assert layout.faults(dict(RECORD, params=params, validation_results={'topn_val': new})) == []
+    where = 'validation_results.topn_val.'
+    assert layout.faults(dict(RECORD, params=params, validation_results={'topn_val': old})) == [
+        where + name + ' is no number' for name in ('measured_images', 'undefined_angles', 'ties')]
+    assert layout.faults(dict(RECORD, validation_results={'topn_val': dict(new, ties=None)})) == [where + 'ties is no number']
+    moved = dict(params, save_params={'save_to_gfs': ['ties', 'top1']})
+    results = {name: value for name, value in new.items() if name not in ('ties', 'top1')}
+    assert layout.faults(dict(RECORD, params=moved, validation_results={'topn_val': results})) == []
 
 
 def test_a_record_of_a_script_has_its_own_results():

@@ -72,6 +72,22 @@ def collection_of(mongo_server, tmp_path_factory):
         client.drop_database('readme')
 
 
+def test_a_mean_over_layers_leaves_out_those_without_an_angle(mongo_server):
+    """MongoDB's own mean does, of records of which the first has an angle in no layer."""
+    store = Store(mongo_server.host, mongo_server.port, 'nulls', 'resnet18', 'symmetric')
+    for step, angles in ((0, dict(conv0=None, dense=None)), (7, dict(conv0=None, dense=30.0)), (9, dict(conv0=10.0, dense=40.0))):
+        save(store, step, validation_results={'topn_val': {'gradient_angles': angles, 'undefined_angles': 3}})
+    store.close()
+    with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
+        files = client['nulls']['resnet18.files']
+        layers = {'$map': {'input': {'$objectToArray': '$validation_results.topn_val.gradient_angles'}, 'in': '$$this.v'}}
+        means = list(files.aggregate([{'$sort': {'step': 1}}, {'$project': {'_id': 0, 'mean': {'$avg': layers}}}]))
+        over_runs, = files.aggregate([{'$group': {'_id': None, 'conv0': {'$avg': '$validation_results.topn_val.gradient_angles.conv0'}}}])
+        aligned = files.distinct('step', {'validation_results.topn_val.gradient_angles.dense': {'$lt': 35}})
+        client.drop_database('nulls')
+    assert [row['mean'] for row in means] == [None, 30.0, 25.0] and over_runs['conv0'] == 10.0 and aligned == [7]
+
+
 def test_there_are_five_queries():
     assert len(examples()) == 5
 

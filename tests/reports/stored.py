@@ -15,10 +15,10 @@ def params(alignment='symmetric', steps=30, **model):
             'save_params': {'port': 1}, 'provenance': {'runtime': 'TensorFlow 0 on Python 0', 'commit': 'abc'}}
 
 
-def results(top1, angle, layers=LAYERS, kinds=('weight_angles', 'projection_angles', 'gradient_angles')):
+def results(top1, angle, layers=LAYERS, kinds=('weight_angles', 'projection_angles', 'gradient_angles'), **more):
     """A validation: the angle of layer i is i degrees more."""
     by_layer = {layer: angle + i for i, layer in enumerate(layers)}
-    return {'topn_val': dict({kind: by_layer for kind in kinds}, top1=top1, top5=1.0, loss=0.5)}
+    return {'topn_val': dict({kind: by_layer for kind in kinds}, top1=top1, top5=1.0, loss=0.5, **more)}
 
 
 def losses(*values):

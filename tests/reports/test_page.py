@@ -162,6 +162,33 @@ def test_the_table_has_a_row_for_each_run(found):
     assert any(HOSTILE in line for line in lines)
 
 
+def measured(count, angle=30.0, time=None):
+    """A Run whose angles were measured on so many images; None: its records do not tell."""
+    results = dict(top1=0.5, gradient_angles={'conv0': None, 'dense': angle}, **({} if count is None else {'measured_images': count}))
+    return runs.Run('fc', 'a', [runs.Point(7, {}, results, None, 0, None, time)], {})
+
+
+ON = 'Angles: mean over layers, measured on '
+
+
+@pytest.mark.parametrize('some, told', [
+    ([], ''), ([measured(64, angle=None)], ''), ([measured(None)], ON + 'a batch'),
+    ([measured(64), measured(64)], ON + 'the first 64 validation images'),
+    ([measured(64), measured(13), measured(1000), measured(7, angle=None)], ON + 'the first 13 to 1,000 validation images'),
+    ([measured(64), measured(None)], ON + 'the first 64 validation images (in older records on a batch)')])
+def test_a_note_says_what_angles_are_measured_on(some, told):
+    assert table.note(some) == told
+    assert [line for line in printed(some, 220).splitlines() if line.startswith('Angles')] == ([told] if told else [])
+
+
+def test_the_note_is_on_the_page_and_layers_without_an_angle_are_left_out(found):
+    some = [measured(64, time=found[0].time)]
+    assert ON + 'the first 64 validation images. ' in rendered(some) and ON not in rendered([
+        measured(64, angle=None, time=found[0].time)])
+    assert some[0].curve('gradient_angles') == [(7, 30.0)] and list(some[0].layers('gradient_angles')) == ['dense']
+    assert [cell(some[0]) for heading, cell in table.COLUMNS if heading == 'gradient°'] == ['30.0']
+
+
 def test_the_table_fits_a_terminal(found):
     assert max(len(line) for line in printed(found, 80).splitlines()) <= 80
 

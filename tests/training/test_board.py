@@ -7,8 +7,8 @@ from tensorboard.backend.event_processing.event_accumulator import HISTOGRAMS, S
 
 from training.board import Board
 
-RESULTS = {'topn_val': {'top1': 0.25, 'images': 13, 'weight_angles': {'dense0': 87.5, 'dense_output': 5.0},
-                        'gradient_angles': {}, 'weightsq_norm': {'dense0': 3.5}, 'per_image': [1.0, 2.0]}}
+RESULTS = {'topn_val': {'top1': 0.25, 'images': 13, 'weight_angles': {'dense0': 87.5, 'dense1': None, 'dense_output': 5.0},
+                        'gradient_angles': {}, 'projection_angles': {'dense0': None}, 'weightsq_norm': {'dense0': 3.5}, 'per_image': [1.0, 2.0]}}
 
 
 def read(folder):

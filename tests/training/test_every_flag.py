@@ -85,7 +85,7 @@ EFFECTS = {
     'use_noisy_global_opt': (dict(NOISY, use_noisy_global_opt=False), True),
     'use_noisy_alignment_opt': (dict(NOISY, use_noisy_alignment_opt=False), True),
     'noisy_opt_distribution': (NOISY, 'uniform'), 'noisy_opt_variance': (NOISY, 2.0),
-    'eval_batch_size': ({}, 6), 'save_alignment_coefficients': (dict(alignment='symmetric'), True),
+    'eval_batch_size': ({}, 6), 'measure_images': ({}, 7), 'save_alignment_coefficients': (dict(alignment='symmetric'), True),
     'update_forward': (SEES, True), 'input_distribution': (SEES, 'normal'),
     'input_stddev': (dict(SEES, input_distribution='normal'), 2.0),
     'activation_fn_override': (dict(SEES, activation_forward=True), 'relu'), 'expansion': (dict(alignment='pfa'), 3),
@@ -118,7 +118,7 @@ def pixels():
         yield
 
 
-VALIDATIONS = {'eval_batch_size', 'save_alignment_coefficients', 'tensorboard'}  # what changes nothing but a validation
+VALIDATIONS = {'eval_batch_size', 'measure_images', 'save_alignment_coefficients', 'tensorboard'}  # what changes nothing but a validation
 
 
 def used(exp):

@@ -12,11 +12,16 @@ import numpy as np
 import pymongo
 import pytest
 
+import data
 import tiny
+from config.schema import Config
 from database import layout, records
 from database.mongo import Store
-from training import checkpoints, jobs, loop, provenance, runtime, stopping, validation
+from training import checkpoints, devices, jobs, loop, provenance, runtime, stopping, validation
+from training.experiment import Experiment, choices
 from training.validation import TrainingError
+
+import tensorflow.compat.v1 as tf
 
 ANGLES = ['gradient_angles', 'projection_angles', 'weight_angles']
 SIZES = ['actsq_mean', 'actsq_norm', 'hebb_angle', 'weightsq_mean', 'weightsq_norm']
@@ -66,10 +71,68 @@ def test_a_validation_measures_every_layer():
         np.testing.assert_allclose(results['weightsq_norm'][layer], np.sum(forward.astype(np.float64) ** 2), 1e-5)
 
 
+@pytest.mark.parametrize('settings', [
+    dict(train_batch_size=2, eval_batch_size=4), dict(train_batch_size=12, minibatch_size=4, eval_batch_size=13),
+    dict(eval_batch_size=3, cpu_devices=3, gpu='0,2')], ids=['small', 'large', 'two devices'])
+def test_angles_and_sizes_are_those_of_the_first_images_whatever_the_batches(settings):
+    results, variables = validated(tiny.experiment(training=False, alignment='feedback', measure_images=9, **settings))
+    x = tiny.DATASETS['tiny']().images[:9].reshape(9, -1).astype(np.float64)
+    for layer in ('dense0', 'dense1'):
+        forward, backward = [variables['{}/{}_kernel'.format(layer, which)].astype(np.float64) for which in (
+            'forward', 'backward')]
+        assert abs(results['projection_angles'][layer] - angle(x @ forward, x @ backward.T)) < 1e-3
+        x = 1 / (1 + np.exp(-(x @ forward + variables[layer + '/bias'])))
+        np.testing.assert_allclose(results['actsq_norm'][layer], np.sum(x ** 2), 1e-5)
+    assert results['measured_images'] == 9 and results['images'] == 13
+
+
+def test_where_there_are_fewer_images_all_of_them_are_measured():
+    exp = tiny.experiment(training=False, alignment='feedback')
+    assert exp.config.measure_images == 64 and validated(exp)[0]['measured_images'] == 13
+
+
+def test_an_image_that_cannot_be_used_is_not_measured():
+    """Of 13 images numbers 2 and 11 are damaged: of the first seven, one; the first image takes its place."""
+    found, wanted = [validated(of_images(damaged(bad), dict(tiny.FC, alignment='feedback', measure_images=7, skip_bad_records=2)))[0]
+                     for bad in ((2, 11), ())]
+    assert (found['images'], found['skipped_records'], found['measured_images']) == (11, 2, 6)
+    assert (wanted['images'], wanted['skipped_records'], wanted['measured_images']) == (13, 0, 7)
+    assert found['actsq_norm'] == wanted['actsq_norm'] and found['gradient_angles'] == wanted['gradient_angles']
+
+
+def of_images(dataset, settings):
+    """The Experiment that validates on a data set."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(data.DATASETS, dataset.name, dataset)
+        config = Config.of(dict(settings, dataset=dataset.name), choices())
+        return Experiment(config, devices.choose(config), training=False)
+
+
+def damaged(bad):
+    """The images of `tiny`, the third of which is the first one again; those of some numbers cannot be used."""
+    class Images(tiny.DATASETS['tiny']):
+        def example(self, record, seed):
+            image, label = super().example(tf.where(tf.equal(record, 2), tf.zeros_like(record), record), seed)
+            with tf.control_dependencies([tf.Assert(tf.not_equal(record, number), [record]) for number in bad]):
+                return tf.identity(image), label
+    return Images
+
+
+def test_zero_vectors_have_no_angle_and_are_left_out_of_the_mean():
+    """At the start of ResNet-18, the last batch norm of each of its eight blocks has a gamma of zero: no error passes."""
+    results, _ = validated(of_images(tiny.dataset('pixels', image_shape=(9, 9, 3)), dict(
+        model='resnet18', alignment='symmetric', eval_batch_size=5, train_batch_size=12)))
+    angles = results['gradient_angles']
+    assert sum(angle is None for angle in angles.values()) == 16 == results['undefined_angles'] and len(angles) == 22
+    there = [angle for angle in angles.values() if angle is not None]
+    assert validation.mean_angle(results, 'gradient_angles') == pytest.approx(np.mean(there)) and np.isfinite(there).all()
+    assert None not in results['weight_angles'].values() and None not in results['projection_angles'].values()
+
+
 def test_backprop_has_sizes_but_no_angles():
     results, _ = validated(tiny.experiment(training=False))
     assert all(set(results[name]) == LAYERS for name in SIZES) and all(results[name] == {} for name in ANGLES)
-    assert 'alignment_coefficients' not in results
+    assert 'alignment_coefficients' not in results and results['undefined_angles'] == 0
 
 
 def test_coefficients_are_reported_where_they_are_asked_for():
@@ -114,6 +177,15 @@ def test_summary():
         'top-1 0.9710, top-5 0.9995, mean weight angle 12.2 degrees, mean gradient angle 7.0 degrees'
     assert validation.summary(dict(top1=1, top5=1, weight_angles={}, gradient_angles={})) == 'top-1 1.0000, top-5 1.0000'
     assert validation.mean_angle(results, 'weight_angles') == 12.25 and validation.mean_angle(results, 'projection_angles') is None
+    results = dict(top1=0, top5=0, weight_angles={'a': None, 'b': 14.5}, gradient_angles={'a': None})
+    assert validation.summary(results) == 'top-1 0.0000, top-5 0.0000, mean weight angle 14.5 degrees'
+
+
+def test_many_ties_are_warned_of():
+    assert validation.warnings(dict(ties=10, images=1000)) == validation.warnings(dict(top1=0.5)) == []
+    warning, = validation.warnings(dict(ties=1011, images=100000))
+    assert warning.startswith('warning: the top-1 of 1,011 of 100,000 images was decided by a tie: ') and 'dead network' in warning
+    assert 'precision' not in warning and '--precision=bfloat16' in validation.warnings(dict(ties=2, images=100), 'bfloat16')[0]
 
 
 # --- runs ------------------------------------------------------------------------------------------------------------
@@ -131,11 +203,11 @@ def run(mongo_server, tmp_path_factory):
     """run(database, **settings) -> Outcome of a training that MongoDB records."""
     client = pymongo.MongoClient(mongo_server.host, mongo_server.port)
 
-    def train(database, **settings):
+    def train(database, start=None, **settings):
         exp, said, error, results = tiny.experiment(**settings), [], None, None
         folder = str(tmp_path_factory.mktemp(database))
         store = Store(mongo_server.host, mongo_server.port, database, exp.collection, exp.config.exp_id)
-        with tiny.session(exp) as session:
+        with tiny.session(exp, start) as session:
             try:
                 results = loop.Run(session, exp, store, folder, settings_of(exp), said.append).train()
             except TrainingError as caught:
@@ -243,6 +315,31 @@ def test_named_results_go_to_gridfs(run):
         assert set(stored) == {'validation_results'} and set(stored['validation_results']) == {'topn_val'}
         stored = stored['validation_results']['topn_val']
         assert set(stored) == {'weight_angles', 'actsq_mean'} and set(stored['weight_angles']) == LAYERS
+
+
+def test_a_dead_network_is_told_and_recorded(run):
+    """Without weights of its last layer: none of its angles is there, and each image's top-1 is a tie."""
+    outcome = run('dead', start={'dense_output/forward_kernel': np.zeros((5, 10), np.float32)}, alignment='feedback',
+                  learning_rate=0.0, train_epochs=1.0)
+    for record in outcome.records:
+        topn = record['validation_results']['topn_val']
+        assert (topn['top1'], topn['ties'], topn['images']) == (1.0, 13, 13)
+        assert topn['weight_angles']['dense_output'] is topn['projection_angles']['dense_output'] is None
+        assert topn['gradient_angles']['dense_output'] is None and topn['undefined_angles'] == 3
+        assert None not in [topn[name][layer] for name in ANGLES for layer in ('dense0', 'dense1')]
+    assert len(outcome.said) == 4
+    assert all(line.startswith('warning: the top-1 of 13 of 13 images was decided by a tie') for line in outcome.said[1::2])
+
+
+def test_angles_that_there_are_not_go_to_gridfs(run):
+    outcome = run('dead_named', start={'dense_output/forward_kernel': np.zeros((5, 10), np.float32)}, alignment='feedback',
+                  learning_rate=0.0, train_epochs=0.0, save_to_gfs=('weight_angles', 'ties', 'top1'))
+    record, = [record for record in outcome.records if 'item_for' not in record]
+    files = gridfs.GridFS(outcome.client['dead_named'], 'fc_7-5')
+    stored = pickle.loads(files.find_one({'item_for': record['_id']}).read())['validation_results']['topn_val']
+    assert stored['weight_angles']['dense_output'] is None and stored['weight_angles']['dense0'] > 0
+    assert (stored['ties'], stored['top1']) == (13, 1.0)
+    assert validation.summary(record['validation_results']['topn_val']).startswith('top-5 1.0000, mean gradient angle ')
 
 
 def test_a_result_that_does_not_exist_stops_the_run_before_its_first_step(run):

@@ -17,3 +17,18 @@ def test_the_highest_are_those_of_tensorflow(labels, dtype):
         found = session.run(metrics.totals(tf.constant(LOGITS), tf.constant(labels), tf.constant(mask)))
         one, five = [session.run(tf.nn.in_top_k(LOGITS, labels, k)) for k in (1, 5)]
     assert (found['images'], found['top1'], found['top5']) == (5, (mask * one).sum(), (mask * five).sum())
+    decided = [np.isfinite(row).all() and row[label] == row.max() and (row == row.max()).sum() > 1
+               for row, label in zip(LOGITS, labels)]
+    assert found['ties'] == (mask * decided).sum()
+
+
+def test_ties_are_there_and_are_not():
+    """Against counts by hand: all equal; two highest, of which the label is one, and of which it is none; equal, but not the
+    highest; not finite; a tie that is masked."""
+    rows = [([2, 2, 2], 1), ([5, 7, 7], 2), ([7, 7, 5], 2), ([1, 1, 4], 0), ([9, 1, 1], 0), ([np.inf, np.inf, 1], 0),
+            ([np.nan, 3, 3], 1), ([-1, -1, -1], 0)]
+    logits, labels = np.array([row for row, _ in rows], np.float32), np.array([label for _, label in rows])
+    mask = np.array([1] * 7 + [0], np.float32)
+    with tf.Graph().as_default(), tf.Session() as session:
+        found = session.run(metrics.totals(tf.constant(logits), tf.constant(labels), tf.constant(mask)))
+    assert (found['images'], found['top1'], found['ties']) == (7, 3, 2)

@@ -70,7 +70,7 @@ def test_a_network_computes_in_it(precision):
     forward = [op for op in other.graph.get_operations() if op.type == 'Conv2D' and 'gradients' not in op.name
                and op.outputs[0].dtype.base_dtype.name == precision]
     assert len(forward) == 2 * 2  # of a step and of a validation
-    assert types(other, ['SparseSoftmaxCrossEntropyWithLogits', 'L2Loss', 'Acos']) == {'float32'}
+    assert types(other, ['SparseSoftmaxCrossEntropyWithLogits', 'L2Loss', 'Atan2']) == {'float32'}
     assert {v.dtype.base_dtype.name for v in other.variables if v.op.name not in SCALE | {'global_step'}} == {'float32'}
     found = compared(exp, other)
     assert {name: found[name] for name in ('model_loss', 'alignment_loss') if not found[name] < 10 * PRECISIONS[precision]} == {}

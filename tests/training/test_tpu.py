@@ -67,7 +67,7 @@ def of_type(operations, *types):
 def test_every_gradient_and_loss_is_averaged_over_the_cores(rule, sums):
     training, measures, totals = clusters(built(alignment=rule, **TPU))
     assert len(of_type(training, 'CrossReplicaSum')) == sums  # a kernel and a bias of three layers, three losses
-    assert of_type(measures, 'CrossReplicaSum') == [] and len(of_type(totals, 'CrossReplicaSum')) == 4
+    assert of_type(measures, 'CrossReplicaSum') == [] and len(of_type(totals, 'CrossReplicaSum')) == 5
 
 
 @pytest.mark.parametrize('settings', [{}, dict(alignment_optimizer='adam'), RESNET], ids=['fc', 'two optimisers', 'resnet18'])
@@ -188,11 +188,9 @@ def test_a_validation_split_over_cores_gives_the_numbers_of_one_device(rule, mon
         return [[tf.add_n(parts) for parts in zip(*[runtime.xla_compile(computation, given) for given in inputs])]]
     monkeypatch.setattr(runtime, 'tpu_replicate', replicate)
     monkeypatch.setattr(runtime, 'tpu_sum', lambda tensor: tensor)
-    settings = dict(alignment=rule, eval_batch_size=5, train_batch_size=2)
     found = []
     for device in (devices.OneDevice(''), devices.TPU('local', None, None, replicas=2)):
-        config = tiny.config(**dict(settings, train_batch_size=2 * device.replicas))  # angles are those of a core's images
-        exp = Experiment(config, device, training=False)
+        exp = Experiment(tiny.config(alignment=rule, eval_batch_size=5, measure_images=7), device, training=False)
         with tiny.session(exp) as session:
             found.append(runtime.nest.flatten(exp.validate(session)['topn_val']))
     np.testing.assert_allclose(found[1], found[0], rtol=2e-5)
