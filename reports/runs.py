@@ -105,14 +105,17 @@ class Run:
 
     def curve(self, name):
         """[(step, number)] of a loss or of a result that is a number; for one by layer, of its mean over the layers."""
-        found = [(point.step, point.losses.get(name) if name in LOSSES else mean(point.results.get(name)))
-                 for point in self.points]
-        return [(step, value) for step, value in found if value is not None]
+        return [(step, value) for step, value in self._values(name) if value is not None]
 
     def last(self, name):
-        """The newest value of a curve, or None."""
-        curve = self.curve(name)
-        return curve[-1][1] if curve else None
+        """The value of a curve in the newest record that tells of it; None where that is no number, whatever was there before."""
+        values = self._values(name)
+        return values[-1][1] if values else None
+
+    def _values(self, name):
+        """A curve, with None where a record has the name but no number."""
+        found = [(point.step, point.losses if name in LOSSES else point.results) for point in self.points]
+        return [(step, mean(named[name])) for step, named in found if name in named]
 
     def layers(self, name):
         """{layer: [(step, number)]} of a result by layer, in the order of the layers."""

@@ -107,6 +107,14 @@ def test_validation_counts_every_image_once(dataset, take, batch_size):
     assert not batches[-1]['images'][batches[-1]['mask'] == 0].any()
 
 
+def test_the_first_images_are_those_of_a_validation(dataset, take):
+    batch, = take(lambda: dataset.first(7))
+    others = take(lambda: dataset.validation(4), 2)
+    assert set(batch) == {'images', 'labels', 'mask'} and batch['mask'].tolist() == [1] * 7
+    for name in batch:
+        np.testing.assert_array_equal(batch[name], np.concatenate([other[name] for other in others])[:7])
+
+
 def test_labels_and_names(dataset, take):
     assert dataset.label_names is None or len(dataset.label_names) == dataset.classes
     labels = np.concatenate([batch['labels'] for batch in take(lambda: dataset.validation(50))])

@@ -189,6 +189,13 @@ def test_the_note_is_on_the_page_and_layers_without_an_angle_are_left_out(found)
     assert [cell(some[0]) for heading, cell in table.COLUMNS if heading == 'gradient°'] == ['30.0']
 
 
+def test_an_angle_that_is_gone_is_not_that_of_an_earlier_validation(found):
+    points = [runs.Point(step, {}, dict(top1=top1, gradient_angles={'dense': angle}), None, 0, None, found[0].time)
+              for step, top1, angle in ((0, 0.1, 30.0), (7, float('nan'), None))]
+    run = runs.Run('fc', 'dead', points, {})
+    assert run.last('gradient_angles') is run.last('top1') is None and run.curve('gradient_angles') == [(0, 30.0)]
+
+
 def test_the_table_fits_a_terminal(found):
     assert max(len(line) for line in printed(found, 80).splitlines()) <= 80
 
