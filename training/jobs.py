@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 
 from config import params, schema
 from config.schema import Config, ConfigError, as_flag
+from data import DataError
 from database import records, server
 from database.errors import DamagedError
 from database.mongo import Store
@@ -105,6 +106,7 @@ def _train(config, device, store, explicit, ignored):
         raise ConfigError(f'{_starting_flag(config)} brings the step counter {first_step:,}, at or beyond the end of this '
                           f'training, step {experiment.train_steps:,}: count from 0 by --reset_step, or give more '
                           '--train_epochs')
+    _agree_on_data(config, device, experiment.dataset)
     with loop.session(experiment, device.session_config(), device.target) as session:
         new = checkpoints.restore(session, experiment, start.prefix, with_optimizers=not start.is_foreign,
                                   network_only=start.is_foreign and config.reset_step) if start else []
@@ -195,6 +197,18 @@ def _shared(config, device, start):
     first_step, size = device.shared([0 if start is None or resets else checkpoints.step_of(start.prefix), len(content)])
     content = bytes(device.shared(list(content[:size].ljust(size))))
     return config.replaced(json.loads(content.decode('ascii'))), first_step
+
+
+def _agree_on_data(config, device, dataset):
+    """Raises DataError where a host has other images than the first, wherever they lie there."""
+    if device.hosts == 1:
+        return
+    own = int(dataset.digest()[:15], 16)
+    first, = device.shared([own])
+    if own != first:
+        raise DataError('--data_dir: the images of {} are not those of {}: their number, classes, shape, or the names and sizes of '
+                        'their files differ; give both the same data'.format(*[config.worker_hosts[index] for index in (
+                            config.task_index, 0)]))
 
 
 def validate(config, explicit=None, ignored=()):

@@ -22,13 +22,13 @@ def reading(what, source, find_damage=lambda in_files: None):
     """Around a run that reads images: what TensorFlow says of a damaged one becomes a TrainingError.
 
     what: is run. source: where the images come from, for the message. find_damage: whether the files themselves cannot be
-    read -> a sentence on what is damaged, or None.
+    read -> a sentence on what is damaged and what to do, or None.
     """
     try:
         yield
     except UNREADABLE + (tf.errors.InvalidArgumentError,) as error:
         found = find_damage(isinstance(error, UNREADABLE))
-        raise TrainingError('{}: {}'.format(what, found + '; build this file anew' if found else
+        raise TrainingError('{}: {}'.format(what, found or
                                             '{}; look for a damaged image or a wrong label in {}'.format(reason(error), source)))
 
 

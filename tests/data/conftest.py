@@ -89,7 +89,15 @@ def numbered_records(tmp_path_factory):
 
 
 @pytest.fixture
-def offline(monkeypatch):
+def home(monkeypatch, tmp_path):
+    """The user's folder, empty: no images of the machine's own are found."""
+    monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+    monkeypatch.delenv('TFUTILS_HOME', raising=False)
+    return tmp_path / 'home'
+
+
+@pytest.fixture
+def offline(monkeypatch, home):
     """No test may touch the network."""
     monkeypatch.setattr(mnist, '_reachable', lambda url: False)
 

@@ -16,7 +16,7 @@ from data import DATASETS, DataError, load
 ARGUMENTS = dict(cifar10=lambda request: dict(data_dir=request.getfixturevalue('cifar')('cifar10'), image_size=37),
                  cifar100=lambda request: dict(data_dir=request.getfixturevalue('cifar')('cifar100')),
                  imagenet=lambda request: dict(data_dir=request.getfixturevalue('numbered_records'), image_size=19),
-                 mnist=lambda request: dict(data_dir=str(request.getfixturevalue('tmp_path')), image_size=21),
+                 mnist=lambda request: dict(image_size=21),
                  synthetic=lambda request: dict(image_size=17))
 
 

@@ -25,7 +25,7 @@ import tensorflow.compat.v1 as tf  # noqa: E402
 
 from config import params  # noqa: E402
 from config.schema import Config, ConfigError  # noqa: E402
-from data import imagenet  # noqa: E402
+from data import tfrecords  # noqa: E402
 from data.base import DataError  # noqa: E402
 from database.archive import unpack  # noqa: E402
 from database.errors import StoreError  # noqa: E402
@@ -101,8 +101,8 @@ def read_archive(path):
 
 def read_records(path):
     """As train.py looks at --data_dir, and for the damage in it."""
-    if imagenet._unreadable(path) is None:
-        imagenet.layout_of(path, 3)
+    if tfrecords.scan(path)[1] is None:
+        tfrecords.layout_of(path, 3)
     else:
         raise DataError('damaged')
 
