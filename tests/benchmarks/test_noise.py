@@ -20,8 +20,11 @@ def test_the_settings_are_those_of_the_noise(rule, deviation):
         assert rate * np.sqrt(config.noisy_opt_variance) == pytest.approx(0.001 * deviation)
 
 
-def test_noise_is_felt(mongo_server, tmp_path):
-    flags = ['--cache_dir={}'.format(tmp_path), '--data_dir={}'.format(tmp_path)]
+def test_noise_is_felt(mongo_server, tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))  # MNIST is as it is without files and network
+    monkeypatch.setenv('https_proxy', 'http://127.0.0.1:9')
+    monkeypatch.delenv('TFUTILS_HOME', raising=False)
+    flags = ['--cache_dir={}'.format(tmp_path)]
     calm, loud = [noise.top1('symmetric', deviation, mongo_server.port, flags, train_epochs=2.0) for deviation in (0.0, 1000.0)]
     assert calm > 0.6 > 0.3 > loud
 

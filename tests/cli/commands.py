@@ -26,8 +26,9 @@ FC = ['--model=fc', '--layers_list=7,5', '--activation=tanh', '--alignment=symme
 
 
 def environment(home):
-    """A home of its own, and no network: the proxy does not answer."""
-    return dict(os.environ, HOME=home, https_proxy='http://127.0.0.1:9', no_proxy='')
+    """A home of its own, without MNIST, and no network: the proxy does not answer."""
+    return dict({name: value for name, value in os.environ.items() if name != 'TFUTILS_HOME'}, HOME=home,
+                https_proxy='http://127.0.0.1:9', no_proxy='')
 
 
 def process(words, home, **variables):

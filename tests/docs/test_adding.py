@@ -60,7 +60,6 @@ def run(extended, tmp_path_factory):
 def test_the_command_trains(run, mongo_server, tmp_path, words):
     where = ['--port={}'.format(mongo_server.port), '--cache_dir={}'.format(tmp_path), '--dbname=docs',
              '--exp_id_suffix=_{}'.format(words[1].partition('=')[2])]
-    where += [] if '--dataset=stripes' in words else ['--data_dir={}'.format(tmp_path)]
     done = run(*(words + where))
     assert done.code == 0, done.err
     top1, = re.findall(r'results: .*; top-1 ([\d.]+),', done.out)

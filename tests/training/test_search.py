@@ -20,11 +20,14 @@ SPACE = ('learning_rate=0.01:1:log', 'alpha=0.001:0.1')
 
 
 @pytest.fixture
-def worker(mongo_server, tmp_path):
-    """worker(study, trials, space, **settings) -> a Search."""
+def worker(mongo_server, tmp_path, monkeypatch):
+    """worker(study, trials, space, **settings) -> a Search. MNIST is as it is without files and network."""
+    monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+    monkeypatch.setenv('https_proxy', 'http://127.0.0.1:9')
+    monkeypatch.delenv('TFUTILS_HOME', raising=False)
+
     def make(study, trials, space=SPACE, prune=True, **settings):
-        config = Config.of(dict(dict(SETTINGS, port=mongo_server.port, cache_dir=str(tmp_path), data_dir=str(tmp_path / 'none')),
-                                **settings), choices())
+        config = Config.of(dict(dict(SETTINGS, port=mongo_server.port, cache_dir=str(tmp_path)), **settings), choices())
         return search.Search(config, [search.dimension(text) for text in space], study, trials, prune)
     return make
 
