@@ -226,7 +226,7 @@ def _find(folder, names):
     folders = [name for name in found if os.path.isdir(os.path.join(folder, name))]
     if not found:
         raise DataError(f'{folder} holds none of {", ".join(names)}; see --help for what it must hold.')
-    if len(folders) > 1:
+    if found[0] in folders and len(folders) > 1:
         raise DataError(f'{folder} holds both {" and ".join(folders)}; take one of them away.')
     return os.path.join(folder, found[0])
 
@@ -285,6 +285,10 @@ def _labelled(by_class, label_names):
 
 def _by_class(folder):
     """{name of a class folder: its images, wherever they lie in it}."""
+    for name in sorted(os.listdir(folder)):
+        path = os.path.join(folder, name)
+        if os.path.islink(path) and not os.path.exists(path):
+            raise DataError(f'{path} is a link to {os.readlink(path)}, which is not there; take it away, or mount what it needs.')
     found = {}
     for name in _folders(folder):
         path = os.path.join(folder, name)
@@ -323,17 +327,8 @@ def _files(folder):
 
 
 def _folders(folder):
-    """The sorted names of the folders in a folder, but for the hidden ones. Raises DataError for a link to nothing."""
-    found = []
-    for name in sorted(os.listdir(folder)):
-        path = os.path.join(folder, name)
-        if _is_hidden(name):
-            continue
-        if os.path.islink(path) and not os.path.exists(path):
-            raise DataError(f'{path} is a link to {os.readlink(path)}, which is not there; take it away, or mount what it needs.')
-        if os.path.isdir(path):
-            found.append(name)
-    return found
+    """The sorted names of the folders in a folder, but for the hidden ones."""
+    return [name for name in sorted(os.listdir(folder)) if os.path.isdir(os.path.join(folder, name)) and not _is_hidden(name)]
 
 
 def _is_hidden(name):
@@ -394,7 +389,8 @@ def _members(path, within=None):
     cut = [member.name for member in members if member.offset_data + member.size > size]
     if cut:
         raise DataError(f'{called} is cut off: it ends within {cut[0]}. Fetch it again.')
-    members = [member for member in members if not any(map(_is_hidden, member.name.strip('./').split('/')))]
+    members = [member for member in members
+               if not any(_is_hidden(part) for part in member.name.split('/') if part != '.')]
     doubled = [name for name, count in collections.Counter(member.name for member in members).items() if count > 1]
     if doubled:
         raise DataError(f'{called} holds {doubled[0]} twice; write it again without one of them.')

@@ -4,7 +4,9 @@ import io
 import json
 import os
 import runpy
+import struct
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -293,3 +295,192 @@ def test_mnist(out, take):
     first = batches[0]['images'][0, :, :, 0].astype(int)
     distances = np.abs(images - first).mean((1, 2))
     assert distances.min() < 3 and labels[distances.argmin()] == seen[0]
+
+
+# --- folders that are not what they seem ----------------------------------------------------------------------------------------
+
+def folders(root, *paths):
+    """An image, another one each, in each of these folders."""
+    for number, path in enumerate(paths):
+        save(root / path / 'image.jpg', np.roll(PIXELS, 3 * number, axis=1))
+    return root
+
+
+@pytest.mark.parametrize('train, other', [
+    ('train', 'test'), ('train', 'valid'), ('Train', 'Val'), ('training', 'validation'), ('TRAINING', 'Testing'),
+    ('training_set', 'test_set'), ('train2017', 'val2017'), ('train images', 'Validation-Data')])
+def test_the_folders_of_a_split(tmp_path, out, train, other):
+    source = folders(tmp_path / 'source', train + '/x', train + '/test', other + '/x')
+    assert build(source, out) == 0
+    description = json.loads((out / 'dataset.json').read_text())
+    assert description['label_names'] == ['test', 'x']  # within a split, a class may be called so
+    assert (description['train_images'], description['validation_images']) == (2, 1)
+
+
+@pytest.mark.parametrize('names, words', [
+    (['train/x', 'train/y', 'val/x', 'test/x'], 'holds test, train, val, but a split is'),
+    (['train/x', 'train/y', 'Test/x', 'validation/x'], 'holds Test, train, validation, but a split is'),
+    (['train/x', 'Training/x'], 'holds Training, train, but a split is'), (['val/x', 'test/x'], 'holds test, val, but a split is'),
+    (['train/x', 'train/y'], 'holds train, but a split is'), (['train/x', 'val/x', 'cat'], 'holds train, val, which is called like'),
+    (['train', 'car', 'bus'], 'beside bus, car'), (['train/train', 'train/val', 'val/train'], 'source/train holds train, val, which'),
+    (['cat/train', 'cat/test', 'dog/train'], 'source/cat holds test, train: a split within each class'),
+    (['train/a/train', 'train/a/val', 'val/a'], 'train/a holds train, val: a split within')])
+def test_folders_that_may_be_a_split_or_classes_are_refused(tmp_path, out, capsys, names, words):
+    assert words in refused(capsys, 'folder', folders(tmp_path / 'source', *names), out)
+    assert not out.exists()
+
+
+def test_a_class_may_be_called_nearly_like_a_split(tmp_path, out):
+    source = folders(tmp_path / 'source', 'trains/1', 'trains/2', 'value/1', 'value/2', 'tests/1', 'tests/2')
+    assert build(source, out, '--validation_fraction=0.5') == 0
+    assert json.loads((out / 'dataset.json').read_text())['label_names'] == ['tests', 'trains', 'value']
+
+
+def test_what_programs_hide_is_left_out(source, out):
+    for hidden in ('.ipynb_checkpoints', '@eaDir', '#recycle', '__MACOSX', 'deep/.git'):
+        save(source / 'a' / hidden / '0.jpg')
+        save(source / hidden.split('/')[-1] / '0.jpg')
+    assert build(source, out) == 0
+    description = json.loads((out / 'dataset.json').read_text())
+    assert description['label_names'] == ['a', 'b', 'c']
+    assert description['train_images'] + description['validation_images'] == 22 and description['left_out'] == []
+
+
+def test_links_to_folders_are_followed(source, out, tmp_path, capsys):
+    folders(tmp_path / 'elsewhere', *map(str, range(5)))
+    (source / 'a' / 'more').symlink_to(tmp_path / 'elsewhere')
+    (source / 'a' / 'again').symlink_to(tmp_path / 'elsewhere')  # the same images: once
+    (source / 'd').symlink_to(tmp_path / 'elsewhere' / '0')
+    (source / 'b' / 'broken').symlink_to(tmp_path / 'nowhere')
+    assert build(source, out) == 0
+    description = json.loads((out / 'dataset.json').read_text())
+    assert description['train_images'] + description['validation_images'] == 22 + 5 + 1
+    assert description['label_names'] == list('abcd') and 'b/broken: ' in description['left_out'][0]
+    for name, target in (('self', source / 'a'), ('above', source)):
+        (source / 'a' / name).symlink_to(target)
+        assert f'a/{name} is a link to a folder that it lies in' in refused(capsys, 'folder', source, out)
+        (source / 'a' / name).unlink()
+    (source / 'e').symlink_to(tmp_path / 'nowhere')
+    assert 'source/e is a link to ' in refused(capsys, 'folder', source, out)
+
+
+def test_nothing_waits_for_a_pipe(source, out, capsys):
+    os.mkfifo(str(source / 'a' / 'pipe.jpg'))
+    assert build(source, out) == 0
+    assert 'a/pipe.jpg: a named pipe, not a file' in capsys.readouterr().err
+
+
+def test_a_program_in_postscript_is_not_run(source, out, tmp_path, capsys, monkeypatch):
+    (tmp_path / 'bin').mkdir()
+    (tmp_path / 'bin' / 'gs').write_text(f'#!/bin/sh\ntouch {tmp_path}/witness\n')
+    (tmp_path / 'bin' / 'gs').chmod(0o755)
+    monkeypatch.setenv('PATH', str(tmp_path / 'bin'), prepend=os.pathsep)
+    (source / 'a' / 'evil.jpg').write_bytes(b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n')
+    assert build(source, out) == 0
+    assert 'evil.jpg: not an image of a kind that is read here' in capsys.readouterr().err
+    assert not (tmp_path / 'witness').exists()
+
+
+def deep_png(colour_type, channels):
+    """A PNG of 16 bits a channel, which Pillow cannot write."""
+    def chunk(name, data):
+        return struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data))
+    rows = b''.join(b'\0' + struct.pack(f'>{5 * channels}H', *[1000 * row + 7] * 5 * channels) for row in range(3))
+    return (b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', 5, 3, 16, colour_type, 0, 0, 0))
+            + chunk(b'IDAT', zlib.compress(rows)) + chunk(b'IEND', b''))
+
+
+def deep_tiff():
+    """A TIFF of 16 bits a channel: 2 x 1 pixels, RGB, uncompressed."""
+    tags = [(256, 3, 1, 2), (257, 3, 1, 1), (258, 3, 3, 134), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 140), (277, 3, 1, 3),
+            (278, 3, 1, 1), (279, 4, 1, 12), (284, 3, 1, 1)]
+    entries = b''.join(struct.pack('<HHII', *tag) for tag in tags)
+    return (b'II*\0' + struct.pack('<IH', 8, len(tags)) + entries + bytes(4)).ljust(134, b'\0') + struct.pack('<3H6H', 16, 16, 16, *range(
+        6))
+
+
+@pytest.mark.parametrize('content', [
+    deep_png(0, 1), deep_png(4, 2), deep_png(2, 3), deep_png(6, 4), deep_tiff(), b'P6 2 1 65535\n' + bytes(range(12)),
+    b'P6 2 1 1023\n' + bytes(12), b'P5 2 1 65535\n' + bytes(4)],
+    ids=['grey PNG', 'grey and alpha PNG', 'RGB PNG', 'RGBA PNG', 'RGB TIFF', 'RGB PPM', 'RGB PPM of 10 bits', 'PGM'])
+def test_images_of_more_than_8_bits_are_refused(content):
+    with Image.open(io.BytesIO(content)) as image:
+        image.load()  # it is one
+    with pytest.raises(ValueError, match='more than 8 bits a channel; convert it first'):
+        sources.to_jpeg(content)
+
+
+def test_an_image_of_8_bits_is_none_of_those(tmp_path):
+    for form in ('PNG', 'TIFF', 'PPM', 'BMP', 'TGA', 'WEBP'):
+        buffer = io.BytesIO()
+        Image.fromarray(PIXELS).save(buffer, form)
+        assert sources.to_jpeg(buffer.getvalue())[1] == form
+    pixels = struct.pack('<4H', 0x7e0, 0xf800, 0, 0)  # a BMP of 16 bits a pixel, 5 or 6 a channel
+    header = struct.pack('<IiiHHIIiiII', 40, 2, 2, 1, 16, 3, len(pixels), 0, 0, 0, 0) + struct.pack('<3I', 0xf800, 0x7e0, 0x1f)
+    bmp = b'BM' + struct.pack('<IHHI', 14 + len(header) + len(pixels), 0, 0, 14 + len(header)) + header + pixels
+    assert sources.to_jpeg(bmp)[1] == 'BMP'
+
+
+def test_a_class_without_a_readable_image_is_refused(source, out, tmp_path, capsys):
+    for path in (source / 'c').iterdir():
+        path.unlink()
+        path.symlink_to(tmp_path / 'not mounted' / path.name)
+    sentence = refused(capsys, 'folder', source, out)
+    assert "of the class 'c' could be read" in sentence and '--overwrite' in sentence
+    assert not (out / 'dataset.json').exists()
+    for number, path in enumerate((source / 'c').iterdir()):
+        path.unlink()
+        save(path, np.roll(PIXELS, number, axis=0))
+    assert build(source, out, '--overwrite') == 0
+
+
+# --- how many images a folder holds -----------------------------------------------------------------------------------------------
+
+def test_what_is_built_is_counted(source, out, monkeypatch, capsys):
+    monkeypatch.setattr(tf.python_io, 'TFRecordWriter', Forgetful)
+    assert 'holds 19 images, but 20 were written' in refused(capsys, 'folder', source, out, '--shards=1')
+    assert not (out / 'dataset.json').exists()
+
+
+class Forgetful(tf.python_io.TFRecordWriter):
+    """A writer that loses the first record of each file."""
+
+    def __init__(self, path):
+        super().__init__(path)
+        self._first = True
+
+    def write(self, record):
+        if not self._first:
+            super().write(record)
+        self._first = False
+
+
+@pytest.mark.parametrize('checksums', [True, False])
+def test_a_folder_whose_counts_are_wrong_is_told_by_verify(source, out, capsys, checksums):
+    assert build(source, out, '--shards=2') == 0
+    path = out / 'dataset.json'
+    description = json.loads(path.read_text())
+    if checksums:
+        for name, shard in description['shards'].items():
+            shard['images'] += name == 'train-00001-of-00002'
+        words = f'{out}/train-00001-of-00002 holds 10 images, but {path} says 11.'
+    else:
+        del description['shards']
+        words = f'{out} holds 20 training images, but {path} says 21; build the folder anew, or correct the number there.'
+    assert build_tfrecords.main(['verify', str(out)]) == 0
+    path.write_text(json.dumps(dict(description, train_images=21)))
+    capsys.readouterr()
+    assert words in refused(capsys, 'verify', out)
+
+
+def test_what_cannot_be_read_is_told_by_verify_without_checksums(source, out, capsys):
+    assert build(source, out, '--shards=1') == 0
+    description = json.loads((out / 'dataset.json').read_text())
+    del description['shards']
+    (out / 'dataset.json').write_text(json.dumps(description))
+    assert build_tfrecords.main(['verify', str(out)]) == 0
+    os.truncate(str(out / 'train-00000-of-00001'), (out / 'train-00000-of-00001').stat().st_size - 5)
+    assert 'record 19 of ' in refused(capsys, 'verify', out)
+    (out / 'dataset.json').unlink()
+    (out / 'train-00000-of-00001').write_bytes(b'')
+    assert "ImageNet's 50,000 are expected" in refused(capsys, 'verify', out)

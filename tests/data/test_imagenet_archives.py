@@ -172,3 +172,48 @@ def test_an_archive_may_end_within_an_image_only_where_it_is_said(source, tmp_pa
     members = tarfile.open(str(path)).getmembers()
     path.write_bytes(path.read_bytes()[:members[-1].offset_data + 100])
     assert 'ILSVRC2012_img_val.tar' in refused(capsys, build(source, tmp_path / 'out'))
+
+
+def test_the_same_synset_or_image_twice_is_refused(source, tmp_path, capsys):
+    path, out = source / 'ILSVRC2012_img_train.tar', tmp_path / 'out'
+    images = {synset: tar(tmp_path / 'inner.tar', members) for synset, members in training().items()}
+    tar(path, {**{synset + '.tar': content for synset, content in images.items()}, 'more/n01440764.tar': images['n01440764']})
+    assert 'holds the synset n01440764 twice' in refused(capsys, build(source, out))
+    with tarfile.open(str(path), 'w') as archive:
+        for _ in range(2):
+            info = tarfile.TarInfo('n01440764.tar')
+            info.size = len(images['n01440764'])
+            archive.addfile(info, io.BytesIO(images['n01440764']))
+    assert 'holds n01440764.tar twice' in refused(capsys, build(source, out))
+    path.unlink()
+    unpacked(source / 'train' / 'n01440764', training()['n01440764'])
+    (source / 'train' / 'n01440764.tar').write_bytes(images['n01440764'])
+    assert 'holds the synset n01440764 twice' in refused(capsys, build(source, out))
+    assert not out.exists()
+
+
+def test_two_folders_to_validate_with_are_refused(source, tmp_path, capsys):
+    for name in ('val', 'validation'):
+        unpacked(source / name / 'n01440764', {'1.JPEG': photograph(1)})
+    assert build(source, tmp_path / 'out') == 0  # of the archive
+    (source / 'ILSVRC2012_img_val.tar').unlink()
+    assert 'holds both val and validation' in refused(capsys, build(source, tmp_path / 'other'))
+
+
+def test_the_list_of_synsets(source, tmp_path, take, monkeypatch):
+    """A byte order mark, line ends of other systems and ~ are no part of it."""
+    (source / 'synsets.txt').write_bytes(b'\xef\xbb\xbf' + '\r\n'.join(VALIDATION).encode() + b'\r\n\r\n')
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert build_tfrecords.main(['imagenet', '~/imagenet', '~/out', '--validation_synsets=~/imagenet/synsets.txt', '--shards=2']) == 0
+    assert stored(tmp_path / 'out', take) == EXPECTED
+
+
+def test_hidden_members_and_pipes_are_no_images(source, tmp_path, take, capsys):
+    with tarfile.open(str(source / 'ILSVRC2012_img_val.tar'), 'a') as archive:
+        for name in ('._ILSVRC2012_val_00000001.JPEG', '__MACOSX/ILSVRC2012_val_00000001.JPEG'):
+            archive.addfile(tarfile.TarInfo(name))
+    assert build(source, tmp_path / 'out') == 0
+    assert stored(tmp_path / 'out', take) == EXPECTED
+    (source / 'ILSVRC2012_img_train.tar').unlink()
+    os.mkfifo(str(source / 'ILSVRC2012_img_train.tar'))
+    assert 'ILSVRC2012_img_train.tar: a named pipe, not a file' in refused(capsys, build(source, tmp_path / 'other'))
