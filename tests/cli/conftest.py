@@ -117,5 +117,6 @@ def damaged_tfrecords(photograph_tfrecords, tmp_path_factory):
         folder = str(tmp_path_factory.mktemp('damaged') / how)
         shutil.copytree(photograph_tfrecords, folder)
         damage.DAMAGES[how](os.path.join(folder, split + '-00001-of-00002'))
+        damage.describe(folder)
         return folder
     return copy

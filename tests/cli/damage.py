@@ -1,4 +1,7 @@
 """Ways in which a file of TFRecords can be damaged so that its first record looks well: DAMAGES[how](path)."""
+import json
+import os
+
 from training import runtime  # noqa: F401 (first: it prepares TensorFlow)
 import tensorflow.compat.v1 as tf
 
@@ -48,3 +51,14 @@ DAMAGES = {
     'cut_off': _bytes(lambda content: content[:-99]),
     'half_a_jpeg': _last_example(_halve), 'no_jpeg': _last_example(_text), 'label_missing': _last_example(_unlabel),
     'label_out_of_range': _last_example(_mislabel)}
+
+
+def describe(folder, **changes):
+    """Writes a folder's dataset.json as another program would: without the names and sizes of the files, and changed."""
+    path = os.path.join(folder, 'dataset.json')
+    with open(path) as file:
+        description = dict(json.load(file), **changes)
+    description.pop('shards', None)
+    with open(path, 'w') as file:
+        json.dump(description, file)
+    return path

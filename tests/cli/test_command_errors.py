@@ -5,8 +5,10 @@ Exit code 2: a setting. 1: what was found, or not found, where the settings poin
 import os
 import pickle
 import re
+import shutil
 
 import commands
+import damage
 import pytest
 import tensorflow.compat.v1 as tf
 
@@ -52,6 +54,9 @@ CASES = {  # the command, its exit code, what the sentence names
     'no data_dir': (TRAIN + ['--dataset=imagenet', '--data_dir='], 1, ['--data_dir']),
     'no such data_dir': (TRAIN + ['--dataset=imagenet', '--data_dir={home}/none'], 1, ['--data_dir={home}/none']),
     'no TFRecords': (TRAIN + ['--dataset=imagenet', '--data_dir={home}'], 1, ['--data_dir={home}', 'train-*']),
+    'no such folder of MNIST': (TRAIN + ['--data_dir={home}/none'], 1, ['--data_dir={home}/none is not a folder']),
+    'no MNIST in a folder': (TRAIN + ['--data_dir={home}'], 1, ['--data_dir={home} holds no train-images-idx3-ubyte']),
+    'no such folder of CIFAR': (TRAIN + ['--dataset=cifar10', '--data_dir=~/none'], 1, ['--data_dir=~/none is not a folder']),
     'no batch as large': (TRAIN + ['--train_batch_size=4001'], 1, ['4,001', '4,000', '--train_batch_size']),
     'no experiment to start from': (TRAIN + ['--load_db', '--load_exp_id=nobody'], 1, ['cli.fc_7-5', 'nobody']),
     'no experiment to validate': (VALIDATE + ['--exp_id_suffix=_nobody'], 1, ['cli.fc_7-5', 'None_nobody']),
@@ -125,6 +130,19 @@ def test_damaged_images_are_named(run, where, damaged_tfrecords, how, split, wor
                          '--train_epochs=3', '--exp_id_suffix=_{}_{}'.format(how, split), '--data_dir=' + data], where))
     sentence = commands.refusal(done, 1)
     assert 'record {} of {} (from 0)'.format(last, os.path.join(data, split + FILE)) in sentence and words in sentence
+
+
+@pytest.mark.parametrize('said, more', [(5, []), (7, ['--skip_bad_records=9']), (5, ['--iterations_per_loop=3'])], ids=str)
+def test_a_wrong_number_of_training_images_ends_the_training(run, where, photograph_tfrecords, records, tmp_path, said, more):
+    data = str(tmp_path / 'data')
+    shutil.copytree(photograph_tfrecords, data)
+    path = damage.describe(data, train_images=said)
+    suffix = '_count_{}_{}'.format(said, len(more))
+    done = run(*command(['train.py', '--model=fc', '--layers_list=3', '--dataset=imagenet', '--image_size=9', '--train_batch_size=2',
+                         '--train_epochs=1', '--exp_id_suffix=' + suffix, '--data_dir=' + data] + more, where))
+    sentence = commands.refusal(done, 1)
+    assert 'holds 6 training images, but {} says {};'.format(path, said) in sentence
+    assert [record['step'] for record in records('None' + suffix, collection='fc_3')] == [0]
 
 
 SKIPPING = ['train.py', '--model=fc', '--layers_list=3', '--dataset=imagenet', '--image_size=9', '--train_batch_size=5',

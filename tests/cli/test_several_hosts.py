@@ -1,10 +1,15 @@
 """Several processes train together: like one, also when one of them is killed, asked to stop, or has other settings."""
+import glob
 import json
+import os
+import shutil
 import signal
 
 import pytest
 
 import commands
+import damage
+from commands import tf
 from test_train import restored_from, validations
 
 RECIPE = ['--model=fc', '--layers_list=32,16', '--alignment=symmetric', '--alpha=0.02', '--beta=0.04', '--optimizer=momentum',
@@ -97,6 +102,30 @@ def test_other_settings_than_those_of_the_first_host_are_refused(together):
     done = [commands.end(process) for process in running]
     assert 'of {} are not those of {};'.format(hosts[1], hosts[0]) in commands.refusal(done[1], 2)
     assert GONE.format(hosts[1], 1) in commands.refusal(done[0], 1)
+
+
+@pytest.mark.parametrize('alike', [True, False])
+def test_other_images_than_those_of_the_first_host_are_refused(together, photograph_tfrecords, tmp_path, alike):
+    elsewhere = str(tmp_path / 'elsewhere')
+    shutil.copytree(photograph_tfrecords, elsewhere)
+    if not alike:  # the same images, in other files
+        damage.describe(elsewhere)
+        for split in ('train', 'validation'):
+            paths = sorted(glob.glob(os.path.join(elsewhere, split + '-*')))
+            rows = [row for path in paths for row in tf.python_io.tf_record_iterator(path)]
+            for index, path in enumerate(paths):
+                with tf.python_io.TFRecordWriter(path) as writer:
+                    for row in rows[1 - index::2]:
+                        writer.write(row)
+    running, hosts = together(2, '--dataset=imagenet', '--image_size=9', '--train_batch_size=4', '--train_epochs=1',
+                              '--data_dir=' + photograph_tfrecords, '--exp_id_suffix=_data_{}'.format(alike),
+                              first=['--data_dir=' + elsewhere])
+    done = [commands.end(process) for process in running]
+    if alike:  # wherever they lie
+        assert [each.code for each in done] == [0, 0], done
+    else:
+        assert 'the images of {} are not those of {}:'.format(hosts[1], hosts[0]) in commands.refusal(done[1], 1)
+        assert GONE.format(hosts[1], 1) in commands.refusal(done[0], 1)
 
 
 def test_a_validation_is_for_one_host(run, where):

@@ -1,5 +1,6 @@
 """test.py validate: whatever way a checkpoint is named, its validation is the one that the training recorded."""
 import os
+import shutil
 
 import commands
 import pytest
@@ -44,3 +45,19 @@ def test_the_settings_may_come_from_their_file(trained, run, where, records):
                            *(where + ['--load_step=15'])))
     record, = records(exp_id)
     assert record['validation_results'] == records('symmetric_split')[3]['validation_results']
+
+
+def test_a_validation_needs_no_training_images(run, where, photograph_tfrecords, records, tmp_path):
+    words = where + ['--dataset=imagenet', '--image_size=9', '--model=fc', '--layers_list=3', '--train_batch_size=5']
+    commands.succeeded(run('train.py', *(words + ['--exp_id_suffix=_photographs', '--data_dir=' + photograph_tfrecords, '--train_epochs=1'])))
+    data = tmp_path / 'data'
+    shutil.copytree(photograph_tfrecords, str(data))
+    for path in data.glob('train-*'):
+        path.unlink()
+    words += ['--data_dir={}'.format(data)]
+    commands.succeeded(run('test.py', 'validate', *(words + ['--exp_id_suffix=_photographs', '--val_exp_id=photographs'])))
+    record, = records('photographs', collection='fc_3')
+    trained = records('None_photographs', collection='fc_3')[-1]
+    assert record['validation_results'] == trained['validation_results']
+    sentence = commands.refusal(run('train.py', *(words + ['--exp_id_suffix=_none', '--train_epochs=1'])), 1)
+    assert 'train-' in sentence and str(data) in sentence
