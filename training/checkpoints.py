@@ -122,12 +122,31 @@ def restore(session, experiment, prefix, with_optimizers=True, network_only=Fals
                     (('missing', missing), ('extra', extra), ('mis-shaped', misshaped),
                      ('slots of an unknown layout', sorted(needed & unknown))) if names]
         if problems:
-            raise CheckpointError('{} does not fit this model. {}. Check --model, --use_resnet_v2, --alignment and the '
-                                  'optimisers.'.format(prefix, '; '.join(problems)))
+            advice = _other_classes(experiment, shapes) if len(problems) == 1 else None
+            raise CheckpointError('{} does not fit this model. {}. {}'.format(prefix, '; '.join(problems), advice or (
+                'Check --model, --use_resnet_v2, --alignment and the optimisers.')))
         values = {name: read(name) for name in (network if network_only else wanted) if name in shapes}
     _check_finite(prefix, experiment, values)
     load(session, experiment, values)
     return sorted(set(wanted) - set(values))
+
+
+def _other_classes(experiment, shapes):
+    """A sentence on the cause where a checkpoint differs in the number of classes alone, else None."""
+    classes = getattr(getattr(experiment, 'dataset', None), 'classes', None)
+    there = set()
+    for variable in experiment.variables:
+        here, stored = variable.shape.as_list(), shapes.get(variable.op.name)
+        if stored is None or stored == here:
+            continue
+        differing = [pair for pair in zip(stored, here) if pair[0] != pair[1]]
+        if len(stored) != len(here) or len(differing) != 1 or differing[0][1] != classes:
+            return None
+        there.add(differing[0][0])
+    if len(there) != 1:
+        return None
+    return (f'Its network tells {there.pop():,} classes apart, and the images have {classes:,}: train on images with as many '
+            'classes (--dataset, --data_dir).')
 
 
 def restore_some(session, experiment, prefix, names=None, renamed=None, with_step=True):

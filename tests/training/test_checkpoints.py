@@ -258,6 +258,35 @@ def test_a_transposed_kernel_is_mis_shaped(tmp_path):
     assert 'dense1/forward_kernel (there [5, 7], here [7, 5])' in message
 
 
+@pytest.mark.parametrize('dataset', ['few', 'tiny'])
+def test_another_number_of_classes_is_told_as_the_cause(tmp_path, dataset):
+    """3 classes or 10; the slots of the last layer differ, too."""
+    other, here, there = ('tiny', 10, 3) if dataset == 'few' else ('few', 3, 10)
+    prefix, _ = saved(tmp_path, dataset=dataset, **SYMMETRIC)
+    sentence = refusal(prefix, tiny.trainer(dataset=other, **SYMMETRIC))
+    assert f'Its network tells {there} classes apart, and the images have {here}: ' in sentence
+    assert 'Check --model' not in sentence and 'mis-shaped: dense_output/backward_kernel' in sentence
+
+
+def test_another_network_is_no_other_number_of_classes(tmp_path):
+    prefix, _ = saved(tmp_path, dataset='few', **dict(SYMMETRIC, layers_list=(6, 5)))
+    assert 'Check --model' in refusal(prefix, tiny.trainer(**SYMMETRIC))
+
+
+def test_only_the_network_is_restored_where_a_training_counts_anew(tmp_path):
+    prefix, variables = saved(tmp_path, **SYMMETRIC)
+    exp = tiny.trainer(**SYMMETRIC)
+    with tiny.session(exp) as session:
+        before = tiny.values(session, exp)
+        new = checkpoints.restore(session, exp, prefix, network_only=True)
+        after = tiny.values(session, exp)
+    slots = {name for name in after if exp.roles[name].startswith('slot')}
+    assert set(new) == slots | {'global_step'} and after['global_step'] == 0
+    assert tiny.moved({name: before[name] for name in slots}, after) == set()
+    network = {name: variables[name] for name in set(variables) - set(new)}
+    assert network and tiny.moved(network, after) == set()
+
+
 def test_a_long_list_is_cut():
     assert checkpoints._listed(['a', 'b', 'c'], most=2) == 'a, b and 1 more' and checkpoints._listed(['a']) == 'a'
 
