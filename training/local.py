@@ -71,6 +71,7 @@ class LocalCheckpoints(Kept):
         self._pruning = threading.Lock()  # `stored` is called from another thread than the rest
 
     def prune(self):
+        """Remove all but the newest, as far as they exist elsewhere."""
         with self._pruning:
             super().prune()
 
