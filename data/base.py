@@ -23,16 +23,19 @@ def reason(error):
 
 
 def counted(records, expected):
-    """The records, whose reading fails at their end where they are too few, and at the first one that is too many.
+    """The records, whose reading fails at their end where they are too few, and at the first one
+    that is too many.
 
-    Apply it before a shuffle, which reads ahead: so it fails before the last record that was expected is given.
+    Apply it before a shuffle, which reads ahead: so it fails before the last record that was
+        expected is given.
 
     Args:
         records: tf.data.Dataset of strings.
         expected: int.
 
     Returns:
-        tf.data.Dataset of the same strings; reading them raises InvalidArgumentError where there are not `expected` of them.
+        tf.data.Dataset of the same strings; reading them raises InvalidArgumentError where there
+        are not `expected` of them.
     """
     marked = tf.data.Dataset.zip((records, tf.data.Dataset.from_tensors(False).repeat()))
     marked = marked.concatenate(tf.data.Dataset.from_tensors(('', True)))
@@ -40,7 +43,8 @@ def counted(records, expected):
     def is_record(marked, number):
         is_end = marked[1]
         right = tf.equal(is_end, tf.equal(number, expected))
-        with tf.control_dependencies([tf.Assert(right, [f'the images must be {expected}, but are others: see', number])]):
+        with tf.control_dependencies([tf.Assert(right, [f'the images must be {expected}, but are '
+                                                        'others: see', number])]):
             return tf.logical_not(is_end)
 
     numbered = tf.data.Dataset.zip((marked, tf.data.Dataset.range(ENDLESS)))
@@ -169,7 +173,8 @@ class Dataset:
         return self._numbered(batch_size, seed, first_step).take(steps * batch_size).map(lambda record, number: record)
 
     def contents(self):
-        """What tells the images of this set from others of the same number and shape, where they are not always the same.
+        """What tells the images of this set from others of the same number and shape, where they
+        are not always the same.
 
         Returns:
             list of plain values: names and sizes of files, or a checksum of the images.
@@ -177,7 +182,8 @@ class Dataset:
         return []
 
     def digest(self):
-        """A checksum of all that must be alike on hosts that train together: counts, classes, shape, names, `contents`.
+        """A checksum of all that must be alike on hosts that train together: counts, classes,
+        shape, names, `contents`.
 
         Returns:
             str of 64 hexadecimal digits.
@@ -190,7 +196,8 @@ class Dataset:
         return hashlib.sha256(repr(facts).encode('utf-8', 'backslashreplace')).hexdigest()
 
     def find_damage(self, split, suspects=None):
-        """One sentence on what is wrong with the stored images, where, and what to do; None where nothing is, or can be.
+        """One sentence on what is wrong with the stored images, where, and what to do; None where
+        nothing is, or can be.
 
         Args:
             split: 'train' or 'validation'.

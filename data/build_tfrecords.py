@@ -59,7 +59,8 @@ def build(source, out, shards=None, overwrite=False, processes=1):
         dict, as written to dataset.json.
 
     Raises:
-        DataError: `out` holds other records already, or all images of a split or of a class are unreadable.
+        DataError: `out` holds other records already, or all images of a split or of a class are
+            unreadable.
         KeyboardInterrupt: Ctrl-C; files that are done stay.
     """
     plan, identity = _plan(source, shards)
@@ -80,7 +81,8 @@ def build(source, out, shards=None, overwrite=False, processes=1):
 
 
 def verify(out):
-    """What is wrong with the files of a folder: a list of sentences, empty where they are as they were written.
+    """What is wrong with the files of a folder: a list of sentences, empty where they are as they
+    were written.
 
     The records are counted; where dataset.json has checksums, those of the files are compared, too.
 
@@ -104,34 +106,43 @@ def verify(out):
         elif problem:
             wrong.append(problem + '.')
         elif shard and images != shard['images']:
-            wrong.append(f"{path} holds {images:,} images, but {description['source']} says {shard['images']:,}.")
-    wrong += [f'{os.path.join(folder, name)} is missing.' for name in sorted(shards) if name not in names]
+            wrong.append(f"{path} holds {images:,} images, but {description['source']} says "
+                         f"{shard['images']:,}.")
+    wrong += [f'{os.path.join(folder, name)} is missing.'
+              for name in sorted(shards) if name not in names]
     if not wrong:
-        problems = [tfrecords.wrong_count(folder, description, split, counts[split]) for split in SPLITS]
+        problems = [tfrecords.wrong_count(folder, description, split, counts[split])
+                    for split in SPLITS]
         wrong = [problem + '.' for problem in problems if problem]
     return wrong
 
 
 def _check(source, out, shards):
-    """Raises DataError where a split or a class has no image that could be read, or a file not the images that were written."""
+    """Raises DataError where a split or a class has no image that could be read, or a file not the
+    images that were written."""
     for split in SPLITS:
-        items, mine = source.splits[split], {name: shard for name, shard in shards.items() if name.startswith(split + '-')}
+        items = source.splits[split]
+        mine = {name: shard for name, shard in shards.items() if name.startswith(split + '-')}
         if not sum(shard['images'] for shard in mine.values()):
-            raise DataError(f'None of the {len(items):,} {split} images could be read, so {out} was left unfinished; mend '
-                            'them, then build it again with --overwrite.')
+            raise DataError(f'None of the {len(items):,} {split} images could be read, so {out} '
+                            'was left unfinished; mend them, then build it again with --overwrite.')
         if split == 'train':
-            there = functools.reduce(operator.or_, [int(shard['labels'], 16) for shard in mine.values()])
-            lost = [label for label in sorted({int(label) for _, label in items}) if not there >> label & 1]
+            there = functools.reduce(operator.or_,
+                                     [int(shard['labels'], 16) for shard in mine.values()])
+            labels = sorted({int(label) for _, label in items})
+            lost = [label for label in labels if not there >> label & 1]
             if lost:
                 count = sum(label == lost[0] for _, label in items)
-                raise DataError(f'None of the {count:,} {split} images of the class {source.label_names[lost[0]]!r} could be read, '
-                                f'so {out} was left unfinished; mend them or take the class away, then build it again with '
-                                '--overwrite.')
+                raise DataError(f'None of the {count:,} {split} images of the class '
+                                f'{source.label_names[lost[0]]!r} could be read, so {out} was left '
+                                'unfinished; mend them or take the class away, then build it again '
+                                'with --overwrite.')
     for name, shard in shards.items():
         path = os.path.join(out, name)
         count = _count(path)
         if count != shard['images']:
-            raise DataError(f"{path} holds {count:,} images, but {shard['images']:,} were written; delete it, and give the same "
+            raise DataError(f"{path} holds {count:,} images, but {shard['images']:,} were written; "
+                            "delete it, and give the same "
                             'command again.')
 
 
@@ -197,8 +208,9 @@ def _read_marker(marker):
     try:
         with open(marker, encoding='utf-8') as file:
             state = json.load(file)
-        return state['plan'], {name: dict(shard, bytes=int(shard['bytes']), labels=f"{int(shard['labels'], 16):x}")
-                               for name, shard in state['shards'].items()}
+        return state['plan'], {
+            name: dict(shard, bytes=int(shard['bytes']), labels=f"{int(shard['labels'], 16):x}")
+            for name, shard in state['shards'].items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         return None, {}
 
@@ -311,8 +323,9 @@ def _write(jpeg, path, examples, tick):
             except DataError as error:
                 left_out.append(str(error))
             tick()
-    known = dict(images=images, bytes=os.path.getsize(path + UNFINISHED), sha256=_sha256(path + UNFINISHED), labels=f'{labels:x}',
-                 converted=converted, left_out=left_out)
+    known = dict(images=images, bytes=os.path.getsize(path + UNFINISHED),
+                 sha256=_sha256(path + UNFINISHED), labels=f'{labels:x}', converted=converted,
+                 left_out=left_out)
     os.replace(path + UNFINISHED, path)
     return known
 
@@ -348,7 +361,8 @@ def _parser():
         command.add_argument('--processes', type=int, help='processes that read images (default: one for each core, but '
                              f'no more than one for {WORTH:,} images)')
         command.add_argument('--overwrite', action='store_true', help='replace what OUT holds')
-    command = commands.add_parser('verify', help='count the images of OUT, and compare its files with their checksums')
+    command = commands.add_parser('verify', help='count the images of OUT, and compare its files '
+                                                 'with their checksums')
     command.add_argument('out', metavar='OUT', help='a folder of TFRecords')
     return parser
 

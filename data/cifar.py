@@ -55,6 +55,7 @@ class _Cifar:
         self.train_images, self.validation_images = (len(self._splits[split][1]) for split in ('train', 'validation'))
 
     def contents(self):
+        """A checksum of all images and labels."""
         return memory.checksum(self._splits)
 
     def records(self, split, seed):
@@ -81,7 +82,8 @@ class _Cifar:
         needs = f'{self.archive} or its files'
         folder, found = files.listed(data_dir, needs) if data_dir else ('', [])
         inside = os.path.join(folder, self.folder)
-        unpacked = {self.folder, self.folder + '/'} & set(found)  # gs:// ends the names of folders in a slash
+        # gs:// ends the names of folders in a slash
+        unpacked = {self.folder, self.folder + '/'} & set(found)
         for place, names in [(folder, found)] + ([files.listed(inside, needs)] if unpacked else []):
             if self.names in names:
                 return functools.partial(self._file, place)

@@ -1,4 +1,5 @@
-"""Folders and files of data sets, on this machine or on another of TensorFlow's file systems, such as gs://."""
+"""Folders and files of data sets, on this machine or on another of TensorFlow's file systems, such
+as gs://."""
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -7,7 +8,8 @@ import tensorflow.compat.v1 as tf
 
 from data.base import DataError
 
-AT_A_TIME = 16  # files whose sizes are asked for: a file system of the network takes its time for each
+# Files whose sizes are asked for: a file system of the network takes its time for each.
+AT_A_TIME = 16
 LOCAL = 'file://'
 KINDS = {stat.S_IFDIR: 'folder', stat.S_IFIFO: 'named pipe', stat.S_IFSOCK: 'socket', stat.S_IFCHR: 'device',
          stat.S_IFBLK: 'device'}
@@ -44,7 +46,8 @@ def size(path):
     """The bytes of a file, int.
 
     Raises:
-        DataError: it cannot be read, or is something else: a named pipe would be waited for without end.
+        DataError: it cannot be read, or is something else: a named pipe would be waited for without
+            end.
     """
     local = path[len(LOCAL):] if path.startswith(LOCAL) else path
     try:
@@ -55,7 +58,8 @@ def size(path):
             status = os.stat(local)
             kind, length = KINDS.get(stat.S_IFMT(status.st_mode)), status.st_size
     except (OSError, tf.errors.OpError) as error:
-        raise DataError(f'{path} cannot be read ({getattr(error, "strerror", None) or error.message}).')
+        raise DataError(f'{path} cannot be read '
+                        f'({getattr(error, "strerror", None) or error.message}).')
     if kind:
         raise DataError(f'{path} is a {kind}, where a file must be; take it away.')
     return length
@@ -78,5 +82,6 @@ def read(path):
 
 
 def lines(content):
-    """[str]: the lines of a text of bytes, UTF-8 with or without a byte order mark, one name a line, without blanks around it."""
+    """[str]: the lines of a text of bytes, UTF-8 with or without a byte order mark, one name a
+    line, without blanks around it."""
     return [line.strip() for line in content.decode('utf-8-sig', 'replace').rstrip().split('\n')]

