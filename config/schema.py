@@ -272,8 +272,8 @@ GROUPS = {
       + _noise('opt', 'updates of either optimiser that has no distribution of its own'),
     'validation_params': [
         _row('eval_batch_size', int, 1024, TRAINING, 'images at a time in a validation', at_least=1, always=True),
-        _row('measure_images', int, 64, TRAINING, 'how many images of the validation set, the first ones, the angles and '
-             'activities of each validation are measured on. They are all in memory at once: 64 of 224 pixels take 2 GB in '
+        _row('measure_images', int, 64, TRAINING, 'the angles and activities of each validation are measured on so many images, '
+             'the first ones of the validation set. They are all in memory at once: 64 images of 224 pixels take 2 GB in '
              'ResNet-18, 7 GB in ResNet-50 and 13 GB in ResNet-152', at_least=1),
         _row('save_alignment_coefficients', bool, False, TRAINING, 'record alpha, beta and gamma with each validation'),
     ],

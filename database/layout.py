@@ -35,7 +35,7 @@ GROUPS = ('save_params', 'load_params', 'model_params', 'train_params', 'loss_pa
 GROUPS_OF_A_SCRIPT = ('save_params', 'model_params')  # a tfutils script's own dictionary, which names no --model
 STEP = ('loss', 'model_loss', 'reg_loss', 'alignment_loss', 'total_loss', 'learning_rate')
 VALIDATION = ('top1', 'top5', 'loss', 'images', 'global_step')
-VALIDATION_THAT_MEASURES = ('measured_images', 'undefined_angles', 'ties')  # in records that say --measure_images; older ones lack them
+VALIDATION_THAT_MEASURES = ('measured_images', 'undefined_angles', 'ties')  # in records that tell --measure_images
 VALIDATION_THAT_SKIPS = ('skipped_records',)  # with --skip_bad_records
 STEP_OF_A_SCRIPT = ('loss', 'learning_rate')
 ANGLES = ('weight_angles', 'projection_angles', 'gradient_angles')  # a layer's is null where there is none
@@ -76,8 +76,9 @@ def _inside(document):
 
 
 def _inside_validation(where, results, params):
-    settings, saving = [params[group] if _is(params.get(group), (dict,)) else {} for group in ('validation_params', 'save_params')]
-    needed = VALIDATION + (VALIDATION_THAT_MEASURES if 'measure_images' in settings else ())
+    validating, saving = [params[group] if _is(params.get(group), (dict,)) else {}
+                          for group in ('validation_params', 'save_params')]
+    needed = VALIDATION + (VALIDATION_THAT_MEASURES if 'measure_images' in validating else ())
     needed = [name for name in needed if name not in (saving.get('save_to_gfs') or ())]  # those lie in GridFS
     known = VALIDATION + VALIDATION_THAT_MEASURES + VALIDATION_THAT_SKIPS
     found = [where + name + ' is no number' for name in needed if not _is(results.get(name), NUMBER)]
