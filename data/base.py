@@ -61,12 +61,14 @@ class Dataset:
         name: str, the value of --dataset.
         classes: int, labels are 0 .. classes - 1.
         train_images, validation_images: int, number of images in each split.
-        image_shape: (height, width, channels), ints, in pixels.
+        image_shape: (height, width, channels), ints, in pixels, of the images that a network sees, which `normalise` gives.
+        stored_shape: the same of the images in the batches, where `normalise` changes it; by default image_shape.
         label_names: list of `classes` str, or None where they are not known.
         image_dtype: type of the images in the batches: tf.uint8, or tf.float32 where `example` gives that.
     """
     name = None
     label_names = None
+    stored_shape = None
     image_dtype = tf.uint8
 
     def records(self, split, seed):
@@ -90,7 +92,7 @@ class Dataset:
                 randomness must be drawn from it by stateless operations, because records are processed in parallel.
 
         Returns:
-            image_dtype [height, width, channels] image and int64 [] label.
+            image_dtype [*stored_shape] image and int64 [] label.
         """
         raise NotImplementedError(f'{type(self).__name__} does not say how a record becomes an image')
 
@@ -98,10 +100,10 @@ class Dataset:
         """What a network sees of a batch; done on the device, because bytes travel there four times as fast.
 
         Args:
-            images: image_dtype [batch, height, width, channels], of a batch of `train` or `validation`.
+            images: image_dtype [batch, *stored_shape], of a batch of `train` or `validation`; zeros where it is filled up.
 
         Returns:
-            float32 [batch, height, width, channels]; by default the same values.
+            float32 [batch, *image_shape]; by default the same values.
         """
         return tf.cast(images, tf.float32)
 
@@ -118,7 +120,7 @@ class Dataset:
             tolerant: an image that cannot be used is replaced by another one of its batch, instead of ending the training.
 
         Returns:
-            tf.data.Dataset of dict(images: image_dtype [batch / n, height, width, channels], labels: int64 [batch / n]), and,
+            tf.data.Dataset of dict(images: image_dtype [batch / n, *stored_shape], labels: int64 [batch / n]), and,
             where it is tolerant, skipped: float32 [batch / n], 1 where an image was replaced.
 
         Raises:
@@ -128,7 +130,7 @@ class Dataset:
             seed = random.SystemRandom().randrange(2 ** 31)
 
         def example(record, number):
-            image, label = self.example(record, tf.stack([tf.constant(seed, tf.int64), number]))
+            image, label = self.example(record, _seed(seed, number))
             return dict(images=image, labels=label)
 
         numbered = self._numbered(batch_size, seed, first_step)
@@ -144,13 +146,16 @@ class Dataset:
     def _tolerant(self, inputs, example, more):
         """The examples of a tf.data.Dataset in its order, with `skipped`, 1 for one that cannot be used: zeros, and `more`."""
         unusable = tf.data.Dataset.from_tensors(dict(
-            images=tf.zeros(self.image_shape, self.image_dtype), labels=tf.zeros([], tf.int64), skipped=tf.ones([]), **more))
+            images=self._blank(), labels=tf.zeros([], tf.int64), skipped=tf.ones([]), **more))
 
         def one(*values):
             usable = tf.data.Dataset.from_tensors(values).map(lambda *values: dict(example(*values), skipped=tf.zeros([])))
             return usable.apply(tf.data.experimental.ignore_errors()).concatenate(unusable).take(1)
 
         return inputs.interleave(one, cycle_length=AT_A_TIME, num_parallel_calls=AUTOTUNE)
+
+    def _blank(self):
+        return tf.zeros(self.stored_shape or self.image_shape, self.image_dtype)
 
     def _numbered(self, batch_size, seed, first_step):
         """tf.data.Dataset of the records of all training batches from a step on, and their number since the first step."""
@@ -169,8 +174,9 @@ class Dataset:
         return tf.data.Dataset.zip((records, numbers))
 
     def suspects(self, batch_size, seed, first_step, steps):
-        """tf.data.Dataset of the records of some training batches, as `records` gives them; arguments as for `train`."""
-        return self._numbered(batch_size, seed, first_step).take(steps * batch_size).map(lambda record, number: record)
+        """tf.data.Dataset of (record, seed) of some training batches, as `example` takes them; arguments as for `train`."""
+        numbered = self._numbered(batch_size, seed, first_step).take(steps * batch_size)
+        return numbered.map(lambda record, number: (record, _seed(seed, number)))
 
     def contents(self):
         """What tells the images of this set from others of the same number and shape, where they
@@ -201,8 +207,8 @@ class Dataset:
 
         Args:
             split: 'train' or 'validation'.
-            suspects: tf.data.Dataset, in the default graph, of the records that it may be; None where the files themselves
-                cannot be read.
+            suspects: tf.data.Dataset, in the default graph, of the records that it may be: of (record, seed) for 'train', as
+                `suspects` gives them, else of records; None where the files themselves cannot be read.
         """
         del split, suspects
         return None
@@ -217,7 +223,7 @@ class Dataset:
             tolerant: an image that cannot be used counts as filling, instead of ending the validation.
 
         Returns:
-            finite tf.data.Dataset of dict(images: image_dtype [batch, height, width, channels], labels: int64 [batch],
+            finite tf.data.Dataset of dict(images: image_dtype [batch, *stored_shape], labels: int64 [batch],
             mask: float32 [batch], 1 for an image and 0 for filling), and, where it is tolerant, skipped: float32 [batch], 1 for
             an image that was there, but could not be used.
 
@@ -228,7 +234,7 @@ class Dataset:
         examples, no = self._validation_examples(tolerant), tf.zeros([])
         # Whatever the number of images, batch_size - 1 fillings complete the last batch and never make one more.
         filling = tf.data.Dataset.from_tensors(dict(
-            images=tf.zeros(self.image_shape, self.image_dtype), labels=tf.zeros([], tf.int64), mask=no,
+            images=self._blank(), labels=tf.zeros([], tf.int64), mask=no,
             **(dict(skipped=no) if tolerant else {})))
         filled = examples.concatenate(filling.repeat(batch_size - 1))
         return filled.batch(batch_size, drop_remainder=True).prefetch(AUTOTUNE)
@@ -277,6 +283,11 @@ class Dataset:
         """
         _check_batch_size(batch_size)
         return -(-self.validation_images // batch_size)
+
+
+def _seed(seed, number):
+    """The seed int64 [2] of a training image. seed: int, of the training. number: int64 [], since its first step."""
+    return tf.stack([tf.constant(seed, tf.int64), number])
 
 
 def _replace(batch):

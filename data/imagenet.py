@@ -39,6 +39,8 @@ class Imagenet(Dataset):
                             'validation-*.')
         self._preprocessing = PREPROCESSINGS[preprocessing](image_size or PREPROCESSINGS[preprocessing].default_size)
         self.image_shape = (self._preprocessing.size, self._preprocessing.size, 3)
+        self.stored_shape = (self._preprocessing.stored_size, self._preprocessing.stored_size, 3)
+        self.image_dtype = self._preprocessing.dtype
         self._folder, names = files.listed(data_dir, 'the TFRecords train-* and validation-*')
         self._description = description = tfrecords.read_description(self._folder, names)
         self.classes = description['classes']
@@ -102,18 +104,19 @@ class Imagenet(Dataset):
         if suspects is None:
             return self._find_unreadable(split)
         with tf.device('/cpu:0'), tf.Session(config=tf.ConfigProto(device_count={'GPU': 0})) as session:
-            record = tf.placeholder(tf.string, [])
-            example = self.example(record, None)
             following = tf.data.make_one_shot_iterator(suspects).get_next()
+            following = following if split == 'train' else (following,)  # a record, and its seed where it has one
+            inputs = [tf.placeholder(tensor.dtype, tensor.shape) for tensor in following]
+            example = self.example(*(inputs + [None])[:2])  # as the training or the validation makes it
             while True:
                 try:
-                    content = session.run(following)
+                    values = session.run(following)
                 except tf.errors.OpError:  # or the end: pipelines read ahead of what they give
                     return self._find_unreadable(split)
                 try:
-                    session.run(example, {record: content})
+                    session.run(example, dict(zip(inputs, values)))
                 except tf.errors.OpError as error:
-                    return (f'{self._place(split, content)} cannot be used ({reason(error)}); build '
+                    return (f'{self._place(split, values[0])} cannot be used ({reason(error)}); build '
                             'this file anew')
 
     def _find_unreadable(self, split):
@@ -136,5 +139,5 @@ class Imagenet(Dataset):
         return f'a record of {self._folder}'
 
     def normalise(self, images):
-        """images: uint8 [batch, h, w, 3]. Returns float32 [batch, h, w, 3], as the preprocessing says."""
+        """images: image_dtype [batch, *stored_shape]. Returns float32 [batch, *image_shape], as the preprocessing says."""
         return self._preprocessing.normalise(images)

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 
 from data import files
 from data.base import ENDLESS, DataError, reason
+from data.preprocessing import JPEG_START
 
 TRAIN_IMAGES, VALIDATION_IMAGES, CLASSES = 1281167, 50000, 1000  # of ImageNet
 DESCRIPTION = 'dataset.json'  # beside the records: counts, classes, label names
@@ -27,7 +28,6 @@ AROUND = 16  # bytes beside those of each record: its length, and checksums of b
 LONGEST_RECORD = 2 ** 30  # bytes; a longer one is a damaged length
 # Beside the records of TensorFlow Datasets:
 TFDS_DESCRIPTION, TFDS_NAMES = 'dataset_info.json', 'label.labels.txt'
-JPEG_START = b'\xff\xd8'
 # Kinds of a feature, as a message names them:
 KINDS = dict(bytes_list='bytes', int64_list='int64', float_list='float')
 

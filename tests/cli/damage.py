@@ -3,7 +3,10 @@ import json
 import os
 
 from training import runtime  # noqa: F401 (first: it prepares TensorFlow)
+import io
+
 import tensorflow.compat.v1 as tf
+from PIL import Image
 
 
 def _bytes(change):
@@ -41,6 +44,13 @@ def _unlabel(features):
     del features['labels']
 
 
+def _png(features):
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(features['images'].bytes_list.value[0])) as image:
+        image.save(buffer, 'PNG')
+    features['images'].bytes_list.value[0] = buffer.getvalue()
+
+
 def _text(features):
     features['images'].bytes_list.value[0] = b'this is no photograph'
 
@@ -49,7 +59,8 @@ DAMAGES = {
     'nothing': _bytes(lambda content: content),
     'flipped_bit': _bytes(lambda content: content[:-999] + bytes([content[-999] ^ 1]) + content[-998:]),
     'cut_off': _bytes(lambda content: content[:-99]),
-    'half_a_jpeg': _last_example(_halve), 'no_jpeg': _last_example(_text), 'label_missing': _last_example(_unlabel),
+    'half_a_jpeg': _last_example(_halve), 'no_jpeg': _last_example(_text), 'png': _last_example(_png),
+    'label_missing': _last_example(_unlabel),
     'label_out_of_range': _last_example(_mislabel)}
 
 

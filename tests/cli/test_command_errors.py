@@ -120,6 +120,7 @@ def test_a_hostile_params_file_runs_nothing(run, where, paths):
 
 @pytest.mark.parametrize('how, split, words', [
     ('half_a_jpeg', 'train', 'Invalid JPEG data'), ('no_jpeg', 'validation', 'cannot be used ('),
+    ('png', 'train', 'the image is not a JPEG file'), ('png', 'validation', 'the image is not a JPEG file'),
     ('flipped_bit', 'validation', 'cannot be read (corrupted record'), ('cut_off', 'train', 'cannot be read (truncated record'),
     ('label_out_of_range', 'validation', 'the label is'), ('label_out_of_range', 'train', 'the label is'),
     ('label_missing', 'train', 'labels')])

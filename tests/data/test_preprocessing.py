@@ -1,14 +1,16 @@
-"""Every preprocessing against numpy, on real photographs and on images of awkward shapes."""
+"""Every preprocessing against numpy: what is random in it, and images of awkward shapes; see test_references.py, too."""
+import io
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from PIL import Image
 
 from data import preprocessing
 from data.preprocessing import PREPROCESSINGS, Inception, Plain, Resnet
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 FLOATS = 2e-4  # what float32 may change
-HALF_LEVEL = 0.5 / 255 / STD.min() + FLOATS  # and rounding to bytes, after the normalisation
 AWKWARD = [(1, 1), (1, 2), (3, 2), (2, 300), (400, 1), (7, 1500), (20, 1000)]
 
 
@@ -22,10 +24,6 @@ def resize(image, height, width):
         return array[low] * (1 - part) + array[high] * part
     rows = between(image.astype(np.float64), height)
     return between(rows.swapaxes(0, 1), width).swapaxes(0, 1)
-
-
-def normalise(image):
-    return (image / 255 - MEAN) / STD
 
 
 def colour(image, delta, factor):
@@ -46,14 +44,15 @@ def seen(evaluate):
             image = kind.validation(jpegs) if seed is None else kind.train(jpegs, tf.constant(seed, tf.int64))
             return image, kind.normalise(image[tf.newaxis])[0]
         image, normal = evaluate(build)
-        assert image.dtype == np.uint8 and normal.dtype == np.float32
+        assert image.dtype == kind.dtype.as_numpy_dtype and normal.dtype == np.float32
+        assert image.shape == (kind.stored_size,) * 2 + (3,) and normal.shape == (kind.size,) * 2 + (3,)
         return normal
     return run
 
 
 @pytest.fixture
 def decode(evaluate):
-    return lambda jpeg: evaluate(lambda: tf.image.decode_jpeg(jpeg, channels=3, dct_method='INTEGER_ACCURATE'))
+    return lambda jpeg: evaluate(lambda: tf.image.decode_jpeg(jpeg, channels=3, dct_method='INTEGER_FAST'))
 
 
 @pytest.fixture
@@ -73,68 +72,56 @@ def test_resize_is_not_the_half_pixel_one(evaluate):
     np.testing.assert_allclose(evaluate(lambda: preprocessing.resize(image, 1, 2)).ravel(), [0, 2])  # not 0.5, 2.5
 
 
-@pytest.mark.parametrize('name', ['china.jpg', 'flower.jpg', 'rocket.jpg', 'retina.jpg'])
-@pytest.mark.parametrize('size, short', [(224, 256), (128, 146), (37, 42)])
-def test_resnet_validation(seen, decode, photograph, name, size, short):
-    jpeg = photograph(name)
-    image = decode(jpeg)
-    height, width = image.shape[:2]
-    scale = short / min(height, width)
-    resized = resize(image, int(np.rint(height * scale)), int(np.rint(width * scale)))
-    assert min(resized.shape[:2]) == short
-    top, left = (resized.shape[0] - size) // 2, (resized.shape[1] - size) // 2
-    expected = normalise(resized[top:top + size, left:left + size])
-    np.testing.assert_allclose(seen(Resnet(size), jpeg), expected, atol=HALF_LEVEL)
+@pytest.mark.parametrize('side, size', [(224, 128), (224, 331), (5, 1), (1, 3), (9, 9)])
+def test_aligned_corners(evaluate, side, size):
+    """Output i looks at input i * (side - 1) / (size - 1), so that the first and the last pixel stay what they are."""
+    images = np.random.RandomState(0).standard_normal((2, side, side, 3)).astype(np.float32)
+    position = np.linspace(0, side - 1, size) if size > 1 else np.zeros(1)
+    expected = images.astype(np.float64)
+    for axis in (1, 2):
+        expected = np.apply_along_axis(lambda line: np.interp(position, np.arange(side), line), axis, expected)
+    ours, theirs = evaluate(lambda: (preprocessing.resize_aligned(tf.constant(images), size),
+                                     tf.image.resize_bilinear(images, [size, size], align_corners=True)))
+    assert ours.dtype == np.float32
+    np.testing.assert_allclose(ours, expected, atol=1e-4)  # float32 positions of up to 330
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
-@pytest.mark.parametrize('shape', [(427, 640), (33, 47), (100, 41)])
-@pytest.mark.parametrize('size', [299, 31])
-def test_inception_validation(seen, decode, make_jpeg, shape, size):
-    jpeg = make_jpeg(np.random.RandomState(0).randint(0, 256, shape + (3,), dtype=np.uint8))
-    image = decode(jpeg)
-    top, left = int((shape[0] - shape[0] * 0.875) / 2), int((shape[1] - shape[1] * 0.875) / 2)
-    central = image[top:shape[0] - top, left:shape[1] - left]
-    np.testing.assert_allclose(seen(Inception(size), jpeg), 2 * resize(central, size, size) / 255 - 1, atol=1 / 255 + FLOATS)
-
-
-def test_plain_resizes_the_whole_image_and_nothing_else(seen, decode, photograph):
+def test_plain_is_the_same_in_training(seen, photograph):
     jpeg = photograph('china.jpg')
-    train, validation = seen(Plain(53), jpeg, [3, 4]), seen(Plain(53), jpeg)
-    np.testing.assert_array_equal(train, validation)
-    np.testing.assert_allclose(validation, normalise(resize(decode(jpeg), 53, 53)), atol=HALF_LEVEL)
+    np.testing.assert_array_equal(seen(Plain(53), jpeg, [3, 4]), seen(Plain(53), jpeg))
 
 
 @pytest.mark.parametrize('kind, area, aspect', [
-    (Resnet, (0.08, 1), (3 / 4, 4 / 3)), (Inception, (0.05, 1), (0.75, 1.33))])
+    (Resnet(224), (0.08, 1), (3 / 4, 4 / 3)), (Inception(41), (0.05, 1), (0.75, 1.33))])
 @pytest.mark.parametrize('seed', [(0, 0), (1, 5), (2, 10 ** 12), (-3, 7)])
 def test_training_is_crop_resize_flip_and_colour(evaluate, seen, decode, photograph, kind, area, aspect, seed):
     jpeg = photograph('flower.jpg')
     image = decode(jpeg)
 
     def steps():
-        seeds = tf.constant(seed, tf.int64)
-        crop, flip, brightness, saturation = preprocessing._draws(seeds)
-        window = preprocessing.random_window(*image.shape[:2], crop, area, aspect)
-        decoded = preprocessing.random_crop(tf.constant(jpeg), crop, area, aspect)
-        return window, decoded, flip, brightness, saturation
+        draws = preprocessing.draw(tf.constant(seed, tf.int64))
+        window = preprocessing.random_window(*image.shape[:2], draws.windows, area, aspect)
+        return window, preprocessing.decode(tf.constant(jpeg), window), draws.flip, draws.brightness, draws.saturation
 
     (top, left, height, width), decoded, flip, brightness, saturation = evaluate(steps)
-    np.testing.assert_array_equal(decoded[2:-2, 2:-2], image[top:top + height, left:left + width][2:-2, 2:-2])
-    expected = resize(decoded, 41, 41)
+    cut = image[top:top + height, left:left + width]
+    np.testing.assert_array_equal(decoded[2:-2, 2:-2], cut[2:-2, 2:-2])  # decoding the crop alone may change its outermost pixels
+    expected = resize(decoded if kind.dtype == tf.uint8 else cut, kind.size, kind.size)
     expected = expected[:, ::-1] if flip < 0.5 else expected
-    if kind is Resnet:
-        expected = normalise(expected)
+    if kind.dtype == tf.uint8:
+        difference = expected - 255 * (seen(kind, jpeg, seed) * STD + MEAN)
+        assert difference.min() > -255 * FLOATS and difference.max() < 1 + 255 * FLOATS  # cut, not rounded
     else:
         expected = colour(expected / 255, (2 * brightness - 1) * 32 / 255, 0.5 + saturation)
-    atol = HALF_LEVEL if kind is Resnet else 1 / 255 + FLOATS  # half a level of 2 / 255
-    np.testing.assert_allclose(seen(kind(41), jpeg, seed), expected, atol=atol)
+        np.testing.assert_allclose(seen(kind, jpeg, seed), expected, atol=5e-5)  # positions are float32 there
 
 
 def windows(session_seeds, height, width, area, aspect):
     """One window for each seed."""
     with tf.Graph().as_default(), tf.Session() as session:
         seed = tf.placeholder(tf.int64, [2])
-        window = preprocessing.random_window(height, width, preprocessing._draws(seed)[0], area, aspect)
+        window = preprocessing.random_window(height, width, preprocessing.draw(seed).windows, area, aspect)
         return np.array([session.run(window, {seed: (5, number)}) for number in range(session_seeds)])
 
 
@@ -165,6 +152,27 @@ def test_windows_are_as_varied_as_those_of_tensorflow():
     np.testing.assert_allclose(*areas, atol=0.03)
 
 
+def test_windows_of_a_small_image_are_as_frequent_as_those_of_tensorflow(evaluate):
+    """Every window by its frequency, where a pixel counts: the whole image among them, and none that ends at the last row."""
+    height, width, count, area, aspect = 5, 4, 8000, (0.08, 1.0), (3 / 4, 4 / 3)
+
+    def theirs(_):
+        begin, size, _ = tf.image.sample_distorted_bounding_box(
+            [height, width, 3], [[[0.0, 0.0, 1.0, 1.0]]], seed=3, min_object_covered=0.1, area_range=area,
+            aspect_ratio_range=aspect, max_attempts=100, use_image_if_no_bounding_boxes=True)
+        return tf.concat([begin[:2], size[:2]], axis=0)
+
+    def ours(number):
+        return preprocessing.random_window(tf.constant(height), tf.constant(width), preprocessing.draw([7, number]).windows, area, aspect)
+
+    found = evaluate(lambda: [tf.map_fn(function, tf.range(count)) for function in (ours, theirs)])
+    frequency = [dict(zip(map(tuple, each[0]), each[1] / count)) for each in (
+        np.unique(windows, axis=0, return_counts=True) for windows in found)]
+    assert frequency[0][(0, 0, height, width)] > 0.02
+    for window in set(frequency[0]) | set(frequency[1]):
+        assert abs(frequency[0].get(window, 0) - frequency[1].get(window, 0)) < 0.015, window
+
+
 def test_the_first_acceptable_window_is_taken(evaluate):
     draws = np.zeros((preprocessing.ATTEMPTS, 4), np.float32)
     draws[:, 0] = 0.5
@@ -172,27 +180,28 @@ def test_the_first_acceptable_window_is_taken(evaluate):
     draws[1:, 1] = 0.5
     draws[1, 2:] = 0.999
     top, left, height, width = evaluate(lambda: preprocessing.random_window(100, 130, draws, (0.08, 1.0), (1.0, 1.5)))
-    assert (top, left) == (100 - height, 130 - width) and abs(width / height - 1.25) < 0.03
+    assert (top, left) == (99 - height, 129 - width) and abs(width / height - 1.25) < 0.03
 
 
-@pytest.mark.parametrize('height, width, expected', [(20, 1000, (1, 491, 18, 18)), (1000, 24, (489, 1, 21, 21))])
-def test_central_square_where_no_window_fits(height, width, expected):
-    np.testing.assert_array_equal(windows(3, height, width, (0.08, 1.0), (3 / 4, 4 / 3)), [expected] * 3)
+@pytest.mark.parametrize('height, width', [(20, 1000), (1000, 24), (1, 1)])
+def test_the_whole_image_where_no_window_fits(height, width):
+    np.testing.assert_array_equal(windows(3, height, width, (0.08, 1.0), (3 / 4, 4 / 3)), [(0, 0, height, width)] * 3)
 
 
 @pytest.mark.parametrize('name', sorted(PREPROCESSINGS))
 def test_tiny_and_thin_images(make_jpeg, name):
     with tf.Graph().as_default(), tf.Session() as session:
         jpeg = tf.placeholder(tf.string, [])
-        images = PREPROCESSINGS[name](29).train(jpeg, [1, 2]), PREPROCESSINGS[name](29).validation(jpeg)
+        kind = PREPROCESSINGS[name](29)
+        images = [kind.normalise(image[tf.newaxis]) for image in (kind.train(jpeg, [1, 2]), kind.validation(jpeg))]
         for shape in AWKWARD:
             content = make_jpeg(np.random.RandomState(0).randint(0, 256, shape + (3,), dtype=np.uint8))
             for image in session.run(images, {jpeg: content}):
-                assert image.shape == (29, 29, 3) and image.dtype == np.uint8
+                assert image.shape == (1, 29, 29, 3) and np.isfinite(image).all() and np.abs(image).max() < 3
 
 
-def test_a_long_image_needs_no_more_memory_than_its_middle(evaluate, make_jpeg):
-    jpeg = make_jpeg(np.full((2, 60000, 3), 128, np.uint8))  # resized whole: 256 x 7,680,000 pixels, 23 GB
+def test_a_long_image_needs_no_more_memory_than_its_own_pixels(evaluate, make_jpeg):
+    jpeg = make_jpeg(np.full((2, 60000, 3), 128, np.uint8))  # resized before it is cropped: 256 x 7,680,000 pixels, 23 GB
     image = evaluate(lambda: Resnet(224).validation(tf.constant(jpeg)))
     np.testing.assert_array_equal(image, np.full((224, 224, 3), 128))
 
@@ -219,10 +228,22 @@ def test_the_seed_alone_decides_the_image(evaluate, photograph, name):
         lambda: [kind.train(tf.constant(jpeg), seed) for seed in ([1, 2], [1, 2], [1, 3], [2, 2])])
     np.testing.assert_array_equal(first, again)
     for other in (other_record, other_seed):
-        assert np.abs(first.astype(int) - other).max() > 25
+        assert np.abs(first.astype(np.float64) - other).max() > 0.1 * first.max()
 
 
-def test_bytes_are_the_nearest(evaluate):
-    image = np.array([0, 0.49, 0.51, 127.4, 127.6, 254.6, 255, 255.00002], np.float32).reshape(2, 4, 1)
-    rounded = evaluate(lambda: preprocessing.to_bytes(tf.constant(image)))
-    assert rounded.dtype == np.uint8 and rounded.ravel().tolist() == [0, 0, 1, 127, 128, 255, 255, 255]
+def test_bytes_are_cut_not_rounded(evaluate):
+    image = np.array([0, 0.49, 0.51, 127.4, 127.999, 254.6, 254.9999, 255], np.float32).reshape(2, 4, 1)
+    cut = evaluate(lambda: preprocessing.to_bytes(tf.constant(image)))
+    assert cut.dtype == np.uint8 and cut.ravel().tolist() == [0, 0, 0, 127, 127, 254, 254, 255]
+
+
+@pytest.mark.parametrize('name', sorted(PREPROCESSINGS))
+def test_only_a_jpeg_is_read(evaluate, name):
+    """TensorFlow's decode_jpeg reads PNG and GIF, which decode_and_crop_jpeg does not: neither split takes them."""
+    for form in ('PNG', 'GIF'):
+        buffer = io.BytesIO()
+        Image.fromarray(np.zeros((5, 7, 3), np.uint8)).save(buffer, form)
+        for image in (lambda: PREPROCESSINGS[name](9).train(tf.constant(buffer.getvalue()), [1, 2]),
+                      lambda: PREPROCESSINGS[name](9).validation(tf.constant(buffer.getvalue()))):
+            with pytest.raises(tf.errors.InvalidArgumentError, match='not a JPEG file'):
+                evaluate(image)
