@@ -42,7 +42,9 @@ log = logging.getLogger(__name__)
 
 
 class Mnist(Dataset):
-    """Handwritten digits, uint8 [28, 28, 1], resized ones float32 (a network sees 0..1), held in memory and shuffled as a whole.
+    """Handwritten digits, uint8 [28, 28, 1], resized ones float32, held in memory and shuffled as a whole.
+
+    A network sees x / 255 - 0.5, as in the original.
 
     The images are the four IDX files (raw or .gz) in data_dir, and nothing else. Where no data_dir
     is given, they are, in this order: those in the folder of the environment variable TFUTILS_HOME
@@ -88,8 +90,8 @@ class Mnist(Dataset):
         return image, tf.cast(record['labels'], tf.int64)
 
     def normalise(self, images):
-        """images: image_dtype [batch, h, w, 1] in 0..255. Returns float32 [batch, h, w, 1] in 0..1."""
-        return tf.cast(images, tf.float32) / 255
+        """images: image_dtype [batch, h, w, 1] in 0..255. Returns float32 [batch, h, w, 1] in -0.5..0.5."""
+        return tf.cast(images, tf.float32) / 255 - 0.5
 
 
 def read_subset():

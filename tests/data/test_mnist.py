@@ -78,7 +78,7 @@ def test_other_sizes_are_resized(folder, arrays, take):
 
 
 @pytest.mark.parametrize('size', [28, 37])
-def test_a_network_sees_0_to_1(folder, arrays, take, size):
+def test_a_network_sees_minus_a_half_to_a_half(folder, arrays, take, size):
     dataset = load('mnist', str(folder), image_size=size)
     seen, = take(lambda: dataset.validation(11).map(lambda batch: dataset.normalise(batch['images'])))
     position = np.arange(size) * 28 / size  # bilinear, with the sampling of TensorFlow 1
@@ -87,7 +87,8 @@ def test_a_network_sees_0_to_1(folder, arrays, take, size):
     rows = rows[:, low] * (1 - part)[:, None] + rows[:, high] * part[:, None]
     expected = rows[:, :, low] * (1 - part) + rows[:, :, high] * part
     assert seen.dtype == np.float32
-    np.testing.assert_allclose(seen[..., 0], expected, atol=3e-6)
+    np.testing.assert_allclose(seen[..., 0], expected - 0.5, atol=3e-6)
+    assert seen.min() < -0.45 and seen.max() > 0.45
 
 
 def test_subset_offline(offline, home, caplog):
