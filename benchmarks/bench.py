@@ -91,11 +91,11 @@ def _rows_of_rules(table, model, found):
 
 
 def pipeline(arguments, table):
-    """Images a second of the input pipeline on one core, over a bare loop of Pillow's decoder."""
+    """Images a second of the input pipeline on one core, over a bare loop of Pillow's."""
     found = _each(arguments, 'benchmarks.pipeline')
     for runtime, ratios in found.items():
         for split, ratio in ratios.items():
-            table.at_least('{}: {} images through the pipeline over a bare decode loop'.format(runtime, split), ratio, 0.85)
+            table.at_least('{}: {} images through the pipeline over a bare loop of Pillow'.format(runtime, split), ratio, 0.85)
     return found
 
 

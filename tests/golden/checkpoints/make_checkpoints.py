@@ -30,7 +30,7 @@ VERSIONS = ('tensorflow1', 'tensorflow2')
 IMAGES = dict(train=203, validation=101)
 STEPS = 20
 SETTINGS = dict(model='fc', layers_list=(7, 5), activation='tanh', image_size=6, alignment='information',
-                optimizer='momentum', learning_rate=0.1, alignment_optimizer='adam', alignment_learning_rate=0.01,
+                optimizer='momentum', learning_rate=0.2, alignment_optimizer='adam', alignment_learning_rate=0.01,
                 train_epochs=30.0, train_batch_size=IMAGES['train'], eval_batch_size=13)
 
 
