@@ -71,7 +71,7 @@ def exchanged(variant, model):
     does not change them."""
     config = Config.of(dict(steps.VARIANTS[variant].settings, model=model, dataset='synthetic', image_size=32,
                             train_batch_size=2, eval_batch_size=2, optimizer='momentum'), choices())
-    device = _Counting('')
+    device = _Counting()
     Experiment(config, device, validating=False)
     return device.exchanged
 

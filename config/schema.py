@@ -192,7 +192,7 @@ GROUPS = {
         _row('center_backward_output', bool, False, MEANING, 'subtract its own mean from each Bx and W(Bx)'),
         _row('normalize_backward_output', bool, False, MEANING, 'center each Bx and W(Bx), then divide it by its norm'),
         _row('gpu', str, '0', CALL, 'index of the GPU to use, or several (comma list) over which each batch is split evenly; '
-             'without a GPU the CPU is used'),
+             'counted within CUDA_VISIBLE_DEVICES where that is set; without a GPU the CPU is used'),
         _row('cpu_devices', int, None, CALL, 'for tests and teaching: split the CPU into so many devices, which --gpu then names',
              at_least=1),
         _row('sync_batch_norm', bool, False, TRAINING,

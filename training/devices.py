@@ -2,14 +2,13 @@
 import collections
 import contextlib
 import functools
-import os
 import signal
 import zlib
 
 import tensorflow.compat.v1 as tf
 
 from config.schema import ROWS, ConfigError
-from training import cluster, runtime
+from training import cluster, gpus, runtime
 from training.validation import TrainingError
 
 # What Session.run does: run train_op and fetch scalars ({name: float32}, of the state before each update). count: the int32
@@ -21,13 +20,12 @@ REPLICAS, HOSTS, HOSTS_CPU = 1, 2, 3
 
 
 class OneDevice:
-    """One GPU, or the CPU where there is none.
+    """The first GPU that TensorFlow sees (see training/gpus.py), or the CPU where it sees none.
 
-    gpu: its index, as text; None leaves the choice to the environment.
     minibatches: how many equal parts of a batch are worked through one after the other, their results averaged.
     steps_per_call: the most steps in one call. compiled: each step is compiled by XLA.
     data_format: of images between layers; by default that of the fastest convolutions, NCHW on a GPU and NHWC on a CPU.
-    cpu_devices: into how many devices the CPU is split, when no GPU shall be used; None leaves it whole.
+    cpu_devices: into how many devices the CPU is split; None leaves it whole.
     """
     replicas = 1
     hosts = 1
@@ -35,9 +33,7 @@ class OneDevice:
     leads = True   # whether this process validates, saves and records
     target = ''    # of Sessions
 
-    def __init__(self, gpu, minibatches=1, steps_per_call=1, compiled=False, data_format=None, cpu_devices=None):
-        if cpu_devices or gpu is not None:
-            os.environ['CUDA_VISIBLE_DEVICES'] = '' if cpu_devices else gpu
+    def __init__(self, minibatches=1, steps_per_call=1, compiled=False, data_format=None, cpu_devices=None):
         self.cpu_devices = cpu_devices
         self.data_format = data_format or ('NCHW' if runtime.gpu_count() else 'NHWC')
         self.minibatches = minibatches
@@ -134,11 +130,11 @@ class Towers(OneDevice):
     the batch norms track the statistics of the first replica's part. What is drawn by a seed, a step and a name alone is the
     same on all; every other draw, as noise for alignment losses, is each replica's own, and the first draws as one device.
 
-    gpu: the indices, a list of text. Otherwise as OneDevice. Raises ConfigError where there are not as many GPUs.
+    gpu: the indices of --gpu, a list of text. Otherwise as OneDevice. Raises ConfigError where there are not as many GPUs.
     """
 
     def __init__(self, gpu, minibatches=1, steps_per_call=1, data_format=None, cpu_devices=None):
-        super().__init__(','.join(gpu), minibatches, steps_per_call, data_format=data_format, cpu_devices=cpu_devices)
+        super().__init__(minibatches, steps_per_call, data_format=data_format, cpu_devices=cpu_devices)
         if not cpu_devices and runtime.gpu_count() < len(gpu) > 1:
             raise ConfigError('--gpu={}: TensorFlow finds {} of these GPUs; name those that are there, or split the CPU by '
                               '--cpu_devices'.format(','.join(gpu), runtime.gpu_count()))
@@ -309,7 +305,7 @@ class TPU(OneDevice):
     answers_within = 300  # seconds, until a TPU is given up
 
     def __init__(self, name, zone, project, replicas, minibatches=1, steps_per_call=100):
-        super().__init__(None, minibatches, steps_per_call, compiled=True, data_format='NHWC')
+        super().__init__(minibatches, steps_per_call, compiled=True, data_format='NHWC')
         self.name = name
         self.replicas = replicas
         self._place = (name, zone, project)
@@ -412,8 +408,11 @@ def _for_core(tensor):
     return tf.cast(tensor, {tf.uint8: tf.float32, tf.int64: tf.int32}.get(tensor.dtype, tensor.dtype))
 
 
-def choose(config):
-    """The device that a Config asks for. Raises ConfigError for what it cannot do."""
+def choose(config, say=print):
+    """The device that a Config asks for; of the GPUs, this process then sees those of --gpu alone.
+
+    say: prints a line. Raises ConfigError for what the device cannot do.
+    """
     if config.tpu_name:
         return _tpu(config)
     problem = config.worker_hosts and cluster.problem_of(config)
@@ -436,11 +435,14 @@ def choose(config):
             runtime.describe()))
     if config.sync_batch_norm and replicas == 1:
         raise ConfigError('--sync_batch_norm has no effect on one device; leave it out, or give several in --gpu')
-    if replicas == 1 and not config.cpu_devices:
-        return OneDevice(config.gpu, minibatches, steps_per_call, config.xla)
-    if config.xla:
+    if config.xla and (replicas > 1 or config.cpu_devices):
         raise ConfigError('--xla compiles the steps of one whole device; leave it out, or --cpu_devices, --worker_hosts and all '
                           'but one of --gpu={}'.format(config.gpu))
+    gpus.claim(gpu, hide=bool(config.cpu_devices))
+    if config.gpu != ROWS['gpu'].default and len(gpu) == 1 and not config.cpu_devices and not runtime.gpu_count():
+        say(f'warning: --gpu={config.gpu}: TensorFlow finds no such GPU; the CPU is used')
+    if replicas == 1 and not config.cpu_devices:
+        return OneDevice(minibatches, steps_per_call, config.xla)
     if config.worker_hosts:
         return Hosts(config.worker_hosts, config.task_index, gpu, minibatches, steps_per_call, cpu_devices=config.cpu_devices)
     return Towers(gpu, minibatches, steps_per_call, cpu_devices=config.cpu_devices)
@@ -450,7 +452,8 @@ def _indices(config):
     """[text] of --gpu. Raises ConfigError for what is no list of devices, or none over which a batch can be split."""
     gpu = config.gpu.split(',')
     if not all(index.isdigit() for index in gpu) or len({int(index) for index in gpu}) < len(gpu):
-        raise ConfigError('--gpu={}: give the index of a GPU, or several that differ, for example --gpu=0,1'.format(config.gpu))
+        raise ConfigError('--gpu={}: give the index of a GPU, or several that differ, for example --gpu=0,1; for the CPU, '
+                          'leave --gpu out and give --cpu_devices=1'.format(config.gpu))
     if config.cpu_devices and max(int(index) for index in gpu) >= config.cpu_devices:
         raise ConfigError('--gpu={}: --cpu_devices={} makes the devices 0 to {}; name some of them'.format(
             config.gpu, config.cpu_devices, config.cpu_devices - 1))

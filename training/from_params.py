@@ -182,10 +182,10 @@ def _device(groups):
     train = checked(groups, 'train_params', TRAIN)
     part, batch = train['minibatch_size'], (train['data_params'] or {}).get('batch_size')
     if part is None:
-        return OneDevice(gpu=None)
+        return OneDevice()
     if not batch or batch % part:
         raise ConfigError('train_params: minibatch_size={} must divide the batch_size of data_params, {}'.format(part, batch))
-    return OneDevice(gpu=None, minibatches=batch // part)
+    return OneDevice(minibatches=batch // part)
 
 
 def _place(given, otherwise, group):

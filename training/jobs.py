@@ -52,7 +52,7 @@ def train(config, explicit=None, ignored=()):
     copies_folder(config)  # a bucket that cannot be is refused before anything else
     if not config.skip_check:
         provenance.check_committed()
-    device = devices.choose(config)
+    device = devices.choose(config, say)
     if config.dry_run:
         experiment = Experiment(config, device)
         _tell(config, experiment, device, ignored, overview.step_cost(experiment)
@@ -225,7 +225,7 @@ def validate(config, explicit=None, ignored=()):
         raise ConfigError('--reset_step is for train.py; test.py trains nothing')
     if config.worker_hosts:
         raise ConfigError('--worker_hosts is for train.py; a validation runs on one host: leave it out, and TF_CONFIG unset')
-    device = devices.choose(config)
+    device = devices.choose(config, say)
     say(server.ensure(config.host, config.port))
     start = find_checkpoint(config, cache_folder(config, config.val_exp_id), required=True)
     restored = _checked(restoring.validated(config, _explicit(config, explicit), start))

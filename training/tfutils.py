@@ -8,16 +8,29 @@ import types
 
 import numpy as np
 
-from training import functions
+from config.schema import ConfigError
+from training import functions, gpus
 from training.from_params import test_from_params, train_from_params
 
 
+GIVEN = os.environ.get(gpus.VARIABLE)  # before get_params changes it
+
+
 def get_params():
-    """{'gpu': text} of the command line, `-g 0` or `--gpu 0,1`: the GPUs that TensorFlow is to see."""
+    """{'gpu': text} of the command line, `-g 0` or `--gpu 0,1`: the GPUs that TensorFlow is to see.
+
+    Indices count within the CUDA_VISIBLE_DEVICES that the script was started with. What is no list of indices, as '' or '-1' for
+    the CPU, becomes its value as it is.
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument('-g', '--gpu', default='0', help='indices of the GPUs to use, a comma list')
     arguments = vars(parser.parse_args())
-    os.environ['CUDA_VISIBLE_DEVICES'] = arguments['gpu']
+    chosen = arguments['gpu'].split(',')
+    try:
+        os.environ[gpus.VARIABLE] = (gpus.visible(chosen, GIVEN) if all(index.isdigit() for index in chosen)
+                                     else arguments['gpu'])
+    except ConfigError as error:
+        parser.error(str(error))
     return arguments
 
 

@@ -121,7 +121,7 @@ def results(kind, parts):
             names[:] = list(tensors)
             return list(tensors.values()), []
 
-        tensors, _ = OneDevice('', parts).mean(replica, dict(images=images))
+        tensors, _ = OneDevice(parts).mean(replica, dict(images=images))
         start(session)
         arrays = session.run([[t for t in (r.W, r.B, r.x) + ((r.bias,) if r.bias is not None else ())] for r in records])
         layers = {r.name: as_seen(r, a[:2] + [a[3] if len(a) > 3 else None, a[2]]) for r, a in zip(records, arrays)}

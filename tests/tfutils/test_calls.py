@@ -10,7 +10,7 @@ import script
 import training
 from config.schema import ConfigError
 from database.errors import StoreError
-from training import functions
+from training import functions, tfutils
 from training.checkpoints import CheckpointError
 from training.tfutils import base, defaults, optimizer, utils
 from training.validation import TrainingError
@@ -281,10 +281,23 @@ def test_plain_data_do_what_the_command_does(mongo_server, tmp_path, records):
             training.train_from_params(**dict(given, **change))
 
 
-def test_get_params_chooses_the_gpus(monkeypatch):
-    monkeypatch.setattr('sys.argv', ['script.py', '-g', '1,2'])
+@pytest.mark.parametrize('given, words, gpu, seen', [
+    (None, ['-g', '1,2'], '1,2', '1,2'), ('7,GPU-a1,MIG-b2', ['--gpu=1,2'], '1,2', 'GPU-a1,MIG-b2'), ('5,6', [], '0', '5'),
+    ('', [], '0', ''), ('5,6', ['-g', '-1'], '-1', '-1')])
+def test_get_params_chooses_among_the_gpus_that_are_shown(given, words, gpu, seen, monkeypatch):
+    monkeypatch.setattr('sys.argv', ['script.py'] + words)
+    monkeypatch.setattr(tfutils, 'GIVEN', given)
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
-    assert base.get_params() == {'gpu': '1,2'} and os.environ['CUDA_VISIBLE_DEVICES'] == '1,2'
+    for _ in range(2):  # a second call does not count within what the first one chose
+        assert base.get_params() == {'gpu': gpu} and os.environ['CUDA_VISIBLE_DEVICES'] == seen
+
+
+def test_get_params_refuses_what_is_not_shown(monkeypatch, capsys):
+    monkeypatch.setattr('sys.argv', ['script.py', '-g', '2'])
+    monkeypatch.setattr(tfutils, 'GIVEN', '5,6')
+    with pytest.raises(SystemExit) as exit:
+        base.get_params()
+    assert exit.value.code == 2 and '--gpu=2: CUDA_VISIBLE_DEVICES=5,6 shows 2 GPUs' in capsys.readouterr().err
 
 
 def test_means_over_batches():

@@ -178,7 +178,7 @@ def test_a_checkpoint_goes_from_one_precision_to_another(tmp_path):
 
 def built(data_format, **settings):
     """An Experiment with images in this format."""
-    return Experiment(tiny.config(**settings), devices.OneDevice('', data_format=data_format))
+    return Experiment(tiny.config(**settings), devices.OneDevice(data_format=data_format))
 
 
 @pytest.mark.parametrize('network', [SMALL, dict(RESNET, use_resnet_v2=True)], ids=['small', 'resnet18v2'])

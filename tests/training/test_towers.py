@@ -103,7 +103,7 @@ def test_draws_by_an_operation_seed_are_each_replicas_own():
         same = tf.random.stateless_uniform([1], [5, 7])
         return [own, same, own * (1.0 - batch['index'])], []
 
-    one = means(devices.OneDevice(''), replica, index=np.zeros(1, np.float32))[0]
+    one = means(devices.OneDevice(), replica, index=np.zeros(1, np.float32))[0]
     two = means(devices.Towers(['0', '1'], cpu_devices=2), replica, index=np.arange(2, dtype=np.float32))[0]
     assert two[1] == one[1]                       # the same on both
     assert 2 * two[2] == one[2] == one[0]         # the first draws as one device does
@@ -196,7 +196,7 @@ def batch_norms(device, across):
 @pytest.mark.parametrize('replicas', [2, 3, 6])
 def test_statistics_of_all_replicas_and_their_gradients_are_those_of_the_whole_batch(replicas):
     device = devices.Towers([str(index) for index in range(replicas)], cpu_devices=replicas)
-    (tensors, variables), (others, other_variables) = batch_norms(devices.OneDevice(''), None), batch_norms(device, device)
+    (tensors, variables), (others, other_variables) = batch_norms(devices.OneDevice(), None), batch_norms(device, device)
     assert len(tensors) == 6 and all(np.abs(tensor).min() > 1e-6 for tensor in tensors)
     for tensor, other in zip(tensors, others):
         np.testing.assert_allclose(other, tensor, rtol=1e-4, atol=2e-6)
@@ -277,5 +277,5 @@ def test_gpus_are_numbered_anew(monkeypatch):
 
 
 def test_the_cpu_is_not_split_unless_asked():
-    assert dict(devices.OneDevice('').session_config().device_count) == {}
+    assert dict(devices.OneDevice().session_config().device_count) == {}
     assert dict(devices.Towers(['1'], cpu_devices=3).session_config().device_count) == {'CPU': 3}

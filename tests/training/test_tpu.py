@@ -72,7 +72,7 @@ def test_every_gradient_and_loss_is_averaged_over_the_cores(rule, sums):
 
 @pytest.mark.parametrize('settings', [{}, dict(alignment_optimizer='adam'), RESNET], ids=['fc', 'two optimisers', 'resnet18'])
 def test_what_is_averaged_is_what_one_device_averages(settings):
-    counting = Counting('')
+    counting = Counting()
     built(counting, False, alignment='information', **dict(TPU, **settings))
     training, _, _ = clusters(built(alignment='information', **dict(TPU, **settings)))
     shapes = [op.outputs[0].shape.as_list() for op in of_type(training, 'CrossReplicaSum')]
@@ -189,7 +189,7 @@ def test_a_validation_split_over_cores_gives_the_numbers_of_one_device(rule, mon
     monkeypatch.setattr(runtime, 'tpu_replicate', replicate)
     monkeypatch.setattr(runtime, 'tpu_sum', lambda tensor: tensor)
     found = []
-    for device in (devices.OneDevice(''), devices.TPU('local', None, None, replicas=2)):
+    for device in (devices.OneDevice(), devices.TPU('local', None, None, replicas=2)):
         exp = Experiment(tiny.config(alignment=rule, eval_batch_size=5, measure_images=7), device, training=False)
         with tiny.session(exp) as session:
             found.append(runtime.nest.flatten(exp.validate(session)['topn_val']))
