@@ -1,10 +1,10 @@
 """A layer as the network made it (LayerRecord), and what a rule sees of it (LayerView)."""
 import collections
 import math
-import zlib
 
 import tensorflow.compat.v1 as tf
 
+from alignment.draws import part_seed, seed_of
 from alignment.gradients import known_product
 from alignment.primitives import batch_size, inner
 
@@ -67,18 +67,24 @@ def _features(x):
 
 def _uniform(shape, stddev, seed):
     half_width = math.sqrt(3.0) * stddev
-    return tf.random.uniform(shape, minval=-half_width, maxval=half_width, seed=seed)
+    return tf.random.stateless_uniform(shape, seed('uniform'), minval=-half_width, maxval=half_width)
 
 
 def _normal(shape, stddev, seed):
-    """By the transform of Box and Muller (doi:10.1214/aoms/1177706645): on CPUs twice as fast as TensorFlow's own operation."""
+    """Draws by the transform of Box and Muller (doi:10.1214/aoms/1177706645).
+
+    On CPUs it is twice as fast as TensorFlow's own operation. Two draws are faster than one that
+    is cut in halves.
+    """
     count = tf.reduce_prod(shape)
     half = [(count + 1) // 2]
-    radius = stddev * tf.sqrt(-2.0 * tf.log(1.0 - tf.random.uniform(half, seed=seed)))  # of a number above 0
-    angle = tf.random.uniform(half, maxval=2.0 * math.pi, seed=None if seed is None else seed ^ 1)
+    length = 1.0 - tf.random.stateless_uniform(half, seed('radius'))  # above 0
+    radius = stddev * tf.sqrt(-2.0 * tf.log(length))
+    angle = tf.random.stateless_uniform(half, seed('angle'), maxval=2.0 * math.pi)
     return tf.reshape(tf.concat([radius * tf.cos(angle), radius * tf.sin(angle)], axis=0)[:count], shape)
 
 
+# Noise of `shape` (int32 [rank], a tensor) with mean 0 and a standard deviation. seed: name of a draw -> its seed, int32 [2].
 NOISE = {'uniform': _uniform, 'normal': _normal}
 
 
@@ -98,14 +104,17 @@ class LayerView:
     """The symbols of an alignment loss, for one layer: W, B, R (what is learned of B), x, Wx, Bx, BWx and WBx.
 
     The input, the bias and (unless update_forward) W carry a stop-gradient: a loss over these symbols is local to its
-    layer and moves B only. All are float32, whatever type the network computes in. seed: of the input noise, an int or None.
+    layer and moves B only. All are float32, whatever type the network computes in.
+
+    The input noise depends on the seed (an int or None), the layer's name, the step (updates done before this one) and the part
+    (the index, in the step's batch, of the part that the record's images are); step and part are ints or integer scalars.
     """
 
-    def __init__(self, record, options, seed=None):
+    def __init__(self, record, options, seed=None, step=0, part=0):
         self.name = record.name
         self._record = record
         self._options = options
-        self._seed = None if seed is None else zlib.crc32('{}:{}'.format(seed, record.name).encode()) & 0x7fffffff
+        self._draw = seed, step, part
         self.W = record.W if options.update_forward else tf.stop_gradient(record.W)
         self.B = record.B
         self.R = record.B if record.R is None else record.R
@@ -116,7 +125,7 @@ class LayerView:
         options = self._options
         x = tf.cast(tf.stop_gradient(self._record.x), tf.float32)
         if options.input_distribution:
-            x = NOISE[options.input_distribution](tf.shape(x), options.input_stddev, self._seed)
+            x = NOISE[options.input_distribution](tf.shape(x), options.input_stddev, self._noise_seed)
             x.set_shape(self._record.x.shape)
         if options.center_input:
             x = center(x)
@@ -182,6 +191,10 @@ class LayerView:
             return 0.0
         by_unit = self._record.linear.sum_by_unit(self.Wx) / batch_size(self.Wx)
         return inner(by_unit, tf.stop_gradient(self._record.bias))
+
+    def _noise_seed(self, name):
+        seed, step, part = self._draw
+        return part_seed(seed_of(seed, '{}:{}'.format(self.name, name)), step, part)
 
     @property
     def _sees_the_layers_input(self):

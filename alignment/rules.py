@@ -6,10 +6,10 @@ W, B, Wx, Bx, BWx, WBx are those of alignment/layer.py; the terms are those of a
 """
 import collections
 import math
-import zlib
 
 import tensorflow.compat.v1 as tf
 
+from alignment.draws import seed_of, step_seed
 from alignment.gradients import with_gradient
 from alignment.layer import LayerView, ViewOptions
 from alignment.primitives import amp, decay, inner, null, sparse, square
@@ -79,14 +79,16 @@ class Rule:
         """
         return None
 
-    def losses(self, records, closed=True):
+    def losses(self, records, closed=True, part=0):
         """The alignment loss of every LayerRecord: {layer name: float32 scalar}.
 
         closed: take gradients by closed forms where there are; False differentiates every loss automatically. Afterwards
         `automatic` holds the names of the layers whose loss is differentiated automatically.
+        part: which part of the step's batch the records' images are, an int or int32 scalar; each has its own noise.
         """
         self.automatic = []
-        losses = {record.name: self._loss(LayerView(record, self.options, self.seed), closed) for record in records}
+        losses = {record.name: self._loss(LayerView(record, self.options, self.seed, self.step, part), closed)
+                  for record in records}
         return {name: loss for name, loss in losses.items() if loss is not None}
 
     @property
@@ -337,9 +339,8 @@ class RedrawnMagnitudes(Rule):
         return None
 
     def backward_kernel(self, name, W, B, size, fixed=None):
-        layer_seed = zlib.crc32('{}:{}'.format(self.seed, name).encode()) & 0x7fffffff
-        seeds = tf.stack([layer_seed, tf.cast(self.step, tf.int32)])
-        return _concordant(tf.random.stateless_uniform(W.shape, seeds, maxval=math.sqrt(3.0) * size), W)
+        seed = step_seed(seed_of(self.seed, name), self.step)
+        return _concordant(tf.random.stateless_uniform(W.shape, seed, maxval=math.sqrt(3.0) * size), W)
 
 
 def _concordant(magnitude, W):

@@ -3,7 +3,6 @@ import collections
 import contextlib
 import functools
 import signal
-import zlib
 
 import tensorflow.compat.v1 as tf
 
@@ -32,6 +31,7 @@ class OneDevice:
     part = (0, 1)  # of each batch that this process reads: (index, how many)
     leads = True   # whether this process validates, saves and records
     target = ''    # of Sessions
+    _block = 0     # which of the equal blocks of a step's batch `mean` is given: this host's, or this core's of a TPU
 
     def __init__(self, minibatches=1, steps_per_call=1, compiled=False, data_format=None, cpu_devices=None):
         self.cpu_devices = cpu_devices
@@ -95,17 +95,20 @@ class OneDevice:
     def mean(self, replica_fn, batch):
         """The mean of replica_fn over the parts of a batch.
 
-        replica_fn(batch) -> (list of tensors, list of update operations). batch: {name: tensor [batch, ...]}.
-        Returns (list of tensors, list of operations). Equal to replica_fn(batch) where its tensors are batch means.
+        replica_fn(batch, part) -> (list of tensors, list of update operations). batch: {name: tensor [batch, ...]}.
+        part: the index of these images among the equal parts that hosts, minibatches and replicas cut the step's batch into, in
+        the order of the images; an int or int32 scalar.
+        Returns (list of tensors, list of operations). Equal to replica_fn(batch, 0) where its tensors are batch means.
         """
+        first = self._block * self.minibatches
         if self.minibatches == 1:
-            return replica_fn(batch)
+            return replica_fn(batch, first)
         parts = {name: tf.reshape(tensor, [self.minibatches, -1] + tensor.shape[1:].as_list()) for name, tensor in batch.items()}
 
         def part(index):
             return {name: tf.gather(tensor, index) for name, tensor in parts.items()}
 
-        tensors, updates = replica_fn(part(0))  # the first of the sums that the loop adds to
+        tensors, updates = replica_fn(part(0), first)  # the first of the sums that the loop adds to
         with tf.control_dependencies(updates):
             sums = [tf.identity(tensor) for tensor in tensors]
         with tf.control_dependencies(sums):  # or the loop would read statistics of batch norm before they are updated
@@ -114,7 +117,7 @@ class OneDevice:
         def add_part(index, *sums):
             with tf.control_dependencies(sums):  # one part at a time: its activations are gone before the next one's
                 next_part = {name: tf.identity(tensor) for name, tensor in part(index).items()}
-            tensors, updates = replica_fn(next_part)
+            tensors, updates = replica_fn(next_part, first + index)
             with tf.control_dependencies(updates):
                 return [index + 1] + [total + tensor for total, tensor in zip(sums, tensors)]
 
@@ -127,8 +130,7 @@ class Towers(OneDevice):
     """Several GPUs (or devices of a CPU that is split) in one process: a replica of the step on each.
 
     The variables are on the first of them. Each works on an equal part of the batch; losses and gradients are averaged, and
-    the batch norms track the statistics of the first replica's part. What is drawn by a seed, a step and a name alone is the
-    same on all; every other draw, as noise for alignment losses, is each replica's own, and the first draws as one device.
+    the batch norms track the statistics of the first replica's part.
 
     gpu: the indices of --gpu, a list of text. Otherwise as OneDevice. Raises ConfigError where there are not as many GPUs.
     """
@@ -139,8 +141,7 @@ class Towers(OneDevice):
             raise ConfigError('--gpu={}: TensorFlow finds {} of these GPUs; name those that are there, or split the CPU by '
                               '--cpu_devices'.format(','.join(gpu), runtime.gpu_count()))
         self.replicas = len(gpu)
-        self._sums = 0   # how many have been built
-        self._first = 0  # the number of the first replica of this process
+        self._sums = 0  # how many have been built
         self._devices = ['/cpu:' + index for index in gpu] if cpu_devices else ['/gpu:%d' % place for place in range(len(gpu))]
 
     def mean(self, replica_fn, batch):
@@ -149,23 +150,24 @@ class Towers(OneDevice):
 
     def total(self, function, batch):
         """See OneDevice.total."""
-        totals = self._each(function, batch)
+        totals = self._each(lambda part, replica: function(part), batch)
         with tf.device(self._devices[0]):
             return {name: tf.add_n([total[name] for total in totals]) for name in totals[0]}
 
     def _each(self, function, batch):
-        """What function gives for each replica's part of a batch, on its device."""
+        """[function(part of a batch, replica's index)] of all replicas, each on its device."""
         with tf.device('/cpu:0'):
             parts = {name: tf.split(tensor, len(self._devices)) for name, tensor in batch.items()}
         outcomes, sums = [], self._sums
         for index, device in enumerate(self._devices):
             self._sums = sums  # replicas are built alike: the same sum has the same number on each
-            with tf.device(device), _own_draws(self._first + index):
-                outcomes.append(function({name: tensors[index] for name, tensors in parts.items()}))
+            with tf.device(device):
+                outcomes.append(function({name: tensors[index] for name, tensors in parts.items()}, index))
         return outcomes
 
-    def _over_replicas(self, replica_fn, batch):
-        towers = self._each(replica_fn, batch)
+    def _over_replicas(self, replica_fn, batch, minibatch):
+        first = minibatch * len(self._devices)
+        towers = self._each(lambda part, replica: replica_fn(part, first + replica), batch)
         with tf.device(self._devices[0]):
             return [tf.add_n(values) / len(towers) for values in zip(*[tensors for tensors, _ in towers])], towers[0][1]
 
@@ -203,7 +205,7 @@ class Hosts(Towers):
         self.hosts = len(hosts)
         self.part = (own, self.hosts)
         self.leads = own == 0
-        self._first = own * len(gpu)
+        self._block = own
         self.replicas = self.hosts * len(gpu)
         self._names = list(hosts)
         self._watch = None
@@ -356,12 +358,13 @@ class TPU(OneDevice):
             ordered = sorted(kinds)
             return dict(zip(ordered, runtime.tpu_dequeue(*zip(*[kinds[name] for name in ordered]))))
 
-        def steps(count):
+        def steps(count, core):
+            self._block = core
             rows, names[:] = _loop(step, take, count, self.steps_per_call)
             return [rows]
 
         fed = tf.while_loop(lambda index: index < count, hand_out, [tf.constant(0)], parallel_iterations=1, back_prop=False)
-        outputs = runtime.tpu_replicate(steps, [[count]] * self.replicas)
+        outputs = runtime.tpu_replicate(steps, [[count, tf.constant(core)] for core in range(self.replicas)])
         rows = outputs[0][0][:count]
         return Call(tf.group(fed, *[output for output, in outputs]),
                     {name: rows[:, column] for column, name in enumerate(names)}, count)
@@ -464,18 +467,6 @@ def _indices(config):
             raise ConfigError('--{}={} cannot be split evenly over the {} devices of --gpu={}{}; choose a multiple of {}'.format(
                 name, size, len(gpu), config.gpu, ' on each of {} hosts'.format(hosts) if hosts > 1 else '', len(gpu) * hosts))
     return gpu
-
-
-@contextlib.contextmanager
-def _own_draws(replica):
-    """What is drawn by seeds of the graph and of an operation is another on each replica; the first has the graph's own."""
-    seed = tf.get_default_graph().seed
-    if replica:
-        tf.set_random_seed(zlib.crc32('{}:replica {}'.format(seed, replica).encode()) & 0x7fffffff)
-    try:
-        yield
-    finally:
-        tf.set_random_seed(seed)
 
 
 def _tpu(config):

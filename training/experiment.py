@@ -223,9 +223,9 @@ class Experiment:
         self.roles.update(dict.fromkeys(scale.names, losses.SCALE_ROLE))
         pattern, idle = [], []  # which variable each gradient belongs to: {objective: [variable]}; and those with none
 
-        def replica(batch):
+        def replica(batch, part):
             logits, layers = self._network(now.rule, batch['images'], True, config.precision, replicated=True)
-            terms = losses.of(logits, batch['labels'], layers, self._closed_forms)
+            terms = losses.of(logits, batch['labels'], layers, self._closed_forms, part)
             objectives = losses.objectives(terms, *now.loss_rates, separate=bool(config.alignment_optimizer))
             variables = tf.trainable_variables()
             gradients = [[(g, v) for g, v in zip(tf.gradients(scale.up(objective), variables), variables) if g is not None]

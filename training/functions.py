@@ -177,7 +177,8 @@ class FunctionExperiment:
             optimizer_class=tf.train.MomentumOptimizer, momentum=0.9)), ClipOptimizer, ('optimizer', 'func'), learning_rate=rate)
         names, trained = [], []  # of the tensors that a replica gives: targets, then one gradient a variable
 
-        def replica(batch):
+        def replica(batch, part):
+            del part  # a script's functions do not ask for it
             before = set(tf.get_collection(tf.GraphKeys.UPDATE_OPS))
             outputs = self._outputs(batch, train=True)
             loss = loss_of(batch, outputs, params.get('loss_params'))

@@ -12,12 +12,13 @@ def cross_entropy(logits, labels):
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
 
 
-def of(logits, labels, layers, closed_forms=True):
+def of(logits, labels, layers, closed_forms=True, part=0):
     """The Losses of a batch; layers: the models.layers.Layers that the network was built of.
 
-    closed_forms: of the gradients of alignment losses, where there are (see alignment.rules.Rule.losses).
+    closed_forms: of the gradients of alignment losses, where there are; part: which part of the step's batch this is (see
+    alignment.rules.Rule.losses).
     """
-    alignment = layers.rule.losses(layers.records, closed_forms) if layers.rule else {}
+    alignment = layers.rule.losses(layers.records, closed_forms, part) if layers.rule else {}
     return Losses(model=tf.reduce_mean(cross_entropy(logits, labels)),
                   reg=_sum(layers.regularization_losses),
                   alignment=_sum(alignment.values()))

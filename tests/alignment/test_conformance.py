@@ -109,10 +109,10 @@ def results(kind, parts):
         records = network(kind, images)
         names = []  # of the tensors that a replica gives: (variant, 'losses' or 'gradients', layer or variable)
 
-        def replica(batch):
+        def replica(batch, part):
             records, tensors = network(kind, batch['images']), {}
             for case in cases_at(kind, parts):
-                losses = make(VARIANTS[case]).losses(records)
+                losses = make(VARIANTS[case]).losses(records, part=part)
                 tensors.update({(case, 'losses', name): loss for name, loss in losses.items()})
                 if losses:
                     variables = tf.trainable_variables()
@@ -383,14 +383,15 @@ def descend(sample, rule, rate, steps, task=None):
     """The angle between B and W in degrees at the start and after gradient descent; what has no gradient stays."""
     with tf.Graph().as_default(), tf.Session() as session:
         record = samples.record(sample)
+        rule.step = tf.placeholder(tf.int64, [])
         loss = rule.losses([record]).get(sample, tf.constant(0.0))
         total = loss + task(record) if task else loss
         moved = [kernel - rate * gradient if gradient is not None else kernel
                  for kernel, gradient in zip((record.W, record.B), tf.gradients(total, [record.W, record.B]))]
         kernels = [samples.layer(sample).W, samples.layer(sample).B]
         first = oracle.angle(*kernels)
-        for _ in range(steps):
-            kernels = session.run(moved, dict(zip((record.W, record.B), kernels)))
+        for step in range(steps):
+            kernels = session.run(moved, dict(zip((record.W, record.B, rule.step), kernels + [step])))
         return first, oracle.angle(*kernels)
 
 

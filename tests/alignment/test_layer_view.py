@@ -67,19 +67,23 @@ def test_a_layer_followed_by_a_non_linearity_of_its_own_shows_it():
 LARGE = (50, 41, 23)  # 47150 draws
 
 
-def draws(seed, name='conv0', runs=1, **settings):
-    """Noise in place of a large input, in as many runs of one session."""
+def draws(*places, runs=1, **settings):
+    """Noise in place of a large input, at each place, (seed, step, part, name of the layer), in as many runs of one session."""
     with tf.Graph().as_default(), tf.Session() as session:
-        record = samples.record('dense')._replace(name=name, x=tf.fill(LARGE, 7.0))
-        x = LayerView(record, ViewOptions(**settings), seed).x
-        assert x.shape.as_list() == list(LARGE)
-        return [session.run(x) for _ in range(runs)]
+        record = samples.record('dense')._replace(x=tf.fill(LARGE, 7.0))
+        found = [LayerView(record._replace(name=name), ViewOptions(**settings), seed, step, part).x
+                 for seed, step, part, name in places]
+        assert all(x.shape.as_list() == list(LARGE) for x in found)
+        return [array for _ in range(runs) for array in session.run(found)]
+
+
+PLACE = (5, 0, 0, 'conv0')
 
 
 @pytest.mark.parametrize('stddev', [1.0, 0.3])
 @pytest.mark.parametrize('distribution, kurtosis', [('normal', 3.0), ('uniform', 1.8)])
 def test_noise_has_mean_zero_and_the_asked_deviation(distribution, kurtosis, stddev):
-    x, = draws(5, input_distribution=distribution, input_stddev=stddev)
+    x, = draws(PLACE, input_distribution=distribution, input_stddev=stddev)
     z = x.astype(np.float64) / stddev
     assert abs(z.mean()) < 0.02 and abs(z.std() - 1) < 0.015 and abs(np.mean(z ** 4) - kurtosis) < 0.15
     assert np.abs(z).max() < (6 if distribution == 'normal' else np.sqrt(3) + 1e-6)
@@ -88,14 +92,24 @@ def test_noise_has_mean_zero_and_the_asked_deviation(distribution, kurtosis, std
 
 
 @pytest.mark.parametrize('distribution', ['normal', 'uniform'])
-def test_noise_is_settled_by_the_seed_and_the_layer(distribution):
-    first, second = draws(5, input_distribution=distribution, runs=2)
-    again, again_second = draws(5, input_distribution=distribution, runs=2)
-    np.testing.assert_array_equal([again, again_second], [first, second])
-    other_seed, = draws(6, input_distribution=distribution)
-    other_layer, = draws(5, name='conv1', input_distribution=distribution)
-    for other in (second, other_seed, other_layer):
-        assert abs(np.corrcoef(first.ravel(), other.ravel())[0, 1]) < 0.03
+def test_noise_depends_on_seed_step_part_and_layer_alone(distribution):
+    first, again = draws(PLACE, runs=2, input_distribution=distribution)
+    places = [PLACE, (6, 0, 0, 'conv0'), (5, 1, 0, 'conv0'), (5, 0, 1, 'conv0'), (5, 1, 1, 'conv0'),
+              (5, 2 ** 31 - 1, 2 ** 30 - 1, 'conv0'), (5, 0, 0, 'conv1'), (None, 0, 0, 'conv0')]
+    elsewhere = draws(*places, input_distribution=distribution)
+    np.testing.assert_array_equal(again, first)
+    np.testing.assert_array_equal(elsewhere[0], first)
+    correlations = np.corrcoef([x.ravel() for x in elsewhere])
+    assert np.abs(correlations - np.eye(len(places))).max() < 0.03
+
+
+@pytest.mark.parametrize('distribution, wanted', [  # of TensorFlow 1.13.2 and 2.21 alike
+    ('normal', [0.9768997, -0.5601392, -2.1971469, -0.7055581]), ('uniform', [1.6037396, -1.3672753, -0.6667846, 0.6566011])])
+def test_noise_is_the_same_on_both_runtimes(distribution, wanted):
+    with tf.Graph().as_default(), tf.Session() as session:
+        record = samples.record('dense')._replace(name='conv0', x=tf.zeros([5, 3]))
+        x = session.run(LayerView(record, ViewOptions(input_distribution=distribution), 5, tf.constant(7, tf.int64), tf.constant(2)).x)
+    np.testing.assert_allclose(x.ravel()[:4], wanted, rtol=1e-5)
 
 
 def test_both_projections_see_the_same_noise():

@@ -38,7 +38,7 @@ CASES.update({
     'one device each': (1, tiny.moving_settings('symmetric')),
     'parts': (4, dict(tiny.moving_settings('information'), learning_rate=0.2, minibatch_size=4, **SPLIT)),
     'several steps a call': (4, dict(tiny.moving_settings('mirror'), learning_rate=0.2, iterations_per_loop=3, **SPLIT)),
-    'noise': (2, dict(alignment='mirror', learning_rate=0.2, input_distribution='normal')),
+    'noise': (2, dict(alignment='mirror', learning_rate=0.2, input_distribution='normal', minibatch_size=4, **SPLIT)),
     'float16': (1, dict(tiny.moving_settings('symmetric'), precision='float16')),
     'batch norm': (1, dict(SMALL, alignment='information', learning_rate=1.0, sync_batch_norm=True, **SPLIT)),
     'batch norm, statistics of each part': (1, dict(SMALL, alignment='symmetric', learning_rate=1.0)),

@@ -38,7 +38,8 @@ def means(minibatches):
         trace = tf.get_variable('trace', initializer=np.float64(0), trainable=False, use_resource=True)
         calls = []
 
-        def replica(batch):
+        def replica(batch, part):
+            del part
             calls.append([tensor.shape.as_list() for tensor in (batch['images'], batch['labels'])])
             scale = tf.get_variable('scale', initializer=2.0, use_resource=True)
             first = tf.cast(batch['labels'][0], tf.float64)
@@ -90,11 +91,27 @@ def test_a_call_of_several_steps_does_what_as_many_calls_do(case):
     variables, scalars = called([1] * 7, **CALLS[case])
     others, other_scalars = called([3, 1, 3], iterations_per_loop=5, **CALLS[case])
     assert set(variables) == set(others) and variables['global_step'] == others['global_step'] == len(scalars) == 7
-    if 'noise' not in case:  # TensorFlow draws other numbers in another graph
-        assert tiny.moved(variables, others) == set()
-        assert [{name: float(value) for name, value in step.items()} for step in other_scalars] == [
-            {name: float(value) for name, value in step.items()} for step in scalars]
+    assert tiny.moved(variables, others) == set()
+    assert [{name: float(value) for name, value in step.items()} for step in other_scalars] == [
+        {name: float(value) for name, value in step.items()} for step in scalars]
     assert len({float(step['model_loss']) for step in other_scalars}) == 7  # another batch at each
+
+
+NOISY = [dict(alignment='mirror', input_distribution='normal'), dict(alignment='mirror', input_distribution='uniform'),
+         dict(alignment='activation', input_distribution='uniform'), dict(alignment='information', input_distribution='normal'),
+         dict(alignment='mirror', input_distribution='normal', minibatch_size=4, cpu_devices=2, gpu='0,1'),
+         dict(alignment='mirror', input_distribution='normal', xla=True)]
+
+
+@pytest.mark.parametrize('settings', NOISY)
+def test_a_rule_on_noise_is_resumed_to_the_bit(settings):
+    settings = dict(settings, learning_rate=0.1, optimizer='adam')
+    history, scalars = tiny.train(tiny.trainer(**settings), steps=5)
+    resumed, more = tiny.train(tiny.trainer(first_step=2, **settings), steps=3, start=history[2])
+    backward = tiny.named(history[0], 'backward_kernel')
+    assert len(backward) == 3 and tiny.moved(history[2], history[5]) >= backward
+    assert [tiny.moved(*variables) for variables in zip(history[2:], resumed)] == [set()] * 4
+    assert [float(step['alignment_loss']) for step in more] == [float(step['alignment_loss']) for step in scalars[2:]]
 
 
 def test_a_call_does_no_more_than_its_most():

@@ -52,10 +52,10 @@ def pixels():
         yield
 
 
-def alone(case):
+def alone(case, **more):
     """What one device gives in place of all hosts."""
     steps, settings = host.CASES[case]
-    history, scalars = tiny.train(tiny.trainer(**dict(settings, **ONE)), steps)
+    history, scalars = tiny.train(tiny.trainer(**dict(settings, **dict(ONE, **more))), steps)
     return [history[0], history[-1]], scalars
 
 
@@ -83,11 +83,12 @@ def test_the_variables_of_all_hosts_stay_the_same(outcomes, case):
         {name: float(value) for name, value in step.items()} for step in others]
 
 
-def test_each_host_draws_noise_of_its_own(outcomes):
-    """Were it the same, the gradients of backward kernels would be those of one host's noise: as on one device of half a batch."""
-    same = tiny.differences(alone('noise'), outcomes[0]['noise'])
-    assert set(tiny.beyond(same, 1e-3)) >= tiny.named(outcomes[0]['noise'][0][0], 'backward_kernel')
-    assert same['model_loss'] < 1e-5
+def test_hosts_draw_the_noise_of_as_many_parts(outcomes):
+    """Two hosts with three parts on two devices each draw as one device does in twelve parts."""
+    assert tiny.beyond(tiny.differences(alone('noise', minibatch_size=1), outcomes[0]['noise']), 1e-4) == {}
+    other = tiny.differences(alone('noise'), outcomes[0]['noise'])
+    assert set(tiny.beyond(other, 1e-3)) >= tiny.named(outcomes[0]['noise'][0][0], 'backward_kernel')
+    assert other['model_loss'] < 1e-5
 
 
 # --- who they are -----------------------------------------------------------------------------------------------------

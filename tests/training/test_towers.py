@@ -84,7 +84,8 @@ def means(device, replica, **batch):
 def test_each_replica_works_on_its_part_and_the_first_one_updates(minibatches):
     seen = []
 
-    def replica(batch):
+    def replica(batch, part):
+        del part
         trace = tf.get_variable('trace', [], tf.float64, tf.zeros_initializer(), trainable=False)
         seen.append((batch['images'].device, batch['images'].shape.as_list()))
         first = tf.cast(batch['images'][0, 0], tf.float64)
@@ -97,17 +98,36 @@ def test_each_replica_works_on_its_part_and_the_first_one_updates(minibatches):
     assert variables['trace'] == (0 if minibatches == 1 else 2040)  # the first halves of the parts begin with 0, 20 and 40
 
 
-def test_draws_by_an_operation_seed_are_each_replicas_own():
-    def replica(batch):
-        own = tf.random.uniform([1], seed=5)
-        same = tf.random.stateless_uniform([1], [5, 7])
-        return [own, same, own * (1.0 - batch['index'])], []
+@pytest.mark.parametrize('replicas, minibatches', [(1, 1), (1, 6), (2, 1), (2, 3), (3, 2)])
+def test_parts_are_numbered_in_the_order_of_their_images(replicas, minibatches):
+    split = dict(cpu_devices=3, gpu=','.join(map(str, range(replicas)))) if replicas > 1 else {}
+    device = devices.choose(tiny.config(minibatch_size=12 // minibatches, **split))
+    count = replicas * minibatches
 
-    one = means(devices.OneDevice(), replica, index=np.zeros(1, np.float32))[0]
-    two = means(devices.Towers(['0', '1'], cpu_devices=2), replica, index=np.arange(2, dtype=np.float32))[0]
-    assert two[1] == one[1]                       # the same on both
-    assert 2 * two[2] == one[2] == one[0]         # the first draws as one device does
-    assert abs(two[0] - one[0]) > 1e-3            # the second does not
+    def replica(batch, part):
+        return [tf.one_hot(part, count) * batch['index'][0]], []
+    (first,), _ = means(device, replica, index=np.arange(12, dtype=np.float32))
+    assert list(count * first) == [part * 12 // count for part in range(count)]
+
+
+def test_parts_are_numbered_over_all_hosts():
+    device, seen = devices.Hosts(['a:1', 'b:1', 'c:1'], 2, ['1', '0'], cpu_devices=2), []
+    with tf.Graph().as_default():
+        device.mean(lambda batch, part: (seen.append(part) or [tf.constant(1.0)], []), dict(index=tf.zeros([4, 3])))
+    assert seen == [4, 5]
+
+
+NOISE = dict(alignment='information', input_distribution='normal', learning_rate=0.2)
+
+
+@pytest.mark.parametrize('parts', [{}, dict(minibatch_size=6)])
+def test_replicas_draw_the_noise_of_as_many_parts(parts):
+    """Two replicas draw as two parts do, and two parts on two replicas as four; a batch in one piece draws other numbers."""
+    alike = 3 if parts else 6
+    found = differences(steps=2, against=dict(ONE, minibatch_size=alike), **NOISE, **SPLIT[2], **parts)
+    assert tiny.beyond(found, 1e-5) == {}
+    other = differences(steps=2, against=dict(ONE, minibatch_size=None), **NOISE, **SPLIT[2], **parts)
+    assert set(tiny.beyond(other, 1e-2)) >= {name for name in other if name.endswith('backward_kernel')}
 
 
 def test_every_operation_of_a_replica_is_on_its_device_and_every_variable_on_the_first():
@@ -154,7 +174,8 @@ def batch_norm(device):
     """A batch norm of images of odd sizes on a device: (its output's mean square by channel, the moving mean)."""
     images = (np.random.RandomState(5).randn(12, 3, 7, 5) + np.arange(12).reshape(12, 1, 1, 1)).astype(np.float32)
 
-    def replica(batch):
+    def replica(batch, part):
+        del part
         layers = Layers()
         y = layers.batch_norm(batch['images'], momentum=0.75, epsilon=1e-3)
         return [tf.reduce_mean(tf.square(y), axis=[0, 1, 2])], layers.updates
@@ -180,7 +201,8 @@ def batch_norms(device, across):
     images = (np.random.RandomState(5).randn(12, 3, 7, 5) + 9 * np.arange(12).reshape(12, 1, 1, 1)).astype(np.float32)
     weights = np.random.RandomState(6).randn(*images.shape).astype(np.float32)
 
-    def replica(batch):
+    def replica(batch, part):
+        del part
         layers = Layers(across=across)
         scale = tf.get_variable('scale', initializer=np.arange(1, 6, dtype=np.float32))
         y = layers.batch_norm(tf.tanh(scale * batch['images'] / 50.0), momentum=0.75, epsilon=1e-3)
@@ -208,7 +230,8 @@ def test_a_mean_over_replicas_goes_into_loops_of_steps_and_of_parts():
     device = devices.Towers(['0', '1'], minibatches=3, steps_per_call=4, cpu_devices=2)
 
     def step(batch):
-        def replica(batch):
+        def replica(batch, part):
+            del part
             return [tf.reduce_sum(tf.square(device.all_mean(tf.reduce_mean(batch['x'])) - 1.0))], []
         tensors, _ = device.mean(replica, batch)
         with tf.control_dependencies(tensors):
@@ -225,7 +248,8 @@ def test_a_mean_over_replicas_goes_into_loops_of_steps_and_of_parts():
 
 
 def test_statistics_of_all_replicas_are_float32_in_any_type():
-    def replica(batch):
+    def replica(batch, part):
+        del part
         layers = Layers(across=device, dtype=tf.float16)
         y = layers.batch_norm(layers.arrange(batch['images']), momentum=0.0, epsilon=1e-3)
         return [tf.cast(y, tf.float32), tf.constant(float(y.dtype == tf.float16))], layers.updates
@@ -272,7 +296,7 @@ def test_gpus_are_numbered_anew(monkeypatch):
     assert (device.replicas, device.hosts, device.data_format) == (3, 1, 'NCHW')
     with tf.Graph().as_default():
         found = []
-        device.mean(lambda batch: ([found.append(tf.constant(1.0)) or found[-1]], []), dict(images=tf.zeros([6, 5])))
+        device.mean(lambda batch, part: ([found.append(tf.constant(1.0)) or found[-1]], []), dict(images=tf.zeros([6, 5])))
     assert [tensor.device for tensor in found] == ['/device:GPU:0', '/device:GPU:1', '/device:GPU:2']
 
 

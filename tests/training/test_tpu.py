@@ -151,7 +151,7 @@ CASES['two optimisers'] = dict(alignment='symmetric', optimizer='adam', alignmen
 CASES['schedules'] = dict(alignment='information', alpha_schedule_type='linear', alpha_schedule_rate=0.5, constant_lr=False)
 CASES['noise'] = dict(alignment='mirror', input_distribution='normal', use_noisy_global_opt=True, noisy_opt_distribution='uniform')
 CASES['parts'] = dict(alignment='kolen_pollack', minibatch_size=4)
-DRAWING = {'brsf', 'noise'}  # XLA draws other numbers; the first forward pass is the same
+DRAWING = {'brsf', 'noise'}  # XLA draws other numbers, by the step alone; the first forward pass is the same
 
 
 # The XLA of TensorFlow 1.13.2 gives a batch norm the variance over n positions of a batch, its other kernels that over n - 1.
@@ -166,12 +166,15 @@ def test_the_loop_of_a_core_gives_the_numbers_of_one_device(case, monkeypatch):
     equal_cores(monkeypatch, dict(images=images.images[:8], labels=images.labels[:8]))
     variables, scalars = trained(built(validating=False, **settings), [1] * 3)
     core = devices.TPU('local', None, None, CORES, 8 // settings.get('minibatch_size', 8), steps_per_call=5)
-    others, other_scalars = trained(built(core, False, **settings), [2, 1])
+    split = built(core, False, **settings)
+    others, other_scalars = trained(split, [2, 1])
     assert others['global_step'] == 3 == len(other_scalars)
     if case in DRAWING:
         assert other_scalars[0]['model_loss'] == pytest.approx(scalars[0]['model_loss'], rel=1e-5)
         assert all(np.isfinite(value).all() for value in others.values())
         assert len({float(step['model_loss']) for step in other_scalars}) == 3
+        again, _ = trained(split, [1, 2])
+        assert tiny.moved(again, others) == set()
         return
     for name in variables:
         if name.endswith('moving_variance') and not runtime.IS_TF2:
@@ -180,6 +183,27 @@ def test_the_loop_of_a_core_gives_the_numbers_of_one_device(case, monkeypatch):
     for step, other in zip(scalars, other_scalars):
         assert {name: float(value) for name, value in other.items()} == pytest.approx(
             {name: float(value) for name, value in step.items()}, rel=1e-5)
+
+
+def test_the_parts_of_all_cores_are_numbered(monkeypatch):
+    cores = []
+
+    def replicate(computation, inputs):
+        cores[:] = [computation(*given) for given in inputs]
+        return cores
+    monkeypatch.setattr(runtime, 'tpu_replicate', replicate)
+    monkeypatch.setattr(runtime, 'tpu_sum', lambda tensor: tensor)
+    monkeypatch.setattr(runtime, 'tpu_enqueue', lambda tensors, core: tf.no_op())
+    monkeypatch.setattr(runtime, 'tpu_dequeue', lambda dtypes, shapes: [tf.zeros(shapes[0])])
+    device = devices.TPU('local', None, None, 3, minibatches=2, steps_per_call=4)
+
+    def step(batch):
+        (part,), _ = device.mean(lambda batch, part: ([tf.cast(part, tf.float32)], []), batch)
+        return tf.no_op(), dict(part=part)
+    with tf.Graph().as_default(), tf.Session() as session:
+        call = device.call(step, lambda: dict(images=tf.zeros([12, 5])))
+        found = session.run(cores, {call.count: 4})
+    assert [rows.tolist() for rows, in found] == [[[mean]] * 4 for mean in (0.5, 2.5, 4.5)]  # of parts 0 and 1, 2 and 3, 4 and 5
 
 
 @pytest.mark.parametrize('rule', ['information', 'frsf'])
