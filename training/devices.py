@@ -430,12 +430,7 @@ def choose(config, say=print):
     if config.xla and minibatches > 1 and steps_per_call > 1 and not runtime.XLA_NESTS_LOOPS:
         raise ConfigError('--xla, --minibatch_size and --iterations_per_loop do not go together on {}; leave out one of '
                           'them'.format(runtime.describe()))
-    if config.xla and config.precision == 'float16' and not runtime.XLA_BRANCHES:
-        raise ConfigError('--xla and --precision=float16 do not go together on {}; leave out one of them'.format(
-            runtime.describe()))
-    if config.precision == 'bfloat16' and not runtime.HAS_BFLOAT16:
-        raise ConfigError('--precision=bfloat16: {} does not compute in it; take float16, or TensorFlow 2'.format(
-            runtime.describe()))
+    check_precision(config)
     if config.sync_batch_norm and replicas == 1:
         raise ConfigError('--sync_batch_norm has no effect on one device; leave it out, or give several in --gpu')
     if config.xla and (replicas > 1 or config.cpu_devices):
@@ -449,6 +444,16 @@ def choose(config, say=print):
     if config.worker_hosts:
         return Hosts(config.worker_hosts, config.task_index, gpu, minibatches, steps_per_call, cpu_devices=config.cpu_devices)
     return Towers(gpu, minibatches, steps_per_call, cpu_devices=config.cpu_devices)
+
+
+def check_precision(config):
+    """Raises ConfigError where this TensorFlow does not compute in the precision of a Config."""
+    if config.xla and config.precision == 'float16' and not runtime.XLA_BRANCHES:
+        raise ConfigError('--xla and --precision=float16 do not go together on {}; leave out one of them'.format(
+            runtime.describe()))
+    if config.precision == 'bfloat16' and not runtime.HAS_BFLOAT16:
+        raise ConfigError('--precision=bfloat16: {} does not compute in it; take float16, or TensorFlow 2'.format(
+            runtime.describe()))
 
 
 def _indices(config):

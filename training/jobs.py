@@ -142,6 +142,7 @@ def _checked(restored):
     """A Restored whose settings, of which some are from a record, are legal. Raises ConfigError."""
     config = Config.of(dataclasses.asdict(restored.config), choices())
     check(config)
+    devices.check_precision(config)  # it may have come with the checkpoint
     return restored._replace(config=config)
 
 
