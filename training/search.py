@@ -86,6 +86,10 @@ class Search:
             raise ConfigError('--study={} must be letters, digits, - and _'.format(study))
         if config.dry_run:
             raise ConfigError('--dry_run is for train.py; a search learns nothing from it')
+        hidden = sorted({'top1', 'ties', 'images'} & set(config.save_to_gfs))
+        if hidden:
+            raise ConfigError(f'--save_to_gfs={",".join(hidden)}: a search judges trainings by these results, which must stay in '
+                              'their records')
         self._optuna, self._config, self._space, self._name = optuna, config, space, study
         self._prune = prune
         self._grid = [dict(zip(names, values)) for values in itertools.product(*[each.values for each in space])] \

@@ -138,9 +138,11 @@ def test_a_training_with_other_settings_is_not_gone_on_with(worker, documents, m
     assert documents('emptied') == before
 
 
-def test_a_dry_run_is_no_trial(worker):
-    with pytest.raises(ConfigError, match='--dry_run is for train.py'):
-        worker('dry', 1, dry_run=True)
+@pytest.mark.parametrize('settings, words', [
+    (dict(dry_run=True), '--dry_run is for train.py'), (dict(save_to_gfs=('loss', 'top1')), '--save_to_gfs=top1: a search judges')])
+def test_what_leaves_nothing_to_judge_is_refused(worker, settings, words):
+    with pytest.raises(ConfigError, match=words):
+        worker('dry', 1, **settings)
 
 
 def test_a_finite_space_is_drawn_once_each(worker, monkeypatch, capfd):
