@@ -168,7 +168,7 @@ def resize_aligned(images, size):
     position = np.arange(size, dtype=np.float32) * np.float32((side - 1) / max(size - 1, 1))
     low = np.floor(position).astype(np.int32)
     high, part = np.minimum(low + 1, side - 1), position - low
-    # Written out, because XLA turns tf.image.resize_bilinear into a convolution, whose precision is that of convolutions.
+    # Written out, so that every device, with XLA or without, computes it by the same float32 operations.
     for axis, weight in ((2, part[:, np.newaxis]), (1, part[:, np.newaxis, np.newaxis])):
         first, second = tf.gather(images, low, axis=axis), tf.gather(images, high, axis=axis)
         images = first + (second - first) * weight

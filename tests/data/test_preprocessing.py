@@ -163,7 +163,8 @@ def test_windows_of_a_small_image_are_as_frequent_as_those_of_tensorflow(evaluat
         return tf.concat([begin[:2], size[:2]], axis=0)
 
     def ours(number):
-        return preprocessing.random_window(tf.constant(height), tf.constant(width), preprocessing.draw([7, number]).windows, area, aspect)
+        windows = preprocessing.draw([7, number]).windows
+        return preprocessing.random_window(tf.constant(height), tf.constant(width), windows, area, aspect)
 
     found = evaluate(lambda: [tf.map_fn(function, tf.range(count)) for function in (ours, theirs)])
     frequency = [dict(zip(map(tuple, each[0]), each[1] / count)) for each in (

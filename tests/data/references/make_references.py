@@ -53,7 +53,8 @@ def jpeg_of(photograph, height, width, mode, options):
     path = os.path.join(os.path.dirname(importlib.util.find_spec(package).origin), inside)
     buffer = io.BytesIO()
     with Image.open(path) as image:
-        image.convert('RGB').resize((width, height), Image.BICUBIC).convert(mode).save(buffer, 'JPEG', **dict(dict(quality=85), **options))
+        image = image.convert('RGB').resize((width, height), Image.BICUBIC).convert(mode)
+        image.save(buffer, 'JPEG', **dict(dict(quality=85), **options))
     return buffer.getvalue()
 
 
