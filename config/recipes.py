@@ -130,7 +130,8 @@ def _kind(path):
     with open(path, 'rb') as file:
         opcodes = {opcode.name for opcode, _, _ in pickletools.genops(file.read())}
     if opcodes & {'GLOBAL', 'STACK_GLOBAL', 'INST'}:  # ours are never read with one of these
-        return "settings file of the authors' program, a pickle of live objects"
+        return ("settings file of the authors' program, a pickle of live objects; --use_resnet_v2 and --image_size alone "
+                'decide on its images')
     return 'settings file of this program, plain data'
 
 

@@ -65,11 +65,14 @@ CASES = {  # the command, its exit code, what the sentence names
     'no checkpoint': (VALIDATE + ['--load_checkpoint={home}/none'], 1, ['{home}/none']),
     'half a path': (VALIDATE + ['--load_checkpoint={checkpoint}.index'], 1, ['{checkpoint}.index', 'without .index']),
     'checkpoint of another model': (
-        VALIDATE + ['--layers_list=7,3', '--load_checkpoint={checkpoint}', '--alignment=symmetric'], 1,
+        VALIDATE + ['--layers_list=7,3', '--load_checkpoint={checkpoint}', '--alignment=symmetric', '--override=layers_list'], 1,
         ['{checkpoint} does not fit', 'dense1/forward_kernel (there [7, 5], here [7, 3])']),
     'checkpoint of a deeper model': (
-        VALIDATE + ['--layers_list=7', '--load_checkpoint={checkpoint}', '--alignment=symmetric'], 1,
+        VALIDATE + ['--layers_list=7', '--load_checkpoint={checkpoint}', '--alignment=symmetric', '--override=layers_list'], 1,
         ['{checkpoint} does not fit', 'extra: dense1/backward_kernel']),
+    'settings of another checkpoint': (
+        VALIDATE + ['--layers_list=7', '--load_checkpoint={checkpoint}', '--alignment=symmetric'], 2,
+        ['--layers_list=7 contradicts {checkpoint}, which has --layers_list=7,5', '--override=layers_list']),
     'no file system': (TRAIN + ['--cache_dir=foo://bucket/x'], 2, ['--cache_dir=foo://bucket/x', 'has no file system']),
     'exploding loss': (TRAIN + ['--alignment=symmetric', '--learning_rate=1e12', '--train_epochs=0.2',
                                 '--novalidate_first'], 1, ['step 2: ', 'alignment_loss', 'smaller learning rate'])}

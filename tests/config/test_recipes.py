@@ -67,7 +67,7 @@ def test_the_command_writes_the_recipes_that_are_named(tmp_path, capsys):
 
 
 SYMMETRIC = """\
-# settings file of the authors' program, a pickle of live objects; what differs from the defaults:
+# settings file of the authors' program, a pickle of live objects; --use_resnet_v2 and --image_size alone decide on its images; what differs from the defaults:
 --exp_id_suffix=_tuned
 --model=resnet18
 --alignment=symmetric
@@ -78,7 +78,6 @@ SYMMETRIC = """\
 --beta_schedule_rate=-0.5
 --beta_schedule_type=exponential
 --dataset=imagenet
---preprocessing=resnet
 --novalidate_first
 --learning_rate=0.125
 --rescale_lr
