@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from tqdm import tqdm
 
-from data import memory
+from data import files, memory
 from data.base import DataError, Dataset
 from data.preprocessing import resize
 from data.split import stratified_split
@@ -149,10 +149,8 @@ def read_idx(path, dimensions):
 def _in(data_dir):
     """Both splits from the IDX files in a folder that was named. Raises DataError where one is
     missing."""
-    folder = os.path.expanduser(data_dir)
-    if not os.path.isdir(folder):
-        raise DataError(f'--data_dir={data_dir} is not a folder; give the one with the IDX files '
-                        'of MNIST, or leave it out: then they are downloaded.')
+    folder, _ = files.listed(data_dir, 'the IDX files of MNIST, or leave it out: then they are '
+                                       'downloaded')
     missing = _missing(folder)
     if missing:
         raise DataError(f'--data_dir={data_dir} holds no {", ".join(missing)} (nor the same in '

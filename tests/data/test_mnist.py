@@ -147,7 +147,8 @@ def test_a_part_of_the_files_is_not_replaced_by_the_subset(folder, offline, home
 
 @pytest.mark.parametrize('where, words', [
     ('nowhere', '--data_dir=.*nowhere is not a folder'), ('file', '--data_dir=.*file is not a folder'),
-    ('empty', ', '.join(NAMES)), ('~/mnist', '--data_dir=~/mnist is not a folder')])
+    ('empty', ', '.join(NAMES)), ('~/mnist', '--data_dir=~/mnist is not a folder'),
+    ('zero\0byte', 'cannot be a path'), ('\ud800', 'cannot be a path')])
 def test_a_folder_that_is_named_is_never_replaced(tmp_path, offline, monkeypatch, where, words):
     monkeypatch.setattr(mnist, '_download', None)  # nor is anything put into it
     (tmp_path / 'empty').mkdir()
