@@ -119,7 +119,7 @@ def _train(config, device, store, explicit, ignored):
         copies = Copies(bucket, config.checkpoint_max) if bucket else None
         if store:
             store.describe(digests=config.digests()._asdict(), seed=config.seed)
-            _describe(config, first_step, folder, bucket)
+            _describe(config, first_step, folder)
         board = Board(os.path.join(bucket or folder, 'tensorboard'), first_step, say) if config.tensorboard and store else None
         run = loop.Run(session, experiment, store, folder, record_params, say, device.leads, experiment.asking, copies, board)
         try:
@@ -167,15 +167,13 @@ def _notes(notes, ignored):
     return {'load_params': dict(notes, **({'ignored_flags': list(ignored)} if ignored else {}))}
 
 
-def _describe(config, first_step, *folders):
-    """Note the settings beside the checkpoints of folders; None is no folder."""
-    for folder in filter(None, folders):
-        try:
-            tf.gfile.MakeDirs(folder)
-            restoring.describe(folder, config, first_step)
-        except (OSError, tf.errors.OpError) as error:
-            say(f'warning: {folder}/{restoring.DESCRIPTION} cannot be written ({str(error).splitlines()[0]}); the settings of '
-                'the checkpoints there are in MongoDB alone')
+def _describe(config, first_step, folder):
+    """Note the settings beside the checkpoints of a folder."""
+    try:
+        restoring.describe(folder, config, first_step)
+    except (OSError, tf.errors.OpError) as error:
+        say(f'warning: {folder}/{restoring.DESCRIPTION} cannot be written ({str(error).splitlines()[0]}); the settings of '
+            'the checkpoints there are in MongoDB alone')
 
 
 def _agree(config, device):

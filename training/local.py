@@ -7,6 +7,8 @@ import threading
 
 import tensorflow.compat.v1 as tf
 
+from training.restoring import DESCRIPTION
+
 FILE = re.compile(r'checkpoint-(\d+)\.(index|data-\d{5}-of-\d{5})')
 
 
@@ -141,7 +143,9 @@ class Copies(Kept):
 
     def _copy(self, prefix):
         tf.gfile.MakeDirs(self.folder)
-        paths = sorted(glob.glob(glob.escape(prefix) + '.data-*')) + [prefix + '.index']  # without an index there is none
+        description = os.path.join(os.path.dirname(prefix), DESCRIPTION)
+        paths = [description] if os.path.exists(description) else []
+        paths += sorted(glob.glob(glob.escape(prefix) + '.data-*')) + [prefix + '.index']  # without an index there is none
         for path in paths:
             tf.gfile.Copy(path, f'{self.folder}/{os.path.basename(path)}', overwrite=True)
 

@@ -44,6 +44,8 @@ HOW = [
     (r'python -m data.build_tfrecords imagenet', 'data/test_imagenet_archives.py'),
     (r'python -m data.build_tfrecords folder', 'data/test_build_tfrecords.py'),
     (r'python -m benchmarks\.', 'measures; a quiet machine'),
+    (r'python tests/golden/conditioning.py', 'measures; two minutes'),
+    (r'python -m data.build_tfrecords verify', 'data/test_build_tfrecords.py'),
     (r'python -m config.recipes', 'config/test_recipes.py'),
     (r'config/get_configs.sh', 'cli/test_get_configs.py'),
     (r'source .venv-3.11/bin/activate', 'cli/test_missing_packages.py tells of it'),

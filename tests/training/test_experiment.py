@@ -209,7 +209,7 @@ def test_the_total_is_what_is_minimised(settings, rates):
     _, scalars = tiny.train(tiny.trainer(learning_rate=0.5, **settings), len(rates))
     names = {'loss', 'model_loss', 'reg_loss', 'alignment_loss', 'total_loss', 'learning_rate'}
     if 'alignment_optimizer' in settings:
-        names.add('alignment_learning_rate')
+        names |= {'alignment_learning_rate', 'learning_rate_0', 'learning_rate_1'}
     for step, (task, alignment) in zip(scalars, rates):
         assert set(step) == names and step['loss'] == step['total_loss']
         total = task * (step['model_loss'] + step['reg_loss']) + alignment * step['alignment_loss']

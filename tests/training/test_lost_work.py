@@ -10,7 +10,7 @@ import pymongo
 import pytest
 
 import tiny
-from training import checkpoints, jobs
+from training import checkpoints, jobs, restoring
 from training.checkpoints import CheckpointError
 from training.validation import TrainingError
 
@@ -68,7 +68,7 @@ def test_a_training_goes_on_over_files_of_later_steps_and_damaged_checkpoints(cl
         os.utime(os.path.join(local(longest)[0], name), (4e9, 4e9))
     jobs.train(second)
     found = records(client, second)
-    assert [(record['step'], record['saved_filters']) for record in found] == [(step, step > 0) for step in range(7)]
+    assert [(record['step'], record['saved_filters']) for record in found] == [(step, True) for step in range(7)]
     folder, steps = local(second)
     assert {5, 6} <= set(steps) and not [name for name in os.listdir(folder) if '.tar' in name]
 
@@ -83,7 +83,7 @@ def test_a_training_goes_on_over_files_of_later_steps_and_damaged_checkpoints(cl
     assert [re.match(r'warning: the checkpoint of step (\d) is left aside: ', line).group(1) for line in warnings] == ['6', '5']
     assert 'restored from {}/restored/checkpoint-4'.format(folder) in lines and local(second)[1] == [8, 9]
     found = records(client, second)
-    assert [(record['step'], record['saved_filters']) for record in found] == [(step, step > 0) for step in range(10)]
+    assert [(record['step'], record['saved_filters']) for record in found] == [(step, True) for step in range(10)]
     assert [record.get('train_results') for record in found] == [record.get('train_results') for record in first[:10]]
 
 
@@ -98,9 +98,9 @@ def test_a_copy_that_fails_costs_the_copy_alone(client, settings, tmp_path, monk
                     r'--do_restore copies it$'.format(re.escape(place)), str(error.value))
     out = capsys.readouterr().out
     assert [line.split(' (')[0] for line in out.splitlines() if line.startswith('warning')] == [
-        'warning: {} holds no copy of the checkpoint of step 1'.format(place)]
+        'warning: {} holds no copy of the checkpoint of step 0'.format(place)]
     found = records(client, config)
-    assert [(record['step'], record['saved_filters']) for record in found] == [(0, False), (1, True), (2, True), (3, True)]
+    assert [(record['step'], record['saved_filters']) for record in found] == [(0, True), (1, True), (2, True), (3, True)]
     folder, steps = local(config)
     assert steps == [2, 3] and folder.startswith(str(tmp_path / 'home')) and 'validation_results' in found[-1]
     assert out.splitlines()[-1] == 'checkpoints: the same records, and ' + folder
@@ -108,6 +108,7 @@ def test_a_copy_that_fails_costs_the_copy_alone(client, settings, tmp_path, monk
     jobs.train(settings(1.0, cache_dir=config.cache_dir, do_restore=True))
     assert capsys.readouterr().out.splitlines()[-1] == 'checkpoints: the same records, and ' + place
     assert checkpoints.step_of(place + '/checkpoint-3') == 3 and records(client, config) == found
+    assert restoring.description(place + '/checkpoint-3') == restoring.description(folder + '/checkpoint-3') != {}
 
 
 def test_a_name_is_no_pattern(client, settings, tmp_path, capsys):
