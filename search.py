@@ -25,7 +25,9 @@ def main(argv):
         raise schema.ConfigError('{!r} is not understood; every setting is a flag, --name=value'.format(argv[1]))
     values = flags.FLAGS
     space = [search.dimension(text) for text in values.space]
-    search.Search(start.read_config(choices()), space, values.study, values.trials, values.prune).run()
+    if values.save_params_file:
+        raise schema.ConfigError('--save_params_file is for train.py; a search prints the command of its best settings')
+    search.Search(start.read(choices()).config, space, values.study, values.trials, values.prune).run()
     return 0
 
 

@@ -21,10 +21,12 @@ MODES = ('validate', 'validate_tpu')
 def main(argv):
     if len(argv) != 2 or argv[1] not in MODES:
         raise schema.ConfigError('say what to do: python test.py validate --val_exp_id=NAME ... (validate_tpu for a TPU)')
+    if flags.FLAGS.save_params_file:
+        raise schema.ConfigError('--save_params_file is for train.py')
     asked = start.read(choices())
     if argv[1] == 'validate_tpu' and not asked.config.tpu_name:
         raise schema.ConfigError('validate_tpu needs --tpu_name')
-    jobs.validate(asked.config, asked.explicit, asked.ignored)
+    jobs.validate(asked.config, asked.explicit, asked.ignored, asked.flags)
     return 0
 
 

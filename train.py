@@ -14,7 +14,7 @@ from training import runtime  # before all else: it prepares TensorFlow
 
 from absl import flags
 
-from config import params, schema
+from config import schema
 from training import jobs, start
 from training.experiment import choices
 
@@ -23,10 +23,7 @@ def main(argv):
     if len(argv) > 1:
         raise schema.ConfigError('{!r} is not understood; every setting is a flag, --name=value'.format(argv[1]))
     asked = start.read(choices())
-    if flags.FLAGS.save_params_file:
-        params.save(asked.config, flags.FLAGS.save_params_file)
-        jobs.say('settings written to ' + flags.FLAGS.save_params_file)
-    jobs.train(asked.config, asked.explicit, asked.ignored)
+    jobs.train(asked.config, asked.explicit, asked.ignored, flags.FLAGS.save_params_file)
     return 0
 
 

@@ -18,11 +18,13 @@ class Asked(typing.NamedTuple):
     """What a command line and the settings file that it names ask for.
 
     explicit: names of the settings that the file or a flag that counts gives; the others have their defaults.
+    flags: names of the settings that flags that count give.
     ignored: names of flags that were given but do not count beside the file.
     unknown: what was not understood in the file, as text.
     """
     config: Config
     explicit: typing.FrozenSet[str] = frozenset()
+    flags: typing.FrozenSet[str] = frozenset()
     ignored: typing.Tuple[str, ...] = ()
     unknown: typing.Tuple[str, ...] = ()
 
@@ -183,12 +185,20 @@ def read(flag_values, choices) -> Asked:
     given = given_flags(flag_values)
     path = flag_values.load_params_file
     if path is None:
-        return Asked(Config.of(given, choices), frozenset(given))
+        return _asked(given, given, choices)
     loaded, unknown = load(path)
     counting = {name: value for name, value in given.items()
                 if ROWS[name].always or name in given.get('override', ())}
     if counting.get('exp_id_suffix') and isinstance(loaded.get('exp_id_suffix'), str):
         counting['exp_id_suffix'] = loaded['exp_id_suffix'] + counting['exp_id_suffix']
     values = dict(loaded, **counting)
-    return Asked(Config.of(values, choices), frozenset(values), tuple(name for name in given if name not in counting),
-                 tuple(unknown))
+    return _asked(values, counting, choices)._replace(
+        ignored=tuple(name for name in given if name not in counting), unknown=tuple(unknown))
+
+
+def _asked(values, flags, choices):
+    config = Config.of(values, choices)
+    idle = [name for name in config.override if name not in values]
+    if idle:
+        raise ConfigError(f'--override={",".join(idle)} has no effect without {", ".join("--" + name for name in idle)}')
+    return Asked(config, frozenset(values), frozenset(flags))

@@ -135,7 +135,8 @@ GROUPS = {
         _row('skip_check', bool, True, CALL, 'start although the source tree has uncommitted changes'),
     ],
     'load_params': [
-        _row('do_restore', bool, False, CALL, 'continue this exp_id from its newest checkpoint (or --load_step), if it has one'),
+        _row('do_restore', bool, False, CALL, 'continue this exp_id from its newest checkpoint (or --load_step), if it has one, '
+             'with the model, rule and images of its record'),
         _row('load_step', int, None, CALL, 'step of the checkpoint to restore; default: the newest', at_least=0),
         _row('load_query', str, None, CALL, 'what else the record to restore must match, a MongoDB query in JSON, for example '
              '{"validation_results.topn_val.top1": {"$gt": 0.7}}; the newest that does is restored'),
@@ -469,7 +470,8 @@ def define_flags(choices):
     """
     for row in ROWS.values():
         _define(row, choices)
-    flags.DEFINE_string('load_params_file', None, 'read the settings from this .pkl; only flags about where to run still count')
+    flags.DEFINE_string('load_params_file', None, 'read the settings from this .pkl; docs/settings.md tells which flags count '
+                        'beside it, and --override lets others count')
     flags.DEFINE_string('save_params_file', None, 'write the settings to this .pkl before the run')
 
 

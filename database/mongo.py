@@ -15,7 +15,7 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from database import records, server
 from database.archive import pack, unpack
 from database.bucket import Bucket
-from database.claim import Claim
+from database.claim import Claim, held
 from database.errors import DamagedError, StoreError
 from database.spool import Spool
 from database.writer import Writer
@@ -55,7 +55,7 @@ class Store:
         if recent_limit < 1:
             raise StoreError('recent_limit is %d: at least 1 recent checkpoint must be kept.' % recent_limit)
         self.exp_id = exp_id
-        self._collname, self._recent_limit = collname, recent_limit
+        self._dbname, self._collname, self._recent_limit = dbname, collname, recent_limit
         self._address = '%s:%d' % (host, port)
         self._client = server.connect(host, port)
         recent = records.recent_database(dbname, collname, exp_id)
@@ -190,6 +190,11 @@ class Store:
         if self._claim:
             self._claim.release()
         self._client.close()
+
+    def is_claimed(self):
+        """Whether a process trains the experiment at the moment. Raises StoreError as `count`."""
+        with self._reading():
+            return self.exp_id in held(self._client[self._dbname][self._collname + '.claims'])
 
     def describe(self, **fields):
         """Notes in the claim of an exclusive store what is done with the experiment, plain data by name.

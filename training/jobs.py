@@ -5,8 +5,6 @@ import os
 import time
 import zlib
 
-import tensorflow.compat.v1 as tf
-
 from config import params, schema
 from config.schema import Config, ConfigError, as_flag
 from data import DataError
@@ -37,11 +35,12 @@ def say(text):
     print(text, flush=True)
 
 
-def train(config, explicit=None, ignored=()):
+def train(config, explicit=None, ignored=(), settings_file=None):
     """Restore or start, train, and say where the results are. Returns {target: results} of the last validation.
 
     config: config.schema.Config. explicit: names of the settings that were given, which may not contradict what is restored;
-    None: those that differ from their defaults. ignored: names of flags that were given but do not count.
+    None: those that differ from their defaults. ignored: names of flags that were given but do not count. settings_file: path to
+    write the settings to that the training has, or None.
     Raises ConfigError, DataError, StoreError, CheckpointError or TrainingError.
     """
     if not config.do_restore:  # or what is missing may come with the checkpoint
@@ -49,12 +48,16 @@ def train(config, explicit=None, ignored=()):
     if config.val_exp_id:
         raise ConfigError('--val_exp_id is for test.py; train.py records under {}, of --alignment and --exp_id_suffix'.format(
             config.exp_id))
+    _check_start(config)
     copies_folder(config)  # a bucket that cannot be is refused before anything else
     if not config.skip_check:
         provenance.check_committed()
     device = devices.choose(config, say)
     if config.dry_run:
+        _write_settings(config, settings_file)
         experiment = Experiment(config, device)
+        if config.do_restore:
+            say('a dry run looks at no record: what --do_restore would bring is not shown')
         _tell(config, experiment, device, ignored, overview.step_cost(experiment)
               + overview.variables(experiment, restored=False, new=()))
         return None
@@ -65,7 +68,8 @@ def train(config, explicit=None, ignored=()):
                 say(server.ensure(config.host, config.port))
                 store = open_store(config)
                 device.at_loss(store.close)
-            experiment, folder, copies, results = _train(config, device, store, _explicit(config, explicit), ignored)
+            experiment, folder, copies, results = _train(config, device, store, _explicit(config, explicit), ignored,
+                                                       settings_file)
     finally:
         if store:
             store.close()
@@ -91,7 +95,7 @@ def _tell(config, experiment, device, ignored, more):
         say(line)
 
 
-def _train(config, device, store, explicit, ignored):
+def _train(config, device, store, explicit, ignored, settings_file):
     """(the experiment, its folder of local checkpoints, the Copies of them or None, the results of the last validation) of a
     training."""
     folder = cache_folder(config)
@@ -100,28 +104,28 @@ def _train(config, device, store, explicit, ignored):
     if store:
         start = restore_point(config, store, folder)
         restored = _restored(config, explicit, start)
+        _write_settings(restored.config, settings_file)
     config, first_step = _shared(restored.config, device, start)
     experiment = Experiment(config, device, first_step)
     if start and start.is_foreign and 0 < first_step >= experiment.train_steps:
-        raise ConfigError(f'{_starting_flag(config)} brings the step counter {first_step:,}, at or beyond the end of this '
-                          f'training, step {experiment.train_steps:,}: count from 0 by --reset_step, or give more '
-                          '--train_epochs')
+        raise ConfigError(f'{_starting_flag(config)} starts at step {first_step:,}, but this training ends at step '
+                          f'{experiment.train_steps:,}: count from 0 by --reset_step, or give more --train_epochs')
     _agree_on_data(config, device, experiment.dataset)
     with loop.session(experiment, device.session_config(), device.target) as session:
         new = checkpoints.restore(session, experiment, start.prefix, with_optimizers=not start.is_foreign,
                                   network_only=start.is_foreign and config.reset_step) if start else []
         session.run(experiment.level)
-        _tell(config, experiment, device, ignored, restored.lines
-              + _beginning(start, first_step, experiment) + overview.variables(experiment, restored=bool(start), new=set(new)))
+        _tell(config, experiment, device, ignored, restored.lines + _beginning(config, start, first_step, experiment)
+              + overview.variables(experiment, restored=bool(start), new=set(new)))
         record_params = merged_params(
             config, experiment.settings(), provenance.describe(), _notes(restored.notes, ignored))
         bucket = copies_folder(config)
         copies = Copies(bucket, config.checkpoint_max) if bucket else None
         if store:
             store.describe(digests=config.digests()._asdict(), seed=config.seed)
-            _describe(config, first_step, folder)
         board = Board(os.path.join(bucket or folder, 'tensorboard'), first_step, say) if config.tensorboard and store else None
-        run = loop.Run(session, experiment, store, folder, record_params, say, device.leads, experiment.asking, copies, board)
+        run = loop.Run(session, experiment, store, folder, record_params, say, device.leads, experiment.asking, copies, board,
+                       _describing(restoring.Description(folder, config)))
         try:
             return experiment, folder, copies, run.train()
         finally:
@@ -153,10 +157,10 @@ def _starting_flag(config):
     return as_flag(names[0], getattr(config, names[0])) if names else '--load_db'
 
 
-def _beginning(start, first_step, experiment):
-    """A line on where a training begins."""
+def _beginning(config, start, first_step, experiment):
+    """Lines on where a training begins."""
     if start is None:
-        return ['starting anew']
+        return ['starting anew' + (f': exp_id {config.exp_id} has no checkpoint' if config.do_restore else '')]
     complete = first_step >= experiment.train_steps and not start.is_foreign
     return [f'restored from {start.prefix}'] + (
         [f'the training is complete: step {first_step:,} of {experiment.train_steps:,}'] if complete else [])
@@ -167,13 +171,30 @@ def _notes(notes, ignored):
     return {'load_params': dict(notes, **({'ignored_flags': list(ignored)} if ignored else {}))}
 
 
-def _describe(config, first_step, folder):
-    """Note the settings beside the checkpoints of a folder."""
-    try:
-        restoring.describe(folder, config, first_step)
-    except (OSError, tf.errors.OpError) as error:
-        say(f'warning: {folder}/{restoring.DESCRIPTION} cannot be written ({str(error).splitlines()[0]}); the settings of '
-            'the checkpoints there are in MongoDB alone')
+def _describing(description):
+    """The function of a step that notes the settings of its checkpoint; a full disk costs the note alone."""
+    def note(step):
+        try:
+            description.note(step)
+        except OSError as error:
+            say(f'warning: step {step:,}: {restoring.DESCRIPTION} cannot be written ({error.strerror}); MongoDB alone tells the '
+                'settings of this checkpoint')
+    return note
+
+
+def _write_settings(config, path):
+    """Write the settings file that --save_params_file names; None writes nothing."""
+    if path:
+        params.save(config, path)
+        say('settings written to ' + path)
+
+
+def _check_start(config):
+    """Raises ConfigError where two flags name a checkpoint."""
+    others = [name for name in LOCATING + ('load_db',) if getattr(config, name) not in (None, False)]
+    if config.load_checkpoint and others:
+        raise ConfigError('--load_checkpoint names a checkpoint by its path, and {} another one: leave out one of them'.format(
+            ' and '.join('--' + name for name in others)))
 
 
 def _agree(config, device):
@@ -211,11 +232,13 @@ def _agree_on_data(config, device, dataset):
                 config.worker_hosts[config.task_index], config.worker_hosts[0]))
 
 
-def validate(config, explicit=None, ignored=()):
+def validate(config, explicit=None, ignored=(), flag_names=None):
     """Restore, evaluate and record. Returns {target: results}.
 
-    Arguments and errors are those of `train`.
+    flag_names: names of the settings that flags give, not a settings file; None: all of `explicit`. Other arguments and errors
+    are those of `train`.
     """
+    _check_start(config)
     if not config.val_exp_id:
         raise ConfigError('--val_exp_id is needed: the exp_id under which the validation is recorded')
     if config.dry_run:
@@ -227,11 +250,12 @@ def validate(config, explicit=None, ignored=()):
     device = devices.choose(config, say)
     say(server.ensure(config.host, config.port))
     start = find_checkpoint(config, cache_folder(config, config.val_exp_id), required=True)
-    restored = _checked(restoring.validated(config, _explicit(config, explicit), start))
+    explicit = _explicit(config, explicit)
+    restored = _checked(restoring.validated(config, explicit, start, explicit if flag_names is None else flag_names))
     config = restored.config
     store = open_store(config, config.val_exp_id)
     try:
-        replaced = validated_before(store, start)
+        replaced = validated_before(store, start, config.digests().meaning)
         experiment = Experiment(config, device, training=False)
         with device.ready(), loop.session(experiment, device.session_config(), device.target) as session:
             checkpoints.restore(session, experiment, start.prefix, with_optimizers=False)
@@ -250,12 +274,15 @@ def validate(config, explicit=None, ignored=()):
     return results
 
 
-def validated_before(store, start):
+def validated_before(store, start, meaning=None):
     """The `_id`s of the records of a store that hold validations of the same checkpoint, which this one replaces.
 
+    meaning: the digest of the settings, which must be theirs, too; None where there is none.
     Raises ConfigError where the experiment is a training, or holds the validation of another checkpoint.
     """
     replaced, step = [], checkpoints.step_of(start.prefix)
+    if store.is_claimed():
+        raise ConfigError(f'{store.exp_id} is the exp_id of a training that runs at the moment; choose another --val_exp_id')
     for record in store.records():
         if 'validates' not in record:
             raise ConfigError(f'{store.exp_id} is the exp_id of a training, whose records a validation would mix with; choose '
@@ -263,6 +290,10 @@ def validated_before(store, start):
         if record['validates'] != start.source or record['step'] != step:
             raise ConfigError(f'the exp_id {store.exp_id} holds the validation of another checkpoint, step {record["step"]:,} '
                               f'of {record["validates"]}; choose another --val_exp_id for {start.title}')
+        recorded = record['params'].get('digests', {}).get('meaning')
+        if None not in (meaning, recorded) and meaning != recorded:
+            raise ConfigError(f'the exp_id {store.exp_id} holds a validation of this checkpoint with other settings; choose '
+                              'another --val_exp_id')
         replaced.append(record['_id'])
     if replaced:
         say(f'replaces the validation of this checkpoint that exp_id {store.exp_id} holds')
@@ -292,6 +323,9 @@ def restore_point(config, store, folder):
     A training that has a checkpoint of its own goes on from it: what it started from no longer counts.
     """
     latest = store.latest_step()
+    if next(store.records({'validates': {'$exists': True}}), None):
+        raise ConfigError(f'exp_id {config.exp_id} holds a validation, whose record a training would mix with; choose another '
+                          '--exp_id_suffix')
     if latest is not None and not config.do_restore:
         raise ConfigError('exp_id {} has records up to step {:,} in {}.{} already; continue it with --do_restore, or '
                           'choose another --exp_id_suffix or --dbname'.format(
@@ -300,12 +334,40 @@ def restore_point(config, store, folder):
     if idle and not (config.do_restore or config.load_db):
         raise ConfigError('{} {} no effect without --load_db or --do_restore'.format(
             ' and '.join('--' + name for name in idle), 'has' if len(idle) == 1 else 'have'))
-    foreign = config.load_checkpoint or config.load_db or _source(config) != _place(config)
+    is_here = bool(config.load_checkpoint) and os.path.dirname(_path(config.load_checkpoint)) == folder
+    foreign = not is_here and (bool(config.load_checkpoint) or config.load_db or _source(config) != _place(config))
     if config.do_restore:
-        own = _own_checkpoint(config, folder, latest, wanted=not foreign)
+        own = _own_checkpoint(config, folder, latest, wanted=not (foreign or is_here))
+        if own and foreign:
+            say(f'goes on from its own newest checkpoint, {own.title}; the one that it started from no longer counts')
+        if is_here:
+            return _checkpoint_here(config, folder, own)
         if own or not foreign:
+            _check_beginning(config, store, own, latest)
             return own
-    return find_checkpoint(config, folder, required=True)._replace(is_foreign=True) if foreign else None
+    return find_checkpoint(config, folder, required=True)._replace(is_foreign=True) if foreign or is_here else None
+
+
+def _checkpoint_here(config, folder, own):
+    """The Start of --load_checkpoint, which is one of the experiment's own. own: the newest one in MongoDB, or None."""
+    start = find_checkpoint(config, folder, required=True)
+    newest, step = checkpoints.step_of(own.prefix) if own else 0, checkpoints.step_of(start.prefix)
+    if step < newest:
+        raise ConfigError(f'--load_checkpoint={config.load_checkpoint} is at step {step:,}, and exp_id {config.exp_id} has a '
+                          f'checkpoint of step {newest:,} already; to go back give another --exp_id_suffix, without --do_restore')
+    return start
+
+
+def _check_beginning(config, store, own, latest):
+    """Raises ConfigError where the records of an experiment without a checkpoint say that it started from another one."""
+    if own or latest is None:
+        return
+    began = next(store.records(), {}).get('params', {}).get('load_params', {})
+    names = [name for name in ('load_db', 'load_checkpoint', 'load_exp_id') if began.get(name)]
+    if names:
+        raise ConfigError('exp_id {} has records up to step {:,} and no checkpoint, and it started from another experiment: give '
+                          '{} again, or choose another --exp_id_suffix'.format(
+                              config.exp_id, latest, ' '.join(as_flag(name, began[name]) for name in names)))
 
 
 def _own_checkpoint(config, folder, latest, wanted):
@@ -392,6 +454,12 @@ def make_folder(folder, setting):
     return folder
 
 
+def _path(given):
+    """The whole path of a checkpoint that is named by it."""
+    path = os.path.expanduser(given)
+    return path if _is_remote(path) else os.path.abspath(path)
+
+
 def _source(config):
     """The place that the load_* flags name."""
     return (config.host, config.load_port or config.port, config.load_dbname or config.dbname,
@@ -404,9 +472,8 @@ def find_checkpoint(config, folder, required):
     Raises StoreError or CheckpointError.
     """
     if config.load_checkpoint:
-        prefix = os.path.expanduser(config.load_checkpoint)
-        prefix = prefix if _is_remote(prefix) else os.path.abspath(prefix)
-        return Start(prefix, prefix, restoring.description(prefix), prefix)
+        prefix = _path(config.load_checkpoint)
+        return Start(prefix, prefix, restoring.description(prefix, checkpoints.step_of(prefix)), prefix)
     place = _source(config)
     start = fetch(place, folder, config.load_step, schema.query_of(config))
     if start is None and (required or config.load_step is not None or config.load_query):
@@ -441,9 +508,9 @@ def fetch(place, folder, step=None, query=None):
             try:
                 prefix = store.download(record, os.path.join(folder, 'restored'))
                 checkpoints.verify(prefix)
-                recorded = record.get('params')
-                return Start(prefix, record['_id'], recorded if isinstance(recorded, dict) else {},
-                             f'the record of step {record["step"]:,} of {record["exp_id"]}')
+                recorded = record.get('params') if isinstance(record.get('params'), dict) else {}
+                restoring.describe_fetched(prefix, checkpoints.step_of(prefix), recorded)
+                return Start(prefix, record['_id'], recorded, f'the record of step {record["step"]:,} of {record["exp_id"]}')
             except (DamagedError, CheckpointError) as error:
                 if step is not None:
                     raise

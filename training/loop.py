@@ -59,11 +59,12 @@ class Run:
     saver, global_step, step, plan, run_steps(session, most), validate(session), summary(results) and warnings(results).
     store: database.mongo.Store, or None to record nothing. folder: for local checkpoints. params: what each record tells of
     the settings. say: prints a line. leads: False only steps; another host validates, saves and records. asking: of
-    training.devices, how hosts agree to stop. copies: training.local.Copies, or None.
+    training.devices, how hosts agree to stop. copies: training.local.Copies, or None. on_saved: called with the step of each
+    checkpoint that was written to the folder.
     """
 
     def __init__(self, session, experiment, store, folder, params, say=print, leads=True, asking=lambda session, number: number,
-                 copies=None, board=None):
+                 copies=None, board=None, on_saved=lambda step: None):
         self.session = session
         self.experiment = experiment
         self.plan = experiment.plan
@@ -72,6 +73,7 @@ class Run:
         self._local = LocalCheckpoints(folder, experiment.plan.keep)
         self._copies = copies
         self._board = board
+        self._on_saved = on_saved
         self.params = params
         self.say = say
         self.leads = leads
@@ -240,6 +242,7 @@ class Run:
             prefix = checkpoints.save(self.session, self.experiment, self.folder, step)
             self._local.prune()
             tar = pack(prefix, prefix + '.tar')
+            self._on_saved(step)
         except (OSError, StoreError, tf.errors.OpError) as error:
             self._local.discard(step)
             words = 'step {:,}: no checkpoint can be saved in {} ({})'.format(step, self.folder, str(error).split('\n')[0])

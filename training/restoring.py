@@ -4,10 +4,8 @@ A checkpoint is described by the `params` of its record in MongoDB or, where a p
 folder. The meaning of what is restored comes with it; a training that only starts from it has its own settings.
 """
 
-import datetime
 import json
 import os
-import re
 import typing
 
 import tensorflow.compat.v1 as tf
@@ -71,10 +69,13 @@ def continued(config: Config, explicit: typing.FrozenSet[str], start: Start) -> 
     return merged
 
 
-def validated(config: Config, explicit: typing.FrozenSet[str], start: Start) -> Restored:
+def validated(
+    config: Config, explicit: typing.FrozenSet[str], start: Start, flags: typing.FrozenSet[str]
+) -> Restored:
     """The settings of a validation: those of the checkpoint, but for where and how this call runs.
 
-    What says how the network was trained is the checkpoint's, too, where no flag gives it. Raises as `continued`.
+    What says how the network was trained is the checkpoint's, too, where no flag gives it.
+    flags: names of the settings that flags give. Raises as `continued`.
     """
     merged = _with_meaning(config, explicit, start)
     held = _held(start.recorded)
@@ -82,20 +83,26 @@ def validated(config: Config, explicit: typing.FrozenSet[str], start: Start) -> 
     values = {
         name: value
         for name, value in held.items()
-        if ROWS[name].scope is Scope.TRAINING and name not in explicit and name not in left
+        if ROWS[name].scope is Scope.TRAINING and name not in flags and name not in left
     }
     return merged._replace(config=merged.config.replaced(values))
 
 
 def started(config: Config, start: Start) -> Restored:
-    """The settings of a training that only starts from a checkpoint: its own. What differs is told and recorded."""
+    """The settings of a training that only starts from a checkpoint: its own.
+
+    What differs is told and recorded.
+    """
+    if not _held(start.recorded):
+        return Restored(config, {}, [f'{start.title} does not record its settings: they may be others'])
     changed = _changed(config, start.recorded, {Scope.MEANING, Scope.TRAINING})
-    if not start.recorded:
+    if not changed:
         return Restored(config, {}, [])
-    lines = (
-        [f'starts from {start.title} with other settings: {_listed(changed)}'] if changed else []
+    return Restored(
+        config,
+        {'changed_settings': changed},
+        [f'starts from {start.title} with other settings: {_listed(changed)}'],
     )
-    return Restored(config, {'changed_settings': changed} if changed else {}, lines)
 
 
 def _with_meaning(config, explicit, start):
@@ -125,23 +132,15 @@ def _with_meaning(config, explicit, start):
     notes, lines = {}, []
     if overridden:
         notes['overridden'] = overridden
-        lines.append(
-            'overridden: '
-            + ', '.join(
-                f'{name} is {note["used"]} here and {note["recorded"]} in {start.title}'
-                for name, note in overridden.items()
-            )
-        )
+        told = [f'{name} is {note["used"]} here and {note["recorded"]}' for name, note in overridden.items()]
+        lines.append(f'overridden: {", ".join(told)} in {start.title}')
     if missing:
         notes['not_recorded'] = missing
-        what = (
-            'no settings'
-            if not held
-            else ', '.join(missing[:MOST_NAMED]) + (' and more' if missing[MOST_NAMED:] else '')
-        )
+        values = [f'{name}={getattr(merged, name)}' for name in missing[:MOST_NAMED]]
+        more = f' and {len(missing) - MOST_NAMED} more' if missing[MOST_NAMED:] else ''
         lines.append(
-            f'{start.title} holds {what if not held else "nothing of " + what}: the flags, the settings file and '
-            'the defaults decide'
+            f'{start.title} does not record {", ".join(values)}{more}: these values are those of the '
+            'flags, the settings file or the defaults'
         )
     return Restored(merged, notes, lines)
 
@@ -162,40 +161,42 @@ def _of_the_rule():
 def _changed(config, recorded, scopes):
     """{name: {recorded, used}} of what a Config has otherwise than a checkpoint."""
     held = _held(recorded)
+    own = _without_own_defaults({name: getattr(config, name) for name in held})
     return {
         name: {'recorded': _plain(held[name]), 'used': _plain(getattr(config, name))}
-        for name, row in ROWS.items()
-        if row.scope in scopes and name in held and held[name] != getattr(config, name)
+        for name in held
+        if ROWS[name].scope in scopes and held[name] != own[name]
     }
 
 
 def _held(recorded):
-    """{name: value} of the settings of meaning and training that a params dictionary of ours holds; {} for another one."""
+    """{name: value} of the settings of meaning and training in a params dictionary of ours.
+
+    {} for another dictionary: the original's records hold objects by some of these names.
+    """
     model = recorded.get('model_params')
-    if (
-        not isinstance(model, dict)
-        or not isinstance(model.get('model'), str)
-        or 'alignment' not in model
-    ):
-        return {}  # the original's hold objects by these names
+    if not isinstance(model, dict) or not isinstance(model.get('model'), str) or 'alignment' not in model:
+        return {}
     groups = {
         name: recorded.get(row.group)
         for name, row in ROWS.items()
         if row.scope in (Scope.MEANING, Scope.TRAINING)
     }
-    held = {
-        name: group[name]
-        for name, group in groups.items()
-        if isinstance(group, dict) and name in group
-    }
-    rule = RULES.get(held['alignment']) if isinstance(held['alignment'], str) else None
-    for name, default in (rule.coefficients if rule else {}).items():
-        if (
-            held.get(name) == default
-        ):  # a record tells the coefficient that was used, also where it was the rule's own
-            held[name] = ROWS[name].default
+    held = {name: group[name] for name, group in groups.items() if isinstance(group, dict) and name in group}
+    held = _without_own_defaults(held)
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in held.items()}
+
+
+def _without_own_defaults(values):
+    """The same settings without coefficients that are the rule's own.
+
+    A record tells the coefficients that were used, also where no flag gave them.
+    """
+    rule = RULES.get(values['alignment']) if isinstance(values.get('alignment'), str) else None
+    own = rule.coefficients if rule else {}
     return {
-        name: tuple(value) if isinstance(value, list) else value for name, value in held.items()
+        name: ROWS[name].default if name in own and value == own[name] else value
+        for name, value in values.items()
     }
 
 
@@ -213,76 +214,95 @@ def _listed(changed):
     )
 
 
-# --- the description of a folder's checkpoints --------------------------------------------------------------------------
+# --- the description of a folder's checkpoints ----------------------------------------------------
 
 
-def describe(folder: str, config: Config, first_step: int) -> None:
-    """Notes the settings with which the checkpoints of a folder are written from now on.
+class Description:
+    """`settings.json` of a folder of checkpoints: its entries, and which of them each checkpoint has.
 
-    folder: of this machine or of TensorFlow's file systems. first_step: updates done before. The file gets an entry
-    where the settings are others than those of its last one, or the run began before that one's did.
-    Raises OSError or tf.errors.OpError where it cannot be written.
+    An entry holds the digests, the seed and the settings (config.params.to_keep); a new one is added
+    where they change.
     """
-    try:
-        entries = _entries(folder)
-    except CheckpointError:  # a damaged file describes nothing
-        entries = []
-    digests = config.digests()
-    entry = {
-        'first_step': first_step,
-        'digests': digests._asdict(),
-        SEED: config.seed,
-        'params': params.to_keep(config),
-        'since': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
-    }
-    last = entries[-1] if entries else None
-    if (
-        last
-        and last['first_step'] <= first_step
-        and all(last[name] == entry[name] for name in ('digests', SEED))
-    ):
-        return
-    path = f'{folder}/{DESCRIPTION}'
-    with tf.gfile.Open(path + '.half', 'w') as file:
-        file.write(json.dumps(entries + [entry], indent=1, sort_keys=True))
-    tf.gfile.Rename(path + '.half', path, overwrite=True)
+
+    def __init__(self, folder: str, config: Config):
+        """folder: of this machine. Nothing is written before `note`."""
+        self._folder = folder
+        self._entry = {
+            'digests': config.digests()._asdict(),
+            SEED: config.seed,
+            'params': params.to_keep(config),
+        }
+
+    def note(self, step: int) -> None:
+        """Notes that the checkpoint of a step has these settings.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        try:
+            content = _read(self._folder)
+        except CheckpointError:  # a damaged file describes nothing
+            content = {'settings': [], 'checkpoints': {}}
+        _write(self._folder, _with(content, step, self._entry))
 
 
-def description(prefix: str) -> typing.Dict[str, typing.Any]:
-    """The params dictionary of a checkpoint by its path, or {} where its folder describes none.
+def describe_fetched(prefix: str, step: int, recorded: typing.Dict[str, typing.Any]) -> None:
+    """Notes beside a checkpoint that came from MongoDB what its record says.
 
-    Raises CheckpointError where the description is damaged.
+    Raises:
+        OSError: the file cannot be written.
     """
-    step = re.search(r'-(\d+)$', prefix)
-    if not step:
-        return {}
-    entries = [
-        entry
-        for entry in _entries(os.path.dirname(prefix) or '.')
-        if entry['first_step'] < int(step.group(1))
-        or entry['first_step'] == int(step.group(1)) == 0
-    ]
-    return entries[-1]['params'] if entries else {}
+    held = _held(recorded)
+    document = {}
+    for name, value in held.items():
+        document.setdefault(ROWS[name].group, {})[name] = _plain(value)
+    entry = {'digests': recorded.get('digests'), SEED: held.get(SEED), 'params': document}
+    empty = {'settings': [], 'checkpoints': {}}
+    _write(os.path.dirname(prefix), _with(empty, step, entry) if held else empty)
 
 
-def _entries(folder):
+def description(prefix: str, step: int) -> typing.Dict[str, typing.Any]:
+    """The params dictionary of a checkpoint by its path; {} where its folder does not describe it.
+
+    step: that the checkpoint holds. Raises CheckpointError where the description is damaged.
+    """
+    content = _read(os.path.dirname(prefix) or '.')
+    index = content['checkpoints'].get(str(step))
+    return {} if index is None else content['settings'][index]['params']
+
+
+def _with(content, step, entry):
+    """The content of a file in which the checkpoint of a step has an entry."""
+    entries = content['settings']
+    if entry not in entries:
+        entries.append(entry)
+    content['checkpoints'][str(step)] = entries.index(entry)
+    return content
+
+
+def _write(folder, content):
+    path = os.path.join(folder, DESCRIPTION)
+    with open(path + '.half', 'w') as file:
+        json.dump(content, file, indent=1, sort_keys=True)
+    os.replace(path + '.half', path)
+
+
+def _read(folder):
     path = f'{folder}/{DESCRIPTION}'
     try:
         if not tf.gfile.Exists(path):
-            return []
+            return {'settings': [], 'checkpoints': {}}
         with tf.gfile.Open(path, 'rb') as file:
-            entries = json.loads(file.read().decode('utf-8'))
-        if not all(
-            isinstance(entry['params'], dict)
-            and isinstance(entry['first_step'], int)
-            and entry['digests']
-            and SEED in entry
-            for entry in entries
-        ):
+            content = json.loads(file.read().decode('utf-8'))
+        entries, checkpoints = content['settings'], content['checkpoints']
+        whole = all(isinstance(entry['params'], dict) for entry in entries) and all(
+            type(index) is int and 0 <= index < len(entries) for index in checkpoints.values()
+        )
+        if not whole:
             raise ValueError('an entry is incomplete')
-        return list(entries)
-    except (ValueError, KeyError, TypeError, RecursionError, tf.errors.OpError) as error:
+        return {'settings': list(entries), 'checkpoints': dict(checkpoints)}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, tf.errors.OpError) as error:
         raise CheckpointError(
-            f'{path} does not describe its checkpoints ({str(error).splitlines()[0]}); take it away, and '
-            'the flags decide on the settings'
+            f'{path} does not describe its checkpoints ({str(error).splitlines()[0]}); take it away, '
+            'and the flags decide on the settings'
         )

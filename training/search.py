@@ -50,7 +50,12 @@ def dimension(text):
             if low < high and (low > 0 or not number.group(3)):
                 return Dimension(name, low, high, bool(number.group(3)), None)
         elif values and not number:
-            return Dimension(name, None, None, False, tuple(_value(row.kind, value) for value in values.split(',')))
+            found = tuple(_value(row.kind, value) for value in values.split(','))
+            if len(set(found)) == len(found):
+                return Dimension(name, None, None, False, found)
+            raise ConfigError(f'--space={text}: name each value once')
+    except ConfigError:
+        raise
     except ValueError:
         pass
     raise ConfigError('--space={}: {!r} is no range of {}; write low:high or low:high:log with low < high (above 0 for log), '
@@ -86,6 +91,12 @@ class Search:
             raise ConfigError('--study={} must be letters, digits, - and _'.format(study))
         if config.dry_run:
             raise ConfigError('--dry_run is for train.py; a search learns nothing from it')
+        idle = [name for name in jobs.LOCATING if getattr(config, name) is not None and not config.load_db]
+        idle += [name for name in ('do_restore', 'val_exp_id') if getattr(config, name)]
+        if idle:
+            raise ConfigError('{} {} no effect in a search{}'.format(
+                ' and '.join('--' + name for name in idle), 'has' if len(idle) == 1 else 'have',
+                ' without --load_db' if idle[0] in jobs.LOCATING else ': it goes on by itself, and records trainings'))
         hidden = sorted({'top1', 'ties', 'images'} & set(config.save_to_gfs))
         if hidden:
             raise ConfigError(f'--save_to_gfs={",".join(hidden)}: a search judges trainings by these results, which must stay in '
@@ -114,7 +125,11 @@ class Search:
         if not ended:
             jobs.say(f'study {self._name}: other workers train all of its {self._trials} trials')
             return
-        best = max(ended, key=lambda trial: trial.user_attrs.get('top1', LOST))
+        usable = [trial for trial in ended if trial.user_attrs.get('top1', LOST) > LOST]
+        if not usable:
+            jobs.say(f'study {self._name}: none of {len(ended)} trials gave a network that can be used')
+            return
+        best = max(usable, key=lambda trial: trial.user_attrs['top1'])
         jobs.say('study {}: {} trials, {} of them stopped early, {} more running; best is trial {}: top-1 {:.4f}'.format(
             self._name, len(ended), sum(trial.user_attrs['outcome'] == 'pruned' for trial in ended), len(self._running()),
             best.number, best.user_attrs['top1']))
@@ -168,7 +183,9 @@ class Search:
             study_name=self._name, storage=storage, direction='maximize', load_if_exists=True,
             sampler=optuna.samplers.TPESampler(seed=seed, constant_liar=True),
             pruner=optuna.pruners.MedianPruner(UNPRUNED_TRIALS) if self._prune else optuna.pruners.NopPruner())
-        settings = self._config.digests().settings, self._config.seed
+        config = self._config
+        settings = config.digests().settings, config.seed, config.exp_id_suffix, config.data_dir, [
+            getattr(config, name) for name in jobs.LOCATING + ('load_db', 'load_checkpoint', 'reset_step')]
         about = zlib.crc32(repr((settings, [tuple(each) for each in self._space])).encode())
         if study.user_attrs.setdefault('about', about) != about:
             raise ConfigError('the study {} in {} is of other settings or another --space; choose another --study'.format(
@@ -234,14 +251,14 @@ class Search:
         """Raises ConfigError where MongoDB holds a trial of another study, or a training with other settings, by this name."""
         store = Store(config.host, config.port, config.dbname, jobs.collection(config), config.exp_id)
         try:
-            recorded = next(store.records(), None)
+            recorded = list(store.records())[-1:]
         finally:
             store.close()
         with server.connect(config.host, config.port) as client:
             noted = self._documents(client, config).find_one({'_id': config.exp_id})
-        is_other = noted and noted.get('identity') != self._identity
-        if recorded:
-            held = recorded['params']
+        is_other = noted and noted.get('identity') != self._identity or recorded and not noted
+        for record in recorded:
+            held = record['params']
             is_other = is_other or held.get('digests') != config.digests()._asdict() or held['train_params'][SEED] != config.seed
         if is_other:
             raise ConfigError(f'{config.dbname} holds {config.exp_id} of another search already: choose another --study, or give '

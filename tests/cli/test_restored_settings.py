@@ -4,7 +4,11 @@ import json
 import os
 
 import commands
+import pymongo
 import pytest
+
+from config import params
+from database.mongo import Store
 
 NETWORK = ['--model=fc', '--layers_list=7,5']  # what finds the collection
 
@@ -132,7 +136,7 @@ def test_a_path_without_a_description_goes_by_the_flags(
             source=None,
         )
     )
-    assert any(line.startswith(f'{prefix} holds no settings: the flags') for line in lines)
+    assert any(line.startswith(f'{prefix} does not record model=fc, ') for line in lines)
     assert records('restored_bare')[0]['params']['load_params']['not_recorded']
 
 
@@ -201,15 +205,72 @@ def test_a_training_goes_on_with_its_meaning_and_tells_what_changed(
         'used': 0.05,
     }
     with open(os.path.join(folder('symmetric_meaning'), 'settings.json')) as file:
-        entries = json.load(file)
-    assert [
-        (entry['first_step'], entry['params']['learning_rate_params']['learning_rate'])
-        for entry in entries
-    ] == [(0, 0.1), (6, 0.05)]
+        content = json.load(file)
+    entries = content['settings']
+    rates = [entry['params']['learning_rate_params']['learning_rate'] for entry in entries]
+    assert rates == [0.1, 0.05] and content['checkpoints'] == {'0': 0, '6': 0, '12': 1}
     assert [entry['digests'] for entry in entries] == [
         records('symmetric_meaning')[0]['params']['digests'],
         record['params']['digests'],
     ]
+
+
+def test_what_came_from_mongodb_is_described_where_it_lies(validate, folder, records):
+    """The path that test.py prints can be given back."""
+    lines = commands.succeeded(validate('--val_exp_id=restored_again'))
+    (path,) = [line[len('restored ') :] for line in lines if line.startswith('restored ')]
+    commands.succeeded(
+        validate('--val_exp_id=restored_given', f'--load_checkpoint={path}', source=None)
+    )
+    (one,), (other,) = records('restored_again'), records('restored_given')
+    assert one['validation_results'] == other['validation_results']
+
+
+def test_a_training_does_not_go_into_a_validation(validate, run, where, records):
+    commands.succeeded(validate('--val_exp_id=symmetric_validated'))
+    before = records('symmetric_validated')
+    for more in ([], ['--do_restore']):
+        done = run('train.py', *(commands.FC + where + ['--exp_id_suffix=_validated'] + more))
+        message = commands.refusal(done, 2)
+        assert 'exp_id symmetric_validated holds a validation' in message
+    assert records('symmetric_validated') == before
+
+
+def test_a_validation_does_not_go_into_a_training_that_runs(validate, mongo_server, records):
+    place = mongo_server.host, mongo_server.port, 'cli', 'fc_7-5', 'symmetric_runs'
+    store = Store(*place, exclusive=True)
+    try:
+        message = commands.refusal(validate('--val_exp_id=symmetric_runs'), 2)
+    finally:
+        store.close()
+    assert 'symmetric_runs is the exp_id of a training that runs at the moment' in message
+    assert records('symmetric_runs') == []
+
+
+def test_two_checkpoints_at_once_are_refused(validate, folder):
+    path = os.path.join(folder('symmetric_split'), 'checkpoint-24')
+    message = commands.refusal(
+        validate('--val_exp_id=restored_two', f'--load_checkpoint={path}', '--load_step=6'), 2
+    )
+    assert '--load_checkpoint names a checkpoint by its path, and --load_step' in message
+
+
+def test_a_settings_file_has_what_the_training_had(trained, run, where, tmp_path):
+    """--activation=tanh comes from the record."""
+    path = str(tmp_path / 'kept.pkl')
+    words = [word for word in commands.FC if not word.startswith('--activation')]
+    words += ['--exp_id_suffix=_split', '--train_epochs=1', '--do_restore']
+    commands.succeeded(run('train.py', *(words + where + [f'--save_params_file={path}'])))
+    assert params.load(path)[0]['activation'] == 'tanh'
+    for program in (['test.py', 'validate'], ['search.py']):
+        message = commands.refusal(run(*(program + [f'--save_params_file={path}'])), 2)
+        assert '--save_params_file is for train.py' in message
+
+
+def test_override_needs_its_flag(run, where):
+    done = run('train.py', *(commands.FC + where + ['--do_restore', '--override=preprocessing']))
+    message = commands.refusal(done, 2)
+    assert '--override=preprocessing has no effect without --preprocessing' in message
 
 
 # --- a start from another experiment ------------------------------------------------------------------------------------
@@ -241,7 +302,7 @@ def test_a_start_at_or_beyond_the_end_is_refused(tune, records, by):
     message = commands.refusal(tune('_beyond', '--train_epochs=1', *more, by=by), 2)
     assert (
         by.partition('=')[0] in message
-        and 'step counter 30' in message
+        and 'starts at step 30, but this training ends at step 30' in message
         and '--reset_step' in message
     )
     assert records('symmetric_beyond') == []
@@ -289,3 +350,30 @@ def test_override_without_anything_to_override_is_refused(run, where):
         'train.py', *(commands.FC + where + ['--exp_id_suffix=_nothing', '--override=activation'])
     )
     assert '--override=activation has no effect without ' in commands.refusal(done, 2)
+
+
+
+def test_a_checkpoint_of_ones_own_by_its_path(run, where, records, folder, mongo_server):
+    """MongoDB lost the newest one; the local file is newer than what it has."""
+    words = commands.FC + where + ['--exp_id_suffix=_here', '--do_restore']
+    commands.succeeded(run('train.py', *(words + ['--train_epochs=0.4'])))
+    with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
+        client['cli']['fc_7-5.files'].delete_one({'exp_id': 'symmetric_here', 'step': 12})
+    paths = [os.path.join(folder('symmetric_here'), f'checkpoint-{step}') for step in (0, 12)]
+    words = [word for word in words if not word.startswith('--activation')] + ['--train_epochs=0.6']
+    message = commands.refusal(run('train.py', *(words + [f'--load_checkpoint={paths[0]}'])), 2)
+    assert 'is at step 0, and exp_id symmetric_here has a checkpoint of step 6 already' in message
+    lines = commands.succeeded(run('train.py', *(words + [f'--load_checkpoint={paths[1]}'])))
+    assert f'restored from {paths[1]}' in lines
+    assert records('symmetric_here')[-1]['params']['model_params']['activation'] == 'tanh'
+    assert [record['step'] for record in records('symmetric_here')] == [0, 6, 18]
+
+
+def test_a_tuning_without_a_checkpoint_names_its_start_again(tune, run, where, records):
+    """It was stopped before its first checkpoint, and the same flags without the start are given."""
+    words = ['--reset_step', '--novalidate_first', '--learning_rate=1e11', '--train_epochs=0.2']
+    commands.refusal(tune('_begun', *words), 1)
+    assert records('symmetric_begun') != []
+    done = run('train.py', *(commands.FC + where + ['--exp_id_suffix=_begun', '--do_restore']))
+    message = commands.refusal(done, 2)
+    assert 'and no checkpoint, and it started from another experiment: give --load_checkpoint=' in message

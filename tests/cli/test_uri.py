@@ -2,6 +2,7 @@
 import contextlib
 import os
 import subprocess
+import time
 
 import pymongo
 import pytest
@@ -87,6 +88,8 @@ def test_a_replica_set_that_loses_its_primary_loses_no_step(forks, tmp_path, fre
             running = forks.start(*(WORDS + ['--train_epochs=20']), MONGODB_URI=uri)
             for beginning in ('step 60 of 600', 'step 180 of 600'):
                 commands.reach(running, beginning)
+                while not client.admin.command('isMaster')['ismaster']:  # the training may be quicker than an election
+                    time.sleep(0.1)
                 client.admin.command('replSetStepDown', 2, force=True)
             commands.succeeded(commands.end(running))
             found = list(client['secret']['fc_7-5.files'].find().sort('step'))

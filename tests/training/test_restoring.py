@@ -73,17 +73,32 @@ def test_the_meaning_comes_with_the_checkpoint_and_the_training_settings_do_not(
 
 def test_a_validation_has_all_settings_of_the_checkpoint_but_those_that_are_given():
     config, explicit = asked(eval_batch_size=3, port=5)
-    merged = restoring.validated(
-        config, explicit, start(measure_images=9) if 'measure_images' in ROWS else start()
-    )
-    wanted = tiny.config(**dict(WAS, eval_batch_size=3, port=5))
-    assert {name for name in ROWS if getattr(merged.config, name) != getattr(wanted, name)} <= {
-        'measure_images'
-    }
+    merged = restoring.validated(config, explicit, start(measure_images=9), explicit)
+    assert merged.config == tiny.config(**dict(WAS, eval_batch_size=3, port=5, measure_images=9))
     assert merged.lines == [] and merged.notes == {}
 
 
-@pytest.mark.parametrize('job', [restoring.continued, restoring.validated])
+def test_a_validation_takes_from_a_settings_file_what_no_record_can_tell():
+    """The settings of training in the file are those of another run; its place counts."""
+    config, in_file = asked(learning_rate=3.0, measure_images=5, port=5, train_epochs=7.0)
+    merged = restoring.validated(config, in_file, start(measure_images=9), frozenset())
+    assert merged.config == tiny.config(**dict(WAS, port=5, measure_images=9))
+
+
+def validated(config, explicit, found):
+    """restoring.validated, where all that is given are flags."""
+    return restoring.validated(config, explicit, found, explicit)
+
+
+def test_a_coefficient_that_is_the_rules_own_has_not_changed():
+    for given in ({}, dict(beta=0.001)):
+        config, explicit = asked(**dict(WAS, beta=None, **given) if not given else dict(WAS, **given))
+        for held in (start(), start(beta=0.001)):
+            merged = restoring.continued(config, explicit, held)
+            assert merged.notes == {} and merged.lines == []
+
+
+@pytest.mark.parametrize('job', [restoring.continued, validated])
 def test_what_contradicts_is_refused_with_both_values(job):
     config, explicit = asked(activation='relu', alignment='feedback')
     with pytest.raises(ConfigError) as caught:
@@ -97,13 +112,13 @@ def test_what_contradicts_is_refused_with_both_values(job):
 def test_a_value_of_a_default_contradicts_where_it_is_given():
     config, explicit = asked(activation='sigmoid')
     with pytest.raises(ConfigError, match='--activation=sigmoid contradicts'):
-        restoring.validated(config, explicit, start())
-    assert restoring.validated(config, frozenset(), start()).config.activation == 'tanh'
+        validated(config, explicit, start())
+    assert validated(config, frozenset(), start()).config.activation == 'tanh'
 
 
 def test_what_override_names_may_differ_and_is_recorded():
     config, explicit = asked(activation='relu', override=('activation', 'image_size'))
-    merged = restoring.validated(config, explicit, start())
+    merged = validated(config, explicit, start())
     assert merged.config.activation == 'relu' and merged.config.alignment == 'mirror'
     assert merged.notes == {'overridden': {'activation': {'recorded': 'tanh', 'used': 'relu'}}}
     assert merged.lines == ['overridden: activation is relu here and tanh in its record']
@@ -111,7 +126,7 @@ def test_what_override_names_may_differ_and_is_recorded():
 
 def test_another_rule_does_not_get_the_options_of_the_recorded_one():
     config, explicit = asked(alignment=None, override=('alignment',))
-    merged = restoring.validated(config, explicit, start(alignment_optimizer='adam'))
+    merged = validated(config, explicit, start(alignment_optimizer='adam'))
     assert (
         merged.config.differing()
         == tiny.config(
@@ -131,7 +146,9 @@ def test_a_training_that_only_starts_there_keeps_its_settings():
     assert began.config == config
     assert began.notes['changed_settings']['activation'] == {'recorded': 'tanh', 'used': 'relu'}
     assert len(began.lines) == 1 and 'activation tanh -> relu' in began.lines[0]
-    assert restoring.started(config, start({})).lines == []
+    assert restoring.started(config, start({})).lines == [
+        'its record does not record its settings: they may be others'
+    ]
 
 
 def test_what_is_not_recorded_comes_from_the_command_and_is_told():
@@ -141,7 +158,7 @@ def test_what_is_not_recorded_comes_from_the_command_and_is_told():
     merged = restoring.continued(config, explicit, start(old))
     assert merged.config.activation == 'relu' and merged.config.alignment == 'mirror'
     assert merged.notes['not_recorded'] == ['activation', 'preprocessing']
-    assert 'its record holds nothing of activation, preprocessing: the flags, ' in merged.lines[0]
+    assert merged.lines[0].startswith('its record does not record activation=relu, preprocessing=None: ')
 
 
 @pytest.mark.parametrize(
@@ -162,56 +179,73 @@ def test_what_is_not_recorded_comes_from_the_command_and_is_told():
 def test_a_record_of_the_original_holds_no_settings_of_ours(document):
     config, explicit = asked(activation='relu')
     merged = restoring.continued(config, explicit, start(document))
-    assert merged.config == config and merged.lines[0].startswith('its record holds no settings: ')
+    assert merged.config == config and merged.lines[0].startswith(
+        'its record does not record model=fc, use_resnet_v2=False, '
+    )
 
 
-# --- settings.json ------------------------------------------------------------------------------------------------------
+# --- settings.json ----------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def folder(tmp_path):
-    return str(tmp_path / 'of[ten]')
+    path = str(tmp_path / 'of[ten]')
+    os.makedirs(path)
+    return path
 
 
 def described(folder, step):
-    """The learning rate of the description of a step's checkpoint."""
-    return restoring.description(f'{folder}/checkpoint-{step}')['learning_rate_params'][
-        'learning_rate'
-    ]
+    """The learning rate in the description of a step's checkpoint, or None."""
+    found = restoring.description(f'{folder}/checkpoint-{step}', step)
+    return found and found['learning_rate_params']['learning_rate']
 
 
-def test_a_folder_has_an_entry_for_each_change(folder):
-    os.makedirs(folder)
-    assert restoring.description(folder + '/checkpoint-3') == {}
-    for first_step, rate in ((0, 0.5), (20, 0.5), (30, 0.25), (30, 0.25), (40, 0.25), (10, 0.125)):
-        restoring.describe(folder, tiny.config(learning_rate=rate, do_restore=True), first_step)
+def note(folder, step, **settings):
+    """A training with some settings writes the checkpoint of a step."""
+    restoring.Description(folder, tiny.config(do_restore=True, **settings)).note(step)
+
+
+def test_a_folder_has_an_entry_for_each_change_and_each_checkpoint_its_own(folder):
+    """Also where a second training begins at 0 over the files of a longer one."""
+    assert described(folder, 3) == {}
+    for step, rate in ((0, 0.5), (20, 0.5), (30, 0.25), (40, 0.25), (0, 0.125), (20, 0.125)):
+        note(folder, step, learning_rate=rate)
     with open(os.path.join(folder, restoring.DESCRIPTION)) as file:
-        entries = json.load(file)
-    assert [entry['first_step'] for entry in entries] == [0, 30, 10]
-    assert [described(folder, step) for step in (0, 5, 10, 11, 35)] == [0.5, 0.5, 0.5, 0.125, 0.125]
-    assert (
-        entries[0]['digests'] == tiny.config(learning_rate=0.5).digests()._asdict()
-        and entries[0]['seed'] == 0
-    )
-    assert 'do_restore' not in entries[0]['params']['load_params']
+        content = json.load(file)
+    rates = [entry['params']['learning_rate_params']['learning_rate'] for entry in content['settings']]
+    assert rates == [0.5, 0.25, 0.125]
+    assert [described(folder, step) for step in (0, 20, 30, 40)] == [0.125, 0.125, 0.25, 0.25]
+    entry = content['settings'][0]
+    assert entry['digests'] == tiny.config(learning_rate=0.5).digests()._asdict() and entry['seed'] == 0
+    assert 'do_restore' not in entry['params']['load_params']
     assert os.listdir(folder) == [restoring.DESCRIPTION]
 
 
 def test_another_seed_is_a_change(folder):
-    os.makedirs(folder)
-    for seed in (0, 3):
-        restoring.describe(folder, tiny.config(seed=seed), 0)
-    assert restoring.description(folder + '/checkpoint-0')['train_params']['seed'] == 3
+    for step, seed in ((1, 0), (2, 3)):
+        note(folder, step, seed=seed)
+    seeds = [restoring.description(f'{folder}/checkpoint-{step}', step)['train_params']['seed'] for step in (1, 2)]
+    assert seeds == [0, 3]
 
 
-@pytest.mark.parametrize(
-    'content', [b'', b'[', b'[1]', b'{"a": 1}', b'[{"params": {}}]', b'\xff', b'[' * 100000]
-)
+def test_what_comes_from_mongodb_is_described_by_its_record(folder):
+    note(folder, 9)
+    restoring.describe_fetched(f'{folder}/checkpoint-7', 7, recorded())
+    found = restoring.description(f'{folder}/checkpoint-7', 7)
+    merged = restoring.validated(*asked(), start(found), frozenset())
+    assert merged.config == tiny.config(**WAS) and merged.lines == []
+    assert described(folder, 9) == {}  # it may be another experiment's
+    restoring.describe_fetched(f'{folder}/checkpoint-7', 7, {'model_params': {}})
+    assert described(folder, 7) == {}
+
+
+@pytest.mark.parametrize('content', [
+    b'', b'[', b'[1]', b'{"a": 1}', b'{"settings": [{}], "checkpoints": {}}', b'\xff', b'[' * 100000,
+    b'{"settings": [], "checkpoints": {"3": 0}}', b'{"settings": 3, "checkpoints": {}}'])
 def test_a_damaged_description_is_told_and_replaced(folder, content):
-    os.makedirs(folder)
     with open(os.path.join(folder, restoring.DESCRIPTION), 'wb') as file:
         file.write(content)
     with pytest.raises(CheckpointError, match='settings.json does not describe its checkpoints'):
-        restoring.description(folder + '/checkpoint-3')
-    restoring.describe(folder, tiny.config(learning_rate=0.5), 0)
+        described(folder, 3)
+    note(folder, 3, learning_rate=0.5)
     assert described(folder, 3) == 0.5

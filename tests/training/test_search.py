@@ -8,7 +8,7 @@ import pymongo
 import pytest
 
 from config import params
-from config.schema import Config, ConfigError
+from config.schema import Config, ConfigError, as_flag
 from training import jobs, search
 from training.experiment import choices
 from training.validation import TrainingError
@@ -52,7 +52,7 @@ def test_a_dimension(text, expected):
 
 @pytest.mark.parametrize('text', ['learning_rat=0:1', 'alpha', '=1:2', 'alpha=', 'alpha=2:1', 'alpha=0:1:log', 'alpha=a:b',
                                   'alpha=1:2:3', 'train_batch_size=0.5:3', 'layers_list=3:4', 'port=1:2', 'optimizer=a:b',
-                                  'update_forward=yes,no', 'alpha=0.1,x'])
+                                  'update_forward=yes,no', 'alpha=0.1,x', 'seed=1,1', 'alpha=0.1,0.10'])
 def test_what_is_no_dimension_is_refused(text):
     with pytest.raises(ConfigError, match='^--space={}: '.format(text.replace('.', r'\.'))):
         search.dimension(text)
@@ -98,15 +98,25 @@ def test_a_study_goes_on_where_it_was_and_mongodb_holds_each_trial(worker, docum
 def test_a_study_of_another_search_is_refused(worker):
     worker('other', 1)
     worker('other', 5)
-    for more in (dict(train_batch_size=132), dict(space=SPACE[:1])):
+    for more in (dict(train_batch_size=132), dict(space=SPACE[:1]), dict(exp_id_suffix='_x'), dict(load_checkpoint='x')):
         with pytest.raises(ConfigError, match='the study other in .* choose another --study'):
             worker('other', 1, **more)
 
 
-def test_a_training_whose_numbers_are_lost_counts_as_nothing_learned(worker, documents):
+def test_a_training_whose_numbers_are_lost_counts_as_nothing_learned(worker, documents, capfd):
     worker('lost', 1, ('learning_rate=1e30:1e37:log',)).run()
     found, = documents('lost')
     assert (found['state'], found['value']) == ('lost', 0.0) and 'no finite number' in found['message']
+    assert 'study lost: none of 1 trials gave a network that can be used' in capfd.readouterr().out
+
+
+def test_a_training_of_that_name_is_no_trial(worker, documents, mongo_server, tmp_path):
+    """Somebody trained with the very settings, under the name of the first trial."""
+    one = worker('named', 1, ('learning_rate=0.05',))
+    jobs.train(one._settings(0, {'learning_rate': 0.05}))
+    with pytest.raises(ConfigError, match='holds symmetric_named_0 of another search already'):
+        one.run()
+    assert documents('named') == []
 
 
 def test_a_training_that_fails_ends_the_search_with_its_own_words(worker, documents, tmp_path):
@@ -139,6 +149,8 @@ def test_a_training_with_other_settings_is_not_gone_on_with(worker, documents, m
 
 
 @pytest.mark.parametrize('settings, words', [
+    (dict(load_exp_id='x', load_step=3), '--load_step and --load_exp_id have no effect in a search without --load_db'),
+    (dict(val_exp_id='x'), '--val_exp_id has no effect in a search: '),
     (dict(dry_run=True), '--dry_run is for train.py'), (dict(save_to_gfs=('loss', 'top1')), '--save_to_gfs=top1: a search judges')])
 def test_what_leaves_nothing_to_judge_is_refused(worker, settings, words):
     with pytest.raises(ConfigError, match=words):
@@ -236,3 +248,14 @@ def test_a_hopeless_training_is_stopped_and_saved(worker, tmp_path):
     trial = Hopeless()
     outcome, step, top1, _ = one._train(trial, config)
     assert outcome == 'pruned' and trial.reported[-1] == (step, top1) and 0 < step < 400 * 30
+
+
+def test_the_program_searches(mongo_server, tmp_path):
+    """search.py itself, in a process of its own: it reads the flags, and trains."""
+    config = Config.of(dict(SETTINGS, port=mongo_server.port, cache_dir=str(tmp_path), train_epochs=0.25), choices())
+    words = [as_flag(name, value) for name, value in config.differing().items()]
+    home = dict(os.environ, HOME=str(tmp_path / 'home'), https_proxy='http://127.0.0.1:9')
+    done = subprocess.run([sys.executable, 'search.py', '--space=seed=1,2', '--study=program'] + words, cwd=jobs.ROOT, env=home,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    assert done.returncode == 0, done.stderr
+    assert 'study program: 2 trials' in done.stdout and '--exp_id_suffix=_program_best' in done.stdout
