@@ -115,7 +115,8 @@ def _with_meaning(config, explicit, start):
     if refused:
         raise ConfigError(
             '; '.join(
-                f'{as_flag(name, getattr(config, name))} contradicts {start.title}, which has {as_flag(name, held[name])}'
+                f'{_told(name, getattr(config, name))} contradicts {start.title}, which has '
+                f'{_told(name, held[name])}'
                 for name in refused
             )
             + f'; leave it out, or let it differ by --override={",".join(refused)}'
@@ -198,6 +199,13 @@ def _without_own_defaults(values):
         name: ROWS[name].default if name in own and value == own[name] else value
         for name, value in values.items()
     }
+
+
+def _told(name, value):
+    """A setting as on the command line; one that has no value has its default there."""
+    if name == 'alignment':
+        return as_flag(name, value or 'none')
+    return f'the default of --{name}' if value is None else as_flag(name, value)
 
 
 def _plain(value):

@@ -109,6 +109,15 @@ def test_what_contradicts_is_refused_with_both_values(job):
     assert message.endswith('--override=activation,alignment')
 
 
+def test_a_default_is_told_as_one():
+    config, explicit = asked(image_size=28, alignment=None)
+    with pytest.raises(ConfigError) as caught:
+        validated(config, explicit, start())
+    message = str(caught.value)
+    assert '--image_size=28 contradicts its record, which has the default of --image_size' in message
+    assert '--alignment=none contradicts its record, which has --alignment=mirror' in message
+
+
 def test_a_value_of_a_default_contradicts_where_it_is_given():
     config, explicit = asked(activation='sigmoid')
     with pytest.raises(ConfigError, match='--activation=sigmoid contradicts'):
