@@ -41,8 +41,8 @@ def recorded(found, steps=None):
 def test_a_run_says_what_it_does(trained, mongo_server, folder):
     port = mongo_server.port
     lines = commands.succeeded(trained.first)
-    assert lines[0] == 'settings written to ' + trained.settings
-    assert re.match(r'MongoDB \d+\.\d+\.\d+ at localhost:{}\.$'.format(port), lines[1])
+    assert re.match(r'MongoDB \d+\.\d+\.\d+ at localhost:{}\.$'.format(port), lines[0])
+    assert lines[1] == 'settings written to ' + trained.settings
     assert '  layers_list              (7, 5)' in lines and '  alpha                    0.02' in lines
     assert 'fc_7-5 with symmetric on mnist: 4,000 training and 1,000 validation images of 28x28x1, 10 classes' in lines
     assert '15 steps of 131 images (0.5 epochs of 30 steps)' in lines and 'starting anew' in lines

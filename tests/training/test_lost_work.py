@@ -108,7 +108,7 @@ def test_a_copy_that_fails_costs_the_copy_alone(client, settings, tmp_path, monk
     jobs.train(settings(1.0, cache_dir=config.cache_dir, do_restore=True))
     assert capsys.readouterr().out.splitlines()[-1] == 'checkpoints: the same records, and ' + place
     assert checkpoints.step_of(place + '/checkpoint-3') == 3 and records(client, config) == found
-    assert restoring.description(place + '/checkpoint-3') == restoring.description(folder + '/checkpoint-3') != {}
+    assert restoring.description(place + '/checkpoint-3', 3) == restoring.description(folder + '/checkpoint-3', 3) != {}
 
 
 def test_a_name_is_no_pattern(client, settings, tmp_path, capsys):
