@@ -35,9 +35,8 @@ STEPS = 300
 MOST_CRASHES = 6  # of one training
 PATIENCE = 300    # seconds, after which a training hangs
 DBNAME, COLLECTION = 'faults', 'fc_7-5'
-FLAGS = ['train.py'] + commands.FC + ['--alignment=mirror', '--input_distribution=normal', '--do_restore',
-                                      '--train_epochs=10', '--epochs_per_checkpoint=2', '--epochs_per_recent_checkpoint=0.7',
-                                      '--dbname=' + DBNAME]
+FLAGS = ['train.py'] + commands.FC + ['--do_restore', '--train_epochs=10', '--epochs_per_checkpoint=2',
+                                      '--epochs_per_recent_checkpoint=0.7', '--dbname=' + DBNAME]
 
 Row = collections.namedtuple('Row', 'fault tries survived lost wrong')
 
@@ -109,10 +108,10 @@ class Campaign:
         """{step: [what each record of it says]}, and the bytes of the last checkpoint."""
         with pymongo.MongoClient('localhost', self.port) as client:
             found = collections.defaultdict(list)
-            for record in client[DBNAME][COLLECTION + '.files'].find({'exp_id': 'mirror_' + name}):
+            for record in client[DBNAME][COLLECTION + '.files'].find({'exp_id': 'symmetric_' + name}):
                 found[record['step']].append(json.dumps([record.get('train_results'), record.get('validation_results'),
                                                          record['saved_filters']], sort_keys=True))
-        prefix = os.path.join(self.root, 'localhost:{}'.format(self.port), DBNAME, COLLECTION, 'mirror_' + name,
+        prefix = os.path.join(self.root, 'localhost:{}'.format(self.port), DBNAME, COLLECTION, 'symmetric_' + name,
                               'checkpoint-{}'.format(STEPS))
         contents = []
         for ending in ('.index', '.data-00000-of-00001'):
