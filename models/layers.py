@@ -1,10 +1,10 @@
 """The layers that networks are built of: they make the kernels, and keep a record of each layer for the rule and the angles."""
 import functools
 import math
-import zlib
 
 import tensorflow.compat.v1 as tf
 
+from alignment.draws import seed_of
 from alignment.gradients import Convolution, Dense, aligned, backprop, send_back
 from alignment.layer import ACTIVATIONS, LayerRecord
 
@@ -164,8 +164,7 @@ class Layers:
 
     def _kernel(self, name, role, shape, initializer, trainable=True):
         """A kernel's value, read once: whatever uses it within a step sees the same numbers."""
-        scoped = '{}:{}/{}'.format(self.seed, tf.get_variable_scope().name, name)
-        seed = None if self.seed is None else zlib.crc32(scoped.encode()) & 0x7fffffff
+        seed = None if self.seed is None else seed_of(self.seed, f'{tf.get_variable_scope().name}/{name}')
         return self._variable(name, role, shape, trainable, initializer(seed=seed)).read_value()
 
     def _variable(self, name, role, shape, trainable, initializer):

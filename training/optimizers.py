@@ -8,11 +8,12 @@ updates done before this one; it is passed in, read once, so that an update neve
 """
 import math
 import re
-import zlib
 from typing import Callable, Dict, List, Optional, Sequence, Set, Tuple, Union
 
 import numpy as np
 import tensorflow.compat.v1 as tf
+
+from alignment.draws import seed_of, step_seed
 
 
 def build(name: str, learning_rate: tf.Tensor, step: tf.Tensor) -> tf.train.Optimizer:
@@ -80,11 +81,10 @@ def noise(variables: Sequence[tf.Variable], learning_rate: tf.Tensor, step: tf.T
     """
     draw = _choose(DISTRIBUTIONS, distribution, 'noise distribution')
 
-    def seeds(variable):
-        tag = '{}:{}'.format(seed, variable.op.name).encode()
-        return tf.stack([tf.constant(zlib.crc32(tag) & 0x7fffffff, tf.int32), tf.cast(step, tf.int32)])
+    def drawn(variable):
+        return draw(variable.shape, step_seed(seed_of(seed, variable.op.name), step), variance)
 
-    return [learning_rate * draw(variable.shape, seeds(variable), variance) for variable in variables]
+    return [learning_rate * drawn(variable) for variable in variables]
 
 
 class RAdam(tf.train.Optimizer):

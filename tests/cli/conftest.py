@@ -11,6 +11,7 @@ from database import layout
 
 import commands
 import damage
+import web
 
 # Those that both versions of the two packages carry, in classes of unequal size: PNG and JPEG, colour and grey.
 PHOTOGRAPHS = dict(
@@ -20,6 +21,13 @@ PHOTOGRAPHS = dict(
            'sklearn/datasets/images/flower.jpg'])
 
 Trained = collections.namedtuple('Trained', 'first again resumed whole settings')
+
+
+@pytest.fixture
+def site(request):
+    """A web.Site that has the FILES of the test's module."""
+    with web.serving(request.module.FILES) as serving:
+        yield serving
 
 
 @pytest.fixture(scope='session')

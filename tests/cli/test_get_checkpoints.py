@@ -28,13 +28,6 @@ ENDINGS = ['.meta', '.index', '.data-00000-of-00001']
 
 
 @pytest.fixture
-def site():
-    """A server that has one checkpoint."""
-    with web.serving(FILES) as serving:
-        yield serving
-
-
-@pytest.fixture
 def get(site, tmp_path):
     """get(*arguments) -> commands.Done of a copy of the script in tmp_path."""
     path = web.copy(SCRIPT, tmp_path)

@@ -19,13 +19,6 @@ FILES = {name: name.encode('ascii') * (7 + 100 * index) for index, name in enume
 
 
 @pytest.fixture
-def site():
-    """A server that has the settings files."""
-    with web.serving(FILES) as serving:
-        yield serving
-
-
-@pytest.fixture
 def get(site, tmp_path):
     """get(*arguments) -> commands.Done of a copy of the script in tmp_path, for which there is no Python."""
     path = web.copy(SCRIPT, tmp_path)
