@@ -278,3 +278,22 @@ def test_stock_layers_have_tensorflows_names_and_no_custom_gradient():
     with tf.Graph().as_default() as graph:
         two_layers(StockLayers(), tf.constant(IMAGES))
         assert 'IdentityN' not in {operation.type for operation in graph.get_operations()}
+
+
+def test_every_kernel_is_drawn_by_its_own_seed():
+    """Kernels of one shape: those of two layers, forward and backward, differ; a seed settles them."""
+
+    def kernels(seed):
+        with tf.Graph().as_default(), tf.Session() as session:
+            layers = Layers(RULES['feedback'](), seed=seed)
+            x = tf.zeros([2, 5])
+            for scope in ('one', 'other'):
+                with tf.variable_scope(scope):
+                    x = layers.dense(x, 5)
+            session.run(tf.global_variables_initializer())
+            named = {v.op.name: v for v in tf.global_variables() if v.op.name.endswith('kernel')}
+            return {name: value.tobytes() for name, value in session.run(named).items()}
+
+    first, again, other = kernels(3), kernels(3), kernels(4)
+    assert len(first) == len(set(first.values())) == 4 and first == again
+    assert set(first.values()).isdisjoint(other.values())
