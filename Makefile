@@ -1,5 +1,7 @@
 # make train   set up, train ResNet-18 with symmetric alignment on real digits, validate
-# make test    set up, run the tests
+# make check   what to run while you work: the fast tests
+# make test    the tests of this runtime, but for those of the night
+# make test-all  every test
 # make report  what came out of make train, as a table and a page
 # make search  settings of mirror, searched
 # make noise   which rules bear noise on their updates
@@ -11,6 +13,8 @@
 PYTHON ?= python3
 PORT ?= 29029
 LOCAL ?= local
+WORKERS ?= 2
+SLICE ?= 0
 INTERPRETER := $(shell .ci/python $(PYTHON))
 ifeq ($(INTERPRETER),)
 $(error no usable Python, see above)
@@ -23,7 +27,7 @@ DATA := $(LOCAL)/mnist_tfrecords
 EXPERIMENT := --load_params_file=config/quickstart.pkl --data_dir=$(DATA) --port=$(PORT) --dbname=quickstart \
 	--cache_dir=$(LOCAL)/cache --exp_id_suffix=_python$(VERSION)
 
-.PHONY: train setup test report rules search noise faithful faithful-here bench faults stop-mongodb clean
+.PHONY: train setup check test test-all nightly-slice report rules search noise faithful faithful-here bench faults stop-mongodb clean
 
 train: $(VENV)/ready-train config/quickstart.pkl $(DATA)/dataset.json
 	$(RUN) train.py $(EXPERIMENT) --do_restore
@@ -31,8 +35,17 @@ train: $(VENV)/ready-train config/quickstart.pkl $(DATA)/dataset.json
 
 setup: $(VENV)/ready-test
 
-test: $(VENV)/ready-test
-	$(RUN) -m pytest -rs tests $(ARGS)
+check: $(VENV)/ready-test  ## while you work: the fast tests
+	$(RUN) -m pytest -q -rs -n $(WORKERS) --dist loadfile -m 'not slow and not nightly' tests $(ARGS)
+
+test: $(VENV)/ready-test  ## before you share a change: the fast and the slow tests
+	$(RUN) -m pytest -q -rs -n $(WORKERS) --dist loadfile -m 'not nightly' tests $(ARGS)
+
+test-all: $(VENV)/ready-test  ## before a release: every test
+	$(RUN) -m pytest -q -rs -n $(WORKERS) --dist loadfile tests $(ARGS)
+
+nightly-slice: $(VENV)/ready-test  ## a twentieth of the nightly tests, that of the number SLICE, for four minutes at most
+	$(RUN) -m pytest -q -rs -m nightly --slice=$(SLICE) --stop_after=240 tests $(ARGS)
 
 report: $(VENV)/ready-train  ## what came out of make train: a table, and local/report.html
 	$(RUN) report.py --port=$(PORT) --dbname=quickstart --cache_dir=$(LOCAL)/cache --html=$(LOCAL)/report.html

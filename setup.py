@@ -59,7 +59,7 @@ setup(
         # scikit-learn and scikit-image ship the photographs of the tests; trustme makes the certificates of a server;
         # selenium drives the browser that opens the page of a report.
         # (cryptography, which they need, warns on Python 3.7 from 43 on.)
-        'test': ['pytest>=7,<10', 'scikit-learn>=1.0,<2', 'scikit-image>=0.18,<1', 'trustme>=0.9,<2', 'cryptography<43; ' + TF1,
+        'test': ['pytest>=7,<10', 'pytest-xdist>=3.5,<4', 'scikit-learn>=1.0,<2', 'scikit-image>=0.18,<1', 'trustme>=0.9,<2', 'cryptography<43; ' + TF1,
                  TENSORBOARD, 'selenium>=4.11,<5'] + REPORT + SEARCH,
     },
 )

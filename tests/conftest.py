@@ -10,7 +10,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__))), os.path.dirname(os.path.abspath(__file__))]
 
 from training import runtime  # noqa: E402, F401 (the path comes first; it prepares TensorFlow before anyone imports it)
 from config import params, recipes, schema  # noqa: E402
@@ -18,7 +18,17 @@ from database import server  # noqa: E402
 from tensorflow.python.framework import ops  # noqa: E402
 from training.experiment import check, choices  # noqa: E402
 
+import tiers  # noqa: E402
+
 Address = collections.namedtuple('Address', 'host port root')
+
+
+pytest_addoption = tiers.add_options
+
+
+def pytest_configure(config):
+    """Tests of one slice, and none too late, where the command asks for it."""
+    config.pluginmanager.register(tiers.Tiers(config.getoption('slice'), config.getoption('stop_after')))
 
 
 def free_port():
