@@ -61,9 +61,9 @@ def write(values, found, searched):
             if drawn:
                 plots.png(drawn, values.png + '.tmp')
                 os.replace(values.png + '.tmp', values.png)
-            told.append('plots: ' + values.png if drawn else 'nothing to plot yet; {} was not written'.format(values.png))
+            told.append('plots: ' + values.png if drawn else f'nothing to plot yet; {values.png} was not written')
         if values.html:
-            text = page.of(found, 'Runs of database {}'.format(values.dbname), 'MongoDB at {}:{}, read {} UTC'.format(
+            text = page.of(found, f'Runs of database {values.dbname}', 'MongoDB at {}:{}, read {} UTC'.format(
                 values.host, values.port, time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())), values.most,
                 values.every_s if values.watch else None, searched)
             with open(values.html + '.tmp', 'w', encoding='utf-8') as file:
@@ -71,21 +71,20 @@ def write(values, found, searched):
             os.replace(values.html + '.tmp', values.html)
             told.append('page: ' + values.html)
     except OSError as error:
-        raise StoreError('{} cannot be written ({})'.format(error.filename, error.strerror))
+        raise StoreError(f'{error.filename} cannot be written ({error.strerror})')
     return told
 
 
 def show(values, console):
     """Looks once; returns the exit code."""
     found, searched, trouble = look(values)
-    console.print(table.of(found) if found else 'There is no run in database {} at {}:{} yet.'.format(
-        values.dbname, values.host, values.port))
+    console.print(table.of(found) if found else f'There is no run in database {values.dbname} at {values.host}:{values.port} yet.')
     for search in searched:
         console.print(table.of_search(search))
     for line in write(values, found, searched):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
     if trouble:
-        print('error: shown is only what waits on this disk: {}'.format(trouble), file=sys.stderr)
+        print(f'error: shown is only what waits on this disk: {trouble}', file=sys.stderr)
     return 1 if trouble else 0
 
 
@@ -96,7 +95,7 @@ def watch(values, console):
             if console.is_terminal:
                 console.clear()
             show(values, console)
-            console.print(time.strftime('%H:%M:%S') + ', again in {} s; Ctrl-C ends'.format(values.every_s), highlight=False)
+            console.print(time.strftime('%H:%M:%S') + f', again in {values.every_s} s; Ctrl-C ends', highlight=False)
             time.sleep(values.every_s)
     except KeyboardInterrupt:
         return 0
@@ -104,7 +103,7 @@ def watch(values, console):
 
 def main(argv):
     if len(argv) > 1:
-        raise schema.ConfigError('{!r} is not understood; every setting is a flag, --name=value'.format(argv[1]))
+        raise schema.ConfigError(f'{argv[1]!r} is not understood; every setting is a flag, --name=value')
     values = flags.FLAGS
     console = rich.console.Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
     return (watch if values.watch else show)(values, console)

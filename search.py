@@ -22,7 +22,7 @@ from training.experiment import choices
 
 def main(argv):
     if len(argv) > 1:
-        raise schema.ConfigError('{!r} is not understood; every setting is a flag, --name=value'.format(argv[1]))
+        raise schema.ConfigError(f'{argv[1]!r} is not understood; every setting is a flag, --name=value')
     values = flags.FLAGS
     space = [search.dimension(text) for text in values.space]
     if values.save_params_file:

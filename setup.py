@@ -36,10 +36,10 @@ setup(
     extras_require={
         'cpu': [
             'tensorflow==1.13.2; ' + TF1,
-            'tensorflow-cpu==2.20.0; {} and {}'.format(TF2_LAST_FOR_3_9, SMALL),
-            'tensorflow-cpu==2.21.0; {} and {}'.format(TF2, SMALL),
-            "tensorflow==2.20.0; {} and (sys_platform != 'linux' or platform_machine != 'x86_64')".format(TF2_LAST_FOR_3_9),
-            "tensorflow==2.21.0; {} and (sys_platform != 'linux' or platform_machine != 'x86_64')".format(TF2),
+            f'tensorflow-cpu==2.20.0; {TF2_LAST_FOR_3_9} and {SMALL}',
+            f'tensorflow-cpu==2.21.0; {TF2} and {SMALL}',
+            f"tensorflow==2.20.0; {TF2_LAST_FOR_3_9} and (sys_platform != 'linux' or platform_machine != 'x86_64')",
+            f"tensorflow==2.21.0; {TF2} and (sys_platform != 'linux' or platform_machine != 'x86_64')",
         ],
         'gpu': [
             'tensorflow-gpu==1.13.2; ' + TF1,

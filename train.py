@@ -21,7 +21,7 @@ from training.experiment import choices
 
 def main(argv):
     if len(argv) > 1:
-        raise schema.ConfigError('{!r} is not understood; every setting is a flag, --name=value'.format(argv[1]))
+        raise schema.ConfigError(f'{argv[1]!r} is not understood; every setting is a flag, --name=value')
     asked = start.read(choices())
     jobs.train(asked.config, asked.explicit, asked.ignored, flags.FLAGS.save_params_file)
     return 0

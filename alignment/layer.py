@@ -194,7 +194,7 @@ class LayerView:
 
     def _noise_seed(self, name):
         seed, step, part = self._draw
-        return part_seed(seed_of(seed, '{}:{}'.format(self.name, name)), step, part)
+        return part_seed(seed_of(seed, f'{self.name}:{name}'), step, part)
 
     @property
     def _sees_the_layers_input(self):

@@ -32,11 +32,11 @@ class Table:
 
     def at_most(self, figure, value, target):
         """A ratio that should be small."""
-        self._add(figure, value, 'at most {:.2f}'.format(target), value <= target)
+        self._add(figure, value, f'at most {target:.2f}', value <= target)
 
     def at_least(self, figure, value, target):
         """A ratio that should be large."""
-        self._add(figure, value, 'at least {:.2f}'.format(target), value >= target)
+        self._add(figure, value, f'at least {target:.2f}', value >= target)
 
     def _add(self, figure, value, target, reached):
         self.rows.append(dict(figure=figure, value=value, target=target, reached=reached))
@@ -78,16 +78,16 @@ def _rows_of_rules(table, model, found):
             continue
         for rule, most in MOST[runtime].items():
             ratio = found[runtime, rule] / found[runtime, 'backprop']
-            table.at_most('{}, {}: {} over backprop'.format(runtime, model, rule), ratio, most)
+            table.at_most(f'{runtime}, {model}: {rule} over backprop', ratio, most)
         plain = found[runtime, 'backprop'] / found[runtime, 'plain tf.nn']
-        table.at_most('{}, {}: backprop over plain tf.nn'.format(runtime, model), plain, 1.02)
+        table.at_most(f'{runtime}, {model}: backprop over plain tf.nn', plain, 1.02)
     if {(MODERN, 'backprop'), (PAPER, 'backprop')} <= set(found):
         for rule in RULES:
-            table.at_least('{}: {}, 1.13.2 over 2.x'.format(model, rule), found[PAPER, rule] / found[MODERN, rule], 2.0)
+            table.at_least(f'{model}: {rule}, 1.13.2 over 2.x', found[PAPER, rule] / found[MODERN, rule], 2.0)
     for rule, theirs in (('feedback', 'feedback'), ('usf', 'uSF')):
         if {(MODERN, rule), (PEERS, theirs)} <= set(found):
             ratio = found[PEERS, theirs] / found[MODERN, rule]
-            table.at_least("{}: BioTorch's {} over ours (2.x)".format(model, theirs), ratio, 1.2)
+            table.at_least(f"{model}: BioTorch's {theirs} over ours (2.x)", ratio, 1.2)
 
 
 def pipeline(arguments, table):
@@ -95,17 +95,17 @@ def pipeline(arguments, table):
     found = _each(arguments, 'benchmarks.pipeline')
     for runtime, ratios in found.items():
         for split, ratio in ratios.items():
-            table.at_least('{}: {} images through the pipeline over a bare loop of Pillow'.format(runtime, split), ratio, 0.85)
+            table.at_least(f'{runtime}: {split} images through the pipeline over a bare loop of Pillow', ratio, 0.85)
     return found
 
 
 def overhead(arguments, table):
     """The loop over the bare session, and records over none."""
-    found = _each(arguments, 'benchmarks.overhead', '--port={}'.format(arguments.port))
+    found = _each(arguments, 'benchmarks.overhead', f'--port={arguments.port}')
     for runtime, ratios in found.items():
         step = '(a step of {:.0f} ms)'.format(ratios['step_ms'])
-        table.at_most('{}: the loop over the bare session.run {}'.format(runtime, step), ratios['loop'], 1.02)
-        table.at_most('{}: a record of every step in MongoDB over none'.format(runtime), ratios['records'], 1.02)
+        table.at_most(f'{runtime}: the loop over the bare session.run {step}', ratios['loop'], 1.02)
+        table.at_most(f'{runtime}: a record of every step in MongoDB over none', ratios['records'], 1.02)
     return found
 
 
@@ -115,7 +115,7 @@ def _each(arguments, module, *words):
     for name, interpreter in ((MODERN, arguments.modern), (PAPER, arguments.paper)):
         if interpreter:
             printed = subprocess.run([interpreter, '-m', module, '--json'] + list(words), cwd=ROOT, stdout=subprocess.PIPE,
-                                     stderr=subprocess.DEVNULL, universal_newlines=True, check=True).stdout
+                                     stderr=subprocess.DEVNULL, text=True, check=True).stdout
             found[name] = json.loads(printed.splitlines()[-1])
     return found
 
@@ -135,7 +135,7 @@ def main():
     parser.add_argument('--json', help='write the figures to this file, too')
     arguments = parser.parse_args()
     table, seconds = Table(), {}
-    print('{} processors ({}), 128 x 128, batch 16, float32\n'.format(os.cpu_count(), platform.machine()))
+    print(f'{os.cpu_count()} processors ({platform.machine()}), 128 x 128, batch 16, float32\n')
     print('| figure | measured | target | reached |\n|---|---|---|---|')
     for name in arguments.rows.split(','):
         seconds[name] = ROWS[name](arguments, table)

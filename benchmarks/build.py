@@ -22,9 +22,9 @@ from data import build_tfrecords
 def write_folder(folder, jpegs):
     """Class folders of the JPEG files."""
     for index, jpeg in enumerate(jpegs):
-        place = os.path.join(folder, 'class{}'.format(index % 10))
+        place = os.path.join(folder, f'class{index % 10}')
         os.makedirs(place, exist_ok=True)
-        with open(os.path.join(place, '{}.jpg'.format(index)), 'wb') as file:
+        with open(os.path.join(place, f'{index}.jpg'), 'wb') as file:
             file.write(jpeg)
 
 
@@ -33,7 +33,7 @@ def build_seconds(folder, out, processes):
     stderr, sys.stderr = sys.stderr, io.StringIO()  # the bar
     try:
         started = time.perf_counter()
-        code = build_tfrecords.main(['folder', folder, out, '--processes={}'.format(processes)])
+        code = build_tfrecords.main(['folder', folder, out, f'--processes={processes}'])
         seconds = time.perf_counter() - started
         said = sys.stderr.getvalue()
     finally:
@@ -55,11 +55,10 @@ def main():
         write_folder(os.path.join(folder, 'images'), jpegs)
         for turn in range(arguments.rounds):
             bare = pipeline.bare_loop(jpegs)
-            built = build_seconds(os.path.join(folder, 'images'), os.path.join(folder, 'out{}'.format(turn)), arguments.processes)
+            built = build_seconds(os.path.join(folder, 'images'), os.path.join(folder, f'out{turn}'), arguments.processes)
             ratios.append(bare / built / arguments.processes)
-            print('bare loop {:.1f} s, build {:.1f} s'.format(bare, built))
-    print('{}: {:.2f} of the bare loop ({:.2f} to {:.2f}), a process of {}'.format(
-        runtime.describe(), statistics.median(ratios), min(ratios), max(ratios), arguments.processes))
+            print(f'bare loop {bare:.1f} s, build {built:.1f} s')
+    print(f'{runtime.describe()}: {statistics.median(ratios):.2f} of the bare loop ({min(ratios):.2f} to {max(ratios):.2f}), a process of {arguments.processes}')
     return 0
 
 

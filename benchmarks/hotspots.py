@@ -45,7 +45,7 @@ def main():
     print('{}, {}\n{:32} {:>10} {:>10}'.format(runtime.describe(), arguments.model, 'thread-ms', 'backprop', arguments.variant))
     kinds = sorted(set().union(*found), key=lambda kind: -abs(found[1].get(kind, 0) - found[0].get(kind, 0)))
     for kind in kinds[:arguments.most]:
-        print('{:32} {:10.1f} {:10.1f}'.format(kind, found[0].get(kind, 0), found[1].get(kind, 0)))
+        print(f'{kind:32} {found[0].get(kind, 0):10.1f} {found[1].get(kind, 0):10.1f}')
     print('{:32} {:10.1f} {:10.1f}'.format('all', *[sum(times.values()) for times in found]))
     return 0
 

@@ -38,7 +38,7 @@ def seconds(size, few_positions):
 def main():
     print(runtime.describe())
     for size in (1, 2, 4, 7, 14):
-        print('{0}x{0} positions: {1:.2f}'.format(size, seconds(size, 0) / seconds(size, 10 ** 6)))
+        print(f'{size}x{size} positions: {seconds(size, 0) / seconds(size, 10 ** 6):.2f}')
     return 0
 
 

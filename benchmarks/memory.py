@@ -37,15 +37,15 @@ def main():
     if arguments.measure:
         print(json.dumps(peak(arguments.measure, arguments.model, arguments.image_size, arguments.batch)))
         return 0
-    print('{}, {s} x {s}, batch {}'.format(arguments.model, arguments.batch, s=arguments.image_size))
+    print(f'{arguments.model}, {arguments.image_size} x {arguments.image_size}, batch {arguments.batch}')
     found = {}
     for variant in turns.chosen(parser, arguments.variants, RULES):
         printed = subprocess.run([sys.executable, '-m', 'benchmarks.memory', '--measure=' + variant] + [
-            '--{}={}'.format(name, getattr(arguments, name)) for name in ('model', 'image_size', 'batch')],
-            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True, check=True).stdout
+            f'--{name}={getattr(arguments, name)}' for name in ('model', 'image_size', 'batch')],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True).stdout
         found[variant] = json.loads(printed.splitlines()[-1])
         first = found[next(iter(found))]
-        print('{:20} {:7.0f} MiB  {:.2f}'.format(variant, found[variant], found[variant] / first), flush=True)
+        print(f'{variant:20} {found[variant]:7.0f} MiB  {found[variant] / first:.2f}', flush=True)
     return 0
 
 

@@ -48,7 +48,7 @@ def top1(rule, noise, port, flags, **more):
     """The top-1 after a training, a fraction. port: of MongoDB. flags: of train.py. more: settings. Raises
     subprocess.CalledProcessError."""
     config = Config.of(settings(rule, noise, **more), choices())
-    return trained.newest(config, '_noise{:g}'.format(noise), DBNAME, port, flags)['validation_results']['topn_val']['top1']
+    return trained.newest(config, f'_noise{noise:g}', DBNAME, port, flags)['validation_results']['topn_val']['top1']
 
 
 def draw(found, path):
@@ -59,7 +59,7 @@ def draw(found, path):
         axes = figure.add_subplot(1, 1, 1)
         for index, (rule, values) in enumerate(found.items()):
             axes.plot(range(len(values)), values, marker='o', color=plots.FEW(index), label=rule)
-        axes.set(xticks=range(len(NOISES)), xticklabels=['{:g}'.format(noise) for noise in NOISES], ylim=(0, 1),
+        axes.set(xticks=range(len(NOISES)), xticklabels=[f'{noise:g}' for noise in NOISES], ylim=(0, 1),
                  xlabel='standard deviation of the noise, over the learning rate', ylabel='top-1',
                  title='Noise on the updates of backward kernels')
         axes.legend()
@@ -74,16 +74,16 @@ def main():
     parser.add_argument('--port', type=int, default=29029, help='where MongoDB answers on this machine')
     arguments = parser.parse_args()
     flags = ['--cache_dir=' + os.path.abspath(arguments.cache_dir)]
-    print('| rule | ' + ' | '.join('{:g}'.format(noise) for noise in NOISES) + ' |\n' + '|---' * (len(NOISES) + 1) + '|')
+    print('| rule | ' + ' | '.join(f'{noise:g}' for noise in NOISES) + ' |\n' + '|---' * (len(NOISES) + 1) + '|')
     found = {}
     for rule in RULES:
         try:
             found[rule] = [top1(rule, noise, arguments.port, flags) for noise in NOISES]
         except subprocess.CalledProcessError as error:
-            print('error: a training of {} ended with exit code {}; its message stands above'.format(rule, error.returncode),
+            print(f'error: a training of {rule} ended with exit code {error.returncode}; its message stands above',
                   file=sys.stderr)
             return 1
-        print('| {} | {} |'.format(rule, ' | '.join('{:.3f}'.format(value) for value in found[rule])), flush=True)
+        print('| {} | {} |'.format(rule, ' | '.join(f'{value:.3f}' for value in found[rule])), flush=True)
     draw(found, arguments.png)
     print('the plot: ' + arguments.png)
     return 0

@@ -115,7 +115,7 @@ def main():
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     found = measure(arguments.images, arguments.rounds)
     print(json.dumps(found) if arguments.json else '\n'.join(
-        [runtime.describe()] + ['{}: {:.2f}'.format(name, ratio) for name, ratio in found.items()]))
+        [runtime.describe()] + [f'{name}: {ratio:.2f}' for name, ratio in found.items()]))
     return 0
 
 

@@ -31,7 +31,7 @@ def row(rule, record):
     results = record['validation_results']['topn_val']
     angles = [validation.mean_angle(results, name) for name in ('weight_angles', 'gradient_angles')]
     return '| {:<13} | {:.4f} | {:>12} | {:>14} |'.format(
-        rule, results['top1'], *['-' if angle is None else '{:.1f}'.format(angle) for angle in angles])
+        rule, results['top1'], *['-' if angle is None else f'{angle:.1f}' for angle in angles])
 
 
 def main():
@@ -45,8 +45,7 @@ def main():
         try:
             print(row(rule, train(rule, arguments)), flush=True)
         except subprocess.CalledProcessError as error:
-            print('error: the training of {} ended with exit code {}; its message stands above'.format(
-                rule, error.returncode), file=sys.stderr)
+            print(f'error: the training of {rule} ended with exit code {error.returncode}; its message stands above', file=sys.stderr)
             return 1
     return 0
 

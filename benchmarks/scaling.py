@@ -81,12 +81,12 @@ def collective(task, hosts, sizes):
 
     hosts: list of 'host:port', one a process, each of which calls this. sizes: bytes of each tensor.
     """
-    where = '/job:worker/replica:0/task:{}'.format(task)
+    where = f'/job:worker/replica:0/task:{task}'
     config = runtime.session_config()
     config.experimental.collective_group_leader = '/job:worker/replica:0/task:0'
     server = tf.train.Server(tf.train.ClusterSpec({'worker': hosts}), 'worker', task, config=config)
     with tf.Graph().as_default(), tf.device(where + '/device:CPU:0'):
-        tensors = [tf.get_variable('tensor{}'.format(size), initializer=tf.ones([size // 4])).read_value() for size in sizes]
+        tensors = [tf.get_variable(f'tensor{size}', initializer=tf.ones([size // 4])).read_value() for size in sizes]
         means = [runtime.all_sum(tensor, 1, len(hosts), key) / len(hosts) for key, tensor in enumerate(tensors, 1)]
         variables = tf.global_variables_initializer()
         with tf.Session(server.target, config=config) as session:
@@ -100,7 +100,7 @@ def over_loopback(sizes):
     with socket.socket() as one, socket.socket() as other:
         one.bind(('127.0.0.1', 0))
         other.bind(('127.0.0.1', 0))
-        hosts = ['127.0.0.1:{}'.format(bound.getsockname()[1]) for bound in (one, other)]
+        hosts = [f'127.0.0.1:{bound.getsockname()[1]}' for bound in (one, other)]
     words = ['--task=1', '--hosts=' + ','.join(hosts), '--sizes=' + ','.join(str(size) for size in sizes)]
     peer = subprocess.Popen([sys.executable, '-m', 'benchmarks.scaling'] + words, cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
@@ -125,16 +125,14 @@ def check():
         link.bandwidth / GBIT, 1e6 * link.latency, *FITTED))
     print('| bytes | measured, ms | model, ms |\n|---|---|---|')
     for size in sorted(found):
-        print('| {:,} | {:.2f} | {} |'.format(size, 1e3 * found[size], 'fitted' if size in FITTED else '{:.2f}'.format(
-            1e3 * ring(2, size, link))))
+        print('| {:,} | {:.2f} | {} |'.format(size, 1e3 * found[size], 'fitted' if size in FITTED else f'{1e3 * ring(2, size, link):.2f}'))
 
 
 def table(arguments, variant, compute, size):
     """Print the step time of one variant on all devices and links, and what the paper's hardware would need."""
     local, latency = Link(arguments.local_gbit * GBIT, arguments.latency), arguments.latency
-    print('\n{}: {:.1f} ms of arithmetic, {:.1f} MB to average. Milliseconds a step, without overlap / with:'.format(
-        variant, 1e3 * compute, size / 1e6))
-    print('| devices | hosts | images | ' + ' | '.join('{} Gbit/s'.format(speed) for speed in SPEEDS) + ' |')
+    print(f'\n{variant}: {1e3 * compute:.1f} ms of arithmetic, {size / 1e6:.1f} MB to average. Milliseconds a step, without overlap / with:')
+    print('| devices | hosts | images | ' + ' | '.join(f'{speed} Gbit/s' for speed in SPEEDS) + ' |')
     print('|---' * (3 + len(SPEEDS)) + '|')
     for count in DEVICES:
         spent = [all_reduce(count, arguments.per_host, size, Link(speed * GBIT, latency), local) for speed in SPEEDS]
@@ -169,8 +167,7 @@ def main():
         collective(arguments.task, arguments.hosts.split(','), [int(size) for size in arguments.sizes.split(',')])
         return 0
     print('{}, {}, {} images a device{}, {:.0f} us a message'.format(
-        runtime.describe(), arguments.model, arguments.batch, '' if arguments.seconds else ' of {s} x {s}'.format(
-            s=arguments.image_size), 1e6 * arguments.latency))
+        runtime.describe(), arguments.model, arguments.batch, '' if arguments.seconds else f' of {arguments.image_size} x {arguments.image_size}', 1e6 * arguments.latency))
     for variant in arguments.variants.split(','):
         compute = arguments.seconds
         if compute is None:

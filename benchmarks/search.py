@@ -38,8 +38,8 @@ def main():
     collection = jobs.collection(Config.of(settings, choices()))
     with tempfile.TemporaryDirectory() as folder, server.connect('localhost', arguments.port) as client:
         path, = recipes.write([RECIPE], folder, choices())
-        words = ['--load_params_file=' + path, '--trials={}'.format(TRIALS), '--study=' + STUDY, '--dbname=' + DBNAME,
-                 '--port={}'.format(arguments.port), cache] + ['--space=' + each for each in SPACE]
+        words = ['--load_params_file=' + path, f'--trials={TRIALS}', '--study=' + STUDY, '--dbname=' + DBNAME,
+                 f'--port={arguments.port}', cache] + ['--space=' + each for each in SPACE]
         workers = [search(*words) for _ in range(WORKERS)]
         if any([worker.wait() for worker in workers]):
             return 1
@@ -47,7 +47,7 @@ def main():
         print('best of {} trials: top-1 {:.4f}, {}'.format(TRIALS, best['value'], ' '.join(
             as_flag(name, value) for name, value in best['params'].items())))
         rate = {'learning_rate': best['params']['learning_rate']}
-        print('\n| settings | ' + ' | '.join('seed {}'.format(seed) for seed in SEEDS) + ' |\n' + '|---' * (len(SEEDS) + 1) + '|')
+        print('\n| settings | ' + ' | '.join(f'seed {seed}' for seed in SEEDS) + ' |\n' + '|---' * (len(SEEDS) + 1) + '|')
         for name, values in (('default', {}), ("best's learning rate", rate), ('best', best['params'])):
             found = []
             for seed in SEEDS:

@@ -71,9 +71,9 @@ def main():
         turns.serve(timers)
         return 0
     found = turns.medians(timers, arguments.repeats)
-    print('{}, {}, {s} x {s}, batch {}'.format(runtime.describe(), arguments.model, arguments.batch, s=arguments.image_size))
+    print(f'{runtime.describe()}, {arguments.model}, {arguments.image_size} x {arguments.image_size}, batch {arguments.batch}')
     for name in names:
-        print('{:28} {:7.1f} ms  {:.2f}'.format(name, 1e3 * found[name], found[name] / found[names[0]]))
+        print(f'{name:28} {1e3 * found[name]:7.1f} ms  {found[name] / found[names[0]]:.2f}')
     return 0
 
 

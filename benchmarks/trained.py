@@ -22,7 +22,7 @@ def newest(config, suffix, dbname, port, flags):
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, 'settings.pkl')
         params.save(config, path)
-        subprocess.run([sys.executable, 'train.py', '--load_params_file=' + path, '--dbname=' + dbname, '--port={}'.format(port),
+        subprocess.run([sys.executable, 'train.py', '--load_params_file=' + path, '--dbname=' + dbname, f'--port={port}',
                         '--do_restore', '--exp_id_suffix=' + suffix] + flags, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     with server.connect(HOST, port) as client:
         return client[dbname][jobs.collection(config) + '.files'].find_one(

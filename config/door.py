@@ -15,7 +15,7 @@ def run(main, errors):
         try:
             return main(argv)
         except (ConfigError,) + tuple(errors) as error:
-            print('error: {}'.format(error), file=sys.stderr)
+            print(f'error: {error}', file=sys.stderr)
             return 2 if isinstance(error, ConfigError) else 1
     app.run(guarded, flags_parser=_parse)
 

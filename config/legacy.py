@@ -85,10 +85,10 @@ class _InertUnpickler(pickle._Unpickler):  # the pure-Python one: each operation
     dispatch = dict(pickle._Unpickler.dispatch)
 
     def find_class(self, module, name):
-        return Inert('{}.{}'.format(module, name))
+        return Inert(f'{module}.{name}')
 
     def get_extension(self, code):
-        self.append(Inert('extension {}'.format(code)))
+        self.append(Inert(f'extension {code}'))
 
     def persistent_load(self, pid):
         return Inert('outside the file')
@@ -198,8 +198,8 @@ def settings(document):
     effective = {name: value for name, value in values.items() if _has_effect(name, values)}
     for name, value in effective.items():
         if isinstance(value, Inert) or isinstance(value, (list, dict)) and ROWS[name].kind is not list:
-            raise ConfigError('{} is {}, which is no value of it'.format(name, reprlib.repr(value)))
-    others = ['params[{!r}]'.format(name) for name in document['params'] if name not in PASSED_OVER and name != 'skip_check']
+            raise ConfigError(f'{name} is {reprlib.repr(value)}, which is no value of it')
+    others = [f'params[{name!r}]' for name in document['params'] if name not in PASSED_OVER and name != 'skip_check']
     return effective, sorted(others + [note for group in groups.values() for note in group.rest()])
 
 
@@ -226,16 +226,16 @@ class _Group:
 
     def part(self, key):
         """The dictionary under a key."""
-        part = _Group('{}.{}'.format(self.path, key), self.take(key))
+        part = _Group(f'{self.path}.{key}', self.take(key))
         self._parts.append(part)
         return part
 
     def note(self, text):
-        self._notes.append('{}: {}'.format(self.path, text))
+        self._notes.append(f'{self.path}: {text}')
 
     def rest(self):
         """What was not understood, as a list of text."""
-        unread = ['{}.{}'.format(self.path, key) for key in self._unread]
+        unread = [f'{self.path}.{key}' for key in self._unread]
         return unread + self._notes + [note for part in self._parts for note in part.rest()]
 
 
@@ -293,7 +293,7 @@ def _data(groups):
             called(provider) or 'missing'))
     batch = source.take('batch_size')
     if type(batch) is not int or batch < 1:
-        raise ConfigError('train_params.data_params.batch_size is {}'.format(reprlib.repr(batch)))
+        raise ConfigError(f'train_params.data_params.batch_size is {reprlib.repr(batch)}')
     per_epoch = max(1, TRAIN_IMAGES[dataset] // batch)
     # The preprocessing and the size of the images that the file names never count, as in the original: --use_resnet_v2 and
     # --image_size decide.
@@ -324,7 +324,7 @@ def _model(group):
         raise ConfigError('model_params holds neither fc nor a ResNet (func is {})'.format(func or 'missing'))
     if group.take('use_v2'):
         group.note('use_v2=True, which --use_resnet_v2 decides, as in the original')
-    return {'model': 'resnet{}'.format(size), 'tf_layers': group.take('tf_layers'),
+    return {'model': f'resnet{size}', 'tf_layers': group.take('tf_layers'),
             'bn_trainable': group.take('bn_trainable'), 'regularize_weights_via_model': group.take('regularize_weights')}
 
 
@@ -348,7 +348,7 @@ def _alignment(group):
 
 def _coefficient(group, name, schedule):
     if 'value' not in schedule:
-        group.note('the schedule of {} in alignment'.format(name))
+        group.note(f'the schedule of {name} in alignment')
         return {}
     return {name: schedule['value'], name + '_start': schedule.get('start'), name + '_stop': schedule.get('stop'),
             name + '_cycle': schedule.get('cycle') or None, name + '_schedule_rate': schedule.get('schedule_rate'),
@@ -369,7 +369,7 @@ def _learning_rates(group):
     """The learning-rate parts of the task loss and of the alignment loss; the second is None where they share one."""
     parts = group.take('lr_params')
     if called(group.take('func')) == 'combined_lr' and isinstance(parts, list) and len(parts) == 2:
-        return [_Group('learning_rate_params.lr_params[{}]'.format(i), part) for i, part in enumerate(parts)]
+        return [_Group(f'learning_rate_params.lr_params[{i}]', part) for i, part in enumerate(parts)]
     for key in ('boundary_step', 'next_lr', 'prev_lr', 'target_lr', 'num_batches_per_epoch', 'warmup_epochs'):
         group.take(key)
     return group, None
@@ -405,8 +405,8 @@ def _optimizers(group):
             noise = closure(methods.get('__init__'))
             cls = next(iter(cls.args[2]), None) if isinstance(cls.args[2], tuple) else None
             noisy = '{}_opt'.format('alignment' if which else 'global')
-            values.update({'use_noisy_' + noisy: True, 'noisy_{}_distribution'.format(noisy): noise.get('distribution'),
-                           'noisy_{}_variance'.format(noisy): noise.get('variance')})
+            values.update({'use_noisy_' + noisy: True, f'noisy_{noisy}_distribution': noise.get('distribution'),
+                           f'noisy_{noisy}_variance': noise.get('variance')})
         values[which + 'optimizer'] = _optimizer(group, cls, kwargs if isinstance(kwargs, dict) else {})
     return values
 
@@ -422,5 +422,5 @@ def _optimizer(group, cls, options):
     known = dict(fixed, include_global_step=True, rectified_adam=name == 'swrats')
     for option, value in options.items():
         if known.get(option) != value:
-            group.note('{}={} of {}'.format(option, reprlib.repr(value), called(cls)))
+            group.note(f'{option}={reprlib.repr(value)} of {called(cls)}')
     return name

@@ -48,12 +48,12 @@ def values_of(params, where='the params dictionary'):
     values = {}
     for group in set(GROUPS).intersection(params):
         if not isinstance(params[group], dict):
-            raise ConfigError('{}: {} must be a dictionary'.format(where, group))
+            raise ConfigError(f'{where}: {group} must be a dictionary')
         for name, value in params[group].items():
             if name in ROWS and ROWS[name].group == group:
                 values[name] = value
             else:
-                unknown.append('{} in {}'.format(shown(name), group))
+                unknown.append(f'{shown(name)} in {group}')
     if unknown:
         raise ConfigError('{} holds settings that do not exist here: {}'.format(where, ', '.join(sorted(unknown))))
     return values
@@ -68,7 +68,7 @@ def save(config, path):
             pickle.dump({'params': to_keep(config)}, file, protocol=2)
         os.replace(temporary, path)
     except OSError as error:
-        raise ConfigError('--save_params_file={}: {}'.format(path, error.strerror))
+        raise ConfigError(f'--save_params_file={path}: {error.strerror}')
 
 
 def load(path):
@@ -84,7 +84,7 @@ def load(path):
     except OSError as error:
         hint = ('; `python -m config.recipes` writes our recipes (imagenet_symmetric, ...), and config/get_configs.sh downloads '
                 "the authors' files (symmetric, ...)" if os.path.dirname(path).endswith('config') else '')
-        raise ConfigError('--load_params_file={}: {}{}'.format(path, error.strerror, hint))
+        raise ConfigError(f'--load_params_file={path}: {error.strerror}{hint}')
     try:
         document = _plain_data(content, path)
     except ConfigError:
@@ -93,7 +93,7 @@ def load(path):
             raise
         return authors
     if not isinstance(document, dict) or set(document) != {'params'}:
-        raise ConfigError("--load_params_file={}: this is no params file (it must hold {{'params': ...}})".format(path))
+        raise ConfigError(f"--load_params_file={path}: this is no params file (it must hold {{'params': ...}})")
     values = values_of(document['params'], where=path)
     # Files of earlier versions hold what one call did, too: a dry run, a restored checkpoint.
     return {name: value for name, value in values.items() if ROWS[name].scope is not Scope.CALL}, []
@@ -110,22 +110,22 @@ def _authors(content, path):
     try:
         return legacy.settings(document)
     except ConfigError as error:
-        raise ConfigError('--load_params_file={}: {}'.format(path, error))
+        raise ConfigError(f'--load_params_file={path}: {error}')
 
 
 def _check_name(flag, path):
     if not path.endswith('.pkl'):
-        raise ConfigError('--{}={} must end in .pkl'.format(flag, path))
+        raise ConfigError(f'--{flag}={path} must end in .pkl')
 
 
 class _PlainUnpickler(pickle._Unpickler):  # the pure-Python one: it has no fast path around find_class
     """Reads containers and scalars; names every class or function that a file asks for, and fetches none."""
 
     def find_class(self, module, name):
-        raise ConfigError('it asks for {}.{}, and only plain data is read'.format(module, name))
+        raise ConfigError(f'it asks for {module}.{name}, and only plain data is read')
 
     def get_extension(self, code):
-        raise ConfigError('it asks for a registered extension ({}), and only plain data is read'.format(code))
+        raise ConfigError(f'it asks for a registered extension ({code}), and only plain data is read')
 
     def persistent_load(self, pid):
         raise ConfigError('it asks for something outside the file, and only plain data is read')
@@ -153,7 +153,7 @@ class _Named(dict):
 
     def __setitem__(self, name, value):
         if not isinstance(name, str):
-            raise ConfigError('it holds a dictionary with the key {}, and only names are read'.format(shown(name)))
+            raise ConfigError(f'it holds a dictionary with the key {shown(name)}, and only names are read')
         super().__setitem__(name, value)
 
 
@@ -163,11 +163,11 @@ def _plain_data(content, path):
             pass
         return _PlainUnpickler(io.BytesIO(content), encoding='utf-8').load()
     except ConfigError as error:
-        raise ConfigError('--load_params_file={}: {}'.format(path, error))
+        raise ConfigError(f'--load_params_file={path}: {error}')
     except RecursionError:
-        raise ConfigError('--load_params_file={}: nested too deeply'.format(path))
+        raise ConfigError(f'--load_params_file={path}: nested too deeply')
     except Exception as error:  # a damaged pickle can raise nearly anything; none of it is ours
-        raise ConfigError('--load_params_file={}: damaged or no pickle ({})'.format(path, error))
+        raise ConfigError(f'--load_params_file={path}: damaged or no pickle ({error})')
 
 
 def _plain(value):

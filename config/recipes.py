@@ -161,9 +161,9 @@ def main(argv=None):
             raise ConfigError('there is no recipe {}; choose of {}'.format(', '.join(unknown), ', '.join(RECIPES)))
         names = arguments.names or list(RECIPES)
         for name, path in zip(names, write(names, arguments.folder, choices={})):
-            print('{}  {}'.format(path, RECIPES[name].source))
+            print(f'{path}  {RECIPES[name].source}')
     except ConfigError as error:
-        print('error: {}'.format(error), file=sys.stderr)
+        print(f'error: {error}', file=sys.stderr)
         return 2
     return 0
 

@@ -61,18 +61,18 @@ def _coefficient(name):
     """The six rows of one coefficient of an alignment loss."""
     scheduled = [name + '_schedule_type']
     return [
-        _row(name, float, None, TRAINING, "weight {} in the alignment loss; default: the rule's own".format(name)),
+        _row(name, float, None, TRAINING, f"weight {name} in the alignment loss; default: the rule's own"),
         _row(name + '_start', float, 0.0, TRAINING,
-             'fraction of training (0 to 1) before which {} is 0'.format(name), at_least=0.0),
+             f'fraction of training (0 to 1) before which {name} is 0', at_least=0.0),
         _row(name + '_stop', float, 1.0, TRAINING,
-             'fraction of training (0 to 1) after which {} is 0'.format(name), at_least=0.0),
-        _row(name + '_cycle', float, None, TRAINING, 'period in epochs of a triangular wave that the schedule of {} runs over; '
-             'default: the epochs since its start'.format(name), above=0.0, needs=scheduled),
-        _row(name + '_schedule_rate', float, 0.0, TRAINING, 'growth (or, negative, decay) of {} an epoch, for its '
-             'schedule_type'.format(name), needs=scheduled),
+             f'fraction of training (0 to 1) after which {name} is 0', at_least=0.0),
+        _row(name + '_cycle', float, None, TRAINING, f'period in epochs of a triangular wave that the schedule of {name} runs over; '
+             'default: the epochs since its start', above=0.0, needs=scheduled),
+        _row(name + '_schedule_rate', float, 0.0, TRAINING, f'growth (or, negative, decay) of {name} an epoch, for its '
+             'schedule_type', needs=scheduled),
         _row(name + '_schedule_type', str, None, TRAINING,
-             'how {n} changes: linear (value + rate * epochs), exponential (value * '
-             'exp(rate * epochs)) or cyclic (linear over the wave of {n}_cycle); default: it stays'.format(n=name),
+             f'how {name} changes: linear (value + rate * epochs), exponential (value * '
+             f'exp(rate * epochs)) or cyclic (linear over the wave of {name}_cycle); default: it stays',
              choices='schedule'),
     ]
 
@@ -83,27 +83,27 @@ def _learning_rate(prefix, of):
     changing = ['!' + prefix + 'constant_lr', prefix + 'manual_lr']
     return [
         _row(prefix + 'learning_rate', float, 0.001, TRAINING,
-             'learning rate of the {}; for --base_batch_size images a step when '
-             '--{}rescale_lr'.format(of, prefix), at_least=0.0, needs=needs),
-        _row(prefix + 'rescale_lr', bool, False, TRAINING, 'multiply the learning rate of the {} by train_batch_size / '
-             'base_batch_size'.format(of), needs=needs),
-        _row(prefix + 'constant_lr', bool, True, TRAINING, 'keep the learning rate of the {}; otherwise it warms up, then drops '
-             'tenfold at epochs 30, 60 and 80'.format(of), needs=needs),
-        _row(prefix + 'warmup_epochs', float, 5.0, TRAINING, 'epochs over which the learning rate of the {} rises from 0 (with '
-             '--no{p}constant_lr or --{p}manual_lr)'.format(of, p=prefix), at_least=0.0, needs=changing),
-        _row(prefix + 'manual_lr', bool, False, TRAINING, 'drop the learning rate of the {} by hand, with --{p}drop and '
-             '--{p}boundary_step'.format(of, p=prefix), needs=needs),
+             f'learning rate of the {of}; for --base_batch_size images a step when '
+             f'--{prefix}rescale_lr', at_least=0.0, needs=needs),
+        _row(prefix + 'rescale_lr', bool, False, TRAINING, f'multiply the learning rate of the {of} by train_batch_size / '
+             'base_batch_size', needs=needs),
+        _row(prefix + 'constant_lr', bool, True, TRAINING, f'keep the learning rate of the {of}; otherwise it warms up, then drops '
+             'tenfold at epochs 30, 60 and 80', needs=needs),
+        _row(prefix + 'warmup_epochs', float, 5.0, TRAINING, f'epochs over which the learning rate of the {of} rises from 0 (with '
+             f'--no{prefix}constant_lr or --{prefix}manual_lr)', at_least=0.0, needs=changing),
+        _row(prefix + 'manual_lr', bool, False, TRAINING, f'drop the learning rate of the {of} by hand, with --{prefix}drop and '
+             f'--{prefix}boundary_step', needs=needs),
     ]
 
 
 def _noise(prefix, of):
     needs = ['use_noisy_' + prefix] if prefix != 'opt' else ['use_noisy_global_opt', 'use_noisy_alignment_opt']
     return [
-        _row('noisy_{}_distribution'.format(prefix), str, None, TRAINING, 'distribution of the noise added to {}'.format(of),
+        _row(f'noisy_{prefix}_distribution', str, None, TRAINING, f'distribution of the noise added to {of}',
              choices='distribution', needs=needs),
-        _row('noisy_{}_variance'.format(prefix), float, 1.0, TRAINING,
-             'variance of the noise added to {}, before it is multiplied by '
-             'the learning rate'.format(of), at_least=0.0, needs=needs),
+        _row(f'noisy_{prefix}_variance', float, 1.0, TRAINING,
+             f'variance of the noise added to {of}, before it is multiplied by '
+             'the learning rate', at_least=0.0, needs=needs),
     ]
 
 
@@ -298,14 +298,14 @@ def _check_row(row, value, choices):
     if row.kind is int and abs(value) > LARGEST_INT:
         return 'must fit into 64 bits'
     if row.at_most is not None and value > row.at_most:
-        return 'must be at most {:g}, not {!r}'.format(row.at_most, value)
+        return f'must be at most {row.at_most:g}, not {value!r}'
     legal = choices.get(row.choices, ()) if isinstance(row.choices, str) else row.choices
     if legal and value not in legal:
         return 'must be one of {}, not {}'.format(', '.join(legal), shown(value))
     if row.at_least is not None and value < row.at_least:
-        return 'must be at least {}, not {!r}'.format(row.at_least, value)
+        return f'must be at least {row.at_least}, not {value!r}'
     if row.above is not None and value <= row.above:
-        return 'must be above {}, not {!r}'.format(row.above, value)
+        return f'must be above {row.above}, not {value!r}'
     return None
 
 
@@ -313,8 +313,7 @@ def _check_together(config):
     """What is wrong with values that are fine one by one: a list of sentences."""
     problems = []
     if config.minibatch_size and config.train_batch_size % config.minibatch_size:
-        problems.append('--train_batch_size={} is no multiple of --minibatch_size={}'.format(
-            config.train_batch_size, config.minibatch_size))
+        problems.append(f'--train_batch_size={config.train_batch_size} is no multiple of --minibatch_size={config.minibatch_size}')
     for row in ROWS.values():
         if row.needs and getattr(config, row.name) != row.default and not any(_is_on(config, name) for name in row.needs):
             problems.append('--{} has no effect without {}'.format(row.name, ' or '.join(
@@ -324,19 +323,19 @@ def _check_together(config):
         drop = config.drop if drop is None else drop
         boundary = config.boundary_step if boundary is None else boundary
         if getattr(config, prefix + 'manual_lr') and drop > 0 and boundary is None:
-            problems.append('--{p}manual_lr with --{p}drop={} needs --{p}boundary_step'.format(drop, p=prefix))
+            problems.append(f'--{prefix}manual_lr with --{prefix}drop={drop} needs --{prefix}boundary_step')
     for which in ('global_opt', 'alignment_opt'):
-        distribution = getattr(config, 'noisy_{}_distribution'.format(which)) or config.noisy_opt_distribution
+        distribution = getattr(config, f'noisy_{which}_distribution') or config.noisy_opt_distribution
         if getattr(config, 'use_noisy_' + which) and distribution is None:
-            problems.append('--use_noisy_{w} needs --noisy_{w}_distribution (uniform or normal)'.format(w=which))
+            problems.append(f'--use_noisy_{which} needs --noisy_{which}_distribution (uniform or normal)')
     if config.use_noisy_alignment_opt and not config.alignment_optimizer:
         problems.append('--use_noisy_alignment_opt needs --alignment_optimizer')
     for name in ('alpha', 'beta', 'gamma'):
         start, stop = getattr(config, name + '_start'), getattr(config, name + '_stop')
         if start > stop:
-            problems.append('--{n}_start={} lies after --{n}_stop={}'.format(start, stop, n=name))
+            problems.append(f'--{name}_start={start} lies after --{name}_stop={stop}')
         if getattr(config, name + '_schedule_type') == 'cyclic' and getattr(config, name + '_cycle') is None:
-            problems.append('--{n}_schedule_type=cyclic needs --{n}_cycle (epochs)'.format(n=name))
+            problems.append(f'--{name}_schedule_type=cyclic needs --{name}_cycle (epochs)')
     try:
         query_of(config)
     except ConfigError as error:
@@ -361,10 +360,10 @@ def query_of(config):
         query = json.loads(config.load_query)
         typed = json_util.loads(config.load_query)
     except (ValueError, TypeError, RecursionError, BSONError) as error:
-        raise ConfigError('--load_query={} is not JSON ({})'.format(shown(config.load_query), error))
+        raise ConfigError(f'--load_query={shown(config.load_query)} is not JSON ({error})')
     if not isinstance(query, dict):
-        raise ConfigError('--load_query={} is no query, {{"field": value, ...}}'.format(shown(config.load_query)))
-    executing = sorted(name for name in EXECUTING if '"{}"'.format(name) in json.dumps(query))
+        raise ConfigError(f'--load_query={shown(config.load_query)} is no query, {{"field": value, ...}}')
+    executing = sorted(name for name in EXECUTING if f'"{name}"' in json.dumps(query))
     if executing:
         raise ConfigError('--load_query may not hold {}, which runs code'.format(', '.join(executing)))
     return typed
@@ -414,7 +413,7 @@ class _Checked:
             raise ConfigError('no such setting: {}'.format(', '.join(unknown)))
         config = cls(**{name: _immutable(value) for name, value in values.items()})
         problems = [(row, _check_row(row, getattr(config, row.name), choices)) for row in ROWS.values()]
-        problems = ['--{} {}'.format(row.name, problem) for row, problem in problems if problem]
+        problems = [f'--{row.name} {problem}' for row, problem in problems if problem]
         problems = problems or _check_together(config)
         if problems:
             raise ConfigError('; '.join(problems))

@@ -27,7 +27,7 @@ def pack(prefix, tar_path):
     paths = [prefix + '.index'] + sorted(glob.glob(glob.escape(prefix) + '.data-?????-of-?????'))
     missing = [path for path in paths if not os.path.isfile(path)]
     if missing:
-        raise StoreError('The checkpoint %s has no file %s: save it before packing it.' % (prefix, missing[0]))
+        raise StoreError(f'The checkpoint {prefix} has no file {missing[0]}: save it before packing it.')
     _checked_prefix([os.path.basename(path) for path in paths], prefix)
     half = tar_path + '.half'
     try:
@@ -72,7 +72,7 @@ def unpack(tar_path, folder):
         for name in sorted(members, key=lambda name: name.endswith('.index')):
             os.replace(os.path.join(half, name), os.path.join(folder, name))
     except tarfile.TarError as error:
-        raise DamagedError('The archive %s is not a whole .tar (%s): fetch it again.' % (tar_path, error)) from error
+        raise DamagedError(f'The archive {tar_path} is not a whole .tar ({error}): fetch it again.') from error
     finally:
         shutil.rmtree(half)
     return os.path.join(folder, prefix)
@@ -87,13 +87,13 @@ def _members(tar, tar_path):
         if member.isdir() and '..' not in parts:
             continue
         if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
-            raise DamagedError('The archive %s holds %r, which is not a regular file: it is no checkpoint of ours or '
-                             'tfutils\', and was not unpacked.' % (tar_path, member.name))
+            raise DamagedError(f'The archive {tar_path} holds {member.name!r}, which is not a regular file: it is no checkpoint of ours or '
+                             'tfutils\', and was not unpacked.')
         if member.name.startswith('/') or '..' in parts or not MEMBER.fullmatch(name):
-            raise DamagedError('The archive %s holds %r, which is not the name of a checkpoint\'s file: it was not '
-                             'unpacked.' % (tar_path, member.name))
+            raise DamagedError(f'The archive {tar_path} holds {member.name!r}, which is not the name of a checkpoint\'s file: it was not '
+                             'unpacked.')
         if name in members:
-            raise DamagedError('The archive %s holds %s twice: it was not unpacked.' % (tar_path, name))
+            raise DamagedError(f'The archive {tar_path} holds {name} twice: it was not unpacked.')
         members[name] = member
     return members
 
@@ -102,13 +102,12 @@ def _checked_prefix(names, source):
     """The one prefix of a checkpoint's file names, which must be an .index and every shard of the data."""
     matches = [MEMBER.fullmatch(name) for name in names]
     if None in matches:
-        raise StoreError('%s has a name that cannot be stored: use letters, digits, "-", "_" and ".".' % source)
+        raise StoreError(f'{source} has a name that cannot be stored: use letters, digits, "-", "_" and ".".')
     prefixes = {match.group('prefix') for match in matches}
     shards = {match.group('shard') for match in matches if match.group('shard')}
     counts = {int(match.group('shards')) for match in matches if match.group('shards')}
     whole = (len(prefixes) == 1 and len(matches) == len(shards) + 1 and len(counts) == 1
              and shards == {'%05d' % index for index in range(max(counts))})
     if not whole:
-        raise DamagedError('%s is not one whole checkpoint, an .index and all of its .data-*, but: %s.'
-                         % (source, ', '.join(sorted(names)) or 'nothing'))
+        raise DamagedError('{} is not one whole checkpoint, an .index and all of its .data-*, but: {}.'.format(source, ', '.join(sorted(names)) or 'nothing'))
     return prefixes.pop()

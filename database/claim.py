@@ -107,7 +107,7 @@ def machine():
     """What a process number is unique in: this start of this machine, and its name space; None where that is not known."""
     try:
         with open('/proc/sys/kernel/random/boot_id') as file:
-            return '%s %s %s' % (socket.gethostname(), file.read().strip(), os.readlink('/proc/self/ns/pid'))
+            return '{} {} {}'.format(socket.gethostname(), file.read().strip(), os.readlink('/proc/self/ns/pid'))
     except OSError:
         return None
 

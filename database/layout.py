@@ -47,15 +47,15 @@ def faults(document):
 
     document: as pymongo reads it from `<collection>.files` (not a named result of --save_to_gfs).
     """
-    found = ['{} is no field of a record'.format(name) for name in document if name not in FIELDS]
+    found = [f'{name} is no field of a record' for name in document if name not in FIELDS]
     for name, field in FIELDS.items():
         needed = field.needed == 'always' or field.needed == 'weights' and document.get('saved_filters') is True
         if name not in document:
-            found += ['{} is missing'.format(name)] if needed else []
+            found += [f'{name} is missing'] if needed else []
         elif not _is(document[name], field.types):
-            found.append('{} is a {}'.format(name, type(document[name]).__name__))
+            found.append(f'{name} is a {type(document[name]).__name__}')
         elif field.needed == 'weights' and not needed:
-            found.append('{} is there without a checkpoint'.format(name))
+            found.append(f'{name} is there without a checkpoint')
     return found or _inside(document)
 
 
@@ -64,14 +64,14 @@ def _inside(document):
     params, steps, validations = document['params'], document.get('train_results', []), document.get('validation_results', {})
     of_script = 'model' not in params.get('model_params', {})
     groups, names = (GROUPS_OF_A_SCRIPT, STEP_OF_A_SCRIPT) if of_script else (GROUPS, STEP)
-    found = ['params.{} is missing'.format(group) for group in groups if not _is(params.get(group), (dict,))]
+    found = [f'params.{group} is missing' for group in groups if not _is(params.get(group), (dict,))]
     found += [name + ' is empty' for name in ('train_results', 'validation_results') if not document.get(name, True)]
     for i, step in enumerate(steps):
-        found += ['train_results[{}].{} is missing'.format(i, name) for name in names if name not in step]
-        found += ['train_results[{}].{} is no number'.format(i, name) for name in step if not _is(step[name], NUMBER)]
+        found += [f'train_results[{i}].{name} is missing' for name in names if name not in step]
+        found += [f'train_results[{i}].{name} is no number' for name in step if not _is(step[name], NUMBER)]
     for target, results in validations.items():
-        found += ([] if _is(results, (dict,)) else ['validation_results.{} is no dictionary'.format(target)]) if of_script \
-            else _inside_validation('validation_results.{}.'.format(target), results, params)
+        found += ([] if _is(results, (dict,)) else [f'validation_results.{target} is no dictionary']) if of_script \
+            else _inside_validation(f'validation_results.{target}.', results, params)
     return found
 
 
@@ -86,7 +86,7 @@ def _inside_validation(where, results, params):
     found += [where + name + ' is no number' for name in known if name not in needed and not _is(results.get(name, 0), NUMBER)]
     for name in set(BY_LAYER).intersection(results):
         layers = results[name] if isinstance(results[name], dict) else {'': None}
-        found += [where + '{}.{} is no number'.format(name, layer) for layer, value in layers.items()
+        found += [where + f'{name}.{layer} is no number' for layer, value in layers.items()
                   if not (_is(value, NUMBER) or value is None and name in ANGLES)]
     return found
 

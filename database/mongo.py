@@ -98,8 +98,7 @@ class Store:
             StoreError: the record is another experiment's, or the store is closed.
         """
         if record['exp_id'] != self.exp_id:
-            raise StoreError('The record of step %s belongs to experiment %r, not to %r: save it in a store of its own.'
-                             % (record['step'], record['exp_id'], self.exp_id))
+            raise StoreError('The record of step {} belongs to experiment {!r}, not to {!r}: save it in a store of its own.'.format(record['step'], record['exp_id'], self.exp_id))
         record = dict(copy.deepcopy(record), _id=record.get('_id') or bson.ObjectId())
         paths = {name: os.path.abspath(path) for name, path in (('checkpoint', checkpoint), ('recent', recent)) if path}
         self._add(dict(paths, record=record, replacing=list(replacing), remove=on_written is not None), on_written)
@@ -120,7 +119,7 @@ class Store:
         """
         given = dict(train_results=train_results, validation_results=validation_results)
         results = {kind: records.plain(values, kind) for kind, values in given.items() if values}
-        filename = '%s_fileitems' % record_id
+        filename = f'{record_id}_fileitems'
         document = {'_id': bson.ObjectId(), 'item_for': record_id}
         self._add(dict(document=document, content=pickle.dumps(results, protocol=2), filename=filename))
 
@@ -128,7 +127,7 @@ class Store:
         """Queues an entry, as the spool keeps it; kept: where it does already."""
         paths = sorted({entry[name] for name in ('checkpoint', 'recent') if entry.get(name)})
         name = 'the results ' + entry['filename'] if 'content' in entry else (
-            'the record of step %s' % entry['record']['step'] + (' with %s' % ' and '.join(paths) if paths else ''))
+            'the record of step {}'.format(entry['record']['step']) + (' with {}'.format(' and '.join(paths)) if paths else ''))
 
         def done():
             for path in (paths if on_written else ()):
@@ -178,13 +177,11 @@ class Store:
         if lost:
             trouble = self._writer.trouble or 'it did not answer in time'
             more = ' and %d more' % (len(lost) - MOST_NAMED) if len(lost) > MOST_NAMED else ''
-            where = ('they lie in %s, and the same command, started again, writes them' % self._spool.folder if self._spool
+            where = (f'they lie in {self._spool.folder}, and the same command, started again, writes them' if self._spool
                      else 'the files stay where they are')
-            raise StoreError('MongoDB at %s (%s) did not take %s%s: %s.'
-                             % (self._address, trouble, ', '.join(lost[:MOST_NAMED]), more, where))
+            raise StoreError('MongoDB at {} ({}) did not take {}{}: {}.'.format(self._address, trouble, ', '.join(lost[:MOST_NAMED]), more, where))
         if self.errors:
-            raise StoreError('Not everything was written to MongoDB at %s: %s'
-                             % (self._address, ' '.join(self.errors[:MOST_NAMED])))
+            raise StoreError('Not everything was written to MongoDB at {}: {}'.format(self._address, ' '.join(self.errors[:MOST_NAMED])))
 
     def _disconnect(self):
         if self._claim:
@@ -258,9 +255,8 @@ class Store:
             StoreError: the database cannot be read, or refuses the query.
         """
         with self._reading():
-            for record in self._main.files.find({'$and': [{'exp_id': self.exp_id}, query or {}]}).sort(
-                    [('step', 1), ('_id', 1)]):
-                yield record
+            yield from self._main.files.find({'$and': [{'exp_id': self.exp_id}, query or {}]}).sort(
+                    [('step', 1), ('_id', 1)])
 
     def download(self, record, folder):
         """Fetches a record's checkpoint, checks it and unpacks it; a file of the same name is replaced.
@@ -283,21 +279,18 @@ class Store:
                     try:
                         bucket.download(file, archive)
                     except gridfs.errors.GridFSError as error:
-                        raise DamagedError('Parts of the file %s of record %s are not in the database any more (%s).'
-                                           % (file['filename'], record['_id'], server.reason(error))) from error
+                        raise DamagedError('Parts of the file {} of record {} are not in the database any more ({}).'.format(file['filename'], record['_id'], server.reason(error))) from error
                 archive.flush()
                 return unpack(archive.name, folder)
         except OSError as error:
-            raise StoreError('The checkpoint of step %s cannot be written to %s: %s.'
-                             % (record['step'], folder, error)) from error
+            raise StoreError('The checkpoint of step {} cannot be written to {}: {}.'.format(record['step'], folder, error)) from error
 
     def _stored_file(self, record):
         for bucket in (self._main, self._recent):
             file = bucket.files.find_one({'_id': record['_id'], 'filename': {'$exists': True}})
             if file:
                 return bucket, file
-        raise StoreError('Record %s (step %s) holds no weights, or holds them no more: choose another step.'
-                         % (record['_id'], record['step']))
+        raise StoreError('Record {} (step {}) holds no weights, or holds them no more: choose another step.'.format(record['_id'], record['step']))
 
     def _write(self, entry):
         """Writes an entry; again changes nothing."""
@@ -339,16 +332,15 @@ class Store:
         for name in names:
             for other in present:
                 if name != other and name.lower() == other.lower():
-                    raise StoreError('MongoDB at %s has the database %s and refuses %s, which differs in case only: '
-                                     'choose another --dbname or --exp_id_suffix.' % (self._address, other, name))
+                    raise StoreError(f'MongoDB at {self._address} has the database {other} and refuses {name}, which differs in case only: '
+                                     'choose another --dbname or --exp_id_suffix.')
 
     @contextlib.contextmanager
     def _reading(self):
         try:
             yield
         except (PyMongoError, gridfs.errors.GridFSError) as error:
-            raise StoreError('MongoDB at %s could not be read (%s): check that it runs and lets you in.'
-                             % (self._address, server.reason(error))) from error
+            raise StoreError(f'MongoDB at {self._address} could not be read ({server.reason(error)}): check that it runs and lets you in.') from error
 
 
 def _remove(path):

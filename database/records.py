@@ -20,7 +20,7 @@ EXP_ID_BYTES = 200  # it is the name of a folder as well
 SYSTEM_DATABASES = ('admin', 'config', 'local')
 
 RECENT_SUFFIX = '___RECENT'
-SHORTENED = re.compile(r'~[0-9a-f]{16}%s$' % RECENT_SUFFIX)
+SHORTENED = re.compile(rf'~[0-9a-f]{{16}}{RECENT_SUFFIX}$')
 
 
 def plain(value, where='value'):
@@ -75,8 +75,7 @@ def _plain_scalar(value, path):
         return _text(value, path)
     if isinstance(value, bytes):
         return bytes(value)
-    raise RecordError('%s is a %s.%s, which a record cannot hold: give numbers, text, lists, dictionaries or arrays.'
-                      % (_where(path), type(value).__module__, type(value).__name__))
+    raise RecordError(f'{_where(path)} is a {type(value).__module__}.{type(value).__name__}, which a record cannot hold: give numbers, text, lists, dictionaries or arrays.')
 
 
 def _plain_array(array, path):
@@ -86,8 +85,7 @@ def _plain_array(array, path):
         return array.astype(np.float64).tolist()
     if array.dtype.kind in 'uOSU':
         return _plain(array.tolist(), path)
-    raise RecordError('%s is an array of %s, which a record cannot hold: convert it to numbers or text.'
-                      % (_where(path), array.dtype))
+    raise RecordError(f'{_where(path)} is an array of {array.dtype}, which a record cannot hold: convert it to numbers or text.')
 
 
 def _plain_mapping(mapping, path):
@@ -95,8 +93,7 @@ def _plain_mapping(mapping, path):
     for key, item in mapping.items():
         safe = _safe_key(key, path)
         if safe in result:
-            raise RecordError('%s has the keys %r and %r, which are stored as one key, %r: rename one of them.'
-                              % (_where(path), origins[safe], key, safe))
+            raise RecordError(f'{_where(path)} has the keys {origins[safe]!r} and {key!r}, which are stored as one key, {safe!r}: rename one of them.')
         result[safe] = _plain(item, path + (safe,))
         origins[safe] = key
     return result
@@ -106,7 +103,7 @@ def _safe_key(key, path):
     if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
         key = str(int(key))
     if not isinstance(key, str) or '\0' in key:
-        raise RecordError('%s has the key %r, which a record cannot hold: use text without NUL.' % (_where(path), key))
+        raise RecordError(f'{_where(path)} has the key {key!r}, which a record cannot hold: use text without NUL.')
     safe = _text(key, path).replace('.', '___')
     return '_' + safe if safe.startswith('$') else safe
 
@@ -116,7 +113,7 @@ def _text(value, path):
     try:
         text.encode('utf-8')
     except UnicodeEncodeError:
-        raise RecordError('%s holds the text %r, which is not valid Unicode.' % (_where(path), text)) from None
+        raise RecordError(f'{_where(path)} holds the text {text!r}, which is not valid Unicode.') from None
     return text
 
 
@@ -147,7 +144,7 @@ def build(exp_id, step, params, duration=None, train_results=(), validation_resu
     """
     step = plain(step, 'step')
     if isinstance(step, bool) or not isinstance(step, int) or step < 0:
-        raise RecordError('step is %r: it must be a whole number, 0 or more.' % (step,))
+        raise RecordError(f'step is {step!r}: it must be a whole number, 0 or more.')
     record = {'exp_id': exp_id, 'step': step, 'duration': duration, 'params': params,
               'saved_filters': bool(saved_filters)}
     record.update({name: value for name, value in (('train_results', list(train_results)),
@@ -164,7 +161,7 @@ def recent_database(dbname, collname, exp_id):
     with a hash, which no other experiment gets. (tfutils' own form cannot tell a_b, c, d from a, b_c, d: `Store`
     keeps such neighbours apart by the fields exp_id and collname.)
     """
-    name = '%s_%s_%s%s' % (dbname, collname, exp_id, RECENT_SUFFIX)
+    name = f'{dbname}_{collname}_{exp_id}{RECENT_SUFFIX}'
     legal = len(name.encode('utf-8')) <= DATABASE_NAME_BYTES and not DATABASE_NAME_ILLEGAL.search(name)
     if legal and not SHORTENED.search(name):  # the plain form never takes what a shortened one may be
         return name
@@ -185,27 +182,24 @@ def check_names(dbname, collname, exp_id):
     _check_name('exp_id', exp_id, EXP_ID_BYTES)
     illegal = DATABASE_NAME_ILLEGAL.search(dbname)
     if illegal:
-        raise RecordError('The dbname %r holds %r, which MongoDB does not allow: use letters, digits, "-" and "_".'
-                          % (dbname, illegal.group()))
+        raise RecordError(f'The dbname {dbname!r} holds {illegal.group()!r}, which MongoDB does not allow: use letters, digits, "-" and "_".')
     if dbname.lower() in SYSTEM_DATABASES:
-        raise RecordError('The dbname %r is one of MongoDB\'s own databases: choose another.' % dbname)
+        raise RecordError(f'The dbname {dbname!r} is one of MongoDB\'s own databases: choose another.')
     if collname.startswith('system.'):
-        raise RecordError('The collname %r begins with "system.", which MongoDB keeps for itself: choose another.'
-                          % collname)
+        raise RecordError(f'The collname {collname!r} begins with "system.", which MongoDB keeps for itself: choose another.')
 
 
 def _check_name(kind, name, most_bytes):
     advice = 'use letters, digits, "-" and "_"'
     if not isinstance(name, str) or not name.strip():
-        raise RecordError('The %s is %r: it must be a name; %s.' % (kind, name, advice))
+        raise RecordError(f'The {kind} is {name!r}: it must be a name; {advice}.')
     fault = re.search(r'[/\\$]', name)
     if fault:
-        raise RecordError('The %s %r holds %r, which neither a MongoDB name nor a folder may: %s.'
-                          % (kind, name, fault.group(), advice))
+        raise RecordError(f'The {kind} {name!r} holds {fault.group()!r}, which neither a MongoDB name nor a folder may: {advice}.')
     if not name.isprintable():
-        raise RecordError('The %s %r holds a control character: %s.' % (kind, name, advice))
+        raise RecordError(f'The {kind} {name!r} holds a control character: {advice}.')
     if name.startswith('.') or name.endswith('.') or '..' in name:
-        raise RecordError('The %s %r begins or ends with "." or holds "..": %s.' % (kind, name, advice))
+        raise RecordError(f'The {kind} {name!r} begins or ends with "." or holds "..": {advice}.')
     size = len(name.encode('utf-8'))
     if size > most_bytes:
         raise RecordError('The %s %r is %d bytes long, and %d is the most: choose a shorter one.'

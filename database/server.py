@@ -56,7 +56,7 @@ def connect(host, port):
     if (host, port) in uri_places():
         return _connect_by_uri(host, port, limits)
     _touch(host, port)
-    client = pymongo.MongoClient('[%s]' % host if ':' in host else host, port, directConnection=True, **limits)
+    client = pymongo.MongoClient(f'[{host}]' if ':' in host else host, port, directConnection=True, **limits)
     try:
         client.admin.command('ping')
     except PyMongoError as error:
@@ -75,8 +75,8 @@ def uri_places():
     try:
         return [tuple(node) for node in pymongo.uri_parser.parse_uri(uri)['nodelist']]
     except (PyMongoError, ValueError, TypeError) as error:
-        raise ServerError('%s is no URI of MongoDB (%s): give mongodb://user:password@host:port/?options, with %%-escapes in '
-                          'user and password.' % (URI, type(error).__name__)) from None
+        raise ServerError(f'{URI} is no URI of MongoDB ({type(error).__name__}): give mongodb://user:password@host:port/?options, with %-escapes in '
+                          'user and password.') from None
 
 
 def _connect_by_uri(host, port, limits):
@@ -242,7 +242,7 @@ def _pid_file(folder):
 
 
 def _stop_command(port, root):
-    where = ' --root %s' % root if root else ''
+    where = f' --root {root}' if root else ''
     return 'python -m database.server stop --port %d%s' % (port, where)
 
 
@@ -254,8 +254,7 @@ def _locked(folder):
         os.chmod(folder, 0o700)
         lock = open(os.path.join(folder, 'starting.lock'), 'w')
     except OSError as error:
-        raise ServerError('The folder %s for a private MongoDB cannot be used (%s): choose another --cache_dir.'
-                          % (folder, error)) from error
+        raise ServerError(f'The folder {folder} for a private MongoDB cannot be used ({error}): choose another --cache_dir.') from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # closing the file lets it go, even when we are killed
         yield
@@ -279,7 +278,7 @@ def _start(host, port, folder):
             done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
                                   start_new_session=True, timeout=START_S)
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise ServerError('%s did not start (%s): see %s.' % (command[0], error, _log(folder))) from error
+            raise ServerError(f'{command[0]} did not start ({error}): see {_log(folder)}.') from error
         output.seek(0)
         if done.returncode or not _wait(lambda: _listens(host, port), START_S):
             raise ServerError('%s did not start on port %d: %s; see %s.'
@@ -298,7 +297,7 @@ def _last_words(output, folder, logged):
     line = (errors or lines or ['it said nothing'])[-1]
     if line.startswith('{'):
         entry = json.loads(line)
-        return '%s %s' % (entry.get('msg', ''), entry.get('attr', {}).get('error', ''))
+        return '{} {}'.format(entry.get('msg', ''), entry.get('attr', {}).get('error', ''))
     return line
 
 
@@ -310,7 +309,7 @@ def _process(folder):
     except (FileNotFoundError, ValueError):
         return None
     words = _command_line(process)
-    ours = 'mongod' in words and '--pidfilepath %s ' % _pid_file(folder) in words + ' '
+    ours = 'mongod' in words and f'--pidfilepath {_pid_file(folder)} ' in words + ' '
     return process if ours else None
 
 
@@ -342,7 +341,7 @@ def main(argv=None):
                                      description='Start, stop or show the private MongoDB server of this machine.')
     parser.add_argument('action', choices=('start', 'stop', 'status'))
     parser.add_argument('--port', type=int, default=DEFAULT_PORT, help='TCP port (default: %(default)s)')
-    parser.add_argument('--root', default=None, help='folder of its data folder (default: %s)' % DEFAULT_ROOT)
+    parser.add_argument('--root', default=None, help=f'folder of its data folder (default: {DEFAULT_ROOT})')
     options = parser.parse_args(argv)
     try:
         if options.action == 'start':

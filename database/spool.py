@@ -34,7 +34,7 @@ class Spool:
     def keep(self, entry):
         """Write an entry, a document, behind all others; returns its path. Raises OSError where the disk takes none."""
         os.makedirs(self.folder, exist_ok=True)
-        path = os.path.join(self.folder, '{:08d}.bson'.format(max([0] + self._numbers()) + 1))
+        path = os.path.join(self.folder, f'{max([0] + self._numbers()) + 1:08d}.bson')
         with open(path + '.half', 'wb') as file:
             file.write(bson.encode(entry))
             file.flush()
@@ -51,13 +51,12 @@ class Spool:
         """[(path, document)] in the order in which they were kept. Raises StoreError for one that is damaged."""
         found = []
         for number in sorted(self._numbers()):
-            path = os.path.join(self.folder, '{:08d}.bson'.format(number))
+            path = os.path.join(self.folder, f'{number:08d}.bson')
             try:
                 with open(path, 'rb') as file:
                     found.append((path, bson.decode(file.read())))
             except (OSError, BSONError) as error:
-                raise StoreError('%s, a record that waits for MongoDB, cannot be read (%s): move it away to go on without it.'
-                                 % (path, error)) from error
+                raise StoreError(f'{path}, a record that waits for MongoDB, cannot be read ({error}): move it away to go on without it.') from error
         return found
 
     def refuse(self, path):

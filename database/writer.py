@@ -58,7 +58,7 @@ class Writer:
         """
         with self._changed:
             if self._closing.is_set():
-                raise StoreError('The store is closed: %s was not written.' % name)
+                raise StoreError(f'The store is closed: {name} was not written.')
             self._jobs.append(Job(name, write, done, entry, kept))
             self._changed.notify_all()
 
@@ -114,7 +114,7 @@ class Writer:
                 if self._closing.is_set():
                     return False
                 if not self._is_outage(error):
-                    self.errors.append('%s can not be written (%s)%s.' % (job.name, self._explain(error), self._set_aside(job)))
+                    self.errors.append(f'{job.name} can not be written ({self._explain(error)}){self._set_aside(job)}.')
                     return True
                 self._trouble = self._explain(error)
                 self._keep()
@@ -129,7 +129,7 @@ class Writer:
             if job.done:
                 job.done()
         except Exception as error:  # the caller's code: it must not end the thread either
-            self.errors.append('%s is written, but what should follow failed (%s).' % (job.name, self._explain(error)))
+            self.errors.append(f'{job.name} is written, but what should follow failed ({self._explain(error)}).')
         return True
 
     def _keep(self):
@@ -140,7 +140,7 @@ class Writer:
                     if self._spool and not job.kept and not job.written:
                         job.kept = self._spool.keep(job.entry)
             except OSError as error:
-                self._trouble = '%s; and %s takes no copy: %s' % (self._trouble, self._spool.folder, error.strerror)
+                self._trouble = f'{self._trouble}; and {self._spool.folder} takes no copy: {error.strerror}'
 
     def _set_aside(self, job):
         """Keeps what can never be written in the spool all the same; some words on where it lies."""
@@ -149,5 +149,5 @@ class Writer:
         try:
             job.kept = self._spool.refuse(job.kept or self._spool.keep(job.entry))
         except OSError as error:
-            return ', nor kept (%s)' % error.strerror
+            return f', nor kept ({error.strerror})'
         return ', but is kept as ' + job.kept

@@ -10,7 +10,7 @@ def build(images, layers, classes, options):
     """images float32 [batch, ...] (flattened) -> logits [batch, classes]."""
     x = tf.reshape(images, [-1, images.shape[1:].num_elements()])
     for index, units in enumerate(options.layers_list):
-        with tf.variable_scope('dense{}'.format(index)):
+        with tf.variable_scope(f'dense{index}'):
             x = layers.dense(x, units, activation=options.activation, l2=L2)
     with tf.variable_scope('dense_output'):
         return layers.dense(x, classes, l2=L2)

@@ -43,8 +43,8 @@ class V1:
         """shortcut: the Conv of a projection, or None for the identity; convs: the Convs of the residual branch."""
         residual = self._conv_norm('conv0', x, shortcut) if shortcut else x
         for index, conv in enumerate(convs[:-1], start=1):
-            x = tf.nn.relu(self._conv_norm('conv{}'.format(index), x, conv, relu=True))
-        x = self._conv_norm('conv{}'.format(len(convs)), x, convs[-1], zero_gamma=True)
+            x = tf.nn.relu(self._conv_norm(f'conv{index}', x, conv, relu=True))
+        x = self._conv_norm(f'conv{len(convs)}', x, convs[-1], zero_gamma=True)
         return tf.nn.relu(x + residual)
 
     def head(self, x):
@@ -73,9 +73,9 @@ class V2:
         if shortcut:
             residual = self._conv('conv0', x, shortcut)
         for index, conv in enumerate(convs[:-1], start=1):
-            scope = 'conv{}'.format(index)
+            scope = f'conv{index}'
             x = self._norm_relu(scope, self._conv(scope, x, conv, relu=True))
-        return self._conv('conv{}'.format(len(convs)), x, convs[-1]) + residual
+        return self._conv(f'conv{len(convs)}', x, convs[-1]) + residual
 
     def head(self, x):
         return self._norm_relu('bnl4', x)
@@ -116,5 +116,5 @@ def label(depth, options):
     return 'resnet{}{}'.format(depth, 'v2' if options.use_resnet_v2 else '')
 
 
-NETWORKS = {'resnet{}'.format(depth): Network(functools.partial(build, depth), functools.partial(label, depth))
+NETWORKS = {f'resnet{depth}': Network(functools.partial(build, depth), functools.partial(label, depth))
             for depth in DEPTHS}

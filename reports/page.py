@@ -39,8 +39,8 @@ def of(found, title, note, detailed, refresh_s=None, searched=()):
     refresh_s: int, after which a browser reads it anew, or None.
     """
     parts = [HEAD.format(title=_safe(title), refresh='' if refresh_s is None else
-                         '<meta http-equiv="refresh" content="{:d}">\n'.format(refresh_s)),
-             '<h1>{}</h1>\n<p class="note">{}</p>\n'.format(_safe(title), _safe(note))]
+                         f'<meta http-equiv="refresh" content="{refresh_s:d}">\n'),
+             f'<h1>{_safe(title)}</h1>\n<p class="note">{_safe(note)}</p>\n']
     if not found:
         return ''.join(parts) + '<p>There is no run here yet.</p>\n</body>\n</html>\n'
     parts += [_table(found), _states(found)]
@@ -48,9 +48,9 @@ def of(found, title, note, detailed, refresh_s=None, searched=()):
     shown = [run for run in found if run in newest]
     parts += ['<h2>Beside each other</h2>\n', _left_out(found, shown), _plots(plots.comparing(shown))]
     for search in searched:
-        parts += ['<h2>{}</h2>\n'.format(_safe(searches.title(search))), _trials(search), _plots(plots.of_search(search))]
+        parts += [f'<h2>{_safe(searches.title(search))}</h2>\n', _trials(search), _plots(plots.of_search(search))]
     for run in shown:
-        parts += ['<h2>{} <small>({})</small></h2>\n'.format(_safe(run.exp_id), _safe(run.collection)),
+        parts += [f'<h2>{_safe(run.exp_id)} <small>({_safe(run.collection)})</small></h2>\n',
                   _settings(run), _plots(plots.of_run(run))]
     return ''.join(parts) + '</body>\n</html>\n'
 
@@ -68,7 +68,7 @@ def _rows(columns, items, kind):
     """A table. columns: [(heading, item -> text)]. kind: heading, item (None in the head) -> its class."""
     def cell(tag, heading, item, text):
         named = kind(heading, item)
-        return '<{}{}>{}</{}>'.format(tag, ' class="{}"'.format(named) if named else '', _safe(text), tag)
+        return '<{}{}>{}</{}>'.format(tag, f' class="{named}"' if named else '', _safe(text), tag)
 
     head = ''.join(cell('th', heading, None, heading) for heading, _ in columns)
     rows = ['<tr>{}</tr>\n'.format(''.join(cell('td', heading, item, text(item)) for heading, text in columns)) for item in items]
@@ -81,20 +81,20 @@ def _states(found):
     there = {run.state for run in found}
     angles = table.note(found)
     return '<p class="note">{}{}.</p>\n'.format(_safe(angles) + '. ' if angles else '', '; '.join(
-        '<b>{}</b>: {}'.format(state, _safe(meaning)) for state, meaning in runs.STATES.items() if state in there))
+        f'<b>{state}</b>: {_safe(meaning)}' for state, meaning in runs.STATES.items() if state in there))
 
 
 def _left_out(found, shown):
     if len(shown) == len(found):
         return ''
-    return '<p class="note">Plotted are the newest {:,} of {:,} runs (--most).</p>\n'.format(len(shown), len(found))
+    return f'<p class="note">Plotted are the newest {len(shown):,} of {len(found):,} runs (--most).</p>\n'
 
 
 def _settings(run):
-    made = ', '.join('{}: {}'.format(name, run.provenance[name]) for name in ('runtime', 'commit') if run.provenance.get(name))
+    made = ', '.join(f'{name}: {run.provenance[name]}' for name in ('runtime', 'commit') if run.provenance.get(name))
     given = ' '.join(as_flag(name, value) for name, value in run.settings.items())
     return '<p class="note">{}</p>\n'.format('<br>'.join(_safe(text) for text in (
-        'newest record: {:%Y-%m-%d %H:%M:%S} UTC'.format(run.time) + ('; ' + made if made else ''),
+        f'newest record: {run.time:%Y-%m-%d %H:%M:%S} UTC' + ('; ' + made if made else ''),
         'settings: ' + given if given else '') if text))
 
 
@@ -102,8 +102,7 @@ def _plots(drawn):
     if not drawn:
         return '<p>Nothing to plot yet.</p>\n'
     return '<div class="plots">\n{}</div>\n'.format(''.join(
-        '<figure><img alt="{}" src="data:image/svg+xml;base64,{}"></figure>\n'.format(
-            _safe(plot.note), base64.b64encode(plots.svg(plot)).decode()) for plot in drawn))
+        f'<figure><img alt="{_safe(plot.note)}" src="data:image/svg+xml;base64,{base64.b64encode(plots.svg(plot)).decode()}"></figure>\n' for plot in drawn))
 
 
 def _safe(text):

@@ -74,8 +74,7 @@ def of_search(search):
         axes.set_xlabel('trial')
         axes.set_ylabel('top-1')
         axes.legend(loc='best')
-    return [Plot('Search {}'.format(_short(search.study)), 'top-1 of each of {} trials, the best {:.4f}'.format(
-        len(points), max(value for _, value, _ in points)), draw)]
+    return [Plot(f'Search {_short(search.study)}', f'top-1 of each of {len(points)} trials, the best {max(value for _, value, _ in points):.4f}', draw)]
 
 
 def png(plots, path):
@@ -117,8 +116,8 @@ def _lines(title, label, bottom, curves):
         if bottom is not None:
             axes.set_ylim(bottom, 1.08 * max(value for _, points, _ in curves for _, value in points) + 1e-9)
         _legend(axes, len(curves))
-    ends = '; '.join('{} from {:.4g} to {:.4g}'.format(name, points[0][1], points[-1][1]) for name, points, _ in curves)
-    return Plot(title, '{} over steps: {}'.format(title, ends), draw)
+    ends = '; '.join(f'{name} from {points[0][1]:.4g} to {points[-1][1]:.4g}' for name, points, _ in curves)
+    return Plot(title, f'{title} over steps: {ends}', draw)
 
 
 def _legend(axes, count):
@@ -145,7 +144,7 @@ def _rules(found, colours):
         for rule, top1, colour in last:
             axes.plot([top1], [order.index(rule)], 'o', color=colour, markersize=6)
         for rule in order:
-            axes.annotate('{:.4f}'.format(best[rule]), (best[rule], order.index(rule)), (0, 6), textcoords='offset points',
+            axes.annotate(f'{best[rule]:.4f}', (best[rule], order.index(rule)), (0, 6), textcoords='offset points',
                           ha='center', fontsize=7)
         axes.set_yticks(range(len(order)))
         axes.set_yticklabels([_plain(_short(rule)) for rule in order])
@@ -153,13 +152,13 @@ def _rules(found, colours):
         axes.margins(x=0.15)
         axes.set_xlabel('top-1 at the end of each run')
     return Plot('Rule against rule', 'best top-1 of each rule: ' + '; '.join(
-        '{} {:.4f}'.format(rule, best[rule]) for rule in reversed(order)), draw)
+        f'{rule} {best[rule]:.4f}' for rule in reversed(order)), draw)
 
 
 def _names(found):
     """A name for each run that no other has: its exp_id, and its collection where there are several."""
     several = len({run.collection for run in found}) > 1
-    return ['{} ({})'.format(run.exp_id, run.collection) if several else run.exp_id for run in found]
+    return [f'{run.exp_id} ({run.collection})' if several else run.exp_id for run in found]
 
 
 def _colours(count):

@@ -17,8 +17,8 @@ Search = collections.namedtuple('Search', ['collection', 'study', 'trials'])
 # (heading, what a Trial has there, as text)
 COLUMNS = (
     ('trial', lambda trial: str(trial.number)),
-    ('top-1', lambda trial: '-' if trial.value is None else '{:.4f}'.format(trial.value)),
-    ('step', lambda trial: '-' if trial.step is None else '{:,}'.format(trial.step)),
+    ('top-1', lambda trial: '-' if trial.value is None else f'{trial.value:.4f}'),
+    ('step', lambda trial: '-' if trial.step is None else f'{trial.step:,}'),
     ('state', lambda trial: trial.state),
     ('settings', lambda trial: ' '.join(as_flag(str(name), _short(value)) for name, value in trial.params.items())),
 )
@@ -53,7 +53,7 @@ def title(search):
     """One line on a search."""
     states = collections.Counter(trial.state for trial in search.trials)
     return 'Search {} ({}): {:,} trials, {}'.format(search.study, search.collection, len(search.trials), ', '.join(
-        '{:,} {}'.format(count, state) for state, count in sorted(states.items())))
+        f'{count:,} {state}' for state, count in sorted(states.items())))
 
 
 def _trial(document):
@@ -64,4 +64,4 @@ def _trial(document):
 
 def _short(value):
     """A setting, a number to four digits."""
-    return float('{:.4g}'.format(value)) if isinstance(value, float) else value
+    return float(f'{value:.4g}') if isinstance(value, float) else value

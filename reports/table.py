@@ -12,13 +12,13 @@ COLUMNS = (
     ('exp_id', lambda run: run.exp_id),
     ('rule', lambda run: run.rule),
     ('model', lambda run: run.collection),
-    ('step', lambda run: '{:,}'.format(run.step) + ('' if run.steps in (None, run.step) else ' of {:,}'.format(run.steps))),
+    ('step', lambda run: f'{run.step:,}' + ('' if run.steps in (None, run.step) else f' of {run.steps:,}')),
     ('top-1', lambda run: number(run.last('top1'), '{:.4f}')),
     ('weight°', lambda run: number(run.last('weight_angles'), '{:.1f}')),
     ('projection°', lambda run: number(run.last('projection_angles'), '{:.1f}')),
     ('gradient°', lambda run: number(run.last('gradient_angles'), '{:.1f}')),
     ('images/s', lambda run: number(run.images_per_s, '{:,.0f}')),
-    ('state', lambda run: run.state + (' ({:,} waiting)'.format(run.waiting) if run.waiting else '')),
+    ('state', lambda run: run.state + (f' ({run.waiting:,} waiting)' if run.waiting else '')),
 )
 LEFT = ('exp_id', 'rule', 'model', 'state')  # all others are numbers
 
@@ -35,7 +35,7 @@ def note(found):
     if not known:
         return 'Angles: mean over layers, measured on a batch' if counts else ''
     return 'Angles: mean over layers, measured on the first {} validation images{}'.format(
-        ' to '.join('{:,}'.format(count) for count in sorted({known[0], known[-1]})),
+        ' to '.join(f'{count:,}' for count in sorted({known[0], known[-1]})),
         ' (in older records on a batch)' if None in counts else '')
 
 

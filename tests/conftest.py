@@ -51,7 +51,7 @@ def graphs_of_a_file():
 @pytest.fixture(scope='session')
 def free_address():
     """free_address() -> '127.0.0.1:port', where nothing listens."""
-    return lambda: '127.0.0.1:{}'.format(free_port())
+    return lambda: f'127.0.0.1:{free_port()}'
 
 
 @pytest.fixture(scope='session')
@@ -81,7 +81,7 @@ def read(tmp_path):
                 str(tmp_path / 'symmetric.pkl'))
     with flagsaver.flagsaver():
         def parse(words):
-            flags.FLAGS([word.replace('=config/', '={}/'.format(tmp_path)) for word in words])
+            flags.FLAGS([word.replace('=config/', f'={tmp_path}/') for word in words])
             asked = params.read(flags.FLAGS, choices())
             check(asked.config)
             assert asked.ignored == ()

@@ -42,9 +42,9 @@ def imports(path):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, '{}: relative import, line {}'.format(path, node.lineno)
+            assert node.level == 0, f'{path}: relative import, line {node.lineno}'
             found.add(node.module)
-            found.update('{}.{}'.format(node.module, alias.name) for alias in node.names)
+            found.update(f'{node.module}.{alias.name}' for alias in node.names)
     return found
 
 
@@ -121,8 +121,7 @@ def defined(node, prefix=''):
         if isinstance(child, (ast.ClassDef, ast.FunctionDef)) and not child.name.startswith('_'):
             yield prefix + child.name, child
             if isinstance(child, ast.ClassDef):
-                for found in defined(child, prefix + child.name + '.'):
-                    yield found
+                yield from defined(child, prefix + child.name + '.')
 
 
 @pytest.mark.parametrize('path', PRODUCT)

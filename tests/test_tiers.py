@@ -26,7 +26,7 @@ def pytest_of(folder, *words):
         'def pytest_configure(config):\n'
         "    config.pluginmanager.register(tiers.Tiers(config.getoption('slice'), config.getoption('stop_after')))\n")
     done = subprocess.run([sys.executable, '-m', 'pytest', '-v', '-p', 'no:cacheprovider', '--rootdir', str(folder), *words,
-                           str(folder)], stdout=subprocess.PIPE, universal_newlines=True,
+                           str(folder)], stdout=subprocess.PIPE, text=True,
                           env={'PYTHONPATH': tiers.__file__.rpartition('/')[0]})
     return done.stdout
 

@@ -43,7 +43,7 @@ class Board:
         tf.gfile.MakeDirs(self._folder)
         if not tf.gfile.IsDirectory(self._folder):
             raise OSError('it is no folder')
-        return tf.summary.FileWriter(self._folder, filename_suffix='.{}'.format(step))
+        return tf.summary.FileWriter(self._folder, filename_suffix=f'.{step}')
 
     def _add(self, events):
         for step, values in events:
@@ -66,7 +66,7 @@ def scalars(name, values):
     out."""
     found = []
     for key, value in sorted(values.items()):
-        path = '{}/{}'.format(name, key)
+        path = f'{name}/{key}'
         if isinstance(value, dict):
             found += scalars(path, value)
         elif value is not None and np.ndim(value) == 0:
@@ -78,7 +78,7 @@ def histograms(name, values):
     """[tf.Summary.Value] of the angles, {layer: degrees}, among the results of a validation."""
     found = {key: [float(angle) for angle in angles.values() if angle is not None]
              for key, angles in values.items() if key in ANGLES}
-    return [tf.Summary.Value(tag='{}/{}/all'.format(name, key), histo=histogram(angles))
+    return [tf.Summary.Value(tag=f'{name}/{key}/all', histo=histogram(angles))
             for key, angles in sorted(found.items()) if angles]
 
 

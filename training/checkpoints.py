@@ -160,11 +160,11 @@ def restore_some(session, experiment, prefix, names=None, renamed=None, with_ste
     pairs = {here: there for there, here in renamed.items()} if renamed else {name: name for name in wanted}
     strange = sorted(set(pairs) - set(wanted))
     if strange:
-        raise CheckpointError('load_param_dict: this model has no {}'.format(_listed(strange)))
+        raise CheckpointError(f'load_param_dict: this model has no {_listed(strange)}')
     with _stored(prefix, experiment, as_named=bool(renamed)) as (shapes, _, read):
         chosen = {here: there for here, there in pairs.items() if there in shapes and _is_chosen(here, names)
                   and (with_step or here != 'global_step')}
-        misshaped = ['{} (there {}, here {})'.format(here, shapes[there], wanted[here].shape.as_list())
+        misshaped = [f'{here} (there {shapes[there]}, here {wanted[here].shape.as_list()})'
                      for here, there in sorted(chosen.items()) if shapes[there] != wanted[here].shape.as_list()]
         if misshaped or not chosen:
             raise CheckpointError('{} does not fit this model: {}'.format(
@@ -244,4 +244,4 @@ def _is_optional(name, network):
 
 def _listed(names, most=20):
     shown = ', '.join(names[:most])
-    return shown + (' and {} more'.format(len(names) - most) if len(names) > most else '')
+    return shown + (f' and {len(names) - most} more' if len(names) > most else '')

@@ -40,8 +40,8 @@ def with_cluster(config, text):
         hosts = {kind: list(cluster.get(kind, [])) for kind in TYPES}
         index = (len(hosts['chief']) if task.get('type') == 'worker' else 0) + int(task.get('index', 0))
     except (ValueError, TypeError, AttributeError):
-        raise ConfigError('TF_CONFIG={}: it must be JSON, {{"cluster": {{"worker": ["host:port", ...]}}, "task": {{"type": '
-                          '"worker", "index": 0}}}}; set it so, or unset it'.format(text))
+        raise ConfigError(f'TF_CONFIG={text}: it must be JSON, {{"cluster": {{"worker": ["host:port", ...]}}, "task": {{"type": '
+                          '"worker", "index": 0}}; set it so, or unset it')
     if others or (cluster and task.get('type') not in TYPES):
         raise ConfigError('TF_CONFIG={}: here all hosts are workers, the first of which may be called chief; there is no '
                           '{}'.format(text, ', '.join(others) or 'task of the type {}'.format(task.get('type'))))
@@ -64,7 +64,7 @@ def problem_of(config):
     if len(hosts) == 1 or len(set(hosts)) < len(hosts):
         return '--worker_hosts={}: name at least two, each once'.format(','.join(hosts))
     if config.task_index is None or config.task_index >= len(hosts):
-        return '--task_index must say which of --worker_hosts this process is, 0 to {}'.format(len(hosts) - 1)
+        return f'--task_index must say which of --worker_hosts this process is, 0 to {len(hosts) - 1}'
     return None
 
 
@@ -109,8 +109,8 @@ class Watch:
                 return
             names = _names(missing)
             if waited > seconds:
-                raise ConfigError('--worker_hosts: no process answers at {} after {:.0f} s; start the same command there, with '
-                                  'its own --task_index'.format(names, waited))
+                raise ConfigError(f'--worker_hosts: no process answers at {names} after {waited:.0f} s; start the same command there, with '
+                                  'its own --task_index')
             if waited > TELL_AFTER and not told:
                 say('waiting for ' + names)
                 told = True
@@ -170,7 +170,7 @@ class Watch:
         try:
             self._at_loss()
         except Exception as error:  # whatever it is, this process has to end
-            print('error: {}'.format(error), file=sys.stderr, flush=True)
+            print(f'error: {error}', file=sys.stderr, flush=True)
         finally:
             print('error: ' + words, file=sys.stderr, flush=True)
             os._exit(1)
@@ -220,7 +220,7 @@ def lost(hosts):
 
 
 def _names(hosts):
-    return ', '.join('host {} (task {})'.format(host, index) for index, host in hosts)
+    return ', '.join(f'host {host} (task {index})' for index, host in hosts)
 
 
 def _look(host):

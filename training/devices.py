@@ -214,7 +214,7 @@ class Hosts(Towers):
     def session_config(self):
         """See OneDevice.session_config. Sessions see the devices of this process alone; the collectives reach the others."""
         config = super().session_config()
-        config.device_filters.append('/job:worker/task:{}'.format(self.part[0]))
+        config.device_filters.append(f'/job:worker/task:{self.part[0]}')
         config.experimental.collective_group_leader = '/job:worker/replica:0/task:0'
         return config
 
@@ -322,9 +322,9 @@ class TPU(OneDevice):
         except (ImportError, OSError, RuntimeError, ValueError) as error:
             raise self._missing(str(error).split('\n')[0])
         except tf.errors.DeadlineExceededError:
-            raise self._missing('no answer within {} s'.format(self.answers_within))
+            raise self._missing(f'no answer within {self.answers_within} s')
         except tf.errors.OpError as error:
-            raise self._missing('the machine there has none that TensorFlow can use, {}'.format(type(error).__name__))
+            raise self._missing(f'the machine there has none that TensorFlow can use, {type(error).__name__}')
         try:
             yield
         finally:
@@ -332,8 +332,8 @@ class TPU(OneDevice):
                 self._run(runtime.tpu_stop)
 
     def _missing(self, why):
-        return ConfigError('--tpu_name={}: there is no TPU to be used ({}); check --tpu_name, --tpu_zone and --gcp_project, or '
-                           'leave them out to use a GPU or the CPU'.format(self.name, why))
+        return ConfigError(f'--tpu_name={self.name}: there is no TPU to be used ({why}); check --tpu_name, --tpu_zone and --gcp_project, or '
+                           'leave them out to use a GPU or the CPU')
 
     def _run(self, operation):
         config = runtime.session_config()
@@ -428,14 +428,14 @@ def choose(config, say=print):
     minibatches = config.train_batch_size // (config.minibatch_size or config.train_batch_size)
     steps_per_call = config.iterations_per_loop or 1
     if config.xla and minibatches > 1 and steps_per_call > 1 and not runtime.XLA_NESTS_LOOPS:
-        raise ConfigError('--xla, --minibatch_size and --iterations_per_loop do not go together on {}; leave out one of '
-                          'them'.format(runtime.describe()))
+        raise ConfigError(f'--xla, --minibatch_size and --iterations_per_loop do not go together on {runtime.describe()}; leave out one of '
+                          'them')
     check_precision(config)
     if config.sync_batch_norm and replicas == 1:
         raise ConfigError('--sync_batch_norm has no effect on one device; leave it out, or give several in --gpu')
     if config.xla and (replicas > 1 or config.cpu_devices):
         raise ConfigError('--xla compiles the steps of one whole device; leave it out, or --cpu_devices, --worker_hosts and all '
-                          'but one of --gpu={}'.format(config.gpu))
+                          f'but one of --gpu={config.gpu}')
     gpus.claim(gpu, hide=bool(config.cpu_devices))
     if config.gpu != ROWS['gpu'].default and len(gpu) == 1 and not config.cpu_devices and not runtime.gpu_count():
         say(f'warning: --gpu={config.gpu}: TensorFlow finds no such GPU; the CPU is used')
@@ -449,44 +449,41 @@ def choose(config, say=print):
 def check_precision(config):
     """Raises ConfigError where this TensorFlow does not compute in the precision of a Config."""
     if config.xla and config.precision == 'float16' and not runtime.XLA_BRANCHES:
-        raise ConfigError('--xla and --precision=float16 do not go together on {}; leave out one of them'.format(
-            runtime.describe()))
+        raise ConfigError(f'--xla and --precision=float16 do not go together on {runtime.describe()}; leave out one of them')
     if config.precision == 'bfloat16' and not runtime.HAS_BFLOAT16:
-        raise ConfigError('--precision=bfloat16: {} does not compute in it; take float16, or TensorFlow 2'.format(
-            runtime.describe()))
+        raise ConfigError(f'--precision=bfloat16: {runtime.describe()} does not compute in it; take float16, or TensorFlow 2')
 
 
 def _indices(config):
     """[text] of --gpu. Raises ConfigError for what is no list of devices, or none over which a batch can be split."""
     gpu = config.gpu.split(',')
     if not all(index.isdigit() for index in gpu) or len({int(index) for index in gpu}) < len(gpu):
-        raise ConfigError('--gpu={}: give the index of a GPU, or several that differ, for example --gpu=0,1; for the CPU, '
-                          'leave --gpu out and give --cpu_devices=1'.format(config.gpu))
+        raise ConfigError(f'--gpu={config.gpu}: give the index of a GPU, or several that differ, for example --gpu=0,1; for the CPU, '
+                          'leave --gpu out and give --cpu_devices=1')
     if config.cpu_devices and max(int(index) for index in gpu) >= config.cpu_devices:
-        raise ConfigError('--gpu={}: --cpu_devices={} makes the devices 0 to {}; name some of them'.format(
-            config.gpu, config.cpu_devices, config.cpu_devices - 1))
+        raise ConfigError(f'--gpu={config.gpu}: --cpu_devices={config.cpu_devices} makes the devices 0 to {config.cpu_devices - 1}; name some of them')
     hosts = len(config.worker_hosts) or 1
     for name in ('train_batch_size', 'minibatch_size'):
         size = getattr(config, name)
         if size and size % (len(gpu) * hosts):
             raise ConfigError('--{}={} cannot be split evenly over the {} devices of --gpu={}{}; choose a multiple of {}'.format(
-                name, size, len(gpu), config.gpu, ' on each of {} hosts'.format(hosts) if hosts > 1 else '', len(gpu) * hosts))
+                name, size, len(gpu), config.gpu, f' on each of {hosts} hosts' if hosts > 1 else '', len(gpu) * hosts))
     return gpu
 
 
 def _tpu(config):
     """The TPU of a Config. Raises ConfigError for settings that do not go with one."""
     problems = [
-        ('--gpu={}'.format(config.gpu), config.gpu != ROWS['gpu'].default, 'is for GPUs'),
-        ('--cpu_devices={}'.format(config.cpu_devices), config.cpu_devices, 'is for CPUs'),
+        (f'--gpu={config.gpu}', config.gpu != ROWS['gpu'].default, 'is for GPUs'),
+        (f'--cpu_devices={config.cpu_devices}', config.cpu_devices, 'is for CPUs'),
         ('--worker_hosts={}'.format(','.join(config.worker_hosts)), config.worker_hosts, 'is for GPUs and CPUs'),
         ('--sync_batch_norm', config.sync_batch_norm, 'is for GPUs'),
-        ('--skip_bad_records={}'.format(config.skip_bad_records), config.skip_bad_records, 'is for GPUs and CPUs'),
+        (f'--skip_bad_records={config.skip_bad_records}', config.skip_bad_records, 'is for GPUs and CPUs'),
         ('--xla', config.xla, 'has no effect: a TPU compiles every step'),
         ('--precision=float16', config.precision == 'float16', 'is not for TPUs, which have bfloat16'),
-    ] + [('--{}={}'.format(name, getattr(config, name)), (getattr(config, name) or 0) % config.num_shards,
-          'is no multiple of --num_shards={}'.format(config.num_shards)) for name in ('train_batch_size', 'minibatch_size')]
-    problems = ['{} {}'.format(flag, reason) for flag, wrong, reason in problems if wrong]
+    ] + [(f'--{name}={getattr(config, name)}', (getattr(config, name) or 0) % config.num_shards,
+          f'is no multiple of --num_shards={config.num_shards}') for name in ('train_batch_size', 'minibatch_size')]
+    problems = [f'{flag} {reason}' for flag, wrong, reason in problems if wrong]
     if problems:
         raise ConfigError('--tpu_name={}: {}; leave it out or choose another'.format(config.tpu_name, ', and '.join(problems)))
     return TPU(config.tpu_name, config.tpu_zone, config.gcp_project, config.num_shards,

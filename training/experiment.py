@@ -80,7 +80,7 @@ class Experiment:
                     recent_every=self.to_steps(config.epochs_per_recent_checkpoint), record_every=RECORD_EVERY,
                     initial_weights=config.validate_first, keep=config.checkpoint_max, save_to_gfs=config.save_to_gfs,
                     known=scalars, limits=dict.fromkeys(scalars, EXPLODED), skips=config.skip_bad_records,
-                    source='--data_dir={}'.format(config.data_dir))
+                    source=f'--data_dir={config.data_dir}')
 
     @property
     def automatic_layers(self):
@@ -274,7 +274,7 @@ class Experiment:
             with tf.control_dependencies(done):
                 optimizer = optimizers.build(name, rate, now.step)
                 done = [optimizers.apply(optimizer, list(zip(clipped, variables)), still)]
-            self.roles.update({v.op.name: 'slot of {}'.format(name) for v in optimizer.variables()})
+            self.roles.update({v.op.name: f'slot of {name}' for v in optimizer.variables()})
             if getattr(config, 'use_noisy_' + which):
                 with tf.control_dependencies(done):
                     done = [self._noise(which, rate, variables + still, now)]
@@ -282,12 +282,12 @@ class Experiment:
 
     def _noise(self, which, rate, variables, now):
         config = self.config
-        distribution, variance = [getattr(config, 'noisy_{}_{}'.format(which, name)) for name in ('distribution', 'variance')]
+        distribution, variance = [getattr(config, f'noisy_{which}_{name}') for name in ('distribution', 'variance')]
         if distribution is None:
             distribution, variance = config.noisy_opt_distribution, config.noisy_opt_variance
         if now.rule and now.rule.tie_gradients:  # W and B get the same gradients; only B's are noisy
             variables = [v for v in variables if self.roles[v.op.name] == BACKWARD]
-        seed = '{}:{}'.format(config.seed, which)  # of its own: the two optimisers' noise is independent
+        seed = f'{config.seed}:{which}'  # of its own: the two optimisers' noise is independent
         deltas = optimizers.noise(variables, rate, now.step, distribution, variance, seed)
         return tf.group(*[v.assign_add(delta, read_value=False) for v, delta in zip(variables, deltas)])
 
@@ -333,21 +333,21 @@ def check(config):
     named = 'alignment={}'.format(config.alignment or 'none (backpropagation)')
     families = {name: [row for row in ROWS if row == name or row.startswith(name + '_')] for name in ('alpha', 'beta', 'gamma')}
     for name, rows in families.items():
-        refuse(rows, rows if rule and name in rule.coefficients else (), 'has no effect: {} has no {}'.format(named, name))
+        refuse(rows, rows if rule and name in rule.coefficients else (), f'has no effect: {named} has no {name}')
     refuse(sorted({name for r in RULES.values() for name in [*r.switches, *r.sizes]}),
            [*rule.switches, *rule.sizes] if rule else (), 'has no effect with ' + named)
-    refuse(ViewOptions._fields, rule.sees if rule else (), 'has no effect: the loss of {} does not depend on it'.format(named))
+    refuse(ViewOptions._fields, rule.sees if rule else (), f'has no effect: the loss of {named} does not depend on it')
     if not (rule and rule.sees):
         refuse(['alignment_optimizer', 'alignment_rate', 'alternate_step_freq', 'save_alignment_coefficients'], (),
-               'has no effect: {} has no alignment loss'.format(named))
+               f'has no effect: {named} has no alignment loss')
     if config.model == 'fc':
         refuse(['use_resnet_v2', 'bn_trainable', 'sync_batch_norm'], (), 'is for ResNets, and --model=fc')
     else:
-        refuse(['layers_list', 'activation'], (), 'is for --model=fc, and --model={}'.format(config.model))
+        refuse(['layers_list', 'activation'], (), f'is for --model=fc, and --model={config.model}')
     if config.tf_layers and rule:
         problems.append('--tf_layers is plain backpropagation; it goes with --alignment=none only')
     if config.dataset != 'imagenet':
-        refuse(['preprocessing'], (), 'is for --dataset=imagenet, and --dataset={}'.format(config.dataset))
+        refuse(['preprocessing'], (), f'is for --dataset=imagenet, and --dataset={config.dataset}')
     if config.dataset == 'synthetic':
         refuse(['data_dir'], (), 'has no effect: --dataset=synthetic makes its own images')
     if problems:

@@ -111,8 +111,8 @@ def _restore(session, experiment, folder, place, load, store):
     recorded = store.latest_step() if store else None
     if not load['do_restore']:
         if recorded is not None:
-            raise ConfigError('exp_id {} has records up to step {:,} already; continue it with do_restore=True, or choose '
-                              'another exp_id'.format(place[-1], recorded))
+            raise ConfigError(f'exp_id {place[-1]} has records up to step {recorded:,} already; continue it with do_restore=True, or choose '
+                              'another exp_id')
         return 'starting anew'
     own = jobs.fetch(place, folder) if store else None
     if own:
@@ -131,14 +131,14 @@ def _find(load, source, folder):
     server.ensure(source[0], source[1])
     start = jobs.fetch(source, folder, query=_query(load))
     if start is None:
-        raise CheckpointError('there is no checkpoint in {}; check load_params'.format(_where(source)))
+        raise CheckpointError(f'there is no checkpoint in {_where(source)}; check load_params')
     return start
 
 
 def _query(load):
     query = load['query'] or load['load_query'] or {}
     if not isinstance(query, dict):
-        raise ConfigError('load_params: query is {!r}, and must be a dictionary'.format(query))
+        raise ConfigError(f'load_params: query is {query!r}, and must be a dictionary')
     if any(name in repr(query) for name in EXECUTING):
         raise ConfigError('load_params: query may not hold {}, which run code'.format(', '.join(EXECUTING)))
     return query
@@ -156,9 +156,9 @@ def _load(session, experiment, prefix, load, whole=False):
 def _groups(**groups):
     for name, group in groups.items():
         if isinstance(group, list):
-            raise ConfigError('{}: several models at once are not trained here; give one dictionary'.format(name))
+            raise ConfigError(f'{name}: several models at once are not trained here; give one dictionary')
         if group is not None and not isinstance(group, dict):
-            raise ConfigError('{} must be a dictionary, not {}'.format(name, type(group).__name__))
+            raise ConfigError(f'{name} must be a dictionary, not {type(group).__name__}')
     return {name: group for name, group in groups.items() if group is not None}
 
 
@@ -169,7 +169,7 @@ def _holds_functions(model_params):
 def _refuse_advanced(**switches):
     for name, value in switches.items():
         if value:
-            raise ConfigError('{} is for a params dictionary of functions'.format(name))
+            raise ConfigError(f'{name} is for a params dictionary of functions')
 
 
 def _device(groups):
@@ -177,14 +177,13 @@ def _device(groups):
     devices = groups['model_params'].get('devices') or ['/gpu:0']
     devices = [devices] if isinstance(devices, str) else devices
     if len(devices) > 1:
-        raise ConfigError('model_params: devices={}: a params dictionary of functions trains on one device; name one'.format(
-            devices))
+        raise ConfigError(f'model_params: devices={devices}: a params dictionary of functions trains on one device; name one')
     train = checked(groups, 'train_params', TRAIN)
     part, batch = train['minibatch_size'], (train['data_params'] or {}).get('batch_size')
     if part is None:
         return OneDevice()
     if not batch or batch % part:
-        raise ConfigError('train_params: minibatch_size={} must divide the batch_size of data_params, {}'.format(part, batch))
+        raise ConfigError(f'train_params: minibatch_size={part} must divide the batch_size of data_params, {batch}')
     return OneDevice(minibatches=batch // part)
 
 

@@ -148,7 +148,7 @@ class FunctionExperiment:
 
     def summary(self, results):
         """One line of the numbers in what `validate` gave: 'topn: top1 0.9710, loss 0.1000'."""
-        return '; '.join('{}: {}'.format(target, ', '.join('{} {:.4f}'.format(name, float(value)) for name, value in
+        return '; '.join('{}: {}'.format(target, ', '.join(f'{name} {float(value):.4f}' for name, value in
                                                            found.items() if _is_number(value)) or 'done')
                          for target, found in results.items())
 
@@ -161,7 +161,7 @@ class FunctionExperiment:
         validation, so_far = self._validations[target], None
         for index in tqdm(range(validation.steps), desc=target, unit='batch', leave=False, disable=None):
             between()
-            with reading('validation {}'.format(target), self.plan.source):
+            with reading(f'validation {target}', self.plan.source):
                 batch = validation.loop(session, validation.targets)
             so_far = validation.online_agg_func(so_far, batch, index)
         return validation.agg_func(so_far)
@@ -183,7 +183,7 @@ class FunctionExperiment:
             outputs = self._outputs(batch, train=True)
             loss = loss_of(batch, outputs, params.get('loss_params'))
             if isinstance(loss, (list, tuple)) or loss.shape.ndims:
-                raise ConfigError('loss_params: agg_func gives {}, and must give one number'.format(loss))
+                raise ConfigError(f'loss_params: agg_func gives {loss}, and must give one number')
             targets = dict(self._step_targets(batch, outputs), loss=loss)
             pairs = optimizer.compute_gradients(loss, var_list=self._trainable())
             names[:], trained[:] = sorted(targets), [v for g, v in pairs if g is not None]
@@ -218,7 +218,7 @@ class FunctionExperiment:
         with _own_regularization_losses():
             given = function(inputs=inputs, train=train, **dict({'seed': 0}, **arguments))
         if not isinstance(given, tuple) or len(given) != 2:
-            raise ConfigError('model_params: {} must give (outputs, a dictionary for the record)'.format(_named(function)))
+            raise ConfigError(f'model_params: {_named(function)} must give (outputs, a dictionary for the record)')
         self.described['model_params'] = dict({'seed': 0}, **self._model, cfg_final=given[1], train=self._train is not None)
         return given[0]
 
@@ -228,13 +228,13 @@ class FunctionExperiment:
         variables = [v for v in tf.trainable_variables()
                      if scopes is None or any(v.op.name.startswith(scope.rstrip('/') + '/') for scope in scopes)]
         if not variables:
-            raise ConfigError('model_params: trainable_scopes={} holds no variable'.format(scopes))
+            raise ConfigError(f'model_params: trainable_scopes={scopes} holds no variable')
         return variables
 
     def _build_validation(self, target, params):
         given = checked(params['validation_params'], target, VALIDATION, 'validation_params.')
         if given['num_steps'] is None:
-            raise ConfigError('validation_params.{}: num_steps is needed, the number of batches'.format(target))
+            raise ConfigError(f'validation_params.{target}: num_steps is needed, the number of batches')
         inputs = read(given['data_params'], 'validation_params.' + target)
         outputs = self._outputs(inputs, train=False)
         targets = _targets(given['targets'], inputs, outputs) if given['targets'] else \
@@ -268,15 +268,15 @@ def checked(params, group, defaults, where=''):
     if unknown:
         raise ConfigError('{}{} has no {}; it has {}'.format(where, group, ', '.join(unknown), ', '.join(sorted(defaults))))
     if given.get('queue_params'):
-        raise ConfigError('{}{}: queue_params are of tfutils before 2018; let data_params.func give tensors of a '
-                          'tf.data.Dataset'.format(where, group))
+        raise ConfigError(f'{where}{group}: queue_params are of tfutils before 2018; let data_params.func give tensors of a '
+                          'tf.data.Dataset')
     return dict(defaults, **given)
 
 
 def read(data_params, where):
     """The inputs of a data function: {name: tensor [batch, ...]}. Raises ConfigError."""
     if not data_params or not callable(data_params.get('func')):
-        raise ConfigError('{}: data_params.func must be the function that gives the images'.format(where))
+        raise ConfigError(f'{where}: data_params.func must be the function that gives the images')
     inputs = data_params['func'](**{name: value for name, value in data_params.items() if name != 'func'})
     if isinstance(inputs, tf.data.Dataset):
         inputs = tf.data.make_one_shot_iterator(inputs).get_next()

@@ -46,8 +46,7 @@ def train(config, explicit=None, ignored=(), settings_file=None):
     if not config.do_restore:  # or what is missing may come with the checkpoint
         check(config)
     if config.val_exp_id:
-        raise ConfigError('--val_exp_id is for test.py; train.py records under {}, of --alignment and --exp_id_suffix'.format(
-            config.exp_id))
+        raise ConfigError(f'--val_exp_id is for test.py; train.py records under {config.exp_id}, of --alignment and --exp_id_suffix')
     _check_start(config)
     copies_folder(config)  # a bucket that cannot be is refused before anything else
     if not config.skip_check:
@@ -74,10 +73,9 @@ def train(config, explicit=None, ignored=(), settings_file=None):
         if store:
             store.close()
     if store:
-        say('results: database {}, collection {}.files, exp_id {} at {}:{}; {}'.format(
-            config.dbname, experiment.collection, config.exp_id, config.host, config.port, experiment.summary(results)))
+        say(f'results: database {config.dbname}, collection {experiment.collection}.files, exp_id {config.exp_id} at {config.host}:{config.port}; {experiment.summary(results)}')
         failure = copies.failure if copies else ''
-        say('checkpoints: the same records, and {}'.format(copies.folder if copies and not failure else folder))
+        say(f'checkpoints: the same records, and {copies.folder if copies and not failure else folder}')
         if failure:
             raise TrainingError(f'{failure}; all else is written. The same command with --do_restore copies it')
     return results
@@ -227,9 +225,8 @@ def _agree_on_data(config, device, dataset):
     first, = device.shared([own])
     if own != first:
         raise DataError(
-            '--data_dir: the images of {} are not those of {}: their number, classes, shape, or the '
-            'names and sizes of their files differ; give both the same data'.format(
-                config.worker_hosts[config.task_index], config.worker_hosts[0]))
+            f'--data_dir: the images of {config.worker_hosts[config.task_index]} are not those of {config.worker_hosts[0]}: their number, classes, shape, or the '
+            'names and sizes of their files differ; give both the same data')
 
 
 def validate(config, explicit=None, ignored=(), flag_names=None):
@@ -269,8 +266,7 @@ def validate(config, explicit=None, ignored=(), flag_names=None):
     say('step {:,}: {}'.format(results[TARGET]['global_step'], experiment.summary(results)))
     for warning in experiment.warnings(results):
         say(warning)
-    say('results: database {}, collection {}.files, exp_id {} at {}:{}'.format(
-        config.dbname, experiment.collection, config.val_exp_id, config.host, config.port))
+    say(f'results: database {config.dbname}, collection {experiment.collection}.files, exp_id {config.val_exp_id} at {config.host}:{config.port}')
     return results
 
 
@@ -327,9 +323,8 @@ def restore_point(config, store, folder):
         raise ConfigError(f'exp_id {config.exp_id} holds a validation, whose record a training would mix with; choose another '
                           '--exp_id_suffix')
     if latest is not None and not config.do_restore:
-        raise ConfigError('exp_id {} has records up to step {:,} in {}.{} already; continue it with --do_restore, or '
-                          'choose another --exp_id_suffix or --dbname'.format(
-                              config.exp_id, latest, config.dbname, collection(config)))
+        raise ConfigError(f'exp_id {config.exp_id} has records up to step {latest:,} in {config.dbname}.{collection(config)} already; continue it with --do_restore, or '
+                          'choose another --exp_id_suffix or --dbname')
     idle = [name for name in LOCATING if getattr(config, name) is not None]
     if idle and not (config.do_restore or config.load_db):
         raise ConfigError('{} {} no effect without --load_db or --do_restore'.format(
@@ -402,7 +397,7 @@ def open_store(config, exp_id=None):
 def replayed(store):
     """The store, once what an earlier run left in the spool is written. Raises StoreError where it takes too long."""
     if store.replayed:
-        say('writing {} records that an earlier run kept while MongoDB was away'.format(store.replayed))
+        say(f'writing {store.replayed} records that an earlier run kept while MongoDB was away')
         if not store.flush(REPLAY_S):
             store.close(0)
     return store
@@ -450,7 +445,7 @@ def make_folder(folder, setting):
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
-        raise CheckpointError('{}: {} cannot be made ({}); choose another folder'.format(setting, folder, error.strerror))
+        raise CheckpointError(f'{setting}: {folder} cannot be made ({error.strerror}); choose another folder')
     return folder
 
 
@@ -482,13 +477,13 @@ def find_checkpoint(config, folder, required):
 
 
 def _no_checkpoint(config, place):
-    return CheckpointError('there is no {} in {}.{} on port {}, exp_id {}; check --dbname, --model, --exp_id_suffix and '
-                           'the load_* flags'.format(_wanted(config), place[2], place[3], place[1], place[4]))
+    return CheckpointError(f'there is no {_wanted(config)} in {place[2]}.{place[3]} on port {place[1]}, exp_id {place[4]}; check --dbname, --model, --exp_id_suffix and '
+                           'the load_* flags')
 
 
 def _wanted(config):
-    what = 'checkpoint' if config.load_step is None else 'checkpoint of step {}'.format(config.load_step)
-    return what + (' that matches {}'.format(config.load_query) if config.load_query else '')
+    what = 'checkpoint' if config.load_step is None else f'checkpoint of step {config.load_step}'
+    return what + (f' that matches {config.load_query}' if config.load_query else '')
 
 
 def fetch(place, folder, step=None, query=None):
@@ -503,7 +498,7 @@ def fetch(place, folder, step=None, query=None):
             record = store.find_checkpoint(step, query, without=damaged)
             if record is None:
                 if damaged:
-                    raise CheckpointError('no checkpoint of {} in {}.{} is whole'.format(place[4], place[2], place[3]))
+                    raise CheckpointError(f'no checkpoint of {place[4]} in {place[2]}.{place[3]} is whole')
                 return None
             try:
                 prefix = store.download(record, os.path.join(folder, 'restored'))

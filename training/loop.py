@@ -151,7 +151,7 @@ class Run:
         most = self.plan.next_event(step) - step
         find_damage = functools.partial(self.experiment.find_damage, step, most)
         try:
-            with reading('step {}'.format(step + 1), self.plan.source, find_damage):
+            with reading(f'step {step + 1}', self.plan.source, find_damage):
                 taken = self.experiment.run_steps(self.session, most)
             for scalars in taken:
                 self._note(step, scalars)
@@ -174,14 +174,13 @@ class Run:
             variables = self._not_finite()
             raise TrainingError('step {}: {} {} no finite number any more, or beyond {:g} ({}){}; {}'.format(
                 step + 1, ' and '.join(lost), 'is' if len(lost) == 1 else 'are', self.plan.limits[lost[0]],
-                ', '.join('{}={}'.format(n, scalars[n]) for n in lost), variables and ', nor ' + variables, ADVICE))
+                ', '.join(f'{n}={scalars[n]}' for n in lost), variables and ', nor ' + variables, ADVICE))
         skipped = int(scalars.get('skipped_records', 0))
         if skipped:
             self._skipped += skipped
-            words = 'step {:,}: {:,} images that cannot be used are skipped, {:,} so far'.format(step + 1, skipped, self._skipped)
+            words = f'step {step + 1:,}: {skipped:,} images that cannot be used are skipped, {self._skipped:,} so far'
             if self._skipped > self.plan.skips:
-                raise TrainingError('{}, and --skip_bad_records={} allows no more; {}'.format(
-                    words, self.plan.skips, self.experiment.find_damage(step, 1, False)))
+                raise TrainingError(f'{words}, and --skip_bad_records={self.plan.skips} allows no more; {self.experiment.find_damage(step, 1, False)}')
             self.say('warning: ' + words)
         self._results.append(scalars)
 
@@ -201,7 +200,7 @@ class Run:
         results = self.experiment.validate(self.session, between)
         self._validating += time.time() - started  # the duration of a step is that of training alone
         if results:
-            self.say('step {:,} of {:,}: {}'.format(step, self.plan.steps, self.experiment.summary(results)))
+            self.say(f'step {step:,} of {self.plan.steps:,}: {self.experiment.summary(results)}')
             for warning in self.experiment.warnings(results):
                 self.say(warning)
         return results
@@ -212,7 +211,7 @@ class Run:
         duration = (time.time() - self._since - self._validating) / len(steps) if steps else self._validating
         if self.store:
             if self.store.taken:
-                raise TrainingError('step {}: {}'.format(step, self.store.taken))
+                raise TrainingError(f'step {step}: {self.store.taken}')
             if self._board:
                 self._board.write(step, self.plan.batch_size, duration, steps, results)
             named = take(self.plan.save_to_gfs, results, steps, known=self.plan.known)
@@ -248,7 +247,7 @@ class Run:
             words = 'step {:,}: no checkpoint can be saved in {} ({})'.format(step, self.folder, str(error).split('\n')[0])
             if step == self.plan.steps:
                 raise TrainingError(words + '; make room there, then continue with --do_restore')
-            self.say('warning: {}; the training goes on, and the next one is tried'.format(words))
+            self.say(f'warning: {words}; the training goes on, and the next one is tried')
             return None
         if self._copies:
             self._copy(prefix, step)

@@ -122,7 +122,7 @@ class RAdam(tf.train.Optimizer):
         return self._apply_sparse(grad, handle)
 
     def _apply_sparse(self, grad, var):
-        raise NotImplementedError('{} takes no sparse gradient: {}.'.format(self._name, var.op.name))
+        raise NotImplementedError(f'{self._name} takes no sparse gradient: {var.op.name}.')
 
     def _adam(self, gradient, variable):
         """Returns the update (of the variable's shape) and the op that stores its moments."""
@@ -165,7 +165,7 @@ class SWATS(RAdam):
             self._zeros_slot(variable, 'momentum', self._name + '/momentum')
             for name in ('rate', 'sgd'):
                 self._get_or_make_slot_with_initializer(variable, tf.zeros_initializer(), tf.TensorShape([]),
-                                                        tf.float32, name, '{}/{}'.format(self._name, name))
+                                                        tf.float32, name, f'{self._name}/{name}')
 
     def _resource_apply_dense(self, grad, handle):
         slots = {name: self.get_slot(handle, name) for name in ('momentum', 'rate', 'sgd')}

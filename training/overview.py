@@ -23,16 +23,16 @@ def experiment(exp, device):
     parameters = collections.Counter()
     for variable in exp.variables:
         parameters[_kind(exp.roles[variable.op.name])] += variable.shape.num_elements()
-    counts = ', '.join('{:,} in {}'.format(count, kind) for kind, count in parameters.most_common())
+    counts = ', '.join(f'{count:,} in {kind}' for kind, count in parameters.most_common())
     return [
-        '{}, {}, images as {}'.format(runtime.describe(), _where(config, device), device.data_format),
+        f'{runtime.describe()}, {_where(config, device)}, images as {device.data_format}',
         '{} with {} on {}: {:,} training and {:,} validation images of {}, {:,} classes'.format(
             exp.collection, config.alignment or 'backpropagation', config.dataset, dataset.train_images,
             dataset.validation_images, 'x'.join(str(n) for n in dataset.image_shape), dataset.classes),
         '{:,} steps of {:,} images ({:g} epochs of {:,} steps){}'.format(
             exp.train_steps, config.train_batch_size, config.train_epochs, exp.steps_per_epoch,
-            ', in {} parts'.format(device.minibatches) if device.minibatches > 1 else '')
-        + (', up to {:,} a call'.format(device.steps_per_call) if device.steps_per_call > 1 else '')
+            f', in {device.minibatches} parts' if device.minibatches > 1 else '')
+        + (f', up to {device.steps_per_call:,} a call' if device.steps_per_call > 1 else '')
         + (', compiled by XLA' if device.compiled else ''),
         'a batch: {:,} images, {:,} on each of {:,} replica{}, {:,} host{}'.format(
             config.train_batch_size, config.train_batch_size // device.replicas, device.replicas,
@@ -46,19 +46,19 @@ def step_cost(exp):
     where = ' on each core' if exp.config.tpu_name else ' on each host' if exp.device.hosts > 1 else ''
     counts = cost.of_step(exp)
     return ['a step{}: {} million multiply-adds, {}'.format(where, _millions(sum(counts.values())), ', '.join(
-        '{} in {}'.format(_millions(count), kind) for kind, count in counts.items()))]
+        f'{_millions(count)} in {kind}' for kind, count in counts.items()))]
 
 
 def _millions(count):
-    return '{:,.1f}'.format(count / 1e6)
+    return f'{count / 1e6:,.1f}'
 
 
 def _where(config, device):
     """The kind of device."""
     if config.tpu_name:
-        return 'TPU {} with {} cores'.format(config.tpu_name, device.replicas)
+        return f'TPU {config.tpu_name} with {device.replicas} cores'
     if config.cpu_devices:
-        return 'devices {} of a CPU split into {}'.format(config.gpu, config.cpu_devices)
+        return f'devices {config.gpu} of a CPU split into {config.cpu_devices}'
     return 'GPU ' + config.gpu if runtime.gpu_count() else 'CPU'
 
 
@@ -67,7 +67,7 @@ def _gradients(automatic, alignment):
     if automatic is None:
         return []
     return ['gradients of the {} loss: {}'.format(alignment, 'closed form' if not automatic else
-            'automatic differentiation in {:,} layers; these options have no closed form'.format(len(automatic)))]
+            f'automatic differentiation in {len(automatic):,} layers; these options have no closed form')]
 
 
 def variables(exp, restored, new):

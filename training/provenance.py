@@ -18,7 +18,7 @@ def describe():
 def check_committed():
     """Raises ConfigError if the source tree has changes that no commit holds."""
     if _git('rev-parse', 'HEAD') is None:
-        raise ConfigError('--noskip_check: {} is no git checkout'.format(ROOT))
+        raise ConfigError(f'--noskip_check: {ROOT} is no git checkout')
     changed = _git('status', '--porcelain')
     if changed:
         raise ConfigError('--noskip_check: uncommitted changes in {}: {}; commit them or leave --noskip_check out'.format(
@@ -29,6 +29,6 @@ def _git(*arguments):
     """What git prints, or None if it cannot be asked."""
     try:
         return subprocess.run(('git', '-C', ROOT) + arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True,
-                              universal_newlines=True).stdout.strip()
+                              text=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None

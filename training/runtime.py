@@ -60,7 +60,7 @@ tf.enable_resource_variables()
 
 def describe():
     """'TensorFlow 2.21.0 on Python 3.11.7'."""
-    return 'TensorFlow {} on Python {}'.format(tf.__version__, platform.python_version())
+    return f'TensorFlow {tf.__version__} on Python {platform.python_version()}'
 
 
 def untranslated(function):

@@ -89,14 +89,14 @@ class LearningRate:
     def __post_init__(self):
         _check_counts(self.steps_per_epoch, self.alternate_step_freq)
         if self.warmup_epochs < 0:
-            raise ValueError('warmup_epochs must be 0 or more, not {}.'.format(self.warmup_epochs))
+            raise ValueError(f'warmup_epochs must be 0 or more, not {self.warmup_epochs}.')
         if self.delay_epochs is not None and self.drops_delayed_by is not None:
             raise ValueError('A learning rate takes delay_epochs (task) or drops_delayed_by (alignment), not both.')
         if self.drop < 0:
-            raise ValueError('drop must be 0 or more, not {}.'.format(self.drop))
+            raise ValueError(f'drop must be 0 or more, not {self.drop}.')
         if self.manual and self.drop and self.boundary_step is None:
-            raise ValueError('A manual learning rate with drop={} needs boundary_step, the last step before '
-                             'the drop.'.format(self.drop))
+            raise ValueError(f'A manual learning rate with drop={self.drop} needs boundary_step, the last step before '
+                             'the drop.')
 
     @property
     def scaled(self) -> float:
@@ -168,7 +168,7 @@ class Coefficient:
             raise ValueError('Unknown kind of coefficient schedule {!r}: choose None or one of {}.'.format(
                 self.kind, ', '.join(sorted(filter(None, KINDS)))))
         if self.cycle is not None and self.cycle < 0:
-            raise ValueError('cycle must be a positive number of epochs, not {}.'.format(self.cycle))
+            raise ValueError(f'cycle must be a positive number of epochs, not {self.cycle}.')
         if self.kind == 'cyclic' and not self.cycle:
             raise ValueError('A cyclic coefficient needs a cycle, in epochs.')
 
@@ -226,6 +226,6 @@ class LossRates:
 
 def _check_counts(steps_per_epoch, alternate_step_freq=None):
     if steps_per_epoch < 1:
-        raise ValueError('steps_per_epoch must be 1 or more, not {}.'.format(steps_per_epoch))
+        raise ValueError(f'steps_per_epoch must be 1 or more, not {steps_per_epoch}.')
     if alternate_step_freq is not None and alternate_step_freq < 1:
-        raise ValueError('alternate_step_freq must be 1 or more, not {}.'.format(alternate_step_freq))
+        raise ValueError(f'alternate_step_freq must be 1 or more, not {alternate_step_freq}.')

@@ -58,8 +58,8 @@ def dimension(text):
         raise
     except ValueError:
         pass
-    raise ConfigError('--space={}: {!r} is no range of {}; write low:high or low:high:log with low < high (above 0 for log), '
-                      'or one,another'.format(text, values, name))
+    raise ConfigError(f'--space={text}: {values!r} is no range of {name}; write low:high or low:high:log with low < high (above 0 for log), '
+                      'or one,another')
 
 
 def _value(kind, text):
@@ -83,12 +83,12 @@ class Search:
         try:
             import optuna
         except ModuleNotFoundError as error:
-            raise ConfigError('search.py needs the package {}; pip install -e .[search]'.format(error.name))
+            raise ConfigError(f'search.py needs the package {error.name}; pip install -e .[search]')
         names = [each.name for each in space]
         if not names or len(set(names)) < len(names):
             raise ConfigError('--space: name each setting to search once, for example --space=learning_rate=0.001:1:log')
         if not re.fullmatch(r'[\w-]+', study):
-            raise ConfigError('--study={} must be letters, digits, - and _'.format(study))
+            raise ConfigError(f'--study={study} must be letters, digits, - and _')
         if config.dry_run:
             raise ConfigError('--dry_run is for train.py; a search learns nothing from it')
         idle = [name for name in jobs.LOCATING if getattr(config, name) is not None and not config.load_db]
@@ -188,8 +188,7 @@ class Search:
             getattr(config, name) for name in jobs.LOCATING + ('load_db', 'load_checkpoint', 'reset_step')]
         about = zlib.crc32(repr((settings, [tuple(each) for each in self._space])).encode())
         if study.user_attrs.setdefault('about', about) != about:
-            raise ConfigError('the study {} in {} is of other settings or another --space; choose another --study'.format(
-                self._name, path))
+            raise ConfigError(f'the study {self._name} in {path} is of other settings or another --space; choose another --study')
         study.set_user_attr('about', about)
         return study
 
@@ -301,8 +300,7 @@ class Search:
             said = [line.strip() for line in output if line.startswith('error: ')] or ['it recorded no validation']
         if 'no finite number' in said[-1]:
             return 'lost', step, LOST, said[-1]
-        raise TrainingError('trial {} ended with exit code {} ({}); all it said is in {}'.format(
-            trial.number, process.returncode, said[-1], log))
+        raise TrainingError(f'trial {trial.number} ended with exit code {process.returncode} ({said[-1]}); all it said is in {log}')
 
     def _follow(self, process, trial, store):
         """(whether it was stopped, [(step, top-1)]) of a training, once it has ended."""

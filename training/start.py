@@ -27,7 +27,7 @@ def run(main):
         try:
             return main(argv)
         except Stopped as stopped:
-            print('stopped by {}; --do_restore continues where it was'.format(stopped), file=sys.stderr)
+            print(f'stopped by {stopped}; --do_restore continues where it was', file=sys.stderr)
             return 128 + stopped.signal
         except KeyboardInterrupt:
             print('stopped; what was recorded is in the database', file=sys.stderr)
@@ -57,6 +57,5 @@ def _with_uri(config):
     if not places or (config.host, config.port) in places:
         return config
     if (config.host, config.port) != (ROWS['host'].default, ROWS['port'].default):
-        raise ConfigError('--host={} and --port={} are not a server of the environment variable {}; leave one of them out'.format(
-            config.host, config.port, server.URI))
+        raise ConfigError(f'--host={config.host} and --port={config.port} are not a server of the environment variable {server.URI}; leave one of them out')
     return dataclasses.replace(config, host=places[0][0], port=places[0][1])

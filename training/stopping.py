@@ -53,4 +53,4 @@ class Stop:
         for each in SIGNALS:
             signal.signal(each, signal.SIG_DFL)
         self._asked = number
-        self._say('{}: saving, then stopping; once more stops at once'.format(signal.Signals(number).name))
+        self._say(f'{signal.Signals(number).name}: saving, then stopping; once more stops at once')

@@ -29,7 +29,7 @@ def reading(what, source, find_damage=lambda in_files: None):
     except UNREADABLE + (tf.errors.InvalidArgumentError,) as error:
         found = find_damage(isinstance(error, UNREADABLE))
         raise TrainingError('{}: {}'.format(what, found or
-                                            '{}; look for a damaged image or a wrong label in {}'.format(reason(error), source)))
+                                            f'{reason(error)}; look for a damaged image or a wrong label in {source}'))
 
 
 def validate(session, experiment, between=lambda: None):
@@ -56,11 +56,10 @@ def validate(session, experiment, between=lambda: None):
             bar.update()
     images, skipped = int(round(sums.pop('images'))), int(round(sums.pop('skipped_records', 0)))
     if images + skipped != experiment.dataset.validation_images:
-        raise TrainingError('the validation saw {:,} images, but the dataset has {:,}; check the files in --data_dir and '
-                            'the counts in its dataset.json'.format(images + skipped, experiment.dataset.validation_images))
+        raise TrainingError(f'the validation saw {images + skipped:,} images, but the dataset has {experiment.dataset.validation_images:,}; check the files in --data_dir and '
+                            'the counts in its dataset.json')
     if skipped > experiment.plan.skips:
-        raise TrainingError('validation: {:,} images cannot be used, and --skip_bad_records={} allows no more; {}'.format(
-            skipped, experiment.plan.skips, find(False)))
+        raise TrainingError(f'validation: {skipped:,} images cannot be used, and --skip_bad_records={experiment.plan.skips} allows no more; {find(False)}')
     with reading('validation', source, find):
         measured, count, coefficients, step = session.run([
             validation.measures, validation.measured_images, validation.coefficients, experiment.global_step])

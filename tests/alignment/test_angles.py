@@ -34,7 +34,7 @@ def test_orthogonal_arrays_are_at_ninety_degrees():
 
 def pair(size, theta):
     """Two float64 unit vectors at an angle, in degrees."""
-    x, y = [stream('angle {} {}'.format(size, which)).standard_normal(size) for which in 'xy']
+    x, y = [stream(f'angle {size} {which}').standard_normal(size) for which in 'xy']
     x /= np.linalg.norm(x)
     y -= x * (x @ y)
     return x, np.cos(np.radians(theta)) * x + np.sin(np.radians(theta)) * y / np.linalg.norm(y)

@@ -169,7 +169,7 @@ def test_rules_describe_themselves():
 
 @pytest.mark.parametrize('name', sorted(RULES))
 def test_a_rule_refuses_what_it_does_not_know(name):
-    with pytest.raises(TypeError, match='{} has no delta, epsilon'.format(name)):
+    with pytest.raises(TypeError, match=f'{name} has no delta, epsilon'):
         RULES[name](delta=1.0, epsilon=2.0)
     rule = RULES[name](**{coefficient: 7.0 for coefficient in RULES[name].coefficients})
     assert all(getattr(rule, coefficient) == 7.0 for coefficient in rule.coefficients)

@@ -27,7 +27,7 @@ CASES = [settings for cases in samples.SETTINGS.values() for settings in cases] 
 def brief(settings):
     if isinstance(settings, str):
         return settings
-    return '+'.join('{}={}'.format(name, settings[name]) for name in sorted(settings)) or 'defaults'
+    return '+'.join(f'{name}={settings[name]}' for name in sorted(settings)) or 'defaults'
 
 
 def test_every_option_is_tried():

@@ -24,7 +24,7 @@ def test_noise_is_felt(mongo_server, tmp_path, monkeypatch):
     monkeypatch.setenv('HOME', str(tmp_path))  # MNIST is as it is without files and network
     monkeypatch.setenv('https_proxy', 'http://127.0.0.1:9')
     monkeypatch.delenv('TFUTILS_HOME', raising=False)
-    flags = ['--cache_dir={}'.format(tmp_path)]
+    flags = [f'--cache_dir={tmp_path}']
     calm, loud = [noise.top1('symmetric', deviation, mongo_server.port, flags, train_epochs=2.0) for deviation in (0.0, 1000.0)]
     assert calm > 0.6 > 0.3 > loud
 

@@ -76,7 +76,7 @@ def test_what_is_measured_is_a_mean():
     means = []
     with tf.Graph().as_default():
         for index, value in enumerate(([1.0, -2.0, 3.0], [4.0, 0.0, 3.5])):
-            with tf.device('/device:CPU:{}'.format(index)):
+            with tf.device(f'/device:CPU:{index}'):
                 means.append(runtime.all_sum(tf.constant(value), 1, 2, key=1) / 2)
         options = tf.RunOptions()
         options.experimental.collective_graph_key = 1

@@ -53,7 +53,7 @@ def reach(process, beginning):
         lines.append(line.rstrip('\n'))
         if line.startswith(beginning):
             return lines
-    raise AssertionError('it ended before {!r}: {}'.format(beginning, process.communicate()[1]))
+    raise AssertionError(f'it ended before {beginning!r}: {process.communicate()[1]}')
 
 
 class Fork:

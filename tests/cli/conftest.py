@@ -53,14 +53,14 @@ def run(forks):
 @pytest.fixture(scope='session')
 def where(mongo_server, home):
     """The flags that say where: our MongoDB and folders of our own. MNIST is as it is without files and network."""
-    return ['--port={}'.format(mongo_server.port), '--dbname=cli', '--cache_dir=' + os.path.join(home, 'cache')]
+    return [f'--port={mongo_server.port}', '--dbname=cli', '--cache_dir=' + os.path.join(home, 'cache')]
 
 
 @pytest.fixture(scope='session')
 def folder(mongo_server, home):
     """folder(exp_id) -> where an experiment's local checkpoints lie."""
     def path(exp_id, dbname='cli', collection='fc_7-5'):
-        return os.path.join(home, 'cache', 'localhost:{}'.format(mongo_server.port), dbname, collection, exp_id)
+        return os.path.join(home, 'cache', f'localhost:{mongo_server.port}', dbname, collection, exp_id)
     return path
 
 
@@ -114,7 +114,7 @@ def photograph_tfrecords(run, tmp_path_factory):
             shutil.copy(installed(path), str(source / name))
     done = run('-m', 'data.build_tfrecords', 'folder', str(source), str(out), '--validation_fraction=0.4', '--shards=2')
     assert done.code == 0, done.err
-    assert done.out == '{}: 6 training and 4 validation images of 3 classes; 5 PNG converted to JPEG; 0 unreadable images left out.\n'.format(out)
+    assert done.out == f'{out}: 6 training and 4 validation images of 3 classes; 5 PNG converted to JPEG; 0 unreadable images left out.\n'
     return str(out)
 
 

@@ -85,7 +85,7 @@ class Hostile:
         self.witness = witness
 
     def __reduce__(self):
-        return os.system, ('touch {}'.format(self.witness),)
+        return os.system, (f'touch {self.witness}',)
 
 
 @pytest.fixture(scope='module')
@@ -131,9 +131,9 @@ def test_damaged_images_are_named(run, where, damaged_tfrecords, how, split, wor
     data = damaged_tfrecords(how, split)
     last = len(list(tf.python_io.tf_record_iterator(os.path.join(damaged_tfrecords('nothing', split), split + FILE)))) - 1
     done = run(*command(['train.py', '--model=fc', '--layers_list=3', '--dataset=imagenet', '--image_size=9', '--train_batch_size=5',
-                         '--train_epochs=3', '--exp_id_suffix=_{}_{}'.format(how, split), '--data_dir=' + data], where))
+                         '--train_epochs=3', f'--exp_id_suffix=_{how}_{split}', '--data_dir=' + data], where))
     sentence = commands.refusal(done, 1)
-    assert 'record {} of {} (from 0)'.format(last, os.path.join(data, split + FILE)) in sentence and words in sentence
+    assert f'record {last} of {os.path.join(data, split + FILE)} (from 0)' in sentence and words in sentence
 
 
 @pytest.mark.parametrize('said, more', [(5, []), (7, ['--skip_bad_records=9']), (5, ['--iterations_per_loop=3'])], ids=str)
@@ -141,11 +141,11 @@ def test_a_wrong_number_of_training_images_ends_the_training(run, where, photogr
     data = str(tmp_path / 'data')
     shutil.copytree(photograph_tfrecords, data)
     path = damage.describe(data, train_images=said)
-    suffix = '_count_{}_{}'.format(said, len(more))
+    suffix = f'_count_{said}_{len(more)}'
     done = run(*command(['train.py', '--model=fc', '--layers_list=3', '--dataset=imagenet', '--image_size=9', '--train_batch_size=2',
                          '--train_epochs=1', '--exp_id_suffix=' + suffix, '--data_dir=' + data] + more, where))
     sentence = commands.refusal(done, 1)
-    assert 'holds 6 training images, but {} says {};'.format(path, said) in sentence
+    assert f'holds 6 training images, but {path} says {said};' in sentence
     assert [record['step'] for record in records('None' + suffix, collection='fc_3')] == [0]
 
 
@@ -183,7 +183,7 @@ def test_a_validation_counts_what_it_skips(run, where, damaged_tfrecords, record
 def test_a_cache_dir_that_cannot_be_is_refused_before_the_training(run, where, tmp_path, records):
     file = tmp_path / 'file'
     file.write_text('in the way')
-    words = TRAIN + ['--train_epochs=0.1', '--exp_id_suffix=_uncached', '--cache_dir={}'.format(file)]
+    words = TRAIN + ['--train_epochs=0.1', '--exp_id_suffix=_uncached', f'--cache_dir={file}']
     done = run(*command(words, where))
     assert str(file) in commands.refusal(done, 1)
     assert records('None_uncached') == []

@@ -65,17 +65,17 @@ def test_help_tells_of_every_flag_in_80_columns(run, program):
     text = run(program, '--help', COLUMNS='80').out
     assert [line for line in text.splitlines() if len(line) > 80] == []
     assert [name for name in list(schema.ROWS) + ['load_params_file', 'save_params_file']
-            if not re.search(r'^ +--(\[no\])?{}:'.format(name), text, re.M)] == []
+            if not re.search(rf'^ +--(\[no\])?{name}:', text, re.M)] == []
 
 
 @pytest.mark.parametrize('program', ['report.py', 'search.py'])
 def test_the_commands_in_a_docstring_have_flags_that_exist(run, program):
     text, named = run(program, '--help').out, re.findall(r'--(\w+)', docstring(program))
-    assert len(named) > 4 and [name for name in named if not re.search(r'--(\[no\])?{}:'.format(name), text)] == []
+    assert len(named) > 4 and [name for name in named if not re.search(rf'--(\[no\])?{name}:', text)] == []
 
 
 def test_helpfull_tells_of_every_flag(run):
     text = run('train.py', '--helpfull').out
     assert docstring('train.py').splitlines()[0] in text
     assert [name for name in list(schema.ROWS) + ['load_params_file', 'save_params_file']
-            if not re.search(r'^ +--(\[no\])?{}:'.format(name), text, re.M)] == []
+            if not re.search(rf'^ +--(\[no\])?{name}:', text, re.M)] == []

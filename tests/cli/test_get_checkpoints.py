@@ -67,9 +67,9 @@ def test_it_asks_for_the_released_checkpoints_where_they_are(tmp_path):
 def test_a_checkpoint_comes_whole_once_and_its_sums_are_kept(get, site, folder):
     done = fetch(get)
     assert done.code == 0, done.err
-    assert is_whole(folder) and 'checkpoints/{} is whole'.format(PREFIX) in done.out
+    assert is_whole(folder) and f'checkpoints/{PREFIX} is whole' in done.out
     assert (folder / 'checksums.txt').read_text().splitlines() == [
-        '{} {} {}'.format(hashlib.sha256(content).hexdigest(), len(content), name) for name, content in FILES.items()]
+        f'{hashlib.sha256(content).hexdigest()} {len(content)} {name}' for name, content in FILES.items()]
     assert len(site.asked) == 6 and fetch(get).code == 0 and len(site.asked) == 6  # nothing is asked for a second time
     assert sorted(path.name for path in folder.iterdir()) == ['checksums.txt', 'get_checkpoints.sh', 'resnet18']
     assert len(list((folder / 'resnet18' / 'mirror').iterdir())) == 3
@@ -140,7 +140,7 @@ def test_a_file_that_did_not_come_from_there_is_left_alone(get, site, folder):
 
 def test_one_process_downloads_at_a_time(get, site, folder):
     (folder / '.downloading').write_text(str(os.getpid()))
-    assert 'process {} downloads into checkpoints already'.format(os.getpid()) in refusal(fetch(get))
+    assert f'process {os.getpid()} downloads into checkpoints already' in refusal(fetch(get))
     assert (folder / '.downloading').exists() and site.asked == []
     ended = subprocess.Popen(['true'])
     ended.wait()

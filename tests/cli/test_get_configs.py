@@ -82,7 +82,7 @@ def test_git_ignores_what_they_leave():
     left = ['config/symmetric.pkl', 'config/symmetric.pkl.part', 'config/symmetric.pkl.part.version', 'config/checksums.txt',
             'config/.downloading', 'checkpoints/checksums.txt', 'checkpoints/.downloading', 'checkpoints/resnet18/symmetric/a.meta.part']
     done = subprocess.run(['git', 'check-ignore', '--no-index'] + left, cwd=commands.ROOT, stdout=subprocess.PIPE,
-                          universal_newlines=True)
+                          text=True)
     assert done.stdout.splitlines() == left
 
 

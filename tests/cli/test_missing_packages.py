@@ -31,7 +31,7 @@ def test_a_missing_package_is_told_in_one_sentence(python, words):
     assert done.code == 1 and done.out == '' and len(done.err.splitlines()) == 1
     assert done.err.startswith('error: the package {} is not installed in {} (Python {}.{}); run `'.format(
         package, python, *sys.version_info[:2]))
-    assert "/bin/activate` first, or install it there with `pip install -e '.[{}]'`".format(extras) in done.err
+    assert f"/bin/activate` first, or install it there with `pip install -e '.[{extras}]'`" in done.err
 
 
 def test_a_package_that_is_broken_is_left_to_python(python, tmp_path):
@@ -47,7 +47,7 @@ def test_a_mistake_in_an_import_is_left_to_python(tmp_path, name):
     (tmp_path / 'tensorflow').mkdir()
     (tmp_path / 'tensorflow' / '__init__.py').write_text('')
     done = web.call([sys.executable, '-c', 'import missing_packages, ' + name], cwd=commands.ROOT, PYTHONPATH=str(tmp_path))
-    assert done.code == 1 and done.err.splitlines()[-1] == "ModuleNotFoundError: No module named '{}'".format(name)
+    assert done.code == 1 and done.err.splitlines()[-1] == f"ModuleNotFoundError: No module named '{name}'"
 
 
 @pytest.mark.parametrize('made, advice', [
@@ -59,7 +59,7 @@ def test_the_sentence_names_the_environment_that_there_is(tmp_path, monkeypatch,
         (tmp_path / name / 'bin' / 'activate').write_text('')
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(missing_packages, 'ROOT', str(tmp_path))
-    assert '); {}install it there with'.format(advice) in missing_packages.sentence('absl')
+    assert f'); {advice}install it there with' in missing_packages.sentence('absl')
     if made:  # and not where it is this one that lacks the package
         monkeypatch.setattr(sys, 'prefix', str(tmp_path / '.venv-3.9'))
         assert '); install it there with' in missing_packages.sentence('absl')

@@ -9,11 +9,10 @@ import pytest
 def test_a_step_and_a_validation_of_a_resnet(run, where, photograph_tfrecords, records, flags, collection, size):
     done = run('train.py', *(where + ['--data_dir=' + photograph_tfrecords, '--model=resnet18'] + flags + [
         '--dataset=imagenet', '--alignment=symmetric', '--train_epochs=1', '--train_batch_size=5',
-        '--eval_batch_size=3', '--novalidate_first', '--exp_id_suffix=_{}'.format(size)]))
+        '--eval_batch_size=3', '--novalidate_first', f'--exp_id_suffix=_{size}']))
     lines = commands.succeeded(done)
-    assert '{} with symmetric on imagenet: 6 training and 4 validation images of {s}x{s}x3, 3 classes'.format(
-        collection, s=size) in lines
-    record, = records('symmetric_{}'.format(size), collection=collection)
+    assert f'{collection} with symmetric on imagenet: 6 training and 4 validation images of {size}x{size}x3, 3 classes' in lines
+    record, = records(f'symmetric_{size}', collection=collection)
     results = record['validation_results']['topn_val']
     assert record['step'] == 1 and len(record['train_results']) == 1 and record['saved_filters']
     assert results['images'] == 4 and 4 * results['top1'] in (0, 1, 2, 3, 4) and results['top5'] == 1

@@ -27,7 +27,7 @@ def test_a_training_is_a_line_of_the_table(report, records):
     assert done.code == 0 and done.err == ''
     newest = records('symmetric_whole')[-1]
     results = newest['validation_results']['topn_val']
-    angles = ['{:.1f}'.format(sum(results[name].values()) / 3) for name in (
+    angles = [f'{sum(results[name].values()) / 3:.1f}' for name in (
         'weight_angles', 'projection_angles', 'gradient_angles')]
     speed = '{:,.0f}'.format(131 / newest['duration'])
     assert row(done, 'symmetric_whole') == ['symmetric_whole', 'symmetric', 'fc_7-5', '30', '{:.4f}'.format(results['top1'])
@@ -94,4 +94,4 @@ def test_help_fits_80_columns_and_tells_of_every_flag(run):
     text = run('report.py', '--help', COLUMNS='80').out
     assert [line for line in text.splitlines() if len(line) > 80] == []
     for name in ('host', 'port', 'dbname', 'cache_dir', 'collname', 'exp_id', 'html', 'png', 'most', 'watch', 'every_s'):
-        assert re.search(r'^ +--(\[no\])?{}:'.format(name), text, re.M)
+        assert re.search(rf'^ +--(\[no\])?{name}:', text, re.M)

@@ -25,7 +25,7 @@ def together(forks, where, free_address):
     def start(count, *words, first=(), by_environment=False):
         hosts = [free_address() for _ in range(count)]
         for index in range(count):
-            own = ['--worker_hosts=' + ','.join(hosts), '--task_index={}'.format(index)] + list(first if not index else ())
+            own = ['--worker_hosts=' + ','.join(hosts), f'--task_index={index}'] + list(first if not index else ())
             cluster = dict(cluster=dict(worker=hosts), task=dict(type='worker', index=index))
             more, variables = ([], dict(TF_CONFIG=json.dumps(cluster))) if by_environment else (own, {})
             running.append(forks.start(*(['train.py'] + RECIPE + where + list(words) + more), **variables))
@@ -66,9 +66,9 @@ def test_one_that_is_killed_is_named_and_fewer_go_on(together, alone, records):
     assert done[1].code == -signal.SIGKILL
     for survivor in (done[0], done[2], done[3]):
         named, rest = commands.refusal(survivor, 1).split(' gone; ')
-        assert 'host {} (task 1)'.format(hosts[1]) in named and rest.startswith('look there for the reason')
+        assert f'host {hosts[1]} (task 1)' in named and rest.startswith('look there for the reason')
     reached = records('symmetric_killed', collection='fc_32-16')[-1]['step']
-    running, _ = together(2, '--exp_id_suffix=_killed', '--train_epochs={}'.format(max(60, reached + 20) / 20), '--do_restore')
+    running, _ = together(2, '--exp_id_suffix=_killed', f'--train_epochs={max(60, reached + 20) / 20}', '--do_restore')
     lines = commands.succeeded([commands.end(process) for process in running][0])
     (restored,) = restored_from(lines)
     assert 20 <= int(restored.split('-')[1]) <= reached
@@ -79,14 +79,14 @@ def test_one_that_is_killed_is_named_and_fewer_go_on(together, alone, records):
 
 @pytest.mark.parametrize('asked', [0, 1])
 def test_all_stop_and_save_when_one_is_asked_to(together, records, asked):
-    running, _ = together(2, '--exp_id_suffix=_asked{}'.format(asked), '--train_epochs=300')
+    running, _ = together(2, f'--exp_id_suffix=_asked{asked}', '--train_epochs=300')
     commands.reach(running[0], 'step 20 of 6,000')
     running[asked].send_signal(signal.SIGTERM)
     done = [commands.end(process) for process in running]
     assert [each.code for each in done] == [143, 143], done
     assert [commands.unexpected(each.err) for each in done] == [
         ['stopped by SIGTERM; --do_restore continues where it was']] * 2
-    stored = records('symmetric_asked{}'.format(asked), collection='fc_32-16')
+    stored = records(f'symmetric_asked{asked}', collection='fc_32-16')
     assert sum(len(record.get('train_results', [])) for record in stored) == stored[-1]['step'] >= 20
 
 
@@ -100,7 +100,7 @@ def test_the_fault_of_one_ends_all(together):
 def test_other_settings_than_those_of_the_first_host_are_refused(together):
     running, hosts = together(2, '--exp_id_suffix=_other', '--train_epochs=3', first=['--learning_rate=0.2'])
     done = [commands.end(process) for process in running]
-    assert 'of {} are not those of {};'.format(hosts[1], hosts[0]) in commands.refusal(done[1], 2)
+    assert f'of {hosts[1]} are not those of {hosts[0]};' in commands.refusal(done[1], 2)
     assert GONE.format(hosts[1], 1) in commands.refusal(done[0], 1)
 
 
@@ -118,13 +118,13 @@ def test_other_images_than_those_of_the_first_host_are_refused(together, photogr
                     for row in rows[1 - index::2]:
                         writer.write(row)
     running, hosts = together(2, '--dataset=imagenet', '--image_size=9', '--train_batch_size=4', '--train_epochs=1',
-                              '--data_dir=' + photograph_tfrecords, '--exp_id_suffix=_data_{}'.format(alike),
+                              '--data_dir=' + photograph_tfrecords, f'--exp_id_suffix=_data_{alike}',
                               first=['--data_dir=' + elsewhere])
     done = [commands.end(process) for process in running]
     if alike:  # wherever they lie
         assert [each.code for each in done] == [0, 0], done
     else:
-        assert 'the images of {} are not those of {}:'.format(hosts[1], hosts[0]) in commands.refusal(done[1], 1)
+        assert f'the images of {hosts[1]} are not those of {hosts[0]}:' in commands.refusal(done[1], 1)
         assert GONE.format(hosts[1], 1) in commands.refusal(done[0], 1)
 
 

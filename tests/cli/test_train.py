@@ -41,7 +41,7 @@ def recorded(found, steps=None):
 def test_a_run_says_what_it_does(trained, mongo_server, folder):
     port = mongo_server.port
     lines = commands.succeeded(trained.first)
-    assert re.match(r'MongoDB \d+\.\d+\.\d+ at localhost:{}\.$'.format(port), lines[0])
+    assert re.match(rf'MongoDB \d+\.\d+\.\d+ at localhost:{port}\.$', lines[0])
     assert lines[1] == 'settings written to ' + trained.settings
     assert '  layers_list              (7, 5)' in lines and '  alpha                    0.02' in lines
     assert 'fc_7-5 with symmetric on mnist: 4,000 training and 1,000 validation images of 28x28x1, 10 classes' in lines
@@ -49,8 +49,8 @@ def test_a_run_says_what_it_does(trained, mongo_server, folder):
     assert re.search(r'^  dense0/backward_kernel +7x784 +backward kernel +new$', trained.first.out, re.M)
     assert re.search(r'^  dense0/backward_kernel/Adam +7x784 +slot of adam +new$', trained.first.out, re.M)
     assert list(validations(lines)) == STEPS
-    assert lines[-2].startswith('results: database cli, collection fc_7-5.files, exp_id symmetric_split at localhost:{}; '
-                                'top-1 {}, '.format(port, validations(lines)[15]))
+    assert lines[-2].startswith(f'results: database cli, collection fc_7-5.files, exp_id symmetric_split at localhost:{port}; '
+                                f'top-1 {validations(lines)[15]}, ')
     assert lines[-1] == 'checkpoints: the same records, and ' + folder('symmetric_split')
 
 
@@ -62,8 +62,8 @@ def test_a_dry_run_tells_and_does_nothing(run, where, records, folder, flags, gr
     lines = commands.succeeded(run('train.py', '--dry_run', *(commands.FC + where + ['--exp_id_suffix=_dry'] + flags)))
     assert 'gradients of the symmetric loss: ' + gradients in lines
     assert '2,700 steps of 131 images (90 epochs of 30 steps)' + steps in lines
-    million = '{:.1f}'.format(131 * (3 * (784 * 7 + 7 * 5 + 5 * 10) - 784 * 7) / 1e6)
-    assert 'a step: {0} million multiply-adds, {0} in matrix products'.format(million) in lines
+    million = f'{131 * (3 * (784 * 7 + 7 * 5 + 5 * 10) - 784 * 7) / 1e6:.1f}'
+    assert f'a step: {million} million multiply-adds, {million} in matrix products' in lines
     assert re.search(r'^  dense0/backward_kernel +7x784 +backward kernel +new$', '\n'.join(lines), re.M)
     assert records('symmetric_dry') == [] and not os.path.exists(folder('symmetric_dry'))
 
@@ -95,7 +95,7 @@ def test_tensorboard_shows_what_is_recorded(run, where, records, folder):
                            ('alignment_coefficients/alpha', results['alignment_coefficients']['alpha'])):
             assert (record['step'], pytest.approx(value, rel=1e-6)) in [
                 (event.step, event.value) for event in shown.Scalars('topn_val/' + tag)]
-    assert shown.Tags()['histograms'] == ['topn_val/{}_angles/all'.format(name) for name in ('gradient', 'projection', 'weight')]
+    assert shown.Tags()['histograms'] == [f'topn_val/{name}_angles/all' for name in ('gradient', 'projection', 'weight')]
 
 
 def test_the_first_line_of_mnist_says_which_one_it_is(trained):
@@ -150,7 +150,7 @@ def test_a_record_holds_every_setting(trained, records, mongo_server):
 
 def test_the_newest_checkpoints_lie_here_too(trained, folder):
     files = set(os.listdir(folder('symmetric_split'))) - {'restored', 'settings.json'}  # the first: what came from MongoDB
-    assert files == {'checkpoint-{}.{}'.format(step, ending) for step in (12, 15, 18, 24, 30)
+    assert files == {f'checkpoint-{step}.{ending}' for step in (12, 15, 18, 24, 30)
                      for ending in ('index', 'data-00000-of-00001')}
 
 
@@ -181,7 +181,7 @@ def test_another_experiment_starts_from_a_checkpoint(trained, run, where, mongo_
     done = run('train.py', *(commands.FC + where + [
         '--dbname=other', '--exp_id_suffix=_off', '--train_epochs=0.5', '--learning_rate=0', '--alignment_learning_rate=0',
         '--load_db', '--load_exp_id=symmetric_split', '--load_step=12', '--load_dbname=cli', '--load_collname=fc_7-5',
-        '--load_port={}'.format(mongo_server.port)]))
+        f'--load_port={mongo_server.port}']))
     assert restored_from(commands.succeeded(done)) == ['checkpoint-12']
     assert [record['step'] for record in records('symmetric_off', 'other')] == [15]
     moved = commands.differing(folder('symmetric_split') + '/checkpoint-12',
@@ -199,19 +199,19 @@ def test_a_signal_saves_and_stops(run, forks, where, records, folder, number, na
             second = run(*(words + ['--do_restore']))
             running.send_signal(number)
             break
-    assert 'exp_id symmetric_{} is being trained by process {} on host '.format(name, running.pid) in commands.refusal(second, 1)
+    assert f'exp_id symmetric_{name} is being trained by process {running.pid} on host ' in commands.refusal(second, 1)
     done = commands.end(running)
     assert done.code == code
-    assert commands.unexpected(done.err) == ['stopped by {}; --do_restore continues where it was'.format(name)]
-    assert '{}: saving, then stopping; once more stops at once'.format(name) in done.out.splitlines()
+    assert commands.unexpected(done.err) == [f'stopped by {name}; --do_restore continues where it was']
+    assert f'{name}: saving, then stopping; once more stops at once' in done.out.splitlines()
     found = records('symmetric_' + name)
     assert [record['step'] for record in found][:2] == [0, 6] and found[1]['saved_filters']
     reached = found[-1]['step']
     assert sum(len(record.get('train_results', [])) for record in found) == reached >= 12
-    assert os.path.exists(folder('symmetric_' + name) + '/checkpoint-{}.index'.format(reached))
+    assert os.path.exists(folder('symmetric_' + name) + f'/checkpoint-{reached}.index')
     epochs = (reached // 6 * 6 + 6) / 30
-    lines = commands.succeeded(run(*(words[:-1] + ['--train_epochs={}'.format(epochs), '--do_restore'])))
-    assert restored_from(lines) == ['checkpoint-{}'.format(reached)]
+    lines = commands.succeeded(run(*(words[:-1] + [f'--train_epochs={epochs}', '--do_restore'])))
+    assert restored_from(lines) == [f'checkpoint-{reached}']
     assert [len(record['train_results']) for record in records('symmetric_' + name) if record['step'] > reached] == [
         reached // 6 * 6 + 6 - reached]
 
@@ -228,13 +228,13 @@ def test_a_run_that_was_killed_goes_on_with_every_step_recorded_once(run, forks,
     assert before[:3] == [100, 150, 200]
     steps = before[-1] // 150 * 150 + 150
     for suffix in ('_killed', '_unkilled'):
-        lines = commands.succeeded(run(*(words + ['--exp_id_suffix=' + suffix, '--train_epochs={}'.format(steps / 30),
+        lines = commands.succeeded(run(*(words + ['--exp_id_suffix=' + suffix, f'--train_epochs={steps / 30}',
                                                   '--do_restore'])))
     assert restored_from(lines) == []
     killed, whole = [[(record['step'], record.get('train_results'), record.get('validation_results'))
                       for record in records('symmetric' + suffix)] for suffix in ('_killed', '_unkilled')]
     assert killed == whole and whole[-1][0] == steps
-    assert commands.differing(*[folder('symmetric' + suffix) + '/checkpoint-{}'.format(steps)
+    assert commands.differing(*[folder('symmetric' + suffix) + f'/checkpoint-{steps}'
                                 for suffix in ('_killed', '_unkilled')]) == set()
 
 
@@ -266,10 +266,10 @@ def test_copies_of_the_checkpoints_go_to_a_file_system_of_tensorflows(trained, r
     bucket = os.path.join(home, 'bucket')
     words = commands.FC + where + ['--exp_id_suffix=_copied', '--cache_dir=file://' + bucket]
     lines = commands.succeeded(run('train.py', '--train_epochs=1', '--checkpoint_max=2', *words))
-    place = 'localhost:{}/cli/fc_7-5/symmetric_copied'.format(mongo_server.port)
-    assert lines[-1] == 'checkpoints: the same records, and file://{}/{}'.format(bucket, place)
+    place = f'localhost:{mongo_server.port}/cli/fc_7-5/symmetric_copied'
+    assert lines[-1] == f'checkpoints: the same records, and file://{bucket}/{place}'
     assert sorted(os.listdir(os.path.join(bucket, place))) == sorted(
-        'checkpoint-{}.{}'.format(step, ending) for step in (24, 30) for ending in ('index', 'data-00000-of-00001')
+        f'checkpoint-{step}.{ending}' for step in (24, 30) for ending in ('index', 'data-00000-of-00001')
     ) + ['settings.json']
     copy = os.path.join(bucket, place, 'checkpoint-30')
     assert commands.differing(copy, folder('symmetric_whole') + '/checkpoint-30') == set()

@@ -41,7 +41,7 @@ def guarded(tmp_path_factory, free_address):
 
 def test_a_training_and_a_validation_use_it_and_nothing_shows_it(guarded, run):
     host, port = guarded
-    uri = 'mongodb://lab:{}@{}:{}/?authSource=admin'.format(ESCAPED, host, port)
+    uri = f'mongodb://lab:{ESCAPED}@{host}:{port}/?authSource=admin'
     done = run(*WORDS, MONGODB_URI=uri)
     commands.succeeded(done)
     again = run('test.py', 'validate', '--val_exp_id=check', *WORDS[1:-2], '--dbname=secret', MONGODB_URI=uri)
@@ -71,7 +71,7 @@ def test_a_server_with_tls_is_spoken_to_where_its_authority_is_given(run, tmp_pa
     authority.issue_cert('127.0.0.1').private_key_and_cert_chain_pem.write_to_path(pem)
     authority.cert_pem.write_to_path(root)
     with mongod(str(tmp_path), free_address(), '--tlsMode', 'requireTLS', '--tlsCertificateKeyFile', pem) as port:
-        uri = 'mongodb://127.0.0.1:{}/?tls=true'.format(port)
+        uri = f'mongodb://127.0.0.1:{port}/?tls=true'
         refused = commands.refusal(run(*WORDS, MONGODB_URI=uri), 1)
         assert 'does not let us in' in refused and 'unable to get local issuer certificate' in refused
         commands.succeeded(run(*WORDS, MONGODB_URI=uri + '&tlsCAFile=' + root))
@@ -84,7 +84,7 @@ def test_a_replica_set_that_loses_its_primary_loses_no_step(forks, tmp_path, fre
     with mongod(str(tmp_path), free_address(), '--replSet', 'lab') as port:
         with pymongo.MongoClient('127.0.0.1', port, directConnection=True) as client:
             client.admin.command('replSetInitiate', dict(_id='lab', members=[dict(_id=0, host='127.0.0.1:%d' % port)]))
-            uri = 'mongodb://127.0.0.1:{}/?replicaSet=lab'.format(port)
+            uri = f'mongodb://127.0.0.1:{port}/?replicaSet=lab'
             running = forks.start(*(WORDS + ['--train_epochs=20']), MONGODB_URI=uri)
             for beginning in ('step 60 of 600', 'step 180 of 600'):
                 commands.reach(running, beginning)

@@ -35,7 +35,7 @@ def test_a_validation_is_that_of_the_training(validate, records, folder, how):
     assert record['validates'] == (path if how == 'path' else trained['_id'])
     assert record['params']['save_params']['exp_id'] == exp_id
     assert lines[-2].startswith('step {}: top-1 {:.4f}, '.format(step, trained['validation_results']['topn_val']['top1']))
-    assert lines[1].startswith('restored ') and lines[1].endswith('checkpoint-{}'.format(step))
+    assert lines[1].startswith('restored ') and lines[1].endswith(f'checkpoint-{step}')
     assert records('symmetric_split') == before
 
 
@@ -54,7 +54,7 @@ def test_a_validation_needs_no_training_images(run, where, photograph_tfrecords,
     shutil.copytree(photograph_tfrecords, str(data))
     for path in data.glob('train-*'):
         path.unlink()
-    words += ['--data_dir={}'.format(data)]
+    words += [f'--data_dir={data}']
     commands.succeeded(run('test.py', 'validate', *(words + ['--exp_id_suffix=_photographs', '--val_exp_id=photographs'])))
     record, = records('photographs', collection='fc_3')
     trained = records('None_photographs', collection='fc_3')[-1]

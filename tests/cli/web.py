@@ -37,13 +37,13 @@ def _handler(site):
             if content is None:
                 site.asked.append((self.command, path, None))
                 return self.send_error(404)
-            etag = '"{}"'.format(hashlib.md5(content).hexdigest())
+            etag = f'"{hashlib.md5(content).hexdigest()}"'
             wanted = re.match(r'bytes=(\d+)-$', self.headers.get('Range', ''))
             start = int(wanted.group(1)) if wanted and self.headers.get('If-Range', etag) == etag else 0
             site.asked.append((self.command, path, start))
             self.send_response(206 if start else 200)
             if start:
-                self.send_header('Content-Range', 'bytes {}-{}/{}'.format(start, len(content) - 1, len(content)))
+                self.send_header('Content-Range', f'bytes {start}-{len(content) - 1}/{len(content)}')
             if site.validators:
                 self.send_header('ETag', etag)
             self.send_header('Content-Length', str(len(content) - start))
@@ -62,7 +62,7 @@ def serving(files):
     site = Site(files)
     server = http.server.HTTPServer(('127.0.0.1', 0), _handler(site))
     threading.Thread(target=server.serve_forever, kwargs=dict(poll_interval=0.01), daemon=True).start()
-    site.url = 'http://127.0.0.1:{}'.format(server.server_port)
+    site.url = f'http://127.0.0.1:{server.server_port}'
     yield site
     server.shutdown()
     server.server_close()
@@ -79,7 +79,7 @@ def copy(script, root):
 def call(words, cwd=None, **variables):
     """commands.Done of a program with these variables of its environment beside ours."""
     done = subprocess.run(words, env=dict(os.environ, **variables), cwd=cwd, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+                          capture_output=True, text=True)
     return commands.Done(done.returncode, done.stdout, done.stderr)
 
 
@@ -111,7 +111,6 @@ def asked_by_default(script, root):
         (tools / name).symlink_to(shutil.which(name))
     (tools / 'curl').write_text(CURL.replace('NOTES', str(notes)))
     (tools / 'curl').chmod(0o755)
-    done = subprocess.run([path], env=dict(PATH=str(tools)), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          universal_newlines=True)
+    done = subprocess.run([path], env=dict(PATH=str(tools)), capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, '')
     return [tuple(line.split(' ')) for line in notes.read_text().splitlines()]

@@ -41,7 +41,7 @@ def command_line(choices):
     """command_line('--port=1', ...) -> {flags, help, given, differing, ignored}, or config_error or flag_error."""
     def run(*argv):
         done = subprocess.run([sys.executable, '-c', PROGRAM, json.dumps([choices, list(argv)])], cwd=ROOT,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+                              capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
     return run

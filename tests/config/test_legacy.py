@@ -187,5 +187,5 @@ def test_a_truncated_or_garbled_file_is_refused_or_read(tmp_path):
 
 def test_python_itself_would_execute_such_a_file():
     code = 'import pickle; pickle.load(open({!r}, "rb"))'.format(path('symmetric_dill0.3.5.1.pkl'))
-    process = subprocess.run([sys.executable, '-c', code], stderr=subprocess.PIPE, universal_newlines=True)
+    process = subprocess.run([sys.executable, '-c', code], stderr=subprocess.PIPE, text=True)
     assert process.returncode == 1 and 'dill' in process.stderr

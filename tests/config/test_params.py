@@ -122,10 +122,10 @@ def test_names_and_places_that_cannot_be(tmp_path):
     (tmp_path / 'folder.pkl').mkdir()
     for action, flag in ((params.load, 'load_params_file'), (lambda path: params.save(config, path), 'save_params_file')):
         for name in ('a.pickle', 'a', 'a.pkl.txt', ''):
-            with pytest.raises(ConfigError, match='--{}=.* must end in .pkl'.format(flag)):
+            with pytest.raises(ConfigError, match=f'--{flag}=.* must end in .pkl'):
                 action(os.path.join(folder, name))
         for name in ('missing/a.pkl', 'plain/a.pkl', 'folder.pkl'):
-            with pytest.raises(ConfigError, match='--{}=.*{}'.format(flag, name)):
+            with pytest.raises(ConfigError, match=f'--{flag}=.*{name}'):
                 action(os.path.join(folder, name))
     with pytest.raises(ConfigError, match='get_configs.sh'):
         params.load(os.path.join(folder, 'config', 'missing.pkl'))
@@ -144,7 +144,7 @@ class Calls:
 
 
 def touch(marker):
-    return 'touch {}'.format(marker)
+    return f'touch {marker}'
 
 
 def unicode4(text):
@@ -153,7 +153,7 @@ def unicode4(text):
 
 def calls(marker):
     """{what: an object whose pickle calls something}."""
-    system, source = os.system, 'open({!r}, "w").close()'.format(marker)
+    system, source = os.system, f'open({marker!r}, "w").close()'
     return {
         'os.system': Calls(system, (touch(marker),)),
         'builtins.eval': Calls(eval, (source,)),
@@ -283,7 +283,7 @@ def test_a_deep_value_among_the_settings_is_refused(tmp_path, what, place):
     item = b'Valpha\n' + NESTED[what] if place == 'value' else NESTED[what] + b'N'
     with open(path, 'wb') as file:
         file.write(b'\x80\x02}Vparams\n}Vmodel_params\n}' + item + b'sss.')
-    done = subprocess.run([sys.executable, '-c', READ, path], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    done = subprocess.run([sys.executable, '-c', READ, path], cwd=ROOT, capture_output=True)
     assert (done.returncode, done.stdout) == (0, b'refused\n')
 
 

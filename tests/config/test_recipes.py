@@ -17,8 +17,8 @@ AUTHORS = os.path.join(ROOT, 'tests', 'config', 'authors')
 
 def run(*arguments):
     """What the command prints, its errors and its exit code."""
-    return subprocess.run([sys.executable, '-m', 'config.recipes'] + list(arguments), stdout=subprocess.PIPE, cwd=ROOT,
-                          stderr=subprocess.PIPE, universal_newlines=True)
+    return subprocess.run([sys.executable, '-m', 'config.recipes'] + list(arguments), capture_output=True, cwd=ROOT,
+                          text=True)
 
 
 def test_the_recipes_are_those_that_are_asked_for():

@@ -175,7 +175,7 @@ WRONG_TYPES = [
 
 @pytest.mark.parametrize('name, value', WRONG_TYPES)
 def test_a_wrong_type_is_refused_by_name(name, value):
-    assert '--{} '.format(name) in refusal({name: value})
+    assert f'--{name} ' in refusal({name: value})
 
 
 def test_a_whole_number_serves_as_a_float():
@@ -184,7 +184,7 @@ def test_a_whole_number_serves_as_a_float():
 
 @pytest.mark.parametrize('name', sorted(name for name, row in ROWS.items() if row.kind is float))
 def test_no_number_is_refused_by_name(name):
-    assert '--{} must be a finite number'.format(name) in refusal({name: float('nan')})
+    assert f'--{name} must be a finite number' in refusal({name: float('nan')})
 
 
 BOUNDS = [  # name, the last legal value, the first illegal one
@@ -198,7 +198,7 @@ BOUNDS = [  # name, the last legal value, the first illegal one
 @pytest.mark.parametrize('name, legal, illegal', BOUNDS)
 def test_bounds(name, legal, illegal):
     assert getattr(Config.of({name: legal}, {}), name) == legal
-    assert '--{} must be '.format(name) in refusal({name: illegal})
+    assert f'--{name} must be ' in refusal({name: illegal})
 
 
 @pytest.mark.parametrize('cores, legal', [(0, False), (1, True), (8, True), (9, False)])
@@ -213,7 +213,7 @@ def test_a_tpu_has_up_to_eight_cores(cores, legal):
     ('noisy_opt_variance', dict(use_noisy_global_opt=True, noisy_opt_distribution='normal'), -0.5),
     ('base_batch_size', dict(rescale_lr=True), 0), ('warmup_epochs', dict(constant_lr=False), -1.0)])
 def test_bounds_of_what_needs_another(name, needs, illegal):
-    assert '--{} must be '.format(name) in refusal(dict(needs, **{name: illegal}))
+    assert f'--{name} must be ' in refusal(dict(needs, **{name: illegal}))
 
 
 CHOICES = ['model', 'alignment', 'dataset', 'optimizer', 'alignment_optimizer', 'alpha_schedule_type', 'beta_schedule_type',
@@ -225,7 +225,7 @@ CHOICES = ['model', 'alignment', 'dataset', 'optimizer', 'alignment_optimizer', 
 @pytest.mark.parametrize('name', CHOICES)
 def test_a_value_out_of_the_registry_is_refused_with_those_in_it(name, choices):
     message = refusal({name: 'nonsense'}, choices)
-    assert '--{} must be one of '.format(name) in message and "'nonsense'" in message
+    assert f'--{name} must be one of ' in message and "'nonsense'" in message
     assert all(legal in message for legal in choices[ROWS[name].choices])
 
 
@@ -236,7 +236,7 @@ def test_the_registries_that_the_original_names(choices):
     assert set(choices['schedule']) == {'linear', 'exponential', 'cyclic'}
     assert set(choices['distribution']) == set(choices['noise']) == {'uniform', 'normal'}
     assert set(choices['clipping']) == {'norm', 'value'}
-    assert {'fc'} | {'resnet{}'.format(depth) for depth in (18, 34, 50, 101, 152, 200)} <= set(choices['model'])
+    assert {'fc'} | {f'resnet{depth}' for depth in (18, 34, 50, 101, 152, 200)} <= set(choices['model'])
 
 
 CYCLIC = [(name + suffix, value, [{name + '_schedule_type': 'linear'}])
@@ -272,7 +272,7 @@ def test_the_table_of_needs_is_whole():
 
 @pytest.mark.parametrize('name, value, needs', NEEDS, ids=[name for name, _, _ in NEEDS])
 def test_a_setting_without_effect_is_refused(name, value, needs):
-    assert '--{} has no effect without --'.format(name) in refusal({name: value})
+    assert f'--{name} has no effect without --' in refusal({name: value})
     for values in needs:
         assert getattr(Config.of(dict(values, **{name: value}), {}), name) == value
 

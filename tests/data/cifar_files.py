@@ -36,8 +36,8 @@ def contents(name):
 def pack(name, folder, files):
     """Write these files as the archive of that name into a folder (a str)."""
     cls = CLASSES[name]
-    with tarfile.open('{}/{}'.format(folder, cls.archive), 'w:gz') as tar:
+    with tarfile.open(f'{folder}/{cls.archive}', 'w:gz') as tar:
         for path, content in files.items():
-            member = tarfile.TarInfo('{}/{}'.format(cls.folder, path))
+            member = tarfile.TarInfo(f'{cls.folder}/{path}')
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))

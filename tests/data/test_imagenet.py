@@ -246,11 +246,11 @@ def test_a_label_of_tf_models_is_in_1_to_the_number_of_classes(folder, make_jpeg
 
 
 def test_records_of_tensorflow_datasets(tmp_path, take):
-    names = ['imagenet2012-{}.tfrecord-00000-of-00001'.format(split) for split in ('train', 'validation')]
+    names = [f'imagenet2012-{split}.tfrecord-00000-of-00001' for split in ('train', 'validation')]
     foreign(tmp_path, names, 'image', 'label', 0)
     splits = [dict(name='train', shardLengths=['7']), dict(name='validation', shardLengths=['3'])]
     (tmp_path / 'dataset_info.json').write_text(json.dumps(dict(splits=splits)))
-    (tmp_path / 'label.labels.txt').write_text('\n'.join('n{:08d}'.format(number) for number in range(7)))
+    (tmp_path / 'label.labels.txt').write_text('\n'.join(f'n{number:08d}' for number in range(7)))
     assert seen(tmp_path, take) == EXPECTED
     dataset = load('imagenet', str(tmp_path))
     assert (dataset.classes, dataset.train_images, dataset.validation_images) == (7, 7, 3)

@@ -30,7 +30,7 @@ def training():
         images[synset] = {}
         for index in range(count):
             form = {3: dict(form='PNG'), 6: dict(mode='CMYK')}.get(number, {})
-            images[synset]['{}_{}.JPEG'.format(synset, 10 + index)] = photograph(number, **form)
+            images[synset][f'{synset}_{10 + index}.JPEG'] = photograph(number, **form)
             number += 1
     return images
 
@@ -57,7 +57,7 @@ def source(tmp_path):
     folder.mkdir()
     inner = {synset + '.tar': tar(tmp_path / 'inner.tar', images) for synset, images in training().items()}
     tar(folder / 'ILSVRC2012_img_train.tar', inner)
-    images = {'ILSVRC2012_val_{:08d}.JPEG'.format(number): photograph(number) for number in (3, 1, 4, 2)}  # not in order
+    images = {f'ILSVRC2012_val_{number:08d}.JPEG': photograph(number) for number in (3, 1, 4, 2)}  # not in order
     tar(folder / 'ILSVRC2012_img_val.tar', images)
     (folder / 'synsets.txt').write_text('\n'.join(VALIDATION) + '\n')
     return folder
@@ -98,13 +98,13 @@ def test_archives_that_are_unpacked_in_part_or_whole_give_the_same_images(source
     for synset, images in training().items():
         tar(half / 'train' / (synset + '.tar'), images)
     shutil.copy(str(source / 'synsets.txt'), str(half))
-    unpacked(half / 'val', {'ILSVRC2012_val_{:08d}.JPEG'.format(number): photograph(number) for number in range(1, 5)})
+    unpacked(half / 'val', {f'ILSVRC2012_val_{number:08d}.JPEG': photograph(number) for number in range(1, 5)})
     assert build(half, tmp_path / 'half_out') == 0
     whole = tmp_path / 'whole'
     for synset, images in training().items():
         unpacked(whole / 'train' / synset, images)
     for synset in set(VALIDATION):
-        unpacked(whole / 'validation' / synset, {'{}.JPEG'.format(number): photograph(number)
+        unpacked(whole / 'validation' / synset, {f'{number}.JPEG': photograph(number)
                                                  for number, other in enumerate(VALIDATION, 1) if other == synset})
     assert build_tfrecords.main(['imagenet', str(whole), str(tmp_path / 'whole_out'), '--shards=2']) == 0
     for name in ('archives', 'half_out', 'whole_out'):

@@ -56,7 +56,7 @@ def test_evaluations_are_the_originals(references, records, take, kind, size):
     dataset = load('imagenet', records, size, preprocessing=kind)
     batch, = take(lambda: dataset.validation(len(NAMES) + 2).map(
         lambda batch: dict(batch, seen=dataset.normalise(batch['images']))))
-    keys = ['{}/{}/{}'.format(name, kind, size) for name in NAMES]
+    keys = [f'{name}/{kind}/{size}' for name in NAMES]
     if kind != 'inception':
         assert batch['images'].dtype == np.uint8
         different = [key for key, image in zip(keys, batch['images'])
@@ -90,7 +90,7 @@ def trained(monkeypatch):
 
 def of_window(references, name, kind, window):
     """(SHA-256 or None, grid) of the reference of a window."""
-    key = '{}/{}/window/{}'.format(name, kind, made.WINDOWS[name].index(window))
+    key = f'{name}/{kind}/window/{made.WINDOWS[name].index(window)}'
     return references.get(key + '/bytes'), references[key]
 
 

@@ -273,7 +273,7 @@ def test_named_results_are_the_file_that_tfutils_wrote(store, client):
     assert store.flush(60)
     files = gridfs.GridFS(client[DBNAME], COLLNAME)
     first, second = [files.get(file['_id']) for file in client[DBNAME][COLLNAME + '.files'].find({'item_for': identity})]
-    assert first.filename == second.filename == '%s_fileitems' % identity
+    assert first.filename == second.filename == f'{identity}_fileitems'
     content = first.read()
     assert content[:2] == b'\x80\x02' and pickle.loads(content) == {
         'train_results': {'images': [[0.0, 0.0]]}, 'validation_results': {'topn': {'logits': [1.5, [2]], 'labels': {'a___b': 3}}}}
@@ -420,7 +420,7 @@ def test_closing_during_an_outage_says_what_was_not_written(own_port, tmp_path):
     store.save(record(7), checkpoint=path)
     for step in range(8, 20):
         store.save(record(step))
-    with pytest.raises(StoreError, match='step 7 with %s.*step 11 and 8 more' % path):
+    with pytest.raises(StoreError, match=f'step 7 with {path}.*step 11 and 8 more'):
         store.close(timeout_s=0)
     assert os.path.exists(path)
 

@@ -34,7 +34,7 @@ def examples():
             calls[CALL.search(code).group(1)] = plain(CALL.search(code).group(2))
             code = CALL.sub('', code)
         collection, arguments = QUERY.match(code).groups()
-        found.append((question, collection, plain('[{}]'.format(arguments)), calls, plain(answer)))
+        found.append((question, collection, plain(f'[{arguments}]'), calls, plain(answer)))
     return found
 
 
@@ -44,8 +44,8 @@ def save(store, step, folder=None, **fields):
     tar = None
     if folder is not None:
         for ending in ('index', 'data-00000-of-00001'):
-            (folder / 'checkpoint-{}.{}'.format(step, ending)).write_bytes(b'weights')
-        prefix = str(folder / 'checkpoint-{}'.format(step))
+            (folder / f'checkpoint-{step}.{ending}').write_bytes(b'weights')
+        prefix = str(folder / f'checkpoint-{step}')
         tar = pack(prefix, prefix + '.tar')
     store.save(record, checkpoint=tar)
     return record['_id']

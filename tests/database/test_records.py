@@ -118,8 +118,8 @@ def test_a_recent_database_has_the_name_of_tfutils_where_that_is_legal():
     assert (records.recent_database('reproduction', 'resnet18', 'symmetric_test0')
             == 'reproduction_resnet18_symmetric_test0___RECENT')
     longest = 'e' * (63 - len('d_c____RECENT'))
-    assert records.recent_database('d', 'c', longest) == 'd_c_%s___RECENT' % longest
-    assert records.recent_database('d', 'c', longest + 'e') != 'd_c_%se___RECENT' % longest
+    assert records.recent_database('d', 'c', longest) == f'd_c_{longest}___RECENT'
+    assert records.recent_database('d', 'c', longest + 'e') != f'd_c_{longest}e___RECENT'
 
 
 LONG = 'x' * 70

@@ -24,14 +24,14 @@ def mongod_processes(address):
     for entry in os.listdir('/proc'):
         if entry.isdigit():
             words = server._command_line(int(entry))
-            if '--dbpath %s' % address.root in words:
+            if f'--dbpath {address.root}' in words:
                 found.append(int(entry))
     return found
 
 
 def run_module(*arguments):
     return subprocess.run([sys.executable, '-m', 'database.server'] + list(arguments), cwd=REPOSITORY,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                          capture_output=True)
 
 
 def one_sentence(error):

@@ -58,7 +58,7 @@ def run(extended, tmp_path_factory):
 
 @pytest.mark.parametrize('words', examples(), ids=lambda words: words[1])
 def test_the_command_trains(run, mongo_server, tmp_path, words):
-    where = ['--port={}'.format(mongo_server.port), '--cache_dir={}'.format(tmp_path), '--dbname=docs',
+    where = [f'--port={mongo_server.port}', f'--cache_dir={tmp_path}', '--dbname=docs',
              '--exp_id_suffix=_{}'.format(words[1].partition('=')[2])]
     done = run(*(words + where))
     assert done.code == 0, done.err

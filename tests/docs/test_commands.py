@@ -79,7 +79,7 @@ def test_there_are_commands_in_every_page_that_has_a_reason_for_them():
 @pytest.mark.parametrize('path, command', COMMANDS)
 def test_a_command_is_run_by_a_test_or_says_why_not(path, command):
     how = next((how for start, how in HOW if re.match(start, command)), None)
-    assert how is not None, 'say in HOW which test runs {!r}, or why none does'.format(command)
+    assert how is not None, f'say in HOW which test runs {command!r}, or why none does'
     for file in re.findall(r'[\w/]+\.py', how):
         assert os.path.exists(os.path.join(ROOT, 'tests', file)) or os.path.exists(os.path.join(ROOT, file)), file
 
@@ -90,8 +90,7 @@ def test_no_reason_is_left_over():
 
 @pytest.mark.parametrize('target', sorted({command.split()[-1] for _, command in COMMANDS if re.match('(PYTHON=\\S+ )?make ', command)}))
 def test_a_target_exists(target):
-    done = subprocess.run(['make', '-n', target, 'PYTHON=' + sys.executable], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          universal_newlines=True)
+    done = subprocess.run(['make', '-n', target, 'PYTHON=' + sys.executable], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

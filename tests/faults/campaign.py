@@ -68,14 +68,14 @@ class Campaign:
             os.dup2(os.open(self._said(name, ending), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         os.chdir(ROOT)
         try:
-            forks.be(FLAGS + ['--exp_id_suffix=_' + name, '--port={}'.format(self.port)])
+            forks.be(FLAGS + ['--exp_id_suffix=_' + name, f'--port={self.port}'])
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(sys.exc_info()[1].code or 0 if isinstance(sys.exc_info()[1], SystemExit) else 1)
 
     def _said(self, name, ending):
-        return os.path.join(self.folder, '{}.{}'.format(name, ending))
+        return os.path.join(self.folder, f'{name}.{ending}')
 
     def end(self, process, within):
         """The exit code of a process that ends within so many seconds, minus the number of a signal; None if it does not."""
@@ -101,7 +101,7 @@ class Campaign:
             self.kill(process)
         if code != 0:
             with open(self._said(name, 'err')) as file:
-                print('{}: exit code {}: {}'.format(name, code, file.read()[-500:]), flush=True)
+                print(f'{name}: exit code {code}: {file.read()[-500:]}', flush=True)
         return code == 0
 
     def results(self, name):
@@ -111,8 +111,8 @@ class Campaign:
             for record in client[DBNAME][COLLECTION + '.files'].find({'exp_id': 'symmetric_' + name}):
                 found[record['step']].append(json.dumps([record.get('train_results'), record.get('validation_results'),
                                                          record['saved_filters']], sort_keys=True))
-        prefix = os.path.join(self.root, 'localhost:{}'.format(self.port), DBNAME, COLLECTION, 'symmetric_' + name,
-                              'checkpoint-{}'.format(STEPS))
+        prefix = os.path.join(self.root, f'localhost:{self.port}', DBNAME, COLLECTION, 'symmetric_' + name,
+                              f'checkpoint-{STEPS}')
         contents = []
         for ending in ('.index', '.data-00000-of-00001'):
             with open(prefix + ending, 'rb') as file:
@@ -125,7 +125,7 @@ class Campaign:
         lost = sum(step not in records for step in wanted)
         wrong = sum(found != wanted.get(step) for step, found in records.items()) + (checkpoint != whole)
         if lost or wrong:
-            print('{}: {} lost, {} wrong; steps {}'.format(name, lost, wrong, sorted(records)), flush=True)
+            print(f'{name}: {lost} lost, {wrong} wrong; steps {sorted(records)}', flush=True)
         return lost, wrong
 
     def reference(self):
@@ -140,7 +140,7 @@ class Campaign:
         """The Row of so many SIGKILLs of trainings."""
         killed = survived = trainings = lost = wrong = 0
         while killed < count:
-            name, here = 'crash{}'.format(trainings), 0
+            name, here = f'crash{trainings}', 0
             while here < min(MOST_CRASHES, count - killed):
                 process = self.start(name)
                 code = self.end(process, self.random.uniform(0.2, self.seconds))
@@ -148,7 +148,7 @@ class Campaign:
                     self.kill(process)
                     here += 1
                 elif code != 0:
-                    print('{}: exit code {}'.format(name, code), flush=True)
+                    print(f'{name}: exit code {code}', flush=True)
                     wrong += 1
                 else:
                     break
@@ -156,14 +156,14 @@ class Campaign:
             more = self.faults(name) if whole else (0, 0)
             lost, wrong = lost + more[0], wrong + more[1]
             killed, survived, trainings = killed + here, survived + (here if whole else 0), trainings + 1
-        return Row('kill -9 of a training ({} trainings)'.format(trainings), killed, survived, lost, wrong)
+        return Row(f'kill -9 of a training ({trainings} trainings)', killed, survived, lost, wrong)
 
     def outages(self, count, longest):
         """A Row for each kind of outage of MongoDB, of 0.1 s to so many seconds."""
-        rows = {kind: Row(kind + ' for 0.1 to {:g} s'.format(longest), 0, 0, 0, 0) for kind in OUTAGES}
+        rows = {kind: Row(kind + f' for 0.1 to {longest:g} s', 0, 0, 0, 0) for kind in OUTAGES}
         for number in range(count):
             kind = sorted(OUTAGES)[number % len(OUTAGES)]
-            name, seconds = 'outage{}'.format(number), 0.1 * (longest / 0.1) ** self.random.random()
+            name, seconds = f'outage{number}', 0.1 * (longest / 0.1) ** self.random.random()
             process = self.start(name)
             code = self.end(process, self.random.uniform(0.5, 0.9) * self.seconds)
             OUTAGES[kind](self, seconds)
@@ -177,7 +177,7 @@ class Campaign:
 
     def mongod(self):
         """The number of the server's process."""
-        with open(os.path.join(self.root, 'mongod-{}'.format(self.port), 'mongod.pid')) as file:
+        with open(os.path.join(self.root, f'mongod-{self.port}', 'mongod.pid')) as file:
             return int(file.read())
 
 

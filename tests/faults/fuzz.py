@@ -146,12 +146,12 @@ def run(inputs, seed):
                 row[2] += 1
             except Exception as error:  # what the campaign looks for
                 row[3] += 1
-                print('{}: {!r} by {!r}'.format(name, error, content[:200]), flush=True)
+                print(f'{name}: {error!r} by {content[:200]!r}', flush=True)
             finally:
                 listening.clear()
             if seen:
                 row[4] += 1
-                print('{}: {} by {!r}'.format(name, seen[:3], content[:200]), flush=True)
+                print(f'{name}: {seen[:3]} by {content[:200]!r}', flush=True)
     return counts
 
 
@@ -165,7 +165,7 @@ def main():
     print('| reader | inputs | read | refused | crashed | executed |\n|---|---|---|---|---|---|')
     for name, row in sorted(counts.items()):
         print('| {} | {:,} | {:,} | {:,} | {} | {} |'.format(name, *row))
-    print('{:.0f} s'.format(time.time() - started))
+    print(f'{time.time() - started:.0f} s')
     return 0 if not any(row[3] + row[4] for row in counts.values()) else 1
 
 

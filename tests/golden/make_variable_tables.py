@@ -35,7 +35,7 @@ def text(kinds):
 
 
 def file_of(label):
-    return 'variables_{}.json'.format(label)
+    return f'variables_{label}.json'
 
 
 def main(labels):

@@ -43,7 +43,7 @@ def of(label, image=IMAGE, rule='symmetric', **settings):
     variables = {}
 
     def stand_in(getter, name, shape, trainable, **others):
-        assert name not in variables, '{} is made twice'.format(name)
+        assert name not in variables, f'{name} is made twice'
         variables[name] = tuple(shape), trainable
         return _Variable(name, shape)
 

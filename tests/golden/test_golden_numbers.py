@@ -21,7 +21,7 @@ FILES = {
     'conv': ['None', 'feedback', 'symmetric', 'activation', 'information', 'kolen_pollack'],
     'resnet18': ['None', 'symmetric'],
 }
-NAMES = ['{}_{}'.format(net, rule) for net in FILES for rule in FILES[net]]
+NAMES = [f'{net}_{rule}' for net in FILES for rule in FILES[net]]
 OPTIONS = {
     '': {},
     'nobias': dict(use_bias_forward=False, use_bias_backward=False),
@@ -83,7 +83,7 @@ def step(net, rule):
             if name.endswith('backward_kernel'):
                 fetches.setdefault('grad_task/' + name, tf.zeros(variable.shape))
         for metric, values in angles.measure(layers.records, terms.model).items():
-            fetches.update({'metric/{}/{}'.format(metric, name): value for name, value in values.items()})
+            fetches.update({f'metric/{metric}/{name}': value for name, value in values.items()})
         drawn.start(session)
         results = session.run(fetches)
         session.run(layers.updates)

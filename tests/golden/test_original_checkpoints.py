@@ -78,10 +78,10 @@ def prefix(tmp_path_factory):
 def stored(mongo_server, prefix):
     """The `_id` of the checkpoint's record as tfutils put it into GridFS, its .tar named by its whole path."""
     with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
-        path = os.path.join(os.path.dirname(prefix), 'checkpoint-{}.tar'.format(STEP))
+        path = os.path.join(os.path.dirname(prefix), f'checkpoint-{STEP}.tar')
         with tarfile.open(path, 'w') as tar:
             for ending in ('.index', '.data-00000-of-00001'):
-                tar.add(prefix + ending, arcname='checkpoint-{}{}'.format(STEP, ending))
+                tar.add(prefix + ending, arcname=f'checkpoint-{STEP}{ending}')
         with open(path, 'rb') as file:
             yield gridfs.GridFS(client[DBNAME], COLLNAME).put(
                 file, filename=path, exp_id=EXP_ID, step=STEP, saved_filters=True, _saver_write_version=2,
@@ -102,7 +102,7 @@ def config(mongo_server, folder, **settings):
 
 def measured(results):
     """{key of the golden file: value} of a validation."""
-    return {'metric/{}/{}'.format(name, layer): value for name, layers in results['topn_val'].items()
+    return {f'metric/{name}/{layer}': value for name, layers in results['topn_val'].items()
             if isinstance(layers, dict) for layer, value in layers.items()}
 
 

@@ -23,13 +23,13 @@ def rows(kinds, slots=()):
         for name, shape in variables.items():
             found.add((name, kind.split(',')[0], tuple(shape), kind == tables.TRAINABLE))
     for name, shape in kinds[tables.TRAINABLE].items():
-        found.update(('{}/{}'.format(name, slot), 'float32', tuple(shape), False) for slot in slots)
+        found.update((f'{name}/{slot}', 'float32', tuple(shape), False) for slot in slots)
     return found
 
 
 def original(name):
     """A table of the original as rows."""
-    table = reference.read_json('vars_{}.json'.format(name))
+    table = reference.read_json(f'vars_{name}.json')
     return {(row['name'], row['dtype'], tuple(row['shape']), row['trainable']) for row in table}
 
 

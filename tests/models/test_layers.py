@@ -199,7 +199,7 @@ def test_a_kernel_does_not_depend_on_what_else_is_there():
 @pytest.mark.parametrize('which', ['forward', 'backward'])
 def test_how_kernels_start(which):
     first = started(5)
-    conv, dense = [first['layer/{}/{}_kernel'.format(scope, which)] for scope in ('one', 'two')]
+    conv, dense = [first[f'layer/{scope}/{which}_kernel'] for scope in ('one', 'two')]
     fan_in = 5 * 5 * 30  # variance scaling: a normal cut at two of its deviations, of variance 1 / fan-in
     assert abs(conv.std() * np.sqrt(fan_in) - 1) < 0.02 and abs(conv.mean() * np.sqrt(fan_in)) < 0.02
     assert 2.2 < np.abs(conv).max() * np.sqrt(fan_in) < 2 / 0.8796 + 1e-3
@@ -213,7 +213,7 @@ def test_an_initializer_of_the_networks_choice():
     kernels = Run(lambda layers, x: layers.dense(x, 60, initializer=initializer), array('images', (2, 70)),
                   Layers(RULES['feedback'](), seed=1), values=False).before
     for which in ('forward', 'backward'):
-        kernel = kernels['layer/{}_kernel'.format(which)]
+        kernel = kernels[f'layer/{which}_kernel']
         assert abs(kernel.std() - 0.01) < 4e-4 and np.abs(kernel).max() > 0.028
 
 

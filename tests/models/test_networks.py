@@ -79,7 +79,7 @@ def test_the_name_of_a_networks_results(name, options, label):
 
 
 def test_every_network_and_depth_is_there():
-    assert set(NETWORKS) == {'fc'} | {'resnet{}'.format(depth) for depth in (18, 34, 50, 101, 152, 200)}
+    assert set(NETWORKS) == {'fc'} | {f'resnet{depth}' for depth in (18, 34, 50, 101, 152, 200)}
 
 
 # --- fc ---------------------------------------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ def test_images_of_any_size(label, image):
     for number, width in enumerate((64, 128, 256, 512), start=1):
         size = size if number == 1 else halved(size)
         width = width * (4 if '50' in label else 1)
-        blocks = [record for name, record in where.items() if name.startswith('{}{}_0/'.format(group, number))]
+        blocks = [record for name, record in where.items() if name.startswith(f'{group}{number}_0/')]
         assert blocks[-1].y == (None,) + size + (width,)
     assert where['dense'].x == (None, width) and built.logits == (None, skeleton.CLASSES)
 
@@ -152,7 +152,7 @@ def test_where_a_block_strides(label):
     strided = 'conv2' if '50' in label else 'conv1'  # the 3 x 3 convolution
     group = 'block_layer' if label.endswith('v2') else 'block_group'
     assert {name for name, stride in strides.items() if stride != (1, 1)} == {'conv0'} | {
-        '{}{}_0/{}'.format(group, number, conv) for number in (2, 3, 4) for conv in ('conv0', strided)}
+        f'{group}{number}_0/{conv}' for number in (2, 3, 4) for conv in ('conv0', strided)}
     assert set(strides.values()) == {(1, 1), (2, 2)}
 
 

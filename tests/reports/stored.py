@@ -49,11 +49,11 @@ def odd_records():
 
 def searches():
     """Trials of two searches, and documents that are none."""
-    yield from (dict(_id='trial{}'.format(number), study='alpha', trial=number, state=state, step=step, value=value,
+    yield from (dict(_id=f'trial{number}', study='alpha', trial=number, state=state, step=step, value=value,
                      params=dict(alpha=0.123456 * number, optimizer='adam'), message=None)
                 for number, state, step, value in ((0, 'complete', 80, 0.5), (2, 'complete', 80, 0.75), (1, 'pruned', 20, 0.25),
                                                    (3, 'lost', 0, 0.0)))
-    yield from (dict(_id='many{}'.format(number), study=HOSTILE, trial=number, state='complete', step=1, value=number / 40.0, params={})
+    yield from (dict(_id=f'many{number}', study=HOSTILE, trial=number, state='complete', step=1, value=number / 40.0, params={})
                 for number in range(25))
     yield dict(_id='odd', study=HOSTILE, trial=25, value=float('nan'), step='last', params=3)
     yield dict(_id='none', study=7, trial='one')

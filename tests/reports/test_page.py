@@ -111,7 +111,7 @@ def test_a_page_of_little(visit, found, which):
 def test_only_the_newest_are_plotted_and_the_page_says_so(found):
     text = rendered(found, detailed=3)
     newest = {run.exp_id for run in sorted(found, key=lambda run: run.time)[-3:]}
-    assert text.count('<h2>') == 1 + 3 and 'the newest 3 of {} runs'.format(len(found)) in text
+    assert text.count('<h2>') == 1 + 3 and f'the newest 3 of {len(found)} runs' in text
     assert text.count('<tr>') == 1 + len(found) and len(newest) == 3
 
 
@@ -135,7 +135,7 @@ def test_a_png_shows_each_plot(found, tmp_path, exp_id):
 
 
 def test_plots_of_many_layers_and_many_runs(found):
-    by_layer = {'layer{}'.format(i): float(i) for i in range(201)}
+    by_layer = {f'layer{i}': float(i) for i in range(201)}
     points = [runs.Point(step, {}, dict(top1=0.5, weight_angles=by_layer), None, 0, None, found[0].time) for step in (0, 30)]
     run = runs.Run('resnet200', 'deep', points, {})
     drawn, = [plot for plot in plots.of_run(run) if plot.title == 'Weight angle by layer']
@@ -201,4 +201,4 @@ def test_the_table_fits_a_terminal(found):
 
 
 def test_every_state_has_a_meaning_on_the_page(found, text):
-    assert [state for state in {run.state for run in found} if '<b>{}</b>'.format(state) not in text] == []
+    assert [state for state in {run.state for run in found} if f'<b>{state}</b>' not in text] == []

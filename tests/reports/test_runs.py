@@ -116,7 +116,7 @@ def test_without_mongodb_what_waits_is_shown_and_the_reason_given(free_address, 
     keep(str(tmp_path), (host, int(port), DBNAME, 'resnet18', 'symmetric'), 10, validation_results=results(0.5, 50.0))
     found, trouble = runs.read(host, int(port), DBNAME, cache_dir=str(tmp_path))
     assert [(run.exp_id, run.step, run.last('top1')) for run in found] == [('symmetric', 10, 0.5)]
-    assert trouble.startswith('Nothing answers at {}:{}'.format(host, port))
+    assert trouble.startswith(f'Nothing answers at {host}:{port}')
 
 
 def test_without_mongodb_and_without_waiting_records(free_address, tmp_path):

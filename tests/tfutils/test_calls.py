@@ -88,7 +88,7 @@ def test_the_parts_of_a_batch_give_the_step_of_the_whole(params, records, agg_fu
     for part in (30, 10):
         given = params({'train_params.minibatch_size': part, 'loss_params.agg_func': agg_func})
         given['train_params']['targets'] = {'func': lambda inputs, outputs: {'largest': tf.reduce_max(outputs, axis=1)}}
-        given['save_params'].update(exp_id='parts_{}_{}'.format(part, agg_func.__name__), save_to_gfs=[])
+        given['save_params'].update(exp_id=f'parts_{part}_{agg_func.__name__}', save_to_gfs=[])
         base.train_from_params(**given)
         found.append(steps(records(given['save_params']['exp_id'])))
     whole, parts = found
@@ -105,7 +105,7 @@ def test_l2_losses_of_variables_count_once_for_each_network(params, records):
     for part in (30, 15):
         given = params({'model_params': {'func': model}, 'train_params.minibatch_size': part, 'loss_params': None})
         given['train_params']['targets'] = None
-        given['save_params'].update(exp_id='l2_{}'.format(part))
+        given['save_params'].update(exp_id=f'l2_{part}')
         base.train_from_params(**given)
         first = steps(records(given['save_params']['exp_id']))[0]
         assert first['loss'] == pytest.approx(np.log(3) + script.WIDTH * script.CLASSES / 2, rel=1e-6)
@@ -330,7 +330,7 @@ def test_a_second_experiment_in_the_same_folder_trains(params, records, tmp_path
         given = params(dict(saving, **{'train_params.num_steps': steps_done, 'save_params.exp_id': exp_id}))
         base.train_from_params(**given)
         assert [record['step'] for record in records(exp_id) if record['saved_filters']][-2:] == [steps_done - 1, steps_done]
-        assert {'checkpoint-{}.index'.format(step) for step in (steps_done - 1, steps_done)} <= set(os.listdir(str(tmp_path)))
+        assert {f'checkpoint-{step}.index' for step in (steps_done - 1, steps_done)} <= set(os.listdir(str(tmp_path)))
 
 
 def test_a_checkpoint_that_was_lost_is_not_tested(params, records, tmp_path):

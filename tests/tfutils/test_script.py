@@ -28,9 +28,9 @@ def cache(tmp_path_factory):
 def command(mongo_server, cache):
     """command('--steps=50', ...) -> the lines that it prints."""
     def run(*words):
-        done = subprocess.run([sys.executable, os.path.join(HERE, 'script.py'), '--port={}'.format(mongo_server.port),
+        done = subprocess.run([sys.executable, os.path.join(HERE, 'script.py'), f'--port={mongo_server.port}',
                                '--cache_dir=' + cache] + list(words), env=dict(os.environ, PYTHONPATH=ROOT),
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+                              capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, '')
         return done.stdout.splitlines()
     return run
@@ -135,5 +135,5 @@ def test_a_test_is_recorded_beside_what_it_validates(stored):
 
 def test_variables_have_no_prefix_and_the_slots_of_the_optimizer(said, cache):
     names = set(tf.train.load_checkpoint(os.path.join(cache, 'checkpoint-60')).get_variable_to_shape_map())
-    layers = {'{}/{}'.format(layer, name) for layer in ('hidden1', 'softmax_linear') for name in ('weights', 'bias')}
+    layers = {f'{layer}/{name}' for layer in ('hidden1', 'softmax_linear') for name in ('weights', 'bias')}
     assert names == layers | {name + '/Momentum' for name in layers} | {'global_step'}

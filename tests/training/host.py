@@ -32,8 +32,8 @@ def clipped(rule):
 
 CLIPPED = [None, 'symmetric', 'kolen_pollack', 'dfa']  # one of each kind: what the task moves, and what a loss moves
 # {name: (steps, settings of each host)}
-CASES = {'step of {}'.format(rule): (1, dict(tiny.moving_settings(rule), **SPLIT)) for rule in RULE_NAMES}
-CASES.update({'clipped step of {}'.format(rule): (1, dict(clipped(rule), **SPLIT)) for rule in CLIPPED})
+CASES = {f'step of {rule}': (1, dict(tiny.moving_settings(rule), **SPLIT)) for rule in RULE_NAMES}
+CASES.update({f'clipped step of {rule}': (1, dict(clipped(rule), **SPLIT)) for rule in CLIPPED})
 CASES.update({
     'one device each': (1, tiny.moving_settings('symmetric')),
     'parts': (4, dict(tiny.moving_settings('information'), learning_rate=0.2, minibatch_size=4, **SPLIT)),

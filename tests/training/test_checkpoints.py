@@ -105,7 +105,7 @@ def swats_of_the_original(folder, exp, drop=0, phase=None, rate=None):
         slots = [slot for i in range(optimizers) for slot in (
             np.full(shape, i == 0) if phase is None else phase(shape), draw.randn(*shape), draw.rand(*shape), draw.randn(*shape),
             np.full(shape, draw.rand()) if rate is None else rate(shape), draw.randn(*shape))]
-        values.update({name + '/SWATS' + ('_{}'.format(i) if i else ''): slot.astype(np.float32)
+        values.update({name + '/SWATS' + (f'_{i}' if i else ''): slot.astype(np.float32)
                        for i, slot in enumerate(slots[:len(slots) - drop])})
     with tf.Graph().as_default(), tf.Session() as session:
         for name, value in values.items():
@@ -125,7 +125,7 @@ def test_each_slot_of_the_originals_swats_goes_where_it_belongs(tmp_path, alignm
         kind = owner + '/' + (alignment_optimizer.upper() if second else 'SWATS')
         m, v, more = ('_2', '_3', '_1') if second and alignment_optimizer == 'swats' else ('', '_1', '')
         phase, m_there, v_there, momentum, rate = [
-            there[owner + '/SWATS' + ('_{}'.format(i) if i else '')] for i in range(6 * second, 6 * second + 5)]
+            there[owner + '/SWATS' + (f'_{i}' if i else '')] for i in range(6 * second, 6 * second + 5)]
         for name, value in ((m, m_there), (v, v_there), ('/momentum' + more, momentum)):
             np.testing.assert_array_equal(after[kind + name], value)
         assert after[kind + '/rate' + more] == rate.flat[0] and after[kind + '/sgd' + more] == phase.flat[0] == 1 - second
@@ -172,8 +172,8 @@ def test_a_checkpoint_with_numbers_that_are_not_finite_is_refused(tmp_path, name
             values[name].flat[-1] = number
         checkpoints.load(session, exp, values)
         prefix = checkpoints.save(session, exp, str(tmp_path), 2)
-    assert refusal(prefix, exp) == '{}: NaN or infinite numbers in {}; this checkpoint is of a training that was lost, take ' \
-        'one of an earlier step'.format(prefix, listed)
+    assert refusal(prefix, exp) == f'{prefix}: NaN or infinite numbers in {listed}; this checkpoint is of a training that was lost, take ' \
+        'one of an earlier step'
     with tiny.session(validating) as session:
         if 'Momentum' in listed:  # what is not restored does not count
             assert checkpoints.restore(session, validating, prefix, with_optimizers=False) == []
@@ -189,7 +189,7 @@ def test_a_checkpoint_with_numbers_that_are_not_finite_is_refused(tmp_path, name
 
 def test_six_variables_are_not_all_listed():
     with tf.Graph().as_default():
-        variables = [tf.get_variable('v{}'.format(i), [2]) for i in range(7)] + [tf.get_variable('n', [2], tf.int32)]
+        variables = [tf.get_variable(f'v{i}', [2]) for i in range(7)] + [tf.get_variable('n', [2], tf.int32)]
         values = {v.op.name: np.array([1, np.inf]) for v in variables}
         assert checkpoints.not_finite(variables, values) == 'v0, v1, v2, v3, v4 and 2 more'
         assert checkpoints.not_finite(variables[:1], values) == 'v0' and checkpoints.not_finite(variables, {}) == ''
@@ -354,7 +354,7 @@ def test_variables_get_their_values_a_few_at_a_time(monkeypatch):
     monkeypatch.setattr(checkpoints, 'AT_A_TIME', 70)
     with tf.Graph().as_default(), tf.Session() as session:
         same = tf.ones([3, 2])
-        variables = [tf.get_variable('same{}'.format(i), initializer=same) for i in range(2)]
+        variables = [tf.get_variable(f'same{i}', initializer=same) for i in range(2)]
         variables += [tf.get_variable(name, shape, dtype, tf.zeros_initializer()) for name, shape, dtype in (
             ('wide', [5, 7], tf.float32), ('count', [], tf.int64), ('narrow', [9], tf.float16), ('none', [0], tf.float32))]
         values = {v: np.arange(index, index + v.shape.num_elements()).reshape(v.shape.as_list()).astype(v.dtype.as_numpy_dtype)

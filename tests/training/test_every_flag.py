@@ -95,8 +95,8 @@ EFFECTS.update({name: (SEES, not ROWS[name].default) for name in (
     'activation_backward', 'batch_center_backward_input', 'center_input', 'normalize_input', 'batch_center_forward_output',
     'center_forward_output', 'normalize_forward_output', 'center_backward_output', 'normalize_backward_output')})
 for _which in ('global_opt', 'alignment_opt'):
-    EFFECTS['noisy_{}_distribution'.format(_which)] = (NOISY, 'uniform')
-    EFFECTS['noisy_{}_variance'.format(_which)] = (dict(NOISY, **{'noisy_{}_distribution'.format(_which): 'normal'}), 2.0)
+    EFFECTS[f'noisy_{_which}_distribution'] = (NOISY, 'uniform')
+    EFFECTS[f'noisy_{_which}_variance'] = (dict(NOISY, **{f'noisy_{_which}_distribution': 'normal'}), 2.0)
 for _prefix, _needs in (('', {}), ('alignment_', TWO)):
     EFFECTS.update({_prefix + name: (_needs, value) for name, value in dict(
         learning_rate=0.5, rescale_lr=True, constant_lr=False, manual_lr=True).items()})
@@ -162,7 +162,7 @@ def test_a_flag_has_an_effect(flag):
 @pytest.mark.parametrize('flag', sorted(name for name in WHERE if WHERE[name]))
 def test_a_flag_that_says_where_is_given_in_a_command(flag):
     with open(os.path.join(TESTS, WHERE[flag]), encoding='utf-8') as file:
-        assert re.search(r"'--(no)?{}\b".format(flag), file.read())
+        assert re.search(rf"'--(no)?{flag}\b", file.read())
 
 
 def test_no_flag_is_left_out():

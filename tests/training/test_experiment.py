@@ -242,7 +242,7 @@ def test_a_seed_settles_every_number():
 
 def test_forward_and_backward_kernels_start_apart():
     start = tiny.train(tiny.trainer(alignment='feedback', layers_list=(20, 20), learning_rate=0.5), 0)[0][0]
-    forward, backward = [start['dense1/{}_kernel'.format(which)].ravel() for which in ('forward', 'backward')]
+    forward, backward = [start[f'dense1/{which}_kernel'].ravel() for which in ('forward', 'backward')]
     assert abs(np.corrcoef(forward, backward)[0, 1]) < 0.25 and 0.8 < forward.std() / backward.std() < 1.25
 
 

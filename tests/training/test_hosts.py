@@ -24,7 +24,7 @@ def listening():
     bound = socket.socket()
     bound.bind(('127.0.0.1', 0))
     bound.listen(128)
-    return bound, '127.0.0.1:{}'.format(bound.getsockname()[1])
+    return bound, f'127.0.0.1:{bound.getsockname()[1]}'
 
 
 @pytest.fixture(scope='module')
@@ -160,9 +160,9 @@ def quick(monkeypatch):
 def test_a_host_that_never_comes_is_named(quick, free_address):
     server, there = listening()
     missing, said = free_address(), []
-    with server, pytest.raises(ConfigError, match='no process answers at host {} .task 2. after'.format(missing)):
+    with server, pytest.raises(ConfigError, match=f'no process answers at host {missing} .task 2. after'):
         cluster.Watch(['own:1', there, missing], 0).wait(0.3, said.append)
-    assert said == ['waiting for host {} (task 2)'.format(missing)]
+    assert said == [f'waiting for host {missing} (task 2)']
 
 
 def test_the_watch_waits_for_all_and_names_the_one_that_goes(quick):
@@ -174,7 +174,7 @@ def test_the_watch_waits_for_all_and_names_the_one_that_goes(quick):
             assert watch.gone(0.5) == []
             other.close()
             found = watch.gone(30)
-    assert found == [(2, goes)] and cluster.lost(found).startswith('host {} (task 2) is gone;'.format(goes))
+    assert found == [(2, goes)] and cluster.lost(found).startswith(f'host {goes} (task 2) is gone;')
 
 
 def test_the_watch_names_all_that_are_gone_when_it_finds_out(quick):
@@ -197,7 +197,7 @@ def test_a_process_that_crashes_tells_which_host_is_gone(free_address, loses):
     server, there = listening()
     with server:
         done = subprocess.run([sys.executable, '-c', CRASH, there if not loses else free_address()], stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, universal_newlines=True, env=dict(os.environ, PYTHONPATH=ROOT))
+                              stderr=subprocess.STDOUT, text=True, env=dict(os.environ, PYTHONPATH=ROOT))
     assert done.returncode == 1
     last = done.stdout.splitlines()[-2:]
     assert last[0] == 'flushed' and last[1].startswith('error: ' + ('host 127.0.0.1:' if loses else 'TensorFlow crashed'))
@@ -215,7 +215,7 @@ with cluster.Watch(['own:1', sys.argv[1]], 0, lambda: print('flushed', flush=Tru
 
 def test_a_port_that_is_taken_is_told():
     server, there = listening()
-    with server, pytest.raises(ConfigError, match='this process, task 0, cannot listen at {}'.format(there)):
+    with server, pytest.raises(ConfigError, match=f'this process, task 0, cannot listen at {there}'):
         with devices.choose(tiny.config(worker_hosts=(there, 'b:1'), task_index=0)).ready():
             pytest.fail('it listens')
 

@@ -8,10 +8,10 @@ from training.local import Copies, LocalCheckpoints, has_file_system
 
 def write(folder, step, written=None, *endings):
     """The files of a checkpoint, `written` seconds after 2001; returns its prefix."""
-    prefix = os.path.join(str(folder), 'checkpoint-{}'.format(step))
+    prefix = os.path.join(str(folder), f'checkpoint-{step}')
     for ending in ('index', 'data-00000-of-00002', 'data-00001-of-00002') + endings:
         with open(prefix + '.' + ending, 'w') as file:
-            file.write('weights of {}'.format(step))
+            file.write(f'weights of {step}')
         if written is not None:
             os.utime(file.name, (1e9 + written, 1e9 + written))
     return prefix
@@ -23,7 +23,7 @@ def steps(folder, ending='index'):
     found = [int(name[len('checkpoint-'):-len('.' + ending)]) for name in names if name.endswith('.' + ending)]
     if ending == 'index':
         assert {name for name in names if '.tar' not in name} == {
-            'checkpoint-{}.{}'.format(step, each) for step in found
+            f'checkpoint-{step}.{each}' for step in found
             for each in ('index', 'data-00000-of-00002', 'data-00001-of-00002')}
     return sorted(found)
 
@@ -38,7 +38,7 @@ def test_the_newest_stay_whatever_their_steps(tmp_path):
         write(tmp_path, step, 0, 'tar')
         local.prune()
         assert step in steps(tmp_path)
-        local.stored(os.path.join(str(tmp_path), 'checkpoint-{}.tar'.format(step)))
+        local.stored(os.path.join(str(tmp_path), f'checkpoint-{step}.tar'))
         assert steps(tmp_path) == left and steps(tmp_path, 'tar') == []
 
 
@@ -89,7 +89,7 @@ def test_copies_that_failed_are_made_with_the_next_one(tmp_path, scheme, name):
     bucket.write_text('a file is no folder')
     for step, missing in ((9, '9'), (1, '1, 9'), (5, '1, 5')):
         assert not copies.copy(write(local, step), step)
-        assert copies.failure.startswith('{} holds no copy of the checkpoint of step {} ('.format(copies.folder, missing))
+        assert copies.failure.startswith(f'{copies.folder} holds no copy of the checkpoint of step {missing} (')
     bucket.unlink()
     assert copies.copy(write(local, 3), 3) and copies.failure == ''
     assert steps(bucket / 'a' / 'b') == [3, 5] and copies.holds(3) and not copies.holds(1)

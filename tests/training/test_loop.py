@@ -66,7 +66,7 @@ def test_a_validation_measures_every_layer():
     assert sorted(name for name in results if isinstance(results[name], dict)) == sorted(ANGLES + SIZES)
     assert all(set(results[name]) == LAYERS for name in ANGLES + SIZES)
     for layer in LAYERS:
-        forward, backward = [variables['{}/{}_kernel'.format(layer, which)] for which in ('forward', 'backward')]
+        forward, backward = [variables[f'{layer}/{which}_kernel'] for which in ('forward', 'backward')]
         np.testing.assert_allclose(results['weight_angles'][layer], angle(forward, backward.T), 1e-4)
         np.testing.assert_allclose(results['weightsq_norm'][layer], np.sum(forward.astype(np.float64) ** 2), 1e-5)
 
@@ -78,7 +78,7 @@ def test_angles_and_sizes_are_those_of_the_first_images_whatever_the_batches(set
     results, variables = validated(tiny.experiment(training=False, alignment='feedback', measure_images=9, **settings))
     x = tiny.DATASETS['tiny']().images[:9].reshape(9, -1).astype(np.float64)
     for layer in ('dense0', 'dense1'):
-        forward, backward = [variables['{}/{}_kernel'.format(layer, which)].astype(np.float64) for which in (
+        forward, backward = [variables[f'{layer}/{which}_kernel'].astype(np.float64) for which in (
             'forward', 'backward')]
         assert abs(results['projection_angles'][layer] - angle(x @ forward, x @ backward.T)) < 1e-3
         x = 1 / (1 + np.exp(-(x @ forward + variables[layer + '/bias'])))
@@ -352,7 +352,7 @@ def test_a_result_that_does_not_exist_stops_the_run_before_its_first_step(run):
     (dict(train_epochs=0.0), [0]), (dict(train_epochs=1.0, validate_first=False), [3]),
     (dict(train_epochs=1.0, epochs_per_checkpoint=0.4), [0, 1, 2, 3])], ids=['no step', 'not first', 'every step'])
 def test_short_runs(run, settings, steps):
-    outcome = run('short_{}'.format(len(settings)) + '_'.join(map(str, steps)), alignment='feedback', **settings)
+    outcome = run(f'short_{len(settings)}' + '_'.join(map(str, steps)), alignment='feedback', **settings)
     assert [record['step'] for record in outcome.records] == steps
     assert outcome.results['topn_val']['global_step'] == steps[-1] == outcome.variables['global_step']
 
@@ -368,7 +368,7 @@ def test_a_loss_that_is_lost_stops_the_run_and_leaves_its_records(run, case):
     settings, step, names, steps = LOST[case]
     outcome = run('lost_' + case.replace(' ', '_'), **dict(dict(
         alignment='symmetric', train_epochs=2.0, epochs_per_recent_checkpoint=0.4), **settings))
-    assert outcome.error.startswith('step {}: '.format(step)) and 'no finite number any more' in outcome.error
+    assert outcome.error.startswith(f'step {step}: ') and 'no finite number any more' in outcome.error
     assert [name for name in names if name not in outcome.error] == []
     assert [record['step'] for record in outcome.records] == steps and outcome.variables['global_step'] == step
 
@@ -405,7 +405,7 @@ def test_several_steps_a_call_leave_the_same_records(run, long_run):
 def test_a_step_that_is_lost_within_a_call_is_named(run):
     settings, step, names, steps = LOST['exploding']
     outcome = run('lost_within', alignment='symmetric', train_epochs=2.0, iterations_per_loop=4, **settings)
-    assert outcome.error.startswith('step {}: '.format(step)) and all(name in outcome.error for name in names)
+    assert outcome.error.startswith(f'step {step}: ') and all(name in outcome.error for name in names)
     assert [record['step'] for record in outcome.records] == [0, 1] and outcome.variables['global_step'] == 4
 
 
@@ -464,15 +464,15 @@ def test_a_full_disk_is_told_and_the_training_goes_on(run, monkeypatch, full, er
         with a_full_disk() if step in full else contextlib.suppress():
             return save(session, experiment, folder, step)
     monkeypatch.setattr(checkpoints, 'save', sometimes)
-    outcome = run('full_{}'.format(full[0]), alignment='symmetric', train_epochs=2.0, epochs_per_checkpoint=0.7)
+    outcome = run(f'full_{full[0]}', alignment='symmetric', train_epochs=2.0, epochs_per_checkpoint=0.7)
     assert steps == [0, 2, 4, 6] and (outcome.error or '')[:len(error or '')] == (error or '')
     saved = {record['step']: record['saved_filters'] for record in outcome.records}
     expected = {step: step not in full for step in steps if not error or step < 6}
     assert saved == expected
     warnings = [line for line in outcome.said if line.startswith('warning: step ')]
-    assert [line.split()[2] for line in warnings] == ['{}:'.format(step) for step in full if step < 6]
+    assert [line.split()[2] for line in warnings] == [f'{step}:' for step in full if step < 6]
     files = set(os.listdir(outcome.folder))
-    assert not any(name.startswith('checkpoint-{}.'.format(step)) for step in full for name in files)
+    assert not any(name.startswith(f'checkpoint-{step}.') for step in full for name in files)
 
 
 STOPS = {  # the step after which the signal comes, or the validation in which; the settings of the call

@@ -81,7 +81,7 @@ def test_a_training_goes_on_over_files_of_later_steps_and_damaged_checkpoints(cl
     lines = capsys.readouterr().out.splitlines()
     warnings = [line for line in lines if line.startswith('warning')]
     assert [re.match(r'warning: the checkpoint of step (\d) is left aside: ', line).group(1) for line in warnings] == ['6', '5']
-    assert 'restored from {}/restored/checkpoint-4'.format(folder) in lines and local(second)[1] == [8, 9]
+    assert f'restored from {folder}/restored/checkpoint-4' in lines and local(second)[1] == [8, 9]
     found = records(client, second)
     assert [(record['step'], record['saved_filters']) for record in found] == [(step, True) for step in range(10)]
     assert [record.get('train_results') for record in found] == [record.get('train_results') for record in first[:10]]
@@ -89,16 +89,16 @@ def test_a_training_goes_on_over_files_of_later_steps_and_damaged_checkpoints(cl
 
 def test_a_copy_that_fails_costs_the_copy_alone(client, settings, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv('HOME', str(tmp_path / 'home'))
-    bucket, config = tmp_path / 'bucket', settings(1.0, cache_dir='file://{}/bucket'.format(tmp_path))
+    bucket, config = tmp_path / 'bucket', settings(1.0, cache_dir=f'file://{tmp_path}/bucket')
     bucket.write_text('a file is no folder')
     with pytest.raises(TrainingError) as error:
         jobs.train(config)
     place = jobs.copies_folder(config)
-    assert re.match(r'{} holds no copy of the checkpoint of step 2, 3 \(.+\); all else is written. The same command with '
-                    r'--do_restore copies it$'.format(re.escape(place)), str(error.value))
+    assert re.match(rf'{re.escape(place)} holds no copy of the checkpoint of step 2, 3 \(.+\); all else is written. The same command with '
+                    r'--do_restore copies it$', str(error.value))
     out = capsys.readouterr().out
     assert [line.split(' (')[0] for line in out.splitlines() if line.startswith('warning')] == [
-        'warning: {} holds no copy of the checkpoint of step 0'.format(place)]
+        f'warning: {place} holds no copy of the checkpoint of step 0']
     found = records(client, config)
     assert [(record['step'], record['saved_filters']) for record in found] == [(0, True), (1, True), (2, True), (3, True)]
     folder, steps = local(config)
@@ -118,7 +118,7 @@ def test_a_name_is_no_pattern(client, settings, tmp_path, capsys):
     jobs.train(config)
     folder, steps = local(config)
     lines = capsys.readouterr().out.splitlines()
-    assert 'restored from {}/restored/checkpoint-3'.format(folder) in lines and steps == [5, 6]
+    assert f'restored from {folder}/restored/checkpoint-3' in lines and steps == [5, 6]
     assert not [line for line in lines if line.startswith('warning')]
     assert [name for name in os.listdir(os.path.join(folder, 'tensorboard')) if 'tfevents' in name]
     assert [record['step'] for record in records(client, config)] == list(range(7))
@@ -131,7 +131,7 @@ def test_a_checkpoint_that_was_lost_is_neither_validated_nor_continued(client, s
     exp = tiny.trainer(learning_rate=0.1)
     with tiny.session(exp, {'dense1/bias': np.full([5], np.nan), 'global_step': np.int64(1)}) as session:
         prefix = checkpoints.save(session, exp, str(tmp_path), 1)
-    words = '{}: NaN or infinite numbers in dense1/bias;'.format(re.escape(prefix))
+    words = f'{re.escape(prefix)}: NaN or infinite numbers in dense1/bias;'
     for job, more in ((jobs.validate, dict(val_exp_id='lost')), (jobs.train, {}), (jobs.train, dict(do_restore=True))):
         config = settings(1.0, load_checkpoint=prefix, **more)
         with pytest.raises(CheckpointError, match=words):

@@ -64,7 +64,7 @@ def oracle(new, steps):
 def assert_same(history, expected, rtol=2e-5):
     for t, (got, want) in enumerate(zip(history, expected), 1):
         for name in SHAPES:
-            np.testing.assert_allclose(got[name], want[name], rtol=rtol, atol=rtol, err_msg='{} at {}'.format(name, t))
+            np.testing.assert_allclose(got[name], want[name], rtol=rtol, atol=rtol, err_msg=f'{name} at {t}')
 
 
 class GD:
@@ -225,7 +225,7 @@ def original_checkpoint(folder, step, values, rules):
         whole = np.ones(SHAPES[name])
         slots = [bool(rule.switched_at) * whole, rule.adam.m, rule.adam.v, rule.momentum * whole, rule.mean * whole,
                  stream.randn(*SHAPES[name])]
-        arrays.update({'{}/SWATS{}'.format(name, '_{}'.format(i) if i else ''): slot for i, slot in enumerate(slots)})
+        arrays.update({'{}/SWATS{}'.format(name, f'_{i}' if i else ''): slot for i, slot in enumerate(slots)})
     with tf.Graph().as_default(), tf.Session() as session:
         for name, array in arrays.items():
             tf.get_variable(name, initializer=array if name == 'global_step' else array.astype(np.float32))

@@ -71,7 +71,7 @@ def test_a_study_goes_on_where_it_was_and_mongodb_holds_each_trial(worker, docum
     worker('onward', 2).run()
     worker('onward', 2).run()
     found = documents('onward')
-    assert [each['_id'] for each in found] == ['symmetric_onward_{}'.format(i) for i in range(2)]
+    assert [each['_id'] for each in found] == [f'symmetric_onward_{i}' for i in range(2)]
     with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
         for each in found:
             record = client[DBNAME]['fc_7-5.files'].find_one({'exp_id': each['_id'], 'step': each['step']})
@@ -87,7 +87,7 @@ def test_a_study_goes_on_where_it_was_and_mongodb_holds_each_trial(worker, docum
     assert said[-2].startswith('its settings: --') and '--alpha={}'.format(best['params']['alpha']) in said[-2]
     assert said[-1].startswith('a training with these settings: python train.py ')
     command = shlex.split(said[-1].partition(': ')[2])
-    done = subprocess.run([sys.executable] + command[1:], cwd=jobs.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    done = subprocess.run([sys.executable] + command[1:], cwd=jobs.ROOT, capture_output=True)
     assert done.returncode == 0, done.stderr
     with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
         again = client[DBNAME]['fc_7-5.files'].find_one({'exp_id': 'symmetric_onward_best'}, sort=[('step', -1)])
@@ -256,6 +256,6 @@ def test_the_program_searches(mongo_server, tmp_path):
     words = [as_flag(name, value) for name, value in config.differing().items()]
     home = dict(os.environ, HOME=str(tmp_path / 'home'), https_proxy='http://127.0.0.1:9')
     done = subprocess.run([sys.executable, 'search.py', '--space=seed=1,2', '--study=program'] + words, cwd=jobs.ROOT, env=home,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+                          capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert 'study program: 2 trials' in done.stdout and '--exp_id_suffix=_program_best' in done.stdout

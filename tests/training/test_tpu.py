@@ -257,7 +257,7 @@ def machine():
 def test_a_machine_without_a_tpu_is_told(name, why, machine, monkeypatch):
     monkeypatch.setattr(devices.TPU, 'answers_within', 1)
     name = machine if name == 'machine' else name
-    with pytest.raises(ConfigError, match='--tpu_name={}: there is no TPU to be used .*{}'.format(name, why)):
+    with pytest.raises(ConfigError, match=f'--tpu_name={name}: there is no TPU to be used .*{why}'):
         with devices.TPU(name, None, None, 8).ready():
             pytest.fail('there is a TPU')
 

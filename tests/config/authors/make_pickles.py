@@ -20,7 +20,7 @@ class AlignmentBase(object):
         self.__name__ = type(self).__name__
         for name, value in options.items():
             setattr(self, name, value)
-''' + ''.join('class {}(AlignmentBase):\n    pass\n'.format(name) for name in (
+''' + ''.join(f'class {name}(AlignmentBase):\n    pass\n' for name in (
         'Feedback', 'Symmetric', 'Activation', 'Mirror', 'Information', 'Kolen_Pollack')),
     'tfutils/imagenet_data.py': '''
 class ImageNet(object):
@@ -182,7 +182,7 @@ def main():
         here = os.path.dirname(os.path.abspath(__file__))
         older = dill.__version__ == '0.3.1.1'  # it cannot write a class that a function has made
         for make in (symmetric, wm_tpe_ad, information_tpe, backprop) + (() if older else (wm_tpe_ad_ops,)):
-            with open(os.path.join(here, '{}_dill{}.pkl'.format(make.__name__, dill.__version__)), 'wb') as file:
+            with open(os.path.join(here, f'{make.__name__}_dill{dill.__version__}.pkl'), 'wb') as file:
                 dill.dump({'params': make()}, file)
     finally:
         shutil.rmtree(folder)

@@ -157,12 +157,12 @@ def main():
             for size in sizes:
                 stored, seen = evaluated(jpeg, kind, size)
                 if stored.dtype == np.uint8:
-                    arrays['{}/{}/{}/bytes'.format(name, kind, size)] = digest(stored)
-                arrays['{}/{}/{}'.format(name, kind, size)] = grid(seen)
+                    arrays[f'{name}/{kind}/{size}/bytes'] = digest(stored)
+                arrays[f'{name}/{kind}/{size}'] = grid(seen)
         for index, window in enumerate(WINDOWS.get(name, [])):
-            arrays['{}/resnet/window/{}/bytes'.format(name, index)] = digest(resnet(jpeg, window))
-            arrays['{}/resnet/window/{}'.format(name, index)] = grid(normal(resnet(jpeg, window)))
-            arrays['{}/inception/window/{}'.format(name, index)] = grid(inception(jpeg, 299, window))
+            arrays[f'{name}/resnet/window/{index}/bytes'] = digest(resnet(jpeg, window))
+            arrays[f'{name}/resnet/window/{index}'] = grid(normal(resnet(jpeg, window)))
+            arrays[f'{name}/inception/window/{index}'] = grid(inception(jpeg, 299, window))
     np.savez_compressed(REFERENCES, **arrays)
 
 
