@@ -1,22 +1,30 @@
 """One sentence where this Python lacks a package that we need, and not Python's traceback.
 
-A program imports this module before everything else. The module itself needs the standard library alone. A package that is
-installed and cannot be imported is left to Python's own words, and so is a mistake in our own imports.
+A program imports this module before everything else. The module itself needs the standard library
+alone. A package that is installed and cannot be imported is left to Python's own words, and so is a
+mistake in our own imports.
 """
+
 import glob
 import importlib.util
 import os
 import sys
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
-EXTRAS = {'report.py': 'report', 'search.py': 'cpu,search'}  # what pip installs for a program; see setup.py
+EXTRAS = {
+    'report.py': 'report',
+    'search.py': 'cpu,search',
+}  # what pip installs for a program; see setup.py
 
 
 def sentence(package: str) -> str:
     """What to tell of a package that is not installed; the text names this Python and what to do."""
     version = '{}.{}'.format(*sys.version_info[:2])
-    made = [path for path in glob.glob(os.path.join(ROOT, '.venv-3.*'))
-            if os.path.exists(os.path.join(path, 'bin', 'activate'))]
+    made = [
+        path
+        for path in glob.glob(os.path.join(ROOT, '.venv-3.*'))
+        if os.path.exists(os.path.join(path, 'bin', 'activate'))
+    ]
     if any(os.path.samefile(path, sys.prefix) for path in made):
         advice = ''
     elif made:
@@ -25,14 +33,23 @@ def sentence(package: str) -> str:
     else:
         advice = f'run `make setup` and `source .venv-{version}/bin/activate` first, or '
     extras = EXTRAS.get(os.path.basename(sys.argv[0]), 'cpu')
-    return (f'error: the package {package} is not installed in {sys.executable} (Python {version}); {advice}install it '
-            f"there with `pip install -e '.[{extras}]'`")
+    return (
+        f'error: the package {package} is not installed in {sys.executable} (Python {version}); '
+        f'{advice}install it '
+        f"there with `pip install -e '.[{extras}]'`"
+    )
 
 
 def _hook(kind, error, trace):
     package = (getattr(error, 'name', None) or '').partition('.')[0]
-    if issubclass(kind, ModuleNotFoundError) and package and importlib.util.find_spec(package) is None:
-        print(sentence(package), file=sys.stderr)  # Python then ends with exit code 1, as after a traceback
+    if (
+        issubclass(kind, ModuleNotFoundError)
+        and package
+        and importlib.util.find_spec(package) is None
+    ):
+        print(
+            sentence(package), file=sys.stderr
+        )  # Python then ends with exit code 1, as after a traceback
     else:
         sys.__excepthook__(kind, error, trace)
 

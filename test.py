@@ -6,6 +6,7 @@ r"""Validate a trained network: every validation image once, recorded in MongoDB
 The checkpoint is --load_checkpoint (a path), or the newest (or --load_step) of
 the experiment that the flags describe.
 """
+
 import missing_packages  # noqa: F401 (first: it tells which package this Python lacks)
 from training import runtime  # before all else: it prepares TensorFlow
 
@@ -20,7 +21,9 @@ MODES = ('validate', 'validate_tpu')
 
 def main(argv):
     if len(argv) != 2 or argv[1] not in MODES:
-        raise schema.ConfigError('say what to do: python test.py validate --val_exp_id=NAME ... (validate_tpu for a TPU)')
+        raise schema.ConfigError(
+            'say what to do: python test.py validate --val_exp_id=NAME ... (validate_tpu for a TPU)'
+        )
     if flags.FLAGS.save_params_file:
         raise schema.ConfigError('--save_params_file is for train.py')
     asked = start.read(choices())

@@ -9,6 +9,7 @@ r"""Train a network whose errors travel back through kernels of their own.
 Everything is recorded in MongoDB. README.md explains the settings; --help lists
 all of them.
 """
+
 import missing_packages  # noqa: F401 (first: it tells which package this Python lacks)
 from training import runtime  # before all else: it prepares TensorFlow
 
@@ -21,7 +22,9 @@ from training.experiment import choices
 
 def main(argv):
     if len(argv) > 1:
-        raise schema.ConfigError(f'{argv[1]!r} is not understood; every setting is a flag, --name=value')
+        raise schema.ConfigError(
+            f'{argv[1]!r} is not understood; every setting is a flag, --name=value'
+        )
     asked = start.read(choices())
     jobs.train(asked.config, asked.explicit, asked.ignored, flags.FLAGS.save_params_file)
     return 0

@@ -1,4 +1,7 @@
-"""How well forward and backward kernels agree: angles in degrees, and sizes of weights and activities, layer by layer."""
+"""How well forward and backward kernels agree: angles in degrees, and sizes of weights and
+activities, layer by layer.
+"""
+
 import math
 
 import tensorflow.compat.v1 as tf
@@ -25,13 +28,17 @@ def angle(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 
 
 def _unit(x):
-    """x [n] at length 1. Its largest element becomes 1 first, so that no square is too small or large."""
+    """x [n] at length 1. Its largest element becomes 1 first, so that no square is too small or
+    large.
+    """
     scaled = x / tf.reduce_max(tf.abs(x))  # 0 / 0 is NaN
     return scaled / _length(scaled)
 
 
 def _length(x):
-    """The length of x [n]. Sums of BLOCK numbers are added up, then their sums: millions would round."""
+    """The length of x [n]. Sums of BLOCK numbers are added up, then their sums: millions would
+    round.
+    """
     squares = tf.square(x)
     while squares.shape.num_elements() > BLOCK:
         whole = squares.shape.num_elements() // BLOCK * BLOCK
@@ -43,12 +50,16 @@ def _length(x):
 def measure(records, task_loss, logits=None):
     """What a validation reports of every layer: {measure: {layer name: float32 scalar}}.
 
-    weight_angles: (W, B). projection_angles: (Wx, Bx). gradient_angles: (the dx that B gives, the dx that W would).
-    weightsq_norm, actsq_norm: sum of squares of W, of the layer's output over the batch; weightsq_mean, actsq_mean:
-    their means. hebb_angle: 0, as in every record of the original, which never finished it; kept for its readers.
-    Angles are there only for layers that have a backward kernel; under direct feedback, whose kernels have another shape,
-    those of gradients alone. task_loss: the scalar whose gradient the layers send. logits: [batch, classes], float32, which
-    direct feedback needs. An angle is NaN where there is none; see `angle`.
+    weight_angles: (W, B). projection_angles: (Wx, Bx). gradient_angles: (the dx that B gives, the
+    dx that W would).
+    weightsq_norm, actsq_norm: sum of squares of W, of the layer's output over the batch;
+    weightsq_mean, actsq_mean:
+    their means. hebb_angle: 0, as in every record of the original, which never finished it; kept
+    for its readers. Angles are there only for layers that have a backward kernel; under direct
+    feedback, whose kernels have another shape,
+    those of gradients alone. task_loss: the scalar whose gradient the layers send. logits: [batch,
+    classes], float32, which direct feedback needs. An angle is NaN where there is none; see
+    `angle`.
     """
     aligned = [record for record in records if record.B is not None]
     sending = [record for record in records if record.B is not None or record.direct is not None]
@@ -64,7 +75,10 @@ def measure(records, task_loss, logits=None):
     return {
         'weight_angles': {r.name: angle(r.W, r.B) for r in aligned},
         'projection_angles': {r.name: angle(r.y, r.linear.project(r.x, r.B)) for r in aligned},
-        'gradient_angles': {r.name: angle(sent(r, dy), r.linear.reconstruct(dy, r.W, r.x)) for r, dy in zip(sending, errors)},
+        'gradient_angles': {
+            r.name: angle(sent(r, dy), r.linear.reconstruct(dy, r.W, r.x))
+            for r, dy in zip(sending, errors)
+        },
         'hebb_angle': {r.name: tf.constant(0.0) for r in records},
         'weightsq_norm': {r.name: tf.reduce_sum(tf.square(r.W)) for r in records},
         'weightsq_mean': {r.name: tf.reduce_mean(tf.square(r.W)) for r in records},

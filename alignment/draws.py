@@ -1,8 +1,10 @@
-"""Seeds of the random numbers that a training draws: initial kernels, what a rule draws at a step, noise on updates.
+"""Seeds of the random numbers that a training draws: initial kernels, what a rule draws at a step,
+noise on updates.
 
 Those of a step come from stateless operations, whose numbers depend on their seed alone. A training
 that is stopped and resumed draws what one that was never stopped draws.
 """
+
 import zlib
 from typing import Union
 
@@ -13,7 +15,7 @@ Number = Union[int, tf.Tensor]
 
 def seed_of(seed: Union[int, str, None], name: str) -> int:
     """A number from 0 to 2^31 - 1 for each seed of a training and name of what is drawn."""
-    return zlib.crc32(f'{seed}:{name}'.encode()) & 0x7fffffff
+    return zlib.crc32(f'{seed}:{name}'.encode()) & 0x7FFFFFFF
 
 
 def step_seed(seed: int, step: Number) -> tf.Tensor:

@@ -1,4 +1,5 @@
 """A layer as the network made it (LayerRecord), and what a rule sees of it (LayerView)."""
+
 import collections
 import math
 
@@ -8,37 +9,70 @@ from alignment.draws import part_seed, seed_of
 from alignment.gradients import known_product
 from alignment.primitives import batch_size, inner
 
-LayerRecord = collections.namedtuple('LayerRecord', [
-    'name',        # scope in the checkpoint, 'block_group1_0/conv1'; the layer's key in every result
-    'linear',      # gradients.Dense() or gradients.Convolution(...)
-    'W',           # forward kernel, float32 [in, units] or [height, width, in, filters]
-    'B',           # the kernel that the error goes back through, in W's layout; None under backpropagation and direct feedback
-    'bias',        # float32 [units], or None
-    'x',           # input of the linear map (padded, where the layer pads), [batch, ...], of the type that is computed in
-    'y',           # x W, without bias, of the same type
-    'output',      # what the layer returns: bias and activation applied
-    'activation',  # the non-linearity that follows, also when it comes after a batch norm; None for a linear layer
-    'R',           # what is learned of B, float32: its variable, where B is made of it and shaped otherwise; else None
-    'direct',      # the kernel that the logits' error goes back through, [in, classes] or [height, width, in, classes], or None
-])
+LayerRecord = collections.namedtuple(
+    'LayerRecord',
+    [
+        'name',  # scope in the checkpoint, 'block_group1_0/conv1'; the layer's key in every result
+        'linear',  # gradients.Dense() or gradients.Convolution(...)
+        'W',  # forward kernel, float32 [in, units] or [height, width, in, filters]
+        # the kernel that the error goes back through, in W's layout; None under backpropagation and
+        # direct feedback
+        'B',
+        'bias',  # float32 [units], or None
+        # input of the linear map (padded, where the layer pads), [batch, ...], of the type that is
+        # computed in
+        'x',
+        'y',  # x W, without bias, of the same type
+        'output',  # what the layer returns: bias and activation applied
+        # the non-linearity that follows, also when it comes after a batch norm; None for a linear
+        # layer
+        'activation',
+        # what is learned of B, float32: its variable, where B is made of it and shaped otherwise;
+        # else None
+        'R',
+        # the kernel that the logits' error goes back through, [in, classes] or [height, width, in,
+        # classes], or None
+        'direct',
+    ],
+)
 LayerRecord.__new__.__defaults__ = (None, None)
 
 ACTIVATIONS = {'sigmoid': tf.sigmoid, 'tanh': tf.tanh, 'relu': tf.nn.relu}
 
 
-class ViewOptions(collections.namedtuple('ViewOptions', [
-        'update_forward', 'input_distribution', 'input_stddev', 'use_bias_forward', 'use_bias_backward',
-        'activation_fn_override', 'activation_forward', 'activation_backward', 'batch_center_backward_input',
-        'center_input', 'normalize_input', 'batch_center_forward_output', 'center_forward_output',
-        'normalize_forward_output', 'center_backward_output', 'normalize_backward_output'])):
+class ViewOptions(
+    collections.namedtuple(
+        'ViewOptions',
+        [
+            'update_forward',
+            'input_distribution',
+            'input_stddev',
+            'use_bias_forward',
+            'use_bias_backward',
+            'activation_fn_override',
+            'activation_forward',
+            'activation_backward',
+            'batch_center_backward_input',
+            'center_input',
+            'normalize_input',
+            'batch_center_forward_output',
+            'center_forward_output',
+            'normalize_forward_output',
+            'center_backward_output',
+            'normalize_backward_output',
+        ],
+    )
+):
     """What a rule sees of a layer. The defaults show it the layer's own input, kernels and bias.
 
     update_forward: the alignment loss moves W, too.
-    input_distribution: None (the layer's input), 'uniform' or 'normal' noise of mean 0 and input_stddev instead.
+    input_distribution: None (the layer's input), 'uniform' or 'normal' noise of mean 0 and
+    input_stddev instead.
     use_bias_forward, use_bias_backward: add the bias to Wx, to Bx.
-    activation_forward, activation_backward: apply the layer's non-linearity (or activation_fn_override) to Wx, to Bx.
-    center_*: subtract each example's mean. normalize_*: center, then divide each example by its norm.
-    batch_center_*: subtract the mean over the batch. *_input: the input; *_forward_output: Wx and B(Wx);
+    activation_forward, activation_backward: apply the layer's non-linearity (or
+    activation_fn_override) to Wx, to Bx. center_*: subtract each example's mean. normalize_*:
+    center, then divide each example by its norm. batch_center_*: subtract the mean over the batch.
+    *_input: the input; *_forward_output: Wx and B(Wx);
     *_backward_output: Bx and W(Bx); *_backward_input: the input that B projects.
     """
 
@@ -67,7 +101,9 @@ def _features(x):
 
 def _uniform(shape, stddev, seed):
     half_width = math.sqrt(3.0) * stddev
-    return tf.random.stateless_uniform(shape, seed('uniform'), minval=-half_width, maxval=half_width)
+    return tf.random.stateless_uniform(
+        shape, seed('uniform'), minval=-half_width, maxval=half_width
+    )
 
 
 def _normal(shape, stddev, seed):
@@ -81,15 +117,20 @@ def _normal(shape, stddev, seed):
     length = 1.0 - tf.random.stateless_uniform(half, seed('radius'))  # above 0
     radius = stddev * tf.sqrt(-2.0 * tf.log(length))
     angle = tf.random.stateless_uniform(half, seed('angle'), maxval=2.0 * math.pi)
-    return tf.reshape(tf.concat([radius * tf.cos(angle), radius * tf.sin(angle)], axis=0)[:count], shape)
+    return tf.reshape(
+        tf.concat([radius * tf.cos(angle), radius * tf.sin(angle)], axis=0)[:count], shape
+    )
 
 
-# Noise of `shape` (int32 [rank], a tensor) with mean 0 and a standard deviation. seed: name of a draw -> its seed, int32 [2].
+# Noise of `shape` (int32 [rank], a tensor) with mean 0 and a standard deviation. seed: name of a
+# draw -> its seed, int32 [2].
 NOISE = {'uniform': _uniform, 'normal': _normal}
 
 
 class _lazy:
-    """A property that is computed once, when first asked for: a rule builds no operation that its formula lacks."""
+    """A property that is computed once, when first asked for: a rule builds no operation that its
+    formula lacks.
+    """
 
     def __init__(self, function):
         self._function = function
@@ -101,13 +142,16 @@ class _lazy:
 
 
 class LayerView:
-    """The symbols of an alignment loss, for one layer: W, B, R (what is learned of B), x, Wx, Bx, BWx and WBx.
+    """The symbols of an alignment loss, for one layer: W, B, R (what is learned of B), x, Wx, Bx,
+    BWx and WBx.
 
-    The input, the bias and (unless update_forward) W carry a stop-gradient: a loss over these symbols is local to its
-    layer and moves B only. All are float32, whatever type the network computes in.
+    The input, the bias and (unless update_forward) W carry a stop-gradient: a loss over these
+    symbols is local to its layer and moves B only. All are float32, whatever type the network
+    computes in.
 
-    The input noise depends on the seed (an int or None), the layer's name, the step (updates done before this one) and the part
-    (the index, in the step's batch, of the part that the record's images are); step and part are ints or integer scalars.
+    The input noise depends on the seed (an int or None), the layer's name, the step (updates done
+    before this one) and the part (the index, in the step's batch, of the part that the record's
+    images are); step and part are ints or integer scalars.
     """
 
     def __init__(self, record, options, seed=None, step=0, part=0):
@@ -125,7 +169,9 @@ class LayerView:
         options = self._options
         x = tf.cast(tf.stop_gradient(self._record.x), tf.float32)
         if options.input_distribution:
-            x = NOISE[options.input_distribution](tf.shape(x), options.input_stddev, self._noise_seed)
+            x = NOISE[options.input_distribution](
+                tf.shape(x), options.input_stddev, self._noise_seed
+            )
             x.set_shape(self._record.x.shape)
         if options.center_input:
             x = center(x)
@@ -149,27 +195,44 @@ class LayerView:
     @_lazy
     def WBx(self):
         """The backward projection brought back through W: a reconstruction of x, shaped like it."""
-        return self._backward_output(self._record.linear.reconstruct(self._backward, self.W, self.x))
+        return self._backward_output(
+            self._record.linear.reconstruct(self._backward, self.W, self.x)
+        )
 
     @property
     def is_linear(self):
-        """Whether Bx is linear in B, but for the bias, and W stands still: then gradients have the closed forms of a rule."""
+        """Whether Bx is linear in B, but for the bias, and W stands still: then gradients have the
+        closed forms of a rule.
+        """
         options = self._options
-        return not (options.update_forward or options.activation_backward or options.center_backward_output
-                    or options.normalize_backward_output)
+        return not (
+            options.update_forward
+            or options.activation_backward
+            or options.center_backward_output
+            or options.normalize_backward_output
+        )
 
     @property
     def is_plain(self):
         """Whether Wx and Bx are x W and x B, and nothing else, of an x whose x W is known already."""
         options = self._options
-        return self.is_linear and self._sees_the_layers_input and self._record.bias is None and not (
-            options.activation_forward or options.batch_center_backward_input) and self.reconstructs_linearly
+        return (
+            self.is_linear
+            and self._sees_the_layers_input
+            and self._record.bias is None
+            and not (options.activation_forward or options.batch_center_backward_input)
+            and self.reconstructs_linearly
+        )
 
     @property
     def reconstructs_linearly(self):
         """Whether BWx is Wx brought back through B, and nothing else."""
         options = self._options
-        return not (options.center_forward_output or options.normalize_forward_output or options.batch_center_forward_output)
+        return not (
+            options.center_forward_output
+            or options.normalize_forward_output
+            or options.batch_center_forward_output
+        )
 
     @_lazy
     def backward_x(self):
@@ -181,8 +244,8 @@ class LayerView:
         return self._record.linear.project(self.x, kernel)
 
     def correlate(self, x, y):
-        """The filter gradient of (x, y), shaped like B, and one over the batch: together they are the gradient of
-        mean_b sum(xB * y) with respect to B."""
+        """The filter gradient of (x, y), shaped like B, and one over the batch: together they are
+        the gradient of mean_b sum(xB * y) with respect to B."""
         return self._record.linear.kernel_gradient(x, y, self.B), 1.0 / batch_size(y)
 
     def bias_overlap(self):
@@ -220,7 +283,9 @@ class LayerView:
 
     def _biased(self, projection, use_bias, use_activation):
         if use_bias and self._record.bias is not None:
-            projection = self._record.linear.add_bias(projection, tf.stop_gradient(self._record.bias))
+            projection = self._record.linear.add_bias(
+                projection, tf.stop_gradient(self._record.bias)
+            )
         override = self._options.activation_fn_override
         activation = ACTIVATIONS[override] if override else self._record.activation
         return activation(projection) if use_activation and activation else projection

@@ -1,9 +1,10 @@
 """The terms that alignment losses are sums of (Kunin et al. 2020, arXiv:2003.01513, table 1).
 
-W, B: kernels of one shape (layout of the forward kernel); Wx, Bx: projections [batch, ...] of the layer's input through
-W and B; reconstructions [batch, ...] have the shape of the input. Every term is a float32 scalar: summed over
-everything but the batch, averaged over the batch.
+W, B: kernels of one shape (layout of the forward kernel); Wx, Bx: projections [batch, ...] of the
+layer's input through W and B; reconstructions [batch, ...] have the shape of the input. Every term
+is a float32 scalar: summed over everything but the batch, averaged over the batch.
 """
+
 import tensorflow.compat.v1 as tf
 
 
@@ -23,7 +24,9 @@ def sparse(Wx, Bx):
 
 
 def amp(Wx, Bx):
-    """-sum(Wx * Bx): minus the inner product of two projections (or of the input and its reconstruction)."""
+    """-sum(Wx * Bx): minus the inner product of two projections (or of the input and its
+    reconstruction).
+    """
     return -batch_mean(inner, Wx, Bx)
 
 
@@ -48,5 +51,11 @@ def batch_mean(total, *tensors):
 
 
 def batch_size(x):
-    """How many examples [batch, ...] holds: a number where that is known before the graph runs, else a float32 scalar."""
-    return float(int(x.shape[0])) if x.shape[0:1].is_fully_defined() else tf.cast(tf.shape(x)[0], tf.float32)
+    """How many examples [batch, ...] holds: a number where that is known before the graph runs,
+    else a float32 scalar.
+    """
+    return (
+        float(int(x.shape[0]))
+        if x.shape[0:1].is_fully_defined()
+        else tf.cast(tf.shape(x)[0], tf.float32)
+    )

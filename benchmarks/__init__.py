@@ -1,4 +1,5 @@
 """Programs that measure; README.md quotes what they print."""
+
 import sys
 
 if sys.argv[:1] == ['-m']:  # one of them is about to run

@@ -1,10 +1,13 @@
-"""Every figure of speed beside its target, as ratios taken side by side in one run, on both TensorFlows.
+"""Every figure of speed beside its target, as ratios taken side by side in one run, on both
+TensorFlows.
 
     make bench                              (all rows; about 30 minutes on two cores)
     make bench ARGS='--rows rules --models resnet18'
 
-Needs nothing but this Python; the environments that it measures are given by their interpreters (the Makefile makes them).
+Needs nothing but this Python; the environments that it measures are given by their interpreters
+(the Makefile makes them).
 """
+
 import argparse
 import json
 import os
@@ -15,13 +18,42 @@ import sys
 from benchmarks import turns
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-RULES = ('backprop', 'feedback', 'dfa', 'pfa', 'usf', 'frsf', 'brsf', 'kolen_pollack', 'symmetric', 'activation',
-         'information', 'mirror', 'mirror on noise')
+RULES = (
+    'backprop',
+    'feedback',
+    'dfa',
+    'pfa',
+    'usf',
+    'frsf',
+    'brsf',
+    'kolen_pollack',
+    'symmetric',
+    'activation',
+    'information',
+    'mirror',
+    'mirror on noise',
+)
 PAPER, MODERN, PEERS = 'TensorFlow 1.13.2', 'TensorFlow 2.x', 'PyTorch'
-# At most so many times a step of backpropagation. On 1.13.2: the original's own ratios, and 1.60 for information.
-MOST = {MODERN: {'feedback': 1.03, 'kolen_pollack': 1.03, 'symmetric': 1.06, 'activation': 1.55, 'information': 1.65,
-                 'mirror': 1.35, 'mirror on noise': 1.60},
-        PAPER: {'symmetric': 1.06, 'activation': 1.50, 'information': 1.60, 'mirror': 1.35, 'mirror on noise': 1.55}}
+# At most so many times a step of backpropagation. On 1.13.2: the original's own ratios, and 1.60
+# for information.
+MOST = {
+    MODERN: {
+        'feedback': 1.03,
+        'kolen_pollack': 1.03,
+        'symmetric': 1.06,
+        'activation': 1.55,
+        'information': 1.65,
+        'mirror': 1.35,
+        'mirror on noise': 1.60,
+    },
+    PAPER: {
+        'symmetric': 1.06,
+        'activation': 1.50,
+        'information': 1.60,
+        'mirror': 1.35,
+        'mirror on noise': 1.55,
+    },
+}
 
 
 class Table:
@@ -40,20 +72,40 @@ class Table:
 
     def _add(self, figure, value, target, reached):
         self.rows.append(dict(figure=figure, value=value, target=target, reached=reached))
-        print('| {} | {:.2f} | {} | {} |'.format(figure, value, target, 'yes' if reached else 'NO'), flush=True)
+        print(
+            '| {} | {:.2f} | {} | {} |'.format(figure, value, target, 'yes' if reached else 'NO'),
+            flush=True,
+        )
 
 
 def workers(arguments, model, peers):
     """{runtime: Worker} of the environments that were given, each with its variants."""
-    interpreters = {PAPER: arguments.paper, MODERN: arguments.modern, PEERS: arguments.peers if peers else None}
+    interpreters = {
+        PAPER: arguments.paper,
+        MODERN: arguments.modern,
+        PEERS: arguments.peers if peers else None,
+    }
     started = {}
     for name, interpreter in interpreters.items():
         if interpreter:
-            what = ['-m', 'benchmarks.peers'] if name == PEERS else [
-                '-m', 'benchmarks.steps', '--serve', '--model=' + model, '--variants=' + ','.join(RULES + ('plain tf.nn',))]
+            what = (
+                ['-m', 'benchmarks.peers']
+                if name == PEERS
+                else [
+                    '-m',
+                    'benchmarks.steps',
+                    '--serve',
+                    '--model=' + model,
+                    '--variants=' + ','.join(RULES + ('plain tf.nn',)),
+                ]
+            )
             # A thread of PyTorch that waits by spinning would take the others' processor.
-            started[name] = turns.Worker([os.path.abspath(interpreter)] + what, dict(
-                os.environ, PYTHONPATH=ROOT, OMP_WAIT_POLICY='PASSIVE', CUDA_VISIBLE_DEVICES=''))
+            started[name] = turns.Worker(
+                [os.path.abspath(interpreter)] + what,
+                dict(
+                    os.environ, PYTHONPATH=ROOT, OMP_WAIT_POLICY='PASSIVE', CUDA_VISIBLE_DEVICES=''
+                ),
+            )
     return started
 
 
@@ -62,8 +114,11 @@ def rules(arguments, table):
     seconds = {}
     for model in arguments.models.split(','):
         running = workers(arguments, model, peers=model == 'resnet18')
-        timers = {(name, variant): lambda worker=worker, variant=variant: worker.seconds(variant)
-                  for name, worker in running.items() for variant in worker.names}
+        timers = {
+            (name, variant): lambda worker=worker, variant=variant: worker.seconds(variant)
+            for name, worker in running.items()
+            for variant in worker.names
+        }
         found = turns.medians(timers, arguments.repeats)
         for worker in running.values():
             worker.close()
@@ -83,7 +138,9 @@ def _rows_of_rules(table, model, found):
         table.at_most(f'{runtime}, {model}: backprop over plain tf.nn', plain, 1.02)
     if {(MODERN, 'backprop'), (PAPER, 'backprop')} <= set(found):
         for rule in RULES:
-            table.at_least(f'{model}: {rule}, 1.13.2 over 2.x', found[PAPER, rule] / found[MODERN, rule], 2.0)
+            table.at_least(
+                f'{model}: {rule}, 1.13.2 over 2.x', found[PAPER, rule] / found[MODERN, rule], 2.0
+            )
     for rule, theirs in (('feedback', 'feedback'), ('usf', 'uSF')):
         if {(MODERN, rule), (PEERS, theirs)} <= set(found):
             ratio = found[PEERS, theirs] / found[MODERN, rule]
@@ -95,7 +152,11 @@ def pipeline(arguments, table):
     found = _each(arguments, 'benchmarks.pipeline')
     for runtime, ratios in found.items():
         for split, ratio in ratios.items():
-            table.at_least(f'{runtime}: {split} images through the pipeline over a bare loop of Pillow', ratio, 0.85)
+            table.at_least(
+                f'{runtime}: {split} images through the pipeline over a bare loop of Pillow',
+                ratio,
+                0.85,
+            )
     return found
 
 
@@ -105,7 +166,9 @@ def overhead(arguments, table):
     for runtime, ratios in found.items():
         step = '(a step of {:.0f} ms)'.format(ratios['step_ms'])
         table.at_most(f'{runtime}: the loop over the bare session.run {step}', ratios['loop'], 1.02)
-        table.at_most(f'{runtime}: a record of every step in MongoDB over none', ratios['records'], 1.02)
+        table.at_most(
+            f'{runtime}: a record of every step in MongoDB over none', ratios['records'], 1.02
+        )
     return found
 
 
@@ -114,8 +177,14 @@ def _each(arguments, module, *words):
     found = {}
     for name, interpreter in ((MODERN, arguments.modern), (PAPER, arguments.paper)):
         if interpreter:
-            printed = subprocess.run([interpreter, '-m', module, '--json'] + list(words), cwd=ROOT, stdout=subprocess.PIPE,
-                                     stderr=subprocess.DEVNULL, text=True, check=True).stdout
+            printed = subprocess.run(
+                [interpreter, '-m', module, '--json'] + list(words),
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                check=True,
+            ).stdout
             found[name] = json.loads(printed.splitlines()[-1])
     return found
 
@@ -124,7 +193,9 @@ ROWS = {'rules': rules, 'pipeline': pipeline, 'overhead': overhead}
 
 
 def main():
-    parser = argparse.ArgumentParser(prog='python -m benchmarks.bench', description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog='python -m benchmarks.bench', description=__doc__.splitlines()[0]
+    )
     parser.add_argument('--rows', default=','.join(ROWS), help='comma list of: ' + ', '.join(ROWS))
     parser.add_argument('--models', default='resnet18,resnet50')
     parser.add_argument('--repeats', type=int, default=20, help='steps of each variant that count')

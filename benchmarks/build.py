@@ -1,9 +1,12 @@
-"""TFRecords from a folder of JPEG files: images a second and process over those of a bare loop that decodes them on one core.
+"""TFRecords from a folder of JPEG files: images a second and process over those of a bare loop that
+decodes them on one core.
 
     python -m benchmarks.build [--images 2000] [--processes 2]
 
-The images are those of benchmarks.pipeline, a file each. The time is that of the whole build, its processes' start included.
+The images are those of benchmarks.pipeline, a file each. The time is that of the whole build, its
+processes' start included.
 """
+
 from training import runtime  # first: it prepares TensorFlow
 
 import argparse
@@ -44,7 +47,9 @@ def build_seconds(folder, out, processes):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog='python -m benchmarks.build', description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog='python -m benchmarks.build', description=__doc__.splitlines()[0]
+    )
     parser.add_argument('--images', type=int, default=2000)
     parser.add_argument('--processes', type=int, default=1)
     parser.add_argument('--rounds', type=int, default=3)
@@ -55,10 +60,17 @@ def main():
         write_folder(os.path.join(folder, 'images'), jpegs)
         for turn in range(arguments.rounds):
             bare = pipeline.bare_loop(jpegs)
-            built = build_seconds(os.path.join(folder, 'images'), os.path.join(folder, f'out{turn}'), arguments.processes)
+            built = build_seconds(
+                os.path.join(folder, 'images'),
+                os.path.join(folder, f'out{turn}'),
+                arguments.processes,
+            )
             ratios.append(bare / built / arguments.processes)
             print(f'bare loop {bare:.1f} s, build {built:.1f} s')
-    print(f'{runtime.describe()}: {statistics.median(ratios):.2f} of the bare loop ({min(ratios):.2f} to {max(ratios):.2f}), a process of {arguments.processes}')
+    print(
+        f'{runtime.describe()}: {statistics.median(ratios):.2f} of the bare loop '
+        f'({min(ratios):.2f} to {max(ratios):.2f}), a process of {arguments.processes}'
+    )
     return 0
 
 

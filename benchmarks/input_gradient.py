@@ -2,9 +2,10 @@
 
     python -m benchmarks.input_gradient
 
-Prints the time of TensorFlow's own operation over that of a plain convolution, for the deep layers of a ResNet on small
-images; alignment.gradients.FEW_POSITIONS is chosen by it.
+Prints the time of TensorFlow's own operation over that of a plain convolution, for the deep layers
+of a ResNet on small images; alignment.gradients.FEW_POSITIONS is chosen by it.
 """
+
 from training import runtime  # first: it prepares TensorFlow
 
 import statistics
@@ -23,8 +24,14 @@ def seconds(size, few_positions):
     """Median time of one input gradient of a 3x3 convolution of images of this size."""
     gradients.FEW_POSITIONS = few_positions
     with tf.Graph().as_default(), tf.Session(config=runtime.session_config()) as session:
-        y = tf.Variable(np.random.RandomState(0).standard_normal((BATCH, size, size, CHANNELS)).astype(np.float32))
-        kernel = tf.Variable(np.random.RandomState(1).standard_normal((3, 3, CHANNELS, CHANNELS)).astype(np.float32))
+        y = tf.Variable(
+            np.random.RandomState(0)
+            .standard_normal((BATCH, size, size, CHANNELS))
+            .astype(np.float32)
+        )
+        kernel = tf.Variable(
+            np.random.RandomState(1).standard_normal((3, 3, CHANNELS, CHANNELS)).astype(np.float32)
+        )
         dx = gradients.Convolution((1, 1), 'SAME').reconstruct(y, kernel, tf.identity(y)).op
         session.run(tf.global_variables_initializer())
         times = []
@@ -38,7 +45,7 @@ def seconds(size, few_positions):
 def main():
     print(runtime.describe())
     for size in (1, 2, 4, 7, 14):
-        print(f'{size}x{size} positions: {seconds(size, 0) / seconds(size, 10 ** 6):.2f}')
+        print(f'{size}x{size} positions: {seconds(size, 0) / seconds(size, 10**6):.2f}')
     return 0
 
 

@@ -1,10 +1,13 @@
-"""The peak memory of a training, rule by rule, over that of backpropagation: each in a process of its own.
+"""The peak memory of a training, rule by rule, over that of backpropagation: each in a process of
+its own.
 
     python -m benchmarks.memory [--model resnet50] [--variants backprop,mirror]
 
-What is counted is the resident memory at its peak over a few steps, less what the process held before its graph was built:
-the graph, variables, slots, activities and workspaces. Linux alone tells it.
+What is counted is the resident memory at its peak over a few steps, less what the process held
+before its graph was built: the graph, variables, slots, activities and workspaces. Linux alone
+tells it.
 """
+
 import json
 import subprocess
 import sys
@@ -22,6 +25,7 @@ def resident(field):
 def peak(variant, model, image_size, batch):
     """MiB that a training of one variant takes at its peak; to be called once in a process."""
     from benchmarks import steps  # TensorFlow is imported before the counting starts
+
     before = resident('VmRSS')
     training = steps.Steps(steps.VARIANTS[variant], model, image_size, batch)
     for _ in range(turns.WARM_UP):
@@ -31,18 +35,33 @@ def peak(variant, model, image_size, batch):
 
 def main():
     parser = turns.parser('benchmarks.memory', __doc__)
-    parser.add_argument('--variants', default=','.join(RULES), help='comma list of: ' + ', '.join(RULES))
+    parser.add_argument(
+        '--variants', default=','.join(RULES), help='comma list of: ' + ', '.join(RULES)
+    )
     parser.add_argument('--measure', help='measure this variant alone, in this process')
     arguments = parser.parse_args()
     if arguments.measure:
-        print(json.dumps(peak(arguments.measure, arguments.model, arguments.image_size, arguments.batch)))
+        print(
+            json.dumps(
+                peak(arguments.measure, arguments.model, arguments.image_size, arguments.batch)
+            )
+        )
         return 0
-    print(f'{arguments.model}, {arguments.image_size} x {arguments.image_size}, batch {arguments.batch}')
+    print(
+        f'{arguments.model}, {arguments.image_size} x {arguments.image_size}, batch '
+        f'{arguments.batch}'
+    )
     found = {}
     for variant in turns.chosen(parser, arguments.variants, RULES):
-        printed = subprocess.run([sys.executable, '-m', 'benchmarks.memory', '--measure=' + variant] + [
-            f'--{name}={getattr(arguments, name)}' for name in ('model', 'image_size', 'batch')],
-            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True).stdout
+        printed = subprocess.run(
+            [sys.executable, '-m', 'benchmarks.memory', '--measure=' + variant]
+            + [f'--{name}={getattr(arguments, name)}' for name in ('model', 'image_size', 'batch')],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            check=True,
+        ).stdout
         found[variant] = json.loads(printed.splitlines()[-1])
         first = found[next(iter(found))]
         print(f'{variant:20} {found[variant]:7.0f} MiB  {found[variant] / first:.2f}', flush=True)

@@ -1,11 +1,14 @@
-"""Rules under noise on the updates of their backward kernels: a training for each rule and each noise, a table and a plot.
+"""Rules under noise on the updates of their backward kernels: a training for each rule and each
+noise, a table and a plot.
 
     make noise
 
-The experiment of Kunin et al. 2020 (arXiv:2003.01513), in small: a network of two hidden layers on the 5,000 MNIST images.
-After each step, 0.001 (the second optimiser's learning rate) times normal numbers of mean 0 and a growing standard deviation
-are added to the backward kernels. A training that has ended is not repeated: a second call prints the same table.
+The experiment of Kunin et al. 2020 (arXiv:2003.01513), in small: a network of two hidden layers on
+the 5,000 MNIST images. After each step, 0.001 (the second optimiser's learning rate) times normal
+numbers of mean 0 and a growing standard deviation are added to the backward kernels. A training
+that has ended is not repeated: a second call prints the same table.
 """
+
 import argparse
 import os
 import subprocess
@@ -25,7 +28,9 @@ DBNAME, RECIPE = 'noise', 'mnist_fc_mirror'
 NOISES = (0.0, 1.0, 10.0, 30.0, 100.0, 300.0)  # standard deviations, before the learning rate
 ALIGNMENT = dict(alignment_optimizer='adam', use_noisy_alignment_opt=True)
 RULES = {
-    'symmetric': ALIGNMENT, 'activation': ALIGNMENT, 'mirror': dict(ALIGNMENT, input_distribution='normal'),
+    'symmetric': ALIGNMENT,
+    'activation': ALIGNMENT,
+    'mirror': dict(ALIGNMENT, input_distribution='normal'),
     'information': ALIGNMENT,
     'kolen_pollack': dict(use_noisy_global_opt=True, update_forward=True, alpha=0.005),
 }
@@ -33,22 +38,28 @@ RULES = {
 
 def settings(rule, noise, **more):
     """The settings of a training. noise: standard deviation, before the learning rate."""
-    shared = {name: value for name, value in recipes.RECIPES[RECIPE].settings.items() if name != 'input_distribution'}
+    shared = {
+        name: value
+        for name, value in recipes.RECIPES[RECIPE].settings.items()
+        if name != 'input_distribution'
+    }
     given = dict(shared, **dict(RULES[rule], alignment=rule))
     if rule == 'kolen_pollack':  # its noise is multiplied by a larger learning rate
         noise *= 0.001 / given['learning_rate']
     if noise:
-        given.update(noisy_opt_distribution='normal', noisy_opt_variance=noise ** 2)
+        given.update(noisy_opt_distribution='normal', noisy_opt_variance=noise**2)
     else:
         given = {name: value for name, value in given.items() if not name.startswith('use_noisy')}
     return dict(given, **more)
 
 
 def top1(rule, noise, port, flags, **more):
-    """The top-1 after a training, a fraction. port: of MongoDB. flags: of train.py. more: settings. Raises
-    subprocess.CalledProcessError."""
+    """The top-1 after a training, a fraction. port: of MongoDB. flags: of train.py. more: settings.
+    Raises subprocess.CalledProcessError."""
     config = Config.of(settings(rule, noise, **more), choices())
-    return trained.newest(config, f'_noise{noise:g}', DBNAME, port, flags)['validation_results']['topn_val']['top1']
+    return trained.newest(config, f'_noise{noise:g}', DBNAME, port, flags)['validation_results'][
+        'topn_val'
+    ]['top1']
 
 
 def draw(found, path):
@@ -59,31 +70,52 @@ def draw(found, path):
         axes = figure.add_subplot(1, 1, 1)
         for index, (rule, values) in enumerate(found.items()):
             axes.plot(range(len(values)), values, marker='o', color=plots.FEW(index), label=rule)
-        axes.set(xticks=range(len(NOISES)), xticklabels=[f'{noise:g}' for noise in NOISES], ylim=(0, 1),
-                 xlabel='standard deviation of the noise, over the learning rate', ylabel='top-1',
-                 title='Noise on the updates of backward kernels')
+        axes.set(
+            xticks=range(len(NOISES)),
+            xticklabels=[f'{noise:g}' for noise in NOISES],
+            ylim=(0, 1),
+            xlabel='standard deviation of the noise, over the learning rate',
+            ylabel='top-1',
+            title='Noise on the updates of backward kernels',
+        )
         axes.legend()
         figure.tight_layout()
         figure.savefig(path, format='png', metadata={'Software': None})
 
 
 def main():
-    parser = argparse.ArgumentParser(prog='python -m benchmarks.noise', description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog='python -m benchmarks.noise', description=__doc__.splitlines()[0]
+    )
     parser.add_argument('--cache_dir', required=True, help='folder for checkpoints')
     parser.add_argument('--png', required=True, help='where the plot goes')
-    parser.add_argument('--port', type=int, default=29029, help='where MongoDB answers on this machine')
+    parser.add_argument(
+        '--port', type=int, default=29029, help='where MongoDB answers on this machine'
+    )
     arguments = parser.parse_args()
     flags = ['--cache_dir=' + os.path.abspath(arguments.cache_dir)]
-    print('| rule | ' + ' | '.join(f'{noise:g}' for noise in NOISES) + ' |\n' + '|---' * (len(NOISES) + 1) + '|')
+    print(
+        '| rule | '
+        + ' | '.join(f'{noise:g}' for noise in NOISES)
+        + ' |\n'
+        + '|---' * (len(NOISES) + 1)
+        + '|'
+    )
     found = {}
     for rule in RULES:
         try:
             found[rule] = [top1(rule, noise, arguments.port, flags) for noise in NOISES]
         except subprocess.CalledProcessError as error:
-            print(f'error: a training of {rule} ended with exit code {error.returncode}; its message stands above',
-                  file=sys.stderr)
+            print(
+                f'error: a training of {rule} ended with exit code {error.returncode}; its '
+                'message stands above',
+                file=sys.stderr,
+            )
             return 1
-        print('| {} | {} |'.format(rule, ' | '.join(f'{value:.3f}' for value in found[rule])), flush=True)
+        print(
+            '| {} | {} |'.format(rule, ' | '.join(f'{value:.3f}' for value in found[rule])),
+            flush=True,
+        )
     draw(found, arguments.png)
     print('the plot: ' + arguments.png)
     return 0

@@ -1,10 +1,11 @@
-"""What the loop and the records cost: a step in the training loop over the bare session.run, and with a record of every step
-in MongoDB over none.
+"""What the loop and the records cost: a step in the training loop over the bare session.run, and
+with a record of every step in MongoDB over none.
 
     python -m benchmarks.overhead [--port 29029]
 
 A ResNet-18 on images so small that a step takes about 50 ms.
 """
+
 from training import runtime  # first: it prepares TensorFlow
 
 import argparse
@@ -22,8 +23,17 @@ from database.mongo import Store
 from training import devices, jobs, loop, provenance
 from training.experiment import Experiment, choices
 
-SETTINGS = dict(model='resnet18', dataset='synthetic', image_size=32, train_batch_size=4, eval_batch_size=4,
-                alignment='symmetric', optimizer='momentum', learning_rate=1e-4, train_epochs=1e6)
+SETTINGS = dict(
+    model='resnet18',
+    dataset='synthetic',
+    image_size=32,
+    train_batch_size=4,
+    eval_batch_size=4,
+    alignment='symmetric',
+    optimizer='momentum',
+    learning_rate=1e-4,
+    train_epochs=1e6,
+)
 DBNAME = 'benchmark_overhead'
 
 
@@ -51,33 +61,50 @@ def measure(port, repeats):
     experiment = Experiment(config, devices.choose(config))
     server.ensure('localhost', port)
     store = Store('localhost', port, DBNAME, experiment.collection, str(bson.ObjectId()))
-    with tempfile.TemporaryDirectory() as folder, loop.session(experiment, runtime.session_config()) as session:
+    with tempfile.TemporaryDirectory() as folder, loop.session(
+        experiment, runtime.session_config()
+    ) as session:
         session.run(experiment.step.initializer)
 
         def bare():
             started = time.perf_counter()
             session.run([experiment.step.train_op, experiment.step.scalars])
             return time.perf_counter() - started
-        timers = {'bare': bare, 'loop': Looped(session, experiment, None, folder).seconds,
-                  'records': Looped(session, experiment, store, folder).seconds}
+
+        timers = {
+            'bare': bare,
+            'loop': Looped(session, experiment, None, folder).seconds,
+            'records': Looped(session, experiment, store, folder).seconds,
+        }
         times = {name: [] for name in timers}
         for turn in range(5 + repeats):
             for name, seconds in timers.items():
                 times[name].append(seconds())
         store.close()
     step = {name: statistics.median(taken[5:]) for name, taken in times.items()}
-    return {'step_ms': 1e3 * step['bare'], 'loop': step['loop'] / step['bare'], 'records': step['records'] / step['loop']}
+    return {
+        'step_ms': 1e3 * step['bare'],
+        'loop': step['loop'] / step['bare'],
+        'records': step['records'] / step['loop'],
+    }
 
 
 def main():
-    parser = argparse.ArgumentParser(prog='python -m benchmarks.overhead', description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog='python -m benchmarks.overhead', description=__doc__.splitlines()[0]
+    )
     parser.add_argument('--port', type=int, default=29029)
     parser.add_argument('--repeats', type=int, default=150)
     parser.add_argument('--json', action='store_true', help='print the figures alone, as JSON')
     arguments = parser.parse_args()
     found = measure(arguments.port, arguments.repeats)
-    print(json.dumps(found) if arguments.json else
-          '{}\nbare step: {step_ms:.1f} ms\nloop: {loop:.3f}\nrecords: {records:.3f}'.format(runtime.describe(), **found))
+    print(
+        json.dumps(found)
+        if arguments.json
+        else '{}\nbare step: {step_ms:.1f} ms\nloop: {loop:.3f}\nrecords: {records:.3f}'.format(
+            runtime.describe(), **found
+        )
+    )
     return 0
 
 

@@ -1,7 +1,10 @@
-"""Steps of PyTorch and of BioTorch's layers (feedback alignment 'fa', and sign symmetry 'usf') in the same ResNet-18.
+"""Steps of PyTorch and of BioTorch's layers (feedback alignment 'fa', and sign symmetry 'usf') in
+the same ResNet-18.
 
-Served to benchmarks.bench from an environment of its own: torch 2.13.0 and biotorch 0.0.16. Nothing else here needs them.
+Served to benchmarks.bench from an environment of its own: torch 2.13.0 and biotorch 0.0.16. Nothing
+else here needs them.
 """
+
 import argparse
 import sys
 import time
@@ -12,7 +15,11 @@ from torch import nn
 
 from benchmarks import turns
 
-LAYERS = {'backprop': (nn.Conv2d, nn.Linear), 'feedback': (fa.Conv2d, fa.Linear), 'uSF': (usf.Conv2d, usf.Linear)}
+LAYERS = {
+    'backprop': (nn.Conv2d, nn.Linear),
+    'feedback': (fa.Conv2d, fa.Linear),
+    'uSF': (usf.Conv2d, usf.Linear),
+}
 
 
 class Block(nn.Module):
@@ -21,10 +28,19 @@ class Block(nn.Module):
     def __init__(self, conv, inputs, filters, stride, project):
         super().__init__()
         self.branch = nn.Sequential(
-            conv(inputs, filters, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(filters), nn.ReLU(inplace=True),
-            conv(filters, filters, 3, padding=1, bias=False), nn.BatchNorm2d(filters))
-        self.shortcut = nn.Sequential(conv(inputs, filters, 1, stride=stride, bias=False),
-                                      nn.BatchNorm2d(filters)) if project else nn.Identity()
+            conv(inputs, filters, 3, stride=stride, padding=1, bias=False),
+            nn.BatchNorm2d(filters),
+            nn.ReLU(inplace=True),
+            conv(filters, filters, 3, padding=1, bias=False),
+            nn.BatchNorm2d(filters),
+        )
+        self.shortcut = (
+            nn.Sequential(
+                conv(inputs, filters, 1, stride=stride, bias=False), nn.BatchNorm2d(filters)
+            )
+            if project
+            else nn.Identity()
+        )
 
     def forward(self, x):
         """x [batch, channels, height, width]."""
@@ -33,13 +49,19 @@ class Block(nn.Module):
 
 def resnet18(conv, linear):
     """Images [batch, 3, height, width] -> logits [batch, 1000]."""
-    layers = [conv(3, 64, 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True),
-              nn.MaxPool2d(3, stride=2, padding=1)]
+    layers = [
+        conv(3, 64, 7, stride=2, padding=3, bias=False),
+        nn.BatchNorm2d(64),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(3, stride=2, padding=1),
+    ]
     inputs = 64
     for group in range(4):
-        filters = 64 * 2 ** group
+        filters = 64 * 2**group
         for index in range(2):
-            layers.append(Block(conv, inputs, filters, 2 if group and not index else 1, project=not index))
+            layers.append(
+                Block(conv, inputs, filters, 2 if group and not index else 1, project=not index)
+            )
             inputs = filters
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear(inputs, 1000))
 
@@ -53,7 +75,9 @@ class TorchSteps:
         self._images = torch.randn(batch, 3, image_size, image_size)
         self._labels = torch.randint(0, 1000, (batch,))
         trained = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
-        self._optimizer = torch.optim.SGD(trained, lr=1e-3, momentum=0.9, nesterov=True, weight_decay=1e-4)
+        self._optimizer = torch.optim.SGD(
+            trained, lr=1e-3, momentum=0.9, nesterov=True, weight_decay=1e-4
+        )
 
     def seconds(self):
         """Does a step, and says how long it took."""
@@ -65,11 +89,15 @@ class TorchSteps:
 
 
 def main():
-    parser = argparse.ArgumentParser(prog='python -m benchmarks.peers', description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog='python -m benchmarks.peers', description=__doc__.splitlines()[0]
+    )
     parser.add_argument('--image_size', type=int, default=128)
     parser.add_argument('--batch', type=int, default=16)
     arguments = parser.parse_args()
-    turns.serve({name: TorchSteps(name, arguments.image_size, arguments.batch).seconds for name in LAYERS})
+    turns.serve(
+        {name: TorchSteps(name, arguments.image_size, arguments.batch).seconds for name in LAYERS}
+    )
     return 0
 
 

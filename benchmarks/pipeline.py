@@ -1,11 +1,15 @@
-"""The input pipeline on one core: images a second over those of a bare loop that does the same with the same JPEG files.
+"""The input pipeline on one core: images a second over those of a bare loop that does the same with
+the same JPEG files.
 
     python -m benchmarks.pipeline [--images 400]
 
-The photographs that scikit-image and scikit-learn carry, cut into pieces of ImageNet's mean size, 500 x 375. The bare loop is
-Pillow's: it decodes a file, cuts the central square of a validation and resizes it, in this order. Pillow decodes the whole file,
-by the accurate DCT, and its bilinear filter looks at every pixel of the square.
+The photographs that scikit-image and scikit-learn carry, cut into pieces of ImageNet's mean size,
+500 x 375. The bare loop is
+Pillow's: it decodes a file, cuts the central square of a validation and resizes it, in this order.
+Pillow decodes the whole file, by the accurate DCT, and its bilinear filter looks at every pixel of
+the square.
 """
+
 from training import runtime  # first: it prepares TensorFlow
 
 import argparse
@@ -25,9 +29,16 @@ from PIL import Image
 import data
 from data import build_tfrecords
 
-PHOTOGRAPHS = ('skimage/data/astronaut.png', 'skimage/data/chelsea.png', 'skimage/data/coffee.png',
-               'skimage/data/hubble_deep_field.jpg', 'skimage/data/rocket.jpg', 'skimage/data/retina.jpg',
-               'sklearn/datasets/images/china.jpg', 'sklearn/datasets/images/flower.jpg')
+PHOTOGRAPHS = (
+    'skimage/data/astronaut.png',
+    'skimage/data/chelsea.png',
+    'skimage/data/coffee.png',
+    'skimage/data/hubble_deep_field.jpg',
+    'skimage/data/rocket.jpg',
+    'skimage/data/retina.jpg',
+    'sklearn/datasets/images/china.jpg',
+    'sklearn/datasets/images/flower.jpg',
+)
 WIDTH, HEIGHT, QUALITY = 500, 375, 90
 SIZE = 224
 BATCH, WARM_UP = 20, 3
@@ -35,12 +46,18 @@ BATCH, WARM_UP = 20, 3
 
 class Pieces:
     """A source of data.build_tfrecords: pieces of the photographs, each from another place."""
+
     label_names = ['a', 'b']
 
     def __init__(self, count):
         random = np.random.RandomState(0)
-        self.jpegs = [self._piece(random, PHOTOGRAPHS[index % len(PHOTOGRAPHS)]) for index in range(count)]
-        self.splits = {split: [(index, index % 2) for index in range(count)] for split in ('train', 'validation')}
+        self.jpegs = [
+            self._piece(random, PHOTOGRAPHS[index % len(PHOTOGRAPHS)]) for index in range(count)
+        ]
+        self.splits = {
+            split: [(index, index % 2) for index in range(count)]
+            for split in ('train', 'validation')
+        }
 
     def jpeg(self, index):
         """JPEG bytes, and None."""
@@ -79,7 +96,9 @@ class Pipeline:
     def seconds(self, count):
         """Seconds that so many batches take, after WARM_UP others."""
         # In a session of its own, or batches would be prefetched while others are measured.
-        with tf.Session(config=tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)) as session:
+        with tf.Session(
+            config=tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
+        ) as session:
             for _ in range(WARM_UP):
                 session.run(self._next)
             started = time.perf_counter()
@@ -89,14 +108,18 @@ class Pipeline:
 
 
 def measure(count, rounds):
-    """{'training', 'validation': images a second of the pipeline over those of the bare loop}, medians of rounds in turns."""
+    """{'training', 'validation': images a second of the pipeline over those of the bare loop},
+    medians of rounds in turns.
+    """
     source = Pieces(count)
     with tempfile.TemporaryDirectory() as folder, tf.Graph().as_default():
         out = os.path.join(folder, 'tfrecords')
         build_tfrecords.build(source, out, shards=4)
         dataset = data.load('imagenet', out)
-        pipelines = {'training': Pipeline(dataset.train(BATCH, seed=0)),
-                     'validation': Pipeline(dataset.validation(BATCH).repeat())}
+        pipelines = {
+            'training': Pipeline(dataset.train(BATCH, seed=0)),
+            'validation': Pipeline(dataset.validation(BATCH).repeat()),
+        }
         ratios = {name: [] for name in pipelines}
         for _ in range(rounds):
             bare = bare_loop(source.jpegs)
@@ -106,7 +129,9 @@ def measure(count, rounds):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog='python -m benchmarks.pipeline', description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog='python -m benchmarks.pipeline', description=__doc__.splitlines()[0]
+    )
     parser.add_argument('--images', type=int, default=400)
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--json', action='store_true', help='print the figures alone, as JSON')
@@ -114,8 +139,13 @@ def main():
     if hasattr(os, 'sched_setaffinity'):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     found = measure(arguments.images, arguments.rounds)
-    print(json.dumps(found) if arguments.json else '\n'.join(
-        [runtime.describe()] + [f'{name}: {ratio:.2f}' for name, ratio in found.items()]))
+    print(
+        json.dumps(found)
+        if arguments.json
+        else '\n'.join(
+            [runtime.describe()] + [f'{name}: {ratio:.2f}' for name, ratio in found.items()]
+        )
+    )
     return 0
 
 

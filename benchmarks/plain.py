@@ -1,8 +1,9 @@
 """A ResNet v1 in plain tf.nn, without this harness: what backpropagation costs anyway.
 
-The same network, losses and optimiser as --model=resnet18 or resnet50 with --optimizer=momentum, written as one would without
-rules, records or schedules.
+The same network, losses and optimiser as --model=resnet18 or resnet50 with --optimizer=momentum,
+written as one would without rules, records or schedules.
 """
+
 from training import runtime  # first: it prepares TensorFlow
 
 import time
@@ -20,11 +21,17 @@ def conv_norm(x, filters, size, stride=1, relu=True, gamma=1.0):
         before = (size - 1) // 2
         x = tf.pad(x, [[0, 0], [before, size - 1 - before], [before, size - 1 - before], [0, 0]])
     with tf.variable_scope(None, default_name='conv'):
-        kernel = tf.get_variable('kernel', [size, size, x.shape[-1], filters], initializer=tf.variance_scaling_initializer())
+        kernel = tf.get_variable(
+            'kernel',
+            [size, size, x.shape[-1], filters],
+            initializer=tf.variance_scaling_initializer(),
+        )
         scale = tf.get_variable('gamma', [filters], initializer=tf.constant_initializer(gamma))
         offset = tf.get_variable('beta', [filters], initializer=tf.zeros_initializer())
-        moving = [tf.get_variable(name, [filters], initializer=initial(), trainable=False) for name, initial in (
-            ('mean', tf.zeros_initializer), ('variance', tf.ones_initializer))]
+        moving = [
+            tf.get_variable(name, [filters], initializer=initial(), trainable=False)
+            for name, initial in (('mean', tf.zeros_initializer), ('variance', tf.ones_initializer))
+        ]
     y = tf.nn.conv2d(x, kernel, [1, stride, stride, 1], 'VALID' if stride > 1 else 'SAME')
     y, mean, variance = tf.nn.fused_batch_norm(y, scale, offset, epsilon=1e-5, is_training=True)
     for variable, value in zip(moving, (mean, variance)):
@@ -38,9 +45,12 @@ def logits_of(images, model):
     counts, bottleneck = BLOCKS[model]
     x = tf.nn.max_pool(conv_norm(images, 64, 7, 2), [1, 3, 3, 1], [1, 2, 2, 1], 'SAME')
     for group, count in enumerate(counts):
-        filters = 64 * 2 ** group
+        filters = 64 * 2**group
         for index in range(count):
-            stride, widened = 2 if group and not index else 1, 4 * filters if bottleneck else filters
+            stride, widened = (
+                2 if group and not index else 1,
+                4 * filters if bottleneck else filters,
+            )
             shortcut = conv_norm(x, widened, 1, stride, relu=False) if not index else x
             if bottleneck:
                 x = conv_norm(conv_norm(x, filters, 1), filters, 3, stride)
@@ -49,7 +59,9 @@ def logits_of(images, model):
                 x = conv_norm(conv_norm(x, filters, 3, stride), filters, 3, relu=False, gamma=0.0)
             x = tf.nn.relu(x + shortcut)
     x = tf.reduce_mean(x, [1, 2])
-    kernel = tf.get_variable('dense', [x.shape[-1], CLASSES], initializer=tf.random_normal_initializer(stddev=0.01))
+    kernel = tf.get_variable(
+        'dense', [x.shape[-1], CLASSES], initializer=tf.random_normal_initializer(stddev=0.01)
+    )
     bias = tf.get_variable('bias', [CLASSES], initializer=tf.zeros_initializer())
     for variable in (kernel, bias):
         tf.add_to_collection(tf.GraphKeys.REGULARIZATION_LOSSES, 1e-4 * tf.nn.l2_loss(variable))
@@ -63,14 +75,20 @@ class PlainSteps:
         graph = tf.Graph()
         with graph.as_default():
             random = np.random.RandomState(0)
-            images = tf.Variable(random.randn(batch, image_size, image_size, 3).astype(np.float32), trainable=False)
+            images = tf.Variable(
+                random.randn(batch, image_size, image_size, 3).astype(np.float32), trainable=False
+            )
             labels = tf.constant(random.randint(0, CLASSES, batch))
-            task = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(
-                labels=labels, logits=logits_of(images.read_value(), model)))
+            task = tf.reduce_mean(
+                tf.nn.sparse_softmax_cross_entropy_with_logits(
+                    labels=labels, logits=logits_of(images.read_value(), model)
+                )
+            )
             regular = tf.add_n(tf.get_collection(tf.GraphKeys.REGULARIZATION_LOSSES))
             self._losses = [task, regular]
             update = tf.train.MomentumOptimizer(1e-3, 0.9, use_nesterov=True).minimize(
-                task + regular, global_step=tf.train.get_or_create_global_step())
+                task + regular, global_step=tf.train.get_or_create_global_step()
+            )
             self._train_op = tf.group(update, *tf.get_collection(tf.GraphKeys.UPDATE_OPS))
             self._session = tf.Session(graph=graph, config=runtime.session_config())
             self._session.run(tf.global_variables_initializer())

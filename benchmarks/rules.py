@@ -4,6 +4,7 @@
 
 A training that has ended is not repeated: a second call prints the same table.
 """
+
 import argparse
 import subprocess
 import sys
@@ -15,15 +16,34 @@ from training.experiment import choices
 from config.schema import Config
 
 DBNAME = 'rules'
-RULES = ('backprop', 'feedback', 'dfa', 'usf', 'frsf', 'brsf', 'symmetric', 'activation', 'mirror', 'information',
-         'kolen_pollack', 'pfa')
+RULES = (
+    'backprop',
+    'feedback',
+    'dfa',
+    'usf',
+    'frsf',
+    'brsf',
+    'symmetric',
+    'activation',
+    'mirror',
+    'information',
+    'kolen_pollack',
+    'pfa',
+)
 SUFFIX = '_python{}.{}'.format(*sys.version_info[:2])
 
 
 def train(rule, arguments):
-    """Trains by the recipe of a rule; returns its newest record with a validation. Raises subprocess.CalledProcessError."""
-    return trained.newest(Config.of(recipes.RECIPES['mnist_' + rule].settings, choices()), SUFFIX, DBNAME, arguments.port, [
-        '--data_dir=' + arguments.data_dir, '--cache_dir=' + arguments.cache_dir])
+    """Trains by the recipe of a rule; returns its newest record with a validation. Raises
+    subprocess.CalledProcessError.
+    """
+    return trained.newest(
+        Config.of(recipes.RECIPES['mnist_' + rule].settings, choices()),
+        SUFFIX,
+        DBNAME,
+        arguments.port,
+        ['--data_dir=' + arguments.data_dir, '--cache_dir=' + arguments.cache_dir],
+    )
 
 
 def row(rule, record):
@@ -31,21 +51,32 @@ def row(rule, record):
     results = record['validation_results']['topn_val']
     angles = [validation.mean_angle(results, name) for name in ('weight_angles', 'gradient_angles')]
     return '| {:<13} | {:.4f} | {:>12} | {:>14} |'.format(
-        rule, results['top1'], *['-' if angle is None else f'{angle:.1f}' for angle in angles])
+        rule, results['top1'], *['-' if angle is None else f'{angle:.1f}' for angle in angles]
+    )
 
 
 def main():
-    parser = argparse.ArgumentParser(prog='python -m benchmarks.rules', description=__doc__.splitlines()[0])
-    parser.add_argument('--data_dir', required=True, help='TFRecords of MNIST, by data.build_tfrecords')
+    parser = argparse.ArgumentParser(
+        prog='python -m benchmarks.rules', description=__doc__.splitlines()[0]
+    )
+    parser.add_argument(
+        '--data_dir', required=True, help='TFRecords of MNIST, by data.build_tfrecords'
+    )
     parser.add_argument('--cache_dir', required=True, help='folder for checkpoints')
-    parser.add_argument('--port', type=int, default=29029, help='where MongoDB answers on this machine')
+    parser.add_argument(
+        '--port', type=int, default=29029, help='where MongoDB answers on this machine'
+    )
     arguments = parser.parse_args()
     print('| rule          | top-1  | weight angle | gradient angle |\n|---|---|---|---|')
     for rule in RULES:
         try:
             print(row(rule, train(rule, arguments)), flush=True)
         except subprocess.CalledProcessError as error:
-            print(f'error: the training of {rule} ended with exit code {error.returncode}; its message stands above', file=sys.stderr)
+            print(
+                f'error: the training of {rule} ended with exit code {error.returncode}; its '
+                'message stands above',
+                file=sys.stderr,
+            )
             return 1
     return 0
 

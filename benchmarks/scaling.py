@@ -1,11 +1,14 @@
-"""What more devices and hosts would give: a model of the step time, and the all-reduce over loopback that checks it.
+"""What more devices and hosts would give: a model of the step time, and the all-reduce over
+loopback that checks it.
 
     python -m benchmarks.scaling [--variants backprop,kolen_pollack] [--seconds 0.1] [--check]
 
-Each device does a step's arithmetic on its own images, and a ring all-reduce averages the gradients: the number of images a step
-grows with that of devices. The time of the arithmetic is measured here, or given; the bytes are those of the tensors that a step
-of the real network hands to its device for averaging. The devices of a host share its link to other hosts.
+Each device does a step's arithmetic on its own images, and a ring all-reduce averages the
+gradients: the number of images a step grows with that of devices. The time of the arithmetic is
+measured here, or given; the bytes are those of the tensors that a step of the real network hands to
+its device for averaging. The devices of a host share its link to other hosts.
 """
+
 from training import runtime  # first: it prepares TensorFlow
 
 import collections
@@ -23,35 +26,48 @@ from config.schema import Config
 from training import devices
 from training.experiment import Experiment, choices
 
-Link = collections.namedtuple('Link', ['bandwidth', 'latency'])  # bytes a second each way; seconds a message
-GBIT = 1e9 / 8             # bytes
+Link = collections.namedtuple(
+    'Link', ['bandwidth', 'latency']
+)  # bytes a second each way; seconds a message
+GBIT = 1e9 / 8  # bytes
 SPEEDS = (10, 25, 100, 400)  # Gbit/s
 DEVICES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-BACKWARD = 2.0 / 3.0       # of a step: input and filter gradient; the forward pass is the third convolution of a layer
-# The paper's: a TPU v2-8 or v3-8, 8 cores, for 256 images a step, 450,360 steps (90 epochs of ImageNet).
+BACKWARD = (
+    2.0 / 3.0
+)  # of a step: input and filter gradient; the forward pass is the third convolution of a layer
+# The paper's: a TPU v2-8 or v3-8, 8 cores, for 256 images a step, 450,360 steps (90 epochs of
+# ImageNet).
 PAPER_CORES, PAPER_BATCH, PAPER_STEPS = 8, 256, 450360
-SMALL = 0.05               # an overhead that nobody minds
-FITTED, CHECKED = (2 ** 12, 2 ** 24), (2 ** 16, 2 ** 20, 2 ** 22, 2 ** 26)  # bytes
+SMALL = 0.05  # an overhead that nobody minds
+FITTED, CHECKED = (2**12, 2**24), (2**16, 2**20, 2**22, 2**26)  # bytes
 REPEATS = 15
 
 
 def ring(members, size, link):
-    """Seconds of a ring all-reduce of `size` bytes: 2 (N - 1) messages one after the other, of size / N bytes each."""
+    """Seconds of a ring all-reduce of `size` bytes: 2 (N - 1) messages one after the other, of size
+    / N bytes each.
+    """
     return 2 * (members - 1) * (size / members / link.bandwidth + link.latency)
 
 
 def all_reduce(count, per_host, size, link, local):
-    """Seconds to average over `count` devices, so many a host: within each host, then between hosts."""
+    """Seconds to average over `count` devices, so many a host: within each host, then between
+    hosts.
+    """
     return ring(min(count, per_host), size, local) + ring(math.ceil(count / per_host), size, link)
 
 
 def step_time(compute, communication, overlap):
-    """Seconds of a step: with overlap, all communication that fits is hidden behind the backward pass, at best."""
+    """Seconds of a step: with overlap, all communication that fits is hidden behind the backward
+    pass, at best.
+    """
     return compute + max(0.0, communication - (BACKWARD * compute if overlap else 0.0))
 
 
 def needed(compute, size, members, latency, overlap):
-    """The bandwidth at which averaging lengthens a step by SMALL, in bytes a second; infinite where none is enough."""
+    """The bandwidth at which averaging lengthens a step by SMALL, in bytes a second; infinite where
+    none is enough.
+    """
     left = compute * (SMALL + (BACKWARD if overlap else 0.0)) - 2 * (members - 1) * latency
     return 2 * (members - 1) / members * size / left if left > 0 else math.inf
 
@@ -67,32 +83,54 @@ class _Counting(devices.OneDevice):
 
 
 def exchanged(variant, model):
-    """Bytes that a step of a variant of benchmarks.steps would exchange: gradients, and three losses. The size of the images
-    does not change them."""
-    config = Config.of(dict(steps.VARIANTS[variant].settings, model=model, dataset='synthetic', image_size=32,
-                            train_batch_size=2, eval_batch_size=2, optimizer='momentum'), choices())
+    """Bytes that a step of a variant of benchmarks.steps would exchange: gradients, and three
+    losses. The size of the images does not change them."""
+    config = Config.of(
+        dict(
+            steps.VARIANTS[variant].settings,
+            model=model,
+            dataset='synthetic',
+            image_size=32,
+            train_batch_size=2,
+            eval_batch_size=2,
+            optimizer='momentum',
+        ),
+        choices(),
+    )
     device = _Counting()
     Experiment(config, device, validating=False)
     return device.exchanged
 
 
 def collective(task, hosts, sizes):
-    """{bytes: median seconds} of an all-reduce of float32 between processes, of which this one is the `task`-th.
+    """{bytes: median seconds} of an all-reduce of float32 between processes, of which this one is
+    the `task`-th.
 
-    hosts: list of 'host:port', one a process, each of which calls this. sizes: bytes of each tensor.
+    hosts: list of 'host:port', one a process, each of which calls this. sizes: bytes of each
+    tensor.
     """
     where = f'/job:worker/replica:0/task:{task}'
     config = runtime.session_config()
     config.experimental.collective_group_leader = '/job:worker/replica:0/task:0'
     server = tf.train.Server(tf.train.ClusterSpec({'worker': hosts}), 'worker', task, config=config)
     with tf.Graph().as_default(), tf.device(where + '/device:CPU:0'):
-        tensors = [tf.get_variable(f'tensor{size}', initializer=tf.ones([size // 4])).read_value() for size in sizes]
-        means = [runtime.all_sum(tensor, 1, len(hosts), key) / len(hosts) for key, tensor in enumerate(tensors, 1)]
+        tensors = [
+            tf.get_variable(f'tensor{size}', initializer=tf.ones([size // 4])).read_value()
+            for size in sizes
+        ]
+        means = [
+            runtime.all_sum(tensor, 1, len(hosts), key) / len(hosts)
+            for key, tensor in enumerate(tensors, 1)
+        ]
         variables = tf.global_variables_initializer()
         with tf.Session(server.target, config=config) as session:
             session.run(variables)
-            return {size: turns.medians({size: turns.timed(lambda op=mean.op: session.run(op))}, REPEATS)[size]
-                    for size, mean in zip(sizes, means)}
+            return {
+                size: turns.medians(
+                    {size: turns.timed(lambda op=mean.op: session.run(op))}, REPEATS
+                )[size]
+                for size, mean in zip(sizes, means)
+            }
 
 
 def over_loopback(sizes):
@@ -101,8 +139,14 @@ def over_loopback(sizes):
         one.bind(('127.0.0.1', 0))
         other.bind(('127.0.0.1', 0))
         hosts = [f'127.0.0.1:{bound.getsockname()[1]}' for bound in (one, other)]
-    words = ['--task=1', '--hosts=' + ','.join(hosts), '--sizes=' + ','.join(str(size) for size in sizes)]
-    peer = subprocess.Popen([sys.executable, '-m', 'benchmarks.scaling'] + words, cwd=ROOT, stdout=subprocess.DEVNULL)
+    words = [
+        '--task=1',
+        '--hosts=' + ','.join(hosts),
+        '--sizes=' + ','.join(str(size) for size in sizes),
+    ]
+    peer = subprocess.Popen(
+        [sys.executable, '-m', 'benchmarks.scaling'] + words, cwd=ROOT, stdout=subprocess.DEVNULL
+    )
     try:
         return collective(0, hosts, sizes)
     finally:
@@ -118,60 +162,126 @@ def fit(seconds, members):
 
 
 def check():
-    """Print the model beside the all-reduce over loopback; its two parameters are those of two of the sizes."""
+    """Print the model beside the all-reduce over loopback; its two parameters are those of two of
+    the sizes.
+    """
     found = over_loopback(FITTED + CHECKED)
     link = fit({size: found[size] for size in FITTED}, 2)
-    print('\nall-reduce of two processes over loopback, a link of {:.1f} Gbit/s and {:.0f} us by {} and {:,} bytes'.format(
-        link.bandwidth / GBIT, 1e6 * link.latency, *FITTED))
+    print(
+        '\nall-reduce of two processes over loopback, a link of {:.1f} Gbit/s and {:.0f} us by {} '
+        'and {:,} bytes'.format(link.bandwidth / GBIT, 1e6 * link.latency, *FITTED)
+    )
     print('| bytes | measured, ms | model, ms |\n|---|---|---|')
     for size in sorted(found):
-        print('| {:,} | {:.2f} | {} |'.format(size, 1e3 * found[size], 'fitted' if size in FITTED else f'{1e3 * ring(2, size, link):.2f}'))
+        print(
+            '| {:,} | {:.2f} | {} |'.format(
+                size,
+                1e3 * found[size],
+                'fitted' if size in FITTED else f'{1e3 * ring(2, size, link):.2f}',
+            )
+        )
 
 
 def table(arguments, variant, compute, size):
-    """Print the step time of one variant on all devices and links, and what the paper's hardware would need."""
+    """Print the step time of one variant on all devices and links, and what the paper's hardware
+    would need.
+    """
     local, latency = Link(arguments.local_gbit * GBIT, arguments.latency), arguments.latency
-    print(f'\n{variant}: {1e3 * compute:.1f} ms of arithmetic, {size / 1e6:.1f} MB to average. Milliseconds a step, without overlap / with:')
-    print('| devices | hosts | images | ' + ' | '.join(f'{speed} Gbit/s' for speed in SPEEDS) + ' |')
+    print(
+        f'\n{variant}: {1e3 * compute:.1f} ms of arithmetic, {size / 1e6:.1f} MB to average. '
+        'Milliseconds a step, without overlap / with:'
+    )
+    print(
+        '| devices | hosts | images | ' + ' | '.join(f'{speed} Gbit/s' for speed in SPEEDS) + ' |'
+    )
     print('|---' * (3 + len(SPEEDS)) + '|')
     for count in DEVICES:
-        spent = [all_reduce(count, arguments.per_host, size, Link(speed * GBIT, latency), local) for speed in SPEEDS]
-        cells = ['{:.1f} / {:.1f}'.format(*[1e3 * step_time(compute, time, overlap) for overlap in (False, True)])
-                 for time in spent]
-        print('| {} | {} | {:,} | {} |'.format(count, math.ceil(count / arguments.per_host), count * arguments.batch,
-                                               ' | '.join(cells)))
+        spent = [
+            all_reduce(count, arguments.per_host, size, Link(speed * GBIT, latency), local)
+            for speed in SPEEDS
+        ]
+        cells = [
+            '{:.1f} / {:.1f}'.format(
+                *[1e3 * step_time(compute, time, overlap) for overlap in (False, True)]
+            )
+            for time in spent
+        ]
+        print(
+            '| {} | {} | {:,} | {} |'.format(
+                count,
+                math.ceil(count / arguments.per_host),
+                count * arguments.batch,
+                ' | '.join(cells),
+            )
+        )
     share = compute * PAPER_BATCH / PAPER_CORES / arguments.batch
     links = [needed(share, size, PAPER_CORES, latency, overlap) / GBIT for overlap in (False, True)]
-    print("The paper's frame, {} devices of {} images: {:.0f} ms of arithmetic, {:,} steps in {:.1f} days; averaging adds at "
-          'most {:.0%} on links of {:.2f} Gbit/s, with overlap {:.2f}'.format(
-              PAPER_CORES, PAPER_BATCH // PAPER_CORES, 1e3 * share, PAPER_STEPS,
-              PAPER_STEPS * share * (1 + SMALL) / 86400, SMALL, *links))
+    print(
+        "The paper's frame, {} devices of {} images: {:.0f} ms of arithmetic, {:,} steps in "
+        '{:.1f} days; averaging adds at '
+        'most {:.0%} on links of {:.2f} Gbit/s, with overlap {:.2f}'.format(
+            PAPER_CORES,
+            PAPER_BATCH // PAPER_CORES,
+            1e3 * share,
+            PAPER_STEPS,
+            PAPER_STEPS * share * (1 + SMALL) / 86400,
+            SMALL,
+            *links,
+        )
+    )
 
 
 def main():
     parser = turns.parser('benchmarks.scaling', __doc__)
     parser.set_defaults(model='resnet50')
-    parser.add_argument('--variants', default='backprop', help='comma list of: ' + ', '.join(v for v in steps.VARIANTS if
-                                                                                            steps.VARIANTS[v]))
-    parser.add_argument('--seconds', type=float, help='of the arithmetic of a step of --batch images on one device; default: '
-                                                      'measured on this machine')
+    parser.add_argument(
+        '--variants',
+        default='backprop',
+        help='comma list of: ' + ', '.join(v for v in steps.VARIANTS if steps.VARIANTS[v]),
+    )
+    parser.add_argument(
+        '--seconds',
+        type=float,
+        help='of the arithmetic of a step of --batch images on one device; default: '
+        'measured on this machine',
+    )
     parser.add_argument('--per_host', type=int, default=1, help='devices a host')
-    parser.add_argument('--local_gbit', type=float, default=400.0, help='Gbit/s each way between the devices of a host')
+    parser.add_argument(
+        '--local_gbit',
+        type=float,
+        default=400.0,
+        help='Gbit/s each way between the devices of a host',
+    )
     parser.add_argument('--latency', type=float, default=5e-5, help='seconds a message')
-    parser.add_argument('--check', action='store_true', help='measure the all-reduce over loopback, too')
+    parser.add_argument(
+        '--check', action='store_true', help='measure the all-reduce over loopback, too'
+    )
     parser.add_argument('--task', type=int, help='be this process of the all-reduce')
     parser.add_argument('--hosts', help='comma list of host:port, of the all-reduce')
     parser.add_argument('--sizes', help='comma list of bytes, of the all-reduce')
     arguments = parser.parse_args()
     if arguments.task is not None:
-        collective(arguments.task, arguments.hosts.split(','), [int(size) for size in arguments.sizes.split(',')])
+        collective(
+            arguments.task,
+            arguments.hosts.split(','),
+            [int(size) for size in arguments.sizes.split(',')],
+        )
         return 0
-    print('{}, {}, {} images a device{}, {:.0f} us a message'.format(
-        runtime.describe(), arguments.model, arguments.batch, '' if arguments.seconds else f' of {arguments.image_size} x {arguments.image_size}', 1e6 * arguments.latency))
+    print(
+        '{}, {}, {} images a device{}, {:.0f} us a message'.format(
+            runtime.describe(),
+            arguments.model,
+            arguments.batch,
+            '' if arguments.seconds else f' of {arguments.image_size} x {arguments.image_size}',
+            1e6 * arguments.latency,
+        )
+    )
     for variant in arguments.variants.split(','):
         compute = arguments.seconds
         if compute is None:
-            timer = steps.Steps(steps.VARIANTS[variant], arguments.model, arguments.image_size, arguments.batch)
+            timer = steps.Steps(
+                steps.VARIANTS[variant], arguments.model, arguments.image_size, arguments.batch
+            )
             compute = turns.medians({variant: timer.seconds}, REPEATS)[variant]
         table(arguments, variant, compute, exchanged(variant, arguments.model))
     if arguments.check:

@@ -1,9 +1,12 @@
-"""A search over learning rate, alpha and beta of mirror, and its best settings beside the default on other seeds.
+"""A search over learning rate, alpha and beta of mirror, and its best settings beside the default
+on other seeds.
 
     make search
 
-Two workers share the study. A search or training that has ended is not repeated: a second call prints the same table.
+Two workers share the study. A search or training that has ended is not repeated: a second call
+prints the same table.
 """
+
 import argparse
 import os
 import subprocess
@@ -24,31 +27,62 @@ SEEDS = (1, 2, 3)  # the search itself had 0
 
 def search(*words):
     """Starts a worker."""
-    return subprocess.Popen([sys.executable, 'search.py'] + list(words), cwd=trained.ROOT, stdout=subprocess.DEVNULL)
+    return subprocess.Popen(
+        [sys.executable, 'search.py'] + list(words), cwd=trained.ROOT, stdout=subprocess.DEVNULL
+    )
 
 
 def main():
-    parser = argparse.ArgumentParser(prog='python -m benchmarks.search', description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog='python -m benchmarks.search', description=__doc__.splitlines()[0]
+    )
     parser.add_argument('--cache_dir', required=True, help='folder for checkpoints and the study')
-    parser.add_argument('--port', type=int, default=29029, help='where MongoDB answers on this machine')
+    parser.add_argument(
+        '--port', type=int, default=29029, help='where MongoDB answers on this machine'
+    )
     arguments = parser.parse_args()
     cache = '--cache_dir=' + os.path.abspath(arguments.cache_dir)
     server.ensure('localhost', arguments.port)
     settings = recipes.RECIPES[RECIPE].settings
     collection = jobs.collection(Config.of(settings, choices()))
-    with tempfile.TemporaryDirectory() as folder, server.connect('localhost', arguments.port) as client:
-        path, = recipes.write([RECIPE], folder, choices())
-        words = ['--load_params_file=' + path, f'--trials={TRIALS}', '--study=' + STUDY, '--dbname=' + DBNAME,
-                 f'--port={arguments.port}', cache] + ['--space=' + each for each in SPACE]
+    with tempfile.TemporaryDirectory() as folder, server.connect(
+        'localhost', arguments.port
+    ) as client:
+        (path,) = recipes.write([RECIPE], folder, choices())
+        words = [
+            '--load_params_file=' + path,
+            f'--trials={TRIALS}',
+            '--study=' + STUDY,
+            '--dbname=' + DBNAME,
+            f'--port={arguments.port}',
+            cache,
+        ] + ['--space=' + each for each in SPACE]
         workers = [search(*words) for _ in range(WORKERS)]
         if any([worker.wait() for worker in workers]):
             return 1
-        best = client[DBNAME][collection + '.searches'].find_one({'study': STUDY}, sort=[('value', -1)])
-        print('best of {} trials: top-1 {:.4f}, {}'.format(TRIALS, best['value'], ' '.join(
-            as_flag(name, value) for name, value in best['params'].items())))
+        best = client[DBNAME][collection + '.searches'].find_one(
+            {'study': STUDY}, sort=[('value', -1)]
+        )
+        print(
+            'best of {} trials: top-1 {:.4f}, {}'.format(
+                TRIALS,
+                best['value'],
+                ' '.join(as_flag(name, value) for name, value in best['params'].items()),
+            )
+        )
         rate = {'learning_rate': best['params']['learning_rate']}
-        print('\n| settings | ' + ' | '.join(f'seed {seed}' for seed in SEEDS) + ' |\n' + '|---' * (len(SEEDS) + 1) + '|')
-        for name, values in (('default', {}), ("best's learning rate", rate), ('best', best['params'])):
+        print(
+            '\n| settings | '
+            + ' | '.join(f'seed {seed}' for seed in SEEDS)
+            + ' |\n'
+            + '|---' * (len(SEEDS) + 1)
+            + '|'
+        )
+        for name, values in (
+            ('default', {}),
+            ("best's learning rate", rate),
+            ('best', best['params']),
+        ):
             found = []
             for seed in SEEDS:
                 suffix = '_{}_{}'.format(name.replace(' ', '_').replace("'", ''), seed)

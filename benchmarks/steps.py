@@ -1,9 +1,11 @@
-"""The time of a training step, rule by rule, over that of backpropagation: medians of steps taken in turns.
+"""The time of a training step, rule by rule, over that of backpropagation: medians of steps taken
+in turns.
 
     python -m benchmarks.steps [--model resnet50] [--variants backprop,mirror]
 
 Constant images; everything of a step but reading them: forward and backward pass, losses, update.
 """
+
 from training import runtime  # first: it prepares TensorFlow
 
 import collections
@@ -20,7 +22,18 @@ from training.experiment import Experiment, choices
 Variant = collections.namedtuple('Variant', ['settings', 'closed'])
 
 VARIANTS = collections.OrderedDict([('backprop', Variant({}, True))])
-for _rule in ('feedback', 'dfa', 'usf', 'frsf', 'brsf', 'kolen_pollack', 'symmetric', 'activation', 'information', 'mirror'):
+for _rule in (
+    'feedback',
+    'dfa',
+    'usf',
+    'frsf',
+    'brsf',
+    'kolen_pollack',
+    'symmetric',
+    'activation',
+    'information',
+    'mirror',
+):
     VARIANTS[_rule] = Variant(dict(alignment=_rule), True)
 VARIANTS['pfa'] = Variant(dict(alignment='pfa', expansion=1), True)
 VARIANTS['mirror on noise'] = Variant(dict(alignment='mirror', input_distribution='normal'), True)
@@ -28,9 +41,14 @@ for _rule in ('activation', 'information', 'mirror', 'mirror on noise'):
     VARIANTS[_rule + ' by autodiff'] = VARIANTS[_rule]._replace(closed=False)
 VARIANTS['plain tf.nn'] = None  # benchmarks/plain.py
 # Ways to compute backpropagation; they are measured when they are asked for, not by default.
-WAYS = collections.OrderedDict([
-    ('bfloat16', Variant(dict(precision='bfloat16'), True)), ('float16', Variant(dict(precision='float16'), True)),
-    ('compiled', Variant(dict(xla=True), True)), ('ten a call', Variant(dict(iterations_per_loop=10), True))])
+WAYS = collections.OrderedDict(
+    [
+        ('bfloat16', Variant(dict(precision='bfloat16'), True)),
+        ('float16', Variant(dict(precision='float16'), True)),
+        ('compiled', Variant(dict(xla=True), True)),
+        ('ten a call', Variant(dict(iterations_per_loop=10), True)),
+    ]
+)
 
 
 class Steps:
@@ -38,10 +56,24 @@ class Steps:
 
     def __init__(self, variant, model, image_size, batch, **settings):
         """Builds the graph; settings: more of the Config."""
-        config = Config.of(dict(dict(model=model, dataset='synthetic', image_size=image_size, train_batch_size=batch,
-                                     eval_batch_size=batch, optimizer='momentum', learning_rate=1e-3), **dict(
-                                         variant.settings, **settings)), choices())
-        self._experiment = Experiment(config, devices.choose(config), validating=False, closed_forms=variant.closed)
+        config = Config.of(
+            dict(
+                dict(
+                    model=model,
+                    dataset='synthetic',
+                    image_size=image_size,
+                    train_batch_size=batch,
+                    eval_batch_size=batch,
+                    optimizer='momentum',
+                    learning_rate=1e-3,
+                ),
+                **dict(variant.settings, **settings),
+            ),
+            choices(),
+        )
+        self._experiment = Experiment(
+            config, devices.choose(config), validating=False, closed_forms=variant.closed
+        )
         self._session = loop.session(self._experiment, runtime.session_config())
         self._session.run(self._experiment.step.initializer)
 
@@ -60,18 +92,39 @@ class Steps:
 def main():
     parser = turns.parser('benchmarks.steps', __doc__)
     parser.add_argument('--repeats', type=int, default=20, help='steps of each variant that count')
-    parser.add_argument('--variants', default=','.join(VARIANTS), help='comma list of: ' + ', '.join(list(VARIANTS) + list(WAYS)))
-    parser.add_argument('--serve', action='store_true', help='take steps as benchmarks.bench asks for them')
+    parser.add_argument(
+        '--variants',
+        default=','.join(VARIANTS),
+        help='comma list of: ' + ', '.join(list(VARIANTS) + list(WAYS)),
+    )
+    parser.add_argument(
+        '--serve', action='store_true', help='take steps as benchmarks.bench asks for them'
+    )
     arguments = parser.parse_args()
     variants = collections.OrderedDict(list(VARIANTS.items()) + list(WAYS.items()))
-    names, setup = turns.chosen(parser, arguments.variants, variants), (arguments.model, arguments.image_size, arguments.batch)
-    timers = collections.OrderedDict((name, (plain.PlainSteps(*setup) if variants[name] is None else
-                                             Steps(variants[name], *setup)).seconds) for name in names)
+    names, setup = (
+        turns.chosen(parser, arguments.variants, variants),
+        (arguments.model, arguments.image_size, arguments.batch),
+    )
+    timers = collections.OrderedDict(
+        (
+            name,
+            (
+                plain.PlainSteps(*setup)
+                if variants[name] is None
+                else Steps(variants[name], *setup)
+            ).seconds,
+        )
+        for name in names
+    )
     if arguments.serve:
         turns.serve(timers)
         return 0
     found = turns.medians(timers, arguments.repeats)
-    print(f'{runtime.describe()}, {arguments.model}, {arguments.image_size} x {arguments.image_size}, batch {arguments.batch}')
+    print(
+        f'{runtime.describe()}, {arguments.model}, {arguments.image_size} x '
+        f'{arguments.image_size}, batch {arguments.batch}'
+    )
     for name in names:
         print(f'{name:28} {1e3 * found[name]:7.1f} ms  {found[name] / found[names[0]]:.2f}')
     return 0

@@ -1,5 +1,6 @@
-"""Steps taken in turns by several processes: one process steps while all others wait, so that the ratio of their times holds
-whatever else the machine does."""
+"""Steps taken in turns by several processes: one process steps while all others wait, so that the
+ratio of their times holds whatever else the machine does."""
+
 import argparse
 import json
 import statistics
@@ -11,8 +12,12 @@ WARM_UP = 3  # steps that do not count
 
 
 def parser(module, description):
-    """The ArgumentParser of a benchmark of training steps, with what all of them take: the network and its images."""
-    made = argparse.ArgumentParser(prog='python -m ' + module, description=description.splitlines()[0])
+    """The ArgumentParser of a benchmark of training steps, with what all of them take: the network
+    and its images.
+    """
+    made = argparse.ArgumentParser(
+        prog='python -m ' + module, description=description.splitlines()[0]
+    )
     made.add_argument('--model', default='resnet18', choices=['resnet18', 'resnet50'])
     made.add_argument('--image_size', type=int, default=128, help='pixels')
     made.add_argument('--batch', type=int, default=16, help='images a step')
@@ -20,15 +25,20 @@ def parser(module, description):
 
 
 def chosen(parser, text, names):
-    """The names in a comma list; where one is not among `names`, the parser's error ends the process."""
+    """The names in a comma list; where one is not among `names`, the parser's error ends the
+    process.
+    """
     unknown = sorted(set(text.split(',')) - set(names))
     if unknown:
-        parser.error('no such variant: {}; there are {}'.format(', '.join(unknown), ', '.join(names)))
+        parser.error(
+            'no such variant: {}; there are {}'.format(', '.join(unknown), ', '.join(names))
+        )
     return text.split(',')
 
 
 def serve(timers):
-    """A worker's side: for every name that comes in on standard input, do a step and answer with its seconds.
+    """A worker's side: for every name that comes in on standard input, do a step and answer with
+    its seconds.
 
     timers: {name: function that does a step and returns its seconds}.
     """
@@ -41,8 +51,13 @@ class Worker:
     """A process that serves steps; what it prints before it is ready goes to standard error."""
 
     def __init__(self, command, environment):
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, universal_newlines=True,
-                                         env=environment)
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            universal_newlines=True,
+            env=environment,
+        )
         self.names = self._answer()
 
     def seconds(self, name):
@@ -59,16 +74,20 @@ class Worker:
     def _answer(self):
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError('{} ended with code {}'.format(' '.join(self._process.args), self._process.wait()))
+            raise RuntimeError(
+                '{} ended with code {}'.format(' '.join(self._process.args), self._process.wait())
+            )
         return json.loads(line)
 
 
 def timed(act):
     """A function that acts and returns how many seconds that took."""
+
     def seconds():
         started = time.perf_counter()
         act()
         return time.perf_counter() - started
+
     return seconds
 
 

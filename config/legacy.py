@@ -1,10 +1,12 @@
 """The authors' configuration files, read without executing any of them.
 
-The released .pkl files are Python 2 pickles, by dill, of live objects: functions with their closures, methods, instances.
-Here every object that a pickle asks to make becomes an Inert, which only notes what was asked for. `settings` then finds in
-those notes what our Config has a name for. Where things lie in such a file was learnt from the released code
+The released .pkl files are Python 2 pickles, by dill, of live objects: functions with their
+closures, methods, instances. Here every object that a pickle asks to make becomes an Inert, which
+only notes what was asked for. `settings` then finds in those notes what our Config has a name for.
+Where things lie in such a file was learnt from the released code
 (github.com/neuroailab/Neural-Alignment, params.py).
 """
+
 import io
 import pickle
 import pickletools
@@ -14,26 +16,72 @@ from config.schema import ROWS, ConfigError, whole_steps
 
 TRAIN_IMAGES = {'imagenet': 1281167, 'mnist': 60000}
 
-RULES = {'Feedback': 'feedback', 'Symmetric': 'symmetric', 'Activation': 'activation', 'Mirror': 'mirror',
-         'Information': 'information', 'Kolen_Pollack': 'kolen_pollack'}
+RULES = {
+    'Feedback': 'feedback',
+    'Symmetric': 'symmetric',
+    'Activation': 'activation',
+    'Mirror': 'mirror',
+    'Information': 'information',
+    'Kolen_Pollack': 'kolen_pollack',
+}
 # What the losses of these rules do not look at: the options of "what the rule sees".
 BLIND = {'feedback': True, 'symmetric': True, 'kolen_pollack': True}
-VIEW = ['input_distribution', 'input_stddev', 'use_bias_forward', 'use_bias_backward', 'activation_fn_override',
-        'activation_forward', 'activation_backward', 'batch_center_backward_input', 'center_input', 'normalize_input',
-        'batch_center_forward_output', 'center_forward_output', 'normalize_forward_output', 'center_backward_output',
-        'normalize_backward_output']
+VIEW = [
+    'input_distribution',
+    'input_stddev',
+    'use_bias_forward',
+    'use_bias_backward',
+    'activation_fn_override',
+    'activation_forward',
+    'activation_backward',
+    'batch_center_backward_input',
+    'center_input',
+    'normalize_input',
+    'batch_center_forward_output',
+    'center_forward_output',
+    'normalize_forward_output',
+    'center_backward_output',
+    'normalize_backward_output',
+]
 SWITCHES = {'information': ['reconstruction_reversal', 'reconstruction_amp', 'use_sparse']}
 
-OPTIMIZERS = {'GradientDescentOptimizer': 'gd', 'MomentumOptimizer': 'momentum', 'AdagradOptimizer': 'adagrad',
-              'RMSPropOptimizer': 'rmsprop', 'AdamOptimizer': 'adam', 'RAdamOptimizer': 'radam', 'SWATSOptimizer': 'swats'}
+OPTIMIZERS = {
+    'GradientDescentOptimizer': 'gd',
+    'MomentumOptimizer': 'momentum',
+    'AdagradOptimizer': 'adagrad',
+    'RMSPropOptimizer': 'rmsprop',
+    'AdamOptimizer': 'adam',
+    'RAdamOptimizer': 'radam',
+    'SWATSOptimizer': 'swats',
+}
 
-# Known keys that say where the authors ran, or repeat what another key says, or have one value here.
+# Known keys that say where the authors ran, or repeat what another key says, or have one value
+# here.
 PASSED_OVER = {
-    'save_params': ['host', 'port', 'dbname', 'collname', 'do_save', 'save_filters_freq', 'cache_filters_freq', 'cache_dir',
-                    'checkpoint_max'],
+    'save_params': [
+        'host',
+        'port',
+        'dbname',
+        'collname',
+        'do_save',
+        'save_filters_freq',
+        'cache_filters_freq',
+        'cache_dir',
+        'checkpoint_max',
+    ],
     'load_params': ['do_restore', 'query'],
-    'model_params': ['model_prefix', 'num_classes', 'num_gpus', 'devices', 'tpu_name', 'gcp_project', 'tpu_zone',
-                     'num_shards', 'iterations_per_loop', 'gpu_mode'],
+    'model_params': [
+        'model_prefix',
+        'num_classes',
+        'num_gpus',
+        'devices',
+        'tpu_name',
+        'gcp_project',
+        'tpu_zone',
+        'num_shards',
+        'iterations_per_loop',
+        'gpu_mode',
+    ],
     'train_params': ['targets', 'thres_loss', 'include_global_step'],
     'loss_params': ['targets', 'agg_func', 'loss_per_case_func'],
     'learning_rate_params': [],
@@ -43,11 +91,14 @@ PASSED_OVER = {
 
 
 class Inert:
-    """Something that a pickle asks for: a name in a module, or what a call of such a thing would give. Nothing is called.
+    """Something that a pickle asks for: a name in a module, or what a call of such a thing would
+    give. Nothing is called.
 
-    name: 'module.name' of a thing asked for by name, else None. of, args: what would be called, and with what.
+    name: 'module.name' of a thing asked for by name, else None. of, args: what would be called, and
+    with what.
     state: what would be set on the result: {attribute: value}. items: what would be put into it.
     """
+
     __slots__ = ('name', 'of', 'args', 'state', 'items')
 
     def __init__(self, name=None, of=None, args=()):
@@ -68,11 +119,15 @@ class Inert:
         self.items.append((key, value))
 
     def __repr__(self):
-        return '<{}>'.format(self.name or (self.of.name if isinstance(self.of, Inert) and self.of.name else 'object'))
+        return '<{}>'.format(
+            self.name or (self.of.name if isinstance(self.of, Inert) and self.of.name else 'object')
+        )
 
 
 class _Keys(dict):
-    """A dictionary that keeps only the entries whose key is text: hashing anything else that a file brings is not safe."""
+    """A dictionary that keeps only the entries whose key is text: hashing anything else that a file
+    brings is not safe.
+    """
 
     def __setitem__(self, key, value):
         if isinstance(key, str):
@@ -80,7 +135,9 @@ class _Keys(dict):
 
 
 class _InertUnpickler(pickle._Unpickler):  # the pure-Python one: each operation can be replaced
-    """Reads a pickle of any protocol into plain containers, scalars and Inert objects; executes nothing of it."""
+    """Reads a pickle of any protocol into plain containers, scalars and Inert objects; executes
+    nothing of it.
+    """
 
     dispatch = dict(pickle._Unpickler.dispatch)
 
@@ -98,30 +155,40 @@ class _InertUnpickler(pickle._Unpickler):  # the pure-Python one: each operation
 
     def load_reduce(self):
         args, of = self.stack.pop(), self.stack.pop()
-        if _is_setattr(of) and isinstance(args, tuple) and len(args) == 3 and isinstance(args[1], str):
+        if (
+            _is_setattr(of)
+            and isinstance(args, tuple)
+            and len(args) == 3
+            and isinstance(args[1], str)
+        ):
             _set(args[0], {args[1]: args[2]})
         self.append(Inert(of=of, args=args))
+
     dispatch[pickle.REDUCE[0]] = load_reduce
 
     def load_newobj(self):
         args, of = self.stack.pop(), self.stack.pop()
         self.append(Inert(of=of, args=args))
+
     dispatch[pickle.NEWOBJ[0]] = load_newobj
 
     def load_newobj_ex(self):
         kwargs, args, of = self.stack.pop(), self.stack.pop(), self.stack.pop()
         self.append(Inert(of=of, args=args))
         _set(self.stack[-1], kwargs)
+
     dispatch[pickle.NEWOBJ_EX[0]] = load_newobj_ex
 
     def load_build(self):
         state = self.stack.pop()
         for part in state if isinstance(state, tuple) else (state,):  # (attributes, slots)
             _set(self.stack[-1], part)
+
     dispatch[pickle.BUILD[0]] = load_build
 
     def load_empty_dictionary(self):
         self.append(_Keys())
+
     dispatch[pickle.EMPTY_DICT[0]] = load_empty_dictionary
 
     def load_dict(self):
@@ -129,27 +196,33 @@ class _InertUnpickler(pickle._Unpickler):  # the pure-Python one: each operation
         self.append(_Keys())
         for key, value in zip(items[::2], items[1::2]):
             self.stack[-1][key] = value
+
     dispatch[pickle.DICT[0]] = load_dict
 
     def load_empty_set(self):
         self.append(Inert('set'))
+
     dispatch[pickle.EMPTY_SET[0]] = load_empty_set
 
     def load_additems(self):
         items = self.pop_mark()
         if isinstance(self.stack[-1], Inert):
             self.stack[-1].extend(items)
+
     dispatch[pickle.ADDITEMS[0]] = load_additems
 
     def load_frozenset(self):
         items = self.pop_mark()
         self.append(Inert('frozenset'))
         self.stack[-1].extend(items)
+
     dispatch[pickle.FROZENSET[0]] = load_frozenset
 
 
 def _is_setattr(thing):
-    """Whether this is how dill 0.3.5 sets what a cell holds after making it: setattr, or getattr(dill, '_setattr', setattr)."""
+    """Whether this is how dill 0.3.5 sets what a cell holds after making it: setattr, or
+    getattr(dill, '_setattr', setattr).
+    """
     if _is_call_of(thing, 'getattr'):
         return len(thing.args) > 1 and thing.args[1] == '_setattr'
     return isinstance(thing, Inert) and (thing.name or '').split('.')[-1] in ('setattr', '_setattr')
@@ -161,9 +234,13 @@ def _set(target, state):
 
 
 def unpickle(content):
-    """What a pickle (bytes) holds, with an Inert for every object. Raises ValueError if it is damaged."""
+    """What a pickle (bytes) holds, with an Inert for every object. Raises ValueError if it is
+    damaged.
+    """
     try:
-        for _ in pickletools.genops(content):  # a truncated or garbled file is told from a whole one before it is read
+        for _ in pickletools.genops(
+            content
+        ):  # a truncated or garbled file is told from a whole one before it is read
             pass
         return _InertUnpickler(io.BytesIO(content), encoding='latin-1').load()
     except Exception as error:  # a damaged pickle can raise nearly anything; none of it is ours
@@ -173,11 +250,14 @@ def unpickle(content):
 def is_authors(document):
     """Whether what was read has the form of the authors' files."""
     params = document.get('params') if isinstance(document, dict) else None
-    return isinstance(params, dict) and all(isinstance(params.get(group), dict) for group in PASSED_OVER)
+    return isinstance(params, dict) and all(
+        isinstance(params.get(group), dict) for group in PASSED_OVER
+    )
 
 
 def settings(document):
-    """({name: value} of our settings, [what was not understood]) of the authors' params. Raises ConfigError.
+    """({name: value} of our settings, [what was not understood]) of the authors' params. Raises
+    ConfigError.
 
     document: of `unpickle`, for which `is_authors` holds.
     """
@@ -193,21 +273,33 @@ def settings(document):
     values.update(_alignment(groups['model_params']))
     exp_id = groups['save_params'].take('exp_id')
     if isinstance(exp_id, str) and exp_id.startswith(str(values.get('alignment'))):
-        values['exp_id_suffix'] = exp_id[len(str(values.get('alignment'))):]
+        values['exp_id_suffix'] = exp_id[len(str(values.get('alignment'))) :]
     values = {name: value for name, value in values.items() if value is not None}
     effective = {name: value for name, value in values.items() if _has_effect(name, values)}
     for name, value in effective.items():
-        if isinstance(value, Inert) or isinstance(value, (list, dict)) and ROWS[name].kind is not list:
+        if (
+            isinstance(value, Inert)
+            or isinstance(value, (list, dict))
+            and ROWS[name].kind is not list
+        ):
             raise ConfigError(f'{name} is {reprlib.repr(value)}, which is no value of it')
-    others = [f'params[{name!r}]' for name in document['params'] if name not in PASSED_OVER and name != 'skip_check']
+    others = [
+        f'params[{name!r}]'
+        for name in document['params']
+        if name not in PASSED_OVER and name != 'skip_check'
+    ]
     return effective, sorted(others + [note for group in groups.values() for note in group.rest()])
 
 
 def _has_effect(name, values):
-    """Whether the settings that this one needs are on; one without effect in the file has none here."""
+    """Whether the settings that this one needs are on; one without effect in the file has none
+    here.
+    """
+
     def is_on(need):
         setting = need.lstrip('!')
         return bool(values.get(setting, ROWS[setting].default)) != need.startswith('!')
+
     return not ROWS[name].needs or any(is_on(need) for need in ROWS[name].needs)
 
 
@@ -270,7 +362,11 @@ def called(thing):
 
 
 def _is_call_of(thing, name):
-    return isinstance(thing, Inert) and isinstance(thing.of, Inert) and (thing.of.name or '').split('.')[-1] == name
+    return (
+        isinstance(thing, Inert)
+        and isinstance(thing.of, Inert)
+        and (thing.of.name or '').split('.')[-1] == name
+    )
 
 
 def _data(groups):
@@ -286,22 +382,39 @@ def _data(groups):
     coefficients = targets.take('alignment') is not None
     for key in ('func', 'num_classes'):
         targets.take(key)
-    owner = next((part for part in getattr(provider, 'args', ()) if called(part) == 'ImageNet'), None)
-    dataset = 'imagenet' if isinstance(owner, Inert) else 'mnist' if called(provider) == 'build_data' else None
+    owner = next(
+        (part for part in getattr(provider, 'args', ()) if called(part) == 'ImageNet'), None
+    )
+    dataset = (
+        'imagenet'
+        if isinstance(owner, Inert)
+        else 'mnist'
+        if called(provider) == 'build_data'
+        else None
+    )
     if dataset is None:
-        raise ConfigError('train_params.data_params.func is {}, and only ImageNet and MNIST are known'.format(
-            called(provider) or 'missing'))
+        raise ConfigError(
+            'train_params.data_params.func is {}, and only ImageNet and MNIST are known'.format(
+                called(provider) or 'missing'
+            )
+        )
     batch = source.take('batch_size')
     if type(batch) is not int or batch < 1:
         raise ConfigError(f'train_params.data_params.batch_size is {reprlib.repr(batch)}')
     per_epoch = max(1, TRAIN_IMAGES[dataset] // batch)
-    # The preprocessing and the size of the images that the file names never count, as in the original: --use_resnet_v2 and
+    # The preprocessing and the size of the images that the file names never count, as in the
+    # original: --use_resnet_v2 and
     # --image_size decide.
-    return {'dataset': dataset, 'train_batch_size': batch, 'eval_batch_size': validation_source.take('batch_size'),
-            'minibatch_size': train.take('minibatch_size'), 'validate_first': train.take('validate_first'),
-            'train_epochs': _epochs(train.take('num_steps'), per_epoch),
-            'epochs_per_checkpoint': _epochs(groups['save_params'].take('save_valid_freq'), per_epoch),
-            'save_alignment_coefficients': coefficients or None}
+    return {
+        'dataset': dataset,
+        'train_batch_size': batch,
+        'eval_batch_size': validation_source.take('batch_size'),
+        'minibatch_size': train.take('minibatch_size'),
+        'validate_first': train.take('validate_first'),
+        'train_epochs': _epochs(train.take('num_steps'), per_epoch),
+        'epochs_per_checkpoint': _epochs(groups['save_params'].take('save_valid_freq'), per_epoch),
+        'save_alignment_coefficients': coefficients or None,
+    }
 
 
 def _epochs(steps, per_epoch):
@@ -316,16 +429,25 @@ def _model(group):
     func = called(group.take('func'))
     if func == 'fc':
         units = group.take('layers_list') or []
-        return {'model': 'fc', 'layers_list': tuple(units) if isinstance(units, list) else units,
-                'activation': group.take('activation')}
+        return {
+            'model': 'fc',
+            'layers_list': tuple(units) if isinstance(units, list) else units,
+            'activation': group.take('activation'),
+        }
     size = group.take('resnet_size')
     group.take('layers_list')
     if func is None or type(size) is not int:
-        raise ConfigError('model_params holds neither fc nor a ResNet (func is {})'.format(func or 'missing'))
+        raise ConfigError(
+            'model_params holds neither fc nor a ResNet (func is {})'.format(func or 'missing')
+        )
     if group.take('use_v2'):
         group.note('use_v2=True, which --use_resnet_v2 decides, as in the original')
-    return {'model': f'resnet{size}', 'tf_layers': group.take('tf_layers'),
-            'bn_trainable': group.take('bn_trainable'), 'regularize_weights_via_model': group.take('regularize_weights')}
+    return {
+        'model': f'resnet{size}',
+        'tf_layers': group.take('tf_layers'),
+        'bn_trainable': group.take('bn_trainable'),
+        'regularize_weights_via_model': group.take('regularize_weights'),
+    }
 
 
 def _alignment(group):
@@ -334,8 +456,11 @@ def _alignment(group):
         return {'alignment': None}
     name = RULES.get(called(rule))
     if name is None:
-        raise ConfigError('model_params.alignment is {}, and the known rules are {}'.format(
-            called(rule) or reprlib.repr(rule), ', '.join(RULES)))
+        raise ConfigError(
+            'model_params.alignment is {}, and the known rules are {}'.format(
+                called(rule) or reprlib.repr(rule), ', '.join(RULES)
+            )
+        )
     values = {'alignment': name, 'update_forward': rule.state.get('update_forward') or None}
     for option in ([] if name in BLIND else VIEW) + SWITCHES.get(name, []):
         values[option] = rule.state.get(option)
@@ -350,9 +475,14 @@ def _coefficient(group, name, schedule):
     if 'value' not in schedule:
         group.note(f'the schedule of {name} in alignment')
         return {}
-    return {name: schedule['value'], name + '_start': schedule.get('start'), name + '_stop': schedule.get('stop'),
-            name + '_cycle': schedule.get('cycle') or None, name + '_schedule_rate': schedule.get('schedule_rate'),
-            name + '_schedule_type': schedule.get('schedule_type')}
+    return {
+        name: schedule['value'],
+        name + '_start': schedule.get('start'),
+        name + '_stop': schedule.get('stop'),
+        name + '_cycle': schedule.get('cycle') or None,
+        name + '_schedule_rate': schedule.get('schedule_rate'),
+        name + '_schedule_type': schedule.get('schedule_type'),
+    }
 
 
 def _loss(loss, train):
@@ -361,16 +491,35 @@ def _loss(loss, train):
     rates = closure(options.take('rate'))
     if 'loss_rate' not in rates:
         options.note('the schedule of the losses')
-    return {name: rates.get(name) for name in ('loss_rate', 'alignment_rate', 'delay_epochs', 'alternate_step_freq',
-                                               'constant_rate')}
+    return {
+        name: rates.get(name)
+        for name in (
+            'loss_rate',
+            'alignment_rate',
+            'delay_epochs',
+            'alternate_step_freq',
+            'constant_rate',
+        )
+    }
 
 
 def _learning_rates(group):
-    """The learning-rate parts of the task loss and of the alignment loss; the second is None where they share one."""
+    """The learning-rate parts of the task loss and of the alignment loss; the second is None where
+    they share one.
+    """
     parts = group.take('lr_params')
     if called(group.take('func')) == 'combined_lr' and isinstance(parts, list) and len(parts) == 2:
-        return [_Group(f'learning_rate_params.lr_params[{i}]', part) for i, part in enumerate(parts)]
-    for key in ('boundary_step', 'next_lr', 'prev_lr', 'target_lr', 'num_batches_per_epoch', 'warmup_epochs'):
+        return [
+            _Group(f'learning_rate_params.lr_params[{i}]', part) for i, part in enumerate(parts)
+        ]
+    for key in (
+        'boundary_step',
+        'next_lr',
+        'prev_lr',
+        'target_lr',
+        'num_batches_per_epoch',
+        'warmup_epochs',
+    ):
         group.take(key)
     return group, None
 
@@ -380,15 +529,35 @@ def _learning_rate(prefix, group):
     schedule = closure(func)
     if 'learning_rate' in schedule:
         names = ('learning_rate', 'rescale_lr', 'constant_lr', 'warmup_epochs')
-        return dict({prefix + name: schedule.get(name) for name in names}, **(
-            {'base_batch_size': schedule.get('base_batch_size')} if schedule.get('rescale_lr') else {}))
-    if called(func) == 'drop_learning_rate':  # how many drops came before is not in the file, and makes no difference
-        return {prefix + 'manual_lr': True, prefix + 'learning_rate': group.take('prev_lr'), prefix + 'drop': 1,
-                prefix + 'boundary_step': group.take('boundary_step')}
+        return dict(
+            {prefix + name: schedule.get(name) for name in names},
+            **(
+                {'base_batch_size': schedule.get('base_batch_size')}
+                if schedule.get('rescale_lr')
+                else {}
+            ),
+        )
+    if (
+        called(func) == 'drop_learning_rate'
+    ):  # how many drops came before is not in the file, and makes no difference
+        return {
+            prefix + 'manual_lr': True,
+            prefix + 'learning_rate': group.take('prev_lr'),
+            prefix + 'drop': 1,
+            prefix + 'boundary_step': group.take('boundary_step'),
+        }
     if called(func) == 'warmup_learning_rate':
-        return {prefix + 'manual_lr': True, prefix + 'learning_rate': group.take('target_lr'), prefix + 'drop': 0,
-                prefix + 'warmup_epochs': group.take('warmup_epochs')}
-    raise ConfigError('{}.func is {}, and no schedule of the paper\'s code'.format(group.path, called(func) or 'missing'))
+        return {
+            prefix + 'manual_lr': True,
+            prefix + 'learning_rate': group.take('target_lr'),
+            prefix + 'drop': 0,
+            prefix + 'warmup_epochs': group.take('warmup_epochs'),
+        }
+    raise ConfigError(
+        "{}.func is {}, and no schedule of the paper's code".format(
+            group.path, called(func) or 'missing'
+        )
+    )
 
 
 def _optimizers(group):
@@ -396,26 +565,41 @@ def _optimizers(group):
     classes = classes if isinstance(classes, list) else [classes]
     options = options if isinstance(options, list) else [options]
     options += [{}] * (len(classes) - len(options))
-    values = {'grad_clip': group.take('clip'), 'grad_clipping_value': group.take('clipping_value'),
-              'grad_clipping_method': group.take('clipping_method')}
+    values = {
+        'grad_clip': group.take('clip'),
+        'grad_clipping_value': group.take('clipping_value'),
+        'grad_clipping_method': group.take('clipping_method'),
+    }
     for which, cls, kwargs in zip(('', 'alignment_'), classes, options):
         noise = {}
-        if _is_call_of(cls, '_create_type') and len(cls.args) > 3:  # a class made in a function: it adds noise to its base
+        if (
+            _is_call_of(cls, '_create_type') and len(cls.args) > 3
+        ):  # a class made in a function: it adds noise to its base
             methods = cls.args[3] if isinstance(cls.args[3], dict) else {}
             noise = closure(methods.get('__init__'))
             cls = next(iter(cls.args[2]), None) if isinstance(cls.args[2], tuple) else None
             noisy = '{}_opt'.format('alignment' if which else 'global')
-            values.update({'use_noisy_' + noisy: True, f'noisy_{noisy}_distribution': noise.get('distribution'),
-                           f'noisy_{noisy}_variance': noise.get('variance')})
-        values[which + 'optimizer'] = _optimizer(group, cls, kwargs if isinstance(kwargs, dict) else {})
+            values.update(
+                {
+                    'use_noisy_' + noisy: True,
+                    f'noisy_{noisy}_distribution': noise.get('distribution'),
+                    f'noisy_{noisy}_variance': noise.get('variance'),
+                }
+            )
+        values[which + 'optimizer'] = _optimizer(
+            group, cls, kwargs if isinstance(kwargs, dict) else {}
+        )
     return values
 
 
 def _optimizer(group, cls, options):
     name = OPTIMIZERS.get(called(cls))
     if name is None:
-        raise ConfigError('optimizer_params.optimizer_class is {}, and the known ones are {}'.format(
-            called(cls) or 'missing', ', '.join(OPTIMIZERS)))
+        raise ConfigError(
+            'optimizer_params.optimizer_class is {}, and the known ones are {}'.format(
+                called(cls) or 'missing', ', '.join(OPTIMIZERS)
+            )
+        )
     if name == 'swats' and options.get('rectified_adam') is True:
         name = 'swrats'
     fixed = {'momentum': {'momentum': 0.9, 'use_nesterov': True}}.get(name, {})

@@ -1,9 +1,10 @@
 """Config <-> the tfutils params dictionary (plain data), and its .pkl file.
 
-{'save_params': {'port': 29029, ...}, 'load_params': ..., 'model_params': ..., 'train_params': ..., 'loss_params': ...,
- 'learning_rate_params': ..., 'optimizer_params': ..., 'validation_params': ...}: each setting by the name of its flag, in
-the group where the table in config/schema.py has it.
+{'save_params': {'port': 29029, ...}, 'load_params': ..., 'model_params': ..., 'train_params': ...,
+ 'loss_params': ..., 'learning_rate_params': ..., 'optimizer_params': ..., 'validation_params':
+...}: each setting by the name of its flag, in the group where the table in config/schema.py has it.
 """
+
 import io
 import os
 import pickle
@@ -17,11 +18,13 @@ from config.schema import GROUPS, ROWS, Config, ConfigError, Scope, given_flags,
 class Asked(typing.NamedTuple):
     """What a command line and the settings file that it names ask for.
 
-    explicit: names of the settings that the file or a flag that counts gives; the others have their defaults.
+    explicit: names of the settings that the file or a flag that counts gives; the others have their
+    defaults.
     flags: names of the settings that flags that count give.
     ignored: names of flags that were given but do not count beside the file.
     unknown: what was not understood in the file, as text.
     """
+
     config: Config
     explicit: typing.FrozenSet[str] = frozenset()
     flags: typing.FrozenSet[str] = frozenset()
@@ -31,19 +34,36 @@ class Asked(typing.NamedTuple):
 
 def to_params(config):
     """The params dictionary of a Config: {group: {name: plain value}}."""
-    return {group: {row.name: _plain(getattr(config, row.name)) for row in rows} for group, rows in GROUPS.items()}
+    return {
+        group: {row.name: _plain(getattr(config, row.name)) for row in rows}
+        for group, rows in GROUPS.items()
+    }
 
 
 def to_keep(config):
-    """The same of the settings that a settings file or a checkpoint's description holds: all but those of a single call."""
-    return {group: {row.name: _plain(getattr(config, row.name)) for row in rows if row.scope is not Scope.CALL}
-            for group, rows in GROUPS.items()}
+    """The same of the settings that a settings file or a checkpoint's description holds: all but
+    those of a single call.
+    """
+    return {
+        group: {
+            row.name: _plain(getattr(config, row.name))
+            for row in rows
+            if row.scope is not Scope.CALL
+        }
+        for group, rows in GROUPS.items()
+    }
 
 
 def values_of(params, where='the params dictionary'):
-    """{name: value} of a params dictionary. Raises ConfigError that names what does not belong there."""
+    """{name: value} of a params dictionary. Raises ConfigError that names what does not belong
+    there.
+    """
     if not isinstance(params, dict):
-        raise ConfigError('{} holds {}, not a dictionary of {}'.format(where, type(params).__name__, ', '.join(GROUPS)))
+        raise ConfigError(
+            '{} holds {}, not a dictionary of {}'.format(
+                where, type(params).__name__, ', '.join(GROUPS)
+            )
+        )
     unknown = [shown(group) for group in params if group not in GROUPS]
     values = {}
     for group in set(GROUPS).intersection(params):
@@ -55,12 +75,16 @@ def values_of(params, where='the params dictionary'):
             else:
                 unknown.append(f'{shown(name)} in {group}')
     if unknown:
-        raise ConfigError('{} holds settings that do not exist here: {}'.format(where, ', '.join(sorted(unknown))))
+        raise ConfigError(
+            '{} holds settings that do not exist here: {}'.format(where, ', '.join(sorted(unknown)))
+        )
     return values
 
 
 def save(config, path):
-    """Write the settings to a .pkl (pickle protocol 2, plain data only). Raises ConfigError if it cannot be written."""
+    """Write the settings to a .pkl (pickle protocol 2, plain data only). Raises ConfigError if it
+    cannot be written.
+    """
     _check_name('save_params_file', path)
     temporary = path + '.part'
     try:
@@ -72,18 +96,26 @@ def save(config, path):
 
 
 def load(path):
-    """({name: value} of the settings, [what was not understood]) of a .pkl. Nothing in the file is executed.
+    """({name: value} of the settings, [what was not understood]) of a .pkl. Nothing in the file is
+    executed.
 
-    The list is empty for a file of ours; only the authors' own files (config/legacy.py) can hold what we have no name for.
-    Raises ConfigError if there is no such file, if it is damaged or if it holds anything but plain data.
+    The list is empty for a file of ours; only the authors' own files (config/legacy.py) can hold
+    what we have no name for.
+    Raises ConfigError if there is no such file, if it is damaged or if it holds anything but plain
+    data.
     """
     _check_name('load_params_file', path)
     try:
         with open(path, 'rb') as file:
             content = file.read()
     except OSError as error:
-        hint = ('; `python -m config.recipes` writes our recipes (imagenet_symmetric, ...), and config/get_configs.sh downloads '
-                "the authors' files (symmetric, ...)" if os.path.dirname(path).endswith('config') else '')
+        hint = (
+            '; `python -m config.recipes` writes our recipes (imagenet_symmetric, ...), and '
+            'config/get_configs.sh downloads '
+            "the authors' files (symmetric, ...)"
+            if os.path.dirname(path).endswith('config')
+            else ''
+        )
         raise ConfigError(f'--load_params_file={path}: {error.strerror}{hint}')
     try:
         document = _plain_data(content, path)
@@ -93,7 +125,9 @@ def load(path):
             raise
         return authors
     if not isinstance(document, dict) or set(document) != {'params'}:
-        raise ConfigError(f"--load_params_file={path}: this is no params file (it must hold {{'params': ...}})")
+        raise ConfigError(
+            f"--load_params_file={path}: this is no params file (it must hold {{'params': ...}})"
+        )
     values = values_of(document['params'], where=path)
     # Files of earlier versions hold what one call did, too: a dry run, a restored checkpoint.
     return {name: value for name, value in values.items() if ROWS[name].scope is not Scope.CALL}, []
@@ -118,23 +152,31 @@ def _check_name(flag, path):
         raise ConfigError(f'--{flag}={path} must end in .pkl')
 
 
-class _PlainUnpickler(pickle._Unpickler):  # the pure-Python one: it has no fast path around find_class
-    """Reads containers and scalars; names every class or function that a file asks for, and fetches none."""
+class _PlainUnpickler(
+    pickle._Unpickler
+):  # the pure-Python one: it has no fast path around find_class
+    """Reads containers and scalars; names every class or function that a file asks for, and fetches
+    none.
+    """
 
     def find_class(self, module, name):
         raise ConfigError(f'it asks for {module}.{name}, and only plain data is read')
 
     def get_extension(self, code):
-        raise ConfigError(f'it asks for a registered extension ({code}), and only plain data is read')
+        raise ConfigError(
+            f'it asks for a registered extension ({code}), and only plain data is read'
+        )
 
     def persistent_load(self, pid):
         raise ConfigError('it asks for something outside the file, and only plain data is read')
 
-    # A dictionary's keys are names. (Python would hash any other key, and a deep tuple's hash can end the process.)
+    # A dictionary's keys are names. (Python would hash any other key, and a deep tuple's hash can
+    # end the process.)
     dispatch = dict(pickle._Unpickler.dispatch)
 
     def load_empty_dictionary(self):
         self.append(_Named())
+
     dispatch[pickle.EMPTY_DICT[0]] = load_empty_dictionary
 
     def load_dict(self):
@@ -142,9 +184,13 @@ class _PlainUnpickler(pickle._Unpickler):  # the pure-Python one: it has no fast
         self.append(_Named())
         for name, value in zip(items[::2], items[1::2]):
             self.stack[-1][name] = value
+
     dispatch[pickle.DICT[0]] = load_dict
 
-    for opcode in (pickle.ADDITEMS, pickle.FROZENSET):  # sets hash what they hold; no setting is one
+    for opcode in (
+        pickle.ADDITEMS,
+        pickle.FROZENSET,
+    ):  # sets hash what they hold; no setting is one
         del dispatch[opcode[0]]
 
 
@@ -153,13 +199,17 @@ class _Named(dict):
 
     def __setitem__(self, name, value):
         if not isinstance(name, str):
-            raise ConfigError(f'it holds a dictionary with the key {shown(name)}, and only names are read')
+            raise ConfigError(
+                f'it holds a dictionary with the key {shown(name)}, and only names are read'
+            )
         super().__setitem__(name, value)
 
 
 def _plain_data(content, path):
     try:
-        for _ in pickletools.genops(content):  # a truncated or garbled file is told from a whole one before it is read
+        for _ in pickletools.genops(
+            content
+        ):  # a truncated or garbled file is told from a whole one before it is read
             pass
         return _PlainUnpickler(io.BytesIO(content), encoding='utf-8').load()
     except ConfigError as error:
@@ -177,8 +227,8 @@ def _plain(value):
 def read(flag_values, choices) -> Asked:
     """What the command line asks for.
 
-    Flags that always count come first, then those that --override names, then the settings file, then the defaults; the
-    suffix of the exp_id extends the one of the file.
+    Flags that always count come first, then those that --override names, then the settings file,
+    then the defaults; the suffix of the exp_id extends the one of the file.
 
     flag_values: absl's FLAGS. Raises ConfigError.
     """
@@ -187,18 +237,25 @@ def read(flag_values, choices) -> Asked:
     if path is None:
         return _asked(given, given, choices)
     loaded, unknown = load(path)
-    counting = {name: value for name, value in given.items()
-                if ROWS[name].always or name in given.get('override', ())}
+    counting = {
+        name: value
+        for name, value in given.items()
+        if ROWS[name].always or name in given.get('override', ())
+    }
     if counting.get('exp_id_suffix') and isinstance(loaded.get('exp_id_suffix'), str):
         counting['exp_id_suffix'] = loaded['exp_id_suffix'] + counting['exp_id_suffix']
     values = dict(loaded, **counting)
     return _asked(values, counting, choices)._replace(
-        ignored=tuple(name for name in given if name not in counting), unknown=tuple(unknown))
+        ignored=tuple(name for name in given if name not in counting), unknown=tuple(unknown)
+    )
 
 
 def _asked(values, flags, choices):
     config = Config.of(values, choices)
     idle = [name for name in config.override if name not in values]
     if idle:
-        raise ConfigError(f'--override={",".join(idle)} has no effect without {", ".join("--" + name for name in idle)}')
+        raise ConfigError(
+            f'--override={",".join(idle)} has no effect without '
+            f'{", ".join("--" + name for name in idle)}'
+        )
     return Asked(config, frozenset(values), frozenset(flags))

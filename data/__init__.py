@@ -1,4 +1,5 @@
 """Images in: `load` gives a Dataset by its name; knows nothing of models or training."""
+
 import importlib
 import os
 import pkgutil
@@ -7,7 +8,9 @@ import sys
 if sys.argv[:1] == ['-m']:  # a command line tool of this package is about to run
     import missing_packages  # noqa: F401 (first: it tells which package this Python lacks)
 
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # for the command line tools; see training/runtime.py
+os.environ.setdefault(
+    'TF_CPP_MIN_LOG_LEVEL', '3'
+)  # for the command line tools; see training/runtime.py
 
 from data.base import DataError, Dataset
 
@@ -26,22 +29,32 @@ def load(name, data_dir=None, image_size=None, preprocessing=None, use_resnet_v2
 
     Args:
         name: str, a key of `DATASETS`.
-        data_dir: str, folder (or gs:// address) of the images, or None for the dataset's own default.
-        image_size: int, height and width in pixels, or None: 28 for mnist, 32 for cifar10 and cifar100, 299 for the
-            inception preprocessing, else 224.
-        preprocessing: 'resnet', 'inception' or 'plain' (imagenet only), or None: inception with use_resnet_v2, else
-            resnet.
+        data_dir: str, folder (or gs:// address) of the images, or None for the dataset's own
+        default.
+        image_size: int, height and width in pixels, or None: 28 for mnist, 32 for cifar10 and
+            cifar100, 299 for the inception preprocessing, else 224.
+        preprocessing: 'resnet', 'inception' or 'plain' (imagenet only), or None: inception with
+            use_resnet_v2, else resnet.
         use_resnet_v2: bool, decides the default of `preprocessing`.
 
     Returns:
         Dataset.
 
     Raises:
-        DataError: an unknown name or preprocessing, a size below 1, or images that are missing or damaged.
+        DataError: an unknown name or preprocessing, a size below 1, or images that are missing or
+        damaged.
     """
     if name not in DATASETS:
-        raise DataError(f'There is no dataset {name!r}; --dataset is one of {", ".join(sorted(DATASETS))}.')
+        raise DataError(
+            f'There is no dataset {name!r}; --dataset is one of {", ".join(sorted(DATASETS))}.'
+        )
     if image_size is not None and image_size < 1:
-        raise DataError(f'An image must be at least one pixel wide, so --image_size={image_size} is too small.')
-    return DATASETS[name](data_dir=data_dir, image_size=image_size, preprocessing=preprocessing,
-                          use_resnet_v2=use_resnet_v2)
+        raise DataError(
+            f'An image must be at least one pixel wide, so --image_size={image_size} is too small.'
+        )
+    return DATASETS[name](
+        data_dir=data_dir,
+        image_size=image_size,
+        preprocessing=preprocessing,
+        use_resnet_v2=use_resnet_v2,
+    )

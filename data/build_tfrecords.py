@@ -10,6 +10,7 @@ that cannot be read are named and left out; those that are no RGB or grey JPEG
 are converted. `verify` counts the images of a folder, compares the counts with
 its dataset.json, and the files with the checksums there.
 """
+
 import argparse
 import concurrent.futures
 import contextlib
@@ -45,8 +46,9 @@ class _Stopped(Exception):
 def build(source, out, shards=None, overwrite=False, processes=1):
     """Writes all records, then dataset.json.
 
-    Until the very end the file dataset.json.tmp lies in `out`, so that a half-built folder is never taken for a whole one. It
-    says what is built and which files are done; with the same source and shards those are not made again.
+    Until the very end the file dataset.json.tmp lies in `out`, so that a half-built folder is never
+    taken for a whole one. It says what is built and which files are done; with the same source and
+    shards those are not made again.
 
     Args:
         source: of data.sources, or an object like one.
@@ -66,8 +68,11 @@ def build(source, out, shards=None, overwrite=False, processes=1):
     plan, identity = _plan(source, shards)
     done = _start(out, identity, overwrite)
     left = {name: examples for name, examples in plan.items() if name not in done}
-    with tqdm(total=sum(map(len, plan.values())), initial=sum(map(len, plan.values())) - sum(map(len, left.values())),
-              unit='image') as bar:
+    with tqdm(
+        total=sum(map(len, plan.values())),
+        initial=sum(map(len, plan.values())) - sum(map(len, left.values())),
+        unit='image',
+    ) as bar:
         for name, shard in _write_all(source, out, left, processes, bar):
             done[name] = shard
             for message in shard['left_out']:
@@ -106,13 +111,17 @@ def verify(out):
         elif problem:
             wrong.append(problem + '.')
         elif shard and images != shard['images']:
-            wrong.append(f"{path} holds {images:,} images, but {description['source']} says "
-                         f"{shard['images']:,}.")
-    wrong += [f'{os.path.join(folder, name)} is missing.'
-              for name in sorted(shards) if name not in names]
+            wrong.append(
+                f'{path} holds {images:,} images, but {description["source"]} says '
+                f'{shard["images"]:,}.'
+            )
+    wrong += [
+        f'{os.path.join(folder, name)} is missing.' for name in sorted(shards) if name not in names
+    ]
     if not wrong:
-        problems = [tfrecords.wrong_count(folder, description, split, counts[split])
-                    for split in SPLITS]
+        problems = [
+            tfrecords.wrong_count(folder, description, split, counts[split]) for split in SPLITS
+        ]
         wrong = [problem + '.' for problem in problems if problem]
     return wrong
 
@@ -124,26 +133,33 @@ def _check(source, out, shards):
         items = source.splits[split]
         mine = {name: shard for name, shard in shards.items() if name.startswith(split + '-')}
         if not sum(shard['images'] for shard in mine.values()):
-            raise DataError(f'None of the {len(items):,} {split} images could be read, so {out} '
-                            'was left unfinished; mend them, then build it again with --overwrite.')
+            raise DataError(
+                f'None of the {len(items):,} {split} images could be read, so {out} '
+                'was left unfinished; mend them, then build it again with --overwrite.'
+            )
         if split == 'train':
-            there = functools.reduce(operator.or_,
-                                     [int(shard['labels'], 16) for shard in mine.values()])
+            there = functools.reduce(
+                operator.or_, [int(shard['labels'], 16) for shard in mine.values()]
+            )
             labels = sorted({int(label) for _, label in items})
             lost = [label for label in labels if not there >> label & 1]
             if lost:
                 count = sum(label == lost[0] for _, label in items)
-                raise DataError(f'None of the {count:,} {split} images of the class '
-                                f'{source.label_names[lost[0]]!r} could be read, so {out} was left '
-                                'unfinished; mend them or take the class away, then build it again '
-                                'with --overwrite.')
+                raise DataError(
+                    f'None of the {count:,} {split} images of the class '
+                    f'{source.label_names[lost[0]]!r} could be read, so {out} was left '
+                    'unfinished; mend them or take the class away, then build it again '
+                    'with --overwrite.'
+                )
     for name, shard in shards.items():
         path = os.path.join(out, name)
         count = _count(path)
         if count != shard['images']:
-            raise DataError(f"{path} holds {count:,} images, but {shard['images']:,} were written; "
-                            "delete it, and give the same "
-                            'command again.')
+            raise DataError(
+                f'{path} holds {count:,} images, but {shard["images"]:,} were written; '
+                'delete it, and give the same '
+                'command again.'
+            )
 
 
 def _count(path):
@@ -164,7 +180,12 @@ def _plan(source, shards):
         items = source.splits[split]
         shuffled = random.Random(SEED).sample(items, len(items))
         count = min(shards or source.shards[split], len(items))
-        plan.update({f'{split}-{shard:05d}-of-{count:05d}': shuffled[shard::count] for shard in range(count)})
+        plan.update(
+            {
+                f'{split}-{shard:05d}-of-{count:05d}': shuffled[shard::count]
+                for shard in range(count)
+            }
+        )
     for name, examples in plan.items():
         digest.update(name.encode())
         for item, label in examples:
@@ -173,21 +194,33 @@ def _plan(source, shards):
 
 
 def _start(out, identity, overwrite):
-    """Makes `out` a folder that is marked as unfinished; returns {file name: what is known of it} of the files that are done."""
+    """Makes `out` a folder that is marked as unfinished; returns {file name: what is known of it}
+    of the files that are done.
+    """
     if os.path.exists(out) and not os.path.isdir(out):
         raise DataError(f'{out} is a file; give a folder to write to.')
-    description, marker = os.path.join(out, DESCRIPTION), os.path.join(out, DESCRIPTION + UNFINISHED)
+    description, marker = (
+        os.path.join(out, DESCRIPTION),
+        os.path.join(out, DESCRIPTION + UNFINISHED),
+    )
     records = _records(out)
     if os.path.exists(description) and not overwrite:
-        raise DataError(f'{out} holds a finished data set; give another folder, or --overwrite to replace it.')
+        raise DataError(
+            f'{out} holds a finished data set; give another folder, or --overwrite to replace it.'
+        )
     if records and not os.path.exists(description) and not os.path.exists(marker):
-        raise DataError(f'{out} holds TFRecords that this program did not write; give another folder.')
+        raise DataError(
+            f'{out} holds TFRecords that this program did not write; give another folder.'
+        )
     done = {}
     if os.path.exists(marker) and not overwrite:
         found, done = _read_marker(marker)
         if found not in (identity, None):
-            raise DataError(f'{out} holds an unfinished build of other images or into other files; give the same command to go '
-                            'on with it, another folder, or --overwrite to begin anew.')
+            raise DataError(
+                f'{out} holds an unfinished build of other images or into other files; give the '
+                'same command to go '
+                'on with it, another folder, or --overwrite to begin anew.'
+            )
         sizes = {os.path.basename(path): os.path.getsize(path) for path in records}
         done = {name: shard for name, shard in done.items() if sizes.get(name) == shard['bytes']}
     os.makedirs(out, exist_ok=True)
@@ -200,17 +233,24 @@ def _start(out, identity, overwrite):
 
 def _records(out):
     """Paths of the files of records in a folder, finished or not."""
-    return [path for split in SPLITS for path in glob.glob(os.path.join(glob.escape(out), f'{split}-*-of-*'))]
+    return [
+        path
+        for split in SPLITS
+        for path in glob.glob(os.path.join(glob.escape(out), f'{split}-*-of-*'))
+    ]
 
 
 def _read_marker(marker):
-    """(identity, {file name: what is known of it}) of an unfinished build; (None, {}) where the file says nothing."""
+    """(identity, {file name: what is known of it}) of an unfinished build; (None, {}) where the
+    file says nothing.
+    """
     try:
         with open(marker, encoding='utf-8') as file:
             state = json.load(file)
         return state['plan'], {
-            name: dict(shard, bytes=int(shard['bytes']), labels=f"{int(shard['labels'], 16):x}")
-            for name, shard in state['shards'].items()}
+            name: dict(shard, bytes=int(shard['bytes']), labels=f'{int(shard["labels"], 16):x}')
+            for name, shard in state['shards'].items()
+        }
     except (ValueError, KeyError, TypeError, AttributeError):
         return None, {}
 
@@ -225,18 +265,30 @@ def _save(out, state):
 
 def _describe(source, shards):
     """What dataset.json says."""
-    images = {split: sum(shard['images'] for name, shard in shards.items() if name.startswith(split)) for split in SPLITS}
+    images = {
+        split: sum(shard['images'] for name, shard in shards.items() if name.startswith(split))
+        for split in SPLITS
+    }
     converted = {}
     for shard in shards.values():
         for kind, count in shard['converted'].items():
             converted[kind] = converted.get(kind, 0) + count
-    return dict(classes=len(source.label_names), label_names=list(source.label_names), train_images=images['train'],
-                validation_images=images['validation'], converted=converted,
-                left_out=[message for shard in shards.values() for message in shard['left_out']],
-                shards={name: {key: shard[key] for key in ('images', 'bytes', 'sha256')} for name, shard in shards.items()})
+    return dict(
+        classes=len(source.label_names),
+        label_names=list(source.label_names),
+        train_images=images['train'],
+        validation_images=images['validation'],
+        converted=converted,
+        left_out=[message for shard in shards.values() for message in shard['left_out']],
+        shards={
+            name: {key: shard[key] for key in ('images', 'bytes', 'sha256')}
+            for name, shard in shards.items()
+        },
+    )
 
 
-# --- the files ----------------------------------------------------------------------------------------------------------------
+# --- the files ------------------------------------------------------------------------------------
+
 
 def _write_all(source, out, plan, processes, bar):
     """(file name, what is known of it) of each file, as it is done."""
@@ -249,22 +301,33 @@ def _write_all(source, out, plan, processes, bar):
     if start == 'forkserver':
         context.set_forkserver_preload(['data.sources'])  # with TensorFlow, once for all
     counter, stop = context.Value('Q'), context.Event()
-    pool = concurrent.futures.ProcessPoolExecutor(min(processes, len(plan)), context, _prepare, (counter, stop))
+    pool = concurrent.futures.ProcessPoolExecutor(
+        min(processes, len(plan)), context, _prepare, (counter, stop)
+    )
     waiting, shown = {}, 0
     try:
         with _silence():
-            waiting.update({pool.submit(_write_here, source.jpeg, os.path.join(out, name), examples): name
-                            for name, examples in plan.items()})
+            waiting.update(
+                {
+                    pool.submit(_write_here, source.jpeg, os.path.join(out, name), examples): name
+                    for name, examples in plan.items()
+                }
+            )
         while waiting:
-            ready, _ = concurrent.futures.wait(waiting, timeout=0.2, return_when=concurrent.futures.FIRST_COMPLETED)
+            ready, _ = concurrent.futures.wait(
+                waiting, timeout=0.2, return_when=concurrent.futures.FIRST_COMPLETED
+            )
             done = counter.value
             bar.update(done - shown)
             shown = done
             for future in ready:
                 yield waiting.pop(future), future.result()
     except concurrent.futures.process.BrokenProcessPool:
-        raise DataError('A process that read images was killed (out of memory?); the same command goes on, and --processes=1 '
-                        'needs the least memory.')
+        raise DataError(
+            'A process that read images was killed (out of memory?); the same command goes on, '
+            'and --processes=1 '
+            'needs the least memory.'
+        )
     finally:
         stop.set()
         for future in waiting:
@@ -274,7 +337,9 @@ def _write_all(source, out, plan, processes, bar):
 
 @contextlib.contextmanager
 def _silence():
-    """Processes that start meanwhile leave out oneDNN, of which TensorFlow 2.x would speak; they compute nothing with it."""
+    """Processes that start meanwhile leave out oneDNN, of which TensorFlow 2.x would speak; they
+    compute nothing with it.
+    """
     name = 'TF_ENABLE_ONEDNN_OPTS'
     before = os.environ.get(name)
     os.environ[name] = '0'
@@ -323,16 +388,23 @@ def _write(jpeg, path, examples, tick):
             except DataError as error:
                 left_out.append(str(error))
             tick()
-    known = dict(images=images, bytes=os.path.getsize(path + UNFINISHED),
-                 sha256=_sha256(path + UNFINISHED), labels=f'{labels:x}', converted=converted,
-                 left_out=left_out)
+    known = dict(
+        images=images,
+        bytes=os.path.getsize(path + UNFINISHED),
+        sha256=_sha256(path + UNFINISHED),
+        labels=f'{labels:x}',
+        converted=converted,
+        left_out=left_out,
+    )
     os.replace(path + UNFINISHED, path)
     return known
 
 
 def _record(jpeg, label):
-    feature = dict(images=tf.train.Feature(bytes_list=tf.train.BytesList(value=[jpeg])),
-                   labels=tf.train.Feature(int64_list=tf.train.Int64List(value=[int(label)])))
+    feature = dict(
+        images=tf.train.Feature(bytes_list=tf.train.BytesList(value=[jpeg])),
+        labels=tf.train.Feature(int64_list=tf.train.Int64List(value=[int(label)])),
+    )
     example = tf.train.Example(features=tf.train.Features(feature=feature))
     return example.SerializeToString(deterministic=True)  # the same images give the same files
 
@@ -345,11 +417,15 @@ def _sha256(path):
     return digest.hexdigest()
 
 
-# --- the command line -----------------------------------------------------------------------------------------------------------
+# --- the command line -----------------------------------------------------------------------------
+
 
 def _parser():
-    parser = argparse.ArgumentParser(prog='python -m data.build_tfrecords', description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog='python -m data.build_tfrecords',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(dest='command', metavar='|'.join([*SOURCES, 'verify']))
     commands.required = True
     for name, source in SOURCES.items():
@@ -357,18 +433,27 @@ def _parser():
         source.add_arguments(command)
         command.add_argument('out', metavar='OUT', help='folder for the TFRecords and dataset.json')
         usual = ' and '.join(str(count) for count in source.shards.values())
-        command.add_argument('--shards', type=int, help=f'files to write for each split (default {usual})')
-        command.add_argument('--processes', type=int, help='processes that read images (default: one for each core, but '
-                             f'no more than one for {WORTH:,} images)')
+        command.add_argument(
+            '--shards', type=int, help=f'files to write for each split (default {usual})'
+        )
+        command.add_argument(
+            '--processes',
+            type=int,
+            help='processes that read images (default: one for each core, but '
+            f'no more than one for {WORTH:,} images)',
+        )
         command.add_argument('--overwrite', action='store_true', help='replace what OUT holds')
-    command = commands.add_parser('verify', help='count the images of OUT, and compare its files '
-                                                 'with their checksums')
+    command = commands.add_parser(
+        'verify', help='count the images of OUT, and compare its files with their checksums'
+    )
     command.add_argument('out', metavar='OUT', help='a folder of TFRecords')
     return parser
 
 
 def main(argv=None):
-    """Runs the command line; returns the exit code: 0, 1 after one sentence on what is wrong, or 130 after Ctrl-C."""
+    """Runs the command line; returns the exit code: 0, 1 after one sentence on what is wrong, or
+    130 after Ctrl-C.
+    """
     args = _parser().parse_args(argv)
     for name in ('source', 'out', 'validation_synsets'):
         if getattr(args, name, None):
@@ -390,10 +475,15 @@ def _build(args):
     source = SOURCES[args.command](args)
     usual = min(os.cpu_count() or 1, sum(map(len, source.splits.values())) // WORTH) or 1
     description = build(source, args.out, args.shards, args.overwrite, args.processes or usual)
-    converted = ', '.join(f'{count:,} {kind}' for kind, count in sorted(description['converted'].items()))
-    print(f"{args.out}: {description['train_images']:,} training and {description['validation_images']:,} validation "
-          f"images of {description['classes']:,} classes; {converted or 'none'} converted to JPEG; "
-          f"{len(description['left_out']):,} unreadable images left out.")
+    converted = ', '.join(
+        f'{count:,} {kind}' for kind, count in sorted(description['converted'].items())
+    )
+    print(
+        f'{args.out}: {description["train_images"]:,} training and '
+        f'{description["validation_images"]:,} validation '
+        f'images of {description["classes"]:,} classes; {converted or "none"} converted to JPEG; '
+        f'{len(description["left_out"]):,} unreadable images left out.'
+    )
     return 0
 
 

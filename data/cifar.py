@@ -1,4 +1,5 @@
 """CIFAR-10 and CIFAR-100 from their archives for C programs, whose files are plain bytes."""
+
 import functools
 import io
 import os
@@ -18,15 +19,18 @@ SITE = 'https://www.cs.toronto.edu/~kriz/cifar.html'
 
 
 class _Cifar:
-    """Small colour photographs, uint8 [32, 32, 3], resized ones float32, held in memory and shuffled as a whole.
+    """Small colour photographs, uint8 [32, 32, 3], resized ones float32, held in memory and
+    shuffled as a whole.
 
-    Training images are cut at random from the image with 4 black pixels around it, and mirrored at random.
+    Training images are cut at random from the image with 4 black pixels around it, and mirrored at
+    random.
     """
-    archive = folder = None   # names of the archive and of the folder in it
-    files = names = None      # {split: names of its files}; name of the file of label names
-    label_bytes = 1           # before the pixels of each image; the last one is the label
-    images_a_file = None      # {split: number}
-    mean = deviation = None   # of the training images' channels, of 255
+
+    archive = folder = None  # names of the archive and of the folder in it
+    files = names = None  # {split: names of its files}; name of the file of label names
+    label_bytes = 1  # before the pixels of each image; the last one is the label
+    images_a_file = None  # {split: number}
+    mean = deviation = None  # of the training images' channels, of 255
 
     def __init__(self, data_dir=None, image_size=None, preprocessing=None, use_resnet_v2=False):
         """
@@ -41,18 +45,25 @@ class _Cifar:
         """
         del use_resnet_v2
         if preprocessing is not None:
-            raise DataError(f'--preprocessing={preprocessing} has no meaning for --dataset={self.name}; leave it out.')
+            raise DataError(
+                f'--preprocessing={preprocessing} has no meaning for --dataset={self.name}; leave '
+                'it out.'
+            )
         size = SIZE if image_size is None else image_size
         self.image_shape = (size, size, CHANNELS)
         self.image_dtype = tf.uint8 if size == SIZE else tf.float32
         read = self._reader(data_dir)
         names = files.lines(read(self.names))
         if len(names) != self.classes:
-            raise DataError(f'{self.names} of {data_dir} names {len(names)} classes, not {self.classes}; '
-                            f'fetch {self.archive} from {SITE} again.')
+            raise DataError(
+                f'{self.names} of {data_dir} names {len(names)} classes, not {self.classes}; '
+                f'fetch {self.archive} from {SITE} again.'
+            )
         self.label_names = names
         self._splits = {split: self._split(read, split) for split in self.files}
-        self.train_images, self.validation_images = (len(self._splits[split][1]) for split in ('train', 'validation'))
+        self.train_images, self.validation_images = (
+            len(self._splits[split][1]) for split in ('train', 'validation')
+        )
 
     def contents(self):
         """A checksum of all images and labels."""
@@ -65,16 +76,20 @@ class _Cifar:
         image = record['images']
         if seed is not None:
             draws = tf.random.stateless_uniform([3], seed)
-            top, left = (tf.minimum(tf.cast(draws[i] * (2 * PAD + 1), tf.int32), 2 * PAD) for i in (0, 1))
+            top, left = (
+                tf.minimum(tf.cast(draws[i] * (2 * PAD + 1), tf.int32), 2 * PAD) for i in (0, 1)
+            )
             padded = tf.pad(image, [[PAD, PAD], [PAD, PAD], [0, 0]])
-            image = random_flip(padded[top:top + SIZE, left:left + SIZE], draws[2])
+            image = random_flip(padded[top : top + SIZE, left : left + SIZE], draws[2])
             image.set_shape([SIZE, SIZE, CHANNELS])
         if self.image_shape[0] != SIZE:
             image = resize(image, *self.image_shape[:2])
         return image, tf.cast(record['labels'], tf.int64)
 
     def normalise(self, images):
-        """images: image_dtype [batch, h, w, 3] in 0..255. Returns float32 [batch, h, w, 3], mean and deviation taken out."""
+        """images: image_dtype [batch, h, w, 3] in 0..255. Returns float32 [batch, h, w, 3], mean
+        and deviation taken out.
+        """
         return (tf.cast(images, tf.float32) - self.mean) / self.deviation
 
     def _reader(self, data_dir):
@@ -88,12 +103,19 @@ class _Cifar:
             if self.names in names:
                 return functools.partial(self._file, place)
         if self.archive not in found:
-            raise DataError(f'There is no {self.archive} in --data_dir={data_dir or ""}, nor its files; fetch it from {SITE} '
-                            '(the binary version) and name its folder by --data_dir.')
+            raise DataError(
+                f'There is no {self.archive} in --data_dir={data_dir or ""}, nor its files; fetch '
+                f'it from {SITE} '
+                '(the binary version) and name its folder by --data_dir.'
+            )
         archive = os.path.join(folder, self.archive)
         try:
             with tarfile.open(fileobj=io.BytesIO(self._bytes(archive))) as tar:
-                members = {os.path.basename(member.name): tar.extractfile(member).read() for member in tar if member.isfile()}
+                members = {
+                    os.path.basename(member.name): tar.extractfile(member).read()
+                    for member in tar
+                    if member.isfile()
+                }
         except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
             why = str(error).split('\n')[0].rstrip(':')
             raise DataError(f'{archive} cannot be unpacked ({why}); fetch it from {SITE} again.')
@@ -102,6 +124,7 @@ class _Cifar:
             if name not in members:
                 raise DataError(f'{archive} holds no {name}; fetch it from {SITE} again.')
             return members[name]
+
         return read
 
     def _file(self, place, name):
@@ -119,31 +142,46 @@ class _Cifar:
         for name in self.files[split]:
             content, size = read(name), self.label_bytes + CHANNELS * SIZE * SIZE
             if len(content) != size * self.images_a_file[split]:
-                raise DataError(f'{name} of {self.archive} has {len(content):,} bytes, not {size * self.images_a_file[split]:,}; '
-                                f'fetch it from {SITE} again.')
+                raise DataError(
+                    f'{name} of {self.archive} has {len(content):,} bytes, not '
+                    f'{size * self.images_a_file[split]:,}; '
+                    f'fetch it from {SITE} again.'
+                )
             table = np.frombuffer(content, np.uint8).reshape(-1, size)
             wrong = np.flatnonzero(table[:, self.label_bytes - 1] >= self.classes)
             if len(wrong):
                 label = table[wrong[0], self.label_bytes - 1]
-                raise DataError(f'{name} of {self.archive}, image {wrong[0]} (from 0): label {label} is not one of '
-                                f'{self.classes} classes; fetch it from {SITE} again.')
+                raise DataError(
+                    f'{name} of {self.archive}, image {wrong[0]} (from 0): label {label} is not '
+                    'one of '
+                    f'{self.classes} classes; fetch it from {SITE} again.'
+                )
             labels.append(table[:, self.label_bytes - 1])
-            images.append(table[:, self.label_bytes:].reshape(-1, CHANNELS, SIZE, SIZE).transpose(0, 2, 3, 1))
+            images.append(
+                table[:, self.label_bytes :].reshape(-1, CHANNELS, SIZE, SIZE).transpose(0, 2, 3, 1)
+            )
         return np.ascontiguousarray(np.concatenate(images)), np.concatenate(labels)
 
 
 class Cifar10(_Cifar, Dataset):
     """50,000 images to train and 10,000 to validate, of 10 classes (Krizhevsky 2009)."""
+
     name = 'cifar10'
     classes = 10
     archive, folder, names = 'cifar-10-binary.tar.gz', 'cifar-10-batches-bin', 'batches.meta.txt'
-    files = dict(train=['data_batch_%d.bin' % number for number in range(1, 6)], validation=['test_batch.bin'])
+    files = dict(
+        train=['data_batch_%d.bin' % number for number in range(1, 6)],
+        validation=['test_batch.bin'],
+    )
     images_a_file = dict(train=10000, validation=10000)
     mean, deviation = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)
 
 
 class Cifar100(_Cifar, Dataset):
-    """50,000 images to train and 10,000 to validate, of 100 classes (Krizhevsky 2009): the fine labels."""
+    """50,000 images to train and 10,000 to validate, of 100 classes (Krizhevsky 2009): the fine
+    labels.
+    """
+
     name = 'cifar100'
     classes = 100
     archive, folder, names = 'cifar-100-binary.tar.gz', 'cifar-100-binary', 'fine_label_names.txt'

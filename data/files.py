@@ -1,5 +1,6 @@
 """Folders and files of data sets, on this machine or on another of TensorFlow's file systems, such
 as gs://."""
+
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +12,13 @@ from data.base import DataError
 # Files whose sizes are asked for: a file system of the network takes its time for each.
 AT_A_TIME = 16
 LOCAL = 'file://'
-KINDS = {stat.S_IFDIR: 'folder', stat.S_IFIFO: 'named pipe', stat.S_IFSOCK: 'socket', stat.S_IFCHR: 'device',
-         stat.S_IFBLK: 'device'}
+KINDS = {
+    stat.S_IFDIR: 'folder',
+    stat.S_IFIFO: 'named pipe',
+    stat.S_IFSOCK: 'socket',
+    stat.S_IFCHR: 'device',
+    stat.S_IFBLK: 'device',
+}
 
 
 def listed(data_dir, of):
@@ -49,7 +55,7 @@ def size(path):
         DataError: it cannot be read, or is something else: a named pipe would be waited for without
             end.
     """
-    local = path[len(LOCAL):] if path.startswith(LOCAL) else path
+    local = path[len(LOCAL) :] if path.startswith(LOCAL) else path
     try:
         if '://' in local:
             status = tf.gfile.Stat(path)
@@ -58,8 +64,9 @@ def size(path):
             status = os.stat(local)
             kind, length = KINDS.get(stat.S_IFMT(status.st_mode)), status.st_size
     except (OSError, tf.errors.OpError) as error:
-        raise DataError(f'{path} cannot be read '
-                        f'({getattr(error, "strerror", None) or error.message}).')
+        raise DataError(
+            f'{path} cannot be read ({getattr(error, "strerror", None) or error.message}).'
+        )
     if kind:
         raise DataError(f'{path} is a {kind}, where a file must be; take it away.')
     return length

@@ -1,4 +1,5 @@
 """ImageNet, or any other set of photographs in the same TFRecords (see build_tfrecords.py)."""
+
 import functools
 
 import tensorflow.compat.v1 as tf
@@ -12,13 +13,15 @@ INTERLEAVED_FILES = 16  # read at a time
 
 
 class Imagenet(Dataset):
-    """TFRecords `train-*` and `validation-*` with the features `images` (JPEG bytes) and `labels` (int64), or in another of the
-    LAYOUTS of tfrecords.py, which is recognised by the first record; TensorFlow Datasets' files are
-    called `*-train.tfrecord-*`.
+    """TFRecords `train-*` and `validation-*` with the features `images` (JPEG bytes) and `labels`
+    (int64), or in another of the LAYOUTS of tfrecords.py, which is recognised by the first record;
+    TensorFlow Datasets' files are called `*-train.tfrecord-*`.
 
-    Counts, classes and label names come from `dataset.json` beside the records, or from TensorFlow Datasets' description, or
-    are ImageNet's where there is neither. Who only validates needs no training records.
+    Counts, classes and label names come from `dataset.json` beside the records, or from TensorFlow
+    Datasets' description, or are ImageNet's where there is neither. Who only validates needs no
+    training records.
     """
+
     name = 'imagenet'
 
     def __init__(self, data_dir=None, image_size=None, preprocessing=None, use_resnet_v2=False):
@@ -26,18 +29,24 @@ class Imagenet(Dataset):
         Args: as for data.load; data_dir must be given.
 
         Raises:
-            DataError: data_dir is missing, half built, or without records of this kind; dataset.json is damaged; or
-                the preprocessing is unknown.
+            DataError: data_dir is missing, half built, or without records of this kind;
+                dataset.json is damaged; or the preprocessing is unknown.
         """
         if preprocessing is None:
             preprocessing = 'inception' if use_resnet_v2 else 'resnet'
         if preprocessing not in PREPROCESSINGS:
-            raise DataError(f'There is no preprocessing {preprocessing!r}; '
-                            f'--preprocessing is one of {", ".join(PREPROCESSINGS)}.')
+            raise DataError(
+                f'There is no preprocessing {preprocessing!r}; '
+                f'--preprocessing is one of {", ".join(PREPROCESSINGS)}.'
+            )
         if not data_dir:
-            raise DataError('--dataset=imagenet needs --data_dir, the folder of its TFRecords train-* and '
-                            'validation-*.')
-        self._preprocessing = PREPROCESSINGS[preprocessing](image_size or PREPROCESSINGS[preprocessing].default_size)
+            raise DataError(
+                '--dataset=imagenet needs --data_dir, the folder of its TFRecords train-* and '
+                'validation-*.'
+            )
+        self._preprocessing = PREPROCESSINGS[preprocessing](
+            image_size or PREPROCESSINGS[preprocessing].default_size
+        )
         self.image_shape = (self._preprocessing.size, self._preprocessing.size, 3)
         self.stored_shape = (self._preprocessing.stored_size, self._preprocessing.stored_size, 3)
         self.image_dtype = self._preprocessing.dtype
@@ -48,13 +57,17 @@ class Imagenet(Dataset):
         self.validation_images = description['validation_images']
         self.label_names = description['label_names']
         self._splits, self._problem = {}, None
-        opened = functools.partial(tfrecords.open_split, self._folder, names, description=description)
+        opened = functools.partial(
+            tfrecords.open_split, self._folder, names, description=description
+        )
         self._splits['validation'] = opened(split='validation')
         try:
             self._splits['train'] = opened(split='train')
             if self._splits['train'].layout != self._splits['validation'].layout:
-                raise DataError(f'--data_dir={data_dir} holds training and validation records of '
-                                'different programs.')
+                raise DataError(
+                    f'--data_dir={data_dir} holds training and validation records of '
+                    'different programs.'
+                )
         except DataError as error:  # a validation does not need them
             self._problem = str(error)
 
@@ -79,8 +92,9 @@ class Imagenet(Dataset):
         found = tf.data.Dataset.from_tensor_slices(paths)
         if seed is not None:
             found = found.shuffle(len(paths), seed=seed)
-        records = found.interleave(tf.data.TFRecordDataset, cycle_length=INTERLEAVED_FILES,
-                                   num_parallel_calls=AUTOTUNE)
+        records = found.interleave(
+            tf.data.TFRecordDataset, cycle_length=INTERLEAVED_FILES, num_parallel_calls=AUTOTUNE
+        )
         if seed is not None:
             # One more than there are: then a small set is counted before its first record is given.
             buffer = min(SHUFFLE_BUFFER, self.train_images + 1)
@@ -89,10 +103,17 @@ class Imagenet(Dataset):
 
     def example(self, record, seed):
         layout = self._splits['validation'].layout
-        features = tf.io.parse_single_example(record, {layout.image: tf.io.FixedLenFeature([], tf.string),
-                                                       layout.label: tf.io.FixedLenFeature([], tf.int64)})
+        features = tf.io.parse_single_example(
+            record,
+            {
+                layout.image: tf.io.FixedLenFeature([], tf.string),
+                layout.label: tf.io.FixedLenFeature([], tf.int64),
+            },
+        )
         image, label = features[layout.image], features[layout.label] - layout.first
-        in_range = tf.Assert(tf.logical_and(label >= 0, label < self.classes), ['the label is', label])
+        in_range = tf.Assert(
+            tf.logical_and(label >= 0, label < self.classes), ['the label is', label]
+        )
         with tf.control_dependencies([in_range]):  # a GPU would only make the loss a NaN of it
             label = tf.identity(label)
         if seed is None:
@@ -103,11 +124,17 @@ class Imagenet(Dataset):
         """See Dataset.find_damage; reads, at worst, all files of the split."""
         if suspects is None:
             return self._find_unreadable(split)
-        with tf.device('/cpu:0'), tf.Session(config=tf.ConfigProto(device_count={'GPU': 0})) as session:
+        with tf.device('/cpu:0'), tf.Session(
+            config=tf.ConfigProto(device_count={'GPU': 0})
+        ) as session:
             following = tf.data.make_one_shot_iterator(suspects).get_next()
-            following = following if split == 'train' else (following,)  # a record, and its seed where it has one
+            following = (
+                following if split == 'train' else (following,)
+            )  # a record, and its seed where it has one
             inputs = [tf.placeholder(tensor.dtype, tensor.shape) for tensor in following]
-            example = self.example(*(inputs + [None])[:2])  # as the training or the validation makes it
+            example = self.example(
+                *(inputs + [None])[:2]
+            )  # as the training or the validation makes it
             while True:
                 try:
                     values = session.run(following)
@@ -116,8 +143,10 @@ class Imagenet(Dataset):
                 try:
                     session.run(example, dict(zip(inputs, values)))
                 except tf.errors.OpError as error:
-                    return (f'{self._place(split, values[0])} cannot be used ({reason(error)}); build '
-                            'this file anew')
+                    return (
+                        f'{self._place(split, values[0])} cannot be used ({reason(error)}); build '
+                        'this file anew'
+                    )
 
     def _find_unreadable(self, split):
         """One sentence on the first record that cannot be read, or on another number of records
@@ -139,5 +168,7 @@ class Imagenet(Dataset):
         return f'a record of {self._folder}'
 
     def normalise(self, images):
-        """images: image_dtype [batch, *stored_shape]. Returns float32 [batch, *image_shape], as the preprocessing says."""
+        """images: image_dtype [batch, *stored_shape]. Returns float32 [batch, *image_shape], as the
+        preprocessing says.
+        """
         return self._preprocessing.normalise(images)

@@ -1,13 +1,16 @@
 """Datasets that are small enough to be held in memory."""
+
 import hashlib
 
 import tensorflow.compat.v1 as tf
 
 
 def records(images, labels, seed):
-    """What `Dataset.records` gives, of arrays in memory: dict(images, labels), shuffled as a whole unless seed is None."""
-    # Through Python once a pass, because 47 MB of constants would take ten seconds to start and sit in every graph
-    # that is saved.
+    """What `Dataset.records` gives, of arrays in memory: dict(images, labels), shuffled as a whole
+    unless seed is None.
+    """
+    # Through Python once a pass, because 47 MB of constants would take ten seconds to start and sit
+    # in every graph that is saved.
     arrays = tf.py_func(lambda: (images, labels), [], [images.dtype, labels.dtype])
     for array, shape in zip(arrays, (images.shape, labels.shape)):
         array.set_shape(shape)

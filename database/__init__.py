@@ -1,1 +1,3 @@
-"""Where results live: experiments' records and checkpoints in MongoDB, and the server that holds them."""
+"""Where results live: experiments' records and checkpoints in MongoDB, and the server that holds
+them.
+"""

@@ -1,4 +1,5 @@
 """The .tar of a checkpoint: the Saver's `.index` and `.data-*` files under their base names."""
+
 import glob
 import os
 import re
@@ -8,11 +9,14 @@ import tempfile
 
 from database.errors import DamagedError, StoreError
 
-MEMBER = re.compile(r'(?P<prefix>\w[\w.+=@-]*)\.(?:index|data-(?P<shard>\d{5})-of-(?P<shards>\d{5}))')
+MEMBER = re.compile(
+    r'(?P<prefix>\w[\w.+=@-]*)\.(?:index|data-(?P<shard>\d{5})-of-(?P<shards>\d{5}))'
+)
 
 
 def pack(prefix, tar_path):
-    """Packs a checkpoint into one uncompressed .tar, which appears at its place whole or not at all.
+    """Packs a checkpoint into one uncompressed .tar, which appears at its place whole or not at
+    all.
 
     Args:
         prefix: the Saver's path, without `.index`.
@@ -27,7 +31,9 @@ def pack(prefix, tar_path):
     paths = [prefix + '.index'] + sorted(glob.glob(glob.escape(prefix) + '.data-?????-of-?????'))
     missing = [path for path in paths if not os.path.isfile(path)]
     if missing:
-        raise StoreError(f'The checkpoint {prefix} has no file {missing[0]}: save it before packing it.')
+        raise StoreError(
+            f'The checkpoint {prefix} has no file {missing[0]}: save it before packing it.'
+        )
     _checked_prefix([os.path.basename(path) for path in paths], prefix)
     half = tar_path + '.half'
     try:
@@ -51,7 +57,8 @@ def _anonymous(member):
 
 
 def unpack(tar_path, folder):
-    """Unpacks a checkpoint's .tar, ours or tfutils', into a folder; a file of the same name there is replaced.
+    """Unpacks a checkpoint's .tar, ours or tfutils', into a folder; a file of the same name there
+    is replaced.
 
     The `.index` comes last, so that the folder never shows half a checkpoint.
 
@@ -72,7 +79,9 @@ def unpack(tar_path, folder):
         for name in sorted(members, key=lambda name: name.endswith('.index')):
             os.replace(os.path.join(half, name), os.path.join(folder, name))
     except tarfile.TarError as error:
-        raise DamagedError(f'The archive {tar_path} is not a whole .tar ({error}): fetch it again.') from error
+        raise DamagedError(
+            f'The archive {tar_path} is not a whole .tar ({error}): fetch it again.'
+        ) from error
     finally:
         shutil.rmtree(half)
     return os.path.join(folder, prefix)
@@ -87,11 +96,17 @@ def _members(tar, tar_path):
         if member.isdir() and '..' not in parts:
             continue
         if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
-            raise DamagedError(f'The archive {tar_path} holds {member.name!r}, which is not a regular file: it is no checkpoint of ours or '
-                             'tfutils\', and was not unpacked.')
+            raise DamagedError(
+                f'The archive {tar_path} holds {member.name!r}, which is not a regular file: it '
+                'is no checkpoint of ours or '
+                "tfutils', and was not unpacked."
+            )
         if member.name.startswith('/') or '..' in parts or not MEMBER.fullmatch(name):
-            raise DamagedError(f'The archive {tar_path} holds {member.name!r}, which is not the name of a checkpoint\'s file: it was not '
-                             'unpacked.')
+            raise DamagedError(
+                f'The archive {tar_path} holds {member.name!r}, which is not the name of a '
+                "checkpoint's file: it was not "
+                'unpacked.'
+            )
         if name in members:
             raise DamagedError(f'The archive {tar_path} holds {name} twice: it was not unpacked.')
         members[name] = member
@@ -99,15 +114,27 @@ def _members(tar, tar_path):
 
 
 def _checked_prefix(names, source):
-    """The one prefix of a checkpoint's file names, which must be an .index and every shard of the data."""
+    """The one prefix of a checkpoint's file names, which must be an .index and every shard of the
+    data.
+    """
     matches = [MEMBER.fullmatch(name) for name in names]
     if None in matches:
-        raise StoreError(f'{source} has a name that cannot be stored: use letters, digits, "-", "_" and ".".')
+        raise StoreError(
+            f'{source} has a name that cannot be stored: use letters, digits, "-", "_" and ".".'
+        )
     prefixes = {match.group('prefix') for match in matches}
     shards = {match.group('shard') for match in matches if match.group('shard')}
     counts = {int(match.group('shards')) for match in matches if match.group('shards')}
-    whole = (len(prefixes) == 1 and len(matches) == len(shards) + 1 and len(counts) == 1
-             and shards == {'%05d' % index for index in range(max(counts))})
+    whole = (
+        len(prefixes) == 1
+        and len(matches) == len(shards) + 1
+        and len(counts) == 1
+        and shards == {'%05d' % index for index in range(max(counts))}
+    )
     if not whole:
-        raise DamagedError('{} is not one whole checkpoint, an .index and all of its .data-*, but: {}.'.format(source, ', '.join(sorted(names)) or 'nothing'))
+        raise DamagedError(
+            '{} is not one whole checkpoint, an .index and all of its .data-*, but: {}.'.format(
+                source, ', '.join(sorted(names)) or 'nothing'
+            )
+        )
     return prefixes.pop()

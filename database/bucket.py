@@ -1,4 +1,5 @@
 """A GridFS bucket whose `.files` documents are records, with or without a file behind them."""
+
 import datetime
 import hashlib
 
@@ -13,7 +14,8 @@ from database.errors import DamagedError
 CHUNK_BYTES = 261120  # as tfutils' GridFS wrote
 CHUNKS_A_WRITE = 32
 MOST_BYTES = (16 << 20) - 4096  # of a document: MongoDB's limit, less room for what GridFS adds
-# An acknowledged write survives a kill -9 of the server and, in a replica set, a change of the primary.
+# An acknowledged write survives a kill -9 of the server and, in a replica set, a change of the
+# primary.
 JOURNALED = WriteConcern(w='majority', j=True)
 
 
@@ -25,14 +27,17 @@ class Bucket:
     """
 
     def __init__(self, database, name):
-        """Args: a pymongo database and the bucket's name; nothing is created before the first `insert`."""
+        """Args: a pymongo database and the bucket's name; nothing is created before the first
+        `insert`.
+        """
         self.files = database.get_collection(name + '.files', write_concern=JOURNALED)
         self._chunks = database.get_collection(name + '.chunks', write_concern=JOURNALED)
         self._gridfs = gridfs.GridFSBucket(database, name)
         self._indexed = False
 
     def insert(self, record, stream=None, filename=None):
-        """Stores a record, with the bytes of a stream as its GridFS file; storing its `_id` again changes nothing.
+        """Stores a record, with the bytes of a stream as its GridFS file; storing its `_id` again
+        changes nothing.
 
         The document comes after the chunks, so that nobody finds half a file.
 
@@ -42,18 +47,27 @@ class Bucket:
             filename: the GridFS file's name.
 
         Raises:
-            pymongo's errors as they come; DocumentTooLarge and bson's InvalidDocument before anything is written.
+            pymongo's errors as they come; DocumentTooLarge and bson's InvalidDocument before
+            anything is written.
         """
         size = len(bson.encode(record))
         if size > MOST_BYTES:
-            raise DocumentTooLarge('%d bytes without its file, and %d is the most' % (size, MOST_BYTES))
+            raise DocumentTooLarge(
+                '%d bytes without its file, and %d is the most' % (size, MOST_BYTES)
+            )
         self._ensure_indexes()
         if self.holds(record):
             return
         if stream is not None:
             length, md5 = self._write_chunks(record['_id'], stream)
-            record = dict(record, filename=filename, length=length, chunkSize=CHUNK_BYTES, md5=md5,
-                          uploadDate=datetime.datetime.now(datetime.timezone.utc))
+            record = dict(
+                record,
+                filename=filename,
+                length=length,
+                chunkSize=CHUNK_BYTES,
+                md5=md5,
+                uploadDate=datetime.datetime.now(datetime.timezone.utc),
+            )
         try:
             self.files.insert_one(record)
         except DuplicateKeyError:
@@ -65,12 +79,16 @@ class Bucket:
 
     def remove(self, ids):
         """Deletes records by `_id`, their files, and the named results of theirs."""
-        ids = list(ids) + [file['_id'] for file in self.files.find({'item_for': {'$in': list(ids)}}, {'_id': 1})]
+        ids = list(ids) + [
+            file['_id'] for file in self.files.find({'item_for': {'$in': list(ids)}}, {'_id': 1})
+        ]
         self.files.delete_many({'_id': {'$in': ids}})
         self._chunks.delete_many({'files_id': {'$in': ids}})
 
     def sweep(self, before):
-        """Deletes the chunks of files that were begun before a datetime (UTC) and never finished: their writer has died."""
+        """Deletes the chunks of files that were begun before a datetime (UTC) and never finished:
+        their writer has died.
+        """
         begun = bson.ObjectId.from_datetime(before)
         found = self._chunks.distinct('files_id', {'files_id': {'$lt': begun}})
         whole = {file['_id'] for file in self.files.find({'_id': {'$in': found}}, {'_id': 1})}
@@ -80,7 +98,9 @@ class Bucket:
 
     def prune(self, query, keep):
         """Deletes the files that match a query but for the `keep` uploaded last."""
-        newest_first = self.files.find(query, {'_id': 1}).sort([('uploadDate', DESCENDING), ('_id', DESCENDING)])
+        newest_first = self.files.find(query, {'_id': 1}).sort(
+            [('uploadDate', DESCENDING), ('_id', DESCENDING)]
+        )
         for file in newest_first.skip(keep):
             self.files.delete_one({'_id': file['_id']})
             self._chunks.delete_many({'files_id': file['_id']})
@@ -103,13 +123,24 @@ class Bucket:
                 length += len(piece)
                 target.write(piece)
         if length != file['length'] or file.get('md5', md5.hexdigest()) != md5.hexdigest():
-            raise DamagedError('The file %s of record %s came as %d bytes with md5 %s, but %d bytes with md5 %s were '
-                             'stored: the database is damaged; take another checkpoint.'
-                             % (file['filename'], file['_id'], length, md5.hexdigest(), file['length'],
-                                file.get('md5')))
+            raise DamagedError(
+                'The file %s of record %s came as %d bytes with md5 %s, but %d bytes with md5 %s '
+                'were '
+                'stored: the database is damaged; take another checkpoint.'
+                % (
+                    file['filename'],
+                    file['_id'],
+                    length,
+                    md5.hexdigest(),
+                    file['length'],
+                    file.get('md5'),
+                )
+            )
 
     def _write_chunks(self, file_id, stream):
-        """Writes a stream's chunks in place of whatever an interrupted try left; returns its bytes and md5."""
+        """Writes a stream's chunks in place of whatever an interrupted try left; returns its bytes
+        and md5.
+        """
         self._chunks.delete_many({'files_id': file_id})
         stream.seek(0)
         md5, length, batch = hashlib.md5(), 0, []
@@ -125,9 +156,13 @@ class Bucket:
         return length, md5.hexdigest()
 
     def _ensure_indexes(self):
-        """Those of GridFS, and the one by which an experiment's records are found in the order of their steps."""
+        """Those of GridFS, and the one by which an experiment's records are found in the order of
+        their steps.
+        """
         if not self._indexed:
             self.files.create_index([('filename', ASCENDING), ('uploadDate', ASCENDING)])
-            self.files.create_index([('exp_id', ASCENDING), ('step', ASCENDING), ('_id', ASCENDING)])
+            self.files.create_index(
+                [('exp_id', ASCENDING), ('step', ASCENDING), ('_id', ASCENDING)]
+            )
             self._chunks.create_index([('files_id', ASCENDING), ('n', ASCENDING)], unique=True)
             self._indexed = True

@@ -1,4 +1,7 @@
-"""Who is at an experiment: one process at a time, told by a document that lives as long as it is renewed."""
+"""Who is at an experiment: one process at a time, told by a document that lives as long as it is
+renewed.
+"""
+
 import datetime
 import os
 import socket
@@ -17,14 +20,23 @@ class Claim:
     """One process's right to an experiment: the document `_id` = exp_id of a collection.
 
     Attributes:
-        taken: one sentence where another process has taken it since, after an outage longer than LASTS; else None.
+        taken: one sentence where another process has taken it since, after an outage longer than
+        LASTS; else None.
     """
 
     def __init__(self, collection, exp_id):
-        """Takes it. Raises StoreError that names the host, process and start of the one who has it; pymongo's errors."""
+        """Takes it. Raises StoreError that names the host, process and start of the one who has it;
+        pymongo's errors.
+        """
         self._collection = collection
-        self._own = dict(_id=exp_id, owner=bson.ObjectId(), host=socket.gethostname(), machine=machine(), process=os.getpid(),
-                         started=self._now())
+        self._own = dict(
+            _id=exp_id,
+            owner=bson.ObjectId(),
+            host=socket.gethostname(),
+            machine=machine(),
+            process=os.getpid(),
+            started=self._now(),
+        )
         self.taken = None
         self._take()
         self._over = threading.Event()
@@ -34,7 +46,9 @@ class Claim:
     def describe(self, **fields):
         """Notes more in the claim, plain data by name. Raises pymongo's errors."""
         self._own.update(fields)
-        self._collection.update_one({key: self._own[key] for key in ('_id', 'owner')}, {'$set': fields})
+        self._collection.update_one(
+            {key: self._own[key] for key in ('_id', 'owner')}, {'$set': fields}
+        )
 
     def release(self):
         """Gives it up; nothing is raised where the server is away, and it expires."""
@@ -58,15 +72,21 @@ class Claim:
             found = self._collection.find_one({'_id': self._own['_id']})
         if found is None:  # given up just now
             return self._take()
-        if not _is_over(found, now) or not self._collection.replace_one({key: found[key] for key in ('_id', 'owner', 'renewed')},
-                                                        mine).matched_count:
+        if (
+            not _is_over(found, now)
+            or not self._collection.replace_one(
+                {key: found[key] for key in ('_id', 'owner', 'renewed')}, mine
+            ).matched_count
+        ):
             raise StoreError(_sentence(found))
 
     def _renew(self):
         while not self._over.wait(RENEW_S) and not self.taken:
             try:
-                if not self._collection.update_one({key: self._own[key] for key in ('_id', 'owner')},
-                                                   {'$set': {'renewed': self._now()}}).matched_count:
+                if not self._collection.update_one(
+                    {key: self._own[key] for key in ('_id', 'owner')},
+                    {'$set': {'renewed': self._now()}},
+                ).matched_count:
                     self._take()
             except StoreError as error:
                 self.taken = str(error)
@@ -75,7 +95,9 @@ class Claim:
 
 
 def held(collection):
-    """The exp_ids of a collection of claims that a process is at now, a set. Raises pymongo's errors."""
+    """The exp_ids of a collection of claims that a process is at now, a set. Raises pymongo's
+    errors.
+    """
     now = _now(collection)
     claims = collection.find({'renewed': {'$type': 'date'}, 'process': {'$type': 'int'}})
     return {found['_id'] for found in claims if not _is_over(found, now)}
@@ -92,22 +114,37 @@ def _is_over(found, now):
 
 
 def is_gone(where, process):
-    """Whether a process has ended, as far as can be told here. where: the machine() of it; process: its number."""
+    """Whether a process has ended, as far as can be told here. where: the machine() of it; process:
+    its number.
+    """
     return where == machine() is not None and process is not None and not _lives(process)
 
 
 def _sentence(found):
-    return ('exp_id %s is being trained by process %d on host %s since %s UTC: wait for it or stop it, or choose another '
-            '--exp_id_suffix (the claim of a process that died expires %d s after its last sign of life).'
-            % (found['_id'], found['process'], found['host'], found['started'].strftime('%Y-%m-%d %H:%M:%S'),
-               LASTS.total_seconds()))
+    return (
+        'exp_id %s is being trained by process %d on host %s since %s UTC: wait for it or stop '
+        'it, or choose another '
+        '--exp_id_suffix (the claim of a process that died expires %d s after its last sign of '
+        'life).'
+        % (
+            found['_id'],
+            found['process'],
+            found['host'],
+            found['started'].strftime('%Y-%m-%d %H:%M:%S'),
+            LASTS.total_seconds(),
+        )
+    )
 
 
 def machine():
-    """What a process number is unique in: this start of this machine, and its name space; None where that is not known."""
+    """What a process number is unique in: this start of this machine, and its name space; None
+    where that is not known.
+    """
     try:
         with open('/proc/sys/kernel/random/boot_id') as file:
-            return '{} {} {}'.format(socket.gethostname(), file.read().strip(), os.readlink('/proc/self/ns/pid'))
+            return '{} {} {}'.format(
+                socket.gethostname(), file.read().strip(), os.readlink('/proc/self/ns/pid')
+            )
     except OSError:
         return None
 

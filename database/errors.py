@@ -1,4 +1,6 @@
-"""The errors of this package: each message is one sentence for the user; catch StoreError to catch all."""
+"""The errors of this package: each message is one sentence for the user; catch StoreError to catch
+all.
+"""
 
 
 class StoreError(Exception):

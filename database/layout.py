@@ -1,26 +1,34 @@
-"""The layout of a record, as tfutils has it: a document of `<collection>.files`, field by field, and a check of a document.
+"""The layout of a record, as tfutils has it: a document of `<collection>.files`, field by field,
+and a check of a document.
 
 Notebooks and mongo-shell queries written for tfutils rely on these names and types.
 """
+
 import collections
 import datetime
 
 import bson
 
-# types: of the value. meaning: for people. needed: when it must be there: 'always', with 'weights', or 'never'.
+# types: of the value. meaning: for people. needed: when it must be there: 'always', with 'weights',
+# or 'never'.
 Field = collections.namedtuple('Field', ['types', 'meaning', 'needed'])
 
 NUMBER = (float, int)
+# fmt: off
 FIELDS = {
     '_id': Field((bson.ObjectId,), 'identity', 'always'),
     'exp_id': Field((str,), 'experiment', 'always'),
     'step': Field((int,), 'updates done', 'always'),
-    'duration': Field((float,), 'seconds a step since the last record; where no step was made, of the validation', 'always'),
+    'duration': Field((float,), 'seconds a step since the last record; where no step was made, of '
+                                'the validation', 'always'),
     'params': Field((dict,), 'every setting: {group: {name: value}}', 'always'),
     'saved_filters': Field((bool,), 'whether the record holds a checkpoint', 'always'),
-    'train_results': Field((list,), 'a dictionary of numbers for each step since the last record; absent if none', 'never'),
-    'validation_results': Field((dict,), '{target: {name: number, or {layer: number}}}; absent without a validation', 'never'),
-    'validates': Field((bson.ObjectId, str), '_id of the record, or path of the checkpoint, that was validated', 'never'),
+    'train_results': Field((list,), 'a dictionary of numbers for each step since the last record; '
+                                    'absent if none', 'never'),
+    'validation_results': Field((dict,), '{target: {name: number, or {layer: number}}}; absent '
+                                         'without a validation', 'never'),
+    'validates': Field((bson.ObjectId, str), '_id of the record, or path of the checkpoint, that '
+                                             'was validated', 'never'),
     'collname': Field((str,), 'collection, in databases of recent checkpoints', 'never'),
     'filename': Field((str,), "GridFS: the checkpoint's name, checkpoint-<step>.tar", 'weights'),
     'length': Field((int,), 'GridFS: bytes', 'weights'),
@@ -30,16 +38,43 @@ FIELDS = {
     '_saver_write_version': Field((int,), "format of TensorFlow's Saver, 2", 'weights'),
     '_saver_num_data_files': Field((int,), 'how many .data files the checkpoint has', 'weights'),
 }
-GROUPS = ('save_params', 'load_params', 'model_params', 'train_params', 'loss_params', 'learning_rate_params',
-          'optimizer_params', 'validation_params')
-GROUPS_OF_A_SCRIPT = ('save_params', 'model_params')  # a tfutils script's own dictionary, which names no --model
+# fmt: on
+GROUPS = (
+    'save_params',
+    'load_params',
+    'model_params',
+    'train_params',
+    'loss_params',
+    'learning_rate_params',
+    'optimizer_params',
+    'validation_params',
+)
+GROUPS_OF_A_SCRIPT = (
+    'save_params',
+    'model_params',
+)  # a tfutils script's own dictionary, which names no --model
 STEP = ('loss', 'model_loss', 'reg_loss', 'alignment_loss', 'total_loss', 'learning_rate')
 VALIDATION = ('top1', 'top5', 'loss', 'images', 'global_step')
-VALIDATION_THAT_MEASURES = ('measured_images', 'undefined_angles', 'ties')  # in records that tell --measure_images
+VALIDATION_THAT_MEASURES = (
+    'measured_images',
+    'undefined_angles',
+    'ties',
+)  # in records that tell --measure_images
 VALIDATION_THAT_SKIPS = ('skipped_records',)  # with --skip_bad_records
 STEP_OF_A_SCRIPT = ('loss', 'learning_rate')
-ANGLES = ('weight_angles', 'projection_angles', 'gradient_angles')  # a layer's is null where there is none
-BY_LAYER = ANGLES + ('hebb_angle', 'weightsq_norm', 'weightsq_mean', 'actsq_norm', 'actsq_mean', 'alignment_coefficients')
+ANGLES = (
+    'weight_angles',
+    'projection_angles',
+    'gradient_angles',
+)  # a layer's is null where there is none
+BY_LAYER = ANGLES + (
+    'hebb_angle',
+    'weightsq_norm',
+    'weightsq_mean',
+    'actsq_norm',
+    'actsq_mean',
+    'alignment_coefficients',
+)
 
 
 def faults(document):
@@ -49,7 +84,11 @@ def faults(document):
     """
     found = [f'{name} is no field of a record' for name in document if name not in FIELDS]
     for name, field in FIELDS.items():
-        needed = field.needed == 'always' or field.needed == 'weights' and document.get('saved_filters') is True
+        needed = (
+            field.needed == 'always'
+            or field.needed == 'weights'
+            and document.get('saved_filters') is True
+        )
         if name not in document:
             found += [f'{name} is missing'] if needed else []
         elif not _is(document[name], field.types):
@@ -61,33 +100,63 @@ def faults(document):
 
 def _inside(document):
     """Faults of what the fields hold."""
-    params, steps, validations = document['params'], document.get('train_results', []), document.get('validation_results', {})
+    params, steps, validations = (
+        document['params'],
+        document.get('train_results', []),
+        document.get('validation_results', {}),
+    )
     of_script = 'model' not in params.get('model_params', {})
     groups, names = (GROUPS_OF_A_SCRIPT, STEP_OF_A_SCRIPT) if of_script else (GROUPS, STEP)
-    found = [f'params.{group} is missing' for group in groups if not _is(params.get(group), (dict,))]
-    found += [name + ' is empty' for name in ('train_results', 'validation_results') if not document.get(name, True)]
+    found = [
+        f'params.{group} is missing' for group in groups if not _is(params.get(group), (dict,))
+    ]
+    found += [
+        name + ' is empty'
+        for name in ('train_results', 'validation_results')
+        if not document.get(name, True)
+    ]
     for i, step in enumerate(steps):
         found += [f'train_results[{i}].{name} is missing' for name in names if name not in step]
-        found += [f'train_results[{i}].{name} is no number' for name in step if not _is(step[name], NUMBER)]
+        found += [
+            f'train_results[{i}].{name} is no number'
+            for name in step
+            if not _is(step[name], NUMBER)
+        ]
     for target, results in validations.items():
-        found += ([] if _is(results, (dict,)) else [f'validation_results.{target} is no dictionary']) if of_script \
+        found += (
+            ([] if _is(results, (dict,)) else [f'validation_results.{target} is no dictionary'])
+            if of_script
             else _inside_validation(f'validation_results.{target}.', results, params)
+        )
     return found
 
 
 def _inside_validation(where, results, params):
-    validating, saving = [params[group] if _is(params.get(group), (dict,)) else {}
-                          for group in ('validation_params', 'save_params')]
+    validating, saving = [
+        params[group] if _is(params.get(group), (dict,)) else {}
+        for group in ('validation_params', 'save_params')
+    ]
     needed = VALIDATION + (VALIDATION_THAT_MEASURES if 'measure_images' in validating else ())
-    needed = [name for name in needed if name not in (saving.get('save_to_gfs') or ())]  # those lie in GridFS
+    needed = [
+        name for name in needed if name not in (saving.get('save_to_gfs') or ())
+    ]  # those lie in GridFS
     known = VALIDATION + VALIDATION_THAT_MEASURES + VALIDATION_THAT_SKIPS
-    found = [where + name + ' is no number' for name in needed if not _is(results.get(name), NUMBER)]
+    found = [
+        where + name + ' is no number' for name in needed if not _is(results.get(name), NUMBER)
+    ]
     found += [where + name + ' is no result' for name in results if name not in known + BY_LAYER]
-    found += [where + name + ' is no number' for name in known if name not in needed and not _is(results.get(name, 0), NUMBER)]
+    found += [
+        where + name + ' is no number'
+        for name in known
+        if name not in needed and not _is(results.get(name, 0), NUMBER)
+    ]
     for name in set(BY_LAYER).intersection(results):
         layers = results[name] if isinstance(results[name], dict) else {'': None}
-        found += [where + f'{name}.{layer} is no number' for layer, value in layers.items()
-                  if not (_is(value, NUMBER) or value is None and name in ANGLES)]
+        found += [
+            where + f'{name}.{layer} is no number'
+            for layer, value in layers.items()
+            if not (_is(value, NUMBER) or value is None and name in ANGLES)
+        ]
     return found
 
 

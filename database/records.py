@@ -1,4 +1,7 @@
-"""The document of one saving point, in the layout of tfutils, made of plain data that BSON can hold."""
+"""The document of one saving point, in the layout of tfutils, made of plain data that BSON can
+hold.
+"""
+
 import collections.abc
 import datetime
 import functools
@@ -10,7 +13,7 @@ import numpy as np
 
 from database.errors import RecordError
 
-INT64 = range(-2 ** 63, 2 ** 63)
+INT64 = range(-(2**63), 2**63)
 DEEPEST = 80  # MongoDB refuses documents that nest deeper than 100; a cycle ends here, too
 
 DATABASE_NAME_BYTES = 63
@@ -24,11 +27,12 @@ SHORTENED = re.compile(rf'~[0-9a-f]{{16}}{RECENT_SUFFIX}$')
 
 
 def plain(value, where='value'):
-    """Turns a value into plain data: None, bool, int, float, str, bytes, ObjectId, datetime, list and dict.
+    """Turns a value into plain data: None, bool, int, float, str, bytes, ObjectId, datetime, list
+    and dict.
 
-    NumPy scalars and arrays become numbers and lists, tuples lists, functions, classes and what has a __call__
-    {'modname', 'objname'}, with 'args' and 'keywords' if partial; '.' in a key becomes '___' and a leading '$' gets a
-    '_' before it.
+    NumPy scalars and arrays become numbers and lists, tuples lists, functions, classes and what has
+    a __call__ {'modname', 'objname'}, with 'args' and 'keywords' if partial; '.' in a key becomes
+    '___' and a leading '$' gets a '_' before it.
 
     Args:
         value: what to convert; it is not changed.
@@ -42,8 +46,10 @@ def plain(value, where='value'):
 
 def _plain(value, path):
     if len(path) > DEEPEST:
-        raise RecordError('%s... nests deeper than %d levels: a record must be flatter, and may not hold itself.'
-                          % (_where(path[:6]), DEEPEST))
+        raise RecordError(
+            '%s... nests deeper than %d levels: a record must be flatter, and may not hold itself.'
+            % (_where(path[:6]), DEEPEST)
+        )
     if isinstance(value, collections.abc.Mapping):
         return _plain_mapping(value, path)
     if isinstance(value, (list, tuple)):
@@ -54,8 +60,13 @@ def _plain(value, path):
         arguments = _plain_mapping({'args': value.args, 'keywords': value.keywords}, path)
         return dict(_plain(value.func, path), **arguments)
     if callable(value):
-        named = value if isinstance(getattr(value, '__name__', None), str) else type(value)  # or what has a __call__
-        return {'modname': getattr(named, '__module__', None) or type(value).__module__, 'objname': named.__name__}
+        named = (
+            value if isinstance(getattr(value, '__name__', None), str) else type(value)
+        )  # or what has a __call__
+        return {
+            'modname': getattr(named, '__module__', None) or type(value).__module__,
+            'objname': named.__name__,
+        }
     return _plain_scalar(value, path)
 
 
@@ -66,8 +77,10 @@ def _plain_scalar(value, path):
         return bool(value)
     if isinstance(value, (int, np.integer)) and not isinstance(value, np.timedelta64):
         if int(value) not in INT64:
-            raise RecordError('%s is %d, beyond the 64-bit integers that MongoDB stores: give a float or text.'
-                              % (_where(path), value))
+            raise RecordError(
+                '%s is %d, beyond the 64-bit integers that MongoDB stores: give a float or text.'
+                % (_where(path), value)
+            )
         return int(value)
     if isinstance(value, (float, np.floating)):
         return float(value)
@@ -75,7 +88,10 @@ def _plain_scalar(value, path):
         return _text(value, path)
     if isinstance(value, bytes):
         return bytes(value)
-    raise RecordError(f'{_where(path)} is a {type(value).__module__}.{type(value).__name__}, which a record cannot hold: give numbers, text, lists, dictionaries or arrays.')
+    raise RecordError(
+        f'{_where(path)} is a {type(value).__module__}.{type(value).__name__}, which a record '
+        'cannot hold: give numbers, text, lists, dictionaries or arrays.'
+    )
 
 
 def _plain_array(array, path):
@@ -85,7 +101,10 @@ def _plain_array(array, path):
         return array.astype(np.float64).tolist()
     if array.dtype.kind in 'uOSU':
         return _plain(array.tolist(), path)
-    raise RecordError(f'{_where(path)} is an array of {array.dtype}, which a record cannot hold: convert it to numbers or text.')
+    raise RecordError(
+        f'{_where(path)} is an array of {array.dtype}, which a record cannot hold: convert it to '
+        'numbers or text.'
+    )
 
 
 def _plain_mapping(mapping, path):
@@ -93,7 +112,10 @@ def _plain_mapping(mapping, path):
     for key, item in mapping.items():
         safe = _safe_key(key, path)
         if safe in result:
-            raise RecordError(f'{_where(path)} has the keys {origins[safe]!r} and {key!r}, which are stored as one key, {safe!r}: rename one of them.')
+            raise RecordError(
+                f'{_where(path)} has the keys {origins[safe]!r} and {key!r}, which are stored as '
+                f'one key, {safe!r}: rename one of them.'
+            )
         result[safe] = _plain(item, path + (safe,))
         origins[safe] = key
     return result
@@ -103,7 +125,9 @@ def _safe_key(key, path):
     if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
         key = str(int(key))
     if not isinstance(key, str) or '\0' in key:
-        raise RecordError(f'{_where(path)} has the key {key!r}, which a record cannot hold: use text without NUL.')
+        raise RecordError(
+            f'{_where(path)} has the key {key!r}, which a record cannot hold: use text without NUL.'
+        )
     safe = _text(key, path).replace('.', '___')
     return '_' + safe if safe.startswith('$') else safe
 
@@ -113,31 +137,49 @@ def _text(value, path):
     try:
         text.encode('utf-8')
     except UnicodeEncodeError:
-        raise RecordError(f'{_where(path)} holds the text {text!r}, which is not valid Unicode.') from None
+        raise RecordError(
+            f'{_where(path)} holds the text {text!r}, which is not valid Unicode.'
+        ) from None
     return text
 
 
 def _where(path):
-    return path[0] + ''.join('[%d]' % key if isinstance(key, int) else '.' + key for key in path[1:])
+    return path[0] + ''.join(
+        '[%d]' % key if isinstance(key, int) else '.' + key for key in path[1:]
+    )
 
 
-def build(exp_id, step, params, duration=None, train_results=(), validation_results=None, saved_filters=False,
-          validates=None):
+def build(
+    exp_id,
+    step,
+    params,
+    duration=None,
+    train_results=(),
+    validation_results=None,
+    saved_filters=False,
+    validates=None,
+):
     """Makes the record of one saving point.
 
     Args:
         exp_id: name of the experiment.
         step: global step, 0 or more.
         params: the whole dictionary of parameters.
-        duration: seconds a step or, where no step was made, of the validation; None where nothing was timed.
-        train_results: one dictionary a step since the last record; the field is left out when empty, so that
-            {'train_results': {'$exists': True}} finds what a reader of tfutils' records expects.
-        validation_results: dictionary of dictionaries, by validation target; left out when empty, too.
-        saved_filters: whether the weights are stored with it; `Store.save` sets this to what it stores.
-        validates: `_id` of the record whose weights were validated; the field is left out when None.
+        duration: seconds a step or, where no step was made, of the validation; None where nothing
+        was timed.
+        train_results: one dictionary a step since the last record; the field is left out when
+            empty, so that {'train_results': {'$exists': True}} finds what a reader of tfutils'
+            records expects.
+        validation_results: dictionary of dictionaries, by validation target; left out when empty,
+        too.
+        saved_filters: whether the weights are stored with it; `Store.save` sets this to what it
+        stores.
+        validates: `_id` of the record whose weights were validated; the field is left out when
+        None.
 
     Returns:
-        A dictionary of plain data with an `_id` of its own, so that writing it twice stores it once.
+        A dictionary of plain data with an `_id` of its own, so that writing it twice stores it
+        once.
 
     Raises:
         RecordError: a value cannot be stored; the message names its key path.
@@ -145,30 +187,51 @@ def build(exp_id, step, params, duration=None, train_results=(), validation_resu
     step = plain(step, 'step')
     if isinstance(step, bool) or not isinstance(step, int) or step < 0:
         raise RecordError(f'step is {step!r}: it must be a whole number, 0 or more.')
-    record = {'exp_id': exp_id, 'step': step, 'duration': duration, 'params': params,
-              'saved_filters': bool(saved_filters)}
-    record.update({name: value for name, value in (('train_results', list(train_results)),
-                                                   ('validation_results', validation_results),
-                                                   ('validates', validates)) if value})
+    record = {
+        'exp_id': exp_id,
+        'step': step,
+        'duration': duration,
+        'params': params,
+        'saved_filters': bool(saved_filters),
+    }
+    record.update(
+        {
+            name: value
+            for name, value in (
+                ('train_results', list(train_results)),
+                ('validation_results', validation_results),
+                ('validates', validates),
+            )
+            if value
+        }
+    )
     record = {key: plain(item, key) for key, item in record.items()}
     return dict(record, _id=bson.ObjectId())
 
 
 def recent_database(dbname, collname, exp_id):
-    """Name of the database of an experiment's recent checkpoints; legal for MongoDB whatever the names.
+    """Name of the database of an experiment's recent checkpoints; legal for MongoDB whatever the
+    names.
 
-    It is `<dbname>_<collname>_<exp_id>___RECENT`, as tfutils has it; where MongoDB would refuse that, a shortened one
-    with a hash, which no other experiment gets. (tfutils' own form cannot tell a_b, c, d from a, b_c, d: `Store`
-    keeps such neighbours apart by the fields exp_id and collname.)
+    It is `<dbname>_<collname>_<exp_id>___RECENT`, as tfutils has it; where MongoDB would refuse
+    that, a shortened one with a hash, which no other experiment gets. (tfutils' own form cannot
+    tell a_b, c, d from a, b_c, d: `Store` keeps such neighbours apart by the fields exp_id and
+    collname.)
     """
     name = f'{dbname}_{collname}_{exp_id}{RECENT_SUFFIX}'
-    legal = len(name.encode('utf-8')) <= DATABASE_NAME_BYTES and not DATABASE_NAME_ILLEGAL.search(name)
-    if legal and not SHORTENED.search(name):  # the plain form never takes what a shortened one may be
+    legal = len(name.encode('utf-8')) <= DATABASE_NAME_BYTES and not DATABASE_NAME_ILLEGAL.search(
+        name
+    )
+    if legal and not SHORTENED.search(
+        name
+    ):  # the plain form never takes what a shortened one may be
         return name
-    digest = hashlib.sha256('\0'.join((dbname, collname, exp_id)).encode('utf-8', 'surrogatepass')).hexdigest()
+    digest = hashlib.sha256(
+        '\0'.join((dbname, collname, exp_id)).encode('utf-8', 'surrogatepass')
+    ).hexdigest()
     tail = '~' + digest[:16] + RECENT_SUFFIX
-    head = DATABASE_NAME_ILLEGAL.sub('_', name[:-len(RECENT_SUFFIX)]).encode('utf-8', 'replace')
-    return head[:DATABASE_NAME_BYTES - len(tail)].decode('utf-8', 'ignore') + tail
+    head = DATABASE_NAME_ILLEGAL.sub('_', name[: -len(RECENT_SUFFIX)]).encode('utf-8', 'replace')
+    return head[: DATABASE_NAME_BYTES - len(tail)].decode('utf-8', 'ignore') + tail
 
 
 def check_names(dbname, collname, exp_id):
@@ -182,11 +245,19 @@ def check_names(dbname, collname, exp_id):
     _check_name('exp_id', exp_id, EXP_ID_BYTES)
     illegal = DATABASE_NAME_ILLEGAL.search(dbname)
     if illegal:
-        raise RecordError(f'The dbname {dbname!r} holds {illegal.group()!r}, which MongoDB does not allow: use letters, digits, "-" and "_".')
+        raise RecordError(
+            f'The dbname {dbname!r} holds {illegal.group()!r}, which MongoDB does not allow: use '
+            'letters, digits, "-" and "_".'
+        )
     if dbname.lower() in SYSTEM_DATABASES:
-        raise RecordError(f'The dbname {dbname!r} is one of MongoDB\'s own databases: choose another.')
+        raise RecordError(
+            f"The dbname {dbname!r} is one of MongoDB's own databases: choose another."
+        )
     if collname.startswith('system.'):
-        raise RecordError(f'The collname {collname!r} begins with "system.", which MongoDB keeps for itself: choose another.')
+        raise RecordError(
+            f'The collname {collname!r} begins with "system.", which MongoDB keeps for itself: '
+            'choose another.'
+        )
 
 
 def _check_name(kind, name, most_bytes):
@@ -195,12 +266,17 @@ def _check_name(kind, name, most_bytes):
         raise RecordError(f'The {kind} is {name!r}: it must be a name; {advice}.')
     fault = re.search(r'[/\\$]', name)
     if fault:
-        raise RecordError(f'The {kind} {name!r} holds {fault.group()!r}, which neither a MongoDB name nor a folder may: {advice}.')
+        raise RecordError(
+            f'The {kind} {name!r} holds {fault.group()!r}, which neither a MongoDB name nor a '
+            f'folder may: {advice}.'
+        )
     if not name.isprintable():
         raise RecordError(f'The {kind} {name!r} holds a control character: {advice}.')
     if name.startswith('.') or name.endswith('.') or '..' in name:
         raise RecordError(f'The {kind} {name!r} begins or ends with "." or holds "..": {advice}.')
     size = len(name.encode('utf-8'))
     if size > most_bytes:
-        raise RecordError('The %s %r is %d bytes long, and %d is the most: choose a shorter one.'
-                          % (kind, name, size, most_bytes))
+        raise RecordError(
+            'The %s %r is %d bytes long, and %d is the most: choose a shorter one.'
+            % (kind, name, size, most_bytes)
+        )

@@ -1,4 +1,5 @@
 """What MongoDB does not take, on disk until it does: one file for each thing to write, in order."""
+
 import os
 import re
 
@@ -12,7 +13,9 @@ REFUSED = '.refused'  # ends the name of what MongoDB will never take
 
 
 def local_folder(root, place):
-    """Where an experiment's local files lie. root: str; place: (host, port, dbname, collname, exp_id)."""
+    """Where an experiment's local files lie. root: str; place: (host, port, dbname, collname,
+    exp_id).
+    """
     return os.path.join(os.path.expanduser(root), '{}:{}'.format(*place[:2]), *place[2:])
 
 
@@ -32,7 +35,9 @@ class Spool:
         self.folder = folder
 
     def keep(self, entry):
-        """Write an entry, a document, behind all others; returns its path. Raises OSError where the disk takes none."""
+        """Write an entry, a document, behind all others; returns its path. Raises OSError where the
+        disk takes none.
+        """
         os.makedirs(self.folder, exist_ok=True)
         path = os.path.join(self.folder, f'{max([0] + self._numbers()) + 1:08d}.bson')
         with open(path + '.half', 'wb') as file:
@@ -48,7 +53,9 @@ class Spool:
         return path
 
     def entries(self):
-        """[(path, document)] in the order in which they were kept. Raises StoreError for one that is damaged."""
+        """[(path, document)] in the order in which they were kept. Raises StoreError for one that
+        is damaged.
+        """
         found = []
         for number in sorted(self._numbers()):
             path = os.path.join(self.folder, f'{number:08d}.bson')
@@ -56,7 +63,10 @@ class Spool:
                 with open(path, 'rb') as file:
                     found.append((path, bson.decode(file.read())))
             except (OSError, BSONError) as error:
-                raise StoreError(f'{path}, a record that waits for MongoDB, cannot be read ({error}): move it away to go on without it.') from error
+                raise StoreError(
+                    f'{path}, a record that waits for MongoDB, cannot be read ({error}): move it '
+                    'away to go on without it.'
+                ) from error
         return found
 
     def refuse(self, path):

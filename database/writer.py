@@ -1,4 +1,5 @@
 """A thread that writes: jobs in, first in first out, each repeated until the outage it met is over."""
+
 import collections
 import os
 import threading
@@ -11,10 +12,19 @@ LAST_TRY_S = 5.0  # how long close() lets a try in progress come to its end
 
 
 class Job:
-    """One thing to write. kept: the path of its entry in the spool, or None. written: whether it is."""
+    """One thing to write. kept: the path of its entry in the spool, or None. written: whether it
+    is.
+    """
 
     def __init__(self, name, write, done, entry, kept):
-        self.name, self.write, self.done, self.entry, self.kept, self.written = name, write, done, entry, kept, False
+        self.name, self.write, self.done, self.entry, self.kept, self.written = (
+            name,
+            write,
+            done,
+            entry,
+            kept,
+            False,
+        )
 
 
 class Writer:
@@ -48,7 +58,8 @@ class Writer:
 
         Args:
             name: what is written, for messages.
-            write: called until it meets no outage; must leave one and the same result however often it is called.
+            write: called until it meets no outage; must leave one and the same result however often
+            it is called.
             done: called after it, once.
             entry: what the spool keeps of it, a document.
             kept: the path of that in the spool, where it comes from there.
@@ -104,17 +115,24 @@ class Writer:
                     self._changed.notify_all()
 
     def _write(self, job):
-        """Tries a job until it is done or can never be; returns False when the writer closes before that."""
+        """Tries a job until it is done or can never be; returns False when the writer closes before
+        that.
+        """
         pause_s = FIRST_PAUSE_S
         while True:
             try:
                 job.write()
                 break
-            except Exception as error:  # whatever one job meets, those behind it must still be written
+            except (
+                Exception
+            ) as error:  # whatever one job meets, those behind it must still be written
                 if self._closing.is_set():
                     return False
                 if not self._is_outage(error):
-                    self.errors.append(f'{job.name} can not be written ({self._explain(error)}){self._set_aside(job)}.')
+                    self.errors.append(
+                        f'{job.name} can not be written '
+                        f'({self._explain(error)}){self._set_aside(job)}.'
+                    )
                     return True
                 self._trouble = self._explain(error)
                 self._keep()
@@ -129,18 +147,24 @@ class Writer:
             if job.done:
                 job.done()
         except Exception as error:  # the caller's code: it must not end the thread either
-            self.errors.append(f'{job.name} is written, but what should follow failed ({self._explain(error)}).')
+            self.errors.append(
+                f'{job.name} is written, but what should follow failed ({self._explain(error)}).'
+            )
         return True
 
     def _keep(self):
-        """Everything that waits goes into the spool, in its order; a disk that takes nothing is told of in `trouble`."""
+        """Everything that waits goes into the spool, in its order; a disk that takes nothing is
+        told of in `trouble`.
+        """
         with self._changed:
             try:
                 for job in self._jobs:
                     if self._spool and not job.kept and not job.written:
                         job.kept = self._spool.keep(job.entry)
             except OSError as error:
-                self._trouble = f'{self._trouble}; and {self._spool.folder} takes no copy: {error.strerror}'
+                self._trouble = (
+                    f'{self._trouble}; and {self._spool.folder} takes no copy: {error.strerror}'
+                )
 
     def _set_aside(self, job):
         """Keeps what can never be written in the spool all the same; some words on where it lies."""

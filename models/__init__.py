@@ -1,4 +1,7 @@
-"""Networks of injected layers. A file here with a NETWORKS dictionary adds its names to --model; nothing else is needed."""
+"""Networks of injected layers. A file here with a NETWORKS dictionary adds its names to --model;
+nothing else is needed.
+"""
+
 import importlib
 import pkgutil
 

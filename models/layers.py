@@ -1,4 +1,7 @@
-"""The layers that networks are built of: they make the kernels, and keep a record of each layer for the rule and the angles."""
+"""The layers that networks are built of: they make the kernels, and keep a record of each layer for
+the rule and the angles.
+"""
+
 import functools
 import math
 
@@ -8,29 +11,50 @@ from alignment.draws import seed_of
 from alignment.gradients import Convolution, Dense, aligned, backprop, send_back
 from alignment.layer import ACTIVATIONS, LayerRecord
 
-FORWARD, BACKWARD, FIXED = 'forward kernel', 'backward kernel', 'fixed matrix of a backward kernel'  # roles of variables
+FORWARD, BACKWARD, FIXED = (
+    'forward kernel',
+    'backward kernel',
+    'fixed matrix of a backward kernel',
+)  # roles of variables
 
 
 class Layers:
     """Makes layers in the current variable scope.
 
-    rule: an alignment.rules.Rule, or None for backpropagation (no backward kernels then). A rule without a variable for B
-    makes backward kernels of the forward kernels. classes: of the network, which direct feedback must know.
-    is_training: batch norm uses and tracks the statistics of the batch. seed: of the initial kernels, an int or None.
+    rule: an alignment.rules.Rule, or None for backpropagation (no backward kernels then). A rule
+    without a variable for B
+    makes backward kernels of the forward kernels. classes: of the network, which direct feedback
+    must know.
+    is_training: batch norm uses and tracks the statistics of the batch. seed: of the initial
+    kernels, an int or None.
     regularize: collect L2 losses. bn_trainable: train batch norm's gamma and beta.
-    dtype: what is computed in; variables, statistics of batch norm and losses are float32 all the same.
+    dtype: what is computed in; variables, statistics of batch norm and losses are float32 all the
+    same.
     data_format: of images between layers, 'NHWC' (shapes here are written so) or 'NCHW'.
-    across: what builds these layers on several replicas, with `replicas`, their number, and all_mean(tensor), when the
-    statistics of batch norm shall be those of all replicas' batches; None takes each one's own.
-    over_replicas: tensor -> its mean over all replicas that share the variables, for the moving statistics of batch norm; None
-    where this is the only one.
+    across: what builds these layers on several replicas, with `replicas`, their number, and
+    all_mean(tensor), when the statistics of batch norm shall be those of all replicas' batches;
+    None takes each one's own.
+    over_replicas: tensor -> its mean over all replicas that share the variables, for the moving
+    statistics of batch norm; None where this is the only one.
 
-    After the network is built: records (a LayerRecord a layer), regularization_losses (float32 scalars), updates
-    (operations that move the statistics of batch norm) and roles ({checkpoint name: what the variable is}) can be read.
+    After the network is built: records (a LayerRecord a layer), regularization_losses (float32
+    scalars), updates (operations that move the statistics of batch norm) and roles ({checkpoint
+    name: what the variable is}) can be read.
     """
 
-    def __init__(self, rule=None, is_training=True, regularize=True, bn_trainable=True, seed=None, dtype=tf.float32,
-                 data_format='NHWC', across=None, over_replicas=None, classes=None):
+    def __init__(
+        self,
+        rule=None,
+        is_training=True,
+        regularize=True,
+        bn_trainable=True,
+        seed=None,
+        dtype=tf.float32,
+        data_format='NHWC',
+        across=None,
+        over_replicas=None,
+        classes=None,
+    ):
         self.rule = rule
         self.is_training = is_training
         self.regularize = regularize
@@ -47,28 +71,52 @@ class Layers:
         self.roles = {}
 
     def arrange(self, images):
-        """float32 [batch, height, width, channels] -> the same images in the type and format of these layers."""
+        """float32 [batch, height, width, channels] -> the same images in the type and format of
+        these layers.
+        """
         images = tf.cast(images, self.dtype)
         return images if self.data_format == 'NHWC' else tf.transpose(images, [0, 3, 1, 2])
 
     def finish(self, logits):
-        """[batch, classes] -> the same, once all layers are there: under direct feedback, their error reaches each layer."""
-        layers = [(r.linear, r.x, r.y, tf.cast(r.direct, self.dtype)) for r in self.records if r.direct is not None]
+        """[batch, classes] -> the same, once all layers are there: under direct feedback, their
+        error reaches each layer.
+        """
+        layers = [
+            (r.linear, r.x, r.y, tf.cast(r.direct, self.dtype))
+            for r in self.records
+            if r.direct is not None
+        ]
         return send_back(logits, layers) if layers else logits
 
     def max_pool(self, x, size, stride):
-        """x [batch, height, width, channels] -> the largest of each window of size x size pixels, every stride pixels."""
-        return tf.nn.max_pool(x, ksize=self._by_axis(1, size), strides=self._by_axis(1, stride), padding='SAME',
-                              data_format=self.data_format)
+        """x [batch, height, width, channels] -> the largest of each window of size x size pixels,
+        every stride pixels.
+        """
+        return tf.nn.max_pool(
+            x,
+            ksize=self._by_axis(1, size),
+            strides=self._by_axis(1, stride),
+            padding='SAME',
+            data_format=self.data_format,
+        )
 
     def average(self, x):
         """x [batch, height, width, channels] -> its mean over the pixels, [batch, channels]."""
         return tf.reduce_mean(x, axis=[self.data_format.index(letter) for letter in 'HW'])
 
-    def dense(self, x, units, activation=None, initializer=tf.glorot_uniform_initializer, l2=0.0, l2_bias=0.0):
+    def dense(
+        self,
+        x,
+        units,
+        activation=None,
+        initializer=tf.glorot_uniform_initializer,
+        l2=0.0,
+        l2_bias=0.0,
+    ):
         """x [batch, in] -> activation(x W + b), [batch, units].
 
-        activation: a name of alignment.layer.ACTIVATIONS, or None. initializer: a class that takes seed.
+        activation: a name of alignment.layer.ACTIVATIONS, or None. initializer: a class that takes
+        seed.
         l2, l2_bias: weights of 1/2 |W|^2 and 1/2 |b|^2 in the loss.
         """
         shape = [int(x.shape[-1]), units]
@@ -76,53 +124,103 @@ class Layers:
         bias = self._bias(units, l2_bias)
         return self._layer(Dense(), x, kernels, bias, activation, followed_by=activation)
 
-    def conv2d(self, x, filters, size, stride=1, use_bias=False, activation=None, followed_by=None, padding=None,
-               initializer=tf.variance_scaling_initializer, l2=0.0):
+    def conv2d(
+        self,
+        x,
+        filters,
+        size,
+        stride=1,
+        use_bias=False,
+        activation=None,
+        followed_by=None,
+        padding=None,
+        initializer=tf.variance_scaling_initializer,
+        l2=0.0,
+    ):
         """x [batch, height, width, in] -> activation(x * W + b), [batch, height', width', filters].
 
-        size: of the square kernel, pixels. stride: pixels. padding: 'SAME' or 'VALID'; None pads a strided convolution
-        symmetrically by size - 1 whatever the size of the image, others with SAME.
-        followed_by: the name of the non-linearity that comes after this layer's batch norm, which the rule may be shown.
+        size: of the square kernel, pixels. stride: pixels. padding: 'SAME' or 'VALID'; None pads a
+        strided convolution symmetrically by size - 1 whatever the size of the image, others with
+        SAME.
+        followed_by: the name of the non-linearity that comes after this layer's batch norm, which
+        the rule may be shown.
         """
         if padding is None and stride > 1:
             before = (size - 1) // 2
             x = tf.pad(x, self._by_axis([0, 0], [before, size - 1 - before]))
-        convolution = Convolution((stride, stride), padding or ('SAME' if stride == 1 else 'VALID'), self.data_format)
-        kernels = self._kernels(convolution, [size, size, self._channels(x), filters], initializer, l2)
+        convolution = Convolution(
+            (stride, stride), padding or ('SAME' if stride == 1 else 'VALID'), self.data_format
+        )
+        kernels = self._kernels(
+            convolution, [size, size, self._channels(x), filters], initializer, l2
+        )
         bias = self._bias(filters) if use_bias else None
-        return self._layer(convolution, x, kernels, bias, activation, followed_by=followed_by or activation)
+        return self._layer(
+            convolution, x, kernels, bias, activation, followed_by=followed_by or activation
+        )
 
     def batch_norm(self, x, momentum, epsilon, zero_gamma=False):
-        """Batch normalisation of [batch, height, width, channels] over all but channels (arXiv:1502.03167).
+        """Batch normalisation of [batch, height, width, channels] over all but channels
+        (arXiv:1502.03167).
 
-        momentum: of the moving statistics. zero_gamma: gamma starts at 0, so that a residual block starts as identity.
+        momentum: of the moving statistics. zero_gamma: gamma starts at 0, so that a residual block
+        starts as identity.
         """
         channels = [self._channels(x)]
         with tf.variable_scope('batch_normalization'):
-            gamma = self._variable('gamma', 'batch norm', channels, self.bn_trainable,
-                                   tf.zeros_initializer() if zero_gamma else tf.ones_initializer()).read_value()
-            beta = self._variable('beta', 'batch norm', channels, self.bn_trainable, tf.zeros_initializer()).read_value()
-            mean = self._variable('moving_mean', 'batch norm', channels, False, tf.zeros_initializer())
-            variance = self._variable('moving_variance', 'batch norm', channels, False, tf.ones_initializer())
+            gamma = self._variable(
+                'gamma',
+                'batch norm',
+                channels,
+                self.bn_trainable,
+                tf.zeros_initializer() if zero_gamma else tf.ones_initializer(),
+            ).read_value()
+            beta = self._variable(
+                'beta', 'batch norm', channels, self.bn_trainable, tf.zeros_initializer()
+            ).read_value()
+            mean = self._variable(
+                'moving_mean', 'batch norm', channels, False, tf.zeros_initializer()
+            )
+            variance = self._variable(
+                'moving_variance', 'batch norm', channels, False, tf.ones_initializer()
+            )
         if not self.is_training:
-            return tf.nn.fused_batch_norm(x, gamma, beta, mean.read_value(), variance.read_value(), epsilon=epsilon,
-                                          data_format=self.data_format, is_training=False)[0]
+            return tf.nn.fused_batch_norm(
+                x,
+                gamma,
+                beta,
+                mean.read_value(),
+                variance.read_value(),
+                epsilon=epsilon,
+                data_format=self.data_format,
+                is_training=False,
+            )[0]
         y, batch_mean, batch_variance = self._normalise(x, gamma, beta, epsilon)
-        self.updates += [moving.assign_sub((moving.read_value() - self.over_replicas(now)) * (1.0 - momentum), read_value=False)
-                         for moving, now in ((mean, batch_mean), (variance, batch_variance))]
+        self.updates += [
+            moving.assign_sub(
+                (moving.read_value() - self.over_replicas(now)) * (1.0 - momentum), read_value=False
+            )
+            for moving, now in ((mean, batch_mean), (variance, batch_variance))
+        ]
         return y
 
     def _normalise(self, x, gamma, beta, epsilon):
-        """x by the statistics of its batch: y, shaped like it, and the mean and unbiased variance, float32 [channels]."""
+        """x by the statistics of its batch: y, shaped like it, and the mean and unbiased variance,
+        float32 [channels].
+        """
         if self.across is None:
-            return tf.nn.fused_batch_norm(x, gamma, beta, epsilon=epsilon, data_format=self.data_format, is_training=True)[:3]
+            return tf.nn.fused_batch_norm(
+                x, gamma, beta, epsilon=epsilon, data_format=self.data_format, is_training=True
+            )[:3]
         axes = [axis for axis, letter in enumerate(self.data_format) if letter != 'C']
         by_channel = [-1 if letter == 'C' else 1 for letter in self.data_format]
         wide = tf.cast(x, tf.float32)
         mean = self.across.all_mean(tf.reduce_mean(wide, axes))
         centred = wide - tf.reshape(mean, by_channel)
         variance = self.across.all_mean(tf.reduce_mean(tf.square(centred), axes))
-        y = centred * tf.reshape(gamma * tf.rsqrt(variance + epsilon), by_channel) + tf.reshape(beta, by_channel)
+        y = centred * tf.reshape(gamma * tf.rsqrt(variance + epsilon), by_channel) + tf.reshape(
+            beta, by_channel
+        )
         count = tf.cast(self.across.replicas * tf.size(x) // self._channels(x), tf.float32)
         return tf.cast(y, x.dtype), mean, variance * (count / tf.maximum(count - 1.0, 1.0))
 
@@ -134,15 +232,21 @@ class Layers:
         return [pixels if letter in 'HW' else others for letter in self.data_format]
 
     def _kernels(self, linear, shape, initializer, l2):
-        """The forward kernel W and, under a rule, the kernels that errors go back through: {field of a LayerRecord: tensor}."""
+        """The forward kernel W and, under a rule, the kernels that errors go back through: {field
+        of a LayerRecord: tensor}.
+        """
         W = self._kernel('forward_kernel', FORWARD, shape, initializer)
         self._regularize(W, l2)
         rule, name = self.rule, tf.get_variable_scope().name
         if rule is None:
             return dict(W=W, B=None)
         if not rule.has_variable:
-            return dict(W=W, B=rule.backward_kernel(name, W, None, initial_size(initializer(), shape)))
-        transposed = isinstance(linear, Dense)  # a checkpoint holds a dense backward kernel as [units, in]
+            return dict(
+                W=W, B=rule.backward_kernel(name, W, None, initial_size(initializer(), shape))
+            )
+        transposed = isinstance(
+            linear, Dense
+        )  # a checkpoint holds a dense backward kernel as [units, in]
         own = rule.variable_shape(shape, self.classes)
         B = self._kernel('backward_kernel', BACKWARD, own[::-1] if transposed else own, initializer)
         B = tf.transpose(B) if transposed else B
@@ -164,7 +268,11 @@ class Layers:
 
     def _kernel(self, name, role, shape, initializer, trainable=True):
         """A kernel's value, read once: whatever uses it within a step sees the same numbers."""
-        seed = None if self.seed is None else seed_of(self.seed, f'{tf.get_variable_scope().name}/{name}')
+        seed = (
+            None
+            if self.seed is None
+            else seed_of(self.seed, f'{tf.get_variable_scope().name}/{name}')
+        )
         return self._variable(name, role, shape, trainable, initializer(seed=seed)).read_value()
 
     def _variable(self, name, role, shape, trainable, initializer):
@@ -178,24 +286,40 @@ class Layers:
 
     def _layer(self, linear, x, kernels, bias, activation, followed_by):
         x = tf.cast(x, self.dtype)
-        W, B = [kernel if kernel is None else tf.cast(kernel, self.dtype) for kernel in (kernels['W'], kernels['B'])]
+        W, B = [
+            kernel if kernel is None else tf.cast(kernel, self.dtype)
+            for kernel in (kernels['W'], kernels['B'])
+        ]
         y = self._product(linear, tf.stop_gradient(x) if 'direct' in kernels else x, W, B)
         output = y if bias is None else linear.add_bias(y, tf.cast(bias, self.dtype))
         output = ACTIVATIONS[activation](output) if activation else output
-        self.records.append(LayerRecord(
-            name=tf.get_variable_scope().name, linear=linear, bias=bias, x=x, y=y, output=output,
-            activation=ACTIVATIONS[followed_by] if followed_by else None, **kernels))
+        self.records.append(
+            LayerRecord(
+                name=tf.get_variable_scope().name,
+                linear=linear,
+                bias=bias,
+                x=x,
+                y=y,
+                output=output,
+                activation=ACTIVATIONS[followed_by] if followed_by else None,
+                **kernels,
+            )
+        )
         return output
 
     def _product(self, linear, x, W, B):
-        return backprop(linear, x, W) if B is None else aligned(linear, x, W, B, self.rule.tie_gradients)
+        return (
+            backprop(linear, x, W)
+            if B is None
+            else aligned(linear, x, W, B, self.rule.tie_gradients)
+        )
 
 
 def initial_size(initializer, shape):
     """The standard deviation of a kernel that an initialiser draws, a float.
 
-    initializer: tf.random_normal_initializer, or one of variance scaling, as Glorot's are. shape: [in, units] or [height,
-    width, in, filters].
+    initializer: tf.random_normal_initializer, or one of variance scaling, as Glorot's are. shape:
+    [in, units] or [height, width, in, filters].
     """
     if isinstance(initializer, tf.random_normal_initializer):
         return initializer.stddev
@@ -206,8 +330,8 @@ def initial_size(initializer, shape):
 
 
 class StockLayers(Layers):
-    """Layers without a custom gradient, under the variable names of TensorFlow's own layers ('conv2d/kernel',
-    'dense/kernel'): an oracle for backpropagation (--tf_layers)."""
+    """Layers without a custom gradient, under the variable names of TensorFlow's own layers
+    ('conv2d/kernel', 'dense/kernel'): an oracle for backpropagation (--tf_layers)."""
 
     def _kernels(self, linear, shape, initializer, l2):
         with tf.variable_scope(self._stock_name(linear)):

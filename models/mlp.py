@@ -1,4 +1,5 @@
 """The fully connected network: hidden layers with a non-linearity, then a linear one."""
+
 import tensorflow.compat.v1 as tf
 
 from models.network import Network
@@ -17,7 +18,11 @@ def build(images, layers, classes, options):
 
 
 def label(options):
-    return 'fc_' + '-'.join(str(units) for units in options.layers_list) if options.layers_list else 'fc'
+    return (
+        'fc_' + '-'.join(str(units) for units in options.layers_list)
+        if options.layers_list
+        else 'fc'
+    )
 
 
 NETWORKS = {'fc': Network(build, label)}

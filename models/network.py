@@ -1,4 +1,5 @@
 """What a network is to the rest of the program."""
+
 import collections
 
 # build(images, layers, classes, options) -> logits [batch, classes]; layers: models.layers.Layers
@@ -6,8 +7,12 @@ import collections
 Network = collections.namedtuple('Network', ['build', 'label'])
 
 
-class NetworkOptions(collections.namedtuple('NetworkOptions', ['layers_list', 'activation', 'use_resnet_v2'])):
-    """layers_list: hidden units of fc, a tuple of ints; activation: its non-linearity by name; use_resnet_v2: bool."""
+class NetworkOptions(
+    collections.namedtuple('NetworkOptions', ['layers_list', 'activation', 'use_resnet_v2'])
+):
+    """layers_list: hidden units of fc, a tuple of ints; activation: its non-linearity by name;
+    use_resnet_v2: bool.
+    """
 
 
 NetworkOptions.__new__.__defaults__ = ((), 'sigmoid', False)

@@ -1,8 +1,11 @@
-"""Residual networks v1 (post-activation, arXiv:1512.03385) and v2 (pre-activation, arXiv:1603.05027), any image size.
+"""Residual networks v1 (post-activation, arXiv:1512.03385) and v2 (pre-activation,
+arXiv:1603.05027), any image size.
 
-Both versions share the stem, the four groups of blocks and the head; they differ in where batch norm stands, in the
-initial final kernel and in the names of their scopes, which are those of the original's checkpoints.
+Both versions share the stem, the four groups of blocks and the head; they differ in where batch
+norm stands, in the initial final kernel and in the names of their scopes, which are those of the
+original's checkpoints.
 """
+
 import collections
 import functools
 
@@ -13,7 +16,8 @@ from models.network import Network
 L2 = 1e-4  # of every forward kernel and of the final bias
 FILTERS = (64, 128, 256, 512)
 
-# blocks: their number in each of the four groups; bottleneck: 1x1, 3x3, 1x1 with 4 times the filters out
+# blocks: their number in each of the four groups; bottleneck: 1x1, 3x3, 1x1 with 4 times the
+# filters out
 Depth = collections.namedtuple('Depth', ['blocks', 'bottleneck'])
 DEPTHS = {
     18: Depth((2, 2, 2, 2), False),
@@ -30,6 +34,7 @@ Conv = collections.namedtuple('Conv', ['filters', 'size', 'stride'])
 
 class V1:
     """Convolution, batch norm, ReLU; a ReLU after the sum."""
+
     group = 'block_group{}'
     final_initializer = staticmethod(functools.partial(tf.random_normal_initializer, stddev=0.01))
 
@@ -40,7 +45,9 @@ class V1:
         return tf.nn.relu(self._conv_norm('conv0', x, Conv(64, 7, 2), relu=True))
 
     def block(self, x, shortcut, convs):
-        """shortcut: the Conv of a projection, or None for the identity; convs: the Convs of the residual branch."""
+        """shortcut: the Conv of a projection, or None for the identity; convs: the Convs of the
+        residual branch.
+        """
         residual = self._conv_norm('conv0', x, shortcut) if shortcut else x
         for index, conv in enumerate(convs[:-1], start=1):
             x = tf.nn.relu(self._conv_norm(f'conv{index}', x, conv, relu=True))
@@ -52,12 +59,17 @@ class V1:
 
     def _conv_norm(self, scope, x, conv, relu=False, zero_gamma=False):
         with tf.variable_scope(scope):
-            x = self.layers.conv2d(x, conv.filters, conv.size, conv.stride, followed_by='relu' if relu else None, l2=L2)
+            x = self.layers.conv2d(
+                x, conv.filters, conv.size, conv.stride, followed_by='relu' if relu else None, l2=L2
+            )
             return self.layers.batch_norm(x, momentum=0.9, epsilon=1e-5, zero_gamma=zero_gamma)
 
 
 class V2:
-    """Batch norm, ReLU, convolution; the projection of a shortcut starts after the block's first batch norm and ReLU."""
+    """Batch norm, ReLU, convolution; the projection of a shortcut starts after the block's first
+    batch norm and ReLU.
+    """
+
     group = 'block_layer{}'
     final_initializer = staticmethod(tf.glorot_uniform_initializer)
 
@@ -82,7 +94,9 @@ class V2:
 
     def _conv(self, scope, x, conv, relu=False):
         with tf.variable_scope(scope):
-            return self.layers.conv2d(x, conv.filters, conv.size, conv.stride, followed_by='relu' if relu else None, l2=L2)
+            return self.layers.conv2d(
+                x, conv.filters, conv.size, conv.stride, followed_by='relu' if relu else None, l2=L2
+            )
 
     def _norm_relu(self, scope, x):
         with tf.variable_scope(scope):
@@ -96,14 +110,18 @@ def build(depth, images, layers, classes, options):
     for group, (filters, blocks) in enumerate(zip(FILTERS, DEPTHS[depth].blocks), start=1):
         for index in range(blocks):
             with tf.variable_scope((version.group + '_{}').format(group, index)):
-                x = version.block(x, *_block(filters, DEPTHS[depth].bottleneck, group, first=index == 0))
+                x = version.block(
+                    x, *_block(filters, DEPTHS[depth].bottleneck, group, first=index == 0)
+                )
     x = layers.average(version.head(x))
     with tf.variable_scope('dense'):
         return layers.dense(x, classes, initializer=version.final_initializer, l2=L2, l2_bias=L2)
 
 
 def _block(filters, bottleneck, group, first):
-    """(shortcut, convs) of a block. The first block of a group projects its shortcut and, from group 2 on, halves the image."""
+    """(shortcut, convs) of a block. The first block of a group projects its shortcut and, from
+    group 2 on, halves the image.
+    """
     stride = 2 if first and group > 1 else 1
     if bottleneck:
         convs = [Conv(filters, 1, 1), Conv(filters, 3, stride), Conv(4 * filters, 1, 1)]
@@ -116,5 +134,7 @@ def label(depth, options):
     return 'resnet{}{}'.format(depth, 'v2' if options.use_resnet_v2 else '')
 
 
-NETWORKS = {f'resnet{depth}': Network(functools.partial(build, depth), functools.partial(label, depth))
-            for depth in DEPTHS}
+NETWORKS = {
+    f'resnet{depth}': Network(functools.partial(build, depth), functools.partial(label, depth))
+    for depth in DEPTHS
+}

@@ -1,11 +1,12 @@
 """One HTML page that holds all it shows: it needs no server, no network and no script."""
+
 import base64
 import html
 
 from config.schema import as_flag
 from reports import plots, runs, searches, table
 
-HEAD = '''<!DOCTYPE html>
+HEAD = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -29,59 +30,101 @@ figure {{ margin: 0; }} img {{ width: 100%; height: auto; display: block; }}
 </style>
 </head>
 <body>
-'''
+"""
 
 
 def of(found, title, note, detailed, refresh_s=None, searched=()):
     """The page of a list of Run, as text. searched: the searches.Search of the database.
 
-    title: str, its heading. note: str, a line below it. detailed: how many runs, the newest, get plots of their own.
+    title: str, its heading. note: str, a line below it. detailed: how many runs, the newest, get
+    plots of their own.
     refresh_s: int, after which a browser reads it anew, or None.
     """
-    parts = [HEAD.format(title=_safe(title), refresh='' if refresh_s is None else
-                         f'<meta http-equiv="refresh" content="{refresh_s:d}">\n'),
-             f'<h1>{_safe(title)}</h1>\n<p class="note">{_safe(note)}</p>\n']
+    parts = [
+        HEAD.format(
+            title=_safe(title),
+            refresh=''
+            if refresh_s is None
+            else f'<meta http-equiv="refresh" content="{refresh_s:d}">\n',
+        ),
+        f'<h1>{_safe(title)}</h1>\n<p class="note">{_safe(note)}</p>\n',
+    ]
     if not found:
         return ''.join(parts) + '<p>There is no run here yet.</p>\n</body>\n</html>\n'
     parts += [_table(found), _states(found)]
     newest = sorted(found, key=lambda run: run.time)[-detailed:]
     shown = [run for run in found if run in newest]
-    parts += ['<h2>Beside each other</h2>\n', _left_out(found, shown), _plots(plots.comparing(shown))]
+    parts += [
+        '<h2>Beside each other</h2>\n',
+        _left_out(found, shown),
+        _plots(plots.comparing(shown)),
+    ]
     for search in searched:
-        parts += [f'<h2>{_safe(searches.title(search))}</h2>\n', _trials(search), _plots(plots.of_search(search))]
+        parts += [
+            f'<h2>{_safe(searches.title(search))}</h2>\n',
+            _trials(search),
+            _plots(plots.of_search(search)),
+        ]
     for run in shown:
-        parts += [f'<h2>{_safe(run.exp_id)} <small>({_safe(run.collection)})</small></h2>\n',
-                  _settings(run), _plots(plots.of_run(run))]
+        parts += [
+            f'<h2>{_safe(run.exp_id)} <small>({_safe(run.collection)})</small></h2>\n',
+            _settings(run),
+            _plots(plots.of_run(run)),
+        ]
     return ''.join(parts) + '</body>\n</html>\n'
 
 
 def _table(found):
-    return _rows(table.COLUMNS, found, lambda heading, run: 'n' if heading not in table.LEFT else
-                 run.state if run and heading == 'state' else '')
+    return _rows(
+        table.COLUMNS,
+        found,
+        lambda heading, run: (
+            'n' if heading not in table.LEFT else run.state if run and heading == 'state' else ''
+        ),
+    )
 
 
 def _trials(search):
-    return _rows(searches.COLUMNS, searches.best(search), lambda heading, trial: 'n' if heading in searches.NUMBERS else '')
+    return _rows(
+        searches.COLUMNS,
+        searches.best(search),
+        lambda heading, trial: 'n' if heading in searches.NUMBERS else '',
+    )
 
 
 def _rows(columns, items, kind):
-    """A table. columns: [(heading, item -> text)]. kind: heading, item (None in the head) -> its class."""
+    """A table. columns: [(heading, item -> text)]. kind: heading, item (None in the head) -> its
+    class.
+    """
+
     def cell(tag, heading, item, text):
         named = kind(heading, item)
         return '<{}{}>{}</{}>'.format(tag, f' class="{named}"' if named else '', _safe(text), tag)
 
     head = ''.join(cell('th', heading, None, heading) for heading, _ in columns)
-    rows = ['<tr>{}</tr>\n'.format(''.join(cell('td', heading, item, text(item)) for heading, text in columns)) for item in items]
+    rows = [
+        '<tr>{}</tr>\n'.format(
+            ''.join(cell('td', heading, item, text(item)) for heading, text in columns)
+        )
+        for item in items
+    ]
     return '<div class="wide"><table>\n<thead><tr>{}</tr></thead>\n<tbody>\n{}</tbody>\n</table></div>\n'.format(
-        head, ''.join(rows))
+        head, ''.join(rows)
+    )
 
 
 def _states(found):
     """What the states mean that are there."""
     there = {run.state for run in found}
     angles = table.note(found)
-    return '<p class="note">{}{}.</p>\n'.format(_safe(angles) + '. ' if angles else '', '; '.join(
-        f'<b>{state}</b>: {_safe(meaning)}' for state, meaning in runs.STATES.items() if state in there))
+    return '<p class="note">{}{}.</p>\n'.format(
+        _safe(angles) + '. ' if angles else '',
+        '; '.join(
+            f'<b>{state}</b>: {_safe(meaning)}'
+            for state, meaning in runs.STATES.items()
+            if state in there
+        ),
+    )
 
 
 def _left_out(found, shown):
@@ -91,18 +134,34 @@ def _left_out(found, shown):
 
 
 def _settings(run):
-    made = ', '.join(f'{name}: {run.provenance[name]}' for name in ('runtime', 'commit') if run.provenance.get(name))
+    made = ', '.join(
+        f'{name}: {run.provenance[name]}'
+        for name in ('runtime', 'commit')
+        if run.provenance.get(name)
+    )
     given = ' '.join(as_flag(name, value) for name, value in run.settings.items())
-    return '<p class="note">{}</p>\n'.format('<br>'.join(_safe(text) for text in (
-        f'newest record: {run.time:%Y-%m-%d %H:%M:%S} UTC' + ('; ' + made if made else ''),
-        'settings: ' + given if given else '') if text))
+    return '<p class="note">{}</p>\n'.format(
+        '<br>'.join(
+            _safe(text)
+            for text in (
+                f'newest record: {run.time:%Y-%m-%d %H:%M:%S} UTC' + ('; ' + made if made else ''),
+                'settings: ' + given if given else '',
+            )
+            if text
+        )
+    )
 
 
 def _plots(drawn):
     if not drawn:
         return '<p>Nothing to plot yet.</p>\n'
-    return '<div class="plots">\n{}</div>\n'.format(''.join(
-        f'<figure><img alt="{_safe(plot.note)}" src="data:image/svg+xml;base64,{base64.b64encode(plots.svg(plot)).decode()}"></figure>\n' for plot in drawn))
+    return '<div class="plots">\n{}</div>\n'.format(
+        ''.join(
+            f'<figure><img alt="{_safe(plot.note)}" '
+            f'src="data:image/svg+xml;base64,{base64.b64encode(plots.svg(plot)).decode()}"></figure>\n'
+            for plot in drawn
+        )
+    )
 
 
 def _safe(text):

@@ -1,4 +1,5 @@
 """The plots of a report, each drawn once for a PNG and once for the page."""
+
 import collections
 import io
 
@@ -10,13 +11,25 @@ from matplotlib.figure import Figure
 from reports import runs
 
 INCHES = (4.2, 3.0)  # of a plot
-COLUMNS = 3          # of a PNG
-DPI = 150            # of a PNG
-MOST_NAMED = 10      # layers with a name of their own in a legend
+COLUMNS = 3  # of a PNG
+DPI = 150  # of a PNG
+MOST_NAMED = 10  # layers with a name of their own in a legend
 FEW, MANY, DEPTH = matplotlib.cm.tab10, matplotlib.cm.tab20, matplotlib.cm.viridis
-STYLE = {'svg.fonttype': 'none', 'svg.hashsalt': 'report', 'font.size': 9, 'font.family': 'sans-serif', 'axes.grid': True,
-         'grid.alpha': 0.3, 'axes.spines.top': False, 'axes.spines.right': False, 'legend.fontsize': 7,
-         'legend.framealpha': 0.7, 'lines.linewidth': 1.4, 'lines.markersize': 3, 'axes.titlesize': 10}
+STYLE = {
+    'svg.fonttype': 'none',
+    'svg.hashsalt': 'report',
+    'font.size': 9,
+    'font.family': 'sans-serif',
+    'axes.grid': True,
+    'grid.alpha': 0.3,
+    'axes.spines.top': False,
+    'axes.spines.right': False,
+    'legend.fontsize': 7,
+    'legend.framealpha': 0.7,
+    'lines.linewidth': 1.4,
+    'lines.markersize': 3,
+    'axes.titlesize': 10,
+}
 
 # title: str. note: what is to be seen, for those who do not see it. draw(axes): draws it.
 Plot = collections.namedtuple('Plot', ['title', 'note', 'draw'])
@@ -46,35 +59,69 @@ def comparing(found):
 
 def of_run(run):
     """The Plots of one Run: its losses, and each angle layer by layer."""
-    losses = [(name.replace('_', ' '), run.curve(name), FEW(i)) for i, name in enumerate(
-        ('model_loss', 'reg_loss', 'alignment_loss'))]
+    losses = [
+        (name.replace('_', ' '), run.curve(name), FEW(i))
+        for i, name in enumerate(('model_loss', 'reg_loss', 'alignment_loss'))
+    ]
     losses = [loss for loss in losses if loss[1]] or [('loss', run.curve('loss'), FEW(0))]
     plots = [_lines('Losses', 'loss', None, losses)] if losses[0][1] else []
     for name in runs.ANGLES:
         layers = run.layers(name)
-        curves = [(layer, points, DEPTH(0.9 * i / max(len(layers) - 1, 1))) for i, (layer, points) in enumerate(layers.items())]
+        curves = [
+            (layer, points, DEPTH(0.9 * i / max(len(layers) - 1, 1)))
+            for i, (layer, points) in enumerate(layers.items())
+        ]
         if curves:
-            plots.append(_lines(name.replace('_angles', ' angle').capitalize() + ' by layer', 'degrees', 0, curves))
+            plots.append(
+                _lines(
+                    name.replace('_angles', ' angle').capitalize() + ' by layer',
+                    'degrees',
+                    0,
+                    curves,
+                )
+            )
     return plots
 
 
 def of_search(search):
     """The Plots of a searches.Search: the top-1 of each trial, and the best so far."""
-    points = [(trial.number, trial.value, trial.state) for trial in search.trials if trial.value is not None]
+    points = [
+        (trial.number, trial.value, trial.state)
+        for trial in search.trials
+        if trial.value is not None
+    ]
     if not points:
         return []
     states = sorted({state for _, _, state in points})
 
     def draw(axes):
         for index, state in enumerate(states):
-            axes.plot(*zip(*[(number, value) for number, value, other in points if other == state]), 'o', color=FEW(index),
-                      label=_plain(state))
-        reached = [max(value for _, value, _ in points[:i + 1]) for i in range(len(points))]
-        axes.step([number for number, _, _ in points], reached, where='post', color='black', label='best so far')
+            axes.plot(
+                *zip(*[(number, value) for number, value, other in points if other == state]),
+                'o',
+                color=FEW(index),
+                label=_plain(state),
+            )
+        reached = [max(value for _, value, _ in points[: i + 1]) for i in range(len(points))]
+        axes.step(
+            [number for number, _, _ in points],
+            reached,
+            where='post',
+            color='black',
+            label='best so far',
+        )
         axes.set_xlabel('trial')
         axes.set_ylabel('top-1')
         axes.legend(loc='best')
-    return [Plot(f'Search {_short(search.study)}', f'top-1 of each of {len(points)} trials, the best {max(value for _, value, _ in points):.4f}', draw)]
+
+    return [
+        Plot(
+            f'Search {_short(search.study)}',
+            f'top-1 of each of {len(points)} trials, the best '
+            f'{max(value for _, value, _ in points):.4f}',
+            draw,
+        )
+    ]
 
 
 def png(plots, path):
@@ -108,15 +155,26 @@ def _draw(plot, axes):
 
 def _lines(title, label, bottom, curves):
     """A Plot of curves over steps. curves: [(name, [(step, value)], colour)]."""
+
     def draw(axes):
         for name, points, colour in curves:
-            axes.plot(*zip(*points), color=colour, marker='o' if len(points) < 30 else None, label=_plain(_short(name)))
+            axes.plot(
+                *zip(*points),
+                color=colour,
+                marker='o' if len(points) < 30 else None,
+                label=_plain(_short(name)),
+            )
         axes.set_xlabel('step')
         axes.set_ylabel(label)
         if bottom is not None:
-            axes.set_ylim(bottom, 1.08 * max(value for _, points, _ in curves for _, value in points) + 1e-9)
+            axes.set_ylim(
+                bottom, 1.08 * max(value for _, points, _ in curves for _, value in points) + 1e-9
+            )
         _legend(axes, len(curves))
-    ends = '; '.join(f'{name} from {points[0][1]:.4g} to {points[-1][1]:.4g}' for name, points, _ in curves)
+
+    ends = '; '.join(
+        f'{name} from {points[0][1]:.4g} to {points[-1][1]:.4g}' for name, points, _ in curves
+    )
     return Plot(title, f'{title} over steps: {ends}', draw)
 
 
@@ -134,7 +192,11 @@ def _legend(axes, count):
 
 def _rules(found, colours):
     """Rule against rule: the newest top-1 of each run, a row for each rule."""
-    last = [(run.rule, run.last('top1'), colour) for run, colour in zip(found, colours) if run.last('top1') is not None]
+    last = [
+        (run.rule, run.last('top1'), colour)
+        for run, colour in zip(found, colours)
+        if run.last('top1') is not None
+    ]
     best = {}
     for rule, top1, _ in last:
         best[rule] = max(top1, best.get(rule, top1))
@@ -144,19 +206,32 @@ def _rules(found, colours):
         for rule, top1, colour in last:
             axes.plot([top1], [order.index(rule)], 'o', color=colour, markersize=6)
         for rule in order:
-            axes.annotate(f'{best[rule]:.4f}', (best[rule], order.index(rule)), (0, 6), textcoords='offset points',
-                          ha='center', fontsize=7)
+            axes.annotate(
+                f'{best[rule]:.4f}',
+                (best[rule], order.index(rule)),
+                (0, 6),
+                textcoords='offset points',
+                ha='center',
+                fontsize=7,
+            )
         axes.set_yticks(range(len(order)))
         axes.set_yticklabels([_plain(_short(rule)) for rule in order])
         axes.set_ylim(-0.7, len(order) - 0.2)
         axes.margins(x=0.15)
         axes.set_xlabel('top-1 at the end of each run')
-    return Plot('Rule against rule', 'best top-1 of each rule: ' + '; '.join(
-        f'{rule} {best[rule]:.4f}' for rule in reversed(order)), draw)
+
+    return Plot(
+        'Rule against rule',
+        'best top-1 of each rule: '
+        + '; '.join(f'{rule} {best[rule]:.4f}' for rule in reversed(order)),
+        draw,
+    )
 
 
 def _names(found):
-    """A name for each run that no other has: its exp_id, and its collection where there are several."""
+    """A name for each run that no other has: its exp_id, and its collection where there are
+    several.
+    """
     several = len({run.collection for run in found}) > 1
     return [f'{run.exp_id} ({run.collection})' if several else run.exp_id for run in found]
 
@@ -167,9 +242,11 @@ def _colours(count):
 
 
 def _short(name, most=28):
-    return name if len(name) <= most else name[:most // 2 - 1] + '…' + name[-most // 2:]
+    return name if len(name) <= most else name[: most // 2 - 1] + '…' + name[-most // 2 :]
 
 
 def _plain(text):
-    """Text that matplotlib takes for text: a dollar begins no formula, and no character is one that XML forbids."""
+    """Text that matplotlib takes for text: a dollar begins no formula, and no character is one that
+    XML forbids.
+    """
     return ''.join(c if c.isprintable() else '?' for c in text).replace('$', r'\$')

@@ -1,4 +1,7 @@
-"""What a database tells of each run. It reads what any version of us, a tfutils script or tfutils itself has stored."""
+"""What a database tells of each run. It reads what any version of us, a tfutils script or tfutils
+itself has stored.
+"""
+
 import collections
 import datetime
 import glob
@@ -15,10 +18,18 @@ from database.layout import ANGLES
 from database.spool import Spool, local_folder, spool_of
 
 LOSSES = ('loss', 'model_loss', 'reg_loss', 'alignment_loss', 'total_loss', 'learning_rate')
-RUNNING, SPOOLED, FINISHED, DIED, VALIDATED, ENDED = 'running', 'spooled', 'finished', 'died', 'validated', 'ended'
+RUNNING, SPOOLED, FINISHED, DIED, VALIDATED, ENDED = (
+    'running',
+    'spooled',
+    'finished',
+    'died',
+    'validated',
+    'ended',
+)
 STATES = {
     RUNNING: 'a process is at it',
-    SPOOLED: 'records wait on this disk for MongoDB; the same command with --do_restore writes them',
+    SPOOLED: 'records wait on this disk for MongoDB; the same command with --do_restore writes '
+    'them',
     FINISHED: 'all steps are done',
     DIED: 'stopped or died before its last step; the same command with --do_restore continues it',
     VALIDATED: 'a validation by test.py',
@@ -26,16 +37,21 @@ STATES = {
 }
 FILES = '.files'
 
-# step: int. losses: {name: mean since the last record}. results: {name: number, or {layer: number}} of a validation, or {}.
-# duration: seconds a step, or None. trained: how many steps the record tells of. time: when it was stored (UTC).
-Point = collections.namedtuple('Point', ['step', 'losses', 'results', 'duration', 'trained', 'validates', 'time'])
+# step: int. losses: {name: mean since the last record}. results: {name: number, or {layer: number}}
+# of a validation, or {}.
+# duration: seconds a step, or None. trained: how many steps the record tells of. time: when it was
+# stored (UTC).
+Point = collections.namedtuple(
+    'Point', ['step', 'losses', 'results', 'duration', 'trained', 'validates', 'time']
+)
 
 
 class Run:
     """One experiment.
 
     Attributes:
-        collection, exp_id: str, its place. state: one of STATES. waiting: int, records that wait on this disk.
+        collection, exp_id: str, its place. state: one of STATES. waiting: int, records that wait on
+        this disk.
         points: list of Point by step. params: {group: {name: value}} of its newest record, or {}.
     """
 
@@ -78,8 +94,12 @@ class Run:
 
     @property
     def measured_images(self):
-        """On how many images the angles of its newest validation were measured; None where its records do not tell."""
-        told = [finite(point.results.get('measured_images')) for point in self.points if point.results]
+        """On how many images the angles of its newest validation were measured; None where its
+        records do not tell.
+        """
+        told = [
+            finite(point.results.get('measured_images')) for point in self.points if point.results
+        ]
         return int(told[-1]) if told and told[-1] is not None else None
 
     @property
@@ -90,9 +110,16 @@ class Run:
     @property
     def settings(self):
         """{name: value} of the settings of what is trained that differ from their defaults."""
-        found = {name: self._group(row.group).get(name, row.default) for name, row in ROWS.items() if row.group not in LOADING}
-        return {name: value for name, value in found.items()
-                if (tuple(value) if isinstance(value, list) else value) != ROWS[name].default}
+        found = {
+            name: self._group(row.group).get(name, row.default)
+            for name, row in ROWS.items()
+            if row.group not in LOADING
+        }
+        return {
+            name: value
+            for name, value in found.items()
+            if (tuple(value) if isinstance(value, list) else value) != ROWS[name].default
+        }
 
     @property
     def provenance(self):
@@ -104,17 +131,23 @@ class Run:
         return group if isinstance(group, dict) else {}
 
     def curve(self, name):
-        """[(step, number)] of a loss or of a result that is a number; for one by layer, of its mean over the layers."""
+        """[(step, number)] of a loss or of a result that is a number; for one by layer, of its mean
+        over the layers.
+        """
         return [(step, value) for step, value in self._values(name) if value is not None]
 
     def last(self, name):
-        """The value of a curve in the newest record that tells of it; None where that is no number, whatever was there before."""
+        """The value of a curve in the newest record that tells of it; None where that is no number,
+        whatever was there before.
+        """
         values = self._values(name)
         return values[-1][1] if values else None
 
     def _values(self, name):
         """A curve, with None where a record has the name but no number."""
-        found = [(point.step, point.losses if name in LOSSES else point.results) for point in self.points]
+        found = [
+            (point.step, point.losses if name in LOSSES else point.results) for point in self.points
+        ]
         return [(step, mean(named[name])) for step, named in found if name in named]
 
     def layers(self, name):
@@ -145,10 +178,12 @@ def read(host, port, dbname, exp_ids=(), collname=None, cache_dir=None):
         cache_dir: folder of local files, where records may wait for MongoDB; None for ~/.tfutils.
 
     Returns:
-        (list of Run, None or a sentence on why MongoDB could not be read; then they are those that wait on this disk).
+        (list of Run, None or a sentence on why MongoDB could not be read; then they are those that
+        wait on this disk).
 
     Raises:
-        StoreError: MongoDB cannot be read, and nothing waits here either; or a waiting record is damaged.
+        StoreError: MongoDB cannot be read, and nothing waits here either; or a waiting record is
+        damaged.
     """
     waiting = _waiting(local_folder(cache_dir or server.DEFAULT_ROOT, (host, port, dbname)))
     try:
@@ -163,7 +198,14 @@ def read(host, port, dbname, exp_ids=(), collname=None, cache_dir=None):
         points, params, is_held = found.get(place, ([], {}, False))
         here = waiting.get(place, [])
         more = [_point(_averaged(record), record['_id']) for record in here]
-        run = Run(place[0], place[1], points + more, params or (here[-1].get('params') if here else {}), is_held, len(here))
+        run = Run(
+            place[0],
+            place[1],
+            points + more,
+            params or (here[-1].get('params') if here else {}),
+            is_held,
+            len(here),
+        )
         if (not exp_ids or run.exp_id in exp_ids) and collname in (None, run.collection):
             runs.append(run)
     return runs, trouble
@@ -173,34 +215,52 @@ def _of_database(database):
     """{(collection, exp_id): (points, params, whether a process is at it)}."""
     found = {}
     for name in sorted(name for name in database.list_collection_names() if name.endswith(FILES)):
-        collection = name[:-len(FILES)]
+        collection = name[: -len(FILES)]
         held = claim.held(database[collection + '.claims'])
         for document in database[name].aggregate(_pipeline()):
             place = (collection, document['exp_id'])
-            points, _, _ = found.setdefault(place, ([], _params(database[name], document['exp_id']), place[1] in held))
+            points, _, _ = found.setdefault(
+                place, ([], _params(database[name], document['exp_id']), place[1] in held)
+            )
             points.append(_point(document, document['_id']))
     return found
 
 
 def _pipeline():
-    """Of each record what a Point holds; the losses of its steps are averaged in MongoDB, which spares us a number a step."""
+    """Of each record what a Point holds; the losses of its steps are averaged in MongoDB, which
+    spares us a number a step.
+    """
     steps = {'$cond': [{'$isArray': '$train_results'}, '$train_results', []]}
     wanted = dict.fromkeys(('exp_id', 'step', 'duration', 'validation_results', 'validates'), 1)
     averages = {name: {'$avg': '$train_results.' + name} for name in LOSSES}
-    return [{'$match': {'exp_id': {'$type': 'string'}, 'step': {'$type': 'number'}, 'item_for': {'$exists': False}}},
-            {'$project': dict(wanted, trained={'$size': steps}, losses=averages)}]
+    return [
+        {
+            '$match': {
+                'exp_id': {'$type': 'string'},
+                'step': {'$type': 'number'},
+                'item_for': {'$exists': False},
+            }
+        },
+        {'$project': dict(wanted, trained={'$size': steps}, losses=averages)},
+    ]
 
 
 def _params(files, exp_id):
     """The settings of an experiment's newest record."""
-    newest = files.find_one({'exp_id': exp_id, 'params': {'$type': 'object'}}, {'params': 1}, sort=[('step', -1)])
+    newest = files.find_one(
+        {'exp_id': exp_id, 'params': {'$type': 'object'}}, {'params': 1}, sort=[('step', -1)]
+    )
     return newest['params'] if newest else {}
 
 
 def _averaged(record):
     """A record as _pipeline gives it."""
     steps = [step for step in record.get('train_results', ()) if isinstance(step, dict)]
-    return dict(record, trained=len(steps), losses={name: _average(step.get(name) for step in steps) for name in LOSSES})
+    return dict(
+        record,
+        trained=len(steps),
+        losses={name: _average(step.get(name) for step in steps) for name in LOSSES},
+    )
 
 
 def _average(values):
@@ -209,26 +269,45 @@ def _average(values):
 
 
 def _point(document, identity):
-    time = identity.generation_time if isinstance(identity, bson.ObjectId) else datetime.datetime.fromtimestamp(
-        0, datetime.timezone.utc)
+    time = (
+        identity.generation_time
+        if isinstance(identity, bson.ObjectId)
+        else datetime.datetime.fromtimestamp(0, datetime.timezone.utc)
+    )
     losses = {name: finite(value) for name, value in document['losses'].items()}
-    return Point(int(document['step']), {name: value for name, value in losses.items() if value is not None},
-                 _results(document.get('validation_results')), finite(document.get('duration')), document['trained'],
-                 document.get('validates'), time)
+    return Point(
+        int(document['step']),
+        {name: value for name, value in losses.items() if value is not None},
+        _results(document.get('validation_results')),
+        finite(document.get('duration')),
+        document['trained'],
+        document.get('validates'),
+        time,
+    )
 
 
 def _results(targets):
     """The results of the one target that has a top-1, or of the first one that has any."""
-    found = [results for _, results in sorted(targets.items()) if isinstance(results, dict)] if isinstance(targets, dict) else []
+    found = (
+        [results for _, results in sorted(targets.items()) if isinstance(results, dict)]
+        if isinstance(targets, dict)
+        else []
+    )
     return next((results for results in found if 'top1' in results), found[0] if found else {})
 
 
 def _waiting(folder):
-    """{(collection, exp_id): [record]} of what waits for MongoDB below a folder. Raises StoreError for what is damaged."""
+    """{(collection, exp_id): [record]} of what waits for MongoDB below a folder. Raises StoreError
+    for what is damaged.
+    """
     found = {}
     for path in sorted(glob.glob(spool_of(os.path.join(glob.escape(folder), '*', '*')))):
         place = tuple(path.split(os.sep)[-3:-1])
-        records = [entry['record'] for _, entry in Spool(path).entries() if isinstance(entry.get('record'), dict)]
+        records = [
+            entry['record']
+            for _, entry in Spool(path).entries()
+            if isinstance(entry.get('record'), dict)
+        ]
         if records:
             found[place] = records
     return found
@@ -236,7 +315,11 @@ def _waiting(folder):
 
 def finite(value):
     """A finite number, or None for anything else."""
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) else None
+    return (
+        value
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        else None
+    )
 
 
 def _text(value):

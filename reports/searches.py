@@ -1,4 +1,5 @@
 """What a database tells of each search: its trials, the best first."""
+
 import collections
 
 from pymongo.errors import PyMongoError
@@ -10,7 +11,8 @@ from reports.runs import finite
 
 SEARCHES = '.searches'
 MOST = 10  # trials of a search that are listed, the best
-# number: int. value: top-1, a fraction, or None. step: of its last validation, int, or None. params: {setting: value}.
+# number: int. value: top-1, a fraction, or None. step: of its last validation, int, or None.
+# params: {setting: value}.
 Trial = collections.namedtuple('Trial', ['number', 'state', 'value', 'step', 'params'])
 # One search: the collection of its runs, its name, and its Trials by number.
 Search = collections.namedtuple('Search', ['collection', 'study', 'trials'])
@@ -20,7 +22,12 @@ COLUMNS = (
     ('top-1', lambda trial: '-' if trial.value is None else f'{trial.value:.4f}'),
     ('step', lambda trial: '-' if trial.step is None else f'{trial.step:,}'),
     ('state', lambda trial: trial.state),
-    ('settings', lambda trial: ' '.join(as_flag(str(name), _short(value)) for name, value in trial.params.items())),
+    (
+        'settings',
+        lambda trial: ' '.join(
+            as_flag(str(name), _short(value)) for name, value in trial.params.items()
+        ),
+    ),
 )
 NUMBERS = ('trial', 'top-1', 'step')  # columns of numbers
 
@@ -34,32 +41,49 @@ def read(host, port, dbname, collname=None):
     try:
         with server.reach(host, port) as client:
             for name in sorted(client[dbname].list_collection_names()):
-                collection = name[:-len(SEARCHES)]
+                collection = name[: -len(SEARCHES)]
                 if name.endswith(SEARCHES) and collname in (None, collection):
-                    for document in client[dbname][name].find({'study': {'$type': 'string'}, 'trial': {'$type': 'number'}}):
-                        found.setdefault((collection, document['study']), []).append(_trial(document))
+                    for document in client[dbname][name].find(
+                        {'study': {'$type': 'string'}, 'trial': {'$type': 'number'}}
+                    ):
+                        found.setdefault((collection, document['study']), []).append(
+                            _trial(document)
+                        )
     except (PyMongoError, StoreError):
         return []
-    return [Search(collection, study, sorted(trials, key=lambda trial: trial.number))
-            for (collection, study), trials in sorted(found.items())]
+    return [
+        Search(collection, study, sorted(trials, key=lambda trial: trial.number))
+        for (collection, study), trials in sorted(found.items())
+    ]
 
 
 def best(search):
     """Its MOST best trials, the best first."""
-    return sorted(search.trials, key=lambda trial: -1.0 if trial.value is None else trial.value, reverse=True)[:MOST]
+    return sorted(
+        search.trials, key=lambda trial: -1.0 if trial.value is None else trial.value, reverse=True
+    )[:MOST]
 
 
 def title(search):
     """One line on a search."""
     states = collections.Counter(trial.state for trial in search.trials)
-    return 'Search {} ({}): {:,} trials, {}'.format(search.study, search.collection, len(search.trials), ', '.join(
-        f'{count:,} {state}' for state, count in sorted(states.items())))
+    return 'Search {} ({}): {:,} trials, {}'.format(
+        search.study,
+        search.collection,
+        len(search.trials),
+        ', '.join(f'{count:,} {state}' for state, count in sorted(states.items())),
+    )
 
 
 def _trial(document):
     params, step = document.get('params'), finite(document.get('step'))
-    return Trial(int(document['trial']), str(document.get('state', '?')), finite(document.get('value')),
-                 None if step is None else int(step), params if isinstance(params, dict) else {})
+    return Trial(
+        int(document['trial']),
+        str(document.get('state', '?')),
+        finite(document.get('value')),
+        None if step is None else int(step),
+        params if isinstance(params, dict) else {},
+    )
 
 
 def _short(value):

@@ -1,4 +1,5 @@
 """The runs as a table for terminals."""
+
 import rich.box
 import rich.console
 import rich.table
@@ -12,7 +13,12 @@ COLUMNS = (
     ('exp_id', lambda run: run.exp_id),
     ('rule', lambda run: run.rule),
     ('model', lambda run: run.collection),
-    ('step', lambda run: f'{run.step:,}' + ('' if run.steps in (None, run.step) else f' of {run.steps:,}')),
+    (
+        'step',
+        lambda run: (
+            f'{run.step:,}' + ('' if run.steps in (None, run.step) else f' of {run.steps:,}')
+        ),
+    ),
     ('top-1', lambda run: number(run.last('top1'), '{:.4f}')),
     ('weight°', lambda run: number(run.last('weight_angles'), '{:.1f}')),
     ('projection°', lambda run: number(run.last('projection_angles'), '{:.1f}')),
@@ -30,13 +36,18 @@ def number(value, form):
 
 def note(found):
     """One line on what the angles of a list of Run are; '' where none of them has any."""
-    counts = {run.measured_images for run in found if any(run.last(name) is not None for name in runs.ANGLES)}
+    counts = {
+        run.measured_images
+        for run in found
+        if any(run.last(name) is not None for name in runs.ANGLES)
+    }
     known = sorted(counts - {None})
     if not known:
         return 'Angles: mean over layers, measured on a batch' if counts else ''
     return 'Angles: mean over layers, measured on the first {} validation images{}'.format(
         ' to '.join(f'{count:,}' for count in sorted({known[0], known[-1]})),
-        ' (in older records on a batch)' if None in counts else '')
+        ' (in older records on a batch)' if None in counts else '',
+    )
 
 
 def of(found):
@@ -45,8 +56,12 @@ def of(found):
     for heading, _ in COLUMNS:
         table.add_column(heading, justify='left' if heading in LEFT else 'right', overflow='fold')
     for run in found:
-        table.add_row(*[rich.text.Text(cell(run), COLOURS.get(run.state, '') if heading == 'state' else '')
-                        for heading, cell in COLUMNS])
+        table.add_row(
+            *[
+                rich.text.Text(cell(run), COLOURS.get(run.state, '') if heading == 'state' else '')
+                for heading, cell in COLUMNS
+            ]
+        )
     return rich.console.Group(table, *[rich.text.Text(line) for line in [note(found)] if line])
 
 
@@ -54,7 +69,9 @@ def of_search(search):
     """The title of a searches.Search, and a table of its best trials, for rich to print."""
     table = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
     for heading, _ in searches.COLUMNS:
-        table.add_column(heading, justify='right' if heading in searches.NUMBERS else 'left', overflow='fold')
+        table.add_column(
+            heading, justify='right' if heading in searches.NUMBERS else 'left', overflow='fold'
+        )
     for trial in searches.best(search):
         table.add_row(*[rich.text.Text(cell(trial)) for _, cell in searches.COLUMNS])
     return rich.console.Group(rich.text.Text(searches.title(search)), table)

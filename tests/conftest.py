@@ -1,4 +1,5 @@
 """What several test folders share: the repository on the path, and a real MongoDB server."""
+
 import collections
 import gc
 import os
@@ -10,7 +11,10 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.abspath(__file__))), os.path.dirname(os.path.abspath(__file__))]
+sys.path[:0] = [
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+    os.path.dirname(os.path.abspath(__file__)),
+]
 
 from training import runtime  # noqa: E402, F401 (the path comes first; it prepares TensorFlow before anyone imports it)
 from config import params, recipes, schema  # noqa: E402
@@ -28,7 +32,9 @@ pytest_addoption = tiers.add_options
 
 def pytest_configure(config):
     """Tests of one slice, and none too late, where the command asks for it."""
-    config.pluginmanager.register(tiers.Tiers(config.getoption('slice'), config.getoption('stop_after')))
+    config.pluginmanager.register(
+        tiers.Tiers(config.getoption('slice'), config.getoption('stop_after'))
+    )
 
 
 def free_port():
@@ -40,7 +46,9 @@ def free_port():
 
 @pytest.fixture(autouse=True, scope='module')
 def graphs_of_a_file():
-    """Graphs live no longer than the tests of a file: TensorFlow keeps every custom gradient, and its graph, for ever."""
+    """Graphs live no longer than the tests of a file: TensorFlow keeps every custom gradient, and
+    its graph, for ever.
+    """
     yield
     registry = (getattr(ops, 'gradient_registry', None) or ops._gradient_registry)._registry
     for name in [name for name in registry if name.startswith('CustomGradient-')]:
@@ -56,7 +64,9 @@ def free_address():
 
 @pytest.fixture(scope='session')
 def mongo_server(tmp_path_factory):
-    """A private mongod on a free port, with `host`, `port` and `root`; it is stopped when the tests end."""
+    """A private mongod on a free port, with `host`, `port` and `root`; it is stopped when the tests
+    end.
+    """
     address = Address('localhost', free_port(), str(tmp_path_factory.mktemp('mongo')))
     server.ensure(*address)
     yield address
@@ -65,7 +75,9 @@ def mongo_server(tmp_path_factory):
 
 @pytest.fixture
 def own_port(tmp_path):
-    """A free port and an empty root for a server of the test's own; whatever it starts there is stopped."""
+    """A free port and an empty root for a server of the test's own; whatever it starts there is
+    stopped.
+    """
     address = Address('localhost', free_port(), str(tmp_path / 'root'))
     yield address
     server.stop(address.port, address.root)
@@ -73,17 +85,23 @@ def own_port(tmp_path):
 
 @pytest.fixture
 def read(tmp_path):
-    """read(words) -> the Config of a command; its config/*.pkl are our recipes, and a file in the authors' form."""
+    """read(words) -> the Config of a command; its config/*.pkl are our recipes, and a file in the
+    authors' form.
+    """
     if 'load_params_file' not in flags.FLAGS:  # absl has one table of flags a process
         schema.define_flags(choices())
     recipes.write(list(recipes.RECIPES), str(tmp_path), choices())
-    shutil.copy(os.path.join(os.path.dirname(__file__), 'config', 'authors', 'symmetric_dill0.3.5.1.pkl'),
-                str(tmp_path / 'symmetric.pkl'))
+    shutil.copy(
+        os.path.join(os.path.dirname(__file__), 'config', 'authors', 'symmetric_dill0.3.5.1.pkl'),
+        str(tmp_path / 'symmetric.pkl'),
+    )
     with flagsaver.flagsaver():
+
         def parse(words):
             flags.FLAGS([word.replace('=config/', f'={tmp_path}/') for word in words])
             asked = params.read(flags.FLAGS, choices())
             check(asked.config)
             assert asked.ignored == ()
             return asked.config
+
         yield parse

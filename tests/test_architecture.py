@@ -1,4 +1,7 @@
-"""The arrows of the house plan: who imports whom, who knows absl and TensorFlow's versions, and that all is documented."""
+"""The arrows of the house plan: who imports whom, who knows absl and TensorFlow's versions, and
+that all is documented.
+"""
+
 import ast
 import os
 import re
@@ -8,9 +11,24 @@ import pytest
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PACKAGES = ('alignment', 'config', 'data', 'database', 'models', 'reports', 'training')
 MAINS = ('train', 'test', 'report', 'search')
-MAY_IMPORT = dict(config=(), alignment=(), data=(), database=(), models=('alignment',), reports=('config', 'database'),
-                  training=('config', 'data', 'models', 'alignment', 'database'))
-SEE_FLAGS = {'train.py', 'test.py', 'report.py', 'search.py', 'config/schema.py', 'config/door.py', 'training/start.py'}
+MAY_IMPORT = dict(
+    config=(),
+    alignment=(),
+    data=(),
+    database=(),
+    models=('alignment',),
+    reports=('config', 'database'),
+    training=('config', 'data', 'models', 'alignment', 'database'),
+)
+SEE_FLAGS = {
+    'train.py',
+    'test.py',
+    'report.py',
+    'search.py',
+    'config/schema.py',
+    'config/door.py',
+    'training/start.py',
+}
 TENSORFLOW = {'tensorflow.compat.v1'}
 LONGEST_LINE = 130
 LONGEST_FUNCTION = 60  # lines: a screen
@@ -18,10 +36,18 @@ LONGEST_FUNCTION = 60  # lines: a screen
 
 def product():
     """The source files of the program, by their path in the repository."""
-    paths = [name + '.py' for name in MAINS + ('setup', 'missing_packages') if os.path.exists(os.path.join(ROOT, name + '.py'))]
+    paths = [
+        name + '.py'
+        for name in MAINS + ('setup', 'missing_packages')
+        if os.path.exists(os.path.join(ROOT, name + '.py'))
+    ]
     for package in PACKAGES + ('benchmarks',):
         for folder, _, names in os.walk(os.path.join(ROOT, package)):
-            paths += [os.path.relpath(os.path.join(folder, name), ROOT) for name in names if name.endswith('.py')]
+            paths += [
+                os.path.relpath(os.path.join(folder, name), ROOT)
+                for name in names
+                if name.endswith('.py')
+            ]
     return sorted(paths)
 
 
@@ -31,12 +57,16 @@ def source(path):
 
 
 def tree(path):
-    """The file's syntax, as this Python reads it: that a Python 3.7 can read it, too, is shown by running under one."""
+    """The file's syntax, as this Python reads it: that a Python 3.7 can read it, too, is shown by
+    running under one.
+    """
     return ast.parse(source(path), path)
 
 
 def imports(path):
-    """Every module that a file imports, wherever in it: 'training.runtime' for `from training import runtime`."""
+    """Every module that a file imports, wherever in it: 'training.runtime' for `from training
+    import runtime`.
+    """
     found = set()
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
@@ -58,10 +88,15 @@ IN_PACKAGES = [path for path in PRODUCT if path.split(os.sep)[0] in PACKAGES]
 
 
 def test_the_walk_sees_the_program():
-    assert {os.path.join(package, '__init__.py') for package in PACKAGES} | {'train.py', 'test.py'} <= set(PRODUCT)
+    assert {os.path.join(package, '__init__.py') for package in PACKAGES} | {
+        'train.py',
+        'test.py',
+    } <= set(PRODUCT)
     assert len(IN_PACKAGES) > 30
     assert {'absl', 'config.schema', 'training.experiment'} <= imports('train.py')
-    assert {'tensorflow.compat.v1', 'absl.flags'} <= imports('training/runtime.py') | imports('config/schema.py')
+    assert {'tensorflow.compat.v1', 'absl.flags'} <= imports('training/runtime.py') | imports(
+        'config/schema.py'
+    )
 
 
 @pytest.mark.parametrize('path', IN_PACKAGES)
@@ -71,7 +106,9 @@ def test_imports_go_one_way(path):
     assert ours - {package} <= set(MAY_IMPORT[package])
 
 
-@pytest.mark.parametrize('path', [path for path in PRODUCT if not path.startswith('benchmarks')])  # mains of their own
+@pytest.mark.parametrize(
+    'path', [path for path in PRODUCT if not path.startswith('benchmarks')]
+)  # mains of their own
 def test_flags_stop_at_the_door(path):
     absl = {module for module in imports(path) if module.split('.')[0] == 'absl'}
     assert not absl or path in SEE_FLAGS
@@ -82,30 +119,52 @@ def test_flags_stop_at_the_door(path):
 @pytest.mark.parametrize('path', PRODUCT)
 def test_one_file_knows_the_versions_of_tensorflow(path):
     text = source(path)
-    knows = re.findall(r'tf\.__version__|tensorflow.*__version__|IS_TF2|disable_v2_behavior|enable_resource_variables|'
-                       r'\bcontrib\b|tf\.VERSION|disable_eager_execution', text)
+    knows = re.findall(
+        r'tf\.__version__|tensorflow.*__version__|IS_TF2|disable_v2_behavior|enable_resource_variables|'
+        r'\bcontrib\b|tf\.VERSION|disable_eager_execution',
+        text,
+    )
     assert not knows or path == 'training/runtime.py'
     modules = {module for module in imports(path) if module.split('.')[0] == 'tensorflow'}
     modules -= {'tensorflow.compat'}
     if path == 'training/runtime.py':
-        modules -= {'tensorflow.python.client', 'tensorflow.python.client.device_lib',
-                    'tensorflow.contrib.compiler', 'tensorflow.contrib.compiler.xla',
-                    'tensorflow.contrib', 'tensorflow.contrib.tpu', 'tensorflow.contrib.cluster_resolver',
-                    'tensorflow.python.ops', 'tensorflow.python.ops.collective_ops',
-                    'tensorflow.python.util', 'tensorflow.python.util.nest'}
+        modules -= {
+            'tensorflow.python.client',
+            'tensorflow.python.client.device_lib',
+            'tensorflow.contrib.compiler',
+            'tensorflow.contrib.compiler.xla',
+            'tensorflow.contrib',
+            'tensorflow.contrib.tpu',
+            'tensorflow.contrib.cluster_resolver',
+            'tensorflow.python.ops',
+            'tensorflow.python.ops.collective_ops',
+            'tensorflow.python.util',
+            'tensorflow.python.util.nest',
+        }
         assert knows
     assert modules <= TENSORFLOW
     assert not re.search(r'import tensorflow(?!\.compat\.v1 as tf\b)', text)
 
 
 def imports_in_order(path):
-    """What a file imports outside of its functions, in order: 'training.runtime' for `from training import runtime`."""
-    nodes = [node for node in tree(path).body for node in ([node] + node.body if isinstance(node, ast.If) else [node])]
-    return ['.'.join(filter(None, [getattr(node, 'module', None), node.names[0].name])) for node in nodes
-            if isinstance(node, (ast.Import, ast.ImportFrom))]
+    """What a file imports outside of its functions, in order: 'training.runtime' for `from training
+    import runtime`.
+    """
+    nodes = [
+        node
+        for node in tree(path).body
+        for node in ([node] + node.body if isinstance(node, ast.If) else [node])
+    ]
+    return [
+        '.'.join(filter(None, [getattr(node, 'module', None), node.names[0].name]))
+        for node in nodes
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+    ]
 
 
-@pytest.mark.parametrize('path', [name + '.py' for name in MAINS] + ['config/recipes.py', 'database/server.py'])
+@pytest.mark.parametrize(
+    'path', [name + '.py' for name in MAINS] + ['config/recipes.py', 'database/server.py']
+)
 def test_a_program_first_looks_for_missing_packages(path):
     assert imports_in_order(path)[0] == 'missing_packages'
 
@@ -130,13 +189,19 @@ def test_a_module_says_what_it_is(path):
         assert (ast.get_docstring(tree(path)) or '').strip()
 
 
-# Overrides of what the base class documents, methods that the class's text describes, and names that say it all.
+# Overrides of what the base class documents, methods that the class's text describes, and names
+# that say it all.
 UNDOCUMENTED = {
-    'alignment/rules.py': {name + '.loss' for name in ('Feedback', 'Symmetric', 'Activation', 'Mirror', 'Information',
-                                                       'KolenPollack')} | {
-        name + method for name in ('UniformSigns', 'FixedMagnitudes', 'RedrawnMagnitudes')
-        for method in ('.loss', '.backward_kernel')} | {
-            'ProductFeedback.loss', 'ProductFeedback.backward_kernel', 'DirectFeedback.loss'},
+    'alignment/rules.py': {
+        name + '.loss'
+        for name in ('Feedback', 'Symmetric', 'Activation', 'Mirror', 'Information', 'KolenPollack')
+    }
+    | {
+        name + method
+        for name in ('UniformSigns', 'FixedMagnitudes', 'RedrawnMagnitudes')
+        for method in ('.loss', '.backward_kernel')
+    }
+    | {'ProductFeedback.loss', 'ProductFeedback.backward_kernel', 'DirectFeedback.loss'},
     'config/recipes.py': {'main'},
     'data/imagenet.py': {'Imagenet.records', 'Imagenet.example'},
     'data/mnist.py': {'Mnist.records', 'Mnist.example'},
@@ -149,7 +214,9 @@ UNDOCUMENTED = {
 
 @pytest.mark.parametrize('path', IN_PACKAGES)
 def test_what_is_public_is_documented(path):
-    bare = {name for name, node in defined(tree(path)) if not (ast.get_docstring(node) or '').strip()}
+    bare = {
+        name for name, node in defined(tree(path)) if not (ast.get_docstring(node) or '').strip()
+    }
     assert bare - UNDOCUMENTED.get(path, set()) == set()
 
 
@@ -157,15 +224,26 @@ def test_what_is_public_is_documented(path):
 def test_lines_and_functions_are_short(path):
     lines = source(path).splitlines()
     assert [number for number, line in enumerate(lines, 1) if len(line) > LONGEST_LINE] == []
-    assert [number for number, line in enumerate(lines, 1) if line != line.rstrip() or '\t' in line] == []
-    long = [node.name for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef)
-            and max(getattr(child, 'lineno', 0) for child in ast.walk(node)) - node.lineno > LONGEST_FUNCTION]
+    assert [
+        number for number, line in enumerate(lines, 1) if line != line.rstrip() or '\t' in line
+    ] == []
+    long = [
+        node.name
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.FunctionDef)
+        and max(getattr(child, 'lineno', 0) for child in ast.walk(node)) - node.lineno
+        > LONGEST_FUNCTION
+    ]
     assert long == []
 
 
 @pytest.mark.parametrize('path', PRODUCT)
 def test_no_loose_ends(path):
     assert not re.search(r'\b(TODO|FIXME|XXX)\b', source(path))
-    caught = [node for node in ast.walk(tree(path)) if isinstance(node, ast.ExceptHandler) and node.type is None]
+    caught = [
+        node
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.ExceptHandler) and node.type is None
+    ]
     asserted = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Assert)]
     assert caught == [] and asserted == []

@@ -1,4 +1,5 @@
 """The slices of the nightly tier, and the tests that come too late."""
+
 import subprocess
 import sys
 
@@ -7,14 +8,14 @@ import pytest
 import tiers
 
 pytestmark = pytest.mark.slow
-FILE = '''
+FILE = """
 import pytest
 
 
 @pytest.mark.parametrize('number', range(60))
 def test_one(number):
     pass
-'''
+"""
 
 
 def pytest_of(folder, *words):
@@ -24,17 +25,37 @@ def pytest_of(folder, *words):
         'import tiers\n\n'
         'pytest_addoption = tiers.add_options\n\n\n'
         'def pytest_configure(config):\n'
-        "    config.pluginmanager.register(tiers.Tiers(config.getoption('slice'), config.getoption('stop_after')))\n")
-    done = subprocess.run([sys.executable, '-m', 'pytest', '-v', '-p', 'no:cacheprovider', '--rootdir', str(folder), *words,
-                           str(folder)], stdout=subprocess.PIPE, text=True,
-                          env={'PYTHONPATH': tiers.__file__.rpartition('/')[0]})
+        "    config.pluginmanager.register(tiers.Tiers(config.getoption('slice'), "
+        "config.getoption('stop_after')))\n"
+    )
+    done = subprocess.run(
+        [
+            sys.executable,
+            '-m',
+            'pytest',
+            '-v',
+            '-p',
+            'no:cacheprovider',
+            '--rootdir',
+            str(folder),
+            *words,
+            str(folder),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={'PYTHONPATH': tiers.__file__.rpartition('/')[0]},
+    )
     return done.stdout
 
 
 def test_slices_share_the_tests_without_a_rest(tmp_path):
     ids = [f'test_sixty.py::test_one[{number}]' for number in range(60)]
     third = pytest_of(tmp_path, '--slice=43')
-    assert [name for name in ids if f'{name} PASSED' in third] == [name for name in ids if tiers.slice_of(name) == 3] != []
+    assert (
+        [name for name in ids if f'{name} PASSED' in third]
+        == [name for name in ids if tiers.slice_of(name) == 3]
+        != []
+    )
     assert {tiers.slice_of(name) for name in ids} <= set(range(tiers.SLICES))
 
 

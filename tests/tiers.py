@@ -2,8 +2,10 @@
 
     pytest -m nightly --slice=7 --stop_after=240 tests
 
-runs those of the nightly tests whose crc32(id) modulo 20 is 7, as `.ci/run` does with the number of the commit.
+runs those of the nightly tests whose crc32(id) modulo 20 is 7, as `.ci/run` does with the number of
+the commit.
 """
+
 import time
 import zlib
 
@@ -47,7 +49,15 @@ class Tiers:
 
 def add_options(parser):
     """The options of the plugin."""
-    parser.addoption('--slice', type=int, metavar='NUMBER', help=f'run the tests whose crc32(id) modulo {SLICES} is this '
-                     'number modulo the same')
-    parser.addoption('--stop_after', type=float, metavar='SECONDS', help='start no further test after so long, and name those '
-                     'that were not reached')
+    parser.addoption(
+        '--slice',
+        type=int,
+        metavar='NUMBER',
+        help=f'run the tests whose crc32(id) modulo {SLICES} is this number modulo the same',
+    )
+    parser.addoption(
+        '--stop_after',
+        type=float,
+        metavar='SECONDS',
+        help='start no further test after so long, and name those that were not reached',
+    )

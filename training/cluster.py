@@ -1,4 +1,5 @@
 """Several hosts: which they are, and a watch that tells when one of them is gone."""
+
 import contextlib
 import dataclasses
 import faulthandler
@@ -14,22 +15,24 @@ from concurrent.futures import ThreadPoolExecutor
 
 from config.schema import ConfigError
 
-# TF_CONFIG's name for the process that also validates and saves, and for the others, in the order of their tasks.
+# TF_CONFIG's name for the process that also validates and saves, and for the others, in the order
+# of their tasks.
 TYPES = ('chief', 'worker')
-TRY_AGAIN = 1.0      # seconds between two looks at a host
-NO_ANSWER = 5.0      # seconds after which one look is given up
+TRY_AGAIN = 1.0  # seconds between two looks at a host
+NO_ANSWER = 5.0  # seconds after which one look is given up
 REFUSED, SILENT = 2, 3  # looks one after the other of which none found the process, or the machine
-LINGER = 4           # looks of the others
-PATIENCE = 10.0      # seconds for this process to end by itself once a host is gone
-STUCK = 300.0        # seconds after which a process is ended none of whose Python threads runs
-TELL_AFTER = 5.0     # seconds after which it is told for which hosts we wait
+LINGER = 4  # looks of the others
+PATIENCE = 10.0  # seconds for this process to end by itself once a host is gone
+STUCK = 300.0  # seconds after which a process is ended none of whose Python threads runs
+TELL_AFTER = 5.0  # seconds after which it is told for which hosts we wait
 
 
 def with_cluster(config, text):
     """A Config with the hosts of TF_CONFIG, TensorFlow's convention, where its flags name none.
 
-    text: the environment variable's, {"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}; a
-    "chief" counts as the first worker. None or a cluster of one host change nothing. Raises ConfigError.
+    text: the environment variable's, {"cluster": {"worker": ["host:port", ...]}, "task": {"type":
+    "worker", "index": 0}}; a "chief" counts as the first worker. None or a cluster of one host
+    change nothing. Raises ConfigError.
     """
     if not text or config.worker_hosts:
         return config
@@ -38,13 +41,21 @@ def with_cluster(config, text):
         cluster, task = value.get('cluster', {}), value.get('task', {})
         others = sorted(set(cluster) - set(TYPES))
         hosts = {kind: list(cluster.get(kind, [])) for kind in TYPES}
-        index = (len(hosts['chief']) if task.get('type') == 'worker' else 0) + int(task.get('index', 0))
+        index = (len(hosts['chief']) if task.get('type') == 'worker' else 0) + int(
+            task.get('index', 0)
+        )
     except (ValueError, TypeError, AttributeError):
-        raise ConfigError(f'TF_CONFIG={text}: it must be JSON, {{"cluster": {{"worker": ["host:port", ...]}}, "task": {{"type": '
-                          '"worker", "index": 0}}; set it so, or unset it')
+        raise ConfigError(
+            f'TF_CONFIG={text}: it must be JSON, {{"cluster": {{"worker": ["host:port", ...]}}, '
+            f'"task": {{"type": '
+            '"worker", "index": 0}}; set it so, or unset it'
+        )
     if others or (cluster and task.get('type') not in TYPES):
-        raise ConfigError('TF_CONFIG={}: here all hosts are workers, the first of which may be called chief; there is no '
-                          '{}'.format(text, ', '.join(others) or 'task of the type {}'.format(task.get('type'))))
+        raise ConfigError(
+            'TF_CONFIG={}: here all hosts are workers, the first of which may be called chief; '
+            'there is no '
+            '{}'.format(text, ', '.join(others) or 'task of the type {}'.format(task.get('type')))
+        )
     hosts = tuple(hosts['chief'] + hosts['worker'])
     if len(hosts) < 2:
         return config
@@ -64,7 +75,9 @@ def problem_of(config):
     if len(hosts) == 1 or len(set(hosts)) < len(hosts):
         return '--worker_hosts={}: name at least two, each once'.format(','.join(hosts))
     if config.task_index is None or config.task_index >= len(hosts):
-        return f'--task_index must say which of --worker_hosts this process is, 0 to {len(hosts) - 1}'
+        return (
+            f'--task_index must say which of --worker_hosts this process is, 0 to {len(hosts) - 1}'
+        )
     return None
 
 
@@ -74,7 +87,9 @@ def _is_address(text):
 
 
 def without_proxy(hosts):
-    """Let this process reach hosts, a list of 'host:port', directly: TensorFlow's servers would go through an HTTP proxy."""
+    """Let this process reach hosts, a list of 'host:port', directly: TensorFlow's servers would go
+    through an HTTP proxy.
+    """
     names = sorted({host.rpartition(':')[0] for host in hosts})
     for variable in ('no_grpc_proxy', 'no_proxy'):
         before = os.environ.get(variable)
@@ -82,11 +97,13 @@ def without_proxy(hosts):
 
 
 class Watch:
-    """Looks whether the other hosts are there: each listens on its port as long as its process lives.
+    """Looks whether the other hosts are there: each listens on its port as long as its process
+    lives.
 
-    hosts: ['host:port', ...]. own: the index of this process. at_loss: called before this process is ended because a host is
-    gone. Within its context, which the main thread enters, a process that does not end by itself within PATIENCE after that is
-    ended, with exit code 1; so is one that crashes: TensorFlow 1.13.2's collectives read from address 0 when a host goes
+    hosts: ['host:port', ...]. own: the index of this process. at_loss: called before this process
+    is ended because a host is gone. Within its context, which the main thread enters, a process
+    that does not end by itself within PATIENCE after that is ended, with exit code 1; so is one
+    that crashes: TensorFlow 1.13.2's collectives read from address 0 when a host goes
     (BufRendezvous::DoneWithHook), and would end this process before it could say which.
     """
 
@@ -99,7 +116,9 @@ class Watch:
         self._gone = []
 
     def wait(self, seconds, say):
-        """Until all are there, for so many seconds at most. say: prints a line. Raises ConfigError that names the missing."""
+        """Until all are there, for so many seconds at most. say: prints a line. Raises ConfigError
+        that names the missing.
+        """
         started, told = time.time(), False
         missing = self._others
         while True:
@@ -109,17 +128,22 @@ class Watch:
                 return
             names = _names(missing)
             if waited > seconds:
-                raise ConfigError(f'--worker_hosts: no process answers at {names} after {waited:.0f} s; start the same command there, with '
-                                  'its own --task_index')
+                raise ConfigError(
+                    f'--worker_hosts: no process answers at {names} after {waited:.0f} s; start '
+                    'the same command there, with '
+                    'its own --task_index'
+                )
             if waited > TELL_AFTER and not told:
                 say('waiting for ' + names)
                 told = True
             time.sleep(TRY_AGAIN)
 
     def gone(self, seconds):
-        """The hosts that are gone, for lost, waiting so long for the watch to find out; empty where all are there.
+        """The hosts that are gone, for lost, waiting so long for the watch to find out; empty where
+        all are there.
 
-        Where one is, this takes so long that all others find out, too, before this process goes and is taken for the first.
+        Where one is, this takes so long that all others find out, too, before this process goes and
+        is taken for the first.
         """
         if self._lost.wait(seconds):
             time.sleep(LINGER * TRY_AGAIN)
@@ -142,29 +166,42 @@ class Watch:
         while not self._over.wait(TRY_AGAIN):
             failure = _look(other[1])
             failures = {failure: failures.get(failure, 0) + 1} if failure else {}
-            if failures.get(ConnectionRefusedError, 0) >= REFUSED or failures.get(OSError, 0) >= SILENT:
+            if (
+                failures.get(ConnectionRefusedError, 0) >= REFUSED
+                or failures.get(OSError, 0) >= SILENT
+            ):
                 self._lose(other)
                 return
 
     def _lose(self, other):
-        """Names the first that is found to be gone, and any that is gone by then, of which one may have been the first."""
+        """Names the first that is found to be gone, and any that is gone by then, of which one may
+        have been the first.
+        """
         with self._naming:
             if not self._lost.is_set():
                 with ThreadPoolExecutor(len(self._others)) as looks:
                     found = list(looks.map(_look, [host for _, host in self._others]))
-                self._gone = [each for each, failure in zip(self._others, found) if failure or each == other]
+                self._gone = [
+                    each for each, failure in zip(self._others, found) if failure or each == other
+                ]
                 self._lost.set()
 
     def _end(self):
         self._lost.wait()
-        if not self._over.wait(PATIENCE):  # the runtime waits for the host that is gone, and would do so for ever
+        if not self._over.wait(
+            PATIENCE
+        ):  # the runtime waits for the host that is gone, and would do so for ever
             self._leave(lost(self._gone))
 
     def _crashed(self):
         gone = self.gone(NO_ANSWER * (SILENT + 1))
         if not gone:
             faulthandler.dump_traceback()
-        self._leave(lost(gone) if gone else 'TensorFlow crashed (SIGSEGV); start the same commands again with --do_restore')
+        self._leave(
+            lost(gone)
+            if gone
+            else 'TensorFlow crashed (SIGSEGV); start the same commands again with --do_restore'
+        )
 
     def _leave(self, words):
         try:
@@ -178,10 +215,12 @@ class Watch:
 
 @contextlib.contextmanager
 def _crashes_told(function):
-    """Within the context, function is called, in a thread of its own, when a thread of the process crashes.
+    """Within the context, function is called, in a thread of its own, when a thread of the process
+    crashes.
 
-    The one that crashed meets its fault again and again meanwhile, and the process goes on without it: end it soon. Where it
-    holds Python's lock, nothing goes on, and the process ends after STUCK.
+    The one that crashed meets its fault again and again meanwhile, and the process goes on without
+    it: end it soon. Where it holds Python's lock, nothing goes on, and the process ends after
+    STUCK.
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
@@ -198,6 +237,7 @@ def _crashes_told(function):
         faulthandler.cancel_dump_traceback_later()
         if number:
             function()
+
     threading.Thread(target=listen, daemon=True).start()
     enabled = faulthandler.is_enabled()
     faulthandler.disable()
@@ -215,8 +255,11 @@ def _crashes_told(function):
 
 def lost(hosts):
     """What a user is told when hosts, as Watch.gone gives them, are gone."""
-    return ('{} {} gone; look there for the reason, then start the same commands again with --do_restore: they continue from '
-            'the newest checkpoint'.format(_names(hosts), 'is' if len(hosts) == 1 else 'are'))
+    return (
+        '{} {} gone; look there for the reason, then start the same commands again with '
+        '--do_restore: they continue from '
+        'the newest checkpoint'.format(_names(hosts), 'is' if len(hosts) == 1 else 'are')
+    )
 
 
 def _names(hosts):
@@ -224,7 +267,9 @@ def _names(hosts):
 
 
 def _look(host):
-    """None where a process listens there; else ConnectionRefusedError, the machine's answer, or OSError, none at all."""
+    """None where a process listens there; else ConnectionRefusedError, the machine's answer, or
+    OSError, none at all.
+    """
     name, _, port = host.rpartition(':')
     try:
         socket.create_connection((name, int(port)), NO_ANSWER).close()

@@ -1,4 +1,5 @@
 """What a training step computes: counted in its graph, before anything runs."""
+
 import collections
 
 import numpy as np
@@ -17,33 +18,47 @@ def _of_filter_gradient(op):
 
 
 def _of_product(op):
-    return _size(op.outputs[0]) * op.inputs[0].shape.as_list()[0 if op.get_attr('transpose_a') else 1]
+    return (
+        _size(op.outputs[0]) * op.inputs[0].shape.as_list()[0 if op.get_attr('transpose_a') else 1]
+    )
 
 
-# {type of operation: (what it is called, its multiply-adds)}. A kernel is [height, width, in, out]: an output value of a
-# convolution takes height * width * in of them, and so does each value of an error that either gradient reads.
-COUNTED = {'Conv2D': ('convolutions', _of_convolution), 'Conv2DBackpropInput': ('their input gradients', _of_input_gradient),
-           'Conv2DBackpropFilter': ('their filter gradients', _of_filter_gradient), 'MatMul': ('matrix products', _of_product)}
+# {type of operation: (what it is called, its multiply-adds)}. A kernel is [height, width, in, out]:
+# an output value of a convolution takes height * width * in of them, and so does each value of an
+# error that either gradient reads.
+COUNTED = {
+    'Conv2D': ('convolutions', _of_convolution),
+    'Conv2DBackpropInput': ('their input gradients', _of_input_gradient),
+    'Conv2DBackpropFilter': ('their filter gradients', _of_filter_gradient),
+    'MatMul': ('matrix products', _of_product),
+}
 
 
 def multiply_adds(fetches):
-    """{kind of operation: multiply-adds, int} of all that is computed for some tensors or operations, in the order of COUNTED.
+    """{kind of operation: multiply-adds, int} of all that is computed for some tensors or
+    operations, in the order of COUNTED.
 
-    Counts what every replica of one graph computes for a batch: convolutions (a rule's projections and reconstructions are
-    among them and their input gradients) and matrix products. What passes over the values once, batch norms, activations and
-    optimisers, is left out. A loop counts once.
+    Counts what every replica of one graph computes for a batch: convolutions (a rule's projections
+    and reconstructions are among them and their input gradients) and matrix products. What passes
+    over the values once, batch norms, activations and optimisers, is left out. A loop counts once.
     """
     counts = collections.Counter()
     for op in _needed(fetches):
         if op.type in COUNTED:
             kind, count = COUNTED[op.type]
             counts[kind] += int(count(op))
-    return collections.OrderedDict((kind, counts[kind]) for kind, _ in COUNTED.values() if kind in counts)
+    return collections.OrderedDict(
+        (kind, counts[kind]) for kind, _ in COUNTED.values() if kind in counts
+    )
 
 
 def of_step(exp):
-    """The same of a training step of an Experiment: of its replicas on this host, or of one core of a TPU."""
-    repeats = exp.device.minibatches / min(exp.device.minibatches, 2)  # the graph has the first part of a batch, and a loop
+    """The same of a training step of an Experiment: of its replicas on this host, or of one core of
+    a TPU.
+    """
+    repeats = exp.device.minibatches / min(
+        exp.device.minibatches, 2
+    )  # the graph has the first part of a batch, and a loop
     counts = multiply_adds([exp.step.train_op] + list(exp.step.scalars.values()))
     return collections.OrderedDict((kind, int(repeats * count)) for kind, count in counts.items())
 

@@ -1,4 +1,7 @@
-"""data + model + rule + optimisers on a device -> the operations of a training step and of a validation."""
+"""data + model + rule + optimisers on a device -> the operations of a training step and of a
+validation.
+"""
+
 import collections
 import functools
 
@@ -15,44 +18,66 @@ from models.layers import BACKWARD, Layers, StockLayers
 from training import devices, losses, metrics, optimizers, runtime, schedules, validation
 from training.loop import Plan
 
-TARGET = 'topn_val'    # the name of the validation in every record
-RECORD_EVERY = 100     # steps between two records without a validation
-EXPLODED = 1e12        # a loss beyond this will not come back
+TARGET = 'topn_val'  # the name of the validation in every record
+RECORD_EVERY = 100  # steps between two records without a validation
+EXPLODED = 1e12  # a loss beyond this will not come back
 
 # Training steps: initialise, then what training.devices.Call says.
 Step = collections.namedtuple('Step', ('initializer',) + devices.Call._fields)
-# What depends on the step counter alone. step: updates done before this one, read once, int64 scalar. coefficients: {name:
-# float32 scalar}. rule: an alignment.rules.Rule or None. loss_rates, learning_rates: float32 scalars.
-Schedules = collections.namedtuple('Schedules', ['step', 'coefficients', 'rule', 'loss_rates', 'learning_rates'])
-# A validation: initialise, then fetch totals as often as there are batches; measures and measured_images together, once.
-Validation = collections.namedtuple('Validation', ['initializer', 'totals', 'steps', 'measures', 'measured_images',
-                                                   'coefficients'])
+# What depends on the step counter alone. step: updates done before this one, read once, int64
+# scalar. coefficients: {name: float32 scalar}. rule: an alignment.rules.Rule or None. loss_rates,
+# learning_rates: float32 scalars.
+Schedules = collections.namedtuple(
+    'Schedules', ['step', 'coefficients', 'rule', 'loss_rates', 'learning_rates']
+)
+# A validation: initialise, then fetch totals as often as there are batches; measures and
+# measured_images together, once.
+Validation = collections.namedtuple(
+    'Validation', ['initializer', 'totals', 'steps', 'measures', 'measured_images', 'coefficients']
+)
 
 
 def choices():
     """{registry name: legal values}, for the flags and the checks of config.schema."""
-    return {'model': list(NETWORKS), 'alignment': list(RULES), 'dataset': sorted(data.DATASETS),
-            'optimizer': list(optimizers.OPTIMIZERS), 'clipping': list(optimizers.CLIPPINGS),
-            'distribution': list(optimizers.DISTRIBUTIONS), 'schedule': [kind for kind in schedules.KINDS if kind],
-            'activation': list(ACTIVATIONS), 'noise': list(NOISE), 'preprocessing': list(PREPROCESSINGS)}
+    return {
+        'model': list(NETWORKS),
+        'alignment': list(RULES),
+        'dataset': sorted(data.DATASETS),
+        'optimizer': list(optimizers.OPTIMIZERS),
+        'clipping': list(optimizers.CLIPPINGS),
+        'distribution': list(optimizers.DISTRIBUTIONS),
+        'schedule': [kind for kind in schedules.KINDS if kind],
+        'activation': list(ACTIVATIONS),
+        'noise': list(NOISE),
+        'preprocessing': list(PREPROCESSINGS),
+    }
 
 
 class Experiment:
     """The graph of one experiment.
 
-    config: config.schema.Config. device: of training/devices.py. first_step: updates done before, when a run is resumed.
-    training: False builds the validation alone. validating: False builds the training alone. closed_forms: take the
-    gradients of alignment losses by the rules' closed forms where there are; False differentiates all of them automatically,
-    to compare. Raises ConfigError or data.DataError for what cannot be.
+    config: config.schema.Config. device: of training/devices.py. first_step: updates done before,
+    when a run is resumed.
+    training: False builds the validation alone. validating: False builds the training alone.
+    closed_forms: take the gradients of alignment losses by the rules' closed forms where there are;
+    False differentiates all of them automatically, to compare. Raises ConfigError or data.DataError
+    for what cannot be.
     """
 
-    def __init__(self, config, device, first_step=0, training=True, validating=True, closed_forms=True):
+    def __init__(
+        self, config, device, first_step=0, training=True, validating=True, closed_forms=True
+    ):
         check(config)
         self.config = config
         self.device = device
         self._closed_forms = closed_forms
-        self.dataset = data.load(config.dataset, config.data_dir, config.image_size, config.preprocessing,
-                                 config.use_resnet_v2)
+        self.dataset = data.load(
+            config.dataset,
+            config.data_dir,
+            config.image_size,
+            config.preprocessing,
+            config.use_resnet_v2,
+        )
         self.steps_per_epoch = self.dataset.steps_per_epoch(config.train_batch_size)
         self.train_steps = whole_steps(config.train_epochs, self.steps_per_epoch)
         self.roles = {'global_step': 'step counter'}
@@ -75,20 +100,34 @@ class Experiment:
         """What a run does when: a training.loop.Plan."""
         config, validate_every = self.config, self.to_steps(self.config.epochs_per_checkpoint)
         scalars = tuple(self.step.scalars) if self.step else ()
-        return Plan(steps=self.train_steps, batch_size=config.train_batch_size, validate_first=config.validate_first,
-                    validate_every=validate_every, weights_every=validate_every,
-                    recent_every=self.to_steps(config.epochs_per_recent_checkpoint), record_every=RECORD_EVERY,
-                    initial_weights=config.validate_first, keep=config.checkpoint_max, save_to_gfs=config.save_to_gfs,
-                    known=scalars, limits=dict.fromkeys(scalars, EXPLODED), skips=config.skip_bad_records,
-                    source=f'--data_dir={config.data_dir}')
+        return Plan(
+            steps=self.train_steps,
+            batch_size=config.train_batch_size,
+            validate_first=config.validate_first,
+            validate_every=validate_every,
+            weights_every=validate_every,
+            recent_every=self.to_steps(config.epochs_per_recent_checkpoint),
+            record_every=RECORD_EVERY,
+            initial_weights=config.validate_first,
+            keep=config.checkpoint_max,
+            save_to_gfs=config.save_to_gfs,
+            known=scalars,
+            limits=dict.fromkeys(scalars, EXPLODED),
+            skips=config.skip_bad_records,
+            source=f'--data_dir={config.data_dir}',
+        )
 
     @property
     def automatic_layers(self):
-        """Names of the layers whose alignment loss is differentiated automatically; None where no rule has a loss."""
+        """Names of the layers whose alignment loss is differentiated automatically; None where no
+        rule has a loss.
+        """
         return self._rule.automatic if self._rule and self._rule.sees else None
 
     def run_steps(self, session, most):
-        """Up to `most` training steps in one call: [{name: float32 scalar} of the state before its update], one a step."""
+        """Up to `most` training steps in one call: [{name: float32 scalar} of the state before its
+        update], one a step.
+        """
         if self.step.count is None:
             return [session.run([self.step.train_op, self.step.scalars])[1]]
         count = min(most, self.device.steps_per_call)
@@ -105,13 +144,21 @@ class Experiment:
         steps: in the call. in_files: the files themselves cannot be read.
         """
         with tf.Graph().as_default():
-            return self.dataset.find_damage('train', None if in_files else self.dataset.suspects(
-                self.config.train_batch_size, self.config.seed, step, steps))
+            return self.dataset.find_damage(
+                'train',
+                None
+                if in_files
+                else self.dataset.suspects(
+                    self.config.train_batch_size, self.config.seed, step, steps
+                ),
+            )
 
     def find_validation_damage(self, in_files):
         """The same of a validation."""
         with tf.Graph().as_default():
-            return self.dataset.find_damage('validation', None if in_files else self.dataset.records('validation', None))
+            return self.dataset.find_damage(
+                'validation', None if in_files else self.dataset.records('validation', None)
+            )
 
     def summary(self, results):
         """One line of what `validate` gave."""
@@ -132,18 +179,40 @@ class Experiment:
         rule = RULES.get(config.alignment)
         build = NETWORKS[config.model].build
         return {
-            'save_params': {'collname': self.collection, 'exp_id': config.exp_id, 'do_save': True,
-                            'save_valid_freq': to_steps(config.epochs_per_checkpoint),
-                            'save_filters_freq': to_steps(config.epochs_per_checkpoint),
-                            'cache_filters_freq': to_steps(config.epochs_per_recent_checkpoint)},
-            'model_params': dict({name: _or(getattr(config, name), value) for name, value in rule.coefficients.items()}
-                                 if rule else {}, func=getattr(build, 'func', build), num_classes=self.dataset.classes,
-                                 image_shape=self.dataset.image_shape, seed=config.seed, cfg_final={}),
-            'train_params': {'num_steps': self.train_steps, 'steps_per_epoch': self.steps_per_epoch,
-                             'train_images': self.dataset.train_images, 'data_params': {'batch_size': config.train_batch_size}},
-            'validation_params': {TARGET: {
-                'num_steps': self.validation.steps, 'validation_images': self.dataset.validation_images,
-                'data_params': {'batch_size': config.eval_batch_size}}},
+            'save_params': {
+                'collname': self.collection,
+                'exp_id': config.exp_id,
+                'do_save': True,
+                'save_valid_freq': to_steps(config.epochs_per_checkpoint),
+                'save_filters_freq': to_steps(config.epochs_per_checkpoint),
+                'cache_filters_freq': to_steps(config.epochs_per_recent_checkpoint),
+            },
+            'model_params': dict(
+                {
+                    name: _or(getattr(config, name), value)
+                    for name, value in rule.coefficients.items()
+                }
+                if rule
+                else {},
+                func=getattr(build, 'func', build),
+                num_classes=self.dataset.classes,
+                image_shape=self.dataset.image_shape,
+                seed=config.seed,
+                cfg_final={},
+            ),
+            'train_params': {
+                'num_steps': self.train_steps,
+                'steps_per_epoch': self.steps_per_epoch,
+                'train_images': self.dataset.train_images,
+                'data_params': {'batch_size': config.train_batch_size},
+            },
+            'validation_params': {
+                TARGET: {
+                    'num_steps': self.validation.steps,
+                    'validation_images': self.dataset.validation_images,
+                    'data_params': {'batch_size': config.eval_batch_size},
+                }
+            },
         }
 
     def to_steps(self, epochs):
@@ -163,26 +232,52 @@ class Experiment:
         def coefficient(name, default):
             def setting(suffix):
                 return getattr(config, name + suffix)
+
             return schedules.Coefficient(
-                _or(setting(''), default), start=setting('_start'), stop=setting('_stop'), cycle=setting('_cycle'),
-                rate=setting('_schedule_rate'), kind=setting('_schedule_type'), steps_per_epoch=per_epoch,
-                train_epochs=config.train_epochs)
+                _or(setting(''), default),
+                start=setting('_start'),
+                stop=setting('_stop'),
+                cycle=setting('_cycle'),
+                rate=setting('_schedule_rate'),
+                kind=setting('_schedule_type'),
+                steps_per_epoch=per_epoch,
+                train_epochs=config.train_epochs,
+            )
 
         rule = RULES.get(config.alignment)
-        planned = {name: coefficient(name, default) for name, default in rule.coefficients.items()} if rule else {}
+        planned = (
+            {name: coefficient(name, default) for name, default in rule.coefficients.items()}
+            if rule
+            else {}
+        )
         coefficients = {name: schedule(step) for name, schedule in planned.items()}
-        # A coefficient that never changes is given as a number: a rule's closed form may be simpler with it.
-        values = {name: float(schedule.value) if schedule.is_constant else coefficients[name]
-                  for name, schedule in planned.items()}
-        rule = rule and rule(options=ViewOptions(*[getattr(config, name) for name in ViewOptions._fields]),
-                             seed=config.seed, step=step,
-                             **dict(values, **{name: getattr(config, name) for name in [*rule.switches, *rule.sizes]}))
+        # A coefficient that never changes is given as a number: a rule's closed form may be simpler
+        # with it.
+        values = {
+            name: float(schedule.value) if schedule.is_constant else coefficients[name]
+            for name, schedule in planned.items()
+        }
+        rule = rule and rule(
+            options=ViewOptions(*[getattr(config, name) for name in ViewOptions._fields]),
+            seed=config.seed,
+            step=step,
+            **dict(
+                values, **{name: getattr(config, name) for name in [*rule.switches, *rule.sizes]}
+            ),
+        )
         loss_rates = schedules.LossRates(
-            per_epoch, config.loss_rate, config.alignment_rate, config.delay_epochs, config.alternate_step_freq,
-            config.constant_rate)(step)
+            per_epoch,
+            config.loss_rate,
+            config.alignment_rate,
+            config.delay_epochs,
+            config.alternate_step_freq,
+            config.constant_rate,
+        )(step)
         learning_rates = [self._learning_rate('', delay_epochs=config.delay_epochs)(step)]
         if config.alignment_optimizer:
-            learning_rates.append(self._learning_rate('alignment_', drops_delayed_by=config.delay_epochs)(step))
+            learning_rates.append(
+                self._learning_rate('alignment_', drops_delayed_by=config.delay_epochs)(step)
+            )
         return Schedules(step, coefficients, rule, loss_rates, learning_rates)
 
     def _learning_rate(self, prefix, **delay):
@@ -190,29 +285,56 @@ class Experiment:
 
         def setting(name):
             return getattr(config, prefix + name)
+
         return schedules.LearningRate(
-            base=setting('learning_rate'), steps_per_epoch=self.steps_per_epoch, batch_size=config.train_batch_size,
-            base_batch_size=config.base_batch_size, rescale=setting('rescale_lr'), constant=setting('constant_lr'),
-            warmup_epochs=setting('warmup_epochs'), alternate_step_freq=config.alternate_step_freq,
-            manual=setting('manual_lr'), drop=_or(setting('drop'), config.drop),
-            boundary_step=_or(setting('boundary_step'), config.boundary_step), **delay)
+            base=setting('learning_rate'),
+            steps_per_epoch=self.steps_per_epoch,
+            batch_size=config.train_batch_size,
+            base_batch_size=config.base_batch_size,
+            rescale=setting('rescale_lr'),
+            constant=setting('constant_lr'),
+            warmup_epochs=setting('warmup_epochs'),
+            alternate_step_freq=config.alternate_step_freq,
+            manual=setting('manual_lr'),
+            drop=_or(setting('drop'), config.drop),
+            boundary_step=_or(setting('boundary_step'), config.boundary_step),
+            **delay,
+        )
 
     def _network(self, rule, images, is_training, precision='float32', replicated=False):
-        """(logits, float32; layers) of one replica. precision: the name of the type that is computed in. replicated: batch norm
-        takes its statistics over all replicas, as far as they are asked for and the device tracks them."""
+        """(logits, float32; layers) of one replica. precision: the name of the type that is
+        computed in. replicated: batch norm takes its statistics over all replicas, as far as they
+        are asked for and the device tracks them.
+        """
         config, device = self.config, self.device
         layers = (StockLayers if config.tf_layers else Layers)(
-            rule, is_training, config.regularize_weights_via_model, config.bn_trainable, config.seed, tf.as_dtype(precision),
-            device.data_format, device if replicated and config.sync_batch_norm else None,
-            device.over_replicas if replicated else None, self.dataset.classes)
-        logits = NETWORKS[config.model].build(self.dataset.normalise(images), layers, self.dataset.classes, self._network_options)
+            rule,
+            is_training,
+            config.regularize_weights_via_model,
+            config.bn_trainable,
+            config.seed,
+            tf.as_dtype(precision),
+            device.data_format,
+            device if replicated and config.sync_batch_norm else None,
+            device.over_replicas if replicated else None,
+            self.dataset.classes,
+        )
+        logits = NETWORKS[config.model].build(
+            self.dataset.normalise(images), layers, self.dataset.classes, self._network_options
+        )
         self.roles.update(layers.roles)
         return tf.cast(layers.finish(logits), tf.float32), layers
 
     def _build_step(self, first_step):
         iterator = tf.data.make_initializable_iterator(
-            runtime.untranslated(self.dataset.train)(self.config.train_batch_size, self.config.seed, first_step, self.device.part,
-                                                     tolerant=self.config.skip_bad_records > 0))
+            runtime.untranslated(self.dataset.train)(
+                self.config.train_batch_size,
+                self.config.seed,
+                first_step,
+                self.device.part,
+                tolerant=self.config.skip_bad_records > 0,
+            )
+        )
         return Step(iterator.initializer, *self.device.call(self._step, iterator.get_next))
 
     def _step(self, batch):
@@ -221,30 +343,47 @@ class Experiment:
         scale = losses.LossScale() if config.precision == 'float16' else losses.NoScale()
         self._rule = now.rule
         self.roles.update(dict.fromkeys(scale.names, losses.SCALE_ROLE))
-        pattern, idle = [], []  # which variable each gradient belongs to: {objective: [variable]}; and those with none
+        pattern, idle = (
+            [],
+            [],
+        )  # which variable each gradient belongs to: {objective: [variable]}; and those with none
 
         def replica(batch, part):
-            logits, layers = self._network(now.rule, batch['images'], True, config.precision, replicated=True)
+            logits, layers = self._network(
+                now.rule, batch['images'], True, config.precision, replicated=True
+            )
             terms = losses.of(logits, batch['labels'], layers, self._closed_forms, part)
-            objectives = losses.objectives(terms, *now.loss_rates, separate=bool(config.alignment_optimizer))
+            objectives = losses.objectives(
+                terms, *now.loss_rates, separate=bool(config.alignment_optimizer)
+            )
             variables = tf.trainable_variables()
-            gradients = [[(g, v) for g, v in zip(tf.gradients(scale.up(objective), variables), variables) if g is not None]
-                         for objective in objectives]
+            gradients = [
+                [
+                    (g, v)
+                    for g, v in zip(tf.gradients(scale.up(objective), variables), variables)
+                    if g is not None
+                ]
+                for objective in objectives
+            ]
             pattern[:] = [[v for _, v in pairs] for pairs in gradients]
-            # Backward kernels that the task does not move: a gradient of 0, of which no optimiser makes an update. Their
-            # slots are in every checkpoint all the same.
+            # Backward kernels that the task does not move: a gradient of 0, of which no optimiser
+            # makes an update. Their slots are in every checkpoint all the same.
             moved = {v.op.name for v in pattern[0]}
-            idle[:] = [v for v in variables if self.roles[v.op.name] == BACKWARD and v.op.name not in moved]
+            idle[:] = [
+                v for v in variables if self.roles[v.op.name] == BACKWARD and v.op.name not in moved
+            ]
             return list(terms) + [g for pairs in gradients for g, _ in pairs], layers.updates
 
-        tensors, updates = self.device.mean(replica, {name: batch[name] for name in ('images', 'labels')})
+        tensors, updates = self.device.mean(
+            replica, {name: batch[name] for name in ('images', 'labels')}
+        )
         terms, tensors = losses.Losses(*tensors[:3]), iter(tensors[3:])
         gradients = [[(scale.down(next(tensors)), v) for v in variables] for variables in pattern]
         scalars = self._scalars(terms, now)
         if 'skipped' in batch:
             scalars['skipped_records'] = tf.reduce_sum(batch['skipped'])
-        # Every gradient and every reported number is that of the variables before the step: all of them first, then
-        # the updates.
+        # Every gradient and every reported number is that of the variables before the step: all of
+        # them first, then the updates.
         known = [g for pairs in gradients for g, _ in pairs]
         with tf.control_dependencies(known + list(scalars.values()) + updates):
             done = scale.guard(known, functools.partial(self._apply, gradients, idle, now))
@@ -254,22 +393,37 @@ class Experiment:
     def _scalars(self, terms, now):
         """What is recorded of every step."""
         total = tf.add_n(losses.objectives(terms, *now.loss_rates, separate=True))
-        scalars = {'loss': total, 'model_loss': terms.model, 'reg_loss': terms.reg, 'alignment_loss': terms.alignment,
-                   'total_loss': total, 'learning_rate': now.learning_rates[0]}
+        scalars = {
+            'loss': total,
+            'model_loss': terms.model,
+            'reg_loss': terms.reg,
+            'alignment_loss': terms.alignment,
+            'total_loss': total,
+            'learning_rate': now.learning_rates[0],
+        }
         if self.config.alignment_optimizer:  # the original has the names with numbers alone
-            scalars.update(alignment_learning_rate=now.learning_rates[1], learning_rate_0=now.learning_rates[0],
-                           learning_rate_1=now.learning_rates[1])
+            scalars.update(
+                alignment_learning_rate=now.learning_rates[1],
+                learning_rate_0=now.learning_rates[0],
+                learning_rate_1=now.learning_rates[1],
+            )
         return {name: tf.identity(tensor) for name, tensor in scalars.items()}
 
     def _apply(self, gradients, idle, now):
-        """The update by one optimiser after the other, and their noise. idle: variables of the first optimiser, too."""
+        """The update by one optimiser after the other, and their noise. idle: variables of the
+        first optimiser, too.
+        """
         config = self.config
         names = [(config.optimizer, 'global_opt'), (config.alignment_optimizer, 'alignment_opt')]
         done = []
-        for (name, which), rate, pairs, still in zip(names, now.learning_rates, gradients, [idle, []]):
+        for (name, which), rate, pairs, still in zip(
+            names, now.learning_rates, gradients, [idle, []]
+        ):
             clipped = [g for g, _ in pairs]
             if config.grad_clip:
-                clipped = optimizers.clip(clipped, config.grad_clipping_method, config.grad_clipping_value)
+                clipped = optimizers.clip(
+                    clipped, config.grad_clipping_method, config.grad_clipping_value
+                )
             variables = [v for _, v in pairs]
             with tf.control_dependencies(done):
                 optimizer = optimizers.build(name, rate, now.step)
@@ -282,45 +436,74 @@ class Experiment:
 
     def _noise(self, which, rate, variables, now):
         config = self.config
-        distribution, variance = [getattr(config, f'noisy_{which}_{name}') for name in ('distribution', 'variance')]
+        distribution, variance = [
+            getattr(config, f'noisy_{which}_{name}') for name in ('distribution', 'variance')
+        ]
         if distribution is None:
             distribution, variance = config.noisy_opt_distribution, config.noisy_opt_variance
-        if now.rule and now.rule.tie_gradients:  # W and B get the same gradients; only B's are noisy
+        if (
+            now.rule and now.rule.tie_gradients
+        ):  # W and B get the same gradients; only B's are noisy
             variables = [v for v in variables if self.roles[v.op.name] == BACKWARD]
         seed = f'{config.seed}:{which}'  # of its own: the two optimisers' noise is independent
         deltas = optimizers.noise(variables, rate, now.step, distribution, variance, seed)
-        return tf.group(*[v.assign_add(delta, read_value=False) for v, delta in zip(variables, deltas)])
+        return tf.group(
+            *[v.assign_add(delta, read_value=False) for v, delta in zip(variables, deltas)]
+        )
 
     def _build_validation(self):
         config, dataset, device = self.config, self.dataset, self.device
         batch_size = min(config.eval_batch_size, dataset.validation_images)
         batch_size += -batch_size % device.replicas
-        iterator, first = [tf.data.make_initializable_iterator(runtime.untranslated(batches)(size, config.skip_bad_records > 0))
-                           for batches, size in ((dataset.validation, batch_size),
-                                                 (dataset.first, min(config.measure_images, dataset.validation_images)))]
-        # Angles and sizes are those of a training step (batch norm uses the statistics of its batch) on the same images
-        # whatever the batch sizes and the device, so that those of two runs can be compared.
+        iterator, first = [
+            tf.data.make_initializable_iterator(
+                runtime.untranslated(batches)(size, config.skip_bad_records > 0)
+            )
+            for batches, size in (
+                (dataset.validation, batch_size),
+                (dataset.first, min(config.measure_images, dataset.validation_images)),
+            )
+        ]
+        # Angles and sizes are those of a training step (batch norm uses the statistics of its
+        # batch) on the same images whatever the batch sizes and the device, so that those of two
+        # runs can be compared.
         batch = first.get_next()
         measures = device.once(self._measures, {name: batch[name] for name in ('images', 'labels')})
-        return Validation(tf.group(iterator.initializer, first.initializer), device.total(self._totals, iterator.get_next()),
-                          dataset.validation_steps(batch_size), measures, tf.reduce_sum(batch['mask']),
-                          self._read_schedules().coefficients
-                          if config.save_alignment_coefficients or config.tensorboard else {})
+        return Validation(
+            tf.group(iterator.initializer, first.initializer),
+            device.total(self._totals, iterator.get_next()),
+            dataset.validation_steps(batch_size),
+            measures,
+            tf.reduce_sum(batch['mask']),
+            self._read_schedules().coefficients
+            if config.save_alignment_coefficients or config.tensorboard
+            else {},
+        )
 
     def _totals(self, batch):
         """What training.metrics.totals counts in a batch."""
-        logits, _ = self._network(self._read_schedules().rule, batch['images'], False, self.config.precision)
+        logits, _ = self._network(
+            self._read_schedules().rule, batch['images'], False, self.config.precision
+        )
         totals = metrics.totals(logits, batch['labels'], batch['mask'])
-        return dict(totals, skipped_records=tf.reduce_sum(batch['skipped'])) if 'skipped' in batch else totals
+        return (
+            dict(totals, skipped_records=tf.reduce_sum(batch['skipped']))
+            if 'skipped' in batch
+            else totals
+        )
 
     def _measures(self, batch):
         """What alignment.angles.measure tells of a batch."""
         logits, layers = self._network(self._read_schedules().rule, batch['images'], True)
-        return angles.measure(layers.records, tf.reduce_mean(losses.cross_entropy(logits, batch['labels'])), logits)
+        return angles.measure(
+            layers.records, tf.reduce_mean(losses.cross_entropy(logits, batch['labels'])), logits
+        )
 
 
 def check(config):
-    """Raises ConfigError where a setting can have no effect with this rule, model or dataset, or contradicts them."""
+    """Raises ConfigError where a setting can have no effect with this rule, model or dataset, or
+    contradicts them.
+    """
     rule = RULES.get(config.alignment)
     given = config.differing()
     problems = []
@@ -331,17 +514,43 @@ def check(config):
             problems.append('{} {}'.format(', '.join(wrong), reason))
 
     named = 'alignment={}'.format(config.alignment or 'none (backpropagation)')
-    families = {name: [row for row in ROWS if row == name or row.startswith(name + '_')] for name in ('alpha', 'beta', 'gamma')}
+    families = {
+        name: [row for row in ROWS if row == name or row.startswith(name + '_')]
+        for name in ('alpha', 'beta', 'gamma')
+    }
     for name, rows in families.items():
-        refuse(rows, rows if rule and name in rule.coefficients else (), f'has no effect: {named} has no {name}')
-    refuse(sorted({name for r in RULES.values() for name in [*r.switches, *r.sizes]}),
-           [*rule.switches, *rule.sizes] if rule else (), 'has no effect with ' + named)
-    refuse(ViewOptions._fields, rule.sees if rule else (), f'has no effect: the loss of {named} does not depend on it')
+        refuse(
+            rows,
+            rows if rule and name in rule.coefficients else (),
+            f'has no effect: {named} has no {name}',
+        )
+    refuse(
+        sorted({name for r in RULES.values() for name in [*r.switches, *r.sizes]}),
+        [*rule.switches, *rule.sizes] if rule else (),
+        'has no effect with ' + named,
+    )
+    refuse(
+        ViewOptions._fields,
+        rule.sees if rule else (),
+        f'has no effect: the loss of {named} does not depend on it',
+    )
     if not (rule and rule.sees):
-        refuse(['alignment_optimizer', 'alignment_rate', 'alternate_step_freq', 'save_alignment_coefficients'], (),
-               f'has no effect: {named} has no alignment loss')
+        refuse(
+            [
+                'alignment_optimizer',
+                'alignment_rate',
+                'alternate_step_freq',
+                'save_alignment_coefficients',
+            ],
+            (),
+            f'has no effect: {named} has no alignment loss',
+        )
     if config.model == 'fc':
-        refuse(['use_resnet_v2', 'bn_trainable', 'sync_batch_norm'], (), 'is for ResNets, and --model=fc')
+        refuse(
+            ['use_resnet_v2', 'bn_trainable', 'sync_batch_norm'],
+            (),
+            'is for ResNets, and --model=fc',
+        )
     else:
         refuse(['layers_list', 'activation'], (), f'is for --model=fc, and --model={config.model}')
     if config.tf_layers and rule:

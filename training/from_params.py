@@ -1,8 +1,11 @@
-"""tfutils' two calls: train and test from a params dictionary, of plain data or of a user's own functions.
+"""tfutils' two calls: train and test from a params dictionary, of plain data or of a user's own
+functions.
 
-Plain data are the settings of config/schema.py by group, as in a .pkl or a record. Where model_params has a 'func', the
-dictionary is a tfutils script's (training/functions.py says what each function is called with).
+Plain data are the settings of config/schema.py by group, as in a .pkl or a record. Where
+model_params has a 'func', the dictionary is a tfutils script's (training/functions.py says what
+each function is called with).
 """
+
 import os
 
 from config import params as plain
@@ -20,35 +23,76 @@ from training.restoring import Start
 PLACE = ('host', 'port', 'dbname', 'collname', 'exp_id')
 
 
-def train_from_params(save_params, model_params, train_params=None, loss_params=None, learning_rate_params=None,
-                      optimizer_params=None, validation_params=None, load_params=None, log_device_placement=False,
-                      dont_run=False, skip_check=True):
-    """Train. Returns {target: results} of the last validation, or None where there was none; what was built if dont_run.
+def train_from_params(
+    save_params,
+    model_params,
+    train_params=None,
+    loss_params=None,
+    learning_rate_params=None,
+    optimizer_params=None,
+    validation_params=None,
+    load_params=None,
+    log_device_placement=False,
+    dont_run=False,
+    skip_check=True,
+):
+    """Train. Returns {target: results} of the last validation, or None where there was none; what
+    was built if dont_run.
 
-    Every argument is the group of that name. An experiment that has a checkpoint is continued (do_restore, True by default
-    where the dictionary holds functions); the last step is always validated and saved.
-    Raises ConfigError, DataError, StoreError, CheckpointError or TrainingError, each with one sentence.
+    Every argument is the group of that name. An experiment that has a checkpoint is continued
+    (do_restore, True by default where the dictionary holds functions); the last step is always
+    validated and saved.
+    Raises ConfigError, DataError, StoreError, CheckpointError or TrainingError, each with one
+    sentence.
     """
-    groups = _groups(save_params=save_params, load_params=load_params, model_params=model_params, train_params=train_params,
-                     loss_params=loss_params, learning_rate_params=learning_rate_params, optimizer_params=optimizer_params,
-                     validation_params=validation_params)
+    groups = _groups(
+        save_params=save_params,
+        load_params=load_params,
+        model_params=model_params,
+        train_params=train_params,
+        loss_params=loss_params,
+        learning_rate_params=learning_rate_params,
+        optimizer_params=optimizer_params,
+        validation_params=validation_params,
+    )
     if not skip_check:
         provenance.check_committed()
     if not _holds_functions(model_params):
         _refuse_advanced(dont_run=dont_run, log_device_placement=log_device_placement)
         return _plain(jobs.train, groups)
     experiment = FunctionExperiment(groups, _device(groups))
-    return experiment if dont_run else _train(experiment, groups, _session_config(log_device_placement))
+    return (
+        experiment
+        if dont_run
+        else _train(experiment, groups, _session_config(log_device_placement))
+    )
 
 
-def test_from_params(load_params, model_params, validation_params, save_params=None, loss_params=None, train_params=None,
-                     log_device_placement=False, dont_run=False, skip_check=True):
-    """Restore, validate and, where save_params has an exp_id, record. Returns {target: results}; what was built if dont_run.
+def test_from_params(
+    load_params,
+    model_params,
+    validation_params,
+    save_params=None,
+    loss_params=None,
+    train_params=None,
+    log_device_placement=False,
+    dont_run=False,
+    skip_check=True,
+):
+    """Restore, validate and, where save_params has an exp_id, record. Returns {target: results};
+    what was built if dont_run.
 
-    Arguments and errors are those of `train_from_params`. What save_params does not say of its place is load_params'.
+    Arguments and errors are those of `train_from_params`. What save_params does not say of its
+    place is load_params'.
     """
-    groups = _groups(save_params=save_params, load_params=load_params, model_params=model_params, train_params=train_params,
-                     loss_params=loss_params, validation_params=validation_params)
+    groups = _groups(
+        save_params=save_params,
+        load_params=load_params,
+        model_params=model_params,
+        train_params=train_params,
+        loss_params=loss_params,
+        validation_params=validation_params,
+    )
     if not skip_check:
         provenance.check_committed()
     if not _holds_functions(model_params):
@@ -58,7 +102,9 @@ def test_from_params(load_params, model_params, validation_params, save_params=N
         raise ConfigError('validation_params is empty: there is nothing to test')
     groups.pop('train_params', None)
     experiment = FunctionExperiment(groups, _device(groups), training=False)
-    return experiment if dont_run else _test(experiment, groups, _session_config(log_device_placement))
+    return (
+        experiment if dont_run else _test(experiment, groups, _session_config(log_device_placement))
+    )
 
 
 test_from_params.__test__ = False  # its name is tfutils'; pytest is not to take it for a test
@@ -78,7 +124,9 @@ def _train(experiment, groups, session_config):
     try:
         with loop.session(experiment, session_config) as session:
             jobs.say(_restore(session, experiment, folder, place, load, store))
-            results = loop.Run(session, experiment, store, folder, _described(experiment), jobs.say).train()
+            results = loop.Run(
+                session, experiment, store, folder, _described(experiment), jobs.say
+            ).train()
     finally:
         if store:
             store.close()
@@ -89,15 +137,21 @@ def _train(experiment, groups, session_config):
 def _test(experiment, groups, session_config):
     save, load = checked(groups, 'save_params', SAVE), checked(groups, 'load_params', LOAD)
     source = _place(load, save, 'load_params')
-    place = _place(save, dict(load, exp_id=None), 'save_params') if groups.get('save_params') else None
-    folder = _cache_folder(dict(save, cache_dir=save['cache_dir'] or load['cache_dir']), place or source)
+    place = (
+        _place(save, dict(load, exp_id=None), 'save_params') if groups.get('save_params') else None
+    )
+    folder = _cache_folder(
+        dict(save, cache_dir=save['cache_dir'] or load['cache_dir']), place or source
+    )
     store = _open_store(place, save, folder) if place else None
     try:
         with loop.session(experiment, session_config) as session:
             start = _find(load, source, folder)
             replaced = jobs.validated_before(store, start) if store else ()
             jobs.say(_load(session, experiment, start.prefix, load))
-            results = jobs.record_validation(session, experiment, store, _described(experiment), start.source, replaced)
+            results = jobs.record_validation(
+                session, experiment, store, _described(experiment), start.source, replaced
+            )
     finally:
         if store:
             store.close()
@@ -107,12 +161,17 @@ def _test(experiment, groups, session_config):
 
 
 def _restore(session, experiment, folder, place, load, store):
-    """Restore what there is to restore; a sentence on it. The experiment's own checkpoint comes before load_params'."""
+    """Restore what there is to restore; a sentence on it. The experiment's own checkpoint comes
+    before load_params'.
+    """
     recorded = store.latest_step() if store else None
     if not load['do_restore']:
         if recorded is not None:
-            raise ConfigError(f'exp_id {place[-1]} has records up to step {recorded:,} already; continue it with do_restore=True, or choose '
-                              'another exp_id')
+            raise ConfigError(
+                f'exp_id {place[-1]} has records up to step {recorded:,} already; continue it '
+                'with do_restore=True, or choose '
+                'another exp_id'
+            )
         return 'starting anew'
     own = jobs.fetch(place, folder) if store else None
     if own:
@@ -140,23 +199,37 @@ def _query(load):
     if not isinstance(query, dict):
         raise ConfigError(f'load_params: query is {query!r}, and must be a dictionary')
     if any(name in repr(query) for name in EXECUTING):
-        raise ConfigError('load_params: query may not hold {}, which run code'.format(', '.join(EXECUTING)))
+        raise ConfigError(
+            'load_params: query may not hold {}, which run code'.format(', '.join(EXECUTING))
+        )
     return query
 
 
 def _load(session, experiment, prefix, load, whole=False):
     """Restore a checkpoint; a sentence on what is new. whole: nothing may be missing in it."""
-    new = checkpoints.restore_some(session, experiment, prefix, load['to_restore'], load['load_param_dict'],
-                                   load['restore_global_step'])
+    new = checkpoints.restore_some(
+        session,
+        experiment,
+        prefix,
+        load['to_restore'],
+        load['load_param_dict'],
+        load['restore_global_step'],
+    )
     if whole and new:
-        raise CheckpointError('{} does not fit this model: it lacks {}; choose another exp_id'.format(prefix, ', '.join(new)))
+        raise CheckpointError(
+            '{} does not fit this model: it lacks {}; choose another exp_id'.format(
+                prefix, ', '.join(new)
+            )
+        )
     return 'restored {}{}'.format(prefix, '; new: ' + ', '.join(new) if new else '')
 
 
 def _groups(**groups):
     for name, group in groups.items():
         if isinstance(group, list):
-            raise ConfigError(f'{name}: several models at once are not trained here; give one dictionary')
+            raise ConfigError(
+                f'{name}: several models at once are not trained here; give one dictionary'
+            )
         if group is not None and not isinstance(group, dict):
             raise ConfigError(f'{name} must be a dictionary, not {type(group).__name__}')
     return {name: group for name, group in groups.items() if group is not None}
@@ -173,22 +246,32 @@ def _refuse_advanced(**switches):
 
 
 def _device(groups):
-    """The device of model_params['devices'], and the parts of a batch of train_params['minibatch_size']."""
+    """The device of model_params['devices'], and the parts of a batch of
+    train_params['minibatch_size'].
+    """
     devices = groups['model_params'].get('devices') or ['/gpu:0']
     devices = [devices] if isinstance(devices, str) else devices
     if len(devices) > 1:
-        raise ConfigError(f'model_params: devices={devices}: a params dictionary of functions trains on one device; name one')
+        raise ConfigError(
+            f'model_params: devices={devices}: a params dictionary of functions trains on one '
+            'device; name one'
+        )
     train = checked(groups, 'train_params', TRAIN)
     part, batch = train['minibatch_size'], (train['data_params'] or {}).get('batch_size')
     if part is None:
         return OneDevice()
     if not batch or batch % part:
-        raise ConfigError(f'train_params: minibatch_size={part} must divide the batch_size of data_params, {batch}')
+        raise ConfigError(
+            f'train_params: minibatch_size={part} must divide the batch_size of data_params, '
+            f'{batch}'
+        )
     return OneDevice(minibatches=batch // part)
 
 
 def _place(given, otherwise, group):
-    """(host, port, dbname, collname, exp_id), each as given or otherwise. Raises ConfigError where one is missing."""
+    """(host, port, dbname, collname, exp_id), each as given or otherwise. Raises ConfigError where
+    one is missing.
+    """
     place = tuple(otherwise.get(name) if given.get(name) is None else given[name] for name in PLACE)
     missing = [name for name, value in zip(PLACE, place) if value is None]
     if missing:
@@ -204,11 +287,16 @@ def _open_store(place, save, folder):
 
 
 def _cache_folder(save, place):
-    """The folder of local checkpoints: cache_dir as it is given, or tfutils' own. Raises ConfigError for a bucket."""
+    """The folder of local checkpoints: cache_dir as it is given, or tfutils' own. Raises
+    ConfigError for a bucket.
+    """
     home = os.environ.get('TFUTILS_HOME') or os.path.expanduser('~/.tfutils')
     folder = save['cache_dir'] or local_folder(home, place)
     if '://' in folder:
-        raise ConfigError(f'cache_dir={folder} must be a folder of this machine; train.py copies checkpoints into buckets')
+        raise ConfigError(
+            f'cache_dir={folder} must be a folder of this machine; train.py copies checkpoints '
+            'into buckets'
+        )
     return jobs.make_folder(os.path.expanduser(folder), 'cache_dir')
 
 

@@ -1,16 +1,19 @@
-"""An experiment of a user's own functions, in the params dictionary of tfutils: model, data, losses, rates and validations.
+"""An experiment of a user's own functions, in the params dictionary of tfutils: model, data,
+losses, rates and validations.
 
 What each function is called with, and what it gives, is tfutils' convention:
 
-    data(batch_size=n, ...)                        -> inputs, {name: tensor [batch, ...]} (or a tf.data.Dataset of such)
-    model(inputs=inputs, train=True, seed=0, ...)  -> outputs, a dictionary of plain data for the record
-    loss_func(outputs, *[inputs[name] for name in pred_targets], ...)  (by name where it takes logits and labels)
+    data(batch_size=n, ...)                        -> inputs, {name: tensor [batch, ...]} (or a
+    tf.data.Dataset of such) model(inputs=inputs, train=True, seed=0, ...)  -> outputs, a dictionary
+    of plain data for the record loss_func(outputs, *[inputs[name] for name in pred_targets], ...)
+    (by name where it takes logits and labels)
     agg_func(loss, ...)                            -> a scalar
     learning rate(global_step=step, ...)           -> a scalar
     optimizer(learning_rate=rate, ...)             -> what has compute_gradients and apply_gradients
     targets(inputs, outputs, ...)                  -> {name: tensor}, of a step or of a validation
     online_agg_func(so_far, results of a batch, index) and agg_func(of all batches)
 """
+
 import collections
 import contextlib
 import inspect
@@ -25,17 +28,66 @@ from training.experiment import Step
 from training.loop import Plan
 from training.validation import reading
 
-# The names that each part of the dictionary may have beside its functions' own arguments, with tfutils' defaults.
-SAVE = dict(host='localhost', port=None, dbname=None, collname=None, exp_id=None, do_save=True, save_initial_filters=True,
-            save_metrics_freq=100, save_valid_freq=3000, save_filters_freq=30000, cache_filters_freq=3000, cache_max_num=6,
-            cache_dir=None, save_to_gfs=())
-LOAD = dict(host=None, port=None, dbname=None, collname=None, exp_id=None, do_restore=True, query=None, load_query=None,
-            from_ckpt=None, to_restore=None, load_param_dict=None, restore_global_step=True, cache_dir=None)
-TRAIN = dict(data_params=None, targets=None, num_steps=None, thres_loss=100, validate_first=True, minibatch_size=None,
-             train_loop=None, queue_params=None, include_global_step=False)
-LOSS = dict(pred_targets=('labels',), loss_func=None, loss_func_kwargs=None, agg_func=None, agg_func_kwargs=None)
-VALIDATION = dict(data_params=None, targets=None, num_steps=None, agg_func=None, online_agg_func=None, valid_loop=None,
-                  queue_params=None)
+# The names that each part of the dictionary may have beside its functions' own arguments, with
+# tfutils' defaults.
+SAVE = dict(
+    host='localhost',
+    port=None,
+    dbname=None,
+    collname=None,
+    exp_id=None,
+    do_save=True,
+    save_initial_filters=True,
+    save_metrics_freq=100,
+    save_valid_freq=3000,
+    save_filters_freq=30000,
+    cache_filters_freq=3000,
+    cache_max_num=6,
+    cache_dir=None,
+    save_to_gfs=(),
+)
+LOAD = dict(
+    host=None,
+    port=None,
+    dbname=None,
+    collname=None,
+    exp_id=None,
+    do_restore=True,
+    query=None,
+    load_query=None,
+    from_ckpt=None,
+    to_restore=None,
+    load_param_dict=None,
+    restore_global_step=True,
+    cache_dir=None,
+)
+TRAIN = dict(
+    data_params=None,
+    targets=None,
+    num_steps=None,
+    thres_loss=100,
+    validate_first=True,
+    minibatch_size=None,
+    train_loop=None,
+    queue_params=None,
+    include_global_step=False,
+)
+LOSS = dict(
+    pred_targets=('labels',),
+    loss_func=None,
+    loss_func_kwargs=None,
+    agg_func=None,
+    agg_func_kwargs=None,
+)
+VALIDATION = dict(
+    data_params=None,
+    targets=None,
+    num_steps=None,
+    agg_func=None,
+    online_agg_func=None,
+    valid_loop=None,
+    queue_params=None,
+)
 # What tfutils knows of a model itself; a model function gets it only where it asks for it.
 MODEL = ('devices', 'num_gpus', 'prefix', 'model_prefix', 'trainable_scopes')
 RESERVED = ('loss', 'learning_rate', 'optimizer', '__grads__')  # of the results of a step
@@ -45,12 +97,20 @@ OLD_NAMES = {'targets': 'pred_targets', 'loss_per_case_func': 'loss_func'}  # of
 class ClipOptimizer:
     """An optimiser whose gradients are clipped before they are applied, as tfutils' own.
 
-    optimizer_class: called with the keywords that are left. clip: whether to clip. clipping_method: a key of
+    optimizer_class: called with the keywords that are left. clip: whether to clip. clipping_method:
+    a key of
     optimizers.CLIPPINGS. clipping_value: the bound. optimizer_kwargs: more keywords of the class.
     """
 
-    def __init__(self, optimizer_class, clip=True, clipping_method='value', clipping_value=1.0, optimizer_kwargs=None,
-                 **keywords):
+    def __init__(
+        self,
+        optimizer_class,
+        clip=True,
+        clipping_method='value',
+        clipping_value=1.0,
+        optimizer_kwargs=None,
+        **keywords,
+    ):
         self._optimizer = optimizer_class(**dict(keywords, **optimizer_kwargs or {}))
         self._clip = (clipping_method, clipping_value) if clip else None
 
@@ -63,7 +123,9 @@ class ClipOptimizer:
         gradients, variables = zip(*gradients_and_variables)
         if self._clip:
             gradients = optimizers.clip(gradients, *self._clip)
-        return self._optimizer.apply_gradients(list(zip(gradients, variables)), global_step=global_step)
+        return self._optimizer.apply_gradients(
+            list(zip(gradients, variables)), global_step=global_step
+        )
 
     def variables(self):
         """The slots."""
@@ -88,7 +150,8 @@ def identity_func(results):
 class FunctionExperiment:
     """The graph of a params dictionary that holds functions; training.loop.Run trains it.
 
-    params: {'model_params': ..., 'save_params': ..., ...} with every group that is used. device: of training/devices.py.
+    params: {'model_params': ..., 'save_params': ..., ...} with every group that is used. device: of
+    training/devices.py.
     training: False builds the validations alone. Raises ConfigError for what cannot be.
 
     Gradients, losses and targets of a step are those of the variables before it.
@@ -99,17 +162,24 @@ class FunctionExperiment:
         self._train = checked(params, 'train_params', TRAIN) if training else None
         self._model = dict(params['model_params'])
         self._device = device
-        self.described = dict(params)  # what a record tells: the dictionary, and what the model says of itself
+        self.described = dict(
+            params
+        )  # what a record tells: the dictionary, and what the model says of itself
         self.graph = tf.Graph()
         with self.graph.as_default():
             tf.set_random_seed(self._model.get('seed', 0))
             self.global_step = tf.train.get_or_create_global_step()
             with tf.variable_scope('', reuse=tf.AUTO_REUSE):
                 self.step = self._build_step(params) if training else None
-                self._validations = {target: self._build_validation(target, params)
-                                     for target in params.get('validation_params') or {}}
-            self.initializer = tf.group(tf.global_variables_initializer(), tf.local_variables_initializer(),
-                                        tf.tables_initializer())
+                self._validations = {
+                    target: self._build_validation(target, params)
+                    for target in params.get('validation_params') or {}
+                }
+            self.initializer = tf.group(
+                tf.global_variables_initializer(),
+                tf.local_variables_initializer(),
+                tf.tables_initializer(),
+            )
             self.variables = tf.global_variables()
             self.saver = tf.train.Saver(self.variables, max_to_keep=None)
         self.graph.finalize()
@@ -118,28 +188,42 @@ class FunctionExperiment:
     def plan(self):
         """What a run does when: a training.loop.Plan."""
         save, train = self._save, self._train or {}
-        return Plan(steps=math.inf if train.get('num_steps') is None else train['num_steps'],
-                    batch_size=train['data_params'].get('batch_size', 1) if train else None,
-                    validate_first=train.get('validate_first') and bool(self._validations),
-                    validate_every=save['save_valid_freq'] if self._validations else None,
-                    weights_every=save['save_filters_freq'], recent_every=save['cache_filters_freq'],
-                    record_every=save['save_metrics_freq'], initial_weights=save['save_initial_filters'],
-                    keep=save['cache_max_num'], save_to_gfs=tuple(save['save_to_gfs']), known=tuple(save['save_to_gfs']),
-                    limits={'loss': train['thres_loss']} if train else {}, skips=0,
-                    source='the files of data_params')
+        return Plan(
+            steps=math.inf if train.get('num_steps') is None else train['num_steps'],
+            batch_size=train['data_params'].get('batch_size', 1) if train else None,
+            validate_first=train.get('validate_first') and bool(self._validations),
+            validate_every=save['save_valid_freq'] if self._validations else None,
+            weights_every=save['save_filters_freq'],
+            recent_every=save['cache_filters_freq'],
+            record_every=save['save_metrics_freq'],
+            initial_weights=save['save_initial_filters'],
+            keep=save['cache_max_num'],
+            save_to_gfs=tuple(save['save_to_gfs']),
+            known=tuple(save['save_to_gfs']),
+            limits={'loss': train['thres_loss']} if train else {},
+            skips=0,
+            source='the files of data_params',
+        )
 
     def run_steps(self, session, most):
-        """One training step: [{name: value} of the loss, the learning rate and the targets, before its update]."""
+        """One training step: [{name: value} of the loss, the learning rate and the targets, before
+        its update].
+        """
         del most
         loop = (self._train['train_loop'] or {}).get('func')
         if loop is None:
             return [session.run([self.step.train_op, self.step.scalars])[1]]
-        operations = {'optimizer': self.step.train_op, '__grads__': self.step.initializer}  # nothing is left to accumulate
+        operations = {
+            'optimizer': self.step.train_op,
+            '__grads__': self.step.initializer,
+        }  # nothing is left to accumulate
         results = loop(session, [dict(self.step.scalars, **operations)], num_minibatches=1)[0]
         return [{name: value for name, value in results.items() if name not in operations}]
 
     def validate(self, session, between=lambda: None):
-        """{target: results} of every validation, each over its number of batches. between: is called before each batch."""
+        """{target: results} of every validation, each over its number of batches. between: is
+        called before each batch.
+        """
         return {target: self._validate(session, target, between) for target in self._validations}
 
     def find_damage(self, step, steps, in_files):
@@ -148,9 +232,18 @@ class FunctionExperiment:
 
     def summary(self, results):
         """One line of the numbers in what `validate` gave: 'topn: top1 0.9710, loss 0.1000'."""
-        return '; '.join('{}: {}'.format(target, ', '.join(f'{name} {float(value):.4f}' for name, value in
-                                                           found.items() if _is_number(value)) or 'done')
-                         for target, found in results.items())
+        return '; '.join(
+            '{}: {}'.format(
+                target,
+                ', '.join(
+                    f'{name} {float(value):.4f}'
+                    for name, value in found.items()
+                    if _is_number(value)
+                )
+                or 'done',
+            )
+            for target, found in results.items()
+        )
 
     def warnings(self, results):
         """No sentence: what a user's own numbers mean is not known."""
@@ -159,7 +252,9 @@ class FunctionExperiment:
 
     def _validate(self, session, target, between):
         validation, so_far = self._validations[target], None
-        for index in tqdm(range(validation.steps), desc=target, unit='batch', leave=False, disable=None):
+        for index in tqdm(
+            range(validation.steps), desc=target, unit='batch', leave=False, disable=None
+        ):
             between()
             with reading(f'validation {target}', self.plan.source):
                 batch = validation.loop(session, validation.targets)
@@ -168,14 +263,29 @@ class FunctionExperiment:
 
     def _build_step(self, params):
         if self._train['include_global_step']:
-            raise ConfigError('train_params: include_global_step is not supported; let optimizer_params make the optimiser '
-                              'without it')
+            raise ConfigError(
+                'train_params: include_global_step is not supported; let optimizer_params make '
+                'the optimiser '
+                'without it'
+            )
         inputs = read(self._train['data_params'], 'train_params')
         step = self.global_step.read_value()
-        rate = _call(params.get('learning_rate_params') or {}, tf.train.exponential_decay, global_step=step)
-        optimizer = _call(dict(params.get('optimizer_params') or dict(
-            optimizer_class=tf.train.MomentumOptimizer, momentum=0.9)), ClipOptimizer, ('optimizer', 'func'), learning_rate=rate)
-        names, trained = [], []  # of the tensors that a replica gives: targets, then one gradient a variable
+        rate = _call(
+            params.get('learning_rate_params') or {}, tf.train.exponential_decay, global_step=step
+        )
+        optimizer = _call(
+            dict(
+                params.get('optimizer_params')
+                or dict(optimizer_class=tf.train.MomentumOptimizer, momentum=0.9)
+            ),
+            ClipOptimizer,
+            ('optimizer', 'func'),
+            learning_rate=rate,
+        )
+        names, trained = (
+            [],
+            [],
+        )  # of the tensors that a replica gives: targets, then one gradient a variable
 
         def replica(batch, part):
             del part  # a script's functions do not ask for it
@@ -188,12 +298,14 @@ class FunctionExperiment:
             pairs = optimizer.compute_gradients(loss, var_list=self._trainable())
             names[:], trained[:] = sorted(targets), [v for g, v in pairs if g is not None]
             updates = [op for op in tf.get_collection(tf.GraphKeys.UPDATE_OPS) if op not in before]
-            return [targets[name] for name in names] + [g for g, _ in pairs if g is not None], updates
+            return [targets[name] for name in names] + [
+                g for g, _ in pairs if g is not None
+            ], updates
 
         tensors, updates = self._device.mean(replica, inputs)
         scalars = {name: tf.identity(tensor) for name, tensor in zip(names, tensors)}
         scalars['learning_rate'] = tf.identity(rate)
-        gradients = tensors[len(names):]
+        gradients = tensors[len(names) :]
         with tf.control_dependencies(gradients + list(scalars.values()) + updates):
             update = optimizer.apply_gradients(list(zip(gradients, trained)))
         with tf.control_dependencies([update]):
@@ -201,32 +313,52 @@ class FunctionExperiment:
         return Step(tf.no_op(), train_op, scalars, count=None)
 
     def _step_targets(self, inputs, outputs):
-        targets = _targets(self._train['targets'], inputs, outputs) if self._train['targets'] else {}
+        targets = (
+            _targets(self._train['targets'], inputs, outputs) if self._train['targets'] else {}
+        )
         taken = sorted(set(RESERVED) & set(targets))
         if taken:
             raise ConfigError('train_params: targets may not be named {}'.format(', '.join(taken)))
         if self._device.minibatches > 1:  # only a number has a mean over the parts of a batch
-            targets = {name: tf.reduce_mean(tf.cast(tensor, tf.float32)) for name, tensor in targets.items()}
+            targets = {
+                name: tf.reduce_mean(tf.cast(tensor, tf.float32))
+                for name, tensor in targets.items()
+            }
         return targets
 
     def _outputs(self, inputs, train):
         """What the model function gives; what it says of itself goes into the record."""
-        function, arguments = self._model['func'], {n: v for n, v in self._model.items() if n not in ('func', 'train')}
+        function, arguments = (
+            self._model['func'],
+            {n: v for n, v in self._model.items() if n not in ('func', 'train')},
+        )
         wanted = inspect.signature(function).parameters
         if not any(parameter.kind == parameter.VAR_KEYWORD for parameter in wanted.values()):
-            arguments = {name: value for name, value in arguments.items() if name in wanted or name not in MODEL}
+            arguments = {
+                name: value
+                for name, value in arguments.items()
+                if name in wanted or name not in MODEL
+            }
         with _own_regularization_losses():
             given = function(inputs=inputs, train=train, **dict({'seed': 0}, **arguments))
         if not isinstance(given, tuple) or len(given) != 2:
-            raise ConfigError(f'model_params: {_named(function)} must give (outputs, a dictionary for the record)')
-        self.described['model_params'] = dict({'seed': 0}, **self._model, cfg_final=given[1], train=self._train is not None)
+            raise ConfigError(
+                f'model_params: {_named(function)} must give (outputs, a dictionary for the record)'
+            )
+        self.described['model_params'] = dict(
+            {'seed': 0}, **self._model, cfg_final=given[1], train=self._train is not None
+        )
         return given[0]
 
     def _trainable(self):
         scopes = self._model.get('trainable_scopes')
         scopes = [scopes] if isinstance(scopes, str) else scopes
-        variables = [v for v in tf.trainable_variables()
-                     if scopes is None or any(v.op.name.startswith(scope.rstrip('/') + '/') for scope in scopes)]
+        variables = [
+            v
+            for v in tf.trainable_variables()
+            if scopes is None
+            or any(v.op.name.startswith(scope.rstrip('/') + '/') for scope in scopes)
+        ]
         if not variables:
             raise ConfigError(f'model_params: trainable_scopes={scopes} holds no variable')
         return variables
@@ -234,21 +366,35 @@ class FunctionExperiment:
     def _build_validation(self, target, params):
         given = checked(params['validation_params'], target, VALIDATION, 'validation_params.')
         if given['num_steps'] is None:
-            raise ConfigError(f'validation_params.{target}: num_steps is needed, the number of batches')
+            raise ConfigError(
+                f'validation_params.{target}: num_steps is needed, the number of batches'
+            )
         inputs = read(given['data_params'], 'validation_params.' + target)
         outputs = self._outputs(inputs, train=False)
-        targets = _targets(given['targets'], inputs, outputs) if given['targets'] else \
-            {'loss': loss_of(inputs, outputs, params.get('loss_params'))}
-        loop = (given['valid_loop'] or {}).get('func') or (lambda session, targets: session.run(targets))
-        return Validation(targets, given['num_steps'], loop, given['online_agg_func'] or append_and_return,
-                          given['agg_func'] or identity_func)
+        targets = (
+            _targets(given['targets'], inputs, outputs)
+            if given['targets']
+            else {'loss': loss_of(inputs, outputs, params.get('loss_params'))}
+        )
+        loop = (given['valid_loop'] or {}).get('func') or (
+            lambda session, targets: session.run(targets)
+        )
+        return Validation(
+            targets,
+            given['num_steps'],
+            loop,
+            given['online_agg_func'] or append_and_return,
+            given['agg_func'] or identity_func,
+        )
 
 
 @contextlib.contextmanager
 def _own_regularization_losses():
-    """Afterwards tf.GraphKeys.REGULARIZATION_LOSSES holds those of the network built meanwhile, and not another's as well.
+    """Afterwards tf.GraphKeys.REGULARIZATION_LOSSES holds those of the network built meanwhile, and
+    not another's as well.
 
-    Those of variables are made with the variables, once, and are those of each network that shares them.
+    Those of variables are made with the variables, once, and are those of each network that shares
+    them.
     """
     collection = tf.get_collection_ref(tf.GraphKeys.REGULARIZATION_LOSSES)
     earlier = collection[:]
@@ -258,18 +404,29 @@ def _own_regularization_losses():
         collection.extend(earlier)
 
 
-Validation = collections.namedtuple('Validation', ['targets', 'steps', 'loop', 'online_agg_func', 'agg_func'])
+Validation = collections.namedtuple(
+    'Validation', ['targets', 'steps', 'loop', 'online_agg_func', 'agg_func']
+)
 
 
 def checked(params, group, defaults, where=''):
-    """A group of the dictionary with its defaults. Raises ConfigError for a name that it does not have."""
+    """A group of the dictionary with its defaults. Raises ConfigError for a name that it does not
+    have.
+    """
     given = params.get(group) or {}
     unknown = sorted(set(given) - set(defaults))
     if unknown:
-        raise ConfigError('{}{} has no {}; it has {}'.format(where, group, ', '.join(unknown), ', '.join(sorted(defaults))))
+        raise ConfigError(
+            '{}{} has no {}; it has {}'.format(
+                where, group, ', '.join(unknown), ', '.join(sorted(defaults))
+            )
+        )
     if given.get('queue_params'):
-        raise ConfigError(f'{where}{group}: queue_params are of tfutils before 2018; let data_params.func give tensors of a '
-                          'tf.data.Dataset')
+        raise ConfigError(
+            f'{where}{group}: queue_params are of tfutils before 2018; let data_params.func give '
+            'tensors of a '
+            'tf.data.Dataset'
+        )
     return dict(defaults, **given)
 
 
@@ -277,23 +434,38 @@ def read(data_params, where):
     """The inputs of a data function: {name: tensor [batch, ...]}. Raises ConfigError."""
     if not data_params or not callable(data_params.get('func')):
         raise ConfigError(f'{where}: data_params.func must be the function that gives the images')
-    inputs = data_params['func'](**{name: value for name, value in data_params.items() if name != 'func'})
+    inputs = data_params['func'](
+        **{name: value for name, value in data_params.items() if name != 'func'}
+    )
     if isinstance(inputs, tf.data.Dataset):
         inputs = tf.data.make_one_shot_iterator(inputs).get_next()
     if not isinstance(inputs, dict):
-        raise ConfigError('{}: {} must give a dictionary of tensors, not {}'.format(
-            where, _named(data_params['func']), type(inputs).__name__))
+        raise ConfigError(
+            '{}: {} must give a dictionary of tensors, not {}'.format(
+                where, _named(data_params['func']), type(inputs).__name__
+            )
+        )
     return inputs
 
 
 def loss_of(inputs, outputs, loss_params):
-    """The loss of a batch: agg_func(loss_func(outputs, what is to be predicted)). Raises ConfigError."""
+    """The loss of a batch: agg_func(loss_func(outputs, what is to be predicted)). Raises
+    ConfigError.
+    """
     given = {OLD_NAMES.get(name, name): value for name, value in (loss_params or {}).items()}
     given = checked({'loss_params': given}, 'loss_params', LOSS)
-    names = [given['pred_targets']] if isinstance(given['pred_targets'], str) else list(given['pred_targets'])
+    names = (
+        [given['pred_targets']]
+        if isinstance(given['pred_targets'], str)
+        else list(given['pred_targets'])
+    )
     missing = [name for name in names if name not in inputs]
     if missing:
-        raise ConfigError('loss_params: the data have no {}; they have {}'.format(', '.join(missing), ', '.join(sorted(inputs))))
+        raise ConfigError(
+            'loss_params: the data have no {}; they have {}'.format(
+                ', '.join(missing), ', '.join(sorted(inputs))
+            )
+        )
     function = given['loss_func'] or tf.nn.sparse_softmax_cross_entropy_with_logits
     labels, more = [inputs[name] for name in names], given['loss_func_kwargs'] or {}
     if len(labels) == 1 and {'logits', 'labels'} <= set(inspect.signature(function).parameters):
@@ -308,7 +480,9 @@ def loss_of(inputs, outputs, loss_params):
 
 def _targets(targets, inputs, outputs):
     """{name: tensor} of a function of targets."""
-    return targets['func'](inputs, outputs, **{name: value for name, value in targets.items() if name != 'func'})
+    return targets['func'](
+        inputs, outputs, **{name: value for name, value in targets.items() if name != 'func'}
+    )
 
 
 def _call(arguments, default, keys=('func',), **more):

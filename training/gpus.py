@@ -1,4 +1,5 @@
 """Which GPUs this process sees: --gpu counts within the CUDA_VISIBLE_DEVICES of a scheduler."""
+
 import itertools
 import os
 import re
@@ -31,15 +32,17 @@ def visible(gpu: List[str], given: Optional[str]) -> str:
     if not shown:
         return ''
     if max(int(index) for index in gpu) >= len(shown):
-        raise ConfigError(f'--gpu={",".join(gpu)}: {VARIABLE}={given} shows {len(shown)} GPU'
-                          f'{"s" if len(shown) > 1 else ""}, which --gpu counts from 0; name a '
-                          'smaller index')
+        raise ConfigError(
+            f'--gpu={",".join(gpu)}: {VARIABLE}={given} shows {len(shown)} GPU'
+            f'{"s" if len(shown) > 1 else ""}, which --gpu counts from 0; name a '
+            'smaller index'
+        )
     return ','.join(shown[int(index)] for index in gpu)
 
 
 class _Claim(NamedTuple):
     given: Optional[str] = None  # the variable before the first claim
-    made: Optional[str] = None   # what the newest claim has set it to
+    made: Optional[str] = None  # what the newest claim has set it to
 
 
 _newest = _Claim()

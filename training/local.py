@@ -1,4 +1,5 @@
 """Which of a run's checkpoints stay in its folder, and the copies of them in a bucket."""
+
 import contextlib
 import glob
 import os
@@ -15,7 +16,8 @@ FILE = re.compile(r'checkpoint-(\d+)\.(index|data-\d{5}-of-\d{5})')
 class Kept:
     """The newest few checkpoints of a folder, by when they were written.
 
-    Checkpoints of this run count as written in the order of `add`. All others count as older, in the order of their files'
+    Checkpoints of this run count as written in the order of `add`. All others count as older, in
+    the order of their files'
     times: a folder may hold checkpoints of an earlier run, of any step.
 
     Attributes:
@@ -41,9 +43,14 @@ class Kept:
                 match = FILE.fullmatch(name)
                 if match:
                     files.setdefault(int(match.group(1)), []).append(f'{self.folder}/{name}')
-            written = {step: (self._order.get(step, 0), self._time(paths), step) for step, paths in files.items()}
-            for step in sorted(files, key=written.get)[:-self.keep]:
-                for path in (sorted(files[step], reverse=True) if self._may_go(step) else ()):  # the index first
+            written = {
+                step: (self._order.get(step, 0), self._time(paths), step)
+                for step, paths in files.items()
+            }
+            for step in sorted(files, key=written.get)[: -self.keep]:
+                for path in (
+                    sorted(files[step], reverse=True) if self._may_go(step) else ()
+                ):  # the index first
                     with contextlib.suppress(tf.errors.OpError):
                         tf.gfile.Remove(path)
 
@@ -63,8 +70,8 @@ class Kept:
 class LocalCheckpoints(Kept):
     """The checkpoints of a run in its folder on this machine.
 
-    A checkpoint is removed only where MongoDB holds it or a newer one, or where its .tar still lies beside it: the .tar is
-    removed once MongoDB has acknowledged it.
+    A checkpoint is removed only where MongoDB holds it or a newer one, or where its .tar still lies
+    beside it: the .tar is removed once MongoDB has acknowledged it.
     """
 
     def __init__(self, folder: str, keep: int):
@@ -78,7 +85,9 @@ class LocalCheckpoints(Kept):
             super().prune()
 
     def stored(self, tar: str) -> None:
-        """Remove the .tar of a checkpoint that MongoDB has acknowledged, and what need not be kept any longer."""
+        """Remove the .tar of a checkpoint that MongoDB has acknowledged, and what need not be kept
+        any longer.
+        """
         step = int(re.search(r'-(\d+)\.tar$', tar).group(1))
         with contextlib.suppress(FileNotFoundError):
             os.remove(tar)
@@ -98,7 +107,9 @@ class LocalCheckpoints(Kept):
 
 
 class Copies(Kept):
-    """Copies of a run's checkpoints in a folder of one of TensorFlow's file systems, gs:// for example."""
+    """Copies of a run's checkpoints in a folder of one of TensorFlow's file systems, gs:// for
+    example.
+    """
 
     def __init__(self, folder: str, keep: int):
         super().__init__(folder, keep)
@@ -112,7 +123,7 @@ class Copies(Kept):
             Whether the folder holds all that it should; `failure` says otherwise why not.
         """
         self.add(step)
-        newest = sorted(self._order, key=self._order.get)[-self.keep:]
+        newest = sorted(self._order, key=self._order.get)[-self.keep :]
         self._missing = {each: path for each, path in self._missing.items() if each in newest}
         self._missing[step] = prefix
         self._reason = None
@@ -135,7 +146,9 @@ class Copies(Kept):
 
     @property
     def failure(self) -> str:
-        """A few words on the newest checkpoints that the folder lacks, and why; '' where it lacks none."""
+        """A few words on the newest checkpoints that the folder lacks, and why; '' where it lacks
+        none.
+        """
         if not self._missing:
             return ''
         steps = ', '.join(f'{step:,}' for step in sorted(self._missing))
@@ -145,13 +158,17 @@ class Copies(Kept):
         tf.gfile.MakeDirs(self.folder)
         description = os.path.join(os.path.dirname(prefix), DESCRIPTION)
         paths = [description] if os.path.exists(description) else []
-        paths += sorted(glob.glob(glob.escape(prefix) + '.data-*')) + [prefix + '.index']  # without an index there is none
+        paths += sorted(glob.glob(glob.escape(prefix) + '.data-*')) + [
+            prefix + '.index'
+        ]  # without an index there is none
         for path in paths:
             tf.gfile.Copy(path, f'{self.folder}/{os.path.basename(path)}', overwrite=True)
 
 
 def has_file_system(path: str) -> bool:
-    """Whether TensorFlow knows the scheme of a path such as gs://bucket/folder. Nothing is asked of the network."""
+    """Whether TensorFlow knows the scheme of a path such as gs://bucket/folder. Nothing is asked of
+    the network.
+    """
     try:
         tf.gfile.Exists(path.split('://')[0] + '://')
     except tf.errors.UnimplementedError:

@@ -1,4 +1,5 @@
 """The training loop, in a Session."""
+
 import collections
 import functools
 import math
@@ -16,22 +17,25 @@ from training import checkpoints, stopping
 from training.local import LocalCheckpoints
 from training.validation import TrainingError, reading, take
 
-_Plan = collections.namedtuple('Plan', [
-    'steps',            # length of the training; math.inf: until it is stopped
-    'batch_size',       # images a step
-    'validate_first',   # validate before the first step, too
-    'validate_every',   # between two validations; None: at the end alone
-    'weights_every',    # between two checkpoints that last
-    'recent_every',     # between two checkpoints of which the newest few are kept; None: none
-    'record_every',     # between two records without a validation or weights
-    'initial_weights',  # keep the variables before the first step, too
-    'keep',             # local checkpoints
-    'save_to_gfs',      # names of results that go into GridFS instead of the record
-    'known',            # those of them that need not be a validation's
-    'limits',           # {name of a number of each step: size beyond which it will not come back}
-    'skips',            # images that cannot be used of which so many are left out
-    'source',           # where the images come from, for messages
-])
+_Plan = collections.namedtuple(
+    'Plan',
+    [
+        'steps',  # length of the training; math.inf: until it is stopped
+        'batch_size',  # images a step
+        'validate_first',  # validate before the first step, too
+        'validate_every',  # between two validations; None: at the end alone
+        'weights_every',  # between two checkpoints that last
+        'recent_every',  # between two checkpoints of which the newest few are kept; None: none
+        'record_every',  # between two records without a validation or weights
+        'initial_weights',  # keep the variables before the first step, too
+        'keep',  # local checkpoints
+        'save_to_gfs',  # names of results that go into GridFS instead of the record
+        'known',  # those of them that need not be a validation's
+        'limits',  # {name of a number of each step: size beyond which it will not come back}
+        'skips',  # images that cannot be used of which so many are left out
+        'source',  # where the images come from, for messages
+    ],
+)
 
 
 ADVICE = 'try a smaller learning rate or smaller coefficients. The checkpoints before it are whole.'
@@ -39,12 +43,17 @@ ADVICE = 'try a smaller learning rate or smaller coefficients. The checkpoints b
 
 class Plan(_Plan):
     """What a run does when. Durations are whole steps."""
+
     __slots__ = ()
 
     def next_event(self, step):
-        """The first step after this one after which something is due: a validation, a checkpoint, a record or the end."""
+        """The first step after this one after which something is due: a validation, a checkpoint, a
+        record or the end.
+        """
         intervals = (self.validate_every, self.weights_every, self.recent_every, self.record_every)
-        return min([self.steps] + [step + every - step % every for every in intervals if every is not None])
+        return min(
+            [self.steps] + [step + every - step % every for every in intervals if every is not None]
+        )
 
 
 def due(step, every):
@@ -55,16 +64,31 @@ def due(step, every):
 class Run:
     """One training run: steps, validations, checkpoints and records.
 
-    session: with restored or fresh variables. experiment: training.experiment.Experiment, or anything with its graph,
-    saver, global_step, step, plan, run_steps(session, most), validate(session), summary(results) and warnings(results).
-    store: database.mongo.Store, or None to record nothing. folder: for local checkpoints. params: what each record tells of
-    the settings. say: prints a line. leads: False only steps; another host validates, saves and records. asking: of
-    training.devices, how hosts agree to stop. copies: training.local.Copies, or None. on_saved: called with the step of each
-    checkpoint that was written to the folder.
+    session: with restored or fresh variables. experiment: training.experiment.Experiment, or
+    anything with its graph, saver, global_step, step, plan, run_steps(session, most),
+    validate(session), summary(results) and warnings(results).
+    store: database.mongo.Store, or None to record nothing. folder: for local checkpoints. params:
+    what each record tells of
+    the settings. say: prints a line. leads: False only steps; another host validates, saves and
+    records. asking: of
+    training.devices, how hosts agree to stop. copies: training.local.Copies, or None. on_saved:
+    called with the step of each checkpoint that was written to the folder.
     """
 
-    def __init__(self, session, experiment, store, folder, params, say=print, leads=True, asking=lambda session, number: number,
-                 copies=None, board=None, on_saved=lambda step: None):
+    def __init__(
+        self,
+        session,
+        experiment,
+        store,
+        folder,
+        params,
+        say=print,
+        leads=True,
+        asking=lambda session, number: number,
+        copies=None,
+        board=None,
+        on_saved=lambda step: None,
+    ):
         self.session = session
         self.experiment = experiment
         self.plan = experiment.plan
@@ -78,28 +102,36 @@ class Run:
         self.say = say
         self.leads = leads
         self._asking = functools.partial(asking, session)
-        self._results = []    # of the steps since the last record
-        self._stale = []      # (step, _id) of records of an earlier run that this one makes anew
-        self._skipped = 0       # images that could not be used
-        self._saved_at = None   # the step of the newest checkpoint of this run
+        self._results = []  # of the steps since the last record
+        self._stale = []  # (step, _id) of records of an earlier run that this one makes anew
+        self._skipped = 0  # images that could not be used
+        self._saved_at = None  # the step of the newest checkpoint of this run
         self._since = time.time()
         self._validating = 0.0  # seconds since the last record
 
     def train(self):
-        """Train to the end. Returns {target: results} of the last validation, or None where there was none.
+        """Train to the end. Returns {target: results} of the last validation, or None where there
+        was none.
 
-        Raises TrainingError on a loss that is lost, and Stopped, with all saved, when a signal asks it to stop.
+        Raises TrainingError on a loss that is lost, and Stopped, with all saved, when a signal asks
+        it to stop.
         """
         experiment, plan = self.experiment, self.plan
         step = int(self.session.run(experiment.global_step))
         if self.store:  # a run that was killed has recorded steps after its newest checkpoint
             self._stale = self.store.after(step if step else -1)
         results = None
-        if self.leads and (step >= plan.steps or (step == 0 and (plan.validate_first or plan.initial_weights))):
+        if self.leads and (
+            step >= plan.steps or (step == 0 and (plan.validate_first or plan.initial_weights))
+        ):
             results = self._validate(step) if step >= plan.steps or plan.validate_first else None
             if not (step and self._is_validated(step)):  # a run that is complete has its records
-                self._record(step, results, weights='lasting' if step == 0 and plan.initial_weights else None)
-            if step >= plan.steps and self._copies and not self._copies.holds(step):  # it failed when the run ended
+                self._record(
+                    step, results, weights='lasting' if step == 0 and plan.initial_weights else None
+                )
+            if (
+                step >= plan.steps and self._copies and not self._copies.holds(step)
+            ):  # it failed when the run ended
                 self._copy(checkpoints.save(self.session, experiment, self.folder, step), step)
         self.session.run(experiment.step.initializer)
         with stopping.Stop(self.say) as stop, self._progress(step) as bar:
@@ -130,7 +162,13 @@ class Run:
         validated = None
         if last or due(step, plan.validate_every):
             validated = self._validate(step, stop.now)
-        weights = 'lasting' if last or due(step, plan.weights_every) else 'recent' if due(step, plan.recent_every) else None
+        weights = (
+            'lasting'
+            if last or due(step, plan.weights_every)
+            else 'recent'
+            if due(step, plan.recent_every)
+            else None
+        )
         if validated or weights or due(step, plan.record_every):
             self._record(step, validated, weights)
         return validated
@@ -162,43 +200,77 @@ class Run:
             raise
         bar.update(self.plan.batch_size * len(taken))
         last = self._results[-1]
-        bar.set_postfix(step=step, loss='{:.3f}'.format(last.get('model_loss', last['loss'])), refresh=False)
+        bar.set_postfix(
+            step=step, loss='{:.3f}'.format(last.get('model_loss', last['loss'])), refresh=False
+        )
         return step
 
     def _note(self, step, scalars):
-        """Keep the numbers of the step after `step` for the next record. Raises TrainingError where they are lost."""
-        scalars = {name: value if name in self.plan.save_to_gfs else float(np.mean(value)) for name, value in scalars.items()}
-        lost = sorted(name for name, limit in self.plan.limits.items()
-                      if not math.isfinite(scalars[name]) or abs(scalars[name]) > limit)
+        """Keep the numbers of the step after `step` for the next record. Raises TrainingError where
+        they are lost.
+        """
+        scalars = {
+            name: value if name in self.plan.save_to_gfs else float(np.mean(value))
+            for name, value in scalars.items()
+        }
+        lost = sorted(
+            name
+            for name, limit in self.plan.limits.items()
+            if not math.isfinite(scalars[name]) or abs(scalars[name]) > limit
+        )
         if lost:
             variables = self._not_finite()
-            raise TrainingError('step {}: {} {} no finite number any more, or beyond {:g} ({}){}; {}'.format(
-                step + 1, ' and '.join(lost), 'is' if len(lost) == 1 else 'are', self.plan.limits[lost[0]],
-                ', '.join(f'{n}={scalars[n]}' for n in lost), variables and ', nor ' + variables, ADVICE))
+            raise TrainingError(
+                'step {}: {} {} no finite number any more, or beyond {:g} ({}){}; {}'.format(
+                    step + 1,
+                    ' and '.join(lost),
+                    'is' if len(lost) == 1 else 'are',
+                    self.plan.limits[lost[0]],
+                    ', '.join(f'{n}={scalars[n]}' for n in lost),
+                    variables and ', nor ' + variables,
+                    ADVICE,
+                )
+            )
         skipped = int(scalars.get('skipped_records', 0))
         if skipped:
             self._skipped += skipped
             words = f'step {step + 1:,}: {skipped:,} images that cannot be used are skipped, {self._skipped:,} so far'
             if self._skipped > self.plan.skips:
-                raise TrainingError(f'{words}, and --skip_bad_records={self.plan.skips} allows no more; {self.experiment.find_damage(step, 1, False)}')
+                raise TrainingError(
+                    f'{words}, and --skip_bad_records={self.plan.skips} allows no more; '
+                    f'{self.experiment.find_damage(step, 1, False)}'
+                )
             self.say('warning: ' + words)
         self._results.append(scalars)
 
     def _not_finite(self):
-        """Names of the variables that hold a number that is not finite, the first few of them; '' where none does."""
+        """Names of the variables that hold a number that is not finite, the first few of them; ''
+        where none does.
+        """
         variables = self.experiment.variables
-        return checkpoints.not_finite(variables, self.session.run(
-            {v.op.name: v for v in variables if v.dtype.base_dtype.is_floating}))
+        return checkpoints.not_finite(
+            variables,
+            self.session.run({v.op.name: v for v in variables if v.dtype.base_dtype.is_floating}),
+        )
 
     def _progress(self, step):
         batch, steps = self.plan.batch_size, self.plan.steps
-        return tqdm(total=None if math.isinf(steps) else steps * batch, initial=step * batch, unit='img', unit_scale=True,
-                    desc='training', disable=None, mininterval=1.0)
+        return tqdm(
+            total=None if math.isinf(steps) else steps * batch,
+            initial=step * batch,
+            unit='img',
+            unit_scale=True,
+            desc='training',
+            disable=None,
+            mininterval=1.0,
+        )
 
     def _validate(self, step, between=lambda: None):
         started = time.time()
         results = self.experiment.validate(self.session, between)
-        self._validating += time.time() - started  # the duration of a step is that of training alone
+        self._validating += (
+            time.time() - started
+        )  # the duration of a step is that of training alone
         if results:
             self.say(f'step {step:,} of {self.plan.steps:,}: {self.experiment.summary(results)}')
             for warning in self.experiment.warnings(results):
@@ -206,9 +278,15 @@ class Run:
         return results
 
     def _record(self, step, results=None, weights=None):
-        """Queue a record; weights: None, 'lasting' (a checkpoint in the record) or 'recent' (one of the newest few)."""
+        """Queue a record; weights: None, 'lasting' (a checkpoint in the record) or 'recent' (one of
+        the newest few).
+        """
         steps, results = self._results, results or {}
-        duration = (time.time() - self._since - self._validating) / len(steps) if steps else self._validating
+        duration = (
+            (time.time() - self._since - self._validating) / len(steps)
+            if steps
+            else self._validating
+        )
         if self.store:
             if self.store.taken:
                 raise TrainingError(f'step {step}: {self.store.taken}')
@@ -218,9 +296,13 @@ class Run:
             record = records.build(self.store.exp_id, step, self.params, duration, steps, results)
             tar = self._checkpoint(step) if weights else None
             replacing = [record_id for recorded, record_id in self._stale if recorded <= step]
-            self._stale = self._stale[len(replacing):]
-            record_id = self.store.save(record, on_written=self._local.stored, replacing=replacing, **(
-                {'checkpoint' if weights == 'lasting' else 'recent': tar} if tar else {}))
+            self._stale = self._stale[len(replacing) :]
+            record_id = self.store.save(
+                record,
+                on_written=self._local.stored,
+                replacing=replacing,
+                **({'checkpoint' if weights == 'lasting' else 'recent': tar} if tar else {}),
+            )
             if any(named):
                 self.store.save_named_results(record_id, *named)
             self._saved_at = step if tar else self._saved_at
@@ -230,12 +312,15 @@ class Run:
         self._since, self._validating = time.time(), 0.0
 
     def _checkpoint(self, step):
-        """The .tar of the variables, or None where this machine cannot save it now. Raises TrainingError for variables that are
-        lost, and where the last step's cannot be saved."""
+        """The .tar of the variables, or None where this machine cannot save it now. Raises
+        TrainingError for variables that are lost, and where the last step's cannot be saved."""
         lost = self._not_finite()
         if lost:
-            raise TrainingError('step {}: {} no finite numbers any more, and no checkpoint is saved; {}'.format(
-                step, lost + (' has' if ',' not in lost else ' have'), ADVICE))
+            raise TrainingError(
+                'step {}: {} no finite numbers any more, and no checkpoint is saved; {}'.format(
+                    step, lost + (' has' if ',' not in lost else ' have'), ADVICE
+                )
+            )
         self._local.add(step)
         try:
             prefix = checkpoints.save(self.session, self.experiment, self.folder, step)
@@ -244,7 +329,9 @@ class Run:
             self._on_saved(step)
         except (OSError, StoreError, tf.errors.OpError) as error:
             self._local.discard(step)
-            words = 'step {:,}: no checkpoint can be saved in {} ({})'.format(step, self.folder, str(error).split('\n')[0])
+            words = 'step {:,}: no checkpoint can be saved in {} ({})'.format(
+                step, self.folder, str(error).split('\n')[0]
+            )
             if step == self.plan.steps:
                 raise TrainingError(words + '; make room there, then continue with --do_restore')
             self.say(f'warning: {words}; the training goes on, and the next one is tried')
@@ -254,15 +341,22 @@ class Run:
         return tar
 
     def _copy(self, prefix, step):
-        """Copy a checkpoint; where that fails, the training goes on, and only the first of several failures is told."""
+        """Copy a checkpoint; where that fails, the training goes on, and only the first of several
+        failures is told.
+        """
         told = self._copies.failure
         if not self._copies.copy(prefix, step) and not told:
-            self.say(f'warning: {self._copies.failure}; the training goes on, and the copy is tried again with the next '
-                     'checkpoint')
+            self.say(
+                f'warning: {self._copies.failure}; the training goes on, and the copy is tried '
+                'again with the next '
+                'checkpoint'
+            )
 
 
 def session(experiment, config, target=''):
-    """A Session on the experiment's graph with initial variables. target: the address of the machine that runs it, or ''."""
+    """A Session on the experiment's graph with initial variables. target: the address of the
+    machine that runs it, or ''.
+    """
     session = tf.Session(target, graph=experiment.graph, config=config)
     session.run(experiment.initializer)
     return session

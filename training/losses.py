@@ -1,4 +1,5 @@
 """The losses of a step, the objectives that optimisers minimise, and the scale that float16 needs."""
+
 import collections
 
 import tensorflow.compat.v1 as tf
@@ -15,17 +16,21 @@ def cross_entropy(logits, labels):
 def of(logits, labels, layers, closed_forms=True, part=0):
     """The Losses of a batch; layers: the models.layers.Layers that the network was built of.
 
-    closed_forms: of the gradients of alignment losses, where there are; part: which part of the step's batch this is (see
-    alignment.rules.Rule.losses).
+    closed_forms: of the gradients of alignment losses, where there are; part: which part of the
+    step's batch this is (see alignment.rules.Rule.losses).
     """
     alignment = layers.rule.losses(layers.records, closed_forms, part) if layers.rule else {}
-    return Losses(model=tf.reduce_mean(cross_entropy(logits, labels)),
-                  reg=_sum(layers.regularization_losses),
-                  alignment=_sum(alignment.values()))
+    return Losses(
+        model=tf.reduce_mean(cross_entropy(logits, labels)),
+        reg=_sum(layers.regularization_losses),
+        alignment=_sum(alignment.values()),
+    )
 
 
 def objectives(losses, task_rate, alignment_rate, separate):
-    """What to minimise: [task_rate * (model + reg) + alignment_rate * alignment], or its two parts if separate."""
+    """What to minimise: [task_rate * (model + reg) + alignment_rate * alignment], or its two parts
+    if separate.
+    """
     parts = [task_rate * (losses.model + losses.reg), alignment_rate * losses.alignment]
     return parts if separate else [parts[0] + parts[1]]
 
@@ -35,6 +40,7 @@ SCALE_ROLE = 'slot of the loss scale'
 
 class NoScale:
     """The LossScale of types that need none."""
+
     names = ()
 
     def up(self, objective):
@@ -52,19 +58,24 @@ class NoScale:
 
 
 class LossScale:
-    """The factor that keeps gradients among the numbers of float16 (arXiv:1710.03740, section 3.2), and changes with need.
+    """The factor that keeps gradients among the numbers of float16 (arXiv:1710.03740, section 3.2),
+    and changes with need.
 
-    A step of which a gradient overflows moves no variable, and halves the factor, down to 1; so many steps in a row without
+    A step of which a gradient overflows moves no variable, and halves the factor, down to 1; so
+    many steps in a row without
     one double it. It is a power of 2: to multiply and to divide by it changes no digit.
 
     names: of its two variables, the factor (float32) and the steps since it changed (int32).
     """
-    first, steady_steps = 2.0 ** 15, 2000
+
+    first, steady_steps = 2.0**15, 2000
     names = ('loss_scale', 'loss_scale_steps')
 
     def __init__(self):
-        self._variables = [tf.get_variable(name, [], dtype, tf.constant_initializer(value), trainable=False)
-                           for name, dtype, value in zip(self.names, (tf.float32, tf.int32), (self.first, 0))]
+        self._variables = [
+            tf.get_variable(name, [], dtype, tf.constant_initializer(value), trainable=False)
+            for name, dtype, value in zip(self.names, (tf.float32, tf.int32), (self.first, 0))
+        ]
         self._scale, self._steps = [variable.read_value() for variable in self._variables]
 
     def up(self, objective):
@@ -76,13 +87,26 @@ class LossScale:
         return gradient / self._scale
 
     def guard(self, gradients, update):
-        """The operation that does what update() -> operation does where all gradients are finite, and moves the factor."""
-        finite = tf.reduce_all(tf.stack([tf.reduce_all(tf.is_finite(gradient)) for gradient in gradients]))
+        """The operation that does what update() -> operation does where all gradients are finite,
+        and moves the factor.
+        """
+        finite = tf.reduce_all(
+            tf.stack([tf.reduce_all(tf.is_finite(gradient)) for gradient in gradients])
+        )
         steady = self._steps + 1 >= self.steady_steps
-        scale = tf.where(finite, tf.where(steady, 2.0 * self._scale, self._scale), tf.maximum(self._scale / 2.0, 1.0))
+        scale = tf.where(
+            finite,
+            tf.where(steady, 2.0 * self._scale, self._scale),
+            tf.maximum(self._scale / 2.0, 1.0),
+        )
         steps = tf.where(tf.logical_and(finite, tf.logical_not(steady)), self._steps + 1, 0)
-        return tf.group(tf.cond(finite, update, tf.no_op),
-                        *[variable.assign(value, read_value=False) for variable, value in zip(self._variables, (scale, steps))])
+        return tf.group(
+            tf.cond(finite, update, tf.no_op),
+            *[
+                variable.assign(value, read_value=False)
+                for variable, value in zip(self._variables, (scale, steps))
+            ],
+        )
 
 
 def _sum(scalars):

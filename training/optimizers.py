@@ -1,11 +1,14 @@
-"""The optimisers by name, and what happens to a gradient on its way to a variable: clip, apply, add noise.
+"""The optimisers by name, and what happens to a gradient on its way to a variable: clip, apply, add
+noise.
 
     optimizer = optimizers.build('momentum', learning_rate, step)
     update = optimizers.apply(optimizer, zip(optimizers.clip(gradients, 'norm', 1.0), variables))
 
-The stock ones are TensorFlow's own; RAdam and SWATS are written here. `step` is the int64 scalar tensor that counts the
-updates done before this one; it is passed in, read once, so that an update never races with its increment.
+The stock ones are TensorFlow's own; RAdam and SWATS are written here. `step` is the int64 scalar
+tensor that counts the updates done before this one; it is passed in, read once, so that an update
+never races with its increment.
 """
+
 import math
 import re
 from typing import Callable, Dict, List, Optional, Sequence, Set, Tuple, Union
@@ -30,12 +33,14 @@ def build(name: str, learning_rate: tf.Tensor, step: tf.Tensor) -> tf.train.Opti
     return _choose(OPTIMIZERS, name, 'optimizer')(learning_rate, step)
 
 
-def clip(gradients: Sequence[Optional[tf.Tensor]], method: str, value: float) -> List[Optional[tf.Tensor]]:
+def clip(
+    gradients: Sequence[Optional[tf.Tensor]], method: str, value: float
+) -> List[Optional[tf.Tensor]]:
     """Returns the gradients, None staying None, clipped by CLIPPINGS[method] to `value`.
 
-    'norm' scales all gradients by one factor so that their global norm is at most `value`; 'value' clips each element
-    to [-value, value]. As in tfutils' ClipOptimizer, a norm that is not finite counts as 1, so that one bad gradient
-    does not spoil or silence the others.
+    'norm' scales all gradients by one factor so that their global norm is at most `value`; 'value'
+    clips each element to [-value, value]. As in tfutils' ClipOptimizer, a norm that is not finite
+    counts as 1, so that one bad gradient does not spoil or silence the others.
 
     Raises:
       ValueError: an unknown method.
@@ -43,30 +48,50 @@ def clip(gradients: Sequence[Optional[tf.Tensor]], method: str, value: float) ->
     return _choose(CLIPPINGS, method, 'clipping method')(gradients, value)
 
 
-def apply(optimizer: tf.train.Optimizer, gradients_and_variables, idle: Sequence[tf.Variable] = ()) -> tf.Operation:
-    """Returns the op that updates every variable that has a gradient, once all gradients here are known.
+def apply(
+    optimizer: tf.train.Optimizer, gradients_and_variables, idle: Sequence[tf.Variable] = ()
+) -> tf.Operation:
+    """Returns the op that updates every variable that has a gradient, once all gradients here are
+    known.
 
-    A gradient reads other variables than its own, so no variable may move before the last gradient is there. With two
-    optimisers build both updates inside `tf.control_dependencies` of all gradients. `idle` variables get slots, and nothing
+    A gradient reads other variables than its own, so no variable may move before the last gradient
+    is there. With two optimisers build both updates inside `tf.control_dependencies` of all
+    gradients. `idle` variables get slots, and nothing
     else: what a gradient of 0 at every step would do.
 
     Raises:
       ValueError: no variable has a gradient.
     """
-    pairs = [(gradient, variable) for gradient, variable in gradients_and_variables if gradient is not None]
-    with tf.control_dependencies([gradient for gradient, _ in pairs]), tf.name_scope(None):  # Adam names its powers by it
+    pairs = [
+        (gradient, variable)
+        for gradient, variable in gradients_and_variables
+        if gradient is not None
+    ]
+    with tf.control_dependencies([gradient for gradient, _ in pairs]), tf.name_scope(
+        None
+    ):  # Adam names its powers by it
         update = optimizer.apply_gradients(pairs)
     if idle:
         with tf.control_dependencies(None):
-            optimizer._create_slots(list(idle))  # by the method that apply_gradients itself makes them with
+            optimizer._create_slots(
+                list(idle)
+            )  # by the method that apply_gradients itself makes them with
     return update
 
 
-def noise(variables: Sequence[tf.Variable], learning_rate: tf.Tensor, step: tf.Tensor, distribution: str,
-          variance: float, seed: Union[int, str] = 0) -> List[tf.Tensor]:
-    """Returns, for each variable, what to add to it after its update: learning_rate * noise, mean 0.
+def noise(
+    variables: Sequence[tf.Variable],
+    learning_rate: tf.Tensor,
+    step: tf.Tensor,
+    distribution: str,
+    variance: float,
+    seed: Union[int, str] = 0,
+) -> List[tf.Tensor]:
+    """Returns, for each variable, what to add to it after its update: learning_rate * noise, mean
+    0.
 
-    The draw depends on `seed`, `step` and the variable's name alone: a resumed run and every host draw the same.
+    The draw depends on `seed`, `step` and the variable's name alone: a resumed run and every host
+    draw the same.
 
     Args:
       variables: float32 variables of any shape.
@@ -91,16 +116,27 @@ class RAdam(tf.train.Optimizer):
     """Rectified Adam (Liu et al. 2019, arXiv:1908.03265), with t = step + 1:
 
       m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2
-      update = -learning_rate m / (1 - beta1^t) * r_t sqrt(1 - beta2^t) / (sqrt(v) + epsilon)   where rho_t >= 5
-      update = -learning_rate m / (1 - beta1^t)                                                 elsewhere
+      update = -learning_rate m / (1 - beta1^t) * r_t sqrt(1 - beta2^t) / (sqrt(v) + epsilon)
+      where rho_t >= 5
+      update = -learning_rate m / (1 - beta1^t)
+      elsewhere
 
-    Slots of a variable: 'm' and 'v', float32, of its shape. Raises NotImplementedError for a sparse gradient.
+    Slots of a variable: 'm' and 'v', float32, of its shape. Raises NotImplementedError for a sparse
+    gradient.
     """
+
     rectified = True
     rectifies = staticmethod(tf.greater_equal)
 
-    def __init__(self, learning_rate: tf.Tensor, step: tf.Tensor, beta1: float = 0.9, beta2: float = 0.999,
-                 epsilon: float = 1e-9, name: str = 'RAdam'):
+    def __init__(
+        self,
+        learning_rate: tf.Tensor,
+        step: tf.Tensor,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-9,
+        name: str = 'RAdam',
+    ):
         super().__init__(use_locking=False, name=name)
         self.learning_rate = learning_rate
         self.t = tf.cast(step, tf.float32) + 1.0
@@ -134,28 +170,43 @@ class RAdam(tf.train.Optimizer):
             rho, r = rectification(self.beta2, self.t)
             scale = tf.where(self.rectifies(rho, 5.0), r * scale, tf.ones_like(scale))
         update = -self.learning_rate * m / weight(self.beta1, self.t) * scale
-        return update, tf.group(m_slot.assign(m, read_value=False), v_slot.assign(v, read_value=False))
+        return update, tf.group(
+            m_slot.assign(m, read_value=False), v_slot.assign(v, read_value=False)
+        )
 
 
 class SWATS(RAdam):
-    """From Adam to SGD (Keskar & Socher 2017, arXiv:1712.07628), each variable at its own time; t = step + 1.
+    """From Adam to SGD (Keskar & Socher 2017, arXiv:1712.07628), each variable at its own time; t =
+    step + 1.
 
-    Adam phase: p is the update of Adam or, `rectified`, of RAdam (where rho_t > 5). It is applied, and
+    Adam phase: p is the update of Adam or, `rectified`, of RAdam (where rho_t > 5). It is applied,
+    and
 
-      gamma = -(p.p) / (p.g),  Lambda = beta2 Lambda + (1 - beta2) gamma                        where p.g != 0
-      rate = Lambda / (1 - beta2^t);  t > 1 and |rate - gamma| < epsilon: the next step is SGD's
+      gamma = -(p.p) / (p.g),  Lambda = beta2 Lambda + (1 - beta2) gamma
+      where p.g != 0 rate = Lambda / (1 - beta2^t);  t > 1 and |rate - gamma| < epsilon: the next
+      step is SGD's
 
     SGD phase, at that rate for good, whatever the learning rate's schedule says:
 
       M = beta1 M + g,  update = -(1 - beta1) rate M
 
-    Slots of a variable: 'm', 'v' and 'momentum' (M), float32, of its shape; float32 scalars 'rate' (Lambda, and rate
-    once switched) and 'sgd' (1 in the SGD phase). Raises NotImplementedError for a sparse gradient.
+    Slots of a variable: 'm', 'v' and 'momentum' (M), float32, of its shape; float32 scalars 'rate'
+    (Lambda, and rate once switched) and 'sgd' (1 in the SGD phase). Raises NotImplementedError for
+    a sparse gradient.
     """
+
     rectifies = staticmethod(tf.greater)
 
-    def __init__(self, learning_rate: tf.Tensor, step: tf.Tensor, rectified: bool = False, beta1: float = 0.9,
-                 beta2: float = 0.999, epsilon: float = 1e-9, name: str = 'SWATS'):
+    def __init__(
+        self,
+        learning_rate: tf.Tensor,
+        step: tf.Tensor,
+        rectified: bool = False,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-9,
+        name: str = 'SWATS',
+    ):
         super().__init__(learning_rate, step, beta1, beta2, epsilon, name)
         self.rectified = rectified
 
@@ -164,8 +215,14 @@ class SWATS(RAdam):
         for variable in var_list:
             self._zeros_slot(variable, 'momentum', self._name + '/momentum')
             for name in ('rate', 'sgd'):
-                self._get_or_make_slot_with_initializer(variable, tf.zeros_initializer(), tf.TensorShape([]),
-                                                        tf.float32, name, f'{self._name}/{name}')
+                self._get_or_make_slot_with_initializer(
+                    variable,
+                    tf.zeros_initializer(),
+                    tf.TensorShape([]),
+                    tf.float32,
+                    name,
+                    f'{self._name}/{name}',
+                )
 
     def _resource_apply_dense(self, grad, handle):
         slots = {name: self.get_slot(handle, name) for name in ('momentum', 'rate', 'sgd')}
@@ -174,13 +231,20 @@ class SWATS(RAdam):
         estimate, switches = self._estimate(p, grad, rate)
         momentum = tf.where(sgd, self.beta1 * slots['momentum'] + grad, tf.zeros_like(grad))
         update = tf.where(sgd, -(1 - self.beta1) * rate * momentum, p)
-        return tf.group(handle.assign_add(update, read_value=False), moments,
-                        slots['momentum'].assign(momentum, read_value=False),
-                        slots['rate'].assign(tf.where(sgd, rate, estimate), read_value=False),
-                        slots['sgd'].assign(tf.cast(tf.logical_or(sgd, switches), tf.float32), read_value=False))
+        return tf.group(
+            handle.assign_add(update, read_value=False),
+            moments,
+            slots['momentum'].assign(momentum, read_value=False),
+            slots['rate'].assign(tf.where(sgd, rate, estimate), read_value=False),
+            slots['sgd'].assign(
+                tf.cast(tf.logical_or(sgd, switches), tf.float32), read_value=False
+            ),
+        )
 
     def _estimate(self, p, gradient, mean):
-        """Returns the next Lambda (from the switch on the rate) and whether to switch: float32 and bool scalars."""
+        """Returns the next Lambda (from the switch on the rate) and whether to switch: float32 and
+        bool scalars.
+        """
         gamma = -tf.reduce_sum(p * p) / tf.reduce_sum(p * gradient)
         usable = tf.is_finite(gamma)  # not where p.g is 0, or too small to divide by
         mean = tf.where(usable, self.beta2 * mean + (1 - self.beta2) * gamma, mean)
@@ -189,19 +253,23 @@ class SWATS(RAdam):
         return tf.where(switches, rate, mean), switches
 
 
-# Slots of SWATS in a checkpoint, for each variable and each optimiser. Here `<variable>/SWATS` or SWRATS and the same with _1
-# (m and v), and the last three by their own names. In the original `<variable>/SWATS`, SWATS_1 ... SWATS_5 for both optimisers,
-# each an array of the variable's shape.
+# Slots of SWATS in a checkpoint, for each variable and each optimiser. Here `<variable>/SWATS` or
+# SWRATS and the same with _1 (m and v), and the last three by their own names. In the original
+# `<variable>/SWATS`, SWATS_1 ... SWATS_5 for both optimisers, each an array of the variable's
+# shape.
 ORIGINAL_SLOTS = ('phase', 'm', 'v', 'momentum', 'Lambda', 'p_k')
 SLOT_OF_SWATS = re.compile(r'(.+?)/(SWATS|SWRATS)(_\d+)?(/(momentum|rate|sgd)(_(\d+))?)?')
 
 
-def stored_slots(variables: Sequence[tf.Variable], stored: Dict[str, List[int]],
-                 read: Callable[[str], np.ndarray]) -> Tuple[Dict[str, np.ndarray], Set[str]]:
+def stored_slots(
+    variables: Sequence[tf.Variable],
+    stored: Dict[str, List[int]],
+    read: Callable[[str], np.ndarray],
+) -> Tuple[Dict[str, np.ndarray], Set[str]]:
     """Finds the slots of SWATS and SWRATS in a checkpoint whose layout is not ours.
 
-    The original's layout is known. Its phase (0: Adam) becomes `sgd`, its Lambda `rate`; its p_k, the last update of Adam, is
-    never read again, and is left aside.
+    The original's layout is known. Its phase (0: Adam) becomes `sgd`, its Lambda `rate`; its p_k,
+    the last update of Adam, is never read again, and is left aside.
 
     Args:
       variables: all variables here, in the order in which they were made.
@@ -209,8 +277,9 @@ def stored_slots(variables: Sequence[tf.Variable], stored: Dict[str, List[int]],
       read: name -> array.
 
     Returns:
-      {name of a slot here: its value} of those that the checkpoint holds in the original's layout, and the names of the slots
-      here that it holds in a layout that is neither ours nor the original's.
+      {name of a slot here: its value} of those that the checkpoint holds in the original's layout,
+      and the names of the slots here that it holds in a layout that is neither ours nor the
+      original's.
     """
     there = {}  # {variable: names of its slots in the checkpoint}
     for name in stored:
@@ -223,11 +292,21 @@ def stored_slots(variables: Sequence[tf.Variable], stored: Dict[str, List[int]],
         if not (match and match.group(5) == 'rate'):  # of which each optimiser has one
             continue
         owner, name, count = match.group(1), match.group(2), int(match.group(7) or 0)
-        index = seen[owner] = seen.get(owner, -1) + 1  # the original numbers the slots of two optimisers through
-        ours = dict(m=_numbered(f'{owner}/{name}', 2 * count), v=_numbered(f'{owner}/{name}', 2 * count + 1),
-                    **{part: _numbered(f'{owner}/{name}/{part}', count) for part in ('momentum', 'rate', 'sgd')})
+        index = seen[owner] = (
+            seen.get(owner, -1) + 1
+        )  # the original numbers the slots of two optimisers through
+        ours = dict(
+            m=_numbered(f'{owner}/{name}', 2 * count),
+            v=_numbered(f'{owner}/{name}', 2 * count + 1),
+            **{
+                part: _numbered(f'{owner}/{name}/{part}', count)
+                for part in ('momentum', 'rate', 'sgd')
+            },
+        )
         found = there.get(owner, set())
-        if not found or any('/rate' in each[len(owner):] for each in found):  # there are none, or they are ours
+        if not found or any(
+            '/rate' in each[len(owner) :] for each in found
+        ):  # there are none, or they are ours
             continue
         originals = _original_slots(owner, index, found, stored, read)
         if originals is None:
@@ -238,18 +317,33 @@ def stored_slots(variables: Sequence[tf.Variable], stored: Dict[str, List[int]],
 
 
 def _original_slots(owner, index, found, stored, read):
-    """{slot of ours: value} of a variable's optimiser number `index` in the original's layout; None where it has another."""
+    """{slot of ours: value} of a variable's optimiser number `index` in the original's layout; None
+    where it has another.
+    """
     count = len(ORIGINAL_SLOTS)
     names = [_numbered(owner + '/SWATS', number) for number in range(len(found))]
-    if set(names) != found or len(names) % count or any(stored[name] != stored.get(owner) for name in names):
+    if (
+        set(names) != found
+        or len(names) % count
+        or any(stored[name] != stored.get(owner) for name in names)
+    ):
         return None
-    values = {slot: read(name) for slot, name in zip(ORIGINAL_SLOTS, names[index * count:(index + 1) * count]) if slot != 'p_k'}
+    values = {
+        slot: read(name)
+        for slot, name in zip(ORIGINAL_SLOTS, names[index * count : (index + 1) * count])
+        if slot != 'p_k'
+    }
     scalars = [np.unique(values[slot]) for slot in ('phase', 'Lambda') if values]
     if not values or any(len(each) != 1 for each in scalars):
         return None
     phase, rate = scalars
-    return dict(m=values['m'], v=values['v'], momentum=values['momentum'],
-                rate=rate.astype(np.float32)[0], sgd=np.float32(phase[0] > 0))
+    return dict(
+        m=values['m'],
+        v=values['v'],
+        momentum=values['momentum'],
+        rate=rate.astype(np.float32)[0],
+        sgd=np.float32(phase[0] > 0),
+    )
 
 
 def _numbered(name, number):
@@ -258,7 +352,9 @@ def _numbered(name, number):
 
 
 def weight(beta: float, t: tf.Tensor) -> tf.Tensor:
-    """1 - beta^t, the weight an average over t steps has gathered: float32 scalar, free of cancellation."""
+    """1 - beta^t, the weight an average over t steps has gathered: float32 scalar, free of
+    cancellation.
+    """
     return -tf.math.expm1(t * math.log(beta))
 
 
@@ -268,7 +364,8 @@ def rectification(beta2: float, t: tf.Tensor):
       rho_inf = 2 / (1 - beta2) - 1,  rho_t = rho_inf - 2 t beta2^t / (1 - beta2^t)
       r_t = sqrt((rho_t - 4)(rho_t - 2) rho_inf / ((rho_inf - 4)(rho_inf - 2) rho_t))
 
-    r_t is meant for rho_t >= 5 and is held at its value there below, where its square would turn negative.
+    r_t is meant for rho_t >= 5 and is held at its value there below, where its square would turn
+    negative.
     """
     rho_inf = 2 / (1 - beta2) - 1
     gathered = weight(beta2, t)
@@ -284,7 +381,10 @@ def _clip_norm(gradients, value):
 
 
 def _clip_value(gradients, value):
-    return [None if gradient is None else tf.clip_by_value(gradient, -value, value) for gradient in gradients]
+    return [
+        None if gradient is None else tf.clip_by_value(gradient, -value, value)
+        for gradient in gradients
+    ]
 
 
 def _normal(shape, seed, variance):
@@ -298,13 +398,17 @@ def _uniform(shape, seed, variance):
 
 def _choose(registry, name, what):
     if name not in registry:
-        raise ValueError('Unknown {} {!r}: choose one of {}.'.format(what, name, ', '.join(sorted(registry))))
+        raise ValueError(
+            'Unknown {} {!r}: choose one of {}.'.format(what, name, ', '.join(sorted(registry)))
+        )
     return registry[name]
 
 
 OPTIMIZERS = {
     'gd': lambda learning_rate, step: tf.train.GradientDescentOptimizer(learning_rate),
-    'momentum': lambda learning_rate, step: tf.train.MomentumOptimizer(learning_rate, 0.9, use_nesterov=True),
+    'momentum': lambda learning_rate, step: tf.train.MomentumOptimizer(
+        learning_rate, 0.9, use_nesterov=True
+    ),
     'adagrad': lambda learning_rate, step: tf.train.AdagradOptimizer(learning_rate),
     'rmsprop': lambda learning_rate, step: tf.train.RMSPropOptimizer(learning_rate),
     'adam': lambda learning_rate, step: tf.train.AdamOptimizer(learning_rate),

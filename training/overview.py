@@ -1,4 +1,5 @@
 """What a run tells of itself before it starts."""
+
 import collections
 
 from config.schema import ROWS
@@ -14,7 +15,14 @@ def settings(config):
 
 def ignored(names):
     """A line on the flags that were given but do not count; none without any."""
-    return ['flags that do not count beside the settings file: ' + ', '.join('--' + name for name in names)] if names else []
+    return (
+        [
+            'flags that do not count beside the settings file: '
+            + ', '.join('--' + name for name in names)
+        ]
+        if names
+        else []
+    )
 
 
 def experiment(exp, device):
@@ -27,26 +35,48 @@ def experiment(exp, device):
     return [
         f'{runtime.describe()}, {_where(config, device)}, images as {device.data_format}',
         '{} with {} on {}: {:,} training and {:,} validation images of {}, {:,} classes'.format(
-            exp.collection, config.alignment or 'backpropagation', config.dataset, dataset.train_images,
-            dataset.validation_images, 'x'.join(str(n) for n in dataset.image_shape), dataset.classes),
+            exp.collection,
+            config.alignment or 'backpropagation',
+            config.dataset,
+            dataset.train_images,
+            dataset.validation_images,
+            'x'.join(str(n) for n in dataset.image_shape),
+            dataset.classes,
+        ),
         '{:,} steps of {:,} images ({:g} epochs of {:,} steps){}'.format(
-            exp.train_steps, config.train_batch_size, config.train_epochs, exp.steps_per_epoch,
-            f', in {device.minibatches} parts' if device.minibatches > 1 else '')
+            exp.train_steps,
+            config.train_batch_size,
+            config.train_epochs,
+            exp.steps_per_epoch,
+            f', in {device.minibatches} parts' if device.minibatches > 1 else '',
+        )
         + (f', up to {device.steps_per_call:,} a call' if device.steps_per_call > 1 else '')
         + (', compiled by XLA' if device.compiled else ''),
         'a batch: {:,} images, {:,} on each of {:,} replica{}, {:,} host{}'.format(
-            config.train_batch_size, config.train_batch_size // device.replicas, device.replicas,
-            's' if device.replicas > 1 else '', device.hosts, 's' if device.hosts > 1 else ''),
+            config.train_batch_size,
+            config.train_batch_size // device.replicas,
+            device.replicas,
+            's' if device.replicas > 1 else '',
+            device.hosts,
+            's' if device.hosts > 1 else '',
+        ),
         'variables: ' + counts,
     ] + _gradients(exp.automatic_layers, config.alignment)
 
 
 def step_cost(exp):
     """What a training step computes, a line."""
-    where = ' on each core' if exp.config.tpu_name else ' on each host' if exp.device.hosts > 1 else ''
+    where = (
+        ' on each core' if exp.config.tpu_name else ' on each host' if exp.device.hosts > 1 else ''
+    )
     counts = cost.of_step(exp)
-    return ['a step{}: {} million multiply-adds, {}'.format(where, _millions(sum(counts.values())), ', '.join(
-        f'{_millions(count)} in {kind}' for kind, count in counts.items()))]
+    return [
+        'a step{}: {} million multiply-adds, {}'.format(
+            where,
+            _millions(sum(counts.values())),
+            ', '.join(f'{_millions(count)} in {kind}' for kind, count in counts.items()),
+        )
+    ]
 
 
 def _millions(count):
@@ -66,17 +96,42 @@ def _gradients(automatic, alignment):
     """How the gradients of the alignment losses are taken."""
     if automatic is None:
         return []
-    return ['gradients of the {} loss: {}'.format(alignment, 'closed form' if not automatic else
-            f'automatic differentiation in {len(automatic):,} layers; these options have no closed form')]
+    return [
+        'gradients of the {} loss: {}'.format(
+            alignment,
+            'closed form'
+            if not automatic
+            else f'automatic differentiation in {len(automatic):,} layers; these options have no '
+            'closed form',
+        )
+    ]
 
 
 def variables(exp, restored, new):
-    """Every variable: name, shape, role and whether it was restored or is new. restored: bool; new: names that are not."""
-    rows = [(v.op.name, 'x'.join(str(n) for n in v.shape.as_list()) or 'scalar', exp.roles[v.op.name],
-             'restored' if restored and v.op.name not in new else 'new') for v in exp.variables]
+    """Every variable: name, shape, role and whether it was restored or is new. restored: bool; new:
+    names that are not.
+    """
+    rows = [
+        (
+            v.op.name,
+            'x'.join(str(n) for n in v.shape.as_list()) or 'scalar',
+            exp.roles[v.op.name],
+            'restored' if restored and v.op.name not in new else 'new',
+        )
+        for v in exp.variables
+    ]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    return ['  ' + '  '.join('{:{}}'.format(cell, width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    return [
+        '  ' + '  '.join('{:{}}'.format(cell, width) for cell, width in zip(row, widths)).rstrip()
+        for row in rows
+    ]
 
 
 def _kind(role):
-    return 'optimiser slots' if role.startswith('slot') else role + 's' if role.endswith('kernel') else 'others'
+    return (
+        'optimiser slots'
+        if role.startswith('slot')
+        else role + 's'
+        if role.endswith('kernel')
+        else 'others'
+    )

@@ -1,4 +1,5 @@
 """What a record tells of the program that made it."""
+
 import os
 import subprocess
 
@@ -11,8 +12,13 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 def describe():
     """{'provenance': {runtime, commit, uncommitted}}; commit is None outside a git checkout."""
     commit = _git('rev-parse', 'HEAD')
-    return {'provenance': {'runtime': runtime.describe(), 'commit': commit,
-                           'uncommitted': bool(_git('status', '--porcelain')) if commit else None}}
+    return {
+        'provenance': {
+            'runtime': runtime.describe(),
+            'commit': commit,
+            'uncommitted': bool(_git('status', '--porcelain')) if commit else None,
+        }
+    }
 
 
 def check_committed():
@@ -21,14 +27,21 @@ def check_committed():
         raise ConfigError(f'--noskip_check: {ROOT} is no git checkout')
     changed = _git('status', '--porcelain')
     if changed:
-        raise ConfigError('--noskip_check: uncommitted changes in {}: {}; commit them or leave --noskip_check out'.format(
-            ROOT, ', '.join(line[3:] for line in changed.split('\n')[:5])))
+        raise ConfigError(
+            '--noskip_check: uncommitted changes in {}: {}; commit them or leave --noskip_check '
+            'out'.format(ROOT, ', '.join(line[3:] for line in changed.split('\n')[:5]))
+        )
 
 
 def _git(*arguments):
     """What git prints, or None if it cannot be asked."""
     try:
-        return subprocess.run(('git', '-C', ROOT) + arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True,
-                              text=True).stdout.strip()
+        return subprocess.run(
+            ('git', '-C', ROOT) + arguments,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            check=True,
+            text=True,
+        ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None

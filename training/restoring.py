@@ -1,7 +1,9 @@
-"""What a checkpoint says of its settings, and how they go together with those of the command that restores it.
+"""What a checkpoint says of its settings, and how they go together with those of the command that
+restores it.
 
-A checkpoint is described by the `params` of its record in MongoDB or, where a path names it, by `settings.json` in its
-folder. The meaning of what is restored comes with it; a training that only starts from it has its own settings.
+A checkpoint is described by the `params` of its record in MongoDB or, where a path names it, by
+`settings.json` in its folder. The meaning of what is restored comes with it; a training that only
+starts from it has its own settings.
 """
 
 import json
@@ -32,8 +34,10 @@ MOST_NAMED = 8  # settings in one sentence
 class Start(typing.NamedTuple):
     """A checkpoint to restore.
 
-    prefix: its path without .index. source: the `_id` of its record, or its path, for the field `validates`.
-    recorded: the params dictionary of its record or description, {} where there is none. title: what messages call it.
+    prefix: its path without .index. source: the `_id` of its record, or its path, for the field
+    `validates`.
+    recorded: the params dictionary of its record or description, {} where there is none. title:
+    what messages call it.
     is_foreign: whether it is of another experiment, so that this one only starts from it.
     """
 
@@ -47,7 +51,8 @@ class Start(typing.NamedTuple):
 class Restored(typing.NamedTuple):
     """The settings of a run that restores a checkpoint.
 
-    notes: what its records tell of that, {name: plain value}, for the group load_params. lines: the same for people.
+    notes: what its records tell of that, {name: plain value}, for the group load_params. lines: the
+    same for people.
     """
 
     config: Config
@@ -56,10 +61,11 @@ class Restored(typing.NamedTuple):
 
 
 def continued(config: Config, explicit: typing.FrozenSet[str], start: Start) -> Restored:
-    """The settings of a training that continues its own checkpoint: the meaning is the checkpoint's.
+    """The settings of a training that continues its own checkpoint: the meaning is the
+    checkpoint's.
 
-    explicit: names of the settings that flags or a settings file give. Raises ConfigError where these contradict the
-    checkpoint, and --override does not name them.
+    explicit: names of the settings that flags or a settings file give. Raises ConfigError where
+    these contradict the checkpoint, and --override does not name them.
     """
     merged = _with_meaning(config, explicit, start)
     changed = _changed(merged.config, start.recorded, {Scope.TRAINING})
@@ -94,7 +100,9 @@ def started(config: Config, start: Start) -> Restored:
     What differs is told and recorded.
     """
     if not _held(start.recorded):
-        return Restored(config, {}, [f'{start.title} does not record its settings: they may be others'])
+        return Restored(
+            config, {}, [f'{start.title} does not record its settings: they may be others']
+        )
     changed = _changed(config, start.recorded, {Scope.MEANING, Scope.TRAINING})
     if not changed:
         return Restored(config, {}, [])
@@ -133,21 +141,27 @@ def _with_meaning(config, explicit, start):
     notes, lines = {}, []
     if overridden:
         notes['overridden'] = overridden
-        told = [f'{name} is {note["used"]} here and {note["recorded"]}' for name, note in overridden.items()]
+        told = [
+            f'{name} is {note["used"]} here and {note["recorded"]}'
+            for name, note in overridden.items()
+        ]
         lines.append(f'overridden: {", ".join(told)} in {start.title}')
     if missing:
         notes['not_recorded'] = missing
         values = [f'{name}={getattr(merged, name)}' for name in missing[:MOST_NAMED]]
         more = f' and {len(missing) - MOST_NAMED} more' if missing[MOST_NAMED:] else ''
         lines.append(
-            f'{start.title} does not record {", ".join(values)}{more}: these values are those of the '
+            f'{start.title} does not record {", ".join(values)}{more}: these values are those of '
+            'the '
             'flags, the settings file or the defaults'
         )
     return Restored(merged, notes, lines)
 
 
 def _of_the_rule():
-    """Names of the settings that only some rules have; where the rule is overridden, the recorded ones do not fit it."""
+    """Names of the settings that only some rules have; where the rule is overridden, the recorded
+    ones do not fit it.
+    """
     own = {name for rule in RULES.values() for name in [*rule.switches, *rule.sizes]}
     scheduled = {
         name
@@ -176,16 +190,26 @@ def _held(recorded):
     {} for another dictionary: the original's records hold objects by some of these names.
     """
     model = recorded.get('model_params')
-    if not isinstance(model, dict) or not isinstance(model.get('model'), str) or 'alignment' not in model:
+    if (
+        not isinstance(model, dict)
+        or not isinstance(model.get('model'), str)
+        or 'alignment' not in model
+    ):
         return {}
     groups = {
         name: recorded.get(row.group)
         for name, row in ROWS.items()
         if row.scope in (Scope.MEANING, Scope.TRAINING)
     }
-    held = {name: group[name] for name, group in groups.items() if isinstance(group, dict) and name in group}
+    held = {
+        name: group[name]
+        for name, group in groups.items()
+        if isinstance(group, dict) and name in group
+    }
     held = _without_own_defaults(held)
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in held.items()}
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in held.items()
+    }
 
 
 def _without_own_defaults(values):
@@ -226,10 +250,11 @@ def _listed(changed):
 
 
 class Description:
-    """`settings.json` of a folder of checkpoints: its entries, and which of them each checkpoint has.
+    """`settings.json` of a folder of checkpoints: its entries, and which of them each checkpoint
+    has.
 
-    An entry holds the digests, the seed and the settings (config.params.to_keep); a new one is added
-    where they change.
+    An entry holds the digests, the seed and the settings (config.params.to_keep); a new one is
+    added where they change.
     """
 
     def __init__(self, folder: str, config: Config):
@@ -309,8 +334,16 @@ def _read(folder):
         if not whole:
             raise ValueError('an entry is incomplete')
         return {'settings': list(entries), 'checkpoints': dict(checkpoints)}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, tf.errors.OpError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        tf.errors.OpError,
+    ) as error:
         raise CheckpointError(
-            f'{path} does not describe its checkpoints ({str(error).splitlines()[0]}); take it away, '
+            f'{path} does not describe its checkpoints ({str(error).splitlines()[0]}); take it '
+            'away, '
             'and the flags decide on the settings'
         )

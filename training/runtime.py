@@ -1,4 +1,7 @@
-"""The one place that knows TensorFlow 1.13.2 from TensorFlow 2.x. Import it before anything that imports TensorFlow."""
+"""The one place that knows TensorFlow 1.13.2 from TensorFlow 2.x. Import it before anything that
+imports TensorFlow.
+"""
+
 import contextlib
 import logging
 import os
@@ -7,22 +10,28 @@ import re
 import tempfile
 import warnings
 
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')    # the C++ side speaks of optimisations, not of problems
+os.environ.setdefault(
+    'TF_CPP_MIN_LOG_LEVEL', '3'
+)  # the C++ side speaks of optimisations, not of problems
 if platform.machine() in ('x86_64', 'AMD64'):
-    # TensorFlow 2.x's other convolutions, which it takes by itself on processors without AVX-512 VNNI, are slower (measured:
-    # 1.5 to 6 times on AVX2) and know no NCHW.
+    # TensorFlow 2.x's other convolutions, which it takes by itself on processors without AVX-512
+    # VNNI, are slower (measured: 1.5 to 6 times on AVX2) and know no NCHW.
     os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')
 logging.getLogger('tensorflow').setLevel(logging.ERROR)
 warnings.filterwarnings('ignore', module='tensorflow|tensorboard')
 warnings.filterwarnings('ignore', message='.*(np_resource|type, as a synonym of type).*')
 
 # What TensorFlow 2.21 says on some processors, whatever the level of its log.
-NOTICES = re.compile(rb'.*(oneDNN custom operations are on|before absl::InitializeLog\(\) is called).*\n?')
+NOTICES = re.compile(
+    rb'.*(oneDNN custom operations are on|before absl::InitializeLog\(\) is called).*\n?'
+)
 
 
 @contextlib.contextmanager
 def _without_notices():
-    """Nothing that the process writes to standard error meanwhile is shown before its end, and the NOTICES never are."""
+    """Nothing that the process writes to standard error meanwhile is shown before its end, and the
+    NOTICES never are.
+    """
     try:
         stderr = os.dup(2)
     except OSError:  # there is no standard error
@@ -49,9 +58,9 @@ from alignment import gradients  # noqa: E402
 
 tf.logging.set_verbosity(tf.logging.ERROR)
 gradients.FEW_POSITIONS = 0 if IS_TF2 else 16
-HAS_BFLOAT16 = IS_TF2     # whether CPUs and GPUs compute in bfloat16
-# Whether XLA compiles a loop within a step within a loop, and a step with a branch. 1.13.2 recurses without end over the first
-# and ends the process at the second.
+HAS_BFLOAT16 = IS_TF2  # whether CPUs and GPUs compute in bfloat16
+# Whether XLA compiles a loop within a step within a loop, and a step with a branch. 1.13.2 recurses
+# without end over the first and ends the process at the second.
 XLA_NESTS_LOOPS = XLA_BRANCHES = IS_TF2
 if IS_TF2:
     tf.disable_v2_behavior()
@@ -64,38 +73,49 @@ def describe():
 
 
 def untranslated(function):
-    """A function that makes a tf.data.Dataset, whose Python functions become graphs as they stand, as they do on 1.13.2.
-    TensorFlow 2.x translates the source of each, for control flow that ours do not have; it takes most of the time."""
+    """A function that makes a tf.data.Dataset, whose Python functions become graphs as they stand,
+    as they do on 1.13.2. TensorFlow 2.x translates the source of each, for control flow that ours
+    do not have; it takes most of the time.
+    """
     return tf.autograph.experimental.do_not_convert(function) if IS_TF2 else function
 
 
 def gpu_count():
     """How many GPUs this process can see."""
     from tensorflow.python.client import device_lib
-    return sum(device.device_type == 'GPU' for device in device_lib.list_local_devices(session_config()))
+
+    return sum(
+        device.device_type == 'GPU' for device in device_lib.list_local_devices(session_config())
+    )
 
 
 def xla_compile(computation, inputs):
-    """[tensor]: what computation(*inputs) gives, compiled by XLA; its operations are done before any of them is there.
+    """[tensor]: what computation(*inputs) gives, compiled by XLA; its operations are done before
+    any of them is there.
 
-    computation(tensor, ...) -> a list of tensors and, after them, operations. inputs: a list of tensors.
+    computation(tensor, ...) -> a list of tensors and, after them, operations. inputs: a list of
+    tensors.
     """
     if IS_TF2:
         return tf.xla.experimental.compile(computation, inputs)
     from tensorflow.contrib.compiler import xla
+
     return xla.compile(computation, inputs)
 
 
 def tpu_address(name, zone, project):
-    """The address of a TPU's host for a Session: 'grpc://10.0.0.2:8470', or '' where the TPU is in this machine.
+    """The address of a TPU's host for a Session: 'grpc://10.0.0.2:8470', or '' where the TPU is in
+    this machine.
 
-    name: of the Cloud TPU, its address, or 'local'. zone, project: where to look for the name; None asks the machine's own.
+    name: of the Cloud TPU, its address, or 'local'. zone, project: where to look for the name; None
+    asks the machine's own.
     Raises ImportError, OSError, RuntimeError or ValueError where there is none to be found.
     """
     if IS_TF2:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver
     else:
         from tensorflow.contrib import cluster_resolver
+
         resolver = cluster_resolver.TPUClusterResolver
     address = tf.compat.as_str(resolver(name, zone=zone, project=project).master())
     return '' if address == 'local' else address
@@ -112,9 +132,11 @@ def tpu_stop():
 
 
 def tpu_replicate(computation, inputs):
-    """[[tensor] of each replica]: what computation(*its inputs) -> a list of tensors gives on each core of a TPU.
+    """[[tensor] of each replica]: what computation(*its inputs) -> a list of tensors gives on each
+    core of a TPU.
 
-    inputs: a list of tensors a replica. All operations of the computation are done before any of its outputs is there.
+    inputs: a list of tensors a replica. All operations of the computation are done before any of
+    its outputs is there.
     """
     return _tpu().replicate(computation, inputs)
 
@@ -125,7 +147,9 @@ def tpu_sum(tensor):
 
 
 def tpu_enqueue(tensors, core):
-    """The operation of the host that hands a list of tensors of known shapes to a core, by its number."""
+    """The operation of the host that hands a list of tensors of known shapes to a core, by its
+    number.
+    """
     enqueue = tf.raw_ops.InfeedEnqueueTuple if IS_TF2 else _tpu().infeed_enqueue_tuple
     return enqueue(inputs=tensors, shapes=[tensor.shape for tensor in tensors], device_ordinal=core)
 
@@ -141,24 +165,30 @@ def _tpu():
     if IS_TF2:
         return tf.tpu
     from tensorflow.contrib import tpu
+
     return tpu
 
 
 def all_sum(tensor, group, size, key):
     """The sum of a tensor over the devices that make this call: each of them gets it.
 
-    group: an int of their own for the devices that sum together, of which there are `size`. key: an int, the same on each of
-    them, and another one for each sum. The operation is one of TensorFlow's collectives.
+    group: an int of their own for the devices that sum together, of which there are `size`. key: an
+    int, the same on each of them, and another one for each sum. The operation is one of
+    TensorFlow's collectives.
     """
     from tensorflow.python.ops import collective_ops
+
     return collective_ops.all_reduce(tensor, size, group, key, 'Add', 'Id', subdiv_offsets=(0,))
 
 
 def session_config(cpu_devices=None):
-    """Options of every Session: memory of a GPU is taken as it is needed; what has no GPU kernel runs on the CPU.
+    """Options of every Session: memory of a GPU is taken as it is needed; what has no GPU kernel
+    runs on the CPU.
 
     cpu_devices: into how many devices the CPU is split; None leaves it whole.
     """
-    config = tf.ConfigProto(allow_soft_placement=True, device_count={'CPU': cpu_devices} if cpu_devices else {})
+    config = tf.ConfigProto(
+        allow_soft_placement=True, device_count={'CPU': cpu_devices} if cpu_devices else {}
+    )
     config.gpu_options.allow_growth = True
     return config

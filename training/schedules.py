@@ -1,11 +1,13 @@
 """What changes with the step: learning rates, alignment coefficients and the mix of the two losses.
 
-Every schedule is a frozen, checked description; calling it with `step`, the int64 scalar tensor that counts
-the updates done before this one, gives float32 scalar tensors. An epoch is a real number, step / steps_per_epoch.
+Every schedule is a frozen, checked description; calling it with `step`, the int64 scalar tensor
+that counts the updates done before this one, gives float32 scalar tensors. An epoch is a real
+number, step / steps_per_epoch.
 
-Source: step-wise drops after a linear warm-up, Goyal et al. 2017 (arXiv:1706.02677), as used by Kunin et al. 2020
-(arXiv:2003.01513).
+Source: step-wise drops after a linear warm-up, Goyal et al. 2017 (arXiv:1706.02677), as used by
+Kunin et al. 2020 (arXiv:2003.01513).
 """
+
 import dataclasses
 from typing import Optional
 
@@ -19,10 +21,14 @@ LARGEST_EXPONENT = 88.0  # exp(88) is the last whole power of e that is finite i
 def epochs(step: tf.Tensor, steps_per_epoch: int) -> tf.Tensor:
     """Epochs done before this step: float32 scalar.
 
-    Whole epochs are counted in integers: TensorFlow's graph optimiser turns a division by a constant into a product
-    with its reciprocal, and step / steps_per_epoch then misses 30.0 by one rounding.
+    Whole epochs are counted in integers: TensorFlow's graph optimiser turns a division by a
+    constant into a product with its reciprocal, and step / steps_per_epoch then misses 30.0 by one
+    rounding.
     """
-    return tf.cast(step // steps_per_epoch, tf.float32) + tf.cast(step % steps_per_epoch, tf.float32) / steps_per_epoch
+    return (
+        tf.cast(step // steps_per_epoch, tf.float32)
+        + tf.cast(step % steps_per_epoch, tf.float32) / steps_per_epoch
+    )
 
 
 def drops(epoch: tf.Tensor, stretch: float = 1, shift: float = 0) -> tf.Tensor:
@@ -52,7 +58,8 @@ class LearningRate:
     With scaled = base * batch_size / base_batch_size (just base without `rescale`) it is
 
     - manual, drop 0: scaled * warmup(epoch), held from then on;
-    - manual, drop d: scaled * 0.1^(d-1) up to and including `boundary_step`, scaled * 0.1^d after it;
+    - manual, drop d: scaled * 0.1^(d-1) up to and including `boundary_step`, scaled * 0.1^d after
+    it;
     - constant: scaled;
     - otherwise: scaled * min(warmup(epoch), drops(epoch)), drops at epochs 30, 60 and 80.
 
@@ -61,10 +68,11 @@ class LearningRate:
       steps_per_epoch: updates in one pass over the training images.
       batch_size: images an update, over all devices.
       warmup_epochs: epochs of linear warm-up from 0; 0 starts at scaled.
-      alternate_step_freq: k task steps to each alignment step: warm-up and drops come (k + 1) times later.
+      alternate_step_freq: k task steps to each alignment step: warm-up and drops come (k + 1) times
+      later.
       delay_epochs: the task's loss is off for so many epochs, and its schedule starts after them.
-      drops_delayed_by: the alignment's side of `delay_epochs`: no warm-up, the drops so many epochs later, so that
-        both learning rates drop together.
+      drops_delayed_by: the alignment's side of `delay_epochs`: no warm-up, the drops so many epochs
+        later, so that both learning rates drop together.
       manual: one drop a run, chosen by hand; takes precedence over `constant`.
       drop: which drop a manual run makes, 0 for none yet.
       boundary_step: last step of a manual run before its drop.
@@ -72,6 +80,7 @@ class LearningRate:
     Raises:
       ValueError: values that contradict each other or are out of range.
     """
+
     base: float
     steps_per_epoch: int
     batch_size: int
@@ -91,12 +100,18 @@ class LearningRate:
         if self.warmup_epochs < 0:
             raise ValueError(f'warmup_epochs must be 0 or more, not {self.warmup_epochs}.')
         if self.delay_epochs is not None and self.drops_delayed_by is not None:
-            raise ValueError('A learning rate takes delay_epochs (task) or drops_delayed_by (alignment), not both.')
+            raise ValueError(
+                'A learning rate takes delay_epochs (task) or drops_delayed_by (alignment), not '
+                'both.'
+            )
         if self.drop < 0:
             raise ValueError(f'drop must be 0 or more, not {self.drop}.')
         if self.manual and self.drop and self.boundary_step is None:
-            raise ValueError(f'A manual learning rate with drop={self.drop} needs boundary_step, the last step before '
-                             'the drop.')
+            raise ValueError(
+                f'A manual learning rate with drop={self.drop} needs boundary_step, the last step '
+                'before '
+                'the drop.'
+            )
 
     @property
     def scaled(self) -> float:
@@ -114,7 +129,7 @@ class LearningRate:
         if self.drop == 0:
             return self.scaled * warmup(epochs(step, self.steps_per_epoch), self.warmup_epochs)
         before = tf.constant(self.scaled * 0.1 ** (self.drop - 1), tf.float32)
-        after = tf.constant(self.scaled * 0.1 ** self.drop, tf.float32)
+        after = tf.constant(self.scaled * 0.1**self.drop, tf.float32)
         return tf.where(step <= self.boundary_step, before, after)
 
     def _steps(self, epoch):
@@ -123,14 +138,18 @@ class LearningRate:
             return self.scaled * drops(epoch, stretch, self.drops_delayed_by)
         if self.delay_epochs is not None:
             epoch = tf.maximum(epoch - self.delay_epochs, 0.0)
-        return self.scaled * tf.minimum(warmup(epoch, stretch * self.warmup_epochs), drops(epoch, stretch))
+        return self.scaled * tf.minimum(
+            warmup(epoch, stretch * self.warmup_epochs), drops(epoch, stretch)
+        )
 
 
 KINDS = {
     None: lambda value, rate, p: tf.constant(value, tf.float32),
     'linear': lambda value, rate, p: value + rate * p,
     'exponential': lambda value, rate, p: value * tf.exp(tf.minimum(rate * p, LARGEST_EXPONENT)),
-    'cyclic': lambda value, rate, p: value + rate * p,  # linear, along a triangular wave it cannot do without
+    'cyclic': lambda value, rate, p: (
+        value + rate * p
+    ),  # linear, along a triangular wave it cannot do without
 }
 
 
@@ -138,8 +157,9 @@ KINDS = {
 class Coefficient:
     """One alignment coefficient (alpha, beta or gamma): schedule(step) is a float32 scalar.
 
-    0 before start * train_epochs and after stop * train_epochs; between them KINDS[kind] of `value`, `rate` and p,
-    the epochs since the start or, with a cycle, triangle(epochs since the start) * cycle / 2.
+    0 before start * train_epochs and after stop * train_epochs; between them KINDS[kind] of
+    `value`, `rate` and p, the epochs since the start or, with a cycle, triangle(epochs since the
+    start) * cycle / 2.
 
     Attributes:
       value: the coefficient at the start.
@@ -153,6 +173,7 @@ class Coefficient:
     Raises:
       ValueError: an unknown kind, a negative cycle, or 'cyclic' without one.
     """
+
     value: float
     steps_per_epoch: int
     train_epochs: float
@@ -165,8 +186,11 @@ class Coefficient:
     def __post_init__(self):
         _check_counts(self.steps_per_epoch)
         if self.kind not in KINDS:
-            raise ValueError('Unknown kind of coefficient schedule {!r}: choose None or one of {}.'.format(
-                self.kind, ', '.join(sorted(filter(None, KINDS)))))
+            raise ValueError(
+                'Unknown kind of coefficient schedule {!r}: choose None or one of {}.'.format(
+                    self.kind, ', '.join(sorted(filter(None, KINDS)))
+                )
+            )
         if self.cycle is not None and self.cycle < 0:
             raise ValueError(f'cycle must be a positive number of epochs, not {self.cycle}.')
         if self.kind == 'cyclic' and not self.cycle:
@@ -189,18 +213,22 @@ class Coefficient:
 
 @dataclasses.dataclass(frozen=True)
 class LossRates:
-    """How much each loss weighs at a step: schedule(step) is (task rate, alignment rate), float32 scalars.
+    """How much each loss weighs at a step: schedule(step) is (task rate, alignment rate), float32
+    scalars.
 
     Attributes:
       steps_per_epoch: updates in one pass over the training images.
       loss_rate, alignment_rate: the weights while a loss is on.
-      delay_epochs: the task's loss is off for so many epochs, and the alignment loss on at every step of them.
-      alternate_step_freq: k task steps follow each alignment step, which is the first of every k + 1.
+      delay_epochs: the task's loss is off for so many epochs, and the alignment loss on at every
+      step of them.
+      alternate_step_freq: k task steps follow each alignment step, which is the first of every k +
+      1.
       constant: False drops both by 10 at epochs 30, 60 and 80.
 
     Raises:
       ValueError: alternate_step_freq below 1.
     """
+
     steps_per_epoch: int
     loss_rate: float = 1.0
     alignment_rate: float = 1.0
@@ -220,8 +248,10 @@ class LossRates:
             alignments_turn = tf.equal(step % (self.alternate_step_freq + 1), 0)
             task_on = tf.logical_and(task_on, tf.logical_not(alignments_turn))
             alignment_on = tf.logical_or(alignments_turn, delayed)
-        return (tf.where(task_on, self.loss_rate * factor, 0.0),
-                tf.where(alignment_on, self.alignment_rate * factor, 0.0))
+        return (
+            tf.where(task_on, self.loss_rate * factor, 0.0),
+            tf.where(alignment_on, self.alignment_rate * factor, 0.0),
+        )
 
 
 def _check_counts(steps_per_epoch, alternate_step_freq=None):

@@ -1,4 +1,7 @@
-"""Search over named settings by a tree-structured Parzen estimator (Bergstra et al. 2011, NeurIPS 24), with Optuna."""
+"""Search over named settings by a tree-structured Parzen estimator (Bergstra et al. 2011, NeurIPS
+24), with Optuna.
+"""
+
 import collections
 import contextlib
 import dataclasses
@@ -25,24 +28,34 @@ from training import jobs
 from training.experiment import TARGET, check, choices
 from training.validation import TrainingError
 
-FIRST_SEED = 0       # of the proposals of a study's first worker
-LOOK_S = 1.0         # between two looks at the validations of a training
-LOST = 0.0           # the top-1 of a training whose numbers are lost: the estimator shall learn from it
+FIRST_SEED = 0  # of the proposals of a study's first worker
+LOOK_S = 1.0  # between two looks at the validations of a training
+LOST = 0.0  # the top-1 of a training whose numbers are lost: the estimator shall learn from it
 UNPRUNED_TRIALS = 5  # before any is stopped
 FINAL = 'complete', 'pruned', 'lost'
-NOT_OF_A_TRIAL = 'dry_run', 'do_restore', 'val_exp_id', 'override'  # flags of one call that a trial does not get
+NOT_OF_A_TRIAL = (
+    'dry_run',
+    'do_restore',
+    'val_exp_id',
+    'override',
+)  # flags of one call that a trial does not get
 
-# name: of a setting. low, high: bounds, or None. log: whether evenly in the logarithm. values: to choose of, or None.
+# name: of a setting. low, high: bounds, or None. log: whether evenly in the logarithm. values: to
+# choose of, or None.
 Dimension = collections.namedtuple('Dimension', ['name', 'low', 'high', 'log', 'values'])
 
 
 def dimension(text):
-    """The Dimension of 'learning_rate=0.001:1:log', 'layers=8:64' or 'optimizer=gd,adam'. Raises ConfigError."""
+    """The Dimension of 'learning_rate=0.001:1:log', 'layers=8:64' or 'optimizer=gd,adam'. Raises
+    ConfigError.
+    """
     name, _, values = text.partition('=')
     row = ROWS.get(name)
     if row is None or row.group in LOADING or row.kind is list:
-        raise ConfigError('--space={}: {} is no setting that can be searched; write name=low:high[:log] or '
-                          'name=one,another'.format(text, name or 'this'))
+        raise ConfigError(
+            '--space={}: {} is no setting that can be searched; write name=low:high[:log] or '
+            'name=one,another'.format(text, name or 'this')
+        )
     number = re.fullmatch(r'([^:,]+):([^:,]+)(:log)?', values)
     try:
         if number and row.kind in (int, float):
@@ -58,8 +71,11 @@ def dimension(text):
         raise
     except ValueError:
         pass
-    raise ConfigError(f'--space={text}: {values!r} is no range of {name}; write low:high or low:high:log with low < high (above 0 for log), '
-                      'or one,another')
+    raise ConfigError(
+        f'--space={text}: {values!r} is no range of {name}; write low:high or low:high:log with '
+        'low < high (above 0 for log), '
+        'or one,another'
+    )
 
 
 def _value(kind, text):
@@ -69,7 +85,9 @@ def _value(kind, text):
 
 
 class Search:
-    """One worker of a study. The study is a journal in the folder of local files, and may be continued at any time."""
+    """One worker of a study. The study is a journal in the folder of local files, and may be
+    continued at any time.
+    """
 
     def __init__(self, config, space, study, trials, prune):
         """
@@ -78,7 +96,8 @@ class Search:
             trials: int, how many trainings in all. prune: whether hopeless ones are stopped.
 
         Raises:
-            ConfigError: nothing is searched, one name twice, the name is no name of a file, or the study is of another search.
+            ConfigError: nothing is searched, one name twice, the name is no name of a file, or the
+            study is of another search.
         """
         try:
             import optuna
@@ -86,28 +105,52 @@ class Search:
             raise ConfigError(f'search.py needs the package {error.name}; pip install -e .[search]')
         names = [each.name for each in space]
         if not names or len(set(names)) < len(names):
-            raise ConfigError('--space: name each setting to search once, for example --space=learning_rate=0.001:1:log')
+            raise ConfigError(
+                '--space: name each setting to search once, for example '
+                '--space=learning_rate=0.001:1:log'
+            )
         if not re.fullmatch(r'[\w-]+', study):
             raise ConfigError(f'--study={study} must be letters, digits, - and _')
         if config.dry_run:
             raise ConfigError('--dry_run is for train.py; a search learns nothing from it')
-        idle = [name for name in jobs.LOCATING if getattr(config, name) is not None and not config.load_db]
+        idle = [
+            name
+            for name in jobs.LOCATING
+            if getattr(config, name) is not None and not config.load_db
+        ]
         idle += [name for name in ('do_restore', 'val_exp_id') if getattr(config, name)]
         if idle:
-            raise ConfigError('{} {} no effect in a search{}'.format(
-                ' and '.join('--' + name for name in idle), 'has' if len(idle) == 1 else 'have',
-                ' without --load_db' if idle[0] in jobs.LOCATING else ': it goes on by itself, and records trainings'))
+            raise ConfigError(
+                '{} {} no effect in a search{}'.format(
+                    ' and '.join('--' + name for name in idle),
+                    'has' if len(idle) == 1 else 'have',
+                    ' without --load_db'
+                    if idle[0] in jobs.LOCATING
+                    else ': it goes on by itself, and records trainings',
+                )
+            )
         hidden = sorted({'top1', 'ties', 'images'} & set(config.save_to_gfs))
         if hidden:
-            raise ConfigError(f'--save_to_gfs={",".join(hidden)}: a search judges trainings by these results, which must stay in '
-                              'their records')
+            raise ConfigError(
+                f'--save_to_gfs={",".join(hidden)}: a search judges trainings by these results, '
+                'which must stay in '
+                'their records'
+            )
         self._optuna, self._config, self._space, self._name = optuna, config, space, study
         self._prune = prune
-        self._grid = [dict(zip(names, values)) for values in itertools.product(*[each.values for each in space])] \
-            if all(each.values for each in space) else None  # every combination, where there are finitely many
+        self._grid = (
+            [
+                dict(zip(names, values))
+                for values in itertools.product(*[each.values for each in space])
+            ]
+            if all(each.values for each in space)
+            else None
+        )  # every combination, where there are finitely many
         self._trials = min(trials, len(self._grid)) if self._grid else trials
         place = (config.host, config.port, config.dbname, jobs.collection(config), 'searches')
-        self._folder = jobs.make_folder(local_folder(config.cache_dir or server.DEFAULT_ROOT, place), '--cache_dir')
+        self._folder = jobs.make_folder(
+            local_folder(config.cache_dir or server.DEFAULT_ROOT, place), '--cache_dir'
+        )
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._study = self._open()
         self._identity = self._identify()
@@ -127,32 +170,60 @@ class Search:
             return
         usable = [trial for trial in ended if trial.user_attrs.get('top1', LOST) > LOST]
         if not usable:
-            jobs.say(f'study {self._name}: none of {len(ended)} trials gave a network that can be used')
+            jobs.say(
+                f'study {self._name}: none of {len(ended)} trials gave a network that can be used'
+            )
             return
         best = max(usable, key=lambda trial: trial.user_attrs['top1'])
-        jobs.say('study {}: {} trials, {} of them stopped early, {} more running; best is trial {}: top-1 {:.4f}'.format(
-            self._name, len(ended), sum(trial.user_attrs['outcome'] == 'pruned' for trial in ended), len(self._running()),
-            best.number, best.user_attrs['top1']))
-        jobs.say('its settings: ' + ' '.join(as_flag(name, value) for name, value in best.params.items()))
+        jobs.say(
+            'study {}: {} trials, {} of them stopped early, {} more running; best is trial {}: '
+            'top-1 {:.4f}'.format(
+                self._name,
+                len(ended),
+                sum(trial.user_attrs['outcome'] == 'pruned' for trial in ended),
+                len(self._running()),
+                best.number,
+                best.user_attrs['top1'],
+            )
+        )
+        jobs.say(
+            'its settings: ' + ' '.join(as_flag(name, value) for name, value in best.params.items())
+        )
         jobs.say('a training with these settings: ' + self._command(best.params))
 
     def _command(self, values):
         """The command line that trains with some values of the space."""
         config = self._settings('best', values)
-        return ' '.join(['python', 'train.py'] + [shlex.quote(as_flag(name, value)) for name, value in config.differing().items()
-                                                  if name not in NOT_OF_A_TRIAL])
+        return ' '.join(
+            ['python', 'train.py']
+            + [
+                shlex.quote(as_flag(name, value))
+                for name, value in config.differing().items()
+                if name not in NOT_OF_A_TRIAL
+            ]
+        )
 
     def _settings(self, number, values):
-        """The Config of a trial. Raises ConfigError where the values do not go with the other settings."""
+        """The Config of a trial. Raises ConfigError where the values do not go with the other
+        settings.
+        """
         suffix = f'{self._config.exp_id_suffix}_{self._name}_{number}'
-        config = Config.of(dict(dataclasses.asdict(self._config), exp_id_suffix=suffix, **values), choices())
+        config = Config.of(
+            dict(dataclasses.asdict(self._config), exp_id_suffix=suffix, **values), choices()
+        )
         check(config)
         return config
 
     def _untried(self):
-        """The combinations of a finite space that no trial has had, in their order; [] for another space."""
+        """The combinations of a finite space that no trial has had, in their order; [] for another
+        space.
+        """
         failed = self._optuna.trial.TrialState.FAIL
-        had = [trial.params for trial in self._study.get_trials(deepcopy=False) if trial.state != failed]
+        had = [
+            trial.params
+            for trial in self._study.get_trials(deepcopy=False)
+            if trial.state != failed
+        ]
         return [values for values in self._grid or () if values not in had]
 
     def _identify(self):
@@ -177,23 +248,45 @@ class Search:
         """The study. Raises ConfigError where it is of other settings or another space."""
         optuna, path = self._optuna, os.path.join(self._folder, self._name + '.journal')
         storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(path))
-        # What is asked for at once by several workers is spread by constant_liar; each needs proposals of its own.
+        # What is asked for at once by several workers is spread by constant_liar; each needs
+        # proposals of its own.
         seed = None if os.path.exists(path) and os.path.getsize(path) else FIRST_SEED
         study = optuna.create_study(
-            study_name=self._name, storage=storage, direction='maximize', load_if_exists=True,
+            study_name=self._name,
+            storage=storage,
+            direction='maximize',
+            load_if_exists=True,
             sampler=optuna.samplers.TPESampler(seed=seed, constant_liar=True),
-            pruner=optuna.pruners.MedianPruner(UNPRUNED_TRIALS) if self._prune else optuna.pruners.NopPruner())
+            pruner=optuna.pruners.MedianPruner(UNPRUNED_TRIALS)
+            if self._prune
+            else optuna.pruners.NopPruner(),
+        )
         config = self._config
-        settings = config.digests().settings, config.seed, config.exp_id_suffix, config.data_dir, [
-            getattr(config, name) for name in jobs.LOCATING + ('load_db', 'load_checkpoint', 'reset_step')]
+        settings = (
+            config.digests().settings,
+            config.seed,
+            config.exp_id_suffix,
+            config.data_dir,
+            [
+                getattr(config, name)
+                for name in jobs.LOCATING + ('load_db', 'load_checkpoint', 'reset_step')
+            ],
+        )
         about = zlib.crc32(repr((settings, [tuple(each) for each in self._space])).encode())
         if study.user_attrs.setdefault('about', about) != about:
-            raise ConfigError(f'the study {self._name} in {path} is of other settings or another --space; choose another --study')
+            raise ConfigError(
+                f'the study {self._name} in {path} is of other settings or another --space; '
+                'choose another --study'
+            )
         study.set_user_attr('about', about)
         return study
 
     def _ended(self):
-        return [trial for trial in self._study.get_trials(deepcopy=False) if trial.user_attrs.get('outcome') in FINAL]
+        return [
+            trial
+            for trial in self._study.get_trials(deepcopy=False)
+            if trial.user_attrs.get('outcome') in FINAL
+        ]
 
     def _running(self):
         running = self._optuna.trial.TrialState.RUNNING
@@ -204,7 +297,11 @@ class Search:
         for trial in self._running():
             if is_gone(trial.user_attrs.get('machine'), trial.user_attrs.get('process')):
                 self._study.tell(trial.number, state=self._optuna.trial.TrialState.FAIL)
-                values = {each.name: trial.params[each.name] for each in self._space if each.name in trial.params}
+                values = {
+                    each.name: trial.params[each.name]
+                    for each in self._space
+                    if each.name in trial.params
+                }
                 if len(values) == len(self._space):
                     self._note(self._settings(trial.number, values), trial, values, state='failed')
 
@@ -214,8 +311,10 @@ class Search:
         trial.set_user_attr('process', os.getpid())
         values = {each.name: self._suggest(trial, each) for each in self._space}
         states = self._optuna.trial.TrialState
-        if self._grid and any(other.number < trial.number and other.params == values and other.state != states.FAIL
-                              for other in self._study.get_trials(deepcopy=False)):
+        if self._grid and any(
+            other.number < trial.number and other.params == values and other.state != states.FAIL
+            for other in self._study.get_trials(deepcopy=False)
+        ):
             self._study.tell(trial, state=states.FAIL)  # another worker was quicker
             return
         try:
@@ -236,19 +335,40 @@ class Search:
         trial.set_user_attr('top1', top1)
         self._study.tell(trial, *((None, states.PRUNED) if outcome == 'pruned' else (top1,)))
         self._note(config, trial, values, state=outcome, step=step, value=top1, message=message)
-        jobs.say('trial {} of {}: top-1 {:.4f} at step {:,}, {}: {}'.format(
-            trial.number, self._trials, top1, step, outcome, ' '.join(as_flag(name, value) for name, value in values.items())))
+        jobs.say(
+            'trial {} of {}: top-1 {:.4f} at step {:,}, {}: {}'.format(
+                trial.number,
+                self._trials,
+                top1,
+                step,
+                outcome,
+                ' '.join(as_flag(name, value) for name, value in values.items()),
+            )
+        )
 
     def _note(self, config, trial, values, **outcome):
         """Notes in MongoDB how a trial goes."""
-        document = dict(dict(step=None, value=None, message=None), study=self._name, identity=self._identity, trial=trial.number,
-                        params=values, digests=config.digests()._asdict(), **outcome)
+        document = dict(
+            dict(step=None, value=None, message=None),
+            study=self._name,
+            identity=self._identity,
+            trial=trial.number,
+            params=values,
+            digests=config.digests()._asdict(),
+            **outcome,
+        )
         with server.connect(config.host, config.port) as client:
-            self._documents(client, config).replace_one({'_id': config.exp_id}, document, upsert=True)
+            self._documents(client, config).replace_one(
+                {'_id': config.exp_id}, document, upsert=True
+            )
 
     def _claim(self, config):
-        """Raises ConfigError where MongoDB holds a trial of another study, or a training with other settings, by this name."""
-        store = Store(config.host, config.port, config.dbname, jobs.collection(config), config.exp_id)
+        """Raises ConfigError where MongoDB holds a trial of another study, or a training with other
+        settings, by this name.
+        """
+        store = Store(
+            config.host, config.port, config.dbname, jobs.collection(config), config.exp_id
+        )
         try:
             recorded = list(store.records())[-1:]
         finally:
@@ -258,10 +378,17 @@ class Search:
         is_other = noted and noted.get('identity') != self._identity or recorded and not noted
         for record in recorded:
             held = record['params']
-            is_other = is_other or held.get('digests') != config.digests()._asdict() or held['train_params'][SEED] != config.seed
+            is_other = (
+                is_other
+                or held.get('digests') != config.digests()._asdict()
+                or held['train_params'][SEED] != config.seed
+            )
         if is_other:
-            raise ConfigError(f'{config.dbname} holds {config.exp_id} of another search already: choose another --study, or give '
-                              f'the --cache_dir of that one to go on with it (this one is in {self._folder})')
+            raise ConfigError(
+                f'{config.dbname} holds {config.exp_id} of another search already: choose another '
+                '--study, or give '
+                f'the --cache_dir of that one to go on with it (this one is in {self._folder})'
+            )
 
     @staticmethod
     def _documents(client, config):
@@ -275,13 +402,26 @@ class Search:
         return suggest(each.name, each.low, each.high, log=each.log)
 
     def _train(self, trial, config):
-        """(outcome, step, top-1, message) of a training in a process of its own. Raises TrainingError where it fails."""
-        settings, log = [os.path.join(self._folder, config.exp_id + ending) for ending in ('.pkl', '.log')]
+        """(outcome, step, top-1, message) of a training in a process of its own. Raises
+        TrainingError where it fails.
+        """
+        settings, log = [
+            os.path.join(self._folder, config.exp_id + ending) for ending in ('.pkl', '.log')
+        ]
         params.save(config, settings)
-        command = [sys.executable, os.path.join(jobs.ROOT, 'train.py'), '--load_params_file=' + settings, '--do_restore'] + [
-            as_flag(name, value) for name, value in config.differing().items()
-            if ROWS[name].scope is Scope.CALL and name not in NOT_OF_A_TRIAL]
-        store = Store(config.host, config.port, config.dbname, jobs.collection(config), config.exp_id)
+        command = [
+            sys.executable,
+            os.path.join(jobs.ROOT, 'train.py'),
+            '--load_params_file=' + settings,
+            '--do_restore',
+        ] + [
+            as_flag(name, value)
+            for name, value in config.differing().items()
+            if ROWS[name].scope is Scope.CALL and name not in NOT_OF_A_TRIAL
+        ]
+        store = Store(
+            config.host, config.port, config.dbname, jobs.collection(config), config.exp_id
+        )
         try:
             with open(log, 'w') as output:
                 process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
@@ -297,18 +437,27 @@ class Search:
         if pruned or seen and process.returncode == 0:
             return 'pruned' if process.returncode else 'complete', step, top1, None
         with open(log, errors='replace') as output:
-            said = [line.strip() for line in output if line.startswith('error: ')] or ['it recorded no validation']
+            said = [line.strip() for line in output if line.startswith('error: ')] or [
+                'it recorded no validation'
+            ]
         if 'no finite number' in said[-1]:
             return 'lost', step, LOST, said[-1]
-        raise TrainingError(f'trial {trial.number} ended with exit code {process.returncode} ({said[-1]}); all it said is in {log}')
+        raise TrainingError(
+            f'trial {trial.number} ended with exit code {process.returncode} ({said[-1]}); all it '
+            f'said is in {log}'
+        )
 
     def _follow(self, process, trial, store):
         """(whether it was stopped, [(step, top-1)]) of a training, once it has ended."""
         seen, pruned = [], False
         while True:
             ended = process.poll() is not None
-            for record in store.records({'validation_results.' + TARGET: {'$exists': True}, 'step': {'$gt': seen[-1][0] if seen
-                                                                                                     else 0}}):
+            for record in store.records(
+                {
+                    'validation_results.' + TARGET: {'$exists': True},
+                    'step': {'$gt': seen[-1][0] if seen else 0},
+                }
+            ):
                 seen.append((record['step'], _top1(record['validation_results'][TARGET])))
                 trial.report(seen[-1][1], seen[-1][0])
             if ended:
@@ -320,6 +469,6 @@ class Search:
 
 
 def _top1(results):
-    """What a trial is judged by: top-1, but 0 for a network that gives the same logits for every class, which counts as right
-    everywhere."""
+    """What a trial is judged by: top-1, but 0 for a network that gives the same logits for every
+    class, which counts as right everywhere."""
     return LOST if results.get('ties') == results['images'] else results['top1']

@@ -1,4 +1,7 @@
-"""The door of train.py and test.py: from the command line to a Config, and from errors to sentences."""
+"""The door of train.py and test.py: from the command line to a Config, and from errors to
+sentences.
+"""
+
 import dataclasses
 import os
 import sys
@@ -21,8 +24,10 @@ USER_ERRORS = (DataError, StoreError, CheckpointError, TrainingError)
 def run(main):
     """The door (config/door.py) for what trains and validates.
 
-    A run that a signal stopped, once all is saved, has the exit code of the signal: 143 SIGTERM, 130 SIGINT.
+    A run that a signal stopped, once all is saved, has the exit code of the signal: 143 SIGTERM,
+    130 SIGINT.
     """
+
     def guarded(argv):
         try:
             return main(argv)
@@ -32,30 +37,45 @@ def run(main):
         except KeyboardInterrupt:
             print('stopped; what was recorded is in the database', file=sys.stderr)
             return 130
+
     door.run(guarded, USER_ERRORS)
 
 
 def read(choices):
-    """What the command line and TF_CONFIG ask for (config.params.Asked). Warnings name the flags that do not count beside a
-    settings file, and what was not understood in it."""
+    """What the command line and TF_CONFIG ask for (config.params.Asked). Warnings name the flags
+    that do not count beside a settings file, and what was not understood in it."""
     asked = params.read(flags.FLAGS, choices)
     path, config = flags.FLAGS.load_params_file, asked.config
     if asked.ignored:
-        print(f'warning: ignored, because --load_params_file={path} fixes them: '
-              f'{", ".join("--" + name for name in asked.ignored)}; --override=NAME,... lets them count', file=sys.stderr)
+        print(
+            f'warning: ignored, because --load_params_file={path} fixes them: '
+            f'{", ".join("--" + name for name in asked.ignored)}; --override=NAME,... lets them '
+            'count',
+            file=sys.stderr,
+        )
     if asked.unknown:
         print(f'warning: not understood in {path}: {", ".join(asked.unknown)}', file=sys.stderr)
     if config.override and not (path or config.do_restore or config.val_exp_id):
-        raise ConfigError(f'--override={",".join(config.override)} has no effect without --load_params_file, --do_restore or '
-                          'test.py')
-    return asked._replace(config=_with_uri(cluster.with_cluster(config, os.environ.get('TF_CONFIG'))))
+        raise ConfigError(
+            f'--override={",".join(config.override)} has no effect without --load_params_file, '
+            '--do_restore or '
+            'test.py'
+        )
+    return asked._replace(
+        config=_with_uri(cluster.with_cluster(config, os.environ.get('TF_CONFIG')))
+    )
 
 
 def _with_uri(config):
-    """A Config with the server of MONGODB_URI, where its flags name none. Raises ConfigError where they name another one."""
+    """A Config with the server of MONGODB_URI, where its flags name none. Raises ConfigError where
+    they name another one.
+    """
     places = server.uri_places()
     if not places or (config.host, config.port) in places:
         return config
     if (config.host, config.port) != (ROWS['host'].default, ROWS['port'].default):
-        raise ConfigError(f'--host={config.host} and --port={config.port} are not a server of the environment variable {server.URI}; leave one of them out')
+        raise ConfigError(
+            f'--host={config.host} and --port={config.port} are not a server of the environment '
+            f'variable {server.URI}; leave one of them out'
+        )
     return dataclasses.replace(config, host=places[0][0], port=places[0][1])

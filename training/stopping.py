@@ -1,11 +1,14 @@
 """What a run does when the system (SIGTERM) or the user (SIGINT, Ctrl-C) asks it to stop."""
+
 import signal
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stopped(Exception):
-    """A run was asked to stop. signal: the number of the signal. agreed: whether all hosts of the run know."""
+    """A run was asked to stop. signal: the number of the signal. agreed: whether all hosts of the
+    run know.
+    """
 
     def __init__(self, number, agreed=False):
         super().__init__(signal.Signals(number).name)
@@ -14,7 +17,8 @@ class Stopped(Exception):
 
 
 class Stop:
-    """A context in which the first signal waits until the run can stop, and a second one ends the process at once.
+    """A context in which the first signal waits until the run can stop, and a second one ends the
+    process at once.
 
     say: prints a line. Use it in the main thread, the only one to which Python gives signals.
     """
@@ -34,16 +38,19 @@ class Stop:
     def check(self, asking):
         """Here the run can stop, and all its hosts are. Raises Stopped if one of them was asked to.
 
-        asking: the number of the signal that came here, or None -> that of the signal that counts, or None.
+        asking: the number of the signal that came here, or None -> that of the signal that counts,
+        or None.
         """
         number = asking(self._asked)
         if number is not None:
             raise Stopped(number, agreed=True)
 
     def now(self):
-        """Here this host can stop, in the midst of what will be done anew. Raises Stopped if it was asked to.
+        """Here this host can stop, in the midst of what will be done anew. Raises Stopped if it was
+        asked to.
 
-        Never raise from the handler itself: TensorFlow's locks, if a signal finds it in one, would be held for ever.
+        Never raise from the handler itself: TensorFlow's locks, if a signal finds it in one, would
+        be held for ever.
         """
         if self._asked is not None:
             raise Stopped(self._asked)

@@ -1,4 +1,7 @@
-"""What alignment/ should compute, a second time: NumPy, float64, one output position, one image after the other."""
+"""What alignment/ should compute, a second time: NumPy, float64, one output position, one image
+after the other.
+"""
+
 import collections
 
 import numpy as np
@@ -15,7 +18,6 @@ class Dense:
 
     def kernel_gradient(self, x, dy, K):
         return np.einsum('ni,nu->iu', x, dy)
-
 
     def add_bias(self, y, bias):
         return y + bias
@@ -57,29 +59,44 @@ class Convolution(collections.namedtuple('Convolution', ['strides', 'padding', '
 
     def _kernel_gradient(self, x, dy, K):
         padded, positions, _ = self._frame(x, K)
-        return sum(np.einsum('nhwc,nf->hwcf', padded[window], dy[:, i, j]) for (i, j), window in positions)
+        return sum(
+            np.einsum('nhwc,nf->hwcf', padded[window], dy[:, i, j]) for (i, j), window in positions
+        )
 
     def _frame(self, x, K):
-        """The padded input, [(output position, its window)], and where in the padded input the input is."""
+        """The padded input, [(output position, its window)], and where in the padded input the
+        input is.
+        """
         starts, pads = [], []
         for axis in (0, 1):
             length, size, stride = x.shape[1 + axis], K.shape[axis], self.strides[axis]
-            outputs = -(-length // stride) if self.padding == 'SAME' else (length - size) // stride + 1
+            outputs = (
+                -(-length // stride) if self.padding == 'SAME' else (length - size) // stride + 1
+            )
             lacking = max((outputs - 1) * stride + size - length, 0)
             starts.append([stride * output for output in range(outputs)])
             pads.append((lacking // 2, lacking - lacking // 2))
-        inside = (slice(None),) + tuple(slice(pad[0], pad[0] + length) for pad, length in zip(pads, x.shape[1:3]))
-        positions = [((i, j), (slice(None), slice(top, top + K.shape[0]), slice(left, left + K.shape[1])))
-                     for i, top in enumerate(starts[0]) for j, left in enumerate(starts[1])]
+        inside = (slice(None),) + tuple(
+            slice(pad[0], pad[0] + length) for pad, length in zip(pads, x.shape[1:3])
+        )
+        positions = [
+            ((i, j), (slice(None), slice(top, top + K.shape[0]), slice(left, left + K.shape[1])))
+            for i, top in enumerate(starts[0])
+            for j, left in enumerate(starts[1])
+        ]
         return np.pad(x, [(0, 0)] + pads + [(0, 0)], 'constant'), positions, inside
 
 
 Convolution.__new__.__defaults__ = ('NHWC',)
 
 
-# --- what a rule sees -----------------------------------------------------------------------------------------------
+# --- what a rule sees -----------------------------------------------------------------------------
 
-ACTIVATIONS = {'sigmoid': lambda x: 1 / (1 + np.exp(-x)), 'tanh': np.tanh, 'relu': lambda x: np.maximum(x, 0)}
+ACTIVATIONS = {
+    'sigmoid': lambda x: 1 / (1 + np.exp(-x)),
+    'tanh': np.tanh,
+    'relu': lambda x: np.maximum(x, 0),
+}
 
 # W and B in the forward kernel's layout; bias, an array or None; activation, a name or None.
 Layer = collections.namedtuple('Layer', ['linear', 'W', 'B', 'bias', 'x', 'activation'])
@@ -91,7 +108,7 @@ def center(x):
 
 
 def normalize(x):
-    return np.stack([image / np.sqrt(np.sum(image ** 2)) for image in center(x)])
+    return np.stack([image / np.sqrt(np.sum(image**2)) for image in center(x)])
 
 
 def batch_center(x):
@@ -100,6 +117,7 @@ def batch_center(x):
 
 def see(layer, options, noise=None):
     """The Seen of a Layer; options: ViewOptions; noise: what an input_distribution has drawn."""
+
     def changed(x, *changes):
         for change, wanted in changes:
             x = change(x) if wanted else x
@@ -113,21 +131,45 @@ def see(layer, options, noise=None):
         return ACTIVATIONS[activation](y) if use_activation and activation else y
 
     def forward(y):
-        return changed(y, (center, options.center_forward_output), (normalize, options.normalize_forward_output),
-                       (batch_center, options.batch_center_forward_output))
+        return changed(
+            y,
+            (center, options.center_forward_output),
+            (normalize, options.normalize_forward_output),
+            (batch_center, options.batch_center_forward_output),
+        )
 
     def backward(y):
-        return changed(y, (center, options.center_backward_output), (normalize, options.normalize_backward_output))
+        return changed(
+            y,
+            (center, options.center_backward_output),
+            (normalize, options.normalize_backward_output),
+        )
 
-    x = changed(layer.x if noise is None else noise, (center, options.center_input), (normalize, options.normalize_input))
+    x = changed(
+        layer.x if noise is None else noise,
+        (center, options.center_input),
+        (normalize, options.normalize_input),
+    )
     Wx = projection(x, layer.W, options.use_bias_forward, options.activation_forward)
-    Bx = projection(changed(x, (batch_center, options.batch_center_backward_input)), layer.B, options.use_bias_backward,
-                    options.activation_backward)
-    return Seen(layer.W, layer.B, x, forward(Wx), backward(Bx), BWx=forward(layer.linear.reconstruct(Wx, layer.B, x)),
-                WBx=backward(layer.linear.reconstruct(Bx, layer.W, x)))
+    Bx = projection(
+        changed(x, (batch_center, options.batch_center_backward_input)),
+        layer.B,
+        options.use_bias_backward,
+        options.activation_backward,
+    )
+    return Seen(
+        layer.W,
+        layer.B,
+        x,
+        forward(Wx),
+        backward(Bx),
+        BWx=forward(layer.linear.reconstruct(Wx, layer.B, x)),
+        WBx=backward(layer.linear.reconstruct(Bx, layer.W, x)),
+    )
 
 
-# --- the rules ------------------------------------------------------------------------------------------------------
+# --- the rules ------------------------------------------------------------------------------------
+
 
 def inner(a, b):
     """The inner product of two kernels."""
@@ -147,32 +189,53 @@ def sparse(s):
     return mean_inner(s.Wx, s.Wx) + mean_inner(s.Bx, s.Bx)
 
 
-def information(s, alpha, beta, gamma, reconstruction_reversal=False, reconstruction_amp=False, use_sparse=False):
+def information(
+    s, alpha, beta, gamma, reconstruction_reversal=False, reconstruction_amp=False, use_sparse=False
+):
     rebuilt = s.WBx if reconstruction_reversal else s.BWx
     amp = mean_inner(s.x, rebuilt) if reconstruction_amp else mean_inner(s.Wx, s.Bx)
-    return -alpha * amp + beta * mean_inner(rebuilt, rebuilt) + gamma * (sparse(s) if use_sparse else decay(s))
+    return (
+        -alpha * amp
+        + beta * mean_inner(rebuilt, rebuilt)
+        + gamma * (sparse(s) if use_sparse else decay(s))
+    )
 
 
-# The loss of one layer, by the rule's name: a function of what it sees, its coefficients and switches. None: no loss.
+# The loss of one layer, by the rule's name: a function of what it sees, its coefficients and
+# switches. None: no loss.
 LOSSES = {
-    'feedback': None, 'usf': None, 'frsf': None, 'brsf': None, 'dfa': None,
+    'feedback': None,
+    'usf': None,
+    'frsf': None,
+    'brsf': None,
+    'dfa': None,
     'symmetric': lambda s, alpha, beta: alpha * decay(s) - beta * inner(s.W, s.B),
     'activation': lambda s, alpha, beta: alpha * sparse(s) - beta * mean_inner(s.Wx, s.Bx),
     'mirror': lambda s, alpha, beta: alpha * decay(s) - beta * mean_inner(s.Wx, s.Bx),
     'information': information,
     'kolen_pollack': lambda s, alpha: alpha * decay(s),
-    'pfa': lambda s, alpha: alpha * decay(s),  # where what is learned of B is B; else test_product_and_direct.py
+    'pfa': lambda s, alpha: (
+        alpha * decay(s)
+    ),  # where what is learned of B is B; else test_product_and_direct.py
 }
 
 
-# --- gradients ------------------------------------------------------------------------------------------------------
+# --- gradients ------------------------------------------------------------------------------------
+
 
 def slope(function, at, direction, step=1e-4):
-    """The derivative of a scalar function at an array along a direction, by central finite differences."""
+    """The derivative of a scalar function at an array along a direction, by central finite
+    differences.
+    """
     return (function(at + step * direction) - function(at - step * direction)) / (2 * step)
 
 
 def angle(a, b):
     """In degrees."""
-    a, b = [v / np.sqrt(np.sum(v ** 2)) for v in (a.ravel().astype(np.longdouble), b.ravel().astype(np.longdouble))]
-    return float(np.degrees(2 * np.arctan2(np.sqrt(np.sum((a - b) ** 2)), np.sqrt(np.sum((a + b) ** 2)))))
+    a, b = [
+        v / np.sqrt(np.sum(v**2))
+        for v in (a.ravel().astype(np.longdouble), b.ravel().astype(np.longdouble))
+    ]
+    return float(
+        np.degrees(2 * np.arctan2(np.sqrt(np.sum((a - b) ** 2)), np.sqrt(np.sum((a + b) ** 2))))
+    )

@@ -1,4 +1,7 @@
-"""Small layers of all kinds, as LayerRecords and as the oracle's Layers, and settings of every option of a view."""
+"""Small layers of all kinds, as LayerRecords and as the oracle's Layers, and settings of every
+option of a view.
+"""
+
 import collections
 
 import numpy as np
@@ -27,26 +30,48 @@ SAMPLES = {
     'valid': convolution((2, 7, 6, 3), (2, 3, 3, 4), (1, 2), 'VALID', True, None),
 }
 if runtime.IS_TF2:  # TensorFlow 1.13.2 has no convolution in NCHW on CPUs
-    SAMPLES['channels first'] = convolution((3, 2, 6, 7), (3, 1, 2, 5), (1, 2), 'SAME', True, 'tanh', 'NCHW')
+    SAMPLES['channels first'] = convolution(
+        (3, 2, 6, 7), (3, 1, 2, 5), (1, 2), 'SAME', True, 'tanh', 'NCHW'
+    )
 
-# Layers that models.layers makes: (images, a layer of them, its kernel's shape, the standard deviation that it starts with); no
-# two sizes are equal.
+# Layers that models.layers makes: (images, a layer of them, its kernel's shape, the standard
+# deviation that it starts with); no two sizes are equal.
 KINDS = {
     'dense': ((4, 7), lambda layers, x: layers.dense(x, 5), (7, 5), np.sqrt(2 / (7 + 5))),
-    'conv': ((3, 5, 6, 2), lambda layers, x: layers.conv2d(x, 7, 3), (3, 3, 2, 7), np.sqrt(1 / (3 * 3 * 2))),
-    'stride 2': ((3, 9, 7, 2), lambda layers, x: layers.conv2d(x, 5, 3, stride=2), (3, 3, 2, 5), np.sqrt(1 / (3 * 3 * 2))),
-    'valid': ((2, 7, 5, 3), lambda layers, x: layers.conv2d(x, 4, 2, padding='VALID'), (2, 2, 3, 4), np.sqrt(1 / (2 * 2 * 3))),
+    'conv': (
+        (3, 5, 6, 2),
+        lambda layers, x: layers.conv2d(x, 7, 3),
+        (3, 3, 2, 7),
+        np.sqrt(1 / (3 * 3 * 2)),
+    ),
+    'stride 2': (
+        (3, 9, 7, 2),
+        lambda layers, x: layers.conv2d(x, 5, 3, stride=2),
+        (3, 3, 2, 5),
+        np.sqrt(1 / (3 * 3 * 2)),
+    ),
+    'valid': (
+        (2, 7, 5, 3),
+        lambda layers, x: layers.conv2d(x, 4, 2, padding='VALID'),
+        (2, 2, 3, 4),
+        np.sqrt(1 / (2 * 2 * 3)),
+    ),
 }
 
 # Values of each option, alone or with those without which it changes nothing.
 SETTINGS = {
     'update_forward': [dict(update_forward=True)],
     'input_distribution': [dict(input_distribution='normal'), dict(input_distribution='uniform')],
-    'input_stddev': [dict(input_distribution='normal', input_stddev=0.25), dict(input_distribution='uniform', input_stddev=3.0)],
+    'input_stddev': [
+        dict(input_distribution='normal', input_stddev=0.25),
+        dict(input_distribution='uniform', input_stddev=3.0),
+    ],
     'use_bias_forward': [dict(use_bias_forward=False)],
     'use_bias_backward': [dict(use_bias_backward=False)],
-    'activation_fn_override': [dict(activation_fn_override=name, activation_forward=True, activation_backward=True)
-                               for name in ('tanh', 'relu')],
+    'activation_fn_override': [
+        dict(activation_fn_override=name, activation_forward=True, activation_backward=True)
+        for name in ('tanh', 'relu')
+    ],
     'activation_forward': [dict(activation_forward=True)],
     'activation_backward': [dict(activation_backward=True)],
     'batch_center_backward_input': [dict(batch_center_backward_input=True)],
@@ -69,25 +94,46 @@ def layer(name):
     """The oracle's Layer of a sample."""
     sample = SAMPLES[name]
     bias = array(name + '/bias', sample.kernel[-1:], 0.5) if sample.bias else None
-    return oracle.Layer(sample.oracle, array(name + '/W', sample.kernel, 0.5), array(name + '/B', sample.kernel, 0.5), bias,
-                        array(name + '/x', sample.x), sample.activation)
+    return oracle.Layer(
+        sample.oracle,
+        array(name + '/W', sample.kernel, 0.5),
+        array(name + '/B', sample.kernel, 0.5),
+        bias,
+        array(name + '/x', sample.x),
+        sample.activation,
+    )
 
 
 def record(name, backward=True, **replaced):
-    """The LayerRecord of a sample, of placeholders with defaults: they can be differentiated by and fed."""
+    """The LayerRecord of a sample, of placeholders with defaults: they can be differentiated by and
+    fed.
+    """
     sample, arrays = SAMPLES[name], layer(name)._replace(**replaced)
     W, B, x = [leaf(value) for value in (arrays.W, arrays.B, arrays.x)]
     bias = leaf(arrays.bias) if sample.bias else None
     activation = ACTIVATIONS[sample.activation] if sample.activation else None
     y = aligned(sample.linear, x, W, B)
     output = y if bias is None else sample.linear.add_bias(y, bias)
-    return LayerRecord(name, sample.linear, W, B if backward else None, bias, x, y,
-                       activation(output) if activation else output, activation)
+    return LayerRecord(
+        name,
+        sample.linear,
+        W,
+        B if backward else None,
+        bias,
+        x,
+        y,
+        activation(output) if activation else output,
+        activation,
+    )
 
 
 def linear_of(record):
     """The oracle's linear map of a LayerRecord."""
-    return oracle.Convolution(*record.linear) if isinstance(record.linear, Convolution) else oracle.Dense()
+    return (
+        oracle.Convolution(*record.linear)
+        if isinstance(record.linear, Convolution)
+        else oracle.Dense()
+    )
 
 
 def unpadded(kind, dx):

@@ -1,4 +1,5 @@
 """Angles between kernels, projections and gradients, and sizes, layer by layer."""
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -15,7 +16,9 @@ DEGREES = 2e-5  # what float32 rounds
 
 
 def degrees(a, b):
-    return samples.numbers(lambda: angles.angle(tf.constant(a, tf.float32), tf.constant(b, tf.float32)))
+    return samples.numbers(
+        lambda: angles.angle(tf.constant(a, tf.float32), tf.constant(b, tf.float32))
+    )
 
 
 @pytest.mark.parametrize('shape', [(1,), (7,), (3, 5), (2, 3, 5, 4)], ids=str)
@@ -29,7 +32,10 @@ def test_orthogonal_arrays_are_at_ninety_degrees():
     across = np.zeros((3, 5))
     across[:, 2] = 1
     along = np.ones((3, 5)) - across
-    assert abs(degrees(across, along) - 90) < DEGREES and abs(degrees(across, across + along) - 63.434949) < DEGREES
+    assert (
+        abs(degrees(across, along) - 90) < DEGREES
+        and abs(degrees(across, across + along) - 63.434949) < DEGREES
+    )
 
 
 def pair(size, theta):
@@ -40,7 +46,9 @@ def pair(size, theta):
     return x, np.cos(np.radians(theta)) * x + np.sin(np.radians(theta)) * y / np.linalg.norm(y)
 
 
-@pytest.mark.parametrize('size', [3, 257, 66049, 3000017])  # about powers of the numbers that are added up at a time
+@pytest.mark.parametrize(
+    'size', [3, 257, 66049, 3000017]
+)  # about powers of the numbers that are added up at a time
 def test_angles_are_right_whatever_the_lengths(size):
     """Of float32 vectors, against their angle in long doubles, where the processor has them."""
     with tf.Graph().as_default(), tf.Session() as session:
@@ -49,9 +57,15 @@ def test_angles_are_right_whatever_the_lengths(size):
         several = [(1.0, 1.0), (1e-30, 1e-30), (1e-6, 3e-8), (3e19, 1e-30), (1e30, 1e30)]
         for lengths in several[:2] if size > 1e6 else several:
             for theta in (0.0, 1e-4, 0.03, 37.0, 90.0, 179.97, 180.0):
-                vectors = [(length * vector).astype(np.float32) for length, vector in zip(lengths, pair(size, theta))]
+                vectors = [
+                    (length * vector).astype(np.float32)
+                    for length, vector in zip(lengths, pair(size, theta))
+                ]
                 wanted = oracle.angle(*vectors)
-                assert abs(wanted - theta) < 1e-5 and abs(session.run(angle, {a: vectors[0], b: vectors[1]}) - wanted) < DEGREES
+                assert (
+                    abs(wanted - theta) < 1e-5
+                    and abs(session.run(angle, {a: vectors[0], b: vectors[1]}) - wanted) < DEGREES
+                )
 
 
 def test_sums_of_millions_do_not_drift():
@@ -63,8 +77,8 @@ def test_sums_of_millions_do_not_drift():
 
 
 def test_elements_that_are_nearly_nothing():
-    """Denormal numbers, which TensorFlow takes as zeros on a CPU, do not count beside others; of them alone, no angle is made
-    up."""
+    """Denormal numbers, which TensorFlow takes as zeros on a CPU, do not count beside others; of
+    them alone, no angle is made up."""
     a = np.array([1e-30, 1e-40, -1e-39, 0, 1e-31], np.float32)
     assert abs(degrees(a, a[::-1]) - oracle.angle(a, a[::-1])) < DEGREES and degrees(a, a) < DEGREES
     tiny = np.float32(1e-41) * np.arange(1, 8, dtype=np.float32)
@@ -77,7 +91,10 @@ def test_elements_that_are_nearly_nothing():
 def test_where_there_is_no_angle_it_is_nan(bad, whole):
     vector, other = np.full(7, bad) if whole else np.arange(7.0), np.ones(7)
     vector[3] = bad
-    is_nan = [np.isnan(degrees(*both)) for both in ((vector, other), (other, vector), (vector, vector), (-vector, vector))]
+    is_nan = [
+        np.isnan(degrees(*both))
+        for both in ((vector, other), (other, vector), (vector, vector), (-vector, vector))
+    ]
     assert is_nan == [whole or bad != 0] * 4
 
 
@@ -98,17 +115,30 @@ def test_what_a_validation_reports_of_a_layer(name):
     def build():
         record = samples.record(name)
         return dict(angles.measure([record], task(record)), output={name: record.output})
+
     got = {measure: values[name] for measure, values in samples.numbers(build).items()}
     project, reconstruct = layer.linear.project, layer.linear.reconstruct
-    y = project(layer.x, layer.W) if layer.bias is None else layer.linear.add_bias(project(layer.x, layer.W), layer.bias)
+    y = (
+        project(layer.x, layer.W)
+        if layer.bias is None
+        else layer.linear.add_bias(project(layer.x, layer.W), layer.bias)
+    )
     output = oracle.ACTIVATIONS[layer.activation](y) if layer.activation else y
     assert error(got.pop('output'), output) < 1e-5
     wanted = dict(
         weight_angles=oracle.angle(layer.W, layer.B),
-        projection_angles=oracle.angle(project(layer.x, layer.W), project(layer.x, layer.B)),  # without the bias
-        gradient_angles=oracle.angle(reconstruct(dy, layer.B, layer.x), reconstruct(dy, layer.W, layer.x)),
-        hebb_angle=0.0, weightsq_norm=np.sum(layer.W ** 2), weightsq_mean=np.mean(layer.W ** 2),
-        actsq_norm=np.sum(output ** 2), actsq_mean=np.mean(output ** 2))
+        projection_angles=oracle.angle(
+            project(layer.x, layer.W), project(layer.x, layer.B)
+        ),  # without the bias
+        gradient_angles=oracle.angle(
+            reconstruct(dy, layer.B, layer.x), reconstruct(dy, layer.W, layer.x)
+        ),
+        hebb_angle=0.0,
+        weightsq_norm=np.sum(layer.W**2),
+        weightsq_mean=np.mean(layer.W**2),
+        actsq_norm=np.sum(output**2),
+        actsq_mean=np.mean(output**2),
+    )
     assert set(got) == set(wanted)
     for measure in wanted:
         np.testing.assert_allclose(got[measure], wanted[measure], 1e-5, err_msg=measure)
@@ -119,6 +149,7 @@ def test_kernels_that_are_equal_or_opposite(sign, angle):
     def build():
         record = samples.record('conv', B=sign * samples.layer('conv').W)
         return angles.measure([record], task(record))
+
     measured = samples.numbers(build)
     for measure in ANGLES:
         assert abs(measured[measure]['conv'] - angle) < DEGREES, measure
@@ -128,29 +159,40 @@ def test_a_layer_without_a_backward_kernel_has_sizes_but_no_angles():
     def build():
         records = [samples.record('dense', backward=False), samples.record('conv')]
         return angles.measure(records, tf.add_n([task(record) for record in records]))
+
     measured = samples.numbers(build)
     assert {measure: set(values) for measure, values in measured.items()} == dict(
-        {measure: {'conv'} for measure in ANGLES}, **{measure: {'dense', 'conv'} for measure in SIZES + ('hebb_angle',)})
+        {measure: {'conv'} for measure in ANGLES},
+        **{measure: {'dense', 'conv'} for measure in SIZES + ('hebb_angle',)},
+    )
 
 
 def test_without_any_backward_kernel_there_are_no_angles():
     def build():
         record = samples.record('dense', backward=False)
         return angles.measure([record], task(record))
+
     measured = samples.numbers(build)
-    assert all(measured[measure] == {} for measure in ANGLES) and set(measured['actsq_mean']) == {'dense'}
+    assert all(measured[measure] == {} for measure in ANGLES) and set(measured['actsq_mean']) == {
+        'dense'
+    }
 
 
 def test_the_error_is_the_one_that_arrives_at_the_layer():
-    """Two layers: the lower one's gradient angle belongs to the error that the upper one's B has sent down."""
+    """Two layers: the lower one's gradient angle belongs to the error that the upper one's B has
+    sent down.
+    """
     W, B = [stream('upper' + which).standard_normal((5, 3)) for which in 'WB']
 
     def build():
         record = samples.record('dense')
         y = aligned(Dense(), record.output, samples.leaf(W), samples.leaf(B))
         return angles.measure([record], tf.reduce_sum(tf.square(y))), record.output
+
     measured, output = samples.numbers(build)
     layer = samples.layer('dense')
-    dy = 2 * (output @ W) @ B.T * output * (1 - output)  # of the sigmoid, at the product before the bias
+    dy = (
+        2 * (output @ W) @ B.T * output * (1 - output)
+    )  # of the sigmoid, at the product before the bias
     wanted = oracle.angle(dy @ layer.B.T, dy @ layer.W.T)
     assert abs(measured['gradient_angles']['dense'] - wanted) < 1e-2

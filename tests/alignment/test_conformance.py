@@ -1,4 +1,7 @@
-"""Every rule on every kind of layer, whole batches and parts of them: its loss, its gradients, what it sees and moves."""
+"""Every rule on every kind of layer, whole batches and parts of them: its loss, its gradients, what
+it sees and moves.
+"""
+
 import collections
 import functools
 
@@ -20,7 +23,8 @@ from training.devices import OneDevice
 IMAGES = (6, 7, 5, 3)
 TOLERANCE = 1e-5
 
-# The layer above: what is made of the activities x of the convolution below it, float32 [6, 4, 3, 5].
+# The layer above: what is made of the activities x of the convolution below it, float32 [6, 4, 3,
+# 5].
 KINDS = {
     'dense': lambda layers, x: layers.dense(flat(x), 4, activation='tanh'),
     'dense without bias': lambda layers, x: layers.dense(flat(x), 4),
@@ -28,13 +32,23 @@ KINDS = {
     'conv without bias': lambda layers, x: layers.conv2d(x, 4, 3, followed_by='relu'),
     'stride 2': lambda layers, x: layers.conv2d(x, 4, 3, stride=2, use_bias=True),
     'stride 2 without bias': lambda layers, x: layers.conv2d(x, 4, 1, stride=2, followed_by='relu'),
-    'valid': lambda layers, x: layers.conv2d(x, 4, 2, padding='VALID', use_bias=True, activation='tanh'),
+    'valid': lambda layers, x: layers.conv2d(
+        x, 4, 2, padding='VALID', use_bias=True, activation='tanh'
+    ),
     'valid without bias': lambda layers, x: layers.conv2d(x, 4, 2, padding='VALID'),
 }
 if runtime.IS_TF2:  # TensorFlow 1.13.2 has no convolution in NCHW on CPUs
-    KINDS.update({kind + ' NCHW': KINDS[kind] for kind in ('conv', 'stride 2', 'valid without bias')})
-PLACES = [(kind, 1) for kind in KINDS] + [('dense', 3), ('stride 2', 3)]  # (kind, parts of the batch)
-FULL = [('dense', 1), ('stride 2', 1)]  # where every variant of a rule is tried, elsewhere the rule as it is
+    KINDS.update(
+        {kind + ' NCHW': KINDS[kind] for kind in ('conv', 'stride 2', 'valid without bias')}
+    )
+PLACES = [(kind, 1) for kind in KINDS] + [
+    ('dense', 3),
+    ('stride 2', 3),
+]  # (kind, parts of the batch)
+FULL = [
+    ('dense', 1),
+    ('stride 2', 1),
+]  # where every variant of a rule is tried, elsewhere the rule as it is
 
 # A rule and what differs from its defaults, switches and options.
 Variant = collections.namedtuple('Variant', ['rule', 'settings'])
@@ -57,8 +71,12 @@ def title(variant):
 
 
 VARIANTS = {title(variant): variant for variant in variants()}
-CASES = [(case, kind, parts) for kind, parts in PLACES for case in VARIANTS
-         if (kind, parts) in FULL or not VARIANTS[case].settings]
+CASES = [
+    (case, kind, parts)
+    for kind, parts in PLACES
+    for case in VARIANTS
+    if (kind, parts) in FULL or not VARIANTS[case].settings
+]
 # Coefficients of the conformance: not the defaults, at which terms cancel.
 COEFFICIENTS = dict(alpha=0.3, beta=0.7, gamma=1.1)
 
@@ -78,7 +96,11 @@ def make(variant, coefficients=COEFFICIENTS, seed=None):
 
 def network(kind, images, rule=None):
     """The records of two layers, 'below' and 'above'."""
-    layers = Layers(rule or RULES['symmetric'](), data_format='NCHW' if kind.endswith('NCHW') else 'NHWC', classes=4)
+    layers = Layers(
+        rule or RULES['symmetric'](),
+        data_format='NCHW' if kind.endswith('NCHW') else 'NHWC',
+        classes=4,
+    )
     with tf.variable_scope('below'):
         x = layers.conv2d(layers.arrange(images), 5, 3, stride=2, use_bias=True, activation='tanh')
     with tf.variable_scope('above'):
@@ -91,8 +113,12 @@ def network(kind, images, rule=None):
 def as_seen(record, arrays):
     """The oracle's Layer of a LayerRecord; arrays: its tensors' numbers."""
     linear = record.linear
-    linear = oracle.Convolution(*linear) if isinstance(linear, gradients.Convolution) else oracle.Dense()
-    activation = next((name for name, function in ACTIVATIONS.items() if function is record.activation), None)
+    linear = (
+        oracle.Convolution(*linear) if isinstance(linear, gradients.Convolution) else oracle.Dense()
+    )
+    activation = next(
+        (name for name, function in ACTIVATIONS.items() if function is record.activation), None
+    )
     W, B, bias, x = [None if array is None else array.astype(np.float64) for array in arrays]
     return oracle.Layer(linear, W, B, bias, x, activation)
 
@@ -103,11 +129,16 @@ Result = collections.namedtuple('Result', ['losses', 'gradients'])
 
 @functools.lru_cache(maxsize=None)
 def results(kind, parts):
-    """({layer name: oracle.Layer}, {variant: Result}) of our code; parts: of the batch, one after the other."""
-    with tf.Graph().as_default(), tf.Session() as session, tf.variable_scope('', reuse=tf.AUTO_REUSE):
+    """({layer name: oracle.Layer}, {variant: Result}) of our code; parts: of the batch, one after
+    the other.
+    """
+    with tf.Graph().as_default(), tf.Session() as session, tf.variable_scope(
+        '', reuse=tf.AUTO_REUSE
+    ):
         images = tf.constant(samples.array('images', IMAGES), tf.float32)
         records = network(kind, images)
-        names = []  # of the tensors that a replica gives: (variant, 'losses' or 'gradients', layer or variable)
+        # of the tensors that a replica gives: (variant, 'losses' or 'gradients', layer or variable)
+        names = []
 
         def replica(batch, part):
             records, tensors = network(kind, batch['images']), {}
@@ -117,14 +148,24 @@ def results(kind, parts):
                 if losses:
                     variables = tf.trainable_variables()
                     found = zip(variables, tf.gradients(tf.add_n(list(losses.values())), variables))
-                    tensors.update({(case, 'gradients', v.op.name): g for v, g in found if g is not None})
+                    tensors.update(
+                        {(case, 'gradients', v.op.name): g for v, g in found if g is not None}
+                    )
             names[:] = list(tensors)
             return list(tensors.values()), []
 
         tensors, _ = OneDevice(parts).mean(replica, dict(images=images))
         start(session)
-        arrays = session.run([[t for t in (r.W, r.B, r.x) + ((r.bias,) if r.bias is not None else ())] for r in records])
-        layers = {r.name: as_seen(r, a[:2] + [a[3] if len(a) > 3 else None, a[2]]) for r, a in zip(records, arrays)}
+        arrays = session.run(
+            [
+                [t for t in (r.W, r.B, r.x) + ((r.bias,) if r.bias is not None else ())]
+                for r in records
+            ]
+        )
+        layers = {
+            r.name: as_seen(r, a[:2] + [a[3] if len(a) > 3 else None, a[2]])
+            for r, a in zip(records, arrays)
+        }
         found = {case: Result({}, {}) for case in cases_at(kind, parts)}
         for (case, group, name), value in zip(names, session.run(tensors)):
             getattr(found[case], group)[name] = value
@@ -152,7 +193,8 @@ def with_loss(case):
     return oracle.LOSSES[VARIANTS[case].rule] is not None
 
 
-# --- the tables are complete ------------------------------------------------------------------------------------------
+# --- the tables are complete ----------------------------------------------------------------------
+
 
 def test_every_rule_has_its_formula_here():
     assert set(oracle.LOSSES) == set(RULES), 'add the formula of a new rule to oracle.LOSSES'
@@ -173,10 +215,13 @@ def test_a_rule_refuses_what_it_does_not_know(name):
         RULES[name](delta=1.0, epsilon=2.0)
     rule = RULES[name](**{coefficient: 7.0 for coefficient in RULES[name].coefficients})
     assert all(getattr(rule, coefficient) == 7.0 for coefficient in rule.coefficients)
-    assert {c: getattr(RULES[name](), c) for c in rule.coefficients} == RULES[name].coefficients  # the class keeps its own
+    assert {c: getattr(RULES[name](), c) for c in rule.coefficients} == RULES[
+        name
+    ].coefficients  # the class keeps its own
 
 
-# --- losses and gradients ---------------------------------------------------------------------------------------------
+# --- losses and gradients -------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('case, kind, parts', CASES)
 def test_the_loss_is_its_formula(case, kind, parts):
@@ -191,8 +236,15 @@ def test_the_loss_is_its_formula(case, kind, parts):
 def test_the_gradient_is_that_of_finite_differences(case, kind, parts):
     layers, found = results(kind, parts)
     moving = ['B', 'W'] if VARIANTS[case].settings.get('update_forward') else ['B']
-    kernels = {'{}/{}_kernel'.format(name, {'W': 'forward', 'B': 'backward'}[which]): (layer, which)
-               for name, layer in layers.items() for which in moving} if with_loss(case) else {}
+    kernels = (
+        {
+            '{}/{}_kernel'.format(name, {'W': 'forward', 'B': 'backward'}[which]): (layer, which)
+            for name, layer in layers.items()
+            for which in moving
+        }
+        if with_loss(case)
+        else {}
+    )
     assert set(found[case].gradients) == set(kernels)
     for name, (layer, which) in kernels.items():
         kernel, gradient = getattr(layer, which), found[case].gradients[name]
@@ -201,7 +253,9 @@ def test_the_gradient_is_that_of_finite_differences(case, kind, parts):
         assert gradient.shape == kernel.shape
         for tag in ('one way', 'another'):
             direction = samples.array(tag, kernel.shape)
-            slope = oracle.slope(lambda K: expected(case, layer._replace(**{which: K})), kernel, direction)
+            slope = oracle.slope(
+                lambda K: expected(case, layer._replace(**{which: K})), kernel, direction
+            )
             scale = np.linalg.norm(gradient) * np.linalg.norm(direction)
             assert abs(np.vdot(gradient, direction) - slope) < TOLERANCE * scale, name
 
@@ -211,7 +265,9 @@ def test_a_loss_reaches_nothing_below_its_layer(kind):
     with tf.Graph().as_default():
         images = tf.zeros(IMAGES)
         below, above = network(kind, images)
-        others = [images, below.W, below.B, below.bias, below.output, above.x] + ([above.bias] if above.bias is not None else [])
+        others = [images, below.W, below.B, below.bias, below.output, above.x] + (
+            [above.bias] if above.bias is not None else []
+        )
         for case in filter(with_loss, cases_at(kind, 1)):
             loss = make(VARIANTS[case]).losses([below, above])['above']
             assert tf.gradients(loss, others) == [None] * len(others), case
@@ -225,9 +281,17 @@ def test_the_task_moves_backward_kernels_only_where_they_are_tied(name, kind):
         records = network(kind, images, RULES[name]())
         kernels = {v.op.name: v for v in tf.trainable_variables() if 'kernel' in v.op.name}
         fixed = {v.op.name: v for v in tf.global_variables() if v.op.name.endswith('fixed_matrix')}
-        found = dict(zip(kernels, tf.gradients(tf.reduce_sum(tf.square(records[-1].output)), list(kernels.values()))))
+        found = dict(
+            zip(
+                kernels,
+                tf.gradients(tf.reduce_sum(tf.square(records[-1].output)), list(kernels.values())),
+            )
+        )
         start(session)
-        found = {name: None if gradient is None else session.run(gradient) for name, gradient in found.items()}
+        found = {
+            name: None if gradient is None else session.run(gradient)
+            for name, gradient in found.items()
+        }
         fixed = session.run(fixed)
     for layer in ('below', 'above'):
         forward, backward = found[layer + '/forward_kernel'], layer + '/backward_kernel'
@@ -239,15 +303,22 @@ def test_the_task_moves_backward_kernels_only_where_they_are_tied(name, kind):
             P = fixed.get(layer + '/fixed_matrix')
             tied = forward if P is None else np.einsum('...u,mu->...m', forward, P)
             tied = tied.T if forward.ndim == 2 else tied
-            assert np.array_equal(found[backward], tied) if P is None else error(found[backward], tied) < TOLERANCE
+            assert (
+                np.array_equal(found[backward], tied)
+                if P is None
+                else error(found[backward], tied) < TOLERANCE
+            )
         else:
             assert found.get(backward) is None
 
 
-# --- coefficients, switches and options -------------------------------------------------------------------------------
+# --- coefficients, switches and options -----------------------------------------------------------
+
 
 def loss_of(sample, rule):
-    """The loss of a sample's layer, and its gradients with respect to B and W (0 where there is none)."""
+    """The loss of a sample's layer, and its gradients with respect to B and W (0 where there is
+    none).
+    """
     record = samples.record(sample)
     loss = rule.losses([record])[sample]
     found = tf.gradients(loss, [record.B, record.W])
@@ -263,34 +334,60 @@ def test_a_loss_is_linear_in_its_coefficients(case):
 
         def at(**values):
             return session.run(loss, {given[name]: values.get(name, 0.0) for name in coefficients})
+
         terms = {name: at(**{name: 1.0}) for name in coefficients}
         assert at() == 0 and all(abs(term) > 1e-2 for term in terms.values())
-        for values in (dict(alpha=2.0), dict(alpha=0.5, beta=-3.0), dict(alpha=-1.5, beta=0.25, gamma=4.0)):
+        for values in (
+            dict(alpha=2.0),
+            dict(alpha=0.5, beta=-3.0),
+            dict(alpha=-1.5, beta=0.25, gamma=4.0),
+        ):
             values = {name: value for name, value in values.items() if name in coefficients}
-            np.testing.assert_allclose(at(**values), sum(value * terms[name] for name, value in values.items()), 1e-4)
+            np.testing.assert_allclose(
+                at(**values), sum(value * terms[name] for name, value in values.items()), 1e-4
+            )
 
 
 @pytest.mark.parametrize('sample', ['dense', 'conv'])
-@pytest.mark.parametrize('name, switch', [(name, switch) for name, rule in RULES.items() for switch in rule.switches])
+@pytest.mark.parametrize(
+    'name, switch', [(name, switch) for name, rule in RULES.items() for switch in rule.switches]
+)
 def test_each_switch_changes_the_loss(name, switch, sample):
     default = RULES[name].switches[switch]
-    off, on = samples.numbers(lambda: [loss_of(sample, make(Variant(name, {switch: value}))) for value in (default, not default)])
+    off, on = samples.numbers(
+        lambda: [
+            loss_of(sample, make(Variant(name, {switch: value})))
+            for value in (default, not default)
+        ]
+    )
     unset = samples.numbers(lambda: loss_of(sample, make(Variant(name, {}))))
     assert error(on[0], off[0]) > 1e-2 and unset[0] == off[0]
 
 
 @pytest.mark.parametrize('name', sorted(name for name in RULES if RULES[name].sees))
 def test_a_rule_sees_the_options_that_it_says(name):
-    pairs = [(option, case, {key: value for key, value in case.items() if key != option})
-             for option in ViewOptions._fields for case in samples.SETTINGS[option]]
+    pairs = [
+        (option, case, {key: value for key, value in case.items() if key != option})
+        for option in ViewOptions._fields
+        for case in samples.SETTINGS[option]
+    ]
     settings = {repr(case): case for pair in pairs for case in pair[1:]}
-    found = samples.numbers(lambda: {key: loss_of('dense', make(Variant(name, case), seed=5)) for key, case in settings.items()})
+    found = samples.numbers(
+        lambda: {
+            key: loss_of('dense', make(Variant(name, case), seed=5))
+            for key, case in settings.items()
+        }
+    )
     for option, *cases in pairs:
-        differences = [error(*numbers) if np.shape(numbers[0]) == np.shape(numbers[1]) else 1.0
-                       for numbers in zip(*[found[repr(case)] for case in cases])]
+        differences = [
+            error(*numbers) if np.shape(numbers[0]) == np.shape(numbers[1]) else 1.0
+            for numbers in zip(*[found[repr(case)] for case in cases])
+        ]
         # Rounding, where an option only takes another way to the same numbers, or a change.
         assert all(difference < 1e-6 or difference > 1e-4 for difference in differences)
-        assert any(difference > 1e-4 for difference in differences) == (option in RULES[name].sees), option
+        assert any(difference > 1e-4 for difference in differences) == (
+            option in RULES[name].sees
+        ), option
 
 
 def test_a_rule_without_a_loss_has_none_whatever_it_is_shown():
@@ -298,7 +395,10 @@ def test_a_rule_without_a_loss_has_none_whatever_it_is_shown():
     assert rules
     with tf.Graph().as_default():
         for name in rules:
-            assert make(Variant(name, dict(update_forward=True))).losses([samples.record('conv')]) == {}
+            assert (
+                make(Variant(name, dict(update_forward=True))).losses([samples.record('conv')])
+                == {}
+            )
 
 
 @pytest.mark.parametrize('name', sorted(name for name in RULES if RULES[name].sees <= KERNELS))
@@ -309,40 +409,68 @@ def test_a_rule_over_kernels_builds_no_activity(name):
         rule = make(Variant(name, {}))
         if rule.loss(LayerView(record, ViewOptions(input_distribution='normal'))) is None:
             return
-        types = {operation.type for operation in graph.get_operations() if operation.name not in before}
+        types = {
+            operation.type for operation in graph.get_operations() if operation.name not in before
+        }
     assert types <= {'L2Loss', 'Mul', 'Sum', 'Const', 'Neg', 'Sub', 'AddV2', 'Add', 'StopGradient'}
 
 
-# The work of a rule beside the layer's own forward pass: (convolutions, transposed convolutions, filter gradients).
+# The work of a rule beside the layer's own forward pass: (convolutions, transposed convolutions,
+# filter gradients).
 WORK = {
-    'symmetric': (0, 0, 0), 'kolen_pollack': (0, 0, 0), 'feedback': (0, 0, 0), 'activation': (1, 0, 1), 'mirror': (0, 0, 1),
-    'mirror+input_distribution': (1, 0, 1), 'information': (0, 1, 1), 'information+reconstruction_amp': (0, 1, 1),
+    'symmetric': (0, 0, 0),
+    'kolen_pollack': (0, 0, 0),
+    'feedback': (0, 0, 0),
+    'activation': (1, 0, 1),
+    'mirror': (0, 0, 1),
+    'mirror+input_distribution': (1, 0, 1),
+    'information': (0, 1, 1),
+    'information+reconstruction_amp': (0, 1, 1),
     'information+input_distribution': (1, 1, 1),
     # These have no closed form.
-    'information+reconstruction_reversal': (2, 1, 1), 'information+use_sparse': (1, 1, 2), 'activation+update_forward': (1, 0, 1)}
+    'information+reconstruction_reversal': (2, 1, 1),
+    'information+use_sparse': (1, 1, 2),
+    'activation+update_forward': (1, 0, 1),
+}
 
 
 @pytest.mark.parametrize('scheduled', [False, True])
 @pytest.mark.parametrize('name', sorted(WORK))
 def test_a_rule_takes_the_products_of_its_closed_form(name, scheduled):
     rule, _, option = name.partition('+')
-    case = Variant(rule, {option: 'normal' if option == 'input_distribution' else True} if option else {})
+    case = Variant(
+        rule, {option: 'normal' if option == 'input_distribution' else True} if option else {}
+    )
     with tf.Graph().as_default() as graph:
         given = RULES[rule].coefficients
-        coefficients = {key: tf.constant(value) for key, value in given.items()} if scheduled else given
+        coefficients = (
+            {key: tf.constant(value) for key, value in given.items()} if scheduled else given
+        )
         record = samples.record('conv')
         losses = list(make(case, coefficients, seed=3).losses([record]).values())
-        fetched = [tensor.op.name for tensor in [record.y] + losses + (tf.gradients(losses, [record.B]) if losses else [])]
-        types = [node.op for node in tf.graph_util.extract_sub_graph(graph.as_graph_def(), fetched).node]
+        fetched = [
+            tensor.op.name
+            for tensor in [record.y] + losses + (tf.gradients(losses, [record.B]) if losses else [])
+        ]
+        types = [
+            node.op for node in tf.graph_util.extract_sub_graph(graph.as_graph_def(), fetched).node
+        ]
     work = [types.count(kind) for kind in ('Conv2D', 'Conv2DBackpropInput', 'Conv2DBackpropFilter')]
     assert tuple(work) == tuple(np.add(WORK[name], (1, 0, 0)))  # one is the layer's own
 
 
 def settings_of_every_kind():
-    """Every option, alone and in pairs with those that meet it, as samples.SETTINGS has them, and every switch."""
+    """Every option, alone and in pairs with those that meet it, as samples.SETTINGS has them, and
+    every switch.
+    """
     for name, rule in RULES.items():
         if rule.sees:
-            seen = [case for option in ViewOptions._fields if option in rule.sees for case in samples.SETTINGS[option]]
+            seen = [
+                case
+                for option in ViewOptions._fields
+                if option in rule.sees
+                for case in samples.SETTINGS[option]
+            ]
             yield from ((name, case) for case in [{}] + seen)
             yield from ((name, {switch: not default}) for switch, default in rule.switches.items())
 
@@ -350,8 +478,14 @@ def settings_of_every_kind():
 EVERY_KIND = list(settings_of_every_kind())
 AS_IT_IS = [(name, case) for name, case in EVERY_KIND if not case]
 CLOSED = [(sample, dict(COEFFICIENTS), EVERY_KIND) for sample in samples.SAMPLES]
-CLOSED += [(sample, coefficients, AS_IT_IS) for sample in samples.SAMPLES for coefficients in (
-    dict(alpha=0.5, beta=1.0, gamma=0.25), dict(alpha=0.5, beta=0.25, gamma=0.125))]  # beta is twice alpha, alpha twice beta
+CLOSED += [
+    (sample, coefficients, AS_IT_IS)
+    for sample in samples.SAMPLES
+    for coefficients in (
+        dict(alpha=0.5, beta=1.0, gamma=0.25),
+        dict(alpha=0.5, beta=0.25, gamma=0.125),
+    )
+]  # beta is twice alpha, alpha twice beta
 
 
 @pytest.mark.parametrize('sample, coefficients, settings', CLOSED)
@@ -365,40 +499,68 @@ def test_a_closed_form_is_what_automatic_differentiation_gives(sample, coefficie
                 loss = rule.losses([record], closed)[sample]
                 if closed and rule.automatic:  # these options have no closed form
                     break
-                slopes = [tf.zeros(()) if g is None else g for g in tf.gradients(loss, [record.B, record.W])]
+                slopes = [
+                    tf.zeros(()) if g is None else g
+                    for g in tf.gradients(loss, [record.B, record.W])
+                ]
                 found[name, repr(sorted(case.items())), closed] = [loss] + slopes
         return found
+
     found = samples.numbers(both)
-    assert {name for name, _, _ in found} == {name for name, rule in RULES.items() if rule.closed_form != Rule.closed_form}
+    assert {name for name, _, _ in found} == {
+        name for name, rule in RULES.items() if rule.closed_form != Rule.closed_form
+    }
     for name, case, _ in sorted(found):
-        (loss, *slopes), (other_loss, *other_slopes) = found[name, case, True], found[name, case, False]
+        (loss, *slopes), (other_loss, *other_slopes) = (
+            found[name, case, True],
+            found[name, case, False],
+        )
         assert max(error(a, b) for a, b in zip(slopes, other_slopes)) < TOLERANCE, (name, case)
-        terms = abs(np.vdot(other_slopes[0], samples.layer(sample).B))  # of which some losses are small differences
+        terms = abs(
+            np.vdot(other_slopes[0], samples.layer(sample).B)
+        )  # of which some losses are small differences
         assert abs(loss - other_loss) < TOLERANCE * max(abs(other_loss), terms), (name, case)
 
 
-# --- what descending a loss does --------------------------------------------------------------------------------------
+# --- what descending a loss does ------------------------------------------------------------------
+
 
 def descend(sample, rule, rate, steps, task=None):
-    """The angle between B and W in degrees at the start and after gradient descent; what has no gradient stays."""
+    """The angle between B and W in degrees at the start and after gradient descent; what has no
+    gradient stays.
+    """
     with tf.Graph().as_default(), tf.Session() as session:
         record = samples.record(sample)
         rule.step = tf.placeholder(tf.int64, [])
         loss = rule.losses([record]).get(sample, tf.constant(0.0))
         total = loss + task(record) if task else loss
-        moved = [kernel - rate * gradient if gradient is not None else kernel
-                 for kernel, gradient in zip((record.W, record.B), tf.gradients(total, [record.W, record.B]))]
+        moved = [
+            kernel - rate * gradient if gradient is not None else kernel
+            for kernel, gradient in zip(
+                (record.W, record.B), tf.gradients(total, [record.W, record.B])
+            )
+        ]
         kernels = [samples.layer(sample).W, samples.layer(sample).B]
         first = oracle.angle(*kernels)
         for step in range(steps):
-            kernels = session.run(moved, dict(zip((record.W, record.B, rule.step), kernels + [step])))
+            kernels = session.run(
+                moved, dict(zip((record.W, record.B, rule.step), kernels + [step]))
+            )
         return first, oracle.angle(*kernels)
 
 
 @pytest.mark.parametrize('sample', ['linear', 'dense', 'conv', 'strided', 'valid'])
-@pytest.mark.parametrize('name, rate, steps, settings', [
-    ('symmetric', 0.1, 30, {}), ('activation', 0.004, 150, {}), ('mirror', 0.02, 150, dict(input_distribution='normal'))])
-def test_descending_a_loss_turns_the_backward_kernel_to_the_forward_kernel(name, rate, steps, settings, sample):
+@pytest.mark.parametrize(
+    'name, rate, steps, settings',
+    [
+        ('symmetric', 0.1, 30, {}),
+        ('activation', 0.004, 150, {}),
+        ('mirror', 0.02, 150, dict(input_distribution='normal')),
+    ],
+)
+def test_descending_a_loss_turns_the_backward_kernel_to_the_forward_kernel(
+    name, rate, steps, settings, sample
+):
     rule = make(Variant(name, settings), dict(alpha=1.0, beta=2.0), seed=3)
     first, last = descend(sample, rule, rate, steps)
     assert first > 60 and last < 0.7 * first
@@ -411,10 +573,13 @@ def test_tied_gradients_and_decay_turn_the_kernels_to_each_other(tied):
     def task(record):
         y = gradients.aligned(record.linear, record.x, record.W, record.B, tied)
         return tf.reduce_sum(tf.square(y - 5.0))
+
     first, last = descend('dense', rule, 0.02, 60, task)
     assert first > 60 and (last < 10 if tied else last > 30)
 
 
 def test_feedback_leaves_the_backward_kernel_where_it_is():
-    first, last = descend('conv', RULES['feedback'](), 0.1, 5, task=lambda record: tf.reduce_sum(tf.square(record.y)))
+    first, last = descend(
+        'conv', RULES['feedback'](), 0.1, 5, task=lambda record: tf.reduce_sum(tf.square(record.y))
+    )
     assert first > 60 and last > 60

@@ -1,4 +1,5 @@
 """The terms of alignment losses against plain sums."""
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -12,7 +13,9 @@ ACTIVITIES = [(1, 3), (5, 2), (4, 3, 2, 5)]
 
 def term(name, a, *others):
     """A primitive of NumPy arrays, as TensorFlow computes it."""
-    return samples.numbers(lambda: getattr(primitives, name)(*[tf.constant(x, tf.float32) for x in (a,) + others]))
+    return samples.numbers(
+        lambda: getattr(primitives, name)(*[tf.constant(x, tf.float32) for x in (a,) + others])
+    )
 
 
 def pair(shape):
@@ -22,7 +25,7 @@ def pair(shape):
 @pytest.mark.parametrize('shape', KERNELS, ids=str)
 def test_terms_of_kernels_are_sums(shape):
     W, B = pair(shape)
-    np.testing.assert_allclose(term('decay', W, B), (W ** 2).sum() + (B ** 2).sum(), 1e-5)
+    np.testing.assert_allclose(term('decay', W, B), (W**2).sum() + (B**2).sum(), 1e-5)
     np.testing.assert_allclose(term('self', W, B), -(W * B).sum(), 1e-5)
 
 
@@ -30,9 +33,17 @@ def test_terms_of_kernels_are_sums(shape):
 def test_terms_of_activities_are_means_over_the_batch(shape):
     Wx, Bx = pair(shape)
     images = range(shape[0])
-    np.testing.assert_allclose(term('sparse', Wx, Bx), np.mean([(Wx[i] ** 2).sum() + (Bx[i] ** 2).sum() for i in images]), 1e-5)
-    np.testing.assert_allclose(term('amp', Wx, Bx), -np.mean([(Wx[i] * Bx[i]).sum() for i in images]), 1e-5)
-    np.testing.assert_allclose(term('null', Wx), np.mean([(Wx[i] ** 2).sum() for i in images]), 1e-5)
+    np.testing.assert_allclose(
+        term('sparse', Wx, Bx),
+        np.mean([(Wx[i] ** 2).sum() + (Bx[i] ** 2).sum() for i in images]),
+        1e-5,
+    )
+    np.testing.assert_allclose(
+        term('amp', Wx, Bx), -np.mean([(Wx[i] * Bx[i]).sum() for i in images]), 1e-5
+    )
+    np.testing.assert_allclose(
+        term('null', Wx), np.mean([(Wx[i] ** 2).sum() for i in images]), 1e-5
+    )
 
 
 @pytest.mark.parametrize('name, sign', [('self', -1), ('amp', -1), ('decay', 1), ('sparse', 1)])
@@ -43,6 +54,6 @@ def test_the_sign_rewards_agreement_and_punishes_size(name, sign):
 
 @pytest.mark.parametrize('name', ['sparse', 'amp', 'null'])
 def test_a_batch_seen_twice_weighs_the_same(name):
-    arrays = pair((3, 2, 5))[:1 if name == 'null' else 2]
+    arrays = pair((3, 2, 5))[: 1 if name == 'null' else 2]
     twice = [np.concatenate([x, x]) for x in arrays]
     np.testing.assert_allclose(term(name, *twice), term(name, *arrays), 1e-6)

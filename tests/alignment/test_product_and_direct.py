@@ -1,4 +1,7 @@
-"""Feedback in two steps (pfa) and straight from the logits (dfa): kernels, errors, what moves, angles, and what learns."""
+"""Feedback in two steps (pfa) and straight from the logits (dfa): kernels, errors, what moves,
+angles, and what learns.
+"""
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -18,10 +21,13 @@ EXPANSION = 3
 CLASSES = 11
 
 
-# --- product feedback alignment -----------------------------------------------------------------------------------------------
+# --- product feedback alignment -------------------------------------------------------------------
+
 
 class Product:
-    """One layer of a kind under pfa, in float64: W, P, R in W's layout, B, x, y, dy, and dx, dW, dR of sum(y * dy)."""
+    """One layer of a kind under pfa, in float64: W, P, R in W's layout, B, x, y, dy, and dx, dW, dR
+    of sum(y * dy).
+    """
 
     def __init__(self, kind):
         shape, build, self.shape, _ = KINDS[kind]
@@ -30,30 +36,57 @@ class Product:
             x = tf.constant(stream('images').standard_normal(shape), tf.float32)
             with tf.variable_scope('layer'):
                 build(layers, x)
-            record, = layers.records
+            (record,) = layers.records
             self.roles, self.record = layers.roles, record
             self.trainable = {v.op.name for v in tf.trainable_variables()}
             variables = {v.op.name.rpartition('/')[2]: v for v in tf.global_variables()}
             dy = tf.constant(stream('errors').standard_normal(record.y.shape.as_list()), tf.float32)
             moved = [x] + [variables[name] for name in ('forward_kernel', 'backward_kernel')]
             start(session)
-            arrays = session.run([record.W, variables['fixed_matrix'], variables['backward_kernel'], record.R, record.B, record.x,
-                                  record.y, dy] + tf.gradients(record.y, moved, dy))
+            arrays = session.run(
+                [
+                    record.W,
+                    variables['fixed_matrix'],
+                    variables['backward_kernel'],
+                    record.R,
+                    record.B,
+                    record.x,
+                    record.y,
+                    dy,
+                ]
+                + tf.gradients(record.y, moved, dy)
+            )
         arrays = [array.astype(np.float64) for array in arrays]
-        self.W, self.P, self.stored, self.R, self.B, self.x, self.y, self.dy, self.dx, self.dW, self.dR = arrays
+        (
+            self.W,
+            self.P,
+            self.stored,
+            self.R,
+            self.B,
+            self.x,
+            self.y,
+            self.dy,
+            self.dx,
+            self.dW,
+            self.dR,
+        ) = arrays
 
 
 @pytest.mark.parametrize('kind', sorted(KINDS))
 def test_the_error_goes_back_through_the_product(kind):
     run = Product(kind)
     units = run.shape[-1]
-    assert run.P.shape == (EXPANSION * units, units) and run.R.shape == run.shape[:-1] + (EXPANSION * units,)
+    assert run.P.shape == (EXPANSION * units, units) and run.R.shape == run.shape[:-1] + (
+        EXPANSION * units,
+    )
     np.testing.assert_array_equal(run.R, run.stored.T if kind == 'dense' else run.stored)
     linear, B = linear_of(run.record), np.einsum('...m,mu->...u', run.R, run.P)
     assert run.B.shape == run.W.shape and error(run.B, B) < TOLERANCE
     assert error(run.y, linear.project(run.x, run.W)) < TOLERANCE
     assert error(run.dx, unpadded(kind, linear.reconstruct(run.dy, B, run.x))) < TOLERANCE
-    assert error(run.dx, unpadded(kind, linear.reconstruct(run.dy, run.W, run.x))) > 0.1  # not what backpropagation sends
+    assert (
+        error(run.dx, unpadded(kind, linear.reconstruct(run.dy, run.W, run.x))) > 0.1
+    )  # not what backpropagation sends
 
 
 @pytest.mark.parametrize('kind', sorted(KINDS))
@@ -63,7 +96,10 @@ def test_the_learned_factor_receives_the_task_gradient_through_the_fixed_one(kin
     assert error(run.dW, dW) < TOLERANCE
     dR = np.einsum('...u,mu->...m', dW, run.P)
     assert error(run.dR, dR.T if kind == 'dense' else dR) < TOLERANCE
-    assert run.trainable - {'layer/bias'} == {'layer/forward_kernel', 'layer/backward_kernel'} and run.roles['layer/fixed_matrix'] == FIXED
+    assert (
+        run.trainable - {'layer/bias'} == {'layer/forward_kernel', 'layer/backward_kernel'}
+        and run.roles['layer/fixed_matrix'] == FIXED
+    )
 
 
 @pytest.mark.parametrize('update_forward', [False, True])
@@ -75,7 +111,7 @@ def test_both_factors_of_learning_decay(update_forward):
         found = tf.gradients(loss, [record.W, R, record.B])
         W, R, loss, dR = session.run([record.W, R, loss, found[1]])
         assert found[2] is None and (found[0] is not None) == update_forward
-    np.testing.assert_allclose(loss, 0.3 * (np.sum(W ** 2) + np.sum(R ** 2)), TOLERANCE)
+    np.testing.assert_allclose(loss, 0.3 * (np.sum(W**2) + np.sum(R**2)), TOLERANCE)
     np.testing.assert_allclose(dR, 0.6 * R, TOLERANCE)
 
 
@@ -84,26 +120,35 @@ def test_the_fixed_matrix_starts_so_that_it_keeps_the_size_of_an_error():
         layers = Layers(RULES['pfa'](expansion=7), seed=1)
         layers.dense(tf.zeros([2, 13]), 50)
         session.run(tf.global_variables_initializer())
-        P, = session.run([v for v in tf.global_variables() if v.op.name == 'fixed_matrix'])
+        (P,) = session.run([v for v in tf.global_variables() if v.op.name == 'fixed_matrix'])
     assert P.shape == (350, 50) and abs(P.mean()) < 0.001 and abs(P.var() * 350 - 1) < 0.03
-    assert abs(np.mean(np.sum(P ** 2, axis=0)) - 1) < 0.03
+    assert abs(np.mean(np.sum(P**2, axis=0)) - 1) < 0.03
 
 
 @pytest.mark.parametrize('expansion', [1, 3, 10])
-def test_where_the_factor_has_grown_like_the_forward_kernel_the_angle_is_that_of_random_matrices(expansion):
+def test_where_the_factor_has_grown_like_the_forward_kernel_the_angle_is_that_of_random_matrices(
+    expansion,
+):
     """With R = W P^T, B is W P^T P, at acos(1 / sqrt(1 + 1 / expansion)) from W."""
     units = 60
     with tf.Graph().as_default(), tf.Session() as session:
         W = stream('W').standard_normal([90, units]).astype(np.float32)
-        P = (stream('P').standard_normal([expansion * units, units]) / np.sqrt(expansion * units)).astype(np.float32)
-        B = session.run(RULES['pfa'](expansion=expansion).backward_kernel('layer', W, W @ P.T, None, P))
+        P = (
+            stream('P').standard_normal([expansion * units, units]) / np.sqrt(expansion * units)
+        ).astype(np.float32)
+        B = session.run(
+            RULES['pfa'](expansion=expansion).backward_kernel('layer', W, W @ P.T, None, P)
+        )
     assert abs(oracle.angle(W, B) - np.degrees(np.arccos(1 / np.sqrt(1 + 1 / expansion)))) < 2.5
 
 
-# --- direct feedback alignment --------------------------------------------------------------------------------------------------
+# --- direct feedback alignment --------------------------------------------------------------------
+
 
 class Direct:
-    """A convolution below a layer of a kind, and the logits: float64 arrays of a loss sum(c * logits), so that e is c."""
+    """A convolution below a layer of a kind, and the logits: float64 arrays of a loss sum(c *
+    logits), so that e is c.
+    """
 
     def __init__(self, kind, dtype=tf.float32):
         with tf.Graph().as_default(), tf.Session() as session:
@@ -113,9 +158,15 @@ class Direct:
             with tf.variable_scope('below'):
                 x = layers.conv2d(images, shape[-1], 3, use_bias=True, activation='tanh')
             with tf.variable_scope('above'):
-                above = layers.dense(tf.reshape(x, [shape[0], -1]), 5) if kind == 'dense' else build(layers, x)
+                above = (
+                    layers.dense(tf.reshape(x, [shape[0], -1]), 5)
+                    if kind == 'dense'
+                    else build(layers, x)
+                )
             with tf.variable_scope('top'):
-                logits = layers.finish(layers.dense(tf.reshape(tf.tanh(above), [shape[0], -1]), CLASSES))
+                logits = layers.finish(
+                    layers.dense(tf.reshape(tf.tanh(above), [shape[0], -1]), CLASSES)
+                )
             self.e = samples.array('e', (shape[0], CLASSES))
             loss = tf.reduce_sum(tf.constant(self.e, tf.float32) * tf.cast(logits, tf.float32))
             self.moved = {v.op.name: v for v in tf.trainable_variables()}
@@ -123,15 +174,23 @@ class Direct:
             self.still = {name for name, gradient in found.items() if gradient is None}
             start(session)
             gradients = {name: gradient for name, gradient in found.items() if gradient is not None}
-            fetched = session.run([[(r.W, r.direct, r.x, r.y, r.output) for r in layers.records], gradients,
-                                   angles.measure(layers.records, loss, logits) if dtype == tf.float32 else {}, above])
+            fetched = session.run(
+                [
+                    [(r.W, r.direct, r.x, r.y, r.output) for r in layers.records],
+                    gradients,
+                    angles.measure(layers.records, loss, logits) if dtype == tf.float32 else {},
+                    above,
+                ]
+            )
         (self.below, self.above, self.top), self.gradients, self.measures, self.output = fetched
         self.linear = [linear_of(record) for record in layers.records]
         assert all(record.B is None for record in layers.records)
 
     def sent(self, which):
         """What the rule sends to the input of a layer, by the formula."""
-        _, B, x, y, _ = [array.astype(np.float64) for array in (self.below, self.above, self.top)[which]]
+        _, B, x, y, _ = [
+            array.astype(np.float64) for array in (self.below, self.above, self.top)[which]
+        ]
         e = self.e
         if y.ndim == 4:
             positions = y.shape[1] * y.shape[2]
@@ -144,20 +203,31 @@ def test_the_error_of_the_logits_comes_straight_to_every_layer(kind):
     run = Direct(kind)
     at_above = unpadded(kind, run.sent(1))  # the gradient of the output of the layer below
     W, _, x, y, output = [array.astype(np.float64) for array in run.below]
-    dy = at_above.reshape(output.shape) * (1 - output ** 2)
-    assert error(run.gradients['below/forward_kernel'], run.linear[0].kernel_gradient(x, dy, W)) < TOLERANCE
+    dy = at_above.reshape(output.shape) * (1 - output**2)
+    assert (
+        error(run.gradients['below/forward_kernel'], run.linear[0].kernel_gradient(x, dy, W))
+        < TOLERANCE
+    )
     assert error(run.gradients['below/bias'], dy.sum((0, 1, 2))) < TOLERANCE
     W, _, x, y, _ = [array.astype(np.float64) for array in run.above]
     dy = run.sent(2).reshape(y.shape) * (1 - np.tanh(run.output.astype(np.float64)) ** 2)
-    assert error(run.gradients['above/forward_kernel'], run.linear[1].kernel_gradient(x, dy, W)) < TOLERANCE
-    assert error(run.gradients['top/forward_kernel'], np.einsum('ni,nc->ic', run.top[2], run.e)) < TOLERANCE
+    assert (
+        error(run.gradients['above/forward_kernel'], run.linear[1].kernel_gradient(x, dy, W))
+        < TOLERANCE
+    )
+    assert (
+        error(run.gradients['top/forward_kernel'], np.einsum('ni,nc->ic', run.top[2], run.e))
+        < TOLERANCE
+    )
     assert run.still == {name + '/backward_kernel' for name in ('below', 'above', 'top')}
 
 
 @pytest.mark.parametrize('kind', sorted(KINDS))
 def test_kernels_lead_from_the_classes_to_the_inputs(kind):
     run = Direct(kind)
-    assert all(B.shape == W.shape[:-1] + (CLASSES,) for W, B, _, _, _ in (run.below, run.above, run.top))
+    assert all(
+        B.shape == W.shape[:-1] + (CLASSES,) for W, B, _, _, _ in (run.below, run.above, run.top)
+    )
 
 
 @pytest.mark.parametrize('kind', sorted(KINDS))
@@ -170,14 +240,19 @@ def test_angles_are_between_what_the_rule_sends_and_what_the_forward_kernel_woul
     assert abs(found['top'] - oracle.angle(run.sent(2), np.einsum('nc,ic->ni', run.e, W))) < 1e-2
     W, _, x, y, _ = [array.astype(np.float64) for array in run.above]
     dy = run.sent(2).reshape(y.shape) * (1 - np.tanh(run.output.astype(np.float64)) ** 2)
-    assert abs(found['above'] - oracle.angle(run.sent(1), run.linear[1].reconstruct(dy, W, x))) < 1e-2
+    assert (
+        abs(found['above'] - oracle.angle(run.sent(1), run.linear[1].reconstruct(dy, W, x))) < 1e-2
+    )
 
 
 def test_in_a_narrower_type():
     wide, narrow = Direct('stride 2'), Direct('stride 2', tf.float16)
     assert set(wide.gradients) == set(narrow.gradients)
     for name, gradient in wide.gradients.items():
-        assert narrow.gradients[name].dtype == np.float32 and error(narrow.gradients[name], gradient) < 0.02
+        assert (
+            narrow.gradients[name].dtype == np.float32
+            and error(narrow.gradients[name], gradient) < 0.02
+        )
 
 
 def test_errors_of_several_layers_of_one_input_add_up_with_those_of_a_shortcut():
@@ -189,18 +264,25 @@ def test_errors_of_several_layers_of_one_input_add_up_with_those_of_a_shortcut()
         with tf.variable_scope('two'):
             two = layers.dense(x, 3)
         e = samples.array('e', (4, 3))
-        dx, = tf.gradients(layers.finish(one * two + 2.0 * x), x, tf.constant(e, tf.float32))
+        (dx,) = tf.gradients(layers.finish(one * two + 2.0 * x), x, tf.constant(e, tf.float32))
         start(session)
         dx, B, other = session.run([dx] + [record.direct for record in layers.records])
     assert error(dx, e @ B.T + e @ other.T + 2.0 * e) < TOLERANCE
 
 
 def descent(rule, hidden, steps=300, rate=0.1):
-    """The squared error of a network before and after gradient descent. hidden: whether the lower layers move."""
+    """The squared error of a network before and after gradient descent. hidden: whether the lower
+    layers move.
+    """
     with tf.Graph().as_default(), tf.Session() as session:
         layers = Layers(RULES[rule](), seed=5, classes=6)
         x = tf.constant(stream('images').standard_normal((40, 9)), tf.float32)
-        target = tf.constant(np.sin(stream('targets').standard_normal((9, 6)).T @ stream('images').standard_normal((40, 9)).T).T)
+        target = tf.constant(
+            np.sin(
+                stream('targets').standard_normal((9, 6)).T
+                @ stream('images').standard_normal((40, 9)).T
+            ).T
+        )
         for name, units in (('one', 17), ('two', 15)):
             with tf.variable_scope(name):
                 x = layers.dense(x, units, activation='tanh')
@@ -208,7 +290,11 @@ def descent(rule, hidden, steps=300, rate=0.1):
             y = layers.finish(layers.dense(x, 6))
         loss = tf.reduce_mean(tf.reduce_sum(tf.square(y - tf.cast(target, tf.float32)), axis=1))
         moving = [v for v in tf.trainable_variables() if hidden or v.op.name.startswith('three')]
-        pairs = [(v, gradient) for v, gradient in zip(moving, tf.gradients(loss, moving)) if gradient is not None]
+        pairs = [
+            (v, gradient)
+            for v, gradient in zip(moving, tf.gradients(loss, moving))
+            if gradient is not None
+        ]
         update = tf.group(*[v.assign_sub(rate * gradient) for v, gradient in pairs])
         session.run(tf.global_variables_initializer())
         first = session.run(loss)

@@ -1,4 +1,7 @@
-"""The rules that make B of the signs of W: the kernels, the errors that go back through them, what moves, and what learns."""
+"""The rules that make B of the signs of W: the kernels, the errors that go back through them, what
+moves, and what learns.
+"""
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -13,9 +16,12 @@ SIGNS = ('usf', 'frsf', 'brsf')
 TOLERANCE = 1e-5
 SEED = 5
 
+
 class Run:
-    """One layer of a kind under a rule, with numbers: W, K (what errors go back through), M (of the variable of B, in W's
-    layout, or None), x, y, dy, dx and dW (of sum(y * dy)), float64; record is its LayerRecord."""
+    """One layer of a kind under a rule, with numbers: W, K (what errors go back through), M (of the
+    variable of B, in W's layout, or None), x, y, dy, dx and dW (of sum(y * dy)), float64; record is
+    its LayerRecord.
+    """
 
     def __init__(self, rule, kind, step=0, seed=SEED, zeros=False, name='layer'):
         shape, build, _, _ = KINDS[kind]
@@ -24,11 +30,15 @@ class Run:
             x = tf.constant(stream('images').standard_normal(shape), tf.float32)
             with tf.variable_scope(name):
                 build(layers, x)
-            record, = layers.records
+            (record,) = layers.records
             dy = tf.constant(stream('errors').standard_normal(record.y.shape.as_list()), tf.float32)
-            variables = {v.op.name: v for v in tf.trainable_variables() if v.op.name.endswith('kernel')}
+            variables = {
+                v.op.name: v for v in tf.trainable_variables() if v.op.name.endswith('kernel')
+            }
             found = tf.gradients(record.y, [x] + list(variables.values()), dy)
-            self.moved = {name for name, gradient in zip(variables, found[1:]) if gradient is not None}
+            self.moved = {
+                name for name, gradient in zip(variables, found[1:]) if gradient is not None
+            }
             assert tf.gradients(record.B, list(variables.values())) == [None] * len(variables)
             for key, v in variables.items():
                 value = variable('layer/' + key.rpartition('/')[2], v.shape.as_list())
@@ -51,7 +61,11 @@ def test_the_error_goes_back_through_the_kernel_of_the_rule(rule, kind):
     run = Run(rule, kind)
     linear = linear_of(run.record)
     assert isinstance(run.record.linear, Dense if kind == 'dense' else Convolution)
-    magnitude = {'usf': KINDS[kind][3], 'frsf': np.abs(run.M) if rule == 'frsf' else None, 'brsf': np.abs(run.K)}[rule]
+    magnitude = {
+        'usf': KINDS[kind][3],
+        'frsf': np.abs(run.M) if rule == 'frsf' else None,
+        'brsf': np.abs(run.K),
+    }[rule]
     K = magnitude * np.sign(run.W)
     assert error(run.K, K) < TOLERANCE
     dx = linear.reconstruct(run.dy, K, run.x)
@@ -77,14 +91,17 @@ def test_where_a_weight_is_0_no_error_goes_back(rule):
     assert np.array_equal(run.K == 0, run.W == 0) and np.any(run.W == 0)
 
 
-# --- drawn anew ---------------------------------------------------------------------------------------------------------
+# --- drawn anew -----------------------------------------------------------------------------------
+
 
 def test_magnitudes_are_uniform_and_their_mean_square_is_that_of_the_kernel():
     size = KINDS['conv'][3]
     drawn = np.concatenate([np.abs(Run('brsf', 'conv', step).K).ravel() for step in range(20)])
     assert len(drawn) == 20 * 126 and len(np.unique(drawn)) > 0.99 * len(drawn)
-    assert 0 <= drawn.min() < 0.01 * size and 1.71 * size < drawn.max() <= np.sqrt(3) * size * (1 + 1e-6)
-    assert abs(np.mean(drawn ** 2) / size ** 2 - 1) < 0.06
+    assert 0 <= drawn.min() < 0.01 * size and 1.71 * size < drawn.max() <= np.sqrt(3) * size * (
+        1 + 1e-6
+    )
+    assert abs(np.mean(drawn**2) / size**2 - 1) < 0.06
     counts, _ = np.histogram(drawn, bins=6, range=(0, np.sqrt(3) * size))
     assert np.all(np.abs(counts / len(drawn) * 6 - 1) < 0.2)
 
@@ -92,7 +109,11 @@ def test_magnitudes_are_uniform_and_their_mean_square_is_that_of_the_kernel():
 def test_the_draw_depends_on_the_seed_the_step_and_the_layer_alone():
     first = Run('brsf', 'conv', step=3).K
     np.testing.assert_array_equal(first, Run('brsf', 'conv', step=3).K)
-    for other in (Run('brsf', 'conv', step=4), Run('brsf', 'conv', step=3, seed=6), Run('brsf', 'conv', step=3, name='next')):
+    for other in (
+        Run('brsf', 'conv', step=4),
+        Run('brsf', 'conv', step=3, seed=6),
+        Run('brsf', 'conv', step=3, name='next'),
+    ):
         assert np.mean(np.abs(other.K) == np.abs(first)) < 0.02
         assert abs(np.corrcoef(np.abs(other.K).ravel(), np.abs(first).ravel())[0, 1]) < 0.3
 
@@ -107,11 +128,15 @@ def test_the_step_may_be_a_tensor():
     assert len(np.unique(numbers[0])) == 15
 
 
-# --- learning -------------------------------------------------------------------------------------------------------------
+# --- learning -------------------------------------------------------------------------------------
+
 
 def descent(rule, steps=150, rate=0.2):
-    """The squared error of two convolutions under a dense layer, before and after gradient descent. The dense layer stands
-    still: all that the convolutions learn by comes through its backward kernel, and for the first of them through another."""
+    """The squared error of two convolutions under a dense layer, before and after gradient descent.
+    The dense layer stands
+    still: all that the convolutions learn by comes through its backward kernel, and for the first
+    of them through another.
+    """
     with tf.Graph().as_default(), tf.Session() as session:
         step = tf.get_variable('step', (), tf.int32, tf.zeros_initializer(), trainable=False)
         layers = Layers(RULES[rule](seed=SEED, step=step.read_value()), seed=SEED)
@@ -121,11 +146,19 @@ def descent(rule, steps=150, rate=0.2):
                 x = layers.conv2d(x, filters, 3, activation='tanh')
         with tf.variable_scope('three'):
             y = layers.dense(tf.reshape(x, [11, -1]), 13)
-        loss = tf.reduce_mean(tf.square(y - tf.constant(stream('targets').standard_normal((11, 13)), tf.float32)))
-        moved = [v for v in tf.trainable_variables() if v.op.name in ('one/forward_kernel', 'two/forward_kernel')]
+        loss = tf.reduce_mean(
+            tf.square(y - tf.constant(stream('targets').standard_normal((11, 13)), tf.float32))
+        )
+        moved = [
+            v
+            for v in tf.trainable_variables()
+            if v.op.name in ('one/forward_kernel', 'two/forward_kernel')
+        ]
         slopes = tf.gradients(loss, moved)
         with tf.control_dependencies(slopes):
-            update = tf.group(step.assign_add(1), *[v.assign_sub(rate * slope) for v, slope in zip(moved, slopes)])
+            update = tf.group(
+                step.assign_add(1), *[v.assign_sub(rate * slope) for v, slope in zip(moved, slopes)]
+            )
         session.run(tf.global_variables_initializer())
         first = session.run(loss)
         for _ in range(steps):

@@ -1,4 +1,5 @@
 """The experiment with noise: its settings, one training through the program, and the plot."""
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,7 +15,9 @@ def test_the_settings_are_those_of_the_noise(rule, deviation):
     config = Config.of(noise.settings(rule, deviation), experiment.choices())
     experiment.check(config)
     rate = config.learning_rate if rule == 'kolen_pollack' else config.alignment_learning_rate
-    noisy = config.use_noisy_global_opt if rule == 'kolen_pollack' else config.use_noisy_alignment_opt
+    noisy = (
+        config.use_noisy_global_opt if rule == 'kolen_pollack' else config.use_noisy_alignment_opt
+    )
     assert noisy == (deviation > 0)
     if noisy:  # what is added in a step
         assert rate * np.sqrt(config.noisy_opt_variance) == pytest.approx(0.001 * deviation)
@@ -25,14 +28,24 @@ def test_noise_is_felt(mongo_server, tmp_path, monkeypatch):
     monkeypatch.setenv('https_proxy', 'http://127.0.0.1:9')
     monkeypatch.delenv('TFUTILS_HOME', raising=False)
     flags = [f'--cache_dir={tmp_path}']
-    calm, loud = [noise.top1('symmetric', deviation, mongo_server.port, flags, train_epochs=2.0) for deviation in (0.0, 1000.0)]
+    calm, loud = [
+        noise.top1('symmetric', deviation, mongo_server.port, flags, train_epochs=2.0)
+        for deviation in (0.0, 1000.0)
+    ]
     assert calm > 0.6 > 0.3 > loud
 
 
 def test_the_plot(tmp_path):
-    noise.draw({rule: np.linspace(0.9, 0.1, len(noise.NOISES)) for rule in noise.RULES}, str(tmp_path / 'noise.png'))
+    noise.draw(
+        {rule: np.linspace(0.9, 0.1, len(noise.NOISES)) for rule in noise.RULES},
+        str(tmp_path / 'noise.png'),
+    )
     with Image.open(str(tmp_path / 'noise.png')) as image:
         assert image.size == (825, 570)
         colours = {colour for _, colour in image.convert('RGB').getcolors(1 << 20)}
     from reports import plots
-    assert {tuple(int(round(255 * part)) for part in plots.FEW(index)[:3]) for index in range(len(noise.RULES))} <= colours
+
+    assert {
+        tuple(int(round(255 * part)) for part in plots.FEW(index)[:3])
+        for index in range(len(noise.RULES))
+    } <= colours

@@ -1,4 +1,5 @@
 """What the tests of this folder share: commands, what they answer, and what they leave."""
+
 import array
 import collections
 import json
@@ -19,25 +20,48 @@ PIPES = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=
 
 Done = collections.namedtuple('Done', 'code out err')
 
-# The run that most tests look at: 30 steps an epoch of the 4,000 images, and 1,000 to validate in 4 batches, the last of 79.
-FC = ['--model=fc', '--layers_list=7,5', '--activation=tanh', '--alignment=symmetric', '--alpha=0.02', '--beta=0.04',
-      '--train_batch_size=131', '--eval_batch_size=307', '--optimizer=momentum', '--learning_rate=0.1',
-      '--alignment_optimizer=adam', '--alignment_learning_rate=0.01', '--epochs_per_checkpoint=0.2']
+# The run that most tests look at: 30 steps an epoch of the 4,000 images, and 1,000 to validate in 4
+# batches, the last of 79.
+FC = [
+    '--model=fc',
+    '--layers_list=7,5',
+    '--activation=tanh',
+    '--alignment=symmetric',
+    '--alpha=0.02',
+    '--beta=0.04',
+    '--train_batch_size=131',
+    '--eval_batch_size=307',
+    '--optimizer=momentum',
+    '--learning_rate=0.1',
+    '--alignment_optimizer=adam',
+    '--alignment_learning_rate=0.01',
+    '--epochs_per_checkpoint=0.2',
+]
 
 
 def environment(home):
     """A home of its own, without MNIST, and no network: the proxy does not answer."""
-    return dict({name: value for name, value in os.environ.items() if name != 'TFUTILS_HOME'}, HOME=home,
-                https_proxy='http://127.0.0.1:9', no_proxy='')
+    return dict(
+        {name: value for name, value in os.environ.items() if name != 'TFUTILS_HOME'},
+        HOME=home,
+        https_proxy='http://127.0.0.1:9',
+        no_proxy='',
+    )
 
 
 def process(words, home, **variables):
-    """A command in a process of its own, running; it obeys Control-C even if we were started in the background.
+    """A command in a process of its own, running; it obeys Control-C even if we were started in the
+    background.
 
     variables: of its environment.
     """
-    return subprocess.Popen([sys.executable] + list(words), env=dict(environment(home), **variables), stdin=subprocess.DEVNULL,
-                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **PIPES)
+    return subprocess.Popen(
+        [sys.executable] + list(words),
+        env=dict(environment(home), **variables),
+        stdin=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        **PIPES,
+    )
 
 
 def end(running):
@@ -63,8 +87,10 @@ class Fork:
         self._err = tempfile.TemporaryFile('w+')
         (self._status, status), (out, written) = os.pipe(), os.pipe()
         files = array.array('i', [status, written, self._err.fileno()])
-        channel.sendmsg([json.dumps([list(words), variables]).encode('utf-8')],
-                        [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)])
+        channel.sendmsg(
+            [json.dumps([list(words), variables]).encode('utf-8')],
+            [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)],
+        )
         os.close(status)
         os.close(written)
         self.stdout = os.fdopen(out, encoding='utf-8')
@@ -96,12 +122,16 @@ class Fork:
 
 
 class Forks:
-    """Runs commands as forks of one process, which has TensorFlow imported already (see forks.py). root: of the program."""
+    """Runs commands as forks of one process, which has TensorFlow imported already (see forks.py).
+    root: of the program.
+    """
 
     def __init__(self, home, root=ROOT):
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            self._server = subprocess.Popen([sys.executable, FORKS], stdin=theirs, cwd=root, env=environment(home))
+            self._server = subprocess.Popen(
+                [sys.executable, FORKS], stdin=theirs, cwd=root, env=environment(home)
+            )
 
     def start(self, *words, **variables):
         """A Fork that runs a command; its words without `python`. variables: of its environment."""
@@ -118,7 +148,9 @@ class Forks:
 
 
 def succeeded(done):
-    """The lines that a command printed; it went well, and was silent on standard error but for MNIST's warning."""
+    """The lines that a command printed; it went well, and was silent on standard error but for
+    MNIST's warning.
+    """
     assert done.code == 0, done.err
     assert unexpected(done.err) == []
     return done.out.splitlines()
@@ -146,5 +178,8 @@ def variables(prefix):
 def differing(one, other):
     """The names of the variables of two checkpoints that are not the same bits."""
     one, other = variables(one), variables(other)
-    return {name for name in set(one) | set(other)
-            if name not in one or name not in other or one[name].tobytes() != other[name].tobytes()}
+    return {
+        name
+        for name in set(one) | set(other)
+        if name not in one or name not in other or one[name].tobytes() != other[name].tobytes()
+    }

@@ -1,4 +1,5 @@
 """Commands against a private MongoDB, and the training that most tests of this folder look at."""
+
 import collections
 import importlib.util
 import os
@@ -13,12 +14,22 @@ import commands
 import damage
 import web
 
-# Those that both versions of the two packages carry, in classes of unequal size: PNG and JPEG, colour and grey.
+# Those that both versions of the two packages carry, in classes of unequal size: PNG and JPEG,
+# colour and grey.
 PHOTOGRAPHS = dict(
     face=['skimage/data/astronaut.png', 'skimage/data/camera.png', 'skimage/data/chelsea.png'],
-    place=['skimage/data/hubble_deep_field.jpg', 'skimage/data/rocket.jpg', 'sklearn/datasets/images/china.jpg'],
-    thing=['skimage/data/brick.png', 'skimage/data/coffee.png', 'skimage/data/retina.jpg',
-           'sklearn/datasets/images/flower.jpg'])
+    place=[
+        'skimage/data/hubble_deep_field.jpg',
+        'skimage/data/rocket.jpg',
+        'sklearn/datasets/images/china.jpg',
+    ],
+    thing=[
+        'skimage/data/brick.png',
+        'skimage/data/coffee.png',
+        'skimage/data/retina.jpg',
+        'sklearn/datasets/images/flower.jpg',
+    ],
+)
 
 Trained = collections.namedtuple('Trained', 'first again resumed whole settings')
 
@@ -52,15 +63,25 @@ def run(forks):
 
 @pytest.fixture(scope='session')
 def where(mongo_server, home):
-    """The flags that say where: our MongoDB and folders of our own. MNIST is as it is without files and network."""
-    return [f'--port={mongo_server.port}', '--dbname=cli', '--cache_dir=' + os.path.join(home, 'cache')]
+    """The flags that say where: our MongoDB and folders of our own. MNIST is as it is without files
+    and network.
+    """
+    return [
+        f'--port={mongo_server.port}',
+        '--dbname=cli',
+        '--cache_dir=' + os.path.join(home, 'cache'),
+    ]
 
 
 @pytest.fixture(scope='session')
 def folder(mongo_server, home):
     """folder(exp_id) -> where an experiment's local checkpoints lie."""
+
     def path(exp_id, dbname='cli', collection='fc_7-5'):
-        return os.path.join(home, 'cache', f'localhost:{mongo_server.port}', dbname, collection, exp_id)
+        return os.path.join(
+            home, 'cache', f'localhost:{mongo_server.port}', dbname, collection, exp_id
+        )
+
     return path
 
 
@@ -70,7 +91,12 @@ def records(mongo_server):
     client = pymongo.MongoClient(mongo_server.host, mongo_server.port)
 
     def find(exp_id, dbname='cli', collection='fc_7-5'):
-        return list(client[dbname][collection + '.files'].find({'exp_id': exp_id}).sort([('step', 1), ('_id', 1)]))
+        return list(
+            client[dbname][collection + '.files']
+            .find({'exp_id': exp_id})
+            .sort([('step', 1), ('_id', 1)])
+        )
+
     yield find
     client.close()
 
@@ -80,14 +106,26 @@ def layout_of_records(mongo_server):
     """Every record that the tests of a file stored is as database/layout.py says."""
     yield
     with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
-        stored = [document for name in client.list_database_names() for bucket in client[name].list_collection_names()
-                  if bucket.endswith('.files') for document in client[name][bucket].find({'item_for': {'$exists': False}})]
-    assert [(document['exp_id'], faults) for document in stored for faults in [layout.faults(document)] if faults] == []
+        stored = [
+            document
+            for name in client.list_database_names()
+            for bucket in client[name].list_collection_names()
+            if bucket.endswith('.files')
+            for document in client[name][bucket].find({'item_for': {'$exists': False}})
+        ]
+    assert [
+        (document['exp_id'], faults)
+        for document in stored
+        for faults in [layout.faults(document)]
+        if faults
+    ] == []
 
 
 @pytest.fixture(scope='session')
 def trained(run, where, home):
-    """An experiment of 15 steps, tried once more, then continued to 30; and another one of 30 steps at one go."""
+    """An experiment of 15 steps, tried once more, then continued to 30; and another one of 30 steps
+    at one go.
+    """
     settings = os.path.join(home, 'settings.pkl')
     fc = ['train.py'] + commands.FC + where
     half = fc + ['--exp_id_suffix=_split', '--train_epochs=0.5']
@@ -112,19 +150,35 @@ def photograph_tfrecords(run, tmp_path_factory):
         (source / name).mkdir()
         for path in paths:
             shutil.copy(installed(path), str(source / name))
-    done = run('-m', 'data.build_tfrecords', 'folder', str(source), str(out), '--validation_fraction=0.4', '--shards=2')
+    done = run(
+        '-m',
+        'data.build_tfrecords',
+        'folder',
+        str(source),
+        str(out),
+        '--validation_fraction=0.4',
+        '--shards=2',
+    )
     assert done.code == 0, done.err
-    assert done.out == f'{out}: 6 training and 4 validation images of 3 classes; 5 PNG converted to JPEG; 0 unreadable images left out.\n'
+    assert (
+        done.out
+        == f'{out}: 6 training and 4 validation images of 3 classes; 5 PNG converted to JPEG; 0 '
+        'unreadable images left out.\n'
+    )
     return str(out)
 
 
 @pytest.fixture(scope='session')
 def damaged_tfrecords(photograph_tfrecords, tmp_path_factory):
-    """damaged_tfrecords(how, split) -> a copy of that folder; the second file of the split is damaged, as damage.py can."""
+    """damaged_tfrecords(how, split) -> a copy of that folder; the second file of the split is
+    damaged, as damage.py can.
+    """
+
     def copy(how, split):
         folder = str(tmp_path_factory.mktemp('damaged') / how)
         shutil.copytree(photograph_tfrecords, folder)
         damage.DAMAGES[how](os.path.join(folder, split + '-00001-of-00002'))
         damage.describe(folder)
         return folder
+
     return copy

@@ -1,4 +1,7 @@
-"""Ways in which a file of TFRecords can be damaged so that its first record looks well: DAMAGES[how](path)."""
+"""Ways in which a file of TFRecords can be damaged so that its first record looks well:
+DAMAGES[how](path).
+"""
+
 import json
 import os
 
@@ -11,16 +14,19 @@ from PIL import Image
 
 def _bytes(change):
     """Damage to the bytes of the file."""
+
     def damage(path):
         with open(path, 'rb') as file:
             content = change(file.read())
         with open(path, 'wb') as file:
             file.write(content)
+
     return damage
 
 
 def _last_example(change):
     """Damage to the features of the last record, which is well-formed."""
+
     def damage(path):
         records = list(tf.python_io.tf_record_iterator(path))
         example = tf.train.Example.FromString(records[-1])
@@ -28,12 +34,13 @@ def _last_example(change):
         with tf.python_io.TFRecordWriter(path) as writer:
             for record in records[:-1] + [example.SerializeToString()]:
                 writer.write(record)
+
     return damage
 
 
 def _halve(features):
     images = features['images'].bytes_list.value
-    images[0] = images[0][:len(images[0]) // 2]
+    images[0] = images[0][: len(images[0]) // 2]
 
 
 def _mislabel(features):
@@ -57,15 +64,22 @@ def _text(features):
 
 DAMAGES = {
     'nothing': _bytes(lambda content: content),
-    'flipped_bit': _bytes(lambda content: content[:-999] + bytes([content[-999] ^ 1]) + content[-998:]),
+    'flipped_bit': _bytes(
+        lambda content: content[:-999] + bytes([content[-999] ^ 1]) + content[-998:]
+    ),
     'cut_off': _bytes(lambda content: content[:-99]),
-    'half_a_jpeg': _last_example(_halve), 'no_jpeg': _last_example(_text), 'png': _last_example(_png),
+    'half_a_jpeg': _last_example(_halve),
+    'no_jpeg': _last_example(_text),
+    'png': _last_example(_png),
     'label_missing': _last_example(_unlabel),
-    'label_out_of_range': _last_example(_mislabel)}
+    'label_out_of_range': _last_example(_mislabel),
+}
 
 
 def describe(folder, **changes):
-    """Writes a folder's dataset.json as another program would: without the names and sizes of the files, and changed."""
+    """Writes a folder's dataset.json as another program would: without the names and sizes of the
+    files, and changed.
+    """
     path = os.path.join(folder, 'dataset.json')
     with open(path) as file:
         description = dict(json.load(file), **changes)

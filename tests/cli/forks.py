@@ -1,10 +1,13 @@
 """Runs many commands of this repository for the price of one import of TensorFlow.
 
-Standard input is a Unix socket. Each message is JSON: [words of a command without its `python`, variables of its environment
-beside ours], with three files: for its status, standard output and standard error. The command runs as the main program in a
-fork of this process, which has imported TensorFlow and used nothing of it. Its status gets two lines: the number of its
-process, and in the end its exit code; a command that a signal ended has minus its number for a code.
+Standard input is a Unix socket. Each message is JSON: [words of a command without its `python`,
+variables of its environment
+beside ours], with three files: for its status, standard output and standard error. The command runs
+as the main program in a fork of this process, which has imported TensorFlow and used nothing of it.
+Its status gets two lines: the number of its process, and in the end its exit code; a command that a
+signal ended has minus its number for a code.
 """
+
 import array
 import gc
 import json
@@ -42,7 +45,9 @@ def receive(channel):
 
 
 def attend(message, status, *outputs):
-    """Runs a command in a fork and says to `status` who it is and, when it has ended, how; or, in the fork, is the command."""
+    """Runs a command in a fork and says to `status` who it is and, when it has ended, how; or, in
+    the fork, is the command.
+    """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     process = os.fork()
     if not process:
@@ -50,7 +55,9 @@ def attend(message, status, *outputs):
             os.dup2(file, number)
             os.close(file)
         os.close(status)
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # also where we run in the background
+        signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        )  # also where we run in the background
         return be(*json.loads(message))
     for file in outputs:
         os.close(file)
@@ -62,7 +69,9 @@ def attend(message, status, *outputs):
 
 def main():
     gc.freeze()  # a fork that ends need not look through what it has only inherited
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how those that attend to a command ended
+    signal.signal(
+        signal.SIGCHLD, signal.SIG_IGN
+    )  # nobody asks how those that attend to a command ended
     channel = socket.socket(fileno=os.dup(0))
     while True:
         message, files = receive(channel)

@@ -1,7 +1,9 @@
-"""Command lines that cannot be: each ends with one sentence that names what is at fault, and no traceback.
+"""Command lines that cannot be: each ends with one sentence that names what is at fault, and no
+traceback.
 
 Exit code 2: a setting. 1: what was found, or not found, where the settings point.
 """
+
 import os
 import pickle
 import re
@@ -13,69 +15,209 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 FILE = '-00001-of-00002'  # the damaged one of a split
-TRAIN = ['train.py', '--model=fc', '--layers_list=7,5', '--activation=tanh', '--exp_id_suffix=_refused']
-VALIDATE = ['test.py', 'validate', '--model=fc', '--layers_list=7,5', '--activation=tanh', '--val_exp_id=refused']
+TRAIN = [
+    'train.py',
+    '--model=fc',
+    '--layers_list=7,5',
+    '--activation=tanh',
+    '--exp_id_suffix=_refused',
+]
+VALIDATE = [
+    'test.py',
+    'validate',
+    '--model=fc',
+    '--layers_list=7,5',
+    '--activation=tanh',
+    '--val_exp_id=refused',
+]
 
 CASES = {  # the command, its exit code, what the sentence names
     'unknown flag': (TRAIN + ['--alpah=0.1'], 2, ['alpah']),
     'no number': (TRAIN + ['--learning_rate=fast'], 2, ['--learning_rate=fast']),
     'no bool': (TRAIN + ['--do_restore=maybe'], 2, ['--do_restore=maybe']),
-    'no finite number': (TRAIN + ['--learning_rate=inf'], 2, ['--learning_rate must be a finite number']),
-    'no choice': (TRAIN + ['--alignment=Symmetric'], 2, ['--alignment', 'kolen_pollack', "'Symmetric'"]),
-    'two at once': (TRAIN + ['--optimizer=sgd', '--train_epochs=-1'], 2, ["'sgd'", '--train_epochs must be at least 0']),
+    'no finite number': (
+        TRAIN + ['--learning_rate=inf'],
+        2,
+        ['--learning_rate must be a finite number'],
+    ),
+    'no choice': (
+        TRAIN + ['--alignment=Symmetric'],
+        2,
+        ['--alignment', 'kolen_pollack', "'Symmetric'"],
+    ),
+    'two at once': (
+        TRAIN + ['--optimizer=sgd', '--train_epochs=-1'],
+        2,
+        ["'sgd'", '--train_epochs must be at least 0'],
+    ),
     'positional': (TRAIN + ['resnet18'], 2, ["'resnet18' is not understood"]),
-    'no batch multiple': (TRAIN + ['--train_batch_size=131', '--minibatch_size=7'], 2, ['--minibatch_size=7', '131']),
-    'no effect with the rule': (TRAIN + ['--alignment=symmetric', '--gamma=0.1', '--use_sparse'], 2,
-                                ['--gamma has no effect', 'symmetric', '--use_sparse']),
-    'no effect without a rule': (TRAIN + ['--input_distribution=normal', '--beta=0.2'], 2,
-                                 ['--input_distribution', '--beta']),
+    'no batch multiple': (
+        TRAIN + ['--train_batch_size=131', '--minibatch_size=7'],
+        2,
+        ['--minibatch_size=7', '131'],
+    ),
+    'no effect with the rule': (
+        TRAIN + ['--alignment=symmetric', '--gamma=0.1', '--use_sparse'],
+        2,
+        ['--gamma has no effect', 'symmetric', '--use_sparse'],
+    ),
+    'no effect without a rule': (
+        TRAIN + ['--input_distribution=normal', '--beta=0.2'],
+        2,
+        ['--input_distribution', '--beta'],
+    ),
     'no effect on the model': (TRAIN + ['--use_resnet_v2'], 2, ['--use_resnet_v2', 'fc']),
-    'no effect alone': (TRAIN + ['--grad_clipping_value=0.3'], 2, ['--grad_clipping_value', '--grad_clip']),
-    'no TPU': (TRAIN + ['--tpu_name=mine', '--tpu_zone=z', '--gcp_project=p'], 2, ['--tpu_name=mine: there is no TPU']),
-    'no TPU named': (TRAIN + ['--num_shards=4'], 2, ['--num_shards has no effect without --tpu_name']),
-    'no TPU to validate on': (['test.py', 'validate_tpu', '--val_exp_id=refused'], 2, ['validate_tpu needs --tpu_name']),
-    'TPU of a GPU': (TRAIN + ['--tpu_name=mine', '--gpu=1'], 2, ['--tpu_name=mine: --gpu=1 is for GPUs']),
+    'no effect alone': (
+        TRAIN + ['--grad_clipping_value=0.3'],
+        2,
+        ['--grad_clipping_value', '--grad_clip'],
+    ),
+    'no TPU': (
+        TRAIN + ['--tpu_name=mine', '--tpu_zone=z', '--gcp_project=p'],
+        2,
+        ['--tpu_name=mine: there is no TPU'],
+    ),
+    'no TPU named': (
+        TRAIN + ['--num_shards=4'],
+        2,
+        ['--num_shards has no effect without --tpu_name'],
+    ),
+    'no TPU to validate on': (
+        ['test.py', 'validate_tpu', '--val_exp_id=refused'],
+        2,
+        ['validate_tpu needs --tpu_name'],
+    ),
+    'TPU of a GPU': (
+        TRAIN + ['--tpu_name=mine', '--gpu=1'],
+        2,
+        ['--tpu_name=mine: --gpu=1 is for GPUs'],
+    ),
     'two GPUs': (TRAIN + ['--gpu=0,1'], 2, ['--gpu=0,1']),
     'no params file': (TRAIN + ['--load_params_file={home}/none.pkl'], 2, ['{home}/none.pkl']),
-    'params file of another kind': (TRAIN + ['--load_params_file={home}/settings.json'], 2,
-                                    ['settings.json must end in .pkl']),
+    'params file of another kind': (
+        TRAIN + ['--load_params_file={home}/settings.json'],
+        2,
+        ['settings.json must end in .pkl'],
+    ),
     'damaged params file': (TRAIN + ['--load_params_file={damaged}'], 2, ['{damaged}']),
     'hostile params file': (TRAIN + ['--load_params_file={hostile}'], 2, ['{hostile}', 'system']),
-    'no folder for the params': (TRAIN + ['--save_params_file={home}/none/a.pkl'], 2, ['{home}/none/a.pkl']),
+    'no folder for the params': (
+        TRAIN + ['--save_params_file={home}/none/a.pkl'],
+        2,
+        ['{home}/none/a.pkl'],
+    ),
     'no mode': (['test.py'], 2, ['test.py validate']),
     'no such mode': (['test.py', 'evaluate', '--val_exp_id=refused'], 2, ['test.py validate']),
     'no val_exp_id': (VALIDATE[:-1], 2, ['--val_exp_id']),
-    'val_exp_id of a training': (TRAIN + ['--val_exp_id=refused'], 2, ['--val_exp_id is for test.py', 'under None_refused']),
+    'val_exp_id of a training': (
+        TRAIN + ['--val_exp_id=refused'],
+        2,
+        ['--val_exp_id is for test.py', 'under None_refused'],
+    ),
     'dry run of a validation': (VALIDATE + ['--dry_run'], 2, ['--dry_run', 'train.py']),
     'no server': (TRAIN + ['--host=127.0.0.9', '--port=9'], 1, ['127.0.0.9:9', '--port']),
     'no port': (TRAIN + ['--port=65536'], 1, ['65536']),
     'no name for a database': (TRAIN + ['--dbname=a.b'], 1, ["dbname 'a.b'"]),
     'no name for an experiment': (TRAIN + ['--exp_id_suffix=/b'], 1, ["exp_id 'None/b'"]),
     'no data_dir': (TRAIN + ['--dataset=imagenet', '--data_dir='], 1, ['--data_dir']),
-    'no such data_dir': (TRAIN + ['--dataset=imagenet', '--data_dir={home}/none'], 1, ['--data_dir={home}/none']),
-    'no TFRecords': (TRAIN + ['--dataset=imagenet', '--data_dir={home}'], 1, ['--data_dir={home}', 'train-*']),
-    'no such folder of MNIST': (TRAIN + ['--data_dir={home}/none'], 1, ['--data_dir={home}/none is not a folder']),
-    'no MNIST in a folder': (TRAIN + ['--data_dir={home}'], 1, ['--data_dir={home} holds no train-images-idx3-ubyte']),
-    'no such folder of CIFAR': (TRAIN + ['--dataset=cifar10', '--data_dir=~/none'], 1, ['--data_dir=~/none is not a folder']),
-    'no batch as large': (TRAIN + ['--train_batch_size=4001'], 1, ['4,001', '4,000', '--train_batch_size']),
-    'no experiment to start from': (TRAIN + ['--load_db', '--load_exp_id=nobody'], 1, ['cli.fc_7-5', 'nobody']),
-    'no experiment to validate': (VALIDATE + ['--exp_id_suffix=_nobody'], 1, ['cli.fc_7-5', 'None_nobody']),
-    'no such step': (VALIDATE + ['--alignment=symmetric', '--exp_id_suffix=_whole', '--load_step=7'], 1,
-                     ['checkpoint of step 7', 'symmetric_whole']),
+    'no such data_dir': (
+        TRAIN + ['--dataset=imagenet', '--data_dir={home}/none'],
+        1,
+        ['--data_dir={home}/none'],
+    ),
+    'no TFRecords': (
+        TRAIN + ['--dataset=imagenet', '--data_dir={home}'],
+        1,
+        ['--data_dir={home}', 'train-*'],
+    ),
+    'no such folder of MNIST': (
+        TRAIN + ['--data_dir={home}/none'],
+        1,
+        ['--data_dir={home}/none is not a folder'],
+    ),
+    'no MNIST in a folder': (
+        TRAIN + ['--data_dir={home}'],
+        1,
+        ['--data_dir={home} holds no train-images-idx3-ubyte'],
+    ),
+    'no such folder of CIFAR': (
+        TRAIN + ['--dataset=cifar10', '--data_dir=~/none'],
+        1,
+        ['--data_dir=~/none is not a folder'],
+    ),
+    'no batch as large': (
+        TRAIN + ['--train_batch_size=4001'],
+        1,
+        ['4,001', '4,000', '--train_batch_size'],
+    ),
+    'no experiment to start from': (
+        TRAIN + ['--load_db', '--load_exp_id=nobody'],
+        1,
+        ['cli.fc_7-5', 'nobody'],
+    ),
+    'no experiment to validate': (
+        VALIDATE + ['--exp_id_suffix=_nobody'],
+        1,
+        ['cli.fc_7-5', 'None_nobody'],
+    ),
+    'no such step': (
+        VALIDATE + ['--alignment=symmetric', '--exp_id_suffix=_whole', '--load_step=7'],
+        1,
+        ['checkpoint of step 7', 'symmetric_whole'],
+    ),
     'no checkpoint': (VALIDATE + ['--load_checkpoint={home}/none'], 1, ['{home}/none']),
-    'half a path': (VALIDATE + ['--load_checkpoint={checkpoint}.index'], 1, ['{checkpoint}.index', 'without .index']),
+    'half a path': (
+        VALIDATE + ['--load_checkpoint={checkpoint}.index'],
+        1,
+        ['{checkpoint}.index', 'without .index'],
+    ),
     'checkpoint of another model': (
-        VALIDATE + ['--layers_list=7,3', '--load_checkpoint={checkpoint}', '--alignment=symmetric', '--override=layers_list'], 1,
-        ['{checkpoint} does not fit', 'dense1/forward_kernel (there [7, 5], here [7, 3])']),
+        VALIDATE
+        + [
+            '--layers_list=7,3',
+            '--load_checkpoint={checkpoint}',
+            '--alignment=symmetric',
+            '--override=layers_list',
+        ],
+        1,
+        ['{checkpoint} does not fit', 'dense1/forward_kernel (there [7, 5], here [7, 3])'],
+    ),
     'checkpoint of a deeper model': (
-        VALIDATE + ['--layers_list=7', '--load_checkpoint={checkpoint}', '--alignment=symmetric', '--override=layers_list'], 1,
-        ['{checkpoint} does not fit', 'extra: dense1/backward_kernel']),
+        VALIDATE
+        + [
+            '--layers_list=7',
+            '--load_checkpoint={checkpoint}',
+            '--alignment=symmetric',
+            '--override=layers_list',
+        ],
+        1,
+        ['{checkpoint} does not fit', 'extra: dense1/backward_kernel'],
+    ),
     'settings of another checkpoint': (
-        VALIDATE + ['--layers_list=7', '--load_checkpoint={checkpoint}', '--alignment=symmetric'], 2,
-        ['--layers_list=7 contradicts {checkpoint}, which has --layers_list=7,5', '--override=layers_list']),
-    'no file system': (TRAIN + ['--cache_dir=foo://bucket/x'], 2, ['--cache_dir=foo://bucket/x', 'has no file system']),
-    'exploding loss': (TRAIN + ['--alignment=symmetric', '--learning_rate=1e12', '--train_epochs=0.2',
-                                '--novalidate_first'], 1, ['step 2: ', 'alignment_loss', 'smaller learning rate'])}
+        VALIDATE + ['--layers_list=7', '--load_checkpoint={checkpoint}', '--alignment=symmetric'],
+        2,
+        [
+            '--layers_list=7 contradicts {checkpoint}, which has --layers_list=7,5',
+            '--override=layers_list',
+        ],
+    ),
+    'no file system': (
+        TRAIN + ['--cache_dir=foo://bucket/x'],
+        2,
+        ['--cache_dir=foo://bucket/x', 'has no file system'],
+    ),
+    'exploding loss': (
+        TRAIN
+        + [
+            '--alignment=symmetric',
+            '--learning_rate=1e12',
+            '--train_epochs=0.2',
+            '--novalidate_first',
+        ],
+        1,
+        ['step 2: ', 'alignment_loss', 'smaller learning rate'],
+    ),
+}
 
 
 class Hostile:
@@ -92,11 +234,18 @@ class Hostile:
 def paths(trained, folder, home, tmp_path_factory):
     """What the words above have in braces."""
     own = tmp_path_factory.mktemp('errors')
-    (own / 'hostile.pkl').write_bytes(pickle.dumps({'params': Hostile(own / 'witness')}, protocol=2))
+    (own / 'hostile.pkl').write_bytes(
+        pickle.dumps({'params': Hostile(own / 'witness')}, protocol=2)
+    )
     with open(trained.settings, 'rb') as file:
         (own / 'damaged.pkl').write_bytes(file.read()[:-9])
-    return dict(home=home, hostile=own / 'hostile.pkl', damaged=own / 'damaged.pkl', witness=own / 'witness',
-                checkpoint=folder('symmetric_whole') + '/checkpoint-30')
+    return dict(
+        home=home,
+        hostile=own / 'hostile.pkl',
+        damaged=own / 'damaged.pkl',
+        witness=own / 'witness',
+        checkpoint=folder('symmetric_whole') + '/checkpoint-30',
+    )
 
 
 def command(words, where):
@@ -121,63 +270,158 @@ def test_a_hostile_params_file_runs_nothing(run, where, paths):
     assert paths['witness'].exists()  # it would have
 
 
-@pytest.mark.parametrize('how, split, words', [
-    ('half_a_jpeg', 'train', 'Invalid JPEG data'), ('no_jpeg', 'validation', 'cannot be used ('),
-    ('png', 'train', 'the image is not a JPEG file'), ('png', 'validation', 'the image is not a JPEG file'),
-    ('flipped_bit', 'validation', 'cannot be read (corrupted record'), ('cut_off', 'train', 'cannot be read (truncated record'),
-    ('label_out_of_range', 'validation', 'the label is'), ('label_out_of_range', 'train', 'the label is'),
-    ('label_missing', 'train', 'labels')])
+@pytest.mark.parametrize(
+    'how, split, words',
+    [
+        ('half_a_jpeg', 'train', 'Invalid JPEG data'),
+        ('no_jpeg', 'validation', 'cannot be used ('),
+        ('png', 'train', 'the image is not a JPEG file'),
+        ('png', 'validation', 'the image is not a JPEG file'),
+        ('flipped_bit', 'validation', 'cannot be read (corrupted record'),
+        ('cut_off', 'train', 'cannot be read (truncated record'),
+        ('label_out_of_range', 'validation', 'the label is'),
+        ('label_out_of_range', 'train', 'the label is'),
+        ('label_missing', 'train', 'labels'),
+    ],
+)
 def test_damaged_images_are_named(run, where, damaged_tfrecords, how, split, words):
     data = damaged_tfrecords(how, split)
-    last = len(list(tf.python_io.tf_record_iterator(os.path.join(damaged_tfrecords('nothing', split), split + FILE)))) - 1
-    done = run(*command(['train.py', '--model=fc', '--layers_list=3', '--dataset=imagenet', '--image_size=9', '--train_batch_size=5',
-                         '--train_epochs=3', f'--exp_id_suffix=_{how}_{split}', '--data_dir=' + data], where))
+    last = (
+        len(
+            list(
+                tf.python_io.tf_record_iterator(
+                    os.path.join(damaged_tfrecords('nothing', split), split + FILE)
+                )
+            )
+        )
+        - 1
+    )
+    done = run(
+        *command(
+            [
+                'train.py',
+                '--model=fc',
+                '--layers_list=3',
+                '--dataset=imagenet',
+                '--image_size=9',
+                '--train_batch_size=5',
+                '--train_epochs=3',
+                f'--exp_id_suffix=_{how}_{split}',
+                '--data_dir=' + data,
+            ],
+            where,
+        )
+    )
     sentence = commands.refusal(done, 1)
-    assert f'record {last} of {os.path.join(data, split + FILE)} (from 0)' in sentence and words in sentence
+    assert (
+        f'record {last} of {os.path.join(data, split + FILE)} (from 0)' in sentence
+        and words in sentence
+    )
 
 
-@pytest.mark.parametrize('said, more', [(5, []), (7, ['--skip_bad_records=9']), (5, ['--iterations_per_loop=3'])], ids=str)
-def test_a_wrong_number_of_training_images_ends_the_training(run, where, photograph_tfrecords, records, tmp_path, said, more):
+@pytest.mark.parametrize(
+    'said, more',
+    [(5, []), (7, ['--skip_bad_records=9']), (5, ['--iterations_per_loop=3'])],
+    ids=str,
+)
+def test_a_wrong_number_of_training_images_ends_the_training(
+    run, where, photograph_tfrecords, records, tmp_path, said, more
+):
     data = str(tmp_path / 'data')
     shutil.copytree(photograph_tfrecords, data)
     path = damage.describe(data, train_images=said)
     suffix = f'_count_{said}_{len(more)}'
-    done = run(*command(['train.py', '--model=fc', '--layers_list=3', '--dataset=imagenet', '--image_size=9', '--train_batch_size=2',
-                         '--train_epochs=1', '--exp_id_suffix=' + suffix, '--data_dir=' + data] + more, where))
+    done = run(
+        *command(
+            [
+                'train.py',
+                '--model=fc',
+                '--layers_list=3',
+                '--dataset=imagenet',
+                '--image_size=9',
+                '--train_batch_size=2',
+                '--train_epochs=1',
+                '--exp_id_suffix=' + suffix,
+                '--data_dir=' + data,
+            ]
+            + more,
+            where,
+        )
+    )
     sentence = commands.refusal(done, 1)
     assert f'holds 6 training images, but {path} says {said};' in sentence
     assert [record['step'] for record in records('None' + suffix, collection='fc_3')] == [0]
 
 
-SKIPPING = ['train.py', '--model=fc', '--layers_list=3', '--dataset=imagenet', '--image_size=9', '--train_batch_size=5',
-            '--eval_batch_size=3', '--train_epochs=4']  # 4 steps of 5 of the 6 images: more than 3 epochs
+SKIPPING = [
+    'train.py',
+    '--model=fc',
+    '--layers_list=3',
+    '--dataset=imagenet',
+    '--image_size=9',
+    '--train_batch_size=5',
+    '--eval_batch_size=3',
+    '--train_epochs=4',
+]  # 4 steps of 5 of the 6 images: more than 3 epochs
 
 
 @pytest.mark.parametrize('how', ['half_a_jpeg', 'no_jpeg', 'label_out_of_range', 'label_missing'])
-def test_damaged_images_are_skipped_where_that_is_allowed(run, where, damaged_tfrecords, records, how):
-    words = SKIPPING + ['--skip_bad_records=4', '--data_dir=' + damaged_tfrecords(how, 'train'), '--exp_id_suffix=_skip_' + how]
+def test_damaged_images_are_skipped_where_that_is_allowed(
+    run, where, damaged_tfrecords, records, how
+):
+    words = SKIPPING + [
+        '--skip_bad_records=4',
+        '--data_dir=' + damaged_tfrecords(how, 'train'),
+        '--exp_id_suffix=_skip_' + how,
+    ]
     done = run(*command(words, where))
-    assert done.code == 0 and 'error: ' not in done.err, done.err  # the decoder has its own word for what is no JPEG
-    steps = [step for record in records('None_skip_' + how, collection='fc_3') for step in record.get('train_results', [])]
+    assert done.code == 0 and 'error: ' not in done.err, (
+        done.err
+    )  # the decoder has its own word for what is no JPEG
+    steps = [
+        step
+        for record in records('None_skip_' + how, collection='fc_3')
+        for step in record.get('train_results', [])
+    ]
     skipped = sum(step['skipped_records'] for step in steps)
     assert len(steps) == 4 and skipped in (3, 4)  # once an epoch
-    assert len(re.findall('^warning: step [1-4]: 1 images that cannot be used are skipped', done.out, re.M)) == skipped
+    assert (
+        len(
+            re.findall(
+                '^warning: step [1-4]: 1 images that cannot be used are skipped', done.out, re.M
+            )
+        )
+        == skipped
+    )
 
 
 def test_no_more_images_are_skipped_than_is_allowed(run, where, damaged_tfrecords):
     data = damaged_tfrecords('half_a_jpeg', 'train')
     words = SKIPPING + ['--skip_bad_records=2', '--data_dir=' + data, '--exp_id_suffix=_skip_2']
     sentence = commands.refusal(run(*command(words, where)), 1)
-    assert '1 images that cannot be used are skipped, 3 so far, and --skip_bad_records=2 allows no more; record 2 of ' + os.path.join(
-        data, 'train' + FILE) in sentence
+    assert (
+        '1 images that cannot be used are skipped, 3 so far, and --skip_bad_records=2 allows no '
+        'more; record 2 of ' + os.path.join(data, 'train' + FILE) in sentence
+    )
 
 
 def test_a_validation_counts_what_it_skips(run, where, damaged_tfrecords, records):
     data = damaged_tfrecords('no_jpeg', 'validation')
-    words = SKIPPING + ['--skip_bad_records=1', '--data_dir=' + data, '--exp_id_suffix=_skip_validation']
+    words = SKIPPING + [
+        '--skip_bad_records=1',
+        '--data_dir=' + data,
+        '--exp_id_suffix=_skip_validation',
+    ]
     assert run(*command(words, where)).code == 0
-    results = records('None_skip_validation', collection='fc_3')[-1]['validation_results']['topn_val']
-    assert (results['images'], results['skipped_records']) == (3, 1) and results['top1'] in (0, 1 / 3, 2 / 3, 1)
+    results = records('None_skip_validation', collection='fc_3')[-1]['validation_results'][
+        'topn_val'
+    ]
+    assert (results['images'], results['skipped_records']) == (3, 1) and results['top1'] in (
+        0,
+        1 / 3,
+        2 / 3,
+        1,
+    )
 
 
 def test_a_cache_dir_that_cannot_be_is_refused_before_the_training(run, where, tmp_path, records):

@@ -1,4 +1,7 @@
-"""The commands in the first lines of train.py and test.py do what they say, and --help tells of every flag."""
+"""The commands in the first lines of train.py and test.py do what they say, and --help tells of
+every flag.
+"""
+
 import ast
 import os
 import re
@@ -45,8 +48,11 @@ def test_a_command_about_imagenet_is_about_imagenet(read, words):
 def test_the_first_command_learns(run, where, records):
     lines = commands.succeeded(run(*(COMMANDS[0] + where)))
     assert '800 steps of 50 images (10 epochs of 80 steps)' in lines
-    validations = {record['step']: record['validation_results']['topn_val']
-                   for record in records('symmetric', collection='fc_32-16') if 'validation_results' in record}
+    validations = {
+        record['step']: record['validation_results']['topn_val']
+        for record in records('symmetric', collection='fc_32-16')
+        if 'validation_results' in record
+    }
     assert sorted(validations) == [0, 160, 320, 480, 640, 800]
     first, last = validations[0], validations[800]
     assert first['top1'] < 0.3 and last['top1'] > 0.8
@@ -57,25 +63,36 @@ def test_the_first_command_learns(run, where, records):
 def test_the_readme_has_the_first_command_of_train():
     with open(os.path.join(commands.ROOT, 'README.md'), encoding='utf-8') as file:
         lines = file.read().replace('\\\n', '').splitlines()
-    assert COMMANDS[0] in [shlex.split(line)[1:] for line in lines if line.startswith('    python train.py')]
+    assert COMMANDS[0] in [
+        shlex.split(line)[1:] for line in lines if line.startswith('    python train.py')
+    ]
 
 
 @pytest.mark.parametrize('program', ['train.py', 'test.py', 'search.py'])
 def test_help_tells_of_every_flag_in_80_columns(run, program):
     text = run(program, '--help', COLUMNS='80').out
     assert [line for line in text.splitlines() if len(line) > 80] == []
-    assert [name for name in list(schema.ROWS) + ['load_params_file', 'save_params_file']
-            if not re.search(rf'^ +--(\[no\])?{name}:', text, re.M)] == []
+    assert [
+        name
+        for name in list(schema.ROWS) + ['load_params_file', 'save_params_file']
+        if not re.search(rf'^ +--(\[no\])?{name}:', text, re.M)
+    ] == []
 
 
 @pytest.mark.parametrize('program', ['report.py', 'search.py'])
 def test_the_commands_in_a_docstring_have_flags_that_exist(run, program):
     text, named = run(program, '--help').out, re.findall(r'--(\w+)', docstring(program))
-    assert len(named) > 4 and [name for name in named if not re.search(rf'--(\[no\])?{name}:', text)] == []
+    assert (
+        len(named) > 4
+        and [name for name in named if not re.search(rf'--(\[no\])?{name}:', text)] == []
+    )
 
 
 def test_helpfull_tells_of_every_flag(run):
     text = run('train.py', '--helpfull').out
     assert docstring('train.py').splitlines()[0] in text
-    assert [name for name in list(schema.ROWS) + ['load_params_file', 'save_params_file']
-            if not re.search(rf'^ +--(\[no\])?{name}:', text, re.M)] == []
+    assert [
+        name
+        for name in list(schema.ROWS) + ['load_params_file', 'save_params_file']
+        if not re.search(rf'^ +--(\[no\])?{name}:', text, re.M)
+    ] == []

@@ -1,4 +1,7 @@
-"""checkpoints/get_checkpoints.sh against a server of our own: whole files, interrupted ones, changed ones, no network."""
+"""checkpoints/get_checkpoints.sh against a server of our own: whole files, interrupted ones,
+changed ones, no network.
+"""
+
 import hashlib
 import os
 import subprocess
@@ -9,21 +12,33 @@ import web
 SCRIPT = os.path.join('checkpoints', 'get_checkpoints.sh')
 PREFIX = 'resnet18/mirror/model.ckpt-126250'
 DATA = PREFIX + '.data-00000-of-00001'
-FILES = {PREFIX + '.meta': b'm' * 1000, PREFIX + '.index': b'i' * 333, DATA: bytes(range(256)) * 777}
+FILES = {
+    PREFIX + '.meta': b'm' * 1000,
+    PREFIX + '.index': b'i' * 333,
+    DATA: bytes(range(256)) * 777,
+}
 OTHER = bytes(reversed(range(256))) * 777  # of DATA's size
 
 # The released checkpoints, written out.
 HOST = 'https://neuralalignckpts.s3-us-west-1.amazonaws.com/'
 RELEASED = [
-    'resnet18/symmetric/model.ckpt-450360', 'resnet18/activation/model.ckpt-450360', 'resnet18/information_tpe/model.ckpt-1000800',
-    'resnet50/symmetric/model.ckpt-450360', 'resnet50/activation/model.ckpt-450360', 'resnet50/information_tpe/model.ckpt-1000800',
-    'resnet50v2/symmetric/model.ckpt-450360', 'resnet50v2/activation/model.ckpt-450360',
+    'resnet18/symmetric/model.ckpt-450360',
+    'resnet18/activation/model.ckpt-450360',
+    'resnet18/information_tpe/model.ckpt-1000800',
+    'resnet50/symmetric/model.ckpt-450360',
+    'resnet50/activation/model.ckpt-450360',
+    'resnet50/information_tpe/model.ckpt-1000800',
+    'resnet50v2/symmetric/model.ckpt-450360',
+    'resnet50v2/activation/model.ckpt-450360',
     'resnet50v2/information_tpe/model.ckpt-1000800',
-    'resnet101v2/symmetric/model.ckpt-450360', 'resnet101v2/activation/model.ckpt-450360',
+    'resnet101v2/symmetric/model.ckpt-450360',
+    'resnet101v2/activation/model.ckpt-450360',
     'resnet101v2/information_tpe/model.ckpt-1000800',
-    'resnet152v2/symmetric/model.ckpt-450360', 'resnet152v2/activation/model.ckpt-450360',
+    'resnet152v2/symmetric/model.ckpt-450360',
+    'resnet152v2/activation/model.ckpt-450360',
     'resnet152v2/information_tpe/model.ckpt-1000800',
-    'resnet18/mirror/model.ckpt-126250']
+    'resnet18/mirror/model.ckpt-126250',
+]
 ENDINGS = ['.meta', '.index', '.data-00000-of-00001']
 
 
@@ -60,8 +75,10 @@ def test_it_asks_for_the_released_checkpoints_where_they_are(tmp_path):
     assert len(set(urls)) == 48
     asked = web.asked_by_default(SCRIPT, tmp_path)
     assert sorted(asked) == sorted([('HEAD', url) for url in urls] + [('GET', url) for url in urls])
-    assert [method for method, _ in asked] == ['HEAD'] * 48 + ['GET'] * 48  # all sizes before the first byte
-    assert all((tmp_path / 'checkpoints' / url[len(HOST):]).read_text() == url for url in urls)
+    assert [method for method, _ in asked] == ['HEAD'] * 48 + [
+        'GET'
+    ] * 48  # all sizes before the first byte
+    assert all((tmp_path / 'checkpoints' / url[len(HOST) :]).read_text() == url for url in urls)
 
 
 def test_a_checkpoint_comes_whole_once_and_its_sums_are_kept(get, site, folder):
@@ -69,16 +86,27 @@ def test_a_checkpoint_comes_whole_once_and_its_sums_are_kept(get, site, folder):
     assert done.code == 0, done.err
     assert is_whole(folder) and f'checkpoints/{PREFIX} is whole' in done.out
     assert (folder / 'checksums.txt').read_text().splitlines() == [
-        f'{hashlib.sha256(content).hexdigest()} {len(content)} {name}' for name, content in FILES.items()]
-    assert len(site.asked) == 6 and fetch(get).code == 0 and len(site.asked) == 6  # nothing is asked for a second time
-    assert sorted(path.name for path in folder.iterdir()) == ['checksums.txt', 'get_checkpoints.sh', 'resnet18']
+        f'{hashlib.sha256(content).hexdigest()} {len(content)} {name}'
+        for name, content in FILES.items()
+    ]
+    assert (
+        len(site.asked) == 6 and fetch(get).code == 0 and len(site.asked) == 6
+    )  # nothing is asked for a second time
+    assert sorted(path.name for path in folder.iterdir()) == [
+        'checksums.txt',
+        'get_checkpoints.sh',
+        'resnet18',
+    ]
     assert len(list((folder / 'resnet18' / 'mirror').iterdir())) == 3
 
 
 def test_sizes_are_told_first(get, site):
     lines = fetch(get).out.splitlines()
     assert [line.split() for line in lines[1:4]] == [
-        ['1.0', 'kB', PREFIX + '.meta'], ['333', 'bytes', PREFIX + '.index'], ['198.9', 'kB', DATA]]
+        ['1.0', 'kB', PREFIX + '.meta'],
+        ['333', 'bytes', PREFIX + '.index'],
+        ['198.9', 'kB', DATA],
+    ]
     assert lines[4] == '200.2 kB in all, 3 files from ' + site.url
     assert [method for method, _, _ in site.asked] == 3 * ['HEAD'] + 3 * ['GET']
 
@@ -92,7 +120,9 @@ def test_an_interrupted_download_goes_on(get, site, folder):
     assert site.asked == [('HEAD', DATA, 0), ('GET', DATA, 10001)]  # the two other files were whole
 
 
-@pytest.mark.parametrize('how', ['before the next call', 'between its two requests', 'and no version is told'])
+@pytest.mark.parametrize(
+    'how', ['before the next call', 'between its two requests', 'and no version is told']
+)
 def test_halves_of_two_files_never_pass_for_a_whole(get, site, folder, how):
     site.validators = how != 'and no version is told'
     site.cut[DATA] = 10001
@@ -151,27 +181,46 @@ def test_one_process_downloads_at_a_time(get, site, folder):
 def test_cdpath_does_not_lead_elsewhere(site, tmp_path):
     web.copy(SCRIPT, tmp_path)
     (tmp_path / 'elsewhere' / 'checkpoints').mkdir(parents=True)
-    done = web.call([SCRIPT, 'resnet18', 'mirror'], cwd=str(tmp_path), CHECKPOINTS_URL=site.url,
-                    CDPATH=str(tmp_path / 'elsewhere'))
+    done = web.call(
+        [SCRIPT, 'resnet18', 'mirror'],
+        cwd=str(tmp_path),
+        CHECKPOINTS_URL=site.url,
+        CDPATH=str(tmp_path / 'elsewhere'),
+    )
     assert done.code == 0 and is_whole(tmp_path / 'checkpoints')
     assert list((tmp_path / 'elsewhere' / 'checkpoints').iterdir()) == []
 
 
 def test_a_file_that_the_server_lacks_is_named(get, folder):
     sentence = refusal(get('resnet50', 'symmetric'))
-    assert 'has no resnet50/symmetric/model.ckpt-450360.meta (HTTP 404)' in sentence and 'python -m config.recipes' in sentence
+    assert (
+        'has no resnet50/symmetric/model.ckpt-450360.meta (HTTP 404)' in sentence
+        and 'python -m config.recipes' in sentence
+    )
     assert sorted(path.name for path in folder.iterdir()) == ['get_checkpoints.sh']
 
 
 def test_without_network_there_is_one_sentence(get, folder):
     done = get(url='http://127.0.0.1:9')
     assert len(done.err.splitlines()) == 1
-    assert 'does not answer' in refusal(done) and '`python -m config.recipes` writes our own recipes' in refusal(done)
+    assert 'does not answer' in refusal(
+        done
+    ) and '`python -m config.recipes` writes our own recipes' in refusal(done)
     assert sorted(path.name for path in folder.iterdir()) == ['get_checkpoints.sh']
 
 
-@pytest.mark.parametrize('arguments', [('resnet34', 'mirror'), ('resnet50', 'mirror'), ('resnet18', 'none'), ('x',), ('',),
-                                       ('resnet18 resnet50', 'symmetric'), ('resnet18', 'mirror', 'resnet18')])
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        ('resnet34', 'mirror'),
+        ('resnet50', 'mirror'),
+        ('resnet18', 'none'),
+        ('x',),
+        ('',),
+        ('resnet18 resnet50', 'symmetric'),
+        ('resnet18', 'mirror', 'resnet18'),
+    ],
+)
 def test_what_does_not_exist_is_refused(get, site, arguments):
     refusal(get(*arguments), 2)
     assert site.asked == []

@@ -1,4 +1,7 @@
-"""config/get_configs.sh against a server of our own, and what `make clean` leaves of what it downloads."""
+"""config/get_configs.sh against a server of our own, and what `make clean` leaves of what it
+downloads.
+"""
+
 import os
 import re
 import shutil
@@ -14,29 +17,47 @@ from config import recipes
 SCRIPT = os.path.join('config', 'get_configs.sh')
 # The released settings files, written out.
 HOST = 'https://neuralalignpkls.s3-us-west-1.amazonaws.com/'
-RELEASED = ['symmetric.pkl', 'activation.pkl', 'wm.pkl', 'wm_tpe.pkl', 'wm_tpe_ad.pkl', 'wm_tpe_ad_ops.pkl', 'information_tpe.pkl']
+RELEASED = [
+    'symmetric.pkl',
+    'activation.pkl',
+    'wm.pkl',
+    'wm_tpe.pkl',
+    'wm_tpe_ad.pkl',
+    'wm_tpe_ad_ops.pkl',
+    'information_tpe.pkl',
+]
 FILES = {name: name.encode('ascii') * (7 + 100 * index) for index, name in enumerate(RELEASED)}
 
 
 @pytest.fixture
 def get(site, tmp_path):
-    """get(*arguments) -> commands.Done of a copy of the script in tmp_path, for which there is no Python."""
+    """get(*arguments) -> commands.Done of a copy of the script in tmp_path, for which there is no
+    Python.
+    """
     path = web.copy(SCRIPT, tmp_path)
     tools = tmp_path / 'tools'
     tools.mkdir()
     for name in web.TOOLS + ('curl',):
         (tools / name).symlink_to(shutil.which(name))
-    return lambda *arguments, url=site.url: web.call([path] + list(arguments), CONFIGS_URL=url, PATH=str(tools))
+    return lambda *arguments, url=site.url: web.call(
+        [path] + list(arguments), CONFIGS_URL=url, PATH=str(tools)
+    )
 
 
 def here(tmp_path):
     """{name: content} of the settings files in the script's folder."""
-    return {path.name: path.read_bytes() for path in (tmp_path / 'config').iterdir() if path.suffix == '.pkl'}
+    return {
+        path.name: path.read_bytes()
+        for path in (tmp_path / 'config').iterdir()
+        if path.suffix == '.pkl'
+    }
 
 
 def test_it_asks_for_the_released_files_where_they_are(tmp_path):
     asked = web.asked_by_default(SCRIPT, tmp_path)
-    assert asked == [('HEAD', HOST + name) for name in RELEASED] + [('GET', HOST + name) for name in RELEASED]
+    assert asked == [('HEAD', HOST + name) for name in RELEASED] + [
+        ('GET', HOST + name) for name in RELEASED
+    ]
     assert here(tmp_path) == {name: (HOST + name).encode('ascii') for name in RELEASED}
 
 
@@ -63,14 +84,24 @@ def test_the_first_checksums_are_kept_and_checked(get, tmp_path):
 
 def test_without_network_one_sentence_names_what_writes_our_recipes(get, tmp_path):
     done = get(url='http://127.0.0.1:9')
-    assert done.code == 1 and len(done.err.splitlines()) == 1 and done.err.startswith('error: http://127.0.0.1:9 does not answer')
+    assert (
+        done.code == 1
+        and len(done.err.splitlines()) == 1
+        and done.err.startswith('error: http://127.0.0.1:9 does not answer')
+    )
     assert '`python -m config.recipes` writes our own recipes' in done.err and here(tmp_path) == {}
 
 
-@pytest.mark.parametrize('arguments', [('quickstart',), ('symmetric', 'mirror'), ('wm wm_tpe',), ('',)])
+@pytest.mark.parametrize(
+    'arguments', [('quickstart',), ('symmetric', 'mirror'), ('wm wm_tpe',), ('',)]
+)
 def test_what_was_not_released_is_refused(get, site, arguments):
     done = get(*arguments)
-    assert done.code == 2 and len(done.err.splitlines()) == 1 and '`python -m config.recipes`' in done.err
+    assert (
+        done.code == 2
+        and len(done.err.splitlines()) == 1
+        and '`python -m config.recipes`' in done.err
+    )
     assert site.asked == []
 
 
@@ -79,19 +110,39 @@ def test_no_recipe_has_the_name_of_a_released_file():
 
 
 def test_git_ignores_what_they_leave():
-    left = ['config/symmetric.pkl', 'config/symmetric.pkl.part', 'config/symmetric.pkl.part.version', 'config/checksums.txt',
-            'config/.downloading', 'checkpoints/checksums.txt', 'checkpoints/.downloading', 'checkpoints/resnet18/symmetric/a.meta.part']
-    done = subprocess.run(['git', 'check-ignore', '--no-index'] + left, cwd=commands.ROOT, stdout=subprocess.PIPE,
-                          text=True)
+    left = [
+        'config/symmetric.pkl',
+        'config/symmetric.pkl.part',
+        'config/symmetric.pkl.part.version',
+        'config/checksums.txt',
+        'config/.downloading',
+        'checkpoints/checksums.txt',
+        'checkpoints/.downloading',
+        'checkpoints/resnet18/symmetric/a.meta.part',
+    ]
+    done = subprocess.run(
+        ['git', 'check-ignore', '--no-index'] + left,
+        cwd=commands.ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert done.stdout.splitlines() == left
 
 
 def test_make_clean_keeps_what_was_downloaded(tmp_path):
     shutil.copy(os.path.join(commands.ROOT, 'Makefile'), str(tmp_path))
     shutil.copytree(os.path.join(commands.ROOT, '.ci'), str(tmp_path / '.ci'))
-    kept = ['config/' + name for name in RELEASED] + ['config/mine.pkl', 'config/checksums.txt',
-                                                      'checkpoints/resnet18/mirror/model.ckpt-126250.index']
-    gone = ['config/quickstart.pkl', 'config/mnist_fc_mirror.pkl', 'local/report.html', '.venv-3.7/ready-train']
+    kept = ['config/' + name for name in RELEASED] + [
+        'config/mine.pkl',
+        'config/checksums.txt',
+        'checkpoints/resnet18/mirror/model.ckpt-126250.index',
+    ]
+    gone = [
+        'config/quickstart.pkl',
+        'config/mnist_fc_mirror.pkl',
+        'local/report.html',
+        '.venv-3.7/ready-train',
+    ]
     for name in kept + gone:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text('x')
@@ -99,4 +150,6 @@ def test_make_clean_keeps_what_was_downloaded(tmp_path):
     assert done.code == 0, done.err
     assert [name for name in kept + gone if (tmp_path / name).exists()] == kept
     # Whatever is removed from config/ can be written again.
-    assert {os.path.basename(name)[:-4] for name in gone if name.startswith('config/')} <= set(recipes.RECIPES)
+    assert {os.path.basename(name)[:-4] for name in gone if name.startswith('config/')} <= set(
+        recipes.RECIPES
+    )

@@ -1,4 +1,7 @@
-"""Checkpoints that TensorFlow 1.13.2 and 2.21 wrote, restored here: the same logits, losses, gradients and next step."""
+"""Checkpoints that TensorFlow 1.13.2 and 2.21 wrote, restored here: the same logits, losses,
+gradients and next step.
+"""
+
 import os
 import sys
 
@@ -21,11 +24,19 @@ def experiment(tmp_path_factory):
 
 
 @pytest.mark.parametrize('version', make_checkpoints.VERSIONS)
-def test_a_checkpoint_of_either_version_goes_on_as_it_did_there(experiment, version, record_property):
+def test_a_checkpoint_of_either_version_goes_on_as_it_did_there(
+    experiment, version, record_property
+):
     prefix, path = make_checkpoints.place(version)
     wanted, got = dict(np.load(path)), make_checkpoints.numbers(experiment, prefix)
-    since = {'scalar/learning_rate_0', 'scalar/learning_rate_1'}  # what a step tells since these numbers were stored
-    assert set(got) - since == set(wanted) and got['after/global_step'] == wanted['after/global_step'] == make_checkpoints.STEPS + 1
+    since = {
+        'scalar/learning_rate_0',
+        'scalar/learning_rate_1',
+    }  # what a step tells since these numbers were stored
+    assert (
+        set(got) - since == set(wanted)
+        and got['after/global_step'] == wanted['after/global_step'] == make_checkpoints.STEPS + 1
+    )
     errors = {name: error(got[name], wanted[name]) for name in wanted}
     record_property('references', len(errors))
     record_property('error', max(errors.values()))
@@ -36,9 +47,18 @@ def test_the_numbers_are_worth_comparing(experiment):
     wanted = dict(np.load(make_checkpoints.place('tensorflow1')[1]))
     assert wanted['logits'].shape == (13, 10)
     assert {name.partition('/')[0] for name in wanted} == {'logits', 'scalar', 'gradient', 'after'}
-    assert {'after/' + variable.op.name for variable in experiment.variables} == {name for name in wanted if 'after' in name}
-    assert {'gradient/task/dense0/forward_kernel', 'gradient/alignment/dense0/backward_kernel'} <= set(wanted)
+    assert {'after/' + variable.op.name for variable in experiment.variables} == {
+        name for name in wanted if 'after' in name
+    }
+    assert {
+        'gradient/task/dense0/forward_kernel',
+        'gradient/alignment/dense0/backward_kernel',
+    } <= set(wanted)
     assert wanted['scalar/model_loss'] < 2.2 and wanted['scalar/alignment_loss'] != 0
-    zero = {'gradient/task/{}/backward_kernel', 'after/{}/backward_kernel/Momentum'}  # the task does not move them
+    zero = {
+        'gradient/task/{}/backward_kernel',
+        'after/{}/backward_kernel/Momentum',
+    }  # the task does not move them
     assert {name for name, value in wanted.items() if not np.any(value)} == {
-        name.format(layer) for name in zero for layer in ('dense0', 'dense1', 'dense_output')}
+        name.format(layer) for name in zero for layer in ('dense0', 'dense1', 'dense_output')
+    }

@@ -1,4 +1,7 @@
-"""A Python that lacks our packages: every program says so in one sentence. One whose packages are broken is left to Python."""
+"""A Python that lacks our packages: every program says so in one sentence. One whose packages are
+broken is left to Python.
+"""
+
 import os
 import subprocess
 import sys
@@ -10,10 +13,15 @@ import web
 import missing_packages
 
 PROGRAMS = {  # words: (the package that is missed first, what pip is told)
-    ('train.py',): ('tensorflow', 'cpu'), ('test.py', 'validate'): ('tensorflow', 'cpu'), ('report.py',): ('rich', 'report'),
-    ('search.py',): ('tensorflow', 'cpu,search'), ('-m', 'config.recipes'): ('absl', 'cpu'),
-    ('-m', 'data.build_tfrecords'): ('tensorflow', 'cpu'), ('-m', 'database.server', 'status'): ('pymongo', 'cpu'),
-    ('-m', 'benchmarks.rules'): ('absl', 'cpu')}
+    ('train.py',): ('tensorflow', 'cpu'),
+    ('test.py', 'validate'): ('tensorflow', 'cpu'),
+    ('report.py',): ('rich', 'report'),
+    ('search.py',): ('tensorflow', 'cpu,search'),
+    ('-m', 'config.recipes'): ('absl', 'cpu'),
+    ('-m', 'data.build_tfrecords'): ('tensorflow', 'cpu'),
+    ('-m', 'database.server', 'status'): ('pymongo', 'cpu'),
+    ('-m', 'benchmarks.rules'): ('absl', 'cpu'),
+}
 
 
 @pytest.fixture(scope='module')
@@ -29,16 +37,26 @@ def test_a_missing_package_is_told_in_one_sentence(python, words):
     package, extras = PROGRAMS[words]
     done = web.call([python] + list(words), cwd=commands.ROOT)
     assert done.code == 1 and done.out == '' and len(done.err.splitlines()) == 1
-    assert done.err.startswith('error: the package {} is not installed in {} (Python {}.{}); run `'.format(
-        package, python, *sys.version_info[:2]))
-    assert f"/bin/activate` first, or install it there with `pip install -e '.[{extras}]'`" in done.err
+    assert done.err.startswith(
+        'error: the package {} is not installed in {} (Python {}.{}); run `'.format(
+            package, python, *sys.version_info[:2]
+        )
+    )
+    assert (
+        f"/bin/activate` first, or install it there with `pip install -e '.[{extras}]'`" in done.err
+    )
 
 
 def test_a_package_that_is_broken_is_left_to_python(python, tmp_path):
     (tmp_path / 'tensorflow').mkdir()
-    (tmp_path / 'tensorflow' / '__init__.py').write_text('raise ImportError("libnone.so: cannot open shared object file")')
+    (tmp_path / 'tensorflow' / '__init__.py').write_text(
+        'raise ImportError("libnone.so: cannot open shared object file")'
+    )
     done = web.call([python, 'train.py'], cwd=commands.ROOT, PYTHONPATH=str(tmp_path))
-    assert done.code == 1 and done.err.splitlines()[-1] == 'ImportError: libnone.so: cannot open shared object file'
+    assert (
+        done.code == 1
+        and done.err.splitlines()[-1] == 'ImportError: libnone.so: cannot open shared object file'
+    )
     assert 'is not installed' not in done.err
 
 
@@ -46,13 +64,32 @@ def test_a_package_that_is_broken_is_left_to_python(python, tmp_path):
 def test_a_mistake_in_an_import_is_left_to_python(tmp_path, name):
     (tmp_path / 'tensorflow').mkdir()
     (tmp_path / 'tensorflow' / '__init__.py').write_text('')
-    done = web.call([sys.executable, '-c', 'import missing_packages, ' + name], cwd=commands.ROOT, PYTHONPATH=str(tmp_path))
-    assert done.code == 1 and done.err.splitlines()[-1] == f"ModuleNotFoundError: No module named '{name}'"
+    done = web.call(
+        [sys.executable, '-c', 'import missing_packages, ' + name],
+        cwd=commands.ROOT,
+        PYTHONPATH=str(tmp_path),
+    )
+    assert (
+        done.code == 1
+        and done.err.splitlines()[-1] == f"ModuleNotFoundError: No module named '{name}'"
+    )
 
 
-@pytest.mark.parametrize('made, advice', [
-    ([], 'run `make setup` and `source .venv-{}.{}/bin/activate` first, or '.format(*sys.version_info[:2])),
-    (['.venv-3.9', '.venv-3.10', '.venv-peers'], 'run `source .venv-3.10/bin/activate` first, or ')])
+@pytest.mark.parametrize(
+    'made, advice',
+    [
+        (
+            [],
+            'run `make setup` and `source .venv-{}.{}/bin/activate` first, or '.format(
+                *sys.version_info[:2]
+            ),
+        ),
+        (
+            ['.venv-3.9', '.venv-3.10', '.venv-peers'],
+            'run `source .venv-3.10/bin/activate` first, or ',
+        ),
+    ],
+)
 def test_the_sentence_names_the_environment_that_there_is(tmp_path, monkeypatch, made, advice):
     for name in made:
         (tmp_path / name / 'bin').mkdir(parents=True)

@@ -1,21 +1,55 @@
-"""The whole way of photographs: from a folder of images to the record of a ResNet in MongoDB, at the default sizes."""
+"""The whole way of photographs: from a folder of images to the record of a ResNet in MongoDB, at
+the default sizes.
+"""
+
 import commands
 import pytest
 
 
-@pytest.mark.parametrize('flags, collection, size', [
-    ([], 'resnet18', 224), (['--use_resnet_v2'], 'resnet18v2', 299),
-    (['--preprocessing=plain', '--image_size=35'], 'resnet18', 35)], ids=['resnet', 'inception', 'plain'])
-def test_a_step_and_a_validation_of_a_resnet(run, where, photograph_tfrecords, records, flags, collection, size):
-    done = run('train.py', *(where + ['--data_dir=' + photograph_tfrecords, '--model=resnet18'] + flags + [
-        '--dataset=imagenet', '--alignment=symmetric', '--train_epochs=1', '--train_batch_size=5',
-        '--eval_batch_size=3', '--novalidate_first', f'--exp_id_suffix=_{size}']))
+@pytest.mark.parametrize(
+    'flags, collection, size',
+    [
+        ([], 'resnet18', 224),
+        (['--use_resnet_v2'], 'resnet18v2', 299),
+        (['--preprocessing=plain', '--image_size=35'], 'resnet18', 35),
+    ],
+    ids=['resnet', 'inception', 'plain'],
+)
+def test_a_step_and_a_validation_of_a_resnet(
+    run, where, photograph_tfrecords, records, flags, collection, size
+):
+    done = run(
+        'train.py',
+        *(
+            where
+            + ['--data_dir=' + photograph_tfrecords, '--model=resnet18']
+            + flags
+            + [
+                '--dataset=imagenet',
+                '--alignment=symmetric',
+                '--train_epochs=1',
+                '--train_batch_size=5',
+                '--eval_batch_size=3',
+                '--novalidate_first',
+                f'--exp_id_suffix=_{size}',
+            ]
+        ),
+    )
     lines = commands.succeeded(done)
-    assert f'{collection} with symmetric on imagenet: 6 training and 4 validation images of {size}x{size}x3, 3 classes' in lines
-    record, = records(f'symmetric_{size}', collection=collection)
+    assert (
+        f'{collection} with symmetric on imagenet: 6 training and 4 validation images of '
+        f'{size}x{size}x3, 3 classes' in lines
+    )
+    (record,) = records(f'symmetric_{size}', collection=collection)
     results = record['validation_results']['topn_val']
     assert record['step'] == 1 and len(record['train_results']) == 1 and record['saved_filters']
-    assert results['images'] == 4 and 4 * results['top1'] in (0, 1, 2, 3, 4) and results['top5'] == 1
+    assert (
+        results['images'] == 4 and 4 * results['top1'] in (0, 1, 2, 3, 4) and results['top5'] == 1
+    )
     assert record['params']['model_params']['image_shape'] == [size, size, 3]
-    assert record['params']['validation_params']['topn_val']['num_steps'] == 2  # of 3 images and of 1, filled up
-    assert len(results['weight_angles']) == 17 + 4 + 1  # convolutions, projections of shortcuts, the final layer
+    assert (
+        record['params']['validation_params']['topn_val']['num_steps'] == 2
+    )  # of 3 images and of 1, filled up
+    assert (
+        len(results['weight_angles']) == 17 + 4 + 1
+    )  # convolutions, projections of shortcuts, the final layer

@@ -1,4 +1,5 @@
 """report.py on what train.py has stored: as its user sees it."""
+
 import os
 import re
 import subprocess
@@ -13,12 +14,14 @@ import commands
 def report(run, where, trained):
     """report('--html=...') -> commands.Done."""
     assert commands.succeeded(trained.whole)
-    return lambda *words: run('report.py', *([flag for flag in where if '--data_dir' not in flag] + list(words)))
+    return lambda *words: run(
+        'report.py', *([flag for flag in where if '--data_dir' not in flag] + list(words))
+    )
 
 
 def row(done, exp_id):
     """The cells of an experiment's line."""
-    line, = [line for line in done.out.splitlines() if line.split()[:1] == [exp_id]]
+    (line,) = [line for line in done.out.splitlines() if line.split()[:1] == [exp_id]]
     return re.split(r' {2,}', line.strip())
 
 
@@ -27,11 +30,18 @@ def test_a_training_is_a_line_of_the_table(report, records):
     assert done.code == 0 and done.err == ''
     newest = records('symmetric_whole')[-1]
     results = newest['validation_results']['topn_val']
-    angles = [f'{sum(results[name].values()) / 3:.1f}' for name in (
-        'weight_angles', 'projection_angles', 'gradient_angles')]
+    angles = [
+        f'{sum(results[name].values()) / 3:.1f}'
+        for name in ('weight_angles', 'projection_angles', 'gradient_angles')
+    ]
     speed = '{:,.0f}'.format(131 / newest['duration'])
-    assert row(done, 'symmetric_whole') == ['symmetric_whole', 'symmetric', 'fc_7-5', '30', '{:.4f}'.format(results['top1'])
-                                            ] + angles + [speed, 'finished']
+    assert row(done, 'symmetric_whole') == [
+        'symmetric_whole',
+        'symmetric',
+        'fc_7-5',
+        '30',
+        '{:.4f}'.format(results['top1']),
+    ] + angles + [speed, 'finished']
 
 
 def test_page_and_png_of_one_experiment(report, tmp_path):
@@ -50,22 +60,39 @@ def test_page_and_png_of_one_experiment(report, tmp_path):
 def test_an_empty_database_is_no_error(report, tmp_path):
     html, png = str(tmp_path / 'report.html'), str(tmp_path / 'report.png')
     done = report('--dbname=empty', '--html=' + html, '--png=' + png)
-    assert done.code == 0 and 'There is no run in database empty' in done.out and 'nothing to plot yet' in done.out
+    assert (
+        done.code == 0
+        and 'There is no run in database empty' in done.out
+        and 'nothing to plot yet' in done.out
+    )
     assert os.listdir(str(tmp_path)) == ['report.html']
 
 
-@pytest.mark.parametrize('words, code, beginning', [
-    (['--exp_id=nobody'], 1, 'error: there is no experiment nobody in database cli'),
-    (['--exp_id=symmetric_whole', '--html=/no/such/folder/report.html'], 1, 'error: /no/such/folder/report.html.tmp cannot be written'),
-    (['--exp_id=symmetric_whole', '--png=/no/such/folder/report.png'], 1, 'error: /no/such/folder/report.png.tmp cannot be written'),
-    (['--port=1'], 1, 'error: Nothing answers at localhost:1'),
-    (['--most=0'], 2, 'error: flag --most=0'),
-    (['--every=3'], 2, "error: Unknown command line flag 'every'"),
-    (['quickstart'], 2, "error: 'quickstart' is not understood")], ids=lambda value: str(value)[:20])
+@pytest.mark.parametrize(
+    'words, code, beginning',
+    [
+        (['--exp_id=nobody'], 1, 'error: there is no experiment nobody in database cli'),
+        (
+            ['--exp_id=symmetric_whole', '--html=/no/such/folder/report.html'],
+            1,
+            'error: /no/such/folder/report.html.tmp cannot be written',
+        ),
+        (
+            ['--exp_id=symmetric_whole', '--png=/no/such/folder/report.png'],
+            1,
+            'error: /no/such/folder/report.png.tmp cannot be written',
+        ),
+        (['--port=1'], 1, 'error: Nothing answers at localhost:1'),
+        (['--most=0'], 2, 'error: flag --most=0'),
+        (['--every=3'], 2, "error: Unknown command line flag 'every'"),
+        (['quickstart'], 2, "error: 'quickstart' is not understood"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
 def test_a_mistake_is_told_in_a_sentence(report, words, code, beginning):
     done = report(*words)
     assert done.code == code and 'Traceback' not in done.err
-    line, = done.err.splitlines()
+    (line,) = done.err.splitlines()
     assert line.startswith(beginning)
 
 
@@ -73,13 +100,23 @@ def test_it_needs_no_tensorflow(where, trained, home):
     """In a process where TensorFlow cannot be imported."""
     code = 'import runpy, sys; sys.modules["tensorflow"] = None; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name="__main__")'
     words = [word for word in where if '--data_dir' not in word]
-    done = subprocess.run([sys.executable, '-c', code, 'report.py'] + words, env=commands.environment(home), **commands.PIPES)
+    done = subprocess.run(
+        [sys.executable, '-c', code, 'report.py'] + words,
+        env=commands.environment(home),
+        **commands.PIPES,
+    )
     assert done.returncode == 0 and done.stderr == '' and 'symmetric_whole' in done.stdout
 
 
 def test_it_follows_a_training_and_ctrl_c_ends_it(where, trained, home, tmp_path):
     html = str(tmp_path / 'report.html')
-    words = ['report.py', '--watch', '--every_s=1', '--exp_id=symmetric_whole', '--html=' + html] + [word for word in where if '--data_dir' not in word]
+    words = [
+        'report.py',
+        '--watch',
+        '--every_s=1',
+        '--exp_id=symmetric_whole',
+        '--html=' + html,
+    ] + [word for word in where if '--data_dir' not in word]
     watching = commands.process(words, home, PYTHONUNBUFFERED='1')
     for _ in range(2):
         assert any('symmetric_whole' in line for line in commands.reach(watching, 'page: '))
@@ -93,5 +130,17 @@ def test_it_follows_a_training_and_ctrl_c_ends_it(where, trained, home, tmp_path
 def test_help_fits_80_columns_and_tells_of_every_flag(run):
     text = run('report.py', '--help', COLUMNS='80').out
     assert [line for line in text.splitlines() if len(line) > 80] == []
-    for name in ('host', 'port', 'dbname', 'cache_dir', 'collname', 'exp_id', 'html', 'png', 'most', 'watch', 'every_s'):
+    for name in (
+        'host',
+        'port',
+        'dbname',
+        'cache_dir',
+        'collname',
+        'exp_id',
+        'html',
+        'png',
+        'most',
+        'watch',
+        'every_s',
+    ):
         assert re.search(rf'^ +--(\[no\])?{name}:', text, re.M)

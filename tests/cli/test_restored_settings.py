@@ -1,4 +1,6 @@
-"""What is restored brings its meaning; a training that only starts from a checkpoint has its own settings."""
+"""What is restored brings its meaning; a training that only starts from a checkpoint has its own
+settings.
+"""
 
 import json
 import os
@@ -15,7 +17,9 @@ NETWORK = ['--model=fc', '--layers_list=7,5']  # what finds the collection
 
 @pytest.fixture(scope='module')
 def validate(trained, run, where):
-    """validate(*flags) -> commands.Done of a validation of the training of `trained`, unless the flags name another one."""
+    """validate(*flags) -> commands.Done of a validation of the training of `trained`, unless the
+    flags name another one.
+    """
 
     def command(*flags, source='symmetric_split'):
         return run(
@@ -159,7 +163,8 @@ def test_a_validation_does_not_go_into_a_training(validate, trained, records):
     before = records('symmetric_split')
     message = commands.refusal(validate('--val_exp_id=symmetric_split'), 2)
     assert message == (
-        'error: symmetric_split is the exp_id of a training, whose records a validation would mix with; choose another '
+        'error: symmetric_split is the exp_id of a training, whose records a validation would mix '
+        'with; choose another '
         '--val_exp_id'
     )
     assert records('symmetric_split') == before
@@ -273,7 +278,7 @@ def test_override_needs_its_flag(run, where):
     assert '--override=preprocessing has no effect without --preprocessing' in message
 
 
-# --- a start from another experiment ------------------------------------------------------------------------------------
+# --- a start from another experiment --------------------------------------------------------------
 
 
 @pytest.fixture(scope='module')
@@ -309,7 +314,9 @@ def test_a_start_at_or_beyond_the_end_is_refused(tune, records, by):
 
 
 def test_a_tuning_counts_from_0_and_goes_on_from_its_own_checkpoint(tune, records, folder):
-    """--reset_step starts at 0 with new slots; the same command with --do_restore goes on from the run's own checkpoint."""
+    """--reset_step starts at 0 with new slots; the same command with --do_restore goes on from the
+    run's own checkpoint.
+    """
     lines = commands.succeeded(
         tune('_tuned', '--reset_step', '--train_epochs=0.2', '--learning_rate=0.01')
     )
@@ -352,7 +359,6 @@ def test_override_without_anything_to_override_is_refused(run, where):
     assert '--override=activation has no effect without ' in commands.refusal(done, 2)
 
 
-
 def test_a_checkpoint_of_ones_own_by_its_path(run, where, records, folder, mongo_server):
     """MongoDB lost the newest one; the local file is newer than what it has."""
     words = commands.FC + where + ['--exp_id_suffix=_here', '--do_restore']
@@ -376,4 +382,7 @@ def test_a_tuning_without_a_checkpoint_names_its_start_again(tune, run, where, r
     assert records('symmetric_begun') != []
     done = run('train.py', *(commands.FC + where + ['--exp_id_suffix=_begun', '--do_restore']))
     message = commands.refusal(done, 2)
-    assert 'and no checkpoint, and it started from another experiment: give --load_checkpoint=' in message
+    assert (
+        'and no checkpoint, and it started from another experiment: give --load_checkpoint='
+        in message
+    )

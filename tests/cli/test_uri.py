@@ -1,4 +1,7 @@
-"""A server of the user's own, which asks for a password or TLS, or is one of a replica set: MONGODB_URI, which nothing shows."""
+"""A server of the user's own, which asks for a password or TLS, or is one of a replica set:
+MONGODB_URI, which nothing shows.
+"""
+
 import contextlib
 import os
 import subprocess
@@ -20,8 +23,18 @@ ESCAPED = 'p%40ss%2Fword'
 def mongod(folder, address, *words):
     """The port of a mongod with these options."""
     port = int(address.rpartition(':')[2])
-    start = [server.find_mongod(), '--dbpath', folder, '--bind_ip', '127.0.0.1', '--port', str(port), '--logpath',
-             os.path.join(folder, 'log'), '--nounixsocket'] + server.SMALL
+    start = [
+        server.find_mongod(),
+        '--dbpath',
+        folder,
+        '--bind_ip',
+        '127.0.0.1',
+        '--port',
+        str(port),
+        '--logpath',
+        os.path.join(folder, 'log'),
+        '--nounixsocket',
+    ] + server.SMALL
     running = subprocess.Popen(start + list(words), stdout=subprocess.DEVNULL)
     try:
         yield port
@@ -44,21 +57,47 @@ def test_a_training_and_a_validation_use_it_and_nothing_shows_it(guarded, run):
     uri = f'mongodb://lab:{ESCAPED}@{host}:{port}/?authSource=admin'
     done = run(*WORDS, MONGODB_URI=uri)
     commands.succeeded(done)
-    again = run('test.py', 'validate', '--val_exp_id=check', *WORDS[1:-2], '--dbname=secret', MONGODB_URI=uri)
+    again = run(
+        'test.py',
+        'validate',
+        '--val_exp_id=check',
+        *WORDS[1:-2],
+        '--dbname=secret',
+        MONGODB_URI=uri,
+    )
     commands.succeeded(again)
     with pymongo.MongoClient(uri) as client:
         found = list(client['secret']['fc_7-5.files'].find())
     assert {record['exp_id'] for record in found} == {'symmetric', 'check'}
-    assert found[0]['params']['save_params']['host'] == host and found[0]['params']['save_params']['port'] == port
+    assert (
+        found[0]['params']['save_params']['host'] == host
+        and found[0]['params']['save_params']['port'] == port
+    )
     shown = done.out + done.err + again.out + again.err + repr(found)
     assert not any(secret in shown for secret in (PASSWORD, ESCAPED, 'mongodb://'))
 
 
-@pytest.mark.parametrize('uri, words, code, told', [
-    ('mongodb://lab:wrong{e}@{h}:{p}/', [], 1, 'as MONGODB_URI names it, is not there or does not let us in (Authentication failed'),
-    ('mongodb://{h}:{p}/', [], 1, 'does not let us in'), ('mongodb://lab:{e}@{h}:9/', [], 1, '127.0.0.1:9, as MONGODB_URI names it'),
-    ('mongo:/{e}', [], 1, 'MONGODB_URI is no URI of MongoDB'), ('mongodb://lab:p@ss/{e}@{h}/', [], 1, 'MONGODB_URI is no URI'),
-    ('mongodb://lab:{e}@{h}:{p}/', ['--port=7'], 2, '--host=localhost and --port=7 are not a server of')])
+@pytest.mark.parametrize(
+    'uri, words, code, told',
+    [
+        (
+            'mongodb://lab:wrong{e}@{h}:{p}/',
+            [],
+            1,
+            'as MONGODB_URI names it, is not there or does not let us in (Authentication failed',
+        ),
+        ('mongodb://{h}:{p}/', [], 1, 'does not let us in'),
+        ('mongodb://lab:{e}@{h}:9/', [], 1, '127.0.0.1:9, as MONGODB_URI names it'),
+        ('mongo:/{e}', [], 1, 'MONGODB_URI is no URI of MongoDB'),
+        ('mongodb://lab:p@ss/{e}@{h}/', [], 1, 'MONGODB_URI is no URI'),
+        (
+            'mongodb://lab:{e}@{h}:{p}/',
+            ['--port=7'],
+            2,
+            '--host=localhost and --port=7 are not a server of',
+        ),
+    ],
+)
 def test_what_does_not_let_us_in_is_told_without_it(guarded, run, uri, words, code, told):
     host, port = guarded
     done = run(*(WORDS + words), MONGODB_URI=uri.format(e=ESCAPED, h=host, p=port))
@@ -67,28 +106,43 @@ def test_what_does_not_let_us_in_is_told_without_it(guarded, run, uri, words, co
 
 
 def test_a_server_with_tls_is_spoken_to_where_its_authority_is_given(run, tmp_path, free_address):
-    authority, pem, root = trustme.CA(), str(tmp_path / 'server.pem'), str(tmp_path / 'authority.pem')
+    authority, pem, root = (
+        trustme.CA(),
+        str(tmp_path / 'server.pem'),
+        str(tmp_path / 'authority.pem'),
+    )
     authority.issue_cert('127.0.0.1').private_key_and_cert_chain_pem.write_to_path(pem)
     authority.cert_pem.write_to_path(root)
-    with mongod(str(tmp_path), free_address(), '--tlsMode', 'requireTLS', '--tlsCertificateKeyFile', pem) as port:
+    with mongod(
+        str(tmp_path), free_address(), '--tlsMode', 'requireTLS', '--tlsCertificateKeyFile', pem
+    ) as port:
         uri = f'mongodb://127.0.0.1:{port}/?tls=true'
         refused = commands.refusal(run(*WORDS, MONGODB_URI=uri), 1)
-        assert 'does not let us in' in refused and 'unable to get local issuer certificate' in refused
+        assert (
+            'does not let us in' in refused and 'unable to get local issuer certificate' in refused
+        )
         commands.succeeded(run(*WORDS, MONGODB_URI=uri + '&tlsCAFile=' + root))
         with pymongo.MongoClient('127.0.0.1', port, tls=True, tlsCAFile=root) as client:
-            assert [record['step'] for record in client['secret']['fc_7-5.files'].find().sort('step')] == [0, 6]
+            assert [
+                record['step'] for record in client['secret']['fc_7-5.files'].find().sort('step')
+            ] == [0, 6]
 
 
 def test_a_replica_set_that_loses_its_primary_loses_no_step(forks, tmp_path, free_address):
     """Its one member steps down, twice, and stands for election again after two seconds."""
     with mongod(str(tmp_path), free_address(), '--replSet', 'lab') as port:
         with pymongo.MongoClient('127.0.0.1', port, directConnection=True) as client:
-            client.admin.command('replSetInitiate', dict(_id='lab', members=[dict(_id=0, host='127.0.0.1:%d' % port)]))
+            client.admin.command(
+                'replSetInitiate',
+                dict(_id='lab', members=[dict(_id=0, host='127.0.0.1:%d' % port)]),
+            )
             uri = f'mongodb://127.0.0.1:{port}/?replicaSet=lab'
             running = forks.start(*(WORDS + ['--train_epochs=20']), MONGODB_URI=uri)
             for beginning in ('step 60 of 600', 'step 180 of 600'):
                 commands.reach(running, beginning)
-                while not client.admin.command('isMaster')['ismaster']:  # the training may be quicker than an election
+                while not client.admin.command('isMaster')[
+                    'ismaster'
+                ]:  # the training may be quicker than an election
                     time.sleep(0.1)
                 client.admin.command('replSetStepDown', 2, force=True)
             commands.succeeded(commands.end(running))

@@ -1,4 +1,7 @@
-"""A web server of our own for the scripts that download: whole files, parts of them, and what can go wrong on the way."""
+"""A web server of our own for the scripts that download: whole files, parts of them, and what can
+go wrong on the way.
+"""
+
 import contextlib
 import hashlib
 import http.server
@@ -16,12 +19,20 @@ LIBRARY = os.path.join('config', 'download.sh')
 class Site:
     """What the server has: files (path -> bytes), how it treats them, and what it was asked for.
 
-    cut: path -> after how many bytes its next transfer ends. stale: path -> content whose version HEAD tells instead.
+    cut: path -> after how many bytes its next transfer ends. stale: path -> content whose version
+    HEAD tells instead.
     asked: (method, path, first byte) of each request. validators: whether it tells versions.
     """
 
     def __init__(self, files):
-        self.files, self.cut, self.stale, self.asked, self.validators, self.url = dict(files), {}, {}, [], True, None
+        self.files, self.cut, self.stale, self.asked, self.validators, self.url = (
+            dict(files),
+            {},
+            {},
+            [],
+            True,
+            None,
+        )
 
 
 def _handler(site):
@@ -39,20 +50,25 @@ def _handler(site):
                 return self.send_error(404)
             etag = f'"{hashlib.md5(content).hexdigest()}"'
             wanted = re.match(r'bytes=(\d+)-$', self.headers.get('Range', ''))
-            start = int(wanted.group(1)) if wanted and self.headers.get('If-Range', etag) == etag else 0
+            start = (
+                int(wanted.group(1)) if wanted and self.headers.get('If-Range', etag) == etag else 0
+            )
             site.asked.append((self.command, path, start))
             self.send_response(206 if start else 200)
             if start:
-                self.send_header('Content-Range', f'bytes {start}-{len(content) - 1}/{len(content)}')
+                self.send_header(
+                    'Content-Range', f'bytes {start}-{len(content) - 1}/{len(content)}'
+                )
             if site.validators:
                 self.send_header('ETag', etag)
             self.send_header('Content-Length', str(len(content) - start))
             self.end_headers()
             if has_body:
-                self.wfile.write(content[start:site.cut.pop(path, None)])
+                self.wfile.write(content[start : site.cut.pop(path, None)])
 
         def log_message(self, *args):
             pass
+
     return Handler
 
 
@@ -61,7 +77,9 @@ def serving(files):
     """A Site that answers at its url while the context lasts."""
     site = Site(files)
     server = http.server.HTTPServer(('127.0.0.1', 0), _handler(site))
-    threading.Thread(target=server.serve_forever, kwargs=dict(poll_interval=0.01), daemon=True).start()
+    threading.Thread(
+        target=server.serve_forever, kwargs=dict(poll_interval=0.01), daemon=True
+    ).start()
     site.url = f'http://127.0.0.1:{server.server_port}'
     yield site
     server.shutdown()
@@ -78,14 +96,20 @@ def copy(script, root):
 
 def call(words, cwd=None, **variables):
     """commands.Done of a program with these variables of its environment beside ours."""
-    done = subprocess.run(words, env=dict(os.environ, **variables), cwd=cwd, stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        words,
+        env=dict(os.environ, **variables),
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
     return commands.Done(done.returncode, done.stdout, done.stderr)
 
 
 # What the scripts may use; there is no Python among it.
 TOOLS = ('awk', 'cat', 'cut', 'dirname', 'mkdir', 'mv', 'rm', 'sha256sum', 'tr', 'wc')
-CURL = r'''#!/bin/sh
+CURL = r"""#!/bin/sh
 for word; do
     case $word in --head) method=HEAD ;; http*) url=$word ;; esac
     [ "$before" != --output ] || output=$word
@@ -97,13 +121,15 @@ if [ "$method" = HEAD ]; then
 else
     printf %s "$url" >"$output"
 fi
-'''
+"""
 
 
 def asked_by_default(script, root):
-    """[(method, URL)] that a script asks for without arguments, with an environment of nothing but PATH.
+    """[(method, URL)] that a script asks for without arguments, with an environment of nothing but
+    PATH.
 
-    A stand-in curl comes first on the PATH. It notes what it is asked for, and gives the URL for a file's content.
+    A stand-in curl comes first on the PATH. It notes what it is asked for, and gives the URL for a
+    file's content.
     """
     path, notes, tools = copy(script, root), root / 'notes', root / 'tools'
     tools.mkdir()

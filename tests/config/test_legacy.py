@@ -1,4 +1,7 @@
-"""The authors' configuration files: read whole, from both versions of dill, and nothing in them is executed."""
+"""The authors' configuration files: read whole, from both versions of dill, and nothing in them is
+executed.
+"""
+
 import os
 import pickle
 import subprocess
@@ -14,23 +17,65 @@ from training.experiment import check, choices
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'authors')
 FILES = sorted(name for name in os.listdir(FOLDER) if name.endswith('.pkl'))
 
-COMMON = dict(dataset='imagenet', model='resnet18', train_batch_size=256, eval_batch_size=128,
-              validate_first=False, learning_rate=0.125, rescale_lr=True, constant_lr=False, warmup_epochs=6,
-              optimizer='momentum', exp_id_suffix='_tuned')
-MIRROR = dict(COMMON, alignment='mirror', alpha=0.01, beta=0.02, input_distribution='normal', input_stddev=0.5,
-              center_forward_output=True, manual_lr=True, drop=1, boundary_step=1000, alignment_optimizer='adam',
-              alignment_learning_rate=0.0625)
+COMMON = dict(
+    dataset='imagenet',
+    model='resnet18',
+    train_batch_size=256,
+    eval_batch_size=128,
+    validate_first=False,
+    learning_rate=0.125,
+    rescale_lr=True,
+    constant_lr=False,
+    warmup_epochs=6,
+    optimizer='momentum',
+    exp_id_suffix='_tuned',
+)
+MIRROR = dict(
+    COMMON,
+    alignment='mirror',
+    alpha=0.01,
+    beta=0.02,
+    input_distribution='normal',
+    input_stddev=0.5,
+    center_forward_output=True,
+    manual_lr=True,
+    drop=1,
+    boundary_step=1000,
+    alignment_optimizer='adam',
+    alignment_learning_rate=0.0625,
+)
 for _name in ('rescale_lr', 'constant_lr', 'warmup_epochs'):  # a manual drop has them no more
     del MIRROR[_name]
 WANTED = {
     'backprop': COMMON,
-    'symmetric': dict(COMMON, alignment='symmetric', alpha=0.003, beta=0.006, beta_start=0.25, beta_stop=0.75,
-                      beta_schedule_rate=-0.5, beta_schedule_type='exponential'),
-    'information_tpe': dict(COMMON, alignment='information', alpha=0.1, beta=0.2, gamma=0.3, reconstruction_reversal=True,
-                            use_sparse=True, activation_forward=True, activation_fn_override='relu'),
+    'symmetric': dict(
+        COMMON,
+        alignment='symmetric',
+        alpha=0.003,
+        beta=0.006,
+        beta_start=0.25,
+        beta_stop=0.75,
+        beta_schedule_rate=-0.5,
+        beta_schedule_type='exponential',
+    ),
+    'information_tpe': dict(
+        COMMON,
+        alignment='information',
+        alpha=0.1,
+        beta=0.2,
+        gamma=0.3,
+        reconstruction_reversal=True,
+        use_sparse=True,
+        activation_forward=True,
+        activation_fn_override='relu',
+    ),
     'wm_tpe_ad': MIRROR,
-    'wm_tpe_ad_ops': dict(MIRROR, use_noisy_alignment_opt=True, noisy_alignment_opt_distribution='normal',
-                          noisy_alignment_opt_variance=0.25),
+    'wm_tpe_ad_ops': dict(
+        MIRROR,
+        use_noisy_alignment_opt=True,
+        noisy_alignment_opt_distribution='normal',
+        noisy_alignment_opt_variance=0.25,
+    ),
 }
 
 
@@ -54,14 +99,18 @@ def test_a_file_gives_the_settings_that_were_put_into_it(name, record_property):
     config = Config.of(values, choices())
     check(config)
     record_property('references', len(config.differing()))
-    assert config.differing() == {key: value for key, value in Config.of(WANTED[name.split('_dill')[0]],
-                                                                          choices()).differing().items()}
+    assert config.differing() == {
+        key: value
+        for key, value in Config.of(WANTED[name.split('_dill')[0]], choices()).differing().items()
+    }
     assert unknown == (['model_params.surprise'] if 'wm_' in name else [])
 
 
 def test_the_lengths_are_whole_steps():
-    assert [whole_steps(legacy._epochs(steps, 5004), 5004) for steps in (1, 2502, 126250, 450360, 1000800)] == [
-        1, 2502, 126250, 450360, 1000800]
+    assert [
+        whole_steps(legacy._epochs(steps, 5004), 5004)
+        for steps in (1, 2502, 126250, 450360, 1000800)
+    ] == [1, 2502, 126250, 450360, 1000800]
 
 
 # What --use_resnet_v2 and --image_size make of a file: the table of docs/original.md.
@@ -79,29 +128,46 @@ IMAGES = [
 
 
 @pytest.mark.parametrize('kind, flags, preprocessing, size, is_v2', IMAGES)
-def test_which_images_a_settings_file_gets(kind, flags, preprocessing, size, is_v2, command_line, tmp_path):
+def test_which_images_a_settings_file_gets(
+    kind, flags, preprocessing, size, is_v2, command_line, tmp_path
+):
     file = path('symmetric_dill0.3.5.1.pkl')  # its own prep_type is 'resnet', its resize None
     if kind != 'authors':
-        settings = dict(dataset='imagenet', model='resnet18', preprocessing='plain' if 'plain' in kind else None)
+        settings = dict(
+            dataset='imagenet', model='resnet18', preprocessing='plain' if 'plain' in kind else None
+        )
         file = str(tmp_path / 'ours.pkl')
         params.save(Config.of(settings, choices()), file)
     answer = command_line('--load_params_file=' + file, *flags)
     config = Config.of(answer['differing'], choices())
     assert config.use_resnet_v2 == is_v2
     chosen = config.preprocessing or ('inception' if config.use_resnet_v2 else 'resnet')
-    assert (chosen, config.image_size or PREPROCESSINGS[chosen].default_size) == (preprocessing, size)
+    assert (chosen, config.image_size or PREPROCESSINGS[chosen].default_size) == (
+        preprocessing,
+        size,
+    )
 
 
 def test_what_an_authors_file_says_of_its_images_never_counts(tmp_path):
-    """One of a v2 run with images of 299 pixels: without the flag it is v1's network and images, as in the original."""
+    """One of a v2 run with images of 299 pixels: without the flag it is v1's network and images, as
+    in the original.
+    """
     document = legacy.unpickle(content())
     of_images = document['params']['train_params']['data_params']['func'].args
-    owner = next(part for part in of_images if legacy.called(part) == 'ImageNet' and isinstance(part, legacy.Inert))
+    owner = next(
+        part
+        for part in of_images
+        if legacy.called(part) == 'ImageNet' and isinstance(part, legacy.Inert)
+    )
     owner.state.update(prep_type='inception', resize=299, crop_size=299)
     document['params']['model_params']['use_v2'] = True
     values, unknown = legacy.settings(document)
-    assert {'preprocessing', 'image_size', 'use_resnet_v2'}.isdisjoint(values) and values['model'] == 'resnet18'
-    assert unknown == ['model_params: use_v2=True, which --use_resnet_v2 decides, as in the original']
+    assert {'preprocessing', 'image_size', 'use_resnet_v2'}.isdisjoint(values) and values[
+        'model'
+    ] == 'resnet18'
+    assert unknown == [
+        'model_params: use_v2=True, which --use_resnet_v2 decides, as in the original'
+    ]
 
 
 def test_a_loaded_file_can_be_kept_as_plain_data(tmp_path):
@@ -135,14 +201,21 @@ def refused(tmp_path, data):
 
 
 @pytest.mark.parametrize('protocol', range(pickle.HIGHEST_PROTOCOL + 1))
-@pytest.mark.parametrize('function', [os.system, eval, exec, subprocess.call], ids=lambda function: function.__name__)
+@pytest.mark.parametrize(
+    'function', [os.system, eval, exec, subprocess.call], ids=lambda function: function.__name__
+)
 def test_nothing_in_a_hostile_file_runs(tmp_path, monkeypatch, protocol, function):
     monkeypatch.chdir(tmp_path)
     command = 'touch ran' if function in (os.system, subprocess.call) else 'open("ran", "w")'
     marks = Marks(function, command)
-    for document in (marks, [marks], groups(model_params={'func': marks}), groups(model_params={'alignment': marks}),
-                     groups(train_params={'data_params': {'func': Marks(getattr, marks, 'x'), 'batch_size': 3}}),
-                     groups(optimizer_params={'optimizer_class': marks})):
+    for document in (
+        marks,
+        [marks],
+        groups(model_params={'func': marks}),
+        groups(model_params={'alignment': marks}),
+        groups(train_params={'data_params': {'func': Marks(getattr, marks, 'x'), 'batch_size': 3}}),
+        groups(optimizer_params={'optimizer_class': marks}),
+    ):
         refused(tmp_path, pickle.dumps(document, protocol))
     assert not os.path.exists('ran')
 
@@ -157,13 +230,26 @@ def test_what_would_run_in_an_authors_file_does_not(tmp_path, monkeypatch):
     assert not os.path.exists('ran')
 
 
-@pytest.mark.parametrize('data', [
-    b'\x80\x02(' + b'(' * 100000 + b't' * 100000 + b'\x91.',            # a set of deep tuples
-    b'\x80\x02}' + b'(' * 100000 + b't' * 100000 + b'Ns.',              # a deep tuple as a key
-    b'\x80\x02cos\nsystem\nq\x00' + b'\x85R' * 50000 + b'.',            # a call of a call of a call
-    b'\x80\x02]q\x00h\x00a.', b'\x80\x02h\x05.', b'\x80\x02cos\nsystem\n}b.', b'\x80\x02\x82\x01.', b'Pid\n.',
-    b'\x80\x04\x95' + b'\xff' * 8 + b'.', b'\x80\x02NNb.', b'\x80\x02N(NNu.', b'\x80\x02N)R.', b'\x80\x02))R.', b'',
-], ids=range(14))
+@pytest.mark.parametrize(
+    'data',
+    [
+        b'\x80\x02(' + b'(' * 100000 + b't' * 100000 + b'\x91.',  # a set of deep tuples
+        b'\x80\x02}' + b'(' * 100000 + b't' * 100000 + b'Ns.',  # a deep tuple as a key
+        b'\x80\x02cos\nsystem\nq\x00' + b'\x85R' * 50000 + b'.',  # a call of a call of a call
+        b'\x80\x02]q\x00h\x00a.',
+        b'\x80\x02h\x05.',
+        b'\x80\x02cos\nsystem\n}b.',
+        b'\x80\x02\x82\x01.',
+        b'Pid\n.',
+        b'\x80\x04\x95' + b'\xff' * 8 + b'.',
+        b'\x80\x02NNb.',
+        b'\x80\x02N(NNu.',
+        b'\x80\x02N)R.',
+        b'\x80\x02))R.',
+        b'',
+    ],
+    ids=range(14),
+)
 def test_a_crafted_file_is_refused(tmp_path, data):
     refused(tmp_path, data)
 

@@ -1,4 +1,7 @@
-"""The .pkl of settings: a round trip, its groups, and hundreds of files that must be refused and never be executed."""
+"""The .pkl of settings: a round trip, its groups, and hundreds of files that must be refused and
+never be executed.
+"""
+
 import copyreg
 import os
 import pickle
@@ -14,10 +17,27 @@ from config import params
 from config.schema import GROUPS, ROWS, Config, ConfigError, Scope
 
 EVERY_KIND = dict(
-    host='mongo.example', port=1, dbname='übung', exp_id_suffix='_7', cache_dir='/a b', epochs_per_checkpoint=0.1,
-    save_to_gfs=('weight_angles',), validate_first=False, layers_list=(7, 5), alignment='information', gamma=1e-45,
-    alpha=-2.5e300, alpha_schedule_type='cyclic', alpha_cycle=3.0, train_batch_size=2 ** 40, minibatch_size=2 ** 20,
-    seed=2 ** 62, learning_rate=1 / 3, use_bias_forward=False, optimizer='momentum')
+    host='mongo.example',
+    port=1,
+    dbname='übung',
+    exp_id_suffix='_7',
+    cache_dir='/a b',
+    epochs_per_checkpoint=0.1,
+    save_to_gfs=('weight_angles',),
+    validate_first=False,
+    layers_list=(7, 5),
+    alignment='information',
+    gamma=1e-45,
+    alpha=-2.5e300,
+    alpha_schedule_type='cyclic',
+    alpha_cycle=3.0,
+    train_batch_size=2**40,
+    minibatch_size=2**20,
+    seed=2**62,
+    learning_rate=1 / 3,
+    use_bias_forward=False,
+    optimizer='momentum',
+)
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 
@@ -51,7 +71,8 @@ def valid(tmp_path):
         return file.read()
 
 
-# --- writing and reading -------------------------------------------------------------------------------------------
+# --- writing and reading --------------------------------------------------------------------------
+
 
 def test_round_trip_of_every_kind_of_value(tmp_path):
     config = Config.of(EVERY_KIND, {})
@@ -67,16 +88,28 @@ def test_round_trip_of_every_setting(tmp_path):
     path = str(tmp_path / 'a.pkl')
     params.save(config, path)
     loaded = params.load(path)[0]
-    assert {name: tuple(value) if isinstance(value, list) else value for name, value in loaded.items()} == {
-        name: getattr(config, name) for name in KEPT}
+    assert {
+        name: tuple(value) if isinstance(value, list) else value for name, value in loaded.items()
+    } == {name: getattr(config, name) for name in KEPT}
     assert [name for name in ROWS if getattr(config, name) == ROWS[name].default] == []
 
 
 def test_the_groups_are_those_of_tfutils():
     document = params.to_params(Config.of(EVERY_KIND, {}))
-    assert list(document) == ['save_params', 'load_params', 'model_params', 'train_params', 'loss_params',
-                              'learning_rate_params', 'optimizer_params', 'validation_params']
-    assert document['save_params']['port'] == 1 and document['model_params']['layers_list'] == [7, 5]
+    assert list(document) == [
+        'save_params',
+        'load_params',
+        'model_params',
+        'train_params',
+        'loss_params',
+        'learning_rate_params',
+        'optimizer_params',
+        'validation_params',
+    ]
+    assert document['save_params']['port'] == 1 and document['model_params']['layers_list'] == [
+        7,
+        5,
+    ]
     assert {name for values in document.values() for name in values} == set(ROWS)
     assert Config.of(params.values_of(document), {}) == Config.of(EVERY_KIND, {})
 
@@ -86,8 +119,23 @@ def test_the_file_is_protocol_2_plain_data_that_any_python_reads(tmp_path):
     opcodes = [(opcode.name, argument) for opcode, argument, _ in pickletools.genops(content)]
     assert opcodes[0] == ('PROTO', 2)
     names = {name for name, _ in opcodes}
-    assert names.isdisjoint({'GLOBAL', 'STACK_GLOBAL', 'REDUCE', 'INST', 'OBJ', 'NEWOBJ', 'NEWOBJ_EX', 'BUILD', 'EXT1',
-                             'EXT2', 'EXT4', 'PERSID', 'BINPERSID'})
+    assert names.isdisjoint(
+        {
+            'GLOBAL',
+            'STACK_GLOBAL',
+            'REDUCE',
+            'INST',
+            'OBJ',
+            'NEWOBJ',
+            'NEWOBJ_EX',
+            'BUILD',
+            'EXT1',
+            'EXT2',
+            'EXT4',
+            'PERSID',
+            'BINPERSID',
+        }
+    )
     assert all(opcode.proto <= 2 for opcode, _, _ in pickletools.genops(content))
     document = pickle.loads(content)
     assert set(document) == {'params'} and document['params']['model_params']['alpha'] == -2.5e300
@@ -104,7 +152,9 @@ def test_saving_replaces_the_file_as_a_whole(tmp_path):
 def test_every_protocol_of_plain_data_is_read(tmp_path, protocol):
     path = str(tmp_path / 'a.pkl')
     with open(path, 'wb') as file:
-        pickle.dump({'params': params.to_params(Config.of(EVERY_KIND, {}))}, file, protocol=protocol)
+        pickle.dump(
+            {'params': params.to_params(Config.of(EVERY_KIND, {}))}, file, protocol=protocol
+        )
     assert Config.of(params.load(path)[0], {}) == Config.of(EVERY_KIND, {})
 
 
@@ -120,7 +170,10 @@ def test_names_and_places_that_cannot_be(tmp_path):
     config, folder = Config.of({}, {}), str(tmp_path)
     (tmp_path / 'plain').write_text('no folder')
     (tmp_path / 'folder.pkl').mkdir()
-    for action, flag in ((params.load, 'load_params_file'), (lambda path: params.save(config, path), 'save_params_file')):
+    for action, flag in (
+        (params.load, 'load_params_file'),
+        (lambda path: params.save(config, path), 'save_params_file'),
+    ):
         for name in ('a.pickle', 'a', 'a.pkl.txt', ''):
             with pytest.raises(ConfigError, match=f'--{flag}=.* must end in .pkl'):
                 action(os.path.join(folder, name))
@@ -131,7 +184,8 @@ def test_names_and_places_that_cannot_be(tmp_path):
         params.load(os.path.join(folder, 'config', 'missing.pkl'))
 
 
-# --- what a file may not hold --------------------------------------------------------------------------------------
+# --- what a file may not hold ---------------------------------------------------------------------
+
 
 class Calls:
     """Pickles as a call of a function with arguments."""
@@ -159,7 +213,9 @@ def calls(marker):
         'builtins.eval': Calls(eval, (source,)),
         'builtins.exec': Calls(exec, (source,)),
         'builtins.getattr': Calls(getattr, ('', 'join')),
-        'nested': {'params': {'model_params': {'alpha': [{'x': (Calls(system, (touch(marker),)),)}]}}},
+        'nested': {
+            'params': {'model_params': {'alpha': [{'x': (Calls(system, (touch(marker),)),)}]}}
+        },
         'as a key': {'params': {Calls(system, (touch(marker),)): 1}},
         'set': {'params': {'model_params': {'layers_list': Calls(set, ([1],))}}},
         'class': {'params': {'model_params': {'alpha': float}}},
@@ -186,7 +242,9 @@ def test_the_same_files_do_execute_where_pickle_reads_them(tmp_path, what):
 
 
 def opcodes(marker):
-    """{what: (bytes, whether pickle itself would execute them)}: ways to a call that pickle.dumps does not take."""
+    """{what: (bytes, whether pickle itself would execute them)}: ways to a call that pickle.dumps
+    does not take.
+    """
     command = touch(marker).encode()
     system = b'cposix\nsystem\n'
     text = b'X' + struct.pack('<I', len(command)) + command
@@ -196,16 +254,37 @@ def opcodes(marker):
         'INST': (b'(S' + repr(command.decode()).encode() + b'\niposix\nsystem\n.', True),
         'OBJ': (b'(' + system + text + b'o.', True),
         'STACK_GLOBAL': (b'\x80\x04' + named + b'\x93' + unicode4(touch(marker)) + b'\x85R.', True),
-        'memoised names': (b'\x80\x04' + unicode4('posix') + b'\x940' + unicode4('system') + b'\x940'
-                           + b'h\x00h\x01\x93' + unicode4(touch(marker)) + b'\x85R.', True),
+        'memoised names': (
+            b'\x80\x04'
+            + unicode4('posix')
+            + b'\x940'
+            + unicode4('system')
+            + b'\x940'
+            + b'h\x00h\x01\x93'
+            + unicode4(touch(marker))
+            + b'\x85R.',
+            True,
+        ),
         'memoised function': (system + b'q\x000h\x00' + text + b'\x85R.', True),
         'thrown away': (system + text + b'\x85R0}X\x06\x00\x00\x00params}s.', True),
-        'before a whole document': (system + text + b'\x85R0' + pickle.dumps({'params': {}}, 2)[2:], True),
-        'second-hand getattr': (b'cbuiltins\ngetattr\n(cos\n__dict__\nX\x03\x00\x00\x00gettR.', False),
+        'before a whole document': (
+            system + text + b'\x85R0' + pickle.dumps({'params': {}}, 2)[2:],
+            True,
+        ),
+        'second-hand getattr': (
+            b'cbuiltins\ngetattr\n(cos\n__dict__\nX\x03\x00\x00\x00gettR.',
+            False,
+        ),
         'NEWOBJ': (b'\x80\x02cbuiltins\nlist\n)\x81.', False),
         'NEWOBJ_EX': (b'\x80\x04cbuiltins\nlist\n)}\x92.', False),
-        'BUILD': (b'\x80\x02ccollections\nOrderedDict\n)R}X\x01\x00\x00\x00ax\x01\x00\x00\x00bsb.', False),
-        'copyreg._reconstructor': (b'ccopyreg\n_reconstructor\n(cbuiltins\nlist\ncbuiltins\nobject\nNtR.', False),
+        'BUILD': (
+            b'\x80\x02ccollections\nOrderedDict\n)R}X\x01\x00\x00\x00ax\x01\x00\x00\x00bsb.',
+            False,
+        ),
+        'copyreg._reconstructor': (
+            b'ccopyreg\n_reconstructor\n(cbuiltins\nlist\ncbuiltins\nobject\nNtR.',
+            False,
+        ),
         'Python 2 names': (b'c__builtin__\neval\n(' + text + b'tR.', False),
         'dotted name': (b'\x80\x04' + unicode4('os') + unicode4('path.join') + b'\x93.', False),
         'PERSID': (b'Pnumber\n.', False),
@@ -230,54 +309,117 @@ def test_opcodes_that_reach_out_are_refused(tmp_path, what):
 @pytest.mark.parametrize('opcode', [b'\x82\xf0', b'\x83\xf0\x00', b'\x84\xf0\x00\x00\x00'])
 def test_a_registered_extension_is_not_fetched(tmp_path, opcode):
     marker = str(tmp_path / 'executed')
-    content = b'\x80\x02' + opcode + b'X' + struct.pack('<I', len(touch(marker))) + touch(marker).encode() + b'\x85R.'
-    copyreg.add_extension('os', 'system', 0xf0)
+    content = (
+        b'\x80\x02'
+        + opcode
+        + b'X'
+        + struct.pack('<I', len(touch(marker)))
+        + touch(marker).encode()
+        + b'\x85R.'
+    )
+    copyreg.add_extension('os', 'system', 0xF0)
     try:
         assert 'extension (240)' in refusal(content, tmp_path)
-        pickle._extension_cache.clear() if hasattr(pickle, '_extension_cache') else copyreg.clear_extension_cache()
+        pickle._extension_cache.clear() if hasattr(
+            pickle, '_extension_cache'
+        ) else copyreg.clear_extension_cache()
         assert not os.path.exists(marker)
     finally:
-        copyreg.remove_extension('os', 'system', 0xf0)
+        copyreg.remove_extension('os', 'system', 0xF0)
 
 
-@pytest.mark.parametrize('what, content', [
-    ('REDUCE on text', b'X\x03\x00\x00\x00abc)R.'), ('REDUCE on a dictionary', b'})R.'), ('NEWOBJ on text', b'K\x01)\x81.'),
-    ('NEWOBJ_EX on a list', b'\x80\x04])}\x92.'), ('OBJ of text', b'(X\x03\x00\x00\x00abco.'), ('OBJ of nothing', b'(o.'),
-    ('BUILD on a dictionary', b'}}X\x01\x00\x00\x00aK\x01sb.'), ('BUILD with a pair', b']N}\x86b.'),
-    ('STACK_GLOBAL of numbers', b'\x80\x04K\x01K\x02\x93.'), ('an extension of no number', b'\x82\x00.'),
-    ('a memo that was never filled', b'h\x07.'), ('a memo of text', b'gabc\n.'), ('no MARK', b'K\x01t.'),
-    ('POP of nothing', b'0.'), ('APPEND to a number', b'K\x01K\x02a.'), ('an unhashable key', b'}]K\x01s.'),
-    ('an odd number of items', b'}(K\x01K\x02K\x03u.'), ('bytes that are no text', b'X\x02\x00\x00\x00\xff\xfe.'),
-    ('an unknown protocol', b'\x80\xff}.'), ('an unknown opcode', b'\xfe.'), ('a bad number', b'Iabc\n.'),
-    ('a bad string', b'S\'abc\n.'), ('a frame of the wrong length', b'\x80\x04\x95\x02\x00\x00\x00\x00\x00\x00\x00}.'),
-    ('only STOP', b'.'), ('two objects', b'}}.'), ('empty', b''), ('a line', b'port=29029\n'), ('NUL', b'\0' * 64)])
+@pytest.mark.parametrize(
+    'what, content',
+    [
+        ('REDUCE on text', b'X\x03\x00\x00\x00abc)R.'),
+        ('REDUCE on a dictionary', b'})R.'),
+        ('NEWOBJ on text', b'K\x01)\x81.'),
+        ('NEWOBJ_EX on a list', b'\x80\x04])}\x92.'),
+        ('OBJ of text', b'(X\x03\x00\x00\x00abco.'),
+        ('OBJ of nothing', b'(o.'),
+        ('BUILD on a dictionary', b'}}X\x01\x00\x00\x00aK\x01sb.'),
+        ('BUILD with a pair', b']N}\x86b.'),
+        ('STACK_GLOBAL of numbers', b'\x80\x04K\x01K\x02\x93.'),
+        ('an extension of no number', b'\x82\x00.'),
+        ('a memo that was never filled', b'h\x07.'),
+        ('a memo of text', b'gabc\n.'),
+        ('no MARK', b'K\x01t.'),
+        ('POP of nothing', b'0.'),
+        ('APPEND to a number', b'K\x01K\x02a.'),
+        ('an unhashable key', b'}]K\x01s.'),
+        ('an odd number of items', b'}(K\x01K\x02K\x03u.'),
+        ('bytes that are no text', b'X\x02\x00\x00\x00\xff\xfe.'),
+        ('an unknown protocol', b'\x80\xff}.'),
+        ('an unknown opcode', b'\xfe.'),
+        ('a bad number', b'Iabc\n.'),
+        ('a bad string', b"S'abc\n."),
+        ('a frame of the wrong length', b'\x80\x04\x95\x02\x00\x00\x00\x00\x00\x00\x00}.'),
+        ('only STOP', b'.'),
+        ('two objects', b'}}.'),
+        ('empty', b''),
+        ('a line', b'port=29029\n'),
+        ('NUL', b'\0' * 64),
+    ],
+)
 def test_odd_opcodes_are_refused(tmp_path, what, content):
     refusal(content, tmp_path)
 
 
-@pytest.mark.parametrize('content', [
-    b'X\xff\xff\xff\xff', b'X\xff\xff\xff\x7fabc', b'T\xff\xff\xff\x7fabc', b'\x8d' + b'\xff' * 8, b'\x8e' + b'\xff' * 7 + b'\x7f',
-    b'\x96' + b'\xff' * 7 + b'\x7f', b'\x8b\xff\xff\xff\x7f', b'\x8b\xff\xff\xff\xff', b'B\xff\xff\xff\xff',
-    b'r\xff\xff\xff\x7f.', b'Nr\xff\xff\xff\x7f.', b'\x80\x04\x95' + b'\xff' * 8 + b'}.'], ids=repr)
+@pytest.mark.parametrize(
+    'content',
+    [
+        b'X\xff\xff\xff\xff',
+        b'X\xff\xff\xff\x7fabc',
+        b'T\xff\xff\xff\x7fabc',
+        b'\x8d' + b'\xff' * 8,
+        b'\x8e' + b'\xff' * 7 + b'\x7f',
+        b'\x96' + b'\xff' * 7 + b'\x7f',
+        b'\x8b\xff\xff\xff\x7f',
+        b'\x8b\xff\xff\xff\xff',
+        b'B\xff\xff\xff\xff',
+        b'r\xff\xff\xff\x7f.',
+        b'Nr\xff\xff\xff\x7f.',
+        b'\x80\x04\x95' + b'\xff' * 8 + b'}.',
+    ],
+    ids=repr,
+)
 def test_huge_lengths_are_refused(tmp_path, content):
     refusal(content, tmp_path)
     refusal(b'\x80\x02' + content + b'}.', tmp_path)
 
 
-@pytest.mark.parametrize('content', [
-    b']' * 100000 + b'a' * 99999 + b'.', b'(' * 100000 + b't' * 100000 + b'.', b'N' + b'\x85' * 100000 + b'.',
-    b'}N' * 49999 + b'}' + b's' * 49999 + b'.'], ids=['lists', 'marks', 'tuples', 'dictionaries'])
+@pytest.mark.parametrize(
+    'content',
+    [
+        b']' * 100000 + b'a' * 99999 + b'.',
+        b'(' * 100000 + b't' * 100000 + b'.',
+        b'N' + b'\x85' * 100000 + b'.',
+        b'}N' * 49999 + b'}' + b's' * 49999 + b'.',
+    ],
+    ids=['lists', 'marks', 'tuples', 'dictionaries'],
+)
 def test_deep_nesting_is_refused(tmp_path, content):
     refusal(content, tmp_path)
 
 
-NESTED = {  # as a value or a key, where names are right: read in a process of its own, which it must not bring down
-    'lists': b']' * 99999 + b'a' * 99998, 'tuples': b'N' + b'\x85' * 99999, 'dictionaries': b'}N' * 49999 + b'}' + b's' * 49999}
-READ = 'import sys\nfrom config import params, schema\n' \
-    'try:\n    schema.Config.of(params.load(sys.argv[1])[0], {})\nexcept schema.ConfigError:\n    print("refused")'
+# as a value or a key, where names are right: read in a process of its own, which it must not bring
+# down
+NESTED = {
+    'lists': b']' * 99999 + b'a' * 99998,
+    'tuples': b'N' + b'\x85' * 99999,
+    'dictionaries': b'}N' * 49999 + b'}' + b's' * 49999,
+}
+READ = (
+    'import sys\nfrom config import params, schema\n'
+    'try:\n    schema.Config.of(params.load(sys.argv[1])[0], {})\nexcept schema.ConfigError:\n    '
+    'print("refused")'
+)
 
 
-@pytest.mark.parametrize('what, place', [('lists', 'value'), ('tuples', 'value'), ('tuples', 'key'), ('dictionaries', 'value')])
+@pytest.mark.parametrize(
+    'what, place',
+    [('lists', 'value'), ('tuples', 'value'), ('tuples', 'key'), ('dictionaries', 'value')],
+)
 def test_a_deep_value_among_the_settings_is_refused(tmp_path, what, place):
     path = str(tmp_path / 'deep.pkl')
     item = b'Valpha\n' + NESTED[what] if place == 'value' else NESTED[what] + b'N'
@@ -300,13 +442,19 @@ def test_garbage_is_refused(tmp_path):
 
 
 def test_a_file_with_one_changed_byte_is_read_or_refused(tmp_path):
-    """A changed digit or letter may still make a legal setting; whatever happens, only a ConfigError may come of it."""
+    """A changed digit or letter may still make a legal setting; whatever happens, only a
+    ConfigError may come of it.
+    """
     content, refused = valid(tmp_path), 0
     path = str(tmp_path / 'changed.pkl')
     stream = random.Random(7)
     for place in range(len(content)):
         with open(path, 'wb') as file:
-            file.write(content[:place] + bytes([content[place] ^ stream.randrange(1, 256)]) + content[place + 1:])
+            file.write(
+                content[:place]
+                + bytes([content[place] ^ stream.randrange(1, 256)])
+                + content[place + 1 :]
+            )
         try:
             Config.of(params.load(path)[0], {})
         except ConfigError:
@@ -314,17 +462,27 @@ def test_a_file_with_one_changed_byte_is_read_or_refused(tmp_path):
     assert refused > 0.8 * len(content)  # nearly all of the file is names and structure
 
 
-# --- plain data that is no settings file ---------------------------------------------------------------------------
+# --- plain data that is no settings file ----------------------------------------------------------
 
-@pytest.mark.parametrize('document, words', [
-    ({}, 'no params file'), ([], 'no params file'), (None, 'no params file'), ({'params': {}, 'more': 1}, 'no params file'),
-    ({'params': []}, 'holds list, not a dictionary'), ({'params': None}, 'holds NoneType, not a dictionary'),
-    ({'params': {'model_params': [1]}}, 'model_params must be a dictionary'),
-    ({'params': {'model_parameters': {}}}, "'model_parameters'"), ({'params': {7: {}}}, '7'),
-    ({'params': {'model_params': {'alpah': 1.0}}}, "'alpah' in model_params"),
-    ({'params': {'model_params': {'port': 1}}}, "'port' in model_params"),
-    ({'params': {'save_params': {'alpha': 1.0}}}, "'alpha' in save_params"),
-    ({'params': {'model_params': {'__class__': 1}}}, "'__class__' in model_params")])
+
+@pytest.mark.parametrize(
+    'document, words',
+    [
+        ({}, 'no params file'),
+        ([], 'no params file'),
+        (None, 'no params file'),
+        ({'params': {}, 'more': 1}, 'no params file'),
+        ({'params': []}, 'holds list, not a dictionary'),
+        ({'params': None}, 'holds NoneType, not a dictionary'),
+        ({'params': {'model_params': [1]}}, 'model_params must be a dictionary'),
+        ({'params': {'model_parameters': {}}}, "'model_parameters'"),
+        ({'params': {7: {}}}, '7'),
+        ({'params': {'model_params': {'alpah': 1.0}}}, "'alpah' in model_params"),
+        ({'params': {'model_params': {'port': 1}}}, "'port' in model_params"),
+        ({'params': {'save_params': {'alpha': 1.0}}}, "'alpha' in save_params"),
+        ({'params': {'model_params': {'__class__': 1}}}, "'__class__' in model_params"),
+    ],
+)
 def test_documents_that_are_no_settings_are_refused_by_name(tmp_path, document, words):
     assert words in refusal(pickle.dumps(document, 2), tmp_path)
 
@@ -332,13 +490,26 @@ def test_documents_that_are_no_settings_are_refused_by_name(tmp_path, document, 
 def test_all_unknown_names_are_told_at_once(tmp_path):
     document = {'params': {'a': {}, 'model_params': {'b': 1}, 'save_params': {'c': 1, 'port': 1}}}
     message = refusal(pickle.dumps(document, 2), tmp_path)
-    assert all(words in message for words in ("'a'", "'b' in model_params", "'c' in save_params")) and 'port' not in message
+    assert (
+        all(words in message for words in ("'a'", "'b' in model_params", "'c' in save_params"))
+        and 'port' not in message
+    )
 
 
-@pytest.mark.parametrize('group, name, value', [
-    ('save_params', 'port', '29029'), ('model_params', 'alpha', 'much'), ('model_params', 'layers_list', {'a': 1}),
-    ('model_params', 'layers_list', b'\x01'), ('train_params', 'validate_first', 1), ('train_params', 'train_epochs', [1.0]),
-    ('optimizer_params', 'optimizer', b'gd'), ('model_params', 'alpha', float('nan')), ('save_params', 'dbname', None)])
+@pytest.mark.parametrize(
+    'group, name, value',
+    [
+        ('save_params', 'port', '29029'),
+        ('model_params', 'alpha', 'much'),
+        ('model_params', 'layers_list', {'a': 1}),
+        ('model_params', 'layers_list', b'\x01'),
+        ('train_params', 'validate_first', 1),
+        ('train_params', 'train_epochs', [1.0]),
+        ('optimizer_params', 'optimizer', b'gd'),
+        ('model_params', 'alpha', float('nan')),
+        ('save_params', 'dbname', None),
+    ],
+)
 def test_wrong_types_in_a_file_are_refused_by_name(tmp_path, group, name, value):
     path = str(tmp_path / 'a.pkl')
     with open(path, 'wb') as file:
@@ -347,62 +518,133 @@ def test_wrong_types_in_a_file_are_refused_by_name(tmp_path, group, name, value)
         Config.of(params.load(path)[0], {})
 
 
-# --- a loaded file and the command line -----------------------------------------------------------------------------
+# --- a loaded file and the command line -----------------------------------------------------------
+
 
 def test_what_a_call_did_is_not_read_from_a_file_of_an_earlier_version(tmp_path):
     path = str(tmp_path / 'old.pkl')
-    document = params.to_params(Config.of(dict(do_restore=True, dry_run=True, load_exp_id='x', gpu='3', alpha=0.5,
-                                               alignment='mirror'), {}))
+    document = params.to_params(
+        Config.of(
+            dict(
+                do_restore=True,
+                dry_run=True,
+                load_exp_id='x',
+                gpu='3',
+                alpha=0.5,
+                alignment='mirror',
+            ),
+            {},
+        )
+    )
     with open(path, 'wb') as file:
         pickle.dump({'params': document}, file, 2)
     config = Config.of(params.load(path)[0], {})
     assert config.differing() == dict(alpha=0.5, alignment='mirror')
 
 
-@pytest.mark.parametrize('names, counting', [
-    ('alpha', dict(alpha=9.0)), ('alpha,train_epochs', dict(alpha=9.0, train_epochs=1.5)), ('beta', {})])
+@pytest.mark.parametrize(
+    'names, counting',
+    [
+        ('alpha', dict(alpha=9.0)),
+        ('alpha,train_epochs', dict(alpha=9.0, train_epochs=1.5)),
+        ('beta', {}),
+    ],
+)
 def test_a_flag_that_override_names_counts_beside_a_file(command_line, mirror, names, counting):
-    answer = command_line('--load_params_file=' + mirror, '--alpha=9', '--train_epochs=1.5', '--override=' + names)
-    wanted = dict(alignment='mirror', alpha=0.5, layers_list=[7, 5], port=4, seed=3, override=names.split(','))
+    answer = command_line(
+        '--load_params_file=' + mirror, '--alpha=9', '--train_epochs=1.5', '--override=' + names
+    )
+    wanted = dict(
+        alignment='mirror', alpha=0.5, layers_list=[7, 5], port=4, seed=3, override=names.split(',')
+    )
     assert answer['differing'] == dict(wanted, **counting)
     assert set(answer['ignored']) == {'alpha', 'train_epochs'} - set(counting)
     assert set(KEPT) < set(answer['explicit'])  # a file of ours gives all of them
 
 
 def test_what_flags_give_is_told_from_defaults(command_line):
-    assert command_line('--alpha=0.5', '--noupdate_forward')['explicit'] == ['alpha', 'update_forward']
+    assert command_line('--alpha=0.5', '--noupdate_forward')['explicit'] == [
+        'alpha',
+        'update_forward',
+    ]
 
 
 def test_the_suffix_extends_that_of_the_file(command_line, tmp_path):
     path = str(tmp_path / 'a.pkl')
     params.save(Config.of(dict(alignment='symmetric', exp_id_suffix='_tpu'), {}), path)
-    assert command_line('--load_params_file=' + path, '--exp_id_suffix=_test0')['exp_id'] == 'symmetric_tpu_test0'
+    assert (
+        command_line('--load_params_file=' + path, '--exp_id_suffix=_test0')['exp_id']
+        == 'symmetric_tpu_test0'
+    )
     assert command_line('--load_params_file=' + path)['exp_id'] == 'symmetric_tpu'
+
 
 @pytest.fixture
 def mirror(tmp_path):
     path = str(tmp_path / 'mirror.pkl')
-    params.save(Config.of(dict(alignment='mirror', alpha=0.5, layers_list=(7, 5), port=4, seed=3), {}), path)
+    params.save(
+        Config.of(dict(alignment='mirror', alpha=0.5, layers_list=(7, 5), port=4, seed=3), {}), path
+    )
     return path
 
 
 def test_a_loaded_file_gives_the_settings(command_line, mirror):
     answer = command_line('--load_params_file=' + mirror)
     assert answer['ignored'] == []
-    assert answer['differing'] == dict(alignment='mirror', alpha=0.5, layers_list=[7, 5], port=4, seed=3)
+    assert answer['differing'] == dict(
+        alignment='mirror', alpha=0.5, layers_list=[7, 5], port=4, seed=3
+    )
 
 
 def test_beside_a_loaded_file_only_where_to_run_counts(command_line, mirror):
-    answer = command_line('--load_params_file=' + mirror, '--port=5', '--dbname=other', '--data_dir=/d', '--gpu=1',
-                          '--exp_id_suffix=_x', '--cache_dir=/c', '--model=resnet18', '--image_size=28', '--use_resnet_v2',
-                          '--alpha=9', '--noupdate_forward', '--layers_list=3', '--train_epochs=1', '--seed=8',
-                          '--dataset=cifar10', '--train_batch_size=10', '--eval_batch_size=11', '--precision=float16', '--xla',
-                          '--skip_bad_records=2', '--sync_batch_norm', '--do_restore')
+    answer = command_line(
+        '--load_params_file=' + mirror,
+        '--port=5',
+        '--dbname=other',
+        '--data_dir=/d',
+        '--gpu=1',
+        '--exp_id_suffix=_x',
+        '--cache_dir=/c',
+        '--model=resnet18',
+        '--image_size=28',
+        '--use_resnet_v2',
+        '--alpha=9',
+        '--noupdate_forward',
+        '--layers_list=3',
+        '--train_epochs=1',
+        '--seed=8',
+        '--dataset=cifar10',
+        '--train_batch_size=10',
+        '--eval_batch_size=11',
+        '--precision=float16',
+        '--xla',
+        '--skip_bad_records=2',
+        '--sync_batch_norm',
+        '--do_restore',
+    )
     assert answer['differing'] == dict(
-        alignment='mirror', alpha=0.5, layers_list=[7, 5], seed=8, port=5, dbname='other', data_dir='/d', gpu='1',
-        exp_id_suffix='_x', cache_dir='/c', model='resnet18', image_size=28, use_resnet_v2=True, dataset='cifar10',
-        train_batch_size=10, eval_batch_size=11, precision='float16', xla=True, skip_bad_records=2, sync_batch_norm=True,
-        do_restore=True)
+        alignment='mirror',
+        alpha=0.5,
+        layers_list=[7, 5],
+        seed=8,
+        port=5,
+        dbname='other',
+        data_dir='/d',
+        gpu='1',
+        exp_id_suffix='_x',
+        cache_dir='/c',
+        model='resnet18',
+        image_size=28,
+        use_resnet_v2=True,
+        dataset='cifar10',
+        train_batch_size=10,
+        eval_batch_size=11,
+        precision='float16',
+        xla=True,
+        skip_bad_records=2,
+        sync_batch_norm=True,
+        do_restore=True,
+    )
     assert sorted(answer['ignored']) == ['alpha', 'layers_list', 'train_epochs', 'update_forward']
 
 

@@ -1,4 +1,7 @@
-"""The shipped recipes: what they are, that they can run, and the files that `python -m config.recipes` writes; settings files as text."""
+"""The shipped recipes: what they are, that they can run, and the files that `python -m
+config.recipes` writes; settings files as text.
+"""
+
 import os
 import pickle
 import subprocess
@@ -10,39 +13,69 @@ from config import params, recipes
 from config.schema import ROWS, Config
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-RULES = ('backprop', 'feedback', 'dfa', 'usf', 'frsf', 'brsf', 'symmetric', 'activation', 'mirror', 'information', 'kolen_pollack',
-         'pfa')
+RULES = (
+    'backprop',
+    'feedback',
+    'dfa',
+    'usf',
+    'frsf',
+    'brsf',
+    'symmetric',
+    'activation',
+    'mirror',
+    'information',
+    'kolen_pollack',
+    'pfa',
+)
 AUTHORS = os.path.join(ROOT, 'tests', 'config', 'authors')
 
 
 def run(*arguments):
     """What the command prints, its errors and its exit code."""
-    return subprocess.run([sys.executable, '-m', 'config.recipes'] + list(arguments), capture_output=True, cwd=ROOT,
-                          text=True)
+    return subprocess.run(
+        [sys.executable, '-m', 'config.recipes'] + list(arguments),
+        capture_output=True,
+        cwd=ROOT,
+        text=True,
+    )
 
 
 def test_the_recipes_are_those_that_are_asked_for():
-    assert set(recipes.RECIPES) == {frame + rule for frame in ('imagenet_', 'mnist_') for rule in RULES} | {
-        'mnist_fc_mirror', 'quickstart'}
+    assert set(recipes.RECIPES) == {
+        frame + rule for frame in ('imagenet_', 'mnist_') for rule in RULES
+    } | {'mnist_fc_mirror', 'quickstart'}
 
 
 @pytest.mark.parametrize('name', sorted(recipes.RECIPES))
 def test_a_recipe_is_whole(name, choices):
     from training import experiment
+
     recipe = recipes.RECIPES[name]
     assert recipe.source.strip() and recipe.expects.strip()
     assert 'arXiv:' in recipe.source or 'doi:' in recipe.source or 'this project' in recipe.source
     config = Config.of(recipe.settings, choices)
     experiment.check(config)
-    settled = {key: ROWS[key].default for key in recipe.settings if recipe.settings[key] == ROWS[key].default}
-    assert settled.keys() <= {'train_epochs', 'train_batch_size'}  # a recipe says only what differs, and its length
+    settled = {
+        key: ROWS[key].default
+        for key in recipe.settings
+        if recipe.settings[key] == ROWS[key].default
+    }
+    assert settled.keys() <= {
+        'train_epochs',
+        'train_batch_size',
+    }  # a recipe says only what differs, and its length
 
 
 @pytest.mark.parametrize('rule', RULES)
 def test_a_recipe_has_the_rule_of_its_name_and_the_frame_of_the_released_checkpoints(rule):
     config = Config.of(recipes.RECIPES['imagenet_' + rule].settings, {})
     assert config.alignment == (None if rule == 'backprop' else rule)
-    assert (config.dataset, config.optimizer, config.train_epochs, config.train_batch_size) == ('imagenet', 'momentum', 90, 256)
+    assert (config.dataset, config.optimizer, config.train_epochs, config.train_batch_size) == (
+        'imagenet',
+        'momentum',
+        90,
+        256,
+    )
     assert config.train_epochs * (1281167 // config.train_batch_size) == 450360
     assert (config.alpha, config.beta, config.gamma) == (None, None, None)  # the rule's own
 
@@ -95,17 +128,28 @@ def test_a_file_of_the_authors_is_shown(capsys):
 
 def test_what_was_not_understood_is_shown(capsys):
     recipes.main(['show', os.path.join(AUTHORS, 'wm_tpe_ad_dill0.3.5.1.pkl')])
-    assert capsys.readouterr().out.splitlines()[-2:] == ['# not understood:', '# model_params.surprise']
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        '# not understood:',
+        '# model_params.surprise',
+    ]
 
 
 def test_a_file_of_ours_is_shown(tmp_path, choices, capsys):
-    config = Config.of(dict(layers_list=(7, 5), exp_id_suffix=" it's\n\x1b[2J", bn_trainable=False, dbname='b c'), choices)
+    config = Config.of(
+        dict(layers_list=(7, 5), exp_id_suffix=" it's\n\x1b[2J", bn_trainable=False, dbname='b c'),
+        choices,
+    )
     path = str(tmp_path / 'mine.pkl')
     params.save(config, path)
     assert recipes.main(['show', path]) == 0
     shown, err = capsys.readouterr()
-    assert shown.splitlines() == ['# settings file of this program, plain data; what differs from the defaults:', "'--dbname=b c'",
-                                  ascii("'--exp_id_suffix= it'\"'\"'s\n\x1b[2J'"), '--layers_list=7,5', '--nobn_trainable']
+    assert shown.splitlines() == [
+        '# settings file of this program, plain data; what differs from the defaults:',
+        "'--dbname=b c'",
+        ascii("'--exp_id_suffix= it'\"'\"'s\n\x1b[2J'"),
+        '--layers_list=7,5',
+        '--nobn_trainable',
+    ]
     assert err == ''
 
 
@@ -117,29 +161,52 @@ def nested(depth):
     return value
 
 
-@pytest.mark.parametrize('settings, words', [
-    (dict(train_params=dict(train_epochs=-1)), 'file.pkl: --train_epochs must be at least 0'),
-    (dict(train_params=dict(epochs=3)), 'file.pkl holds settings that do not exist here'),
-    ([3], 'file.pkl holds list, not a dictionary'), (os.getcwd, 'file.pkl: it asks for'), (None, 'file.pkl: damaged or no pickle')])
+@pytest.mark.parametrize(
+    'settings, words',
+    [
+        (dict(train_params=dict(train_epochs=-1)), 'file.pkl: --train_epochs must be at least 0'),
+        (dict(train_params=dict(epochs=3)), 'file.pkl holds settings that do not exist here'),
+        ([3], 'file.pkl holds list, not a dictionary'),
+        (os.getcwd, 'file.pkl: it asks for'),
+        (None, 'file.pkl: damaged or no pickle'),
+    ],
+)
 def test_a_bad_file_is_told_in_one_sentence(tmp_path, capsys, settings, words):
     path = tmp_path / 'file.pkl'
-    path.write_bytes(b'\x80\x02garbage' if settings is None else pickle.dumps(dict(params=settings), protocol=2))
+    path.write_bytes(
+        b'\x80\x02garbage' if settings is None else pickle.dumps(dict(params=settings), protocol=2)
+    )
     assert recipes.main(['show', str(path)]) == 2
     out, err = capsys.readouterr()
-    assert out == '' and len(err.splitlines()) == 1 and err.startswith('error: ' + str(tmp_path)) and words in err
+    assert (
+        out == ''
+        and len(err.splitlines()) == 1
+        and err.startswith('error: ' + str(tmp_path))
+        and words in err
+    )
 
 
 def test_a_file_whose_text_would_not_end_is_shown(tmp_path, capsys):
     path = tmp_path / 'file.pkl'
-    path.write_bytes(pickle.dumps(dict(params={ROWS['worker_hosts'].group: dict(worker_hosts=nested(40))}), protocol=2))
+    path.write_bytes(
+        pickle.dumps(
+            dict(params={ROWS['worker_hosts'].group: dict(worker_hosts=nested(40))}), protocol=2
+        )
+    )
     assert recipes.main(['show', str(path)]) == 0
     assert len(capsys.readouterr().out) < 1000
 
 
-@pytest.mark.parametrize('arguments, words', [
-    (['mirror'], 'there is no recipe mirror; choose of imagenet_backprop'), (['--folder', '/no/such/folder'], 'No such file'),
-    (['show', 'none.pkl'], 'error: none.pkl: No such file'), (['show', 'config/mirror.pkl'], 'imagenet_symmetric'),
-    (['show', 'README.md'], 'error: README.md must end in .pkl')])
+@pytest.mark.parametrize(
+    'arguments, words',
+    [
+        (['mirror'], 'there is no recipe mirror; choose of imagenet_backprop'),
+        (['--folder', '/no/such/folder'], 'No such file'),
+        (['show', 'none.pkl'], 'error: none.pkl: No such file'),
+        (['show', 'config/mirror.pkl'], 'imagenet_symmetric'),
+        (['show', 'README.md'], 'error: README.md must end in .pkl'),
+    ],
+)
 def test_the_command_tells_what_is_wrong(arguments, words, capsys):
     assert recipes.main(arguments) == 2
     err = capsys.readouterr().err

@@ -1,4 +1,5 @@
 """Small CIFAR archives in the layout of the real ones."""
+
 import io
 import tarfile
 
@@ -6,7 +7,10 @@ import numpy as np
 
 from data import cifar
 
-IMAGES = {'cifar10': dict(train=11, validation=13), 'cifar100': dict(train=55, validation=13)}  # a file
+IMAGES = {
+    'cifar10': dict(train=11, validation=13),
+    'cifar100': dict(train=55, validation=13),
+}  # a file
 CLASSES = dict(cifar10=cifar.Cifar10, cifar100=cifar.Cifar100)
 
 
@@ -19,7 +23,9 @@ def shrink(monkeypatch):
 def contents(name):
     """({name of a file: its bytes}, {split: (images uint8 [n, 32, 32, 3], labels uint8 [n])})."""
     cls, random, files, splits = CLASSES[name], np.random.RandomState(3), {}, {}
-    files[cls.names] = '\n'.join('name%d' % label for label in range(cls.classes)).encode() + b'\n\n'
+    files[cls.names] = (
+        '\n'.join('name%d' % label for label in range(cls.classes)).encode() + b'\n\n'
+    )
     for split, paths in cls.files.items():
         images, labels = [], []
         for path in paths:

@@ -1,4 +1,7 @@
-"""What the tests of data/ share: graph mode on both runtimes, batches as numpy, photographs, small TFRecords."""
+"""What the tests of data/ share: graph mode on both runtimes, batches as numpy, photographs, small
+TFRecords.
+"""
+
 import importlib.util
 import io
 import os
@@ -16,23 +19,43 @@ from data import build_tfrecords, mnist
 tf.disable_v2_behavior()
 tf.logging.set_verbosity(tf.logging.ERROR)
 
-PHOTOGRAPHS = dict(sklearn=('datasets/images', ['china.jpg', 'flower.jpg']),
-                   skimage=('data', ['astronaut.png', 'brick.png', 'camera.png', 'chelsea.png', 'coffee.png',
-                                     'rocket.jpg', 'retina.jpg', 'hubble_deep_field.jpg']))
+PHOTOGRAPHS = dict(
+    sklearn=('datasets/images', ['china.jpg', 'flower.jpg']),
+    skimage=(
+        'data',
+        [
+            'astronaut.png',
+            'brick.png',
+            'camera.png',
+            'chelsea.png',
+            'coffee.png',
+            'rocket.jpg',
+            'retina.jpg',
+            'hubble_deep_field.jpg',
+        ],
+    ),
+)
 
 
 @pytest.fixture
 def evaluate():
-    """evaluate(function): runs the tensors that function() makes, in a graph of their own; gives numpy."""
+    """evaluate(function): runs the tensors that function() makes, in a graph of their own; gives
+    numpy.
+    """
+
     def run(function):
         with tf.Graph().as_default(), tf.Session() as session:
             return session.run(function())
+
     return run
 
 
 @pytest.fixture
 def take():
-    """take(function, batches): the first (or all) batches of the tf.data.Dataset that function() makes, as numpy."""
+    """take(function, batches): the first (or all) batches of the tf.data.Dataset that function()
+    makes, as numpy.
+    """
+
     def run(function, batches=None):
         with tf.Graph().as_default(), tf.Session() as session:
             iterator = tf.data.make_initializable_iterator(function())
@@ -45,15 +68,21 @@ def take():
                 except tf.errors.OutOfRangeError:
                     break
             return taken
+
     return run
 
 
 @pytest.fixture(scope='session')
 def photographs(tmp_path_factory):
-    """Folder with two class folders, `art` and `place`, of five real photographs each: colour, grey, JPEG and PNG."""
+    """Folder with two class folders, `art` and `place`, of five real photographs each: colour,
+    grey, JPEG and PNG.
+    """
     folder = tmp_path_factory.mktemp('photographs')
-    paths = [os.path.join(os.path.dirname(importlib.util.find_spec(package).origin), where, name)
-             for package, (where, names) in PHOTOGRAPHS.items() for name in names]
+    paths = [
+        os.path.join(os.path.dirname(importlib.util.find_spec(package).origin), where, name)
+        for package, (where, names) in PHOTOGRAPHS.items()
+        for name in names
+    ]
     for number, path in enumerate(paths):
         target = folder / ('place', 'art')[number % 2]
         target.mkdir(exist_ok=True)
@@ -65,19 +94,31 @@ def photographs(tmp_path_factory):
 def photograph_records(photographs, tmp_path_factory):
     """Folder of TFRecords of the photographs: 6 to train, 4 to validate."""
     out = tmp_path_factory.mktemp('photograph_records')
-    assert build_tfrecords.main(['folder', str(photographs), str(out), '--validation_fraction=0.4', '--shards=3']) == 0
+    assert (
+        build_tfrecords.main(
+            ['folder', str(photographs), str(out), '--validation_fraction=0.4', '--shards=3']
+        )
+        == 0
+    )
     return str(out)
 
 
 class Numbered:
-    """A source of small JPEGs, each with a label of its own: 101 to train (0..100), 23 to validate (101..123)."""
+    """A source of small JPEGs, each with a label of its own: 101 to train (0..100), 23 to validate
+    (101..123).
+    """
+
     label_names = [f'image {number}' for number in range(124)]
-    splits = dict(train=[(number, number) for number in range(101)],
-                  validation=[(number, number) for number in range(101, 124)])
+    splits = dict(
+        train=[(number, number) for number in range(101)],
+        validation=[(number, number) for number in range(101, 124)],
+    )
 
     @staticmethod
     def jpeg(number):
-        return make_jpeg(np.random.RandomState(number).randint(0, 256, (9, 11, 3), dtype=np.uint8)), None
+        return make_jpeg(
+            np.random.RandomState(number).randint(0, 256, (9, 11, 3), dtype=np.uint8)
+        ), None
 
 
 @pytest.fixture(scope='session')

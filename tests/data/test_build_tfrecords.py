@@ -1,4 +1,5 @@
 """From folders of images to TFRecords, and every way in which that can fail."""
+
 import hashlib
 import io
 import json
@@ -31,7 +32,9 @@ def read(out):
         for path in sorted(out.glob(split + '-*')):
             for record in tf.python_io.tf_record_iterator(str(path)):
                 feature = tf.train.Example.FromString(record).features.feature
-                records[split].append((feature['images'].bytes_list.value[0], feature['labels'].int64_list.value[0]))
+                records[split].append(
+                    (feature['images'].bytes_list.value[0], feature['labels'].int64_list.value[0])
+                )
     return records
 
 
@@ -40,7 +43,10 @@ def source(tmp_path):
     """Class folders b (12 images), a (7) and c (3), 22 different JPEGs."""
     for name, count in dict(b=12, a=7, c=3).items():
         for number in range(count):
-            save(tmp_path / 'source' / name / f'{number}.jpg', np.roll(PIXELS, 5 * number + ord(name), axis=1))
+            save(
+                tmp_path / 'source' / name / f'{number}.jpg',
+                np.roll(PIXELS, 5 * number + ord(name), axis=1),
+            )
     return tmp_path / 'source'
 
 
@@ -64,19 +70,38 @@ def test_folder(source, out, capsys):
     assert build(source, out, '--validation_fraction=0.25', '--shards=4') == 0
     description = json.loads((out / 'dataset.json').read_text())
     shards = description.pop('shards')
-    assert description == dict(classes=3, label_names=['a', 'b', 'c'], train_images=16, validation_images=6, converted={}, left_out=[])
+    assert description == dict(
+        classes=3,
+        label_names=['a', 'b', 'c'],
+        train_images=16,
+        validation_images=6,
+        converted={},
+        left_out=[],
+    )
     records = read(out)
     assert {name: (shard['bytes'], shard['sha256']) for name, shard in shards.items()} == {
-        path.name: (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()) for path in out.glob('*-of-*')}
-    assert [sum(shard['images'] for name, shard in shards.items() if name.startswith(split)) for split in records] == [16, 6]
+        path.name: (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in out.glob('*-of-*')
+    }
+    assert [
+        sum(shard['images'] for name, shard in shards.items() if name.startswith(split))
+        for split in records
+    ] == [16, 6]
     assert np.bincount([label for _, label in records['train']]).tolist() == [5, 9, 2]
     assert np.bincount([label for _, label in records['validation']]).tolist() == [2, 3, 1]
     stored = sorted(content for split in records.values() for content, _ in split)
-    assert stored == sorted(path.read_bytes() for path in source.glob('*/*.jpg'))  # JPEGs are kept byte by byte
+    assert stored == sorted(
+        path.read_bytes() for path in source.glob('*/*.jpg')
+    )  # JPEGs are kept byte by byte
     names = sorted(path.name for path in out.iterdir())
-    shards = [f'{split}-{shard:05d}-of-00004' for split in ('train', 'validation') for shard in range(4)]
+    shards = [
+        f'{split}-{shard:05d}-of-00004' for split in ('train', 'validation') for shard in range(4)
+    ]
     assert names == ['dataset.json'] + shards
-    assert '16 training and 6 validation images of 3 classes; none converted to JPEG; 0 unreadable' in capsys.readouterr().out
+    assert (
+        '16 training and 6 validation images of 3 classes; none converted to JPEG; 0 unreadable'
+        in capsys.readouterr().out
+    )
 
 
 def test_records_are_shuffled_and_always_alike(source, tmp_path):
@@ -108,8 +133,14 @@ def test_a_source_that_is_split_already(tmp_path, out, name):
 def test_other_formats_become_jpeg(evaluate):
     smooth = np.add.outer(np.arange(0, 200, 5), np.arange(0, 50, 2)).astype(np.uint8)
     colour = Image.fromarray(np.dstack([smooth, smooth[::-1], 250 - smooth]))
-    for image, form in ((colour, 'PNG'), (colour.convert('RGBA'), 'PNG'), (colour.convert('P'), 'GIF'),
-                        (colour.convert('L'), 'BMP'), (colour.convert('CMYK'), 'JPEG'), (colour.convert('1'), 'PNG')):
+    for image, form in (
+        (colour, 'PNG'),
+        (colour.convert('RGBA'), 'PNG'),
+        (colour.convert('P'), 'GIF'),
+        (colour.convert('L'), 'BMP'),
+        (colour.convert('CMYK'), 'JPEG'),
+        (colour.convert('1'), 'PNG'),
+    ):
         buffer = io.BytesIO()
         image.save(buffer, form)
         jpeg, kind = sources.to_jpeg(buffer.getvalue())
@@ -134,12 +165,17 @@ def test_unreadable_images_are_named_and_left_out(source, out, capsys):
     (source / 'c' / '.hidden').write_text('not looked at')
     assert build(source, out) == 0
     said = capsys.readouterr()
-    for name in ('notes.txt: not an image', 'cut.jpg', 'deep.png: it has more than 8 bits a channel'):
+    for name in (
+        'notes.txt: not an image',
+        'cut.jpg',
+        'deep.png: it has more than 8 bits a channel',
+    ):
         assert name in said.err
     assert '3 unreadable images left out' in said.out and '.hidden' not in said.err
     description = json.loads((out / 'dataset.json').read_text())
-    assert sorted(message.split(': ')[0].rpartition('/')[2] for message in description['left_out']) == [
-        'cut.jpg', 'deep.png', 'notes.txt']
+    assert sorted(
+        message.split(': ')[0].rpartition('/')[2] for message in description['left_out']
+    ) == ['cut.jpg', 'deep.png', 'notes.txt']
     assert description['train_images'] + description['validation_images'] == 22
     assert sum(map(len, read(out).values())) == 22
 
@@ -179,33 +215,54 @@ def interrupted(source, out, monkeypatch, at='validation-00000-of-00002'):
 def test_an_interrupted_build_goes_on_where_it_was(source, out, tmp_path, monkeypatch, capsys):
     assert interrupted(source, out, monkeypatch) == 130
     assert 'the same command goes on' in capsys.readouterr().err
-    assert [path.name for path in sorted(out.glob('train-*'))] == ['train-00000-of-00002', 'train-00001-of-00002']
+    assert [path.name for path in sorted(out.glob('train-*'))] == [
+        'train-00000-of-00002',
+        'train-00001-of-00002',
+    ]
     assert not (out / 'dataset.json').exists()
     with pytest.raises(DataError, match='half built'):
         load('imagenet', str(out))
     (out / 'train-00001-of-00002').write_bytes(b'cut off')  # by a disk that was full, say
     read = []
-    monkeypatch.setattr(sources.Folder, 'jpeg', staticmethod(lambda place: read.append(place) or sources._jpeg(place)))
+    monkeypatch.setattr(
+        sources.Folder,
+        'jpeg',
+        staticmethod(lambda place: read.append(place) or sources._jpeg(place)),
+    )
     assert build(source, out, '--shards=2') == 0
     assert len(read) == 10 + 2  # of 20 and 2
     monkeypatch.undo()
     assert build(source, tmp_path / 'whole', '--shards=2') == 0
     assert {path.name: path.read_bytes() for path in out.iterdir()} == {
-        path.name: path.read_bytes() for path in (tmp_path / 'whole').iterdir()}
+        path.name: path.read_bytes() for path in (tmp_path / 'whole').iterdir()
+    }
 
 
 def test_an_unfinished_build_of_something_else_is_kept(source, out, monkeypatch, capsys):
     assert interrupted(source, out, monkeypatch) == 130
     before = {path: path.read_bytes() for path in out.iterdir()}
-    assert 'unfinished build of other images' in refused(capsys, 'folder', source, out, '--shards=3')
+    assert 'unfinished build of other images' in refused(
+        capsys, 'folder', source, out, '--shards=3'
+    )
     assert {path: path.read_bytes() for path in out.iterdir()} == before
     assert build(source, out, '--shards=3', '--overwrite') == 0
     assert len(list(out.iterdir())) == 6 and load('imagenet', str(out)).classes == 3
 
 
-@pytest.mark.parametrize('text', ['', '{', '[]', '{"plan": 1}', '{"plan": "a", "shards": {"train-00000-of-00002": {}}}',
-                                  '{"plan": "a", "shards": [1]}'])
-def test_a_damaged_note_of_an_unfinished_build_means_that_nothing_is_done(source, out, monkeypatch, text):
+@pytest.mark.parametrize(
+    'text',
+    [
+        '',
+        '{',
+        '[]',
+        '{"plan": 1}',
+        '{"plan": "a", "shards": {"train-00000-of-00002": {}}}',
+        '{"plan": "a", "shards": [1]}',
+    ],
+)
+def test_a_damaged_note_of_an_unfinished_build_means_that_nothing_is_done(
+    source, out, monkeypatch, text
+):
     assert interrupted(source, out, monkeypatch) == 130
     (out / 'dataset.json.tmp').write_text(text)
     assert build(source, out, '--shards=2') == 0 and load('imagenet', str(out)).train_images == 20
@@ -217,8 +274,12 @@ def test_several_processes_write_the_same_files(source, tmp_path):
         save(source / 'a' / f'other{number}', format=form)
     (source / 'b' / 'none.jpg').write_bytes(b'none')
     for processes in (1, 3):
-        assert build(source, tmp_path / str(processes), f'--processes={processes}', '--shards=5') == 0
-    one, three = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in '13']
+        assert (
+            build(source, tmp_path / str(processes), f'--processes={processes}', '--shards=5') == 0
+        )
+    one, three = [
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in '13'
+    ]
     assert {name for name in one if one[name] != three[name]} <= {'dataset.json'}
     one, three = [json.loads(files['dataset.json'].decode()) for files in (one, three)]
     assert one == three and one['converted'] == {'PNG': 1, 'GIF': 1} and len(one['left_out']) == 1
@@ -261,21 +322,32 @@ def test_bad_folders(tmp_path, source, out, capsys):
     assert not out.exists()
 
 
-@pytest.mark.parametrize('option, words', [
-    ('--validation_fraction=0', 'between 0 and 1'), ('--validation_fraction=1', 'between 0 and 1'),
-    ('--validation_fraction=0.01', 'none of any class'), ('--shards=0', 'at least 1'), ('--processes=0', 'at least 1')])
+@pytest.mark.parametrize(
+    'option, words',
+    [
+        ('--validation_fraction=0', 'between 0 and 1'),
+        ('--validation_fraction=1', 'between 0 and 1'),
+        ('--validation_fraction=0.01', 'none of any class'),
+        ('--shards=0', 'at least 1'),
+        ('--processes=0', 'at least 1'),
+    ],
+)
 def test_bad_options(source, out, capsys, option, words):
     assert words in refused(capsys, 'folder', source, out, option)
 
 
-@pytest.mark.parametrize('arguments', [[], ['cifar'], ['folder'], ['mnist'], ['mnist', 'out', '--shards=many']])
+@pytest.mark.parametrize(
+    'arguments', [[], ['cifar'], ['folder'], ['mnist'], ['mnist', 'out', '--shards=many']]
+)
 def test_bad_command_lines(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         build_tfrecords.main(arguments)
     assert stop.value.code == 2 and 'usage:' in capsys.readouterr().err
 
 
-@pytest.mark.filterwarnings('ignore:.*found in sys.modules')  # these tests have imported what they run as a program
+@pytest.mark.filterwarnings(
+    'ignore:.*found in sys.modules'
+)  # these tests have imported what they run as a program
 def test_the_command(out, capsys, monkeypatch):
     monkeypatch.setattr(sys, 'argv', ['build_tfrecords', 'folder', 'nowhere', str(out)])
     with pytest.raises(SystemExit) as stop:
@@ -297,7 +369,8 @@ def test_mnist(out, take):
     assert distances.min() < 3 and labels[distances.argmin()] == seen[0]
 
 
-# --- folders that are not what they seem ----------------------------------------------------------------------------------------
+# --- folders that are not what they seem ----------------------------------------------------------
+
 
 def folders(root, *paths):
     """An image, another one each, in each of these folders."""
@@ -306,9 +379,19 @@ def folders(root, *paths):
     return root
 
 
-@pytest.mark.parametrize('train, other', [
-    ('train', 'test'), ('train', 'valid'), ('Train', 'Val'), ('training', 'validation'), ('TRAINING', 'Testing'),
-    ('training_set', 'test_set'), ('train2017', 'val2017'), ('train images', 'Validation-Data')])
+@pytest.mark.parametrize(
+    'train, other',
+    [
+        ('train', 'test'),
+        ('train', 'valid'),
+        ('Train', 'Val'),
+        ('training', 'validation'),
+        ('TRAINING', 'Testing'),
+        ('training_set', 'test_set'),
+        ('train2017', 'val2017'),
+        ('train images', 'Validation-Data'),
+    ],
+)
 def test_the_folders_of_a_split(tmp_path, out, train, other):
     source = folders(tmp_path / 'source', train + '/x', train + '/test', other + '/x')
     assert build(source, out) == 0
@@ -317,23 +400,42 @@ def test_the_folders_of_a_split(tmp_path, out, train, other):
     assert (description['train_images'], description['validation_images']) == (2, 1)
 
 
-@pytest.mark.parametrize('names, words', [
-    (['train/x', 'train/y', 'val/x', 'test/x'], 'holds test, train, val, but a split is'),
-    (['train/x', 'train/y', 'Test/x', 'validation/x'], 'holds Test, train, validation, but a split is'),
-    (['train/x', 'Training/x'], 'holds Training, train, but a split is'), (['val/x', 'test/x'], 'holds test, val, but a split is'),
-    (['train/x', 'train/y'], 'holds train, but a split is'), (['train/x', 'val/x', 'cat'], 'holds train, val, which is called like'),
-    (['train', 'car', 'bus'], 'beside bus, car'), (['train/train', 'train/val', 'val/train'], 'source/train holds train, val, which'),
-    (['cat/train', 'cat/test', 'dog/train'], 'source/cat holds test, train: a split within each class'),
-    (['train/a/train', 'train/a/val', 'val/a'], 'train/a holds train, val: a split within')])
+@pytest.mark.parametrize(
+    'names, words',
+    [
+        (['train/x', 'train/y', 'val/x', 'test/x'], 'holds test, train, val, but a split is'),
+        (
+            ['train/x', 'train/y', 'Test/x', 'validation/x'],
+            'holds Test, train, validation, but a split is',
+        ),
+        (['train/x', 'Training/x'], 'holds Training, train, but a split is'),
+        (['val/x', 'test/x'], 'holds test, val, but a split is'),
+        (['train/x', 'train/y'], 'holds train, but a split is'),
+        (['train/x', 'val/x', 'cat'], 'holds train, val, which is called like'),
+        (['train', 'car', 'bus'], 'beside bus, car'),
+        (['train/train', 'train/val', 'val/train'], 'source/train holds train, val, which'),
+        (
+            ['cat/train', 'cat/test', 'dog/train'],
+            'source/cat holds test, train: a split within each class',
+        ),
+        (['train/a/train', 'train/a/val', 'val/a'], 'train/a holds train, val: a split within'),
+    ],
+)
 def test_folders_that_may_be_a_split_or_classes_are_refused(tmp_path, out, capsys, names, words):
     assert words in refused(capsys, 'folder', folders(tmp_path / 'source', *names), out)
     assert not out.exists()
 
 
 def test_a_class_may_be_called_nearly_like_a_split(tmp_path, out):
-    source = folders(tmp_path / 'source', 'trains/1', 'trains/2', 'value/1', 'value/2', 'tests/1', 'tests/2')
+    source = folders(
+        tmp_path / 'source', 'trains/1', 'trains/2', 'value/1', 'value/2', 'tests/1', 'tests/2'
+    )
     assert build(source, out, '--validation_fraction=0.5') == 0
-    assert json.loads((out / 'dataset.json').read_text())['label_names'] == ['tests', 'trains', 'value']
+    assert json.loads((out / 'dataset.json').read_text())['label_names'] == [
+        'tests',
+        'trains',
+        'value',
+    ]
 
 
 def test_what_programs_hide_is_left_out(source, out):
@@ -343,7 +445,10 @@ def test_what_programs_hide_is_left_out(source, out):
     assert build(source, out) == 0
     description = json.loads((out / 'dataset.json').read_text())
     assert description['label_names'] == ['a', 'b', 'c']
-    assert description['train_images'] + description['validation_images'] == 22 and description['left_out'] == []
+    assert (
+        description['train_images'] + description['validation_images'] == 22
+        and description['left_out'] == []
+    )
 
 
 def test_links_to_folders_are_followed(source, out, tmp_path, capsys):
@@ -358,7 +463,9 @@ def test_links_to_folders_are_followed(source, out, tmp_path, capsys):
     assert description['label_names'] == list('abcd') and 'b/broken: ' in description['left_out'][0]
     for name, target in (('self', source / 'a'), ('above', source)):
         (source / 'a' / name).symlink_to(target)
-        assert f'a/{name} is a link to a folder that it lies in' in refused(capsys, 'folder', source, out)
+        assert f'a/{name} is a link to a folder that it lies in' in refused(
+            capsys, 'folder', source, out
+        )
         (source / 'a' / name).unlink()
     (source / 'e').symlink_to(tmp_path / 'nowhere')
     assert 'source/e is a link to ' in refused(capsys, 'folder', source, out)
@@ -375,7 +482,9 @@ def test_a_program_in_postscript_is_not_run(source, out, tmp_path, capsys, monke
     (tmp_path / 'bin' / 'gs').write_text(f'#!/bin/sh\ntouch {tmp_path}/witness\n')
     (tmp_path / 'bin' / 'gs').chmod(0o755)
     monkeypatch.setenv('PATH', str(tmp_path / 'bin'), prepend=os.pathsep)
-    (source / 'a' / 'evil.jpg').write_bytes(b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n')
+    (source / 'a' / 'evil.jpg').write_bytes(
+        b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n'
+    )
     assert build(source, out) == 0
     assert 'evil.jpg: not an image of a kind that is read here' in capsys.readouterr().err
     assert not (tmp_path / 'witness').exists()
@@ -383,26 +492,67 @@ def test_a_program_in_postscript_is_not_run(source, out, tmp_path, capsys, monke
 
 def deep_png(colour_type, channels):
     """A PNG of 16 bits a channel, which Pillow cannot write."""
+
     def chunk(name, data):
-        return struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data))
-    rows = b''.join(b'\0' + struct.pack(f'>{5 * channels}H', *[1000 * row + 7] * 5 * channels) for row in range(3))
-    return (b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>IIBBBBB', 5, 3, 16, colour_type, 0, 0, 0))
-            + chunk(b'IDAT', zlib.compress(rows)) + chunk(b'IEND', b''))
+        return (
+            struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data))
+        )
+
+    rows = b''.join(
+        b'\0' + struct.pack(f'>{5 * channels}H', *[1000 * row + 7] * 5 * channels)
+        for row in range(3)
+    )
+    return (
+        b'\x89PNG\r\n\x1a\n'
+        + chunk(b'IHDR', struct.pack('>IIBBBBB', 5, 3, 16, colour_type, 0, 0, 0))
+        + chunk(b'IDAT', zlib.compress(rows))
+        + chunk(b'IEND', b'')
+    )
 
 
 def deep_tiff():
     """A TIFF of 16 bits a channel: 2 x 1 pixels, RGB, uncompressed."""
-    tags = [(256, 3, 1, 2), (257, 3, 1, 1), (258, 3, 3, 134), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 140), (277, 3, 1, 3),
-            (278, 3, 1, 1), (279, 4, 1, 12), (284, 3, 1, 1)]
+    tags = [
+        (256, 3, 1, 2),
+        (257, 3, 1, 1),
+        (258, 3, 3, 134),
+        (259, 3, 1, 1),
+        (262, 3, 1, 2),
+        (273, 4, 1, 140),
+        (277, 3, 1, 3),
+        (278, 3, 1, 1),
+        (279, 4, 1, 12),
+        (284, 3, 1, 1),
+    ]
     entries = b''.join(struct.pack('<HHII', *tag) for tag in tags)
-    return (b'II*\0' + struct.pack('<IH', 8, len(tags)) + entries + bytes(4)).ljust(134, b'\0') + struct.pack('<3H6H', 16, 16, 16, *range(
-        6))
+    return (b'II*\0' + struct.pack('<IH', 8, len(tags)) + entries + bytes(4)).ljust(
+        134, b'\0'
+    ) + struct.pack('<3H6H', 16, 16, 16, *range(6))
 
 
-@pytest.mark.parametrize('content', [
-    deep_png(0, 1), deep_png(4, 2), deep_png(2, 3), deep_png(6, 4), deep_tiff(), b'P6 2 1 65535\n' + bytes(range(12)),
-    b'P6 2 1 1023\n' + bytes(12), b'P5 2 1 65535\n' + bytes(4)],
-    ids=['grey PNG', 'grey and alpha PNG', 'RGB PNG', 'RGBA PNG', 'RGB TIFF', 'RGB PPM', 'RGB PPM of 10 bits', 'PGM'])
+@pytest.mark.parametrize(
+    'content',
+    [
+        deep_png(0, 1),
+        deep_png(4, 2),
+        deep_png(2, 3),
+        deep_png(6, 4),
+        deep_tiff(),
+        b'P6 2 1 65535\n' + bytes(range(12)),
+        b'P6 2 1 1023\n' + bytes(12),
+        b'P5 2 1 65535\n' + bytes(4),
+    ],
+    ids=[
+        'grey PNG',
+        'grey and alpha PNG',
+        'RGB PNG',
+        'RGBA PNG',
+        'RGB TIFF',
+        'RGB PPM',
+        'RGB PPM of 10 bits',
+        'PGM',
+    ],
+)
 def test_images_of_more_than_8_bits_are_refused(content):
     with Image.open(io.BytesIO(content)) as image:
         image.load()  # it is one
@@ -415,9 +565,16 @@ def test_an_image_of_8_bits_is_none_of_those(tmp_path):
         buffer = io.BytesIO()
         Image.fromarray(PIXELS).save(buffer, form)
         assert sources.to_jpeg(buffer.getvalue())[1] == form
-    pixels = struct.pack('<4H', 0x7e0, 0xf800, 0, 0)  # a BMP of 16 bits a pixel, 5 or 6 a channel
-    header = struct.pack('<IiiHHIIiiII', 40, 2, 2, 1, 16, 3, len(pixels), 0, 0, 0, 0) + struct.pack('<3I', 0xf800, 0x7e0, 0x1f)
-    bmp = b'BM' + struct.pack('<IHHI', 14 + len(header) + len(pixels), 0, 0, 14 + len(header)) + header + pixels
+    pixels = struct.pack('<4H', 0x7E0, 0xF800, 0, 0)  # a BMP of 16 bits a pixel, 5 or 6 a channel
+    header = struct.pack('<IiiHHIIiiII', 40, 2, 2, 1, 16, 3, len(pixels), 0, 0, 0, 0) + struct.pack(
+        '<3I', 0xF800, 0x7E0, 0x1F
+    )
+    bmp = (
+        b'BM'
+        + struct.pack('<IHHI', 14 + len(header) + len(pixels), 0, 0, 14 + len(header))
+        + header
+        + pixels
+    )
     assert sources.to_jpeg(bmp)[1] == 'BMP'
 
 
@@ -434,11 +591,14 @@ def test_a_class_without_a_readable_image_is_refused(source, out, tmp_path, caps
     assert build(source, out, '--overwrite') == 0
 
 
-# --- how many images a folder holds -----------------------------------------------------------------------------------------------
+# --- how many images a folder holds ---------------------------------------------------------------
+
 
 def test_what_is_built_is_counted(source, out, monkeypatch, capsys):
     monkeypatch.setattr(tf.python_io, 'TFRecordWriter', Forgetful)
-    assert 'holds 19 images, but 20 were written' in refused(capsys, 'folder', source, out, '--shards=1')
+    assert 'holds 19 images, but 20 were written' in refused(
+        capsys, 'folder', source, out, '--shards=1'
+    )
     assert not (out / 'dataset.json').exists()
 
 
@@ -479,7 +639,9 @@ def test_what_cannot_be_read_is_told_by_verify_without_checksums(source, out, ca
     del description['shards']
     (out / 'dataset.json').write_text(json.dumps(description))
     assert build_tfrecords.main(['verify', str(out)]) == 0
-    os.truncate(str(out / 'train-00000-of-00001'), (out / 'train-00000-of-00001').stat().st_size - 5)
+    os.truncate(
+        str(out / 'train-00000-of-00001'), (out / 'train-00000-of-00001').stat().st_size - 5
+    )
     assert 'record 19 of ' in refused(capsys, 'verify', out)
     (out / 'dataset.json').unlink()
     (out / 'train-00000-of-00001').write_bytes(b'')

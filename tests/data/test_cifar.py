@@ -1,4 +1,5 @@
 """CIFAR from its archive and from its files, and what is wrong with damaged ones."""
+
 import os
 
 import numpy as np
@@ -17,7 +18,11 @@ def name(request, monkeypatch):
 @pytest.mark.parametrize('where', ['archive', 'folder of the archive', 'files'])
 def test_the_images_and_labels(name, where, tmp_path, take):
     files, splits = cifar_files.contents(name)
-    folder = tmp_path / cifar_files.CLASSES[name].folder if where == 'folder of the archive' else tmp_path
+    folder = (
+        tmp_path / cifar_files.CLASSES[name].folder
+        if where == 'folder of the archive'
+        else tmp_path
+    )
     if where == 'archive':
         cifar_files.pack(name, str(tmp_path), files)
     else:
@@ -25,9 +30,13 @@ def test_the_images_and_labels(name, where, tmp_path, take):
         for path, content in files.items():
             (folder / path).write_bytes(content)
     dataset = load(name, str(tmp_path))
-    assert (dataset.train_images, dataset.validation_images, dataset.image_shape) == (55, 13, (32, 32, 3))
+    assert (dataset.train_images, dataset.validation_images, dataset.image_shape) == (
+        55,
+        13,
+        (32, 32, 3),
+    )
     assert dataset.label_names[7] == 'name7' and len(dataset.label_names) == dataset.classes
-    batch, = take(lambda: dataset.validation(13))
+    (batch,) = take(lambda: dataset.validation(13))
     np.testing.assert_array_equal(batch['images'], splits['validation'][0])
     np.testing.assert_array_equal(batch['labels'], splits['validation'][1])
 
@@ -40,11 +49,17 @@ def test_a_training_image_is_cut_from_one_with_a_border_and_mirrored(name, tmp_p
     found = []
     for batch in take(lambda: dataset.train(55, 5), 3):
         for image, label in zip(batch['images'], batch['labels']):
-            cuts = [(number, top, left, mirrored) for mirrored, shown in ((False, image), (True, image[:, ::-1]))
-                    for top in range(9) for left in range(9)
-                    for number in np.flatnonzero((padded[:, top + 16, left + 16] == shown[16, 16]).all(1))
-                    if (padded[number, top:top + 32, left:left + 32] == shown).all()]
-            (number, top, left, mirrored), = cuts
+            cuts = [
+                (number, top, left, mirrored)
+                for mirrored, shown in ((False, image), (True, image[:, ::-1]))
+                for top in range(9)
+                for left in range(9)
+                for number in np.flatnonzero(
+                    (padded[:, top + 16, left + 16] == shown[16, 16]).all(1)
+                )
+                if (padded[number, top : top + 32, left : left + 32] == shown).all()
+            ]
+            ((number, top, left, mirrored),) = cuts
             assert labels[number] == label
             found.append((top, left, mirrored))
         assert sorted(batch['labels']) == sorted(labels)
@@ -55,21 +70,38 @@ def test_a_training_image_is_cut_from_one_with_a_border_and_mirrored(name, tmp_p
 def test_what_a_network_sees(name, tmp_path, evaluate):
     cifar_files.pack(name, str(tmp_path), cifar_files.contents(name)[0])
     dataset = load(name, str(tmp_path))
-    seen = evaluate(lambda: dataset.normalise(np.array([dataset.mean, np.add(dataset.mean, dataset.deviation)])[None, None]))
+    seen = evaluate(
+        lambda: dataset.normalise(
+            np.array([dataset.mean, np.add(dataset.mean, dataset.deviation)])[None, None]
+        )
+    )
     np.testing.assert_allclose(seen[0, 0], [[0, 0, 0], [1, 1, 1]], atol=1e-5)
 
 
-@pytest.mark.parametrize('damage, words', [
-    ('nothing there', ['There is no', '--data_dir', 'the binary version']), ('no archive', ['cannot be unpacked']),
-    ('cut short', ['cannot be unpacked']), ('a file is missing', ['holds no']), ('a file is short', ['bytes, not']),
-    ('a label', ['image 2 (from 0): label', 'is not one of']), ('the names', ['classes, not'])])
+@pytest.mark.parametrize(
+    'damage, words',
+    [
+        ('nothing there', ['There is no', '--data_dir', 'the binary version']),
+        ('no archive', ['cannot be unpacked']),
+        ('cut short', ['cannot be unpacked']),
+        ('a file is missing', ['holds no']),
+        ('a file is short', ['bytes, not']),
+        ('a label', ['image 2 (from 0): label', 'is not one of']),
+        ('the names', ['classes, not']),
+    ],
+)
 def test_damage_is_told_in_a_sentence(name, damage, words, tmp_path):
     cls, (files, _) = cifar_files.CLASSES[name], cifar_files.contents(name)
     first, size = cls.files['train'][0], cls.label_bytes + 3072
     position = 2 * size + cls.label_bytes - 1
-    changed = {'a file is missing': lambda: files.pop(first), 'a file is short': lambda: files.update({first: files[first][:-size]}),
-               'a label': lambda: files.update({first: files[first][:position] + b'\xc8' + files[first][position + 1:]}),
-               'the names': lambda: files.update({cls.names: b'cat dog'})}
+    changed = {
+        'a file is missing': lambda: files.pop(first),
+        'a file is short': lambda: files.update({first: files[first][:-size]}),
+        'a label': lambda: files.update(
+            {first: files[first][:position] + b'\xc8' + files[first][position + 1 :]}
+        ),
+        'the names': lambda: files.update({cls.names: b'cat dog'}),
+    }
     changed.get(damage, lambda: None)()
     path = str(tmp_path / cls.archive)
     if damage == 'no archive':
@@ -84,5 +116,7 @@ def test_damage_is_told_in_a_sentence(name, damage, words, tmp_path):
 
 
 def test_a_preprocessing_is_refused(name, tmp_path):
-    with pytest.raises(DataError, match='--preprocessing=plain has no meaning for --dataset=' + name):
+    with pytest.raises(
+        DataError, match='--preprocessing=plain has no meaning for --dataset=' + name
+    ):
         load(name, str(tmp_path), preprocessing='plain')

@@ -1,4 +1,5 @@
 """What holds for every dataset, and how one is found by its name."""
+
 import os
 import shutil
 import subprocess
@@ -13,20 +14,28 @@ import data
 from data import DATASETS, DataError, load
 
 # How each dataset is made for the tests below; a new dataset needs a line here.
-ARGUMENTS = dict(cifar10=lambda request: dict(data_dir=request.getfixturevalue('cifar')('cifar10'), image_size=37),
-                 cifar100=lambda request: dict(data_dir=request.getfixturevalue('cifar')('cifar100')),
-                 imagenet=lambda request: dict(data_dir=request.getfixturevalue('numbered_records'), image_size=19),
-                 mnist=lambda request: dict(image_size=21),
-                 synthetic=lambda request: dict(image_size=17))
+ARGUMENTS = dict(
+    cifar10=lambda request: dict(
+        data_dir=request.getfixturevalue('cifar')('cifar10'), image_size=37
+    ),
+    cifar100=lambda request: dict(data_dir=request.getfixturevalue('cifar')('cifar100')),
+    imagenet=lambda request: dict(
+        data_dir=request.getfixturevalue('numbered_records'), image_size=19
+    ),
+    mnist=lambda request: dict(image_size=21),
+    synthetic=lambda request: dict(image_size=17),
+)
 
 
 @pytest.fixture
 def cifar(tmp_path, monkeypatch):
     """cifar(name) -> folder of a small archive."""
+
     def packed(name):
         cifar_files.shrink(monkeypatch)
         cifar_files.pack(name, str(tmp_path), cifar_files.contents(name)[0])
         return str(tmp_path)
+
     return packed
 
 
@@ -37,24 +46,36 @@ def dataset(request, offline):
 
 
 def test_shapes_and_types_are_static(dataset):
-    stored = (224, 224, 3) if dataset.name == 'imagenet' else dataset.image_shape  # those are resized where they are normalised
+    stored = (
+        (224, 224, 3) if dataset.name == 'imagenet' else dataset.image_shape
+    )  # those are resized where they are normalised
     shapes = dict(images=(7,) + stored, labels=(7,), mask=(7,))
-    images = 'uint8' if dataset.name in ('imagenet', 'cifar100') else 'float32'  # of synthetic images, and of those that are resized
+    images = (
+        'uint8' if dataset.name in ('imagenet', 'cifar100') else 'float32'
+    )  # of synthetic images, and of those that are resized
     types = dict(images=images, labels='int64', mask='float32')
-    for batches, keys in ((dataset.train(7, seed=0), {'images', 'labels'}),
-                          (dataset.validation(7), {'images', 'labels', 'mask'})):
+    for batches, keys in (
+        (dataset.train(7, seed=0), {'images', 'labels'}),
+        (dataset.validation(7), {'images', 'labels', 'mask'}),
+    ):
         batch = tf.data.make_initializable_iterator(batches).get_next()
         assert set(batch) == keys
         for key, tensor in batch.items():
             assert tuple(tensor.shape.as_list()) == shapes[key] and tensor.dtype == types[key]
         normal = dataset.normalise(batch['images'])
-        assert tuple(normal.shape.as_list()) == (7,) + dataset.image_shape and normal.dtype == 'float32'
+        assert (
+            tuple(normal.shape.as_list()) == (7,) + dataset.image_shape
+            and normal.dtype == 'float32'
+        )
 
 
 def test_what_a_network_sees_is_finite_even_of_filling(dataset, take):
     def normal():
-        return dataset.validation(dataset.validation_images + 3).map(lambda batch: dataset.normalise(batch['images']))
-    images, = take(normal)
+        return dataset.validation(dataset.validation_images + 3).map(
+            lambda batch: dataset.normalise(batch['images'])
+        )
+
+    (images,) = take(normal)
     assert images.dtype == np.float32 and np.isfinite(images).all() and np.abs(images).max() < 6
 
 
@@ -63,14 +84,19 @@ def test_the_seed_decides_the_batches(dataset, take):
     for batch, same in zip(first, again):
         np.testing.assert_array_equal(batch['images'], same['images'])
         np.testing.assert_array_equal(batch['labels'], same['labels'])
-    assert any((batch['labels'] != different['labels']).any() for batch, different in zip(first, other))
+    assert any(
+        (batch['labels'] != different['labels']).any() for batch, different in zip(first, other)
+    )
 
 
 def test_a_seed_of_the_graph_changes_nothing(dataset, take):
     def seeded():
         tf.set_random_seed(11)
         return dataset.train(13, 3)
-    np.testing.assert_array_equal(take(seeded, 1)[0]['images'], take(lambda: dataset.train(13, 3), 1)[0]['images'])
+
+    np.testing.assert_array_equal(
+        take(seeded, 1)[0]['images'], take(lambda: dataset.train(13, 3), 1)[0]['images']
+    )
 
 
 def test_an_iterator_started_again_gives_the_same(dataset):
@@ -90,8 +116,13 @@ def test_without_a_seed_batches_differ(dataset, take):
 
 
 def test_training_resumes_where_it_stopped(dataset, take):
-    steps = dataset.steps_per_epoch(29) + 2  # the resumed batches lie on both sides of an epoch's end
-    whole, resumed = take(lambda: dataset.train(29, 3), steps + 2), take(lambda: dataset.train(29, 3, steps - 3), 5)
+    steps = (
+        dataset.steps_per_epoch(29) + 2
+    )  # the resumed batches lie on both sides of an epoch's end
+    whole, resumed = (
+        take(lambda: dataset.train(29, 3), steps + 2),
+        take(lambda: dataset.train(29, 3, steps - 3), 5),
+    )
     for batch, same in zip(whole[-5:], resumed):
         np.testing.assert_array_equal(batch['images'], same['images'])
         np.testing.assert_array_equal(batch['labels'], same['labels'])
@@ -109,11 +140,13 @@ def test_validation_counts_every_image_once(dataset, take, batch_size):
 
 
 def test_the_first_images_are_those_of_a_validation(dataset, take):
-    batch, = take(lambda: dataset.first(7))
+    (batch,) = take(lambda: dataset.first(7))
     others = take(lambda: dataset.validation(4), 2)
     assert set(batch) == {'images', 'labels', 'mask'} and batch['mask'].tolist() == [1] * 7
     for name in batch:
-        np.testing.assert_array_equal(batch[name], np.concatenate([other[name] for other in others])[:7])
+        np.testing.assert_array_equal(
+            batch[name], np.concatenate([other[name] for other in others])[:7]
+        )
 
 
 def test_labels_and_names(dataset, take):
@@ -132,7 +165,12 @@ def test_batch_sizes_that_cannot_be(dataset):
         dataset.steps_per_epoch(dataset.train_images + 1)
     with pytest.raises(DataError, match='larger than the training set'):
         dataset.train(dataset.train_images + 1)
-    for call in (dataset.steps_per_epoch, dataset.validation_steps, dataset.train, dataset.validation):
+    for call in (
+        dataset.steps_per_epoch,
+        dataset.validation_steps,
+        dataset.train,
+        dataset.validation,
+    ):
         with pytest.raises(DataError, match='at least one image, not 0'):
             call(0)
 
@@ -155,7 +193,7 @@ def test_synthetic_has_the_shape_of_imagenet(take):
     assert synthetic.image_shape == (224, 224, 3) and synthetic.classes == 1000
     few = DATASETS['synthetic'](image_size=5, classes=3, train_images=10, validation_images=4)
     assert few.steps_per_epoch(3) == 3
-    batch, = take(lambda: few.train(10, 0), 1)
+    (batch,) = take(lambda: few.train(10, 0), 1)
     assert set(batch['labels']) == {0, 1, 2} and batch['images'].std() > 0.9
 
 
@@ -163,17 +201,35 @@ def test_a_file_is_enough_for_a_new_dataset(tmp_path):
     package = os.path.dirname(data.__file__)
     shutil.copytree(package, str(tmp_path / 'data'))
     (tmp_path / 'data' / 'fresh.py').write_text(
-        "from data.base import Dataset\n\n\nclass Fresh(Dataset):\n    name = 'fresh'\n")
-    program = 'import data, sys; print(sorted(data.DATASETS), "data.build_tfrecords" in sys.modules)'
-    said = subprocess.check_output([sys.executable, '-c', program], cwd=str(tmp_path), stderr=subprocess.DEVNULL,
-                                   env={**os.environ, 'PYTHONPATH': ''})
-    assert said.decode().split('\n')[0] == "['cifar10', 'cifar100', 'fresh', 'imagenet', 'mnist', 'synthetic'] False"
+        "from data.base import Dataset\n\n\nclass Fresh(Dataset):\n    name = 'fresh'\n"
+    )
+    program = (
+        'import data, sys; print(sorted(data.DATASETS), "data.build_tfrecords" in sys.modules)'
+    )
+    said = subprocess.check_output(
+        [sys.executable, '-c', program],
+        cwd=str(tmp_path),
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, 'PYTHONPATH': ''},
+    )
+    assert (
+        said.decode().split('\n')[0]
+        == "['cifar10', 'cifar100', 'fresh', 'imagenet', 'mnist', 'synthetic'] False"
+    )
 
 
-@pytest.mark.parametrize('read', [lambda dataset, **more: dataset.train(7, seed=3, first_step=1, **more),
-                                  lambda dataset, **more: dataset.validation(7, **more)], ids=['train', 'validation'])
+@pytest.mark.parametrize(
+    'read',
+    [
+        lambda dataset, **more: dataset.train(7, seed=3, first_step=1, **more),
+        lambda dataset, **more: dataset.validation(7, **more),
+    ],
+    ids=['train', 'validation'],
+)
 def test_where_nothing_is_damaged_nothing_is_skipped(dataset, take, read):
-    for batch, other in zip(take(lambda: read(dataset), 2), take(lambda: read(dataset, tolerant=True), 2)):
+    for batch, other in zip(
+        take(lambda: read(dataset), 2), take(lambda: read(dataset, tolerant=True), 2)
+    ):
         assert set(other) == set(batch) | {'skipped'} and not other['skipped'].any()
         for name in batch:
             np.testing.assert_array_equal(other[name], batch[name])

@@ -1,4 +1,5 @@
 """TFRecords: what is read, in which order, and what is refused."""
+
 import json
 import shutil
 import struct
@@ -15,9 +16,13 @@ from training import runtime
 
 def example(**features):
     """A serialised tf.train.Example; '__' in a name stands for '/'."""
-    kinds = {bytes: lambda value: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value])),
-             int: lambda value: tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))}
-    feature = {name.replace('__', '/'): kinds[type(value)](value) for name, value in features.items()}
+    kinds = {
+        bytes: lambda value: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value])),
+        int: lambda value: tf.train.Feature(int64_list=tf.train.Int64List(value=[value])),
+    }
+    feature = {
+        name.replace('__', '/'): kinds[type(value)](value) for name, value in features.items()
+    }
     return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
 
 
@@ -41,7 +46,11 @@ def labels(batches):
 
 def test_imagenet_is_meant_where_there_is_no_description(folder):
     dataset = load('imagenet', str(folder))
-    assert (dataset.train_images, dataset.validation_images, dataset.classes) == (1281167, 50000, 1000)
+    assert (dataset.train_images, dataset.validation_images, dataset.classes) == (
+        1281167,
+        50000,
+        1000,
+    )
     assert dataset.steps_per_epoch(256) == 5004
     assert dataset.validation_steps(1024) == 49
     assert dataset.label_names is None
@@ -53,9 +62,16 @@ def test_counts_come_from_the_description(numbered_records):
     assert dataset.label_names[123] == 'image 123'
 
 
-@pytest.mark.parametrize('arguments, size', [
-    (dict(), 224), (dict(use_resnet_v2=True), 299), (dict(preprocessing='inception'), 299),
-    (dict(preprocessing='plain', use_resnet_v2=True), 224), (dict(use_resnet_v2=True, image_size=64), 64)])
+@pytest.mark.parametrize(
+    'arguments, size',
+    [
+        (dict(), 224),
+        (dict(use_resnet_v2=True), 299),
+        (dict(preprocessing='inception'), 299),
+        (dict(preprocessing='plain', use_resnet_v2=True), 224),
+        (dict(use_resnet_v2=True, image_size=64), 64),
+    ],
+)
 def test_default_sizes(folder, arguments, size):
     assert load('imagenet', str(folder), **arguments).image_shape == (size, size, 3)
 
@@ -67,7 +83,9 @@ def test_every_epoch_holds_every_image_once_in_another_order(numbered_records, t
 
 
 def test_batches_straddle_epochs_so_that_none_is_left_out(numbered_records, take):
-    seen = np.concatenate(labels(take(lambda: load('imagenet', numbered_records, 11).train(10, seed=1), 101)))
+    seen = np.concatenate(
+        labels(take(lambda: load('imagenet', numbered_records, 11).train(10, seed=1), 101))
+    )
     np.testing.assert_array_equal(np.bincount(seen, minlength=101), np.full(101, 10))
 
 
@@ -84,8 +102,12 @@ def test_records_are_mixed_not_only_files(tmp_path, take):
         with tf.python_io.TFRecordWriter(str(tmp_path / (split + '-00000-of-00001'))) as writer:
             for label in numbers:
                 writer.write(example(images=jpeg, labels=label))
-    (tmp_path / 'dataset.json').write_text(json.dumps(dict(classes=201, train_images=200, validation_images=1)))
-    order = np.array(labels(take(lambda: load('imagenet', str(tmp_path), 3).train(200, seed=1), 1))[0])
+    (tmp_path / 'dataset.json').write_text(
+        json.dumps(dict(classes=201, train_images=200, validation_images=1))
+    )
+    order = np.array(
+        labels(take(lambda: load('imagenet', str(tmp_path), 3).train(200, seed=1), 1))[0]
+    )
     assert np.abs(order - np.arange(200)).mean() > 40  # 66.7 is what a perfect shuffle gives
     assert (np.diff(order) == 1).sum() < 10
 
@@ -108,7 +130,11 @@ def test_a_validation_that_is_short_can_be_seen(numbered_records, tmp_path, take
     description = dict(classes=124, train_images=101, validation_images=29)
     (tmp_path / 'short' / 'dataset.json').write_text(json.dumps(description))
     dataset = load('imagenet', out, 11)
-    assert sum(batch['mask'].sum() for batch in take(lambda: dataset.validation(4))) == 23 != dataset.validation_images
+    assert (
+        sum(batch['mask'].sum() for batch in take(lambda: dataset.validation(4)))
+        == 23
+        != dataset.validation_images
+    )
 
 
 @pytest.mark.parametrize('use_resnet_v2, size', [(False, 224), (True, 299), (True, 75)])
@@ -118,7 +144,10 @@ def test_photographs(photograph_records, take, use_resnet_v2, size):
 
     def seen(batches):
         return batches.map(lambda batch: dict(batch, images=dataset.normalise(batch['images'])))
-    batches = take(lambda: seen(dataset.train(5, seed=1)), 2) + take(lambda: seen(dataset.validation(3)))
+
+    batches = take(lambda: seen(dataset.train(5, seed=1)), 2) + take(
+        lambda: seen(dataset.validation(3))
+    )
     assert sum(batch['mask'].sum() for batch in batches if 'mask' in batch) == 4
     for batch in batches:
         images = batch['images'][batch.get('mask', np.ones(5)) == 1]
@@ -148,7 +177,10 @@ def test_data_dir_that_is_none(tmp_path, folder):
 def test_storage_that_cannot_be_reached(tmp_path):
     """A file system that answers nothing is not called a folder that is not there."""
     sentence = refused('nosuch://bucket/imagenet')
-    assert sentence.startswith('--data_dir=nosuch://bucket/imagenet cannot be read: ') and 'not implemented' in sentence
+    assert (
+        sentence.startswith('--data_dir=nosuch://bucket/imagenet cannot be read: ')
+        and 'not implemented' in sentence
+    )
     assert 'cannot be a path' in refused('a\0b') and 'cannot be a path' in refused('\udc80')
 
 
@@ -167,16 +199,28 @@ def test_unknown_preprocessing(folder):
     assert "no preprocessing 'vgg'" in refused(folder, preprocessing='vgg')
 
 
-@pytest.mark.parametrize('text, words', [
-    ('{', 'is not JSON'), ('[]', "'classes'"), ('{"classes": 0}', "'classes'"), ('{"classes": 5}', "'train_images'"),
-    ('{"classes": 5, "train_images": 1, "validation_images": "1"}', "'validation_images'"),
-    ('{"classes": 2, "train_images": 1, "validation_images": 1, "label_names": ["one"]}', 'one name for each')])
+@pytest.mark.parametrize(
+    'text, words',
+    [
+        ('{', 'is not JSON'),
+        ('[]', "'classes'"),
+        ('{"classes": 0}', "'classes'"),
+        ('{"classes": 5}', "'train_images'"),
+        ('{"classes": 5, "train_images": 1, "validation_images": "1"}', "'validation_images'"),
+        (
+            '{"classes": 2, "train_images": 1, "validation_images": 1, "label_names": ["one"]}',
+            'one name for each',
+        ),
+    ],
+)
 def test_damaged_description(folder, text, words):
     (folder / 'dataset.json').write_text(text)
     assert words in refused(folder)
 
 
-@pytest.mark.parametrize('content', [b'short', b'not a record at all', struct.pack('<Q', 10 ** 15) + bytes(50)])
+@pytest.mark.parametrize(
+    'content', [b'short', b'not a record at all', struct.pack('<Q', 10**15) + bytes(50)]
+)
 def test_files_that_are_no_records(folder, content):
     (folder / 'train-00000-of-00001').write_bytes(content)
     assert 'not an (uncompressed) TFRecord file' in refused(folder)
@@ -201,26 +245,31 @@ def test_foreign_records(folder, make_jpeg):
     assert 'not of tf.train.Example' in refused(folder)
 
 
+# --- what other programs wrote --------------------------------------------------------------------
 
-
-# --- what other programs wrote ------------------------------------------------------------------------------------------------
 
 def foreign(folder, names, image, label, first):
-    """Records of 7 and 3 images, with the labels 0, 1, ... 6 and 0, 1, 2 and pixels of 20 times that."""
+    """Records of 7 and 3 images, with the labels 0, 1, ... 6 and 0, 1, 2 and pixels of 20 times
+    that.
+    """
     for name, count in zip(names, (7, 3)):
         with tf.python_io.TFRecordWriter(str(folder / name)) as writer:
             for number in range(count):
                 jpeg = sources.encode(Image.new('L', (11, 9), 20 * number))
-                writer.write(example(**{image: jpeg, label: first + number, 'image__format': b'JPEG'}))
+                writer.write(
+                    example(**{image: jpeg, label: first + number, 'image__format': b'JPEG'})
+                )
 
 
 def seen(folder, take, **settings):
     """{label: mean of the pixels} of each split."""
     dataset = load('imagenet', str(folder), 8, preprocessing='plain', **settings)
-    train, = take(lambda: dataset.train(7, seed=0), 1)
-    validation, = take(lambda: dataset.validation(3), 1)
-    return [{label: int(round(image.mean())) for label, image in zip(batch['labels'], batch['images'])}
-            for batch in (train, validation)]
+    (train,) = take(lambda: dataset.train(7, seed=0), 1)
+    (validation,) = take(lambda: dataset.validation(3), 1)
+    return [
+        {label: int(round(image.mean())) for label, image in zip(batch['labels'], batch['images'])}
+        for batch in (train, validation)
+    ]
 
 
 EXPECTED = [{number: 20 * number for number in range(count)} for count in (7, 3)]
@@ -263,19 +312,28 @@ def test_records_of_tensorflow_datasets(tmp_path, take):
 
 
 def test_records_of_two_programs_do_not_go_together(folder, make_jpeg):
-    write(folder / 'train-00000-of-00001', image__encoded=make_jpeg(np.zeros((5, 7, 3), np.uint8)), image__class__label=7)
+    write(
+        folder / 'train-00000-of-00001',
+        image__encoded=make_jpeg(np.zeros((5, 7, 3), np.uint8)),
+        image__class__label=7,
+    )
     assert 'of different programs' in refused(folder)
 
 
 def test_a_folder_of_another_file_system(numbered_records, take):
-    """TensorFlow's own file systems read: gs:// is one, which needs the network; one in memory is there on 2.x alone."""
+    """TensorFlow's own file systems read: gs:// is one, which needs the network; one in memory is
+    there on 2.x alone.
+    """
     scheme = 'ram://' if runtime.IS_TF2 else 'file://'
     there = scheme + numbered_records
     if runtime.IS_TF2:
         tf.gfile.MakeDirs(there)
         for name in tf.gfile.ListDirectory(numbered_records):
             tf.gfile.Copy(numbered_records + '/' + name, there + '/' + name)
-    batches = [take(lambda: load('imagenet', place, 11).train(50, seed=3), 2) for place in (there, numbered_records)]
+    batches = [
+        take(lambda: load('imagenet', place, 11).train(50, seed=3), 2)
+        for place in (there, numbered_records)
+    ]
     for one, other in zip(*batches):
         np.testing.assert_array_equal(one['labels'], other['labels'])
         np.testing.assert_array_equal(one['images'], other['images'])

@@ -1,4 +1,7 @@
-"""ImageNet as it is given out, in small: archives of archives, folders, synsets of the validation images, and what is wrong with them."""
+"""ImageNet as it is given out, in small: archives of archives, folders, synsets of the validation
+images, and what is wrong with them.
+"""
+
 import io
 import json
 import os
@@ -19,7 +22,9 @@ VALIDATION = ('n03710637', 'n01440764', 'n03710637', 'n02105855')
 def photograph(number, form='JPEG', mode='RGB'):
     """Bytes of an image, each of another grey, 20 times `number`."""
     buffer = io.BytesIO()
-    Image.fromarray(np.full((7 + number, 13, 3), 20 * number, np.uint8)).convert(mode).save(buffer, form)
+    Image.fromarray(np.full((7 + number, 13, 3), 20 * number, np.uint8)).convert(mode).save(
+        buffer, form
+    )
     return buffer.getvalue()
 
 
@@ -55,29 +60,49 @@ def source(tmp_path):
     """A folder with both archives and the list of synsets."""
     folder = tmp_path / 'imagenet'
     folder.mkdir()
-    inner = {synset + '.tar': tar(tmp_path / 'inner.tar', images) for synset, images in training().items()}
+    inner = {
+        synset + '.tar': tar(tmp_path / 'inner.tar', images)
+        for synset, images in training().items()
+    }
     tar(folder / 'ILSVRC2012_img_train.tar', inner)
-    images = {f'ILSVRC2012_val_{number:08d}.JPEG': photograph(number) for number in (3, 1, 4, 2)}  # not in order
+    images = {
+        f'ILSVRC2012_val_{number:08d}.JPEG': photograph(number) for number in (3, 1, 4, 2)
+    }  # not in order
     tar(folder / 'ILSVRC2012_img_val.tar', images)
     (folder / 'synsets.txt').write_text('\n'.join(VALIDATION) + '\n')
     return folder
 
 
 def build(source, out, *options):
-    return build_tfrecords.main(['imagenet', str(source), str(out), '--validation_synsets=' + str(source / 'synsets.txt'),
-                                 '--shards=2'] + list(options))
+    return build_tfrecords.main(
+        [
+            'imagenet',
+            str(source),
+            str(out),
+            '--validation_synsets=' + str(source / 'synsets.txt'),
+            '--shards=2',
+        ]
+        + list(options)
+    )
 
 
 def stored(out, take):
     """[(label, grey)] of each split, sorted."""
     dataset = load('imagenet', str(out), 8, preprocessing='plain')
     batches = take(lambda: dataset.train(12, seed=0), 1) + take(lambda: dataset.validation(4), 1)
-    return [sorted((int(label), int(round(image.mean() / 20))) for label, image in zip(batch['labels'], batch['images']))
-            for batch in batches]
+    return [
+        sorted(
+            (int(label), int(round(image.mean() / 20)))
+            for label, image in zip(batch['labels'], batch['images'])
+        )
+        for batch in batches
+    ]
 
 
-EXPECTED = [sorted((label, number) for number, label in enumerate([0] * 5 + [1] * 4 + [2] * 3)),
-            sorted((SYNSETS.index(synset), number) for number, synset in enumerate(VALIDATION, 1))]
+EXPECTED = [
+    sorted((label, number) for number, label in enumerate([0] * 5 + [1] * 4 + [2] * 3)),
+    sorted((SYNSETS.index(synset), number) for number, synset in enumerate(VALIDATION, 1)),
+]
 
 
 def test_archives(source, tmp_path, take, capsys):
@@ -88,7 +113,11 @@ def test_archives(source, tmp_path, take, capsys):
     assert description['converted'] == {'PNG': 1, 'JPEG CMYK': 1}
     assert '1 JPEG CMYK, 1 PNG converted to JPEG' in capsys.readouterr().out
     assert stored(tmp_path / 'out', take) == EXPECTED
-    assert sorted(os.listdir(str(source))) == ['ILSVRC2012_img_train.tar', 'ILSVRC2012_img_val.tar', 'synsets.txt']
+    assert sorted(os.listdir(str(source))) == [
+        'ILSVRC2012_img_train.tar',
+        'ILSVRC2012_img_val.tar',
+        'synsets.txt',
+    ]
 
 
 def test_archives_that_are_unpacked_in_part_or_whole_give_the_same_images(source, tmp_path, take):
@@ -98,33 +127,64 @@ def test_archives_that_are_unpacked_in_part_or_whole_give_the_same_images(source
     for synset, images in training().items():
         tar(half / 'train' / (synset + '.tar'), images)
     shutil.copy(str(source / 'synsets.txt'), str(half))
-    unpacked(half / 'val', {f'ILSVRC2012_val_{number:08d}.JPEG': photograph(number) for number in range(1, 5)})
+    unpacked(
+        half / 'val',
+        {f'ILSVRC2012_val_{number:08d}.JPEG': photograph(number) for number in range(1, 5)},
+    )
     assert build(half, tmp_path / 'half_out') == 0
     whole = tmp_path / 'whole'
     for synset, images in training().items():
         unpacked(whole / 'train' / synset, images)
     for synset in set(VALIDATION):
-        unpacked(whole / 'validation' / synset, {f'{number}.JPEG': photograph(number)
-                                                 for number, other in enumerate(VALIDATION, 1) if other == synset})
-    assert build_tfrecords.main(['imagenet', str(whole), str(tmp_path / 'whole_out'), '--shards=2']) == 0
+        unpacked(
+            whole / 'validation' / synset,
+            {
+                f'{number}.JPEG': photograph(number)
+                for number, other in enumerate(VALIDATION, 1)
+                if other == synset
+            },
+        )
+    assert (
+        build_tfrecords.main(['imagenet', str(whole), str(tmp_path / 'whole_out'), '--shards=2'])
+        == 0
+    )
     for name in ('archives', 'half_out', 'whole_out'):
         assert stored(tmp_path / name, take) == EXPECTED
 
 
 def test_the_usual_number_of_files(source, tmp_path):
-    assert build_tfrecords.main(['imagenet', str(source), str(tmp_path / 'out'),
-                                 '--validation_synsets=' + str(source / 'synsets.txt')]) == 0
-    assert len(list((tmp_path / 'out').glob('train-*-of-00012'))) == 12  # 1024, but no more than there are images
+    assert (
+        build_tfrecords.main(
+            [
+                'imagenet',
+                str(source),
+                str(tmp_path / 'out'),
+                '--validation_synsets=' + str(source / 'synsets.txt'),
+            ]
+        )
+        == 0
+    )
+    assert (
+        len(list((tmp_path / 'out').glob('train-*-of-00012'))) == 12
+    )  # 1024, but no more than there are images
 
 
 def test_a_damaged_image_is_named_by_its_place_in_the_archives(source, tmp_path, capsys):
     images = training()
     images['n02105855']['n02105855_11.JPEG'] = photograph(6)[:150]
-    tar(source / 'ILSVRC2012_img_train.tar', {synset + '.tar': tar(tmp_path / 'inner.tar', members)
-                                              for synset, members in images.items()})
+    tar(
+        source / 'ILSVRC2012_img_train.tar',
+        {
+            synset + '.tar': tar(tmp_path / 'inner.tar', members)
+            for synset, members in images.items()
+        },
+    )
     assert build(source, tmp_path / 'out') == 0
     said = capsys.readouterr()
-    assert 'ILSVRC2012_img_train.tar: n02105855.tar/n02105855_11.JPEG' in said.err and '1 unreadable' in said.out
+    assert (
+        'ILSVRC2012_img_train.tar: n02105855.tar/n02105855_11.JPEG' in said.err
+        and '1 unreadable' in said.out
+    )
 
 
 def refused(capsys, code):
@@ -134,11 +194,15 @@ def refused(capsys, code):
 
 def test_synsets_that_do_not_fit(source, tmp_path, capsys):
     out = tmp_path / 'out'
-    assert 'do not tell their classes' in refused(capsys, build_tfrecords.main(['imagenet', str(source), str(out)]))
+    assert 'do not tell their classes' in refused(
+        capsys, build_tfrecords.main(['imagenet', str(source), str(out)])
+    )
     (source / 'synsets.txt').write_text('\n'.join(VALIDATION[:3]))
     assert 'names 3 synsets, but' in refused(capsys, build(source, out))
     (source / 'synsets.txt').write_text('\n'.join(VALIDATION[:3] + ('n09999999',)))
-    assert "the class 'n09999999', of which there are no training images" in refused(capsys, build(source, out))
+    assert "the class 'n09999999', of which there are no training images" in refused(
+        capsys, build(source, out)
+    )
     (source / 'synsets.txt').write_bytes(bytes(range(128, 256)))
     assert 'names 1 synsets' in refused(capsys, build(source, out))
     (source / 'synsets.txt').unlink()
@@ -149,7 +213,7 @@ def test_synsets_that_do_not_fit(source, tmp_path, capsys):
 def test_archives_that_are_cut_off_compressed_or_none(source, tmp_path, capsys):
     path, out = source / 'ILSVRC2012_img_train.tar', tmp_path / 'out'
     content = path.read_bytes()
-    path.write_bytes(content[:len(content) // 2])
+    path.write_bytes(content[: len(content) // 2])
     assert 'ILSVRC2012_img_train.tar' in refused(capsys, build(source, out))
     path.write_bytes(b'no archive' * 200)
     assert 'is not a whole, uncompressed .tar' in refused(capsys, build(source, out))
@@ -157,7 +221,9 @@ def test_archives_that_are_cut_off_compressed_or_none(source, tmp_path, capsys):
         archive.add(str(source / 'synsets.txt'), 'n01440764.tar')
     assert 'is not a whole, uncompressed .tar' in refused(capsys, build(source, out))
     tar(path, {'n01440764.tar': b'no archive' * 200})
-    assert 'ILSVRC2012_img_train.tar: n01440764.tar is not a whole' in refused(capsys, build(source, out))
+    assert 'ILSVRC2012_img_train.tar: n01440764.tar is not a whole' in refused(
+        capsys, build(source, out)
+    )
     tar(path, {'notes.txt': b''})
     assert 'neither a folder nor a .tar' in refused(capsys, build(source, out))
     tar(path, {'n01440764.tar': tar(tmp_path / 'inner.tar', {})})
@@ -170,14 +236,22 @@ def test_archives_that_are_cut_off_compressed_or_none(source, tmp_path, capsys):
 def test_an_archive_may_end_within_an_image_only_where_it_is_said(source, tmp_path, capsys):
     path = source / 'ILSVRC2012_img_val.tar'
     members = tarfile.open(str(path)).getmembers()
-    path.write_bytes(path.read_bytes()[:members[-1].offset_data + 100])
+    path.write_bytes(path.read_bytes()[: members[-1].offset_data + 100])
     assert 'ILSVRC2012_img_val.tar' in refused(capsys, build(source, tmp_path / 'out'))
 
 
 def test_the_same_synset_or_image_twice_is_refused(source, tmp_path, capsys):
     path, out = source / 'ILSVRC2012_img_train.tar', tmp_path / 'out'
-    images = {synset: tar(tmp_path / 'inner.tar', members) for synset, members in training().items()}
-    tar(path, {**{synset + '.tar': content for synset, content in images.items()}, 'more/n01440764.tar': images['n01440764']})
+    images = {
+        synset: tar(tmp_path / 'inner.tar', members) for synset, members in training().items()
+    }
+    tar(
+        path,
+        {
+            **{synset + '.tar': content for synset, content in images.items()},
+            'more/n01440764.tar': images['n01440764'],
+        },
+    )
     assert 'holds the synset n01440764 twice' in refused(capsys, build(source, out))
     with tarfile.open(str(path), 'w') as archive:
         for _ in range(2):
@@ -202,9 +276,22 @@ def test_two_folders_to_validate_with_are_refused(source, tmp_path, capsys):
 
 def test_the_list_of_synsets(source, tmp_path, take, monkeypatch):
     """A byte order mark, line ends of other systems and ~ are no part of it."""
-    (source / 'synsets.txt').write_bytes(b'\xef\xbb\xbf' + '\r\n'.join(VALIDATION).encode() + b'\r\n\r\n')
+    (source / 'synsets.txt').write_bytes(
+        b'\xef\xbb\xbf' + '\r\n'.join(VALIDATION).encode() + b'\r\n\r\n'
+    )
     monkeypatch.setenv('HOME', str(tmp_path))
-    assert build_tfrecords.main(['imagenet', '~/imagenet', '~/out', '--validation_synsets=~/imagenet/synsets.txt', '--shards=2']) == 0
+    assert (
+        build_tfrecords.main(
+            [
+                'imagenet',
+                '~/imagenet',
+                '~/out',
+                '--validation_synsets=~/imagenet/synsets.txt',
+                '--shards=2',
+            ]
+        )
+        == 0
+    )
     assert stored(tmp_path / 'out', take) == EXPECTED
 
 
@@ -216,4 +303,6 @@ def test_hidden_members_and_pipes_are_no_images(source, tmp_path, take, capsys):
     assert stored(tmp_path / 'out', take) == EXPECTED
     (source / 'ILSVRC2012_img_train.tar').unlink()
     os.mkfifo(str(source / 'ILSVRC2012_img_train.tar'))
-    assert 'ILSVRC2012_img_train.tar: a named pipe, not a file' in refused(capsys, build(source, tmp_path / 'other'))
+    assert 'ILSVRC2012_img_train.tar: a named pipe, not a file' in refused(
+        capsys, build(source, tmp_path / 'other')
+    )

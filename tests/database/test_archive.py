@@ -1,4 +1,5 @@
 """The .tar of a checkpoint: a round trip, tfutils' own, and hostile ones."""
+
 import io
 import os
 import tarfile
@@ -16,7 +17,9 @@ def write_checkpoint(folder, name='checkpoint-123', shards=1):
     folder.mkdir(exist_ok=True)
     (folder / (name + '.index')).write_bytes(b'index' * 7)
     for shard in range(shards):
-        (folder / ('%s.data-%05d-of-%05d' % (name, shard, shards))).write_bytes(os.urandom(1011 + shard))
+        (folder / ('%s.data-%05d-of-%05d' % (name, shard, shards))).write_bytes(
+            os.urandom(1011 + shard)
+        )
     return str(folder / name)
 
 
@@ -46,11 +49,15 @@ def test_round_trip(tmp_path, shards):
         assert all('/' not in name and not name.endswith('.meta') for name in tar.getnames())
         assert {member.uid for member in tar} == {0}
     (tmp_path / 'fetched').mkdir()
-    assert unpack(tar_path, str(tmp_path / 'fetched')) == str(tmp_path / 'fetched' / 'model.ckpt-450360')
+    assert unpack(tar_path, str(tmp_path / 'fetched')) == str(
+        tmp_path / 'fetched' / 'model.ckpt-450360'
+    )
     fetched = sorted(path.name for path in (tmp_path / 'fetched').iterdir())
     assert len(fetched) == shards + 1
     for name in fetched:
-        assert (tmp_path / 'fetched' / name).read_bytes() == (tmp_path / 'saved' / name).read_bytes()
+        assert (tmp_path / 'fetched' / name).read_bytes() == (
+            tmp_path / 'saved' / name
+        ).read_bytes()
 
 
 def test_packing_replaces_and_leaves_nothing_else(tmp_path):
@@ -84,17 +91,34 @@ def test_tars_of_tfutils_come_flat(tmp_path, inside):
     assert sorted(os.listdir(str(tmp_path / 'to'))) == [DATA, INDEX]
 
 
-@pytest.mark.parametrize('hostile', [
-    ['../' + INDEX, DATA], ['/tmp/' + INDEX, DATA], ['a/../../' + INDEX, DATA], ['a/' + INDEX, 'b/' + INDEX, DATA],
-    [INDEX, INDEX, DATA], [INDEX, DATA, 'other-7.index'], [INDEX], [DATA], [], [INDEX, DATA, '.bashrc'],
-    [INDEX, DATA, 'checkpoint-123.py'], [INDEX, 'checkpoint-123.data-00000-of-00002'],
-    ['.index', '.data-00000-of-00001'],
-    [INDEX, DATA + '\n'], [INDEX, DATA, 'checkpoint-123.data-00001-of-00001'],
-    [special(INDEX, tarfile.SYMTYPE, '/etc/passwd'), DATA], [special(INDEX, tarfile.LNKTYPE, '/etc/passwd'), DATA],
-    [INDEX, special(DATA, tarfile.CHRTYPE)], [INDEX, special(DATA, tarfile.BLKTYPE)],
-    [INDEX, special(DATA, tarfile.FIFOTYPE)], [INDEX, special(DATA, tarfile.GNUTYPE_SPARSE)],
-    [special('..', tarfile.DIRTYPE), INDEX, DATA],
-], ids=str)
+@pytest.mark.parametrize(
+    'hostile',
+    [
+        ['../' + INDEX, DATA],
+        ['/tmp/' + INDEX, DATA],
+        ['a/../../' + INDEX, DATA],
+        ['a/' + INDEX, 'b/' + INDEX, DATA],
+        [INDEX, INDEX, DATA],
+        [INDEX, DATA, 'other-7.index'],
+        [INDEX],
+        [DATA],
+        [],
+        [INDEX, DATA, '.bashrc'],
+        [INDEX, DATA, 'checkpoint-123.py'],
+        [INDEX, 'checkpoint-123.data-00000-of-00002'],
+        ['.index', '.data-00000-of-00001'],
+        [INDEX, DATA + '\n'],
+        [INDEX, DATA, 'checkpoint-123.data-00001-of-00001'],
+        [special(INDEX, tarfile.SYMTYPE, '/etc/passwd'), DATA],
+        [special(INDEX, tarfile.LNKTYPE, '/etc/passwd'), DATA],
+        [INDEX, special(DATA, tarfile.CHRTYPE)],
+        [INDEX, special(DATA, tarfile.BLKTYPE)],
+        [INDEX, special(DATA, tarfile.FIFOTYPE)],
+        [INDEX, special(DATA, tarfile.GNUTYPE_SPARSE)],
+        [special('..', tarfile.DIRTYPE), INDEX, DATA],
+    ],
+    ids=str,
+)
 def test_hostile_tars_leave_no_trace(tmp_path, hostile):
     folder = tmp_path / 'deep' / 'to'
     folder.mkdir(parents=True)

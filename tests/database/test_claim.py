@@ -1,4 +1,5 @@
 """One process at a time is at an experiment."""
+
 import datetime
 import os
 import subprocess
@@ -35,8 +36,12 @@ def alter(collection, **fields):
 def test_a_second_one_is_refused_and_told_who_has_it(collection):
     first = Claim(collection, 'symmetric')
     other = Claim(collection, 'mirror')
-    with pytest.raises(StoreError, match='exp_id symmetric is being trained by process {} on host .* since {}'.format(
-            os.getpid(), datetime.datetime.utcnow().strftime('%Y-%m-%d'))):
+    with pytest.raises(
+        StoreError,
+        match='exp_id symmetric is being trained by process {} on host .* since {}'.format(
+            os.getpid(), datetime.datetime.utcnow().strftime('%Y-%m-%d')
+        ),
+    ):
         Claim(collection, 'symmetric')
     first.release()
     Claim(collection, 'symmetric').release()
@@ -55,7 +60,9 @@ def test_that_of_another_machine_expires(collection):
     alter(collection, process=dead(), machine='another')
     with pytest.raises(StoreError, match='is being trained by'):
         Claim(collection, 'symmetric')
-    alter(collection, renewed=datetime.datetime.utcnow() - claim.LASTS - datetime.timedelta(seconds=5))
+    alter(
+        collection, renewed=datetime.datetime.utcnow() - claim.LASTS - datetime.timedelta(seconds=5)
+    )
     Claim(collection, 'symmetric').release()
 
 
@@ -72,7 +79,12 @@ def test_it_is_renewed_made_anew_and_told_when_it_is_taken(collection, monkeypat
     collection.delete_many({})
     until(lambda: collection.find_one())
     assert mine.taken is None
-    alter(collection, owner='another', host='elsewhere', renewed=datetime.datetime.utcnow() + datetime.timedelta(hours=1))
+    alter(
+        collection,
+        owner='another',
+        host='elsewhere',
+        renewed=datetime.datetime.utcnow() + datetime.timedelta(hours=1),
+    )
     until(lambda: mine.taken)
     assert 'on host elsewhere' in mine.taken
     mine.release()
@@ -97,7 +109,7 @@ def test_a_claim_tells_what_is_done_with_the_experiment(mongo_server, collection
     store, reader = Store(*place, exclusive=True), Store(*place)
     store.describe(digests={'meaning': 'a', 'settings': 'b'}, seed=3)
     reader.describe(seed=4)
-    found, = collection.find()
+    (found,) = collection.find()
     assert (found['digests'], found['seed']) == ({'meaning': 'a', 'settings': 'b'}, 3)
     collection.delete_many({})
     store._claim._take()

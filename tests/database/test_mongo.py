@@ -1,4 +1,5 @@
 """The store, on a real server: what is saved is there once, whole, in order, and comes back."""
+
 import datetime
 import hashlib
 import itertools
@@ -57,7 +58,13 @@ def recent_files(client):
 
 
 def record(step, exp_id=EXP_ID, **more):
-    return records.build(exp_id, step, {'model_params': {'alpha': 1e-3}}, train_results=[{'loss': 0.1 * step}], **more)
+    return records.build(
+        exp_id,
+        step,
+        {'model_params': {'alpha': 1e-3}},
+        train_results=[{'loss': 0.1 * step}],
+        **more,
+    )
 
 
 def odd_file(folder, name='checkpoint-7.tar', size=ODD_BYTES):
@@ -97,10 +104,16 @@ def test_a_record_with_weights_is_its_own_file(store, client, files, chunks, tmp
     assert store.flush(60)
     stored = files.find_one()
     assert {key: stored[key] for key in saved} == dict(saved, saved_filters=True)
-    assert (stored['filename'], stored['length'], stored['chunkSize']) == ('checkpoint-7.tar', ODD_BYTES, 261120)
+    assert (stored['filename'], stored['length'], stored['chunkSize']) == (
+        'checkpoint-7.tar',
+        ODD_BYTES,
+        261120,
+    )
     assert stored['md5'] == hashlib.md5(content).hexdigest()
     assert (stored['_saver_write_version'], stored['_saver_num_data_files']) == (2, 1)
-    assert [len(chunk['data']) for chunk in chunks.find(sort=[('n', 1)])] == 3 * [CHUNK_BYTES] + [17]
+    assert [len(chunk['data']) for chunk in chunks.find(sort=[('n', 1)])] == 3 * [CHUNK_BYTES] + [
+        17
+    ]
     assert gridfs.GridFS(client[DBNAME], COLLNAME).get(saved['_id']).read() == content
 
 
@@ -122,7 +135,12 @@ def test_indexes_and_journaled_writes(store, files, chunks):
 
 
 def test_opening_and_reading_write_nothing(store, client):
-    assert (store.count(), store.latest_step(), store.find_checkpoint(), list(store.records())) == (0, None, None, [])
+    assert (store.count(), store.latest_step(), store.find_checkpoint(), list(store.records())) == (
+        0,
+        None,
+        None,
+        [],
+    )
     assert DBNAME not in client.list_database_names()
 
 
@@ -138,24 +156,37 @@ def test_saving_again_changes_nothing(store, files, chunks, tmp_path):
 
 def test_what_an_interrupted_try_left_is_replaced(store, files, chunks, tmp_path):
     saved = record(7)
-    chunks.insert_many([{'files_id': saved['_id'], 'n': number, 'data': b'old'} for number in (0, 1, 9)])
+    chunks.insert_many(
+        [{'files_id': saved['_id'], 'n': number, 'data': b'old'} for number in (0, 1, 9)]
+    )
     store.save(saved, checkpoint=odd_file(tmp_path))
     assert store.flush(60)
-    assert sorted(chunk['n'] for chunk in chunks.find()) == [0, 1, 2, 3] and files.count_documents({}) == 1
+    assert (
+        sorted(chunk['n'] for chunk in chunks.find()) == [0, 1, 2, 3]
+        and files.count_documents({}) == 1
+    )
 
 
 def test_uploads_that_died_leave_nothing_for_good(store, mongo_server, client, chunks, tmp_path):
     store.save(record(1), checkpoint=odd_file(tmp_path))
     assert store.flush(60)
-    old, new = [bson.ObjectId.from_datetime(datetime.datetime.utcnow() - datetime.timedelta(hours=hours)) for hours in (25, 23)]
+    old, new = [
+        bson.ObjectId.from_datetime(datetime.datetime.utcnow() - datetime.timedelta(hours=hours))
+        for hours in (25, 23)
+    ]
     whole = dict(record(2), _id=bson.ObjectId.from_datetime(datetime.datetime(2020, 1, 1)))
     store.save(whole, checkpoint=odd_file(tmp_path))
     assert store.flush(60)
-    chunks.insert_many([{'files_id': died, 'n': n, 'data': b'x'} for died in (old, new) for n in range(2)])
+    chunks.insert_many(
+        [{'files_id': died, 'n': n, 'data': b'x'} for died in (old, new) for n in range(2)]
+    )
     Store(mongo_server.host, mongo_server.port, *NAMES).close()
     assert chunks.count_documents({}) == 4 + 4 + 4
     Store(mongo_server.host, mongo_server.port, *NAMES, exclusive=True).close()
-    assert chunks.count_documents({'files_id': old}) == 0 and chunks.count_documents({'files_id': new}) == 2
+    assert (
+        chunks.count_documents({'files_id': old}) == 0
+        and chunks.count_documents({'files_id': new}) == 2
+    )
     assert chunks.count_documents({}) == 4 + 4 + 2
 
 
@@ -191,16 +222,25 @@ def test_another_experiments_record_is_refused(store):
         store.save(record(1, 'other'))
 
 
-def test_recent_checkpoints_live_apart_and_only_the_newest_stay(store, client, files, recent_files, tmp_path):
+def test_recent_checkpoints_live_apart_and_only_the_newest_stay(
+    store, client, files, recent_files, tmp_path
+):
     saved = [record(step) for step in (10, 20, 30, 40, 25)]
     for one in saved:
         store.save(one, recent=odd_file(tmp_path, 'checkpoint-%d.tar' % one['step']))
     assert store.flush(60)
     assert [(one['step'], one['saved_filters']) for one in files.find().sort('_id')] == [
-        (one['step'], False) for one in saved]
-    assert [one['_id'] for one in recent_files.find().sort('_id')] == [one['_id'] for one in saved[2:]]
+        (one['step'], False) for one in saved
+    ]
+    assert [one['_id'] for one in recent_files.find().sort('_id')] == [
+        one['_id'] for one in saved[2:]
+    ]
     stored = recent_files.find_one({'step': 40})
-    assert stored['saved_filters'] and stored['params'] == saved[3]['params'] and stored['exp_id'] == EXP_ID
+    assert (
+        stored['saved_filters']
+        and stored['params'] == saved[3]['params']
+        and stored['exp_id'] == EXP_ID
+    )
     assert client[records.recent_database(*NAMES)]['fs.chunks'].count_documents({}) == 3 * 4
 
 
@@ -213,7 +253,10 @@ def test_pruning_spares_the_neighbour_of_the_same_name(client, mongo_server, tmp
         store.close()
     for place in neighbours:
         store = Store(mongo_server.host, mongo_server.port, *place)
-        assert store.find_checkpoint()['filename'] == place[1] + '-2.tar' and store.find_checkpoint(1) is None
+        assert (
+            store.find_checkpoint()['filename'] == place[1] + '-2.tar'
+            and store.find_checkpoint(1) is None
+        )
         store.close()
 
 
@@ -221,8 +264,14 @@ def test_a_file_stored_in_both_places_is_told_of_once(store, files, recent_files
     path, written = odd_file(tmp_path), []
 
     def on_written(path):
-        written.append((path, threading.current_thread() is threading.main_thread(), files.count_documents({}),
-                        recent_files.count_documents({})))
+        written.append(
+            (
+                path,
+                threading.current_thread() is threading.main_thread(),
+                files.count_documents({}),
+                recent_files.count_documents({}),
+            )
+        )
         os.remove(path)
 
     store.save(record(1), checkpoint=path, recent=path, on_written=on_written)
@@ -243,17 +292,28 @@ def test_a_callback_that_fails_stops_nothing(store, tmp_path):
     store.close()
 
 
-@pytest.mark.parametrize('spoil', [
-    lambda one: dict(one, params='x' * (17 << 20)), lambda one: dict(one, params=object()),
-    lambda one: dict(one, params=2 ** 64)])
-def test_what_can_never_be_written_does_not_stop_the_rest(mongo_server, client, chunks, tmp_path, spoil):
+@pytest.mark.parametrize(
+    'spoil',
+    [
+        lambda one: dict(one, params='x' * (17 << 20)),
+        lambda one: dict(one, params=object()),
+        lambda one: dict(one, params=2**64),
+    ],
+)
+def test_what_can_never_be_written_does_not_stop_the_rest(
+    mongo_server, client, chunks, tmp_path, spoil
+):
     store = Store(mongo_server.host, mongo_server.port, *NAMES)
     store.save(spoil(record(1)), checkpoint=odd_file(tmp_path), on_written=os.remove)
     store.save(record(2), checkpoint=str(tmp_path / 'missing.tar'))
     store.save(record(3))
     assert not store.flush(60)
     assert [found['step'] for found in store.records()] == [3] and chunks.count_documents({}) == 0
-    assert ['step 1' in store.errors[0], 'step 2' in store.errors[1], len(store.errors)] == [True, True, 2]
+    assert ['step 1' in store.errors[0], 'step 2' in store.errors[1], len(store.errors)] == [
+        True,
+        True,
+        2,
+    ]
     assert os.path.exists(str(tmp_path / 'checkpoint-7.tar'))
     with pytest.raises(StoreError, match='step 1 with .*checkpoint-7.tar'):
         store.close()
@@ -268,15 +328,22 @@ def test_a_closed_store_takes_nothing_more(mongo_server, client):
 
 def test_named_results_are_the_file_that_tfutils_wrote(store, client):
     identity = store.save(record(1))
-    store.save_named_results(identity, {'images': [np.zeros(2)]}, {'topn': {'logits': (1.5, [2]), 'labels': {'a.b': 3}}})
+    store.save_named_results(
+        identity, {'images': [np.zeros(2)]}, {'topn': {'logits': (1.5, [2]), 'labels': {'a.b': 3}}}
+    )
     store.save_named_results(identity, validation_results={'topn': {'only': 1}})
     assert store.flush(60)
     files = gridfs.GridFS(client[DBNAME], COLLNAME)
-    first, second = [files.get(file['_id']) for file in client[DBNAME][COLLNAME + '.files'].find({'item_for': identity})]
+    first, second = [
+        files.get(file['_id'])
+        for file in client[DBNAME][COLLNAME + '.files'].find({'item_for': identity})
+    ]
     assert first.filename == second.filename == f'{identity}_fileitems'
     content = first.read()
     assert content[:2] == b'\x80\x02' and pickle.loads(content) == {
-        'train_results': {'images': [[0.0, 0.0]]}, 'validation_results': {'topn': {'logits': [1.5, [2]], 'labels': {'a___b': 3}}}}
+        'train_results': {'images': [[0.0, 0.0]]},
+        'validation_results': {'topn': {'logits': [1.5, [2]], 'labels': {'a___b': 3}}},
+    }
     assert pickle.loads(second.read()) == {'validation_results': {'topn': {'only': 1}}}
     assert store.count() == 1
     with pytest.raises(RecordError, match='validation_results.odd'):
@@ -286,13 +353,22 @@ def test_named_results_are_the_file_that_tfutils_wrote(store, client):
 def test_a_checkpoint_is_found_by_a_query(store, tmp_path):
     saved = {}
     for step, top1 in ((100, 0.7), (200, 0.9), (300, 0.8)):
-        saved[step] = store.save(record(step, validation_results={'topn_val': {'top1': top1}}),
-                                 checkpoint=checkpoint_tar(tmp_path, step, b'weights'))
+        saved[step] = store.save(
+            record(step, validation_results={'topn_val': {'top1': top1}}),
+            checkpoint=checkpoint_tar(tmp_path, step, b'weights'),
+        )
     assert store.flush(60)
     better = {'validation_results.topn_val.top1': {'$gt': 0.75}}
     assert store.find_checkpoint(query=better)['_id'] == saved[300]
-    assert store.find_checkpoint(200, better)['_id'] == store.find_checkpoint(query={'step': {'$lt': 300}})['_id'] == saved[200]
-    assert store.find_checkpoint(100, better) is None and store.find_checkpoint(query={'exp_id': 'another'}) is None
+    assert (
+        store.find_checkpoint(200, better)['_id']
+        == store.find_checkpoint(query={'step': {'$lt': 300}})['_id']
+        == saved[200]
+    )
+    assert (
+        store.find_checkpoint(100, better) is None
+        and store.find_checkpoint(query={'exp_id': 'another'}) is None
+    )
     with pytest.raises(StoreError, match='could not be read'):
         store.find_checkpoint(query={'$nothing': 1})
 
@@ -325,14 +401,25 @@ def test_a_checkpoint_comes_back(store, tmp_path):
 def test_a_checkpoint_of_the_original_comes_back(store, client, tmp_path):
     path = checkpoint_tar(tmp_path, 8)
     with open(path, 'rb') as stream:
-        gridfs.GridFS(client[DBNAME], COLLNAME).put(stream, filename='/root/.tfutils/checkpoint-8.tar', exp_id=EXP_ID,
-                                                    step=8, saved_filters=True, _saver_write_version=2)
+        gridfs.GridFS(client[DBNAME], COLLNAME).put(
+            stream,
+            filename='/root/.tfutils/checkpoint-8.tar',
+            exp_id=EXP_ID,
+            step=8,
+            saved_filters=True,
+            _saver_write_version=2,
+        )
     assert os.path.exists(store.download(store.find_checkpoint(), str(tmp_path / 'to')) + '.index')
 
 
-@pytest.mark.parametrize('damage', [
-    lambda chunks: chunks.update_one({'n': 1}, {'$set': {'data': bytes(CHUNK_BYTES)}}),
-    lambda chunks: chunks.delete_one({'n': 1}), lambda chunks: chunks.delete_one({'n': 3})])
+@pytest.mark.parametrize(
+    'damage',
+    [
+        lambda chunks: chunks.update_one({'n': 1}, {'$set': {'data': bytes(CHUNK_BYTES)}}),
+        lambda chunks: chunks.delete_one({'n': 1}),
+        lambda chunks: chunks.delete_one({'n': 3}),
+    ],
+)
 def test_a_damaged_checkpoint_is_refused(store, chunks, tmp_path, damage):
     store.save(record(5), checkpoint=odd_file(tmp_path))
     assert store.flush(60)
@@ -350,7 +437,9 @@ def test_weights_that_are_not_there_are_one_sentence(store, tmp_path):
         store.download(record(5), str(tmp_path / 'file'))
 
 
-@pytest.mark.parametrize('names', [('a/b', 'fc', 'x'), ('neur-al', '..', 'x'), ('neur-al', 'fc', '')])
+@pytest.mark.parametrize(
+    'names', [('a/b', 'fc', 'x'), ('neur-al', '..', 'x'), ('neur-al', 'fc', '')]
+)
 def test_illegal_names_are_refused_before_connecting(names):
     with pytest.raises(RecordError):
         Store('host.invalid', 1, *names)
@@ -379,26 +468,39 @@ def test_nothing_there_is_one_sentence(own_port):
 
 
 @pytest.mark.parametrize('harshly', [False, True], ids=['stopped', 'killed'])
-def test_a_server_that_goes_and_comes_back_gets_every_record_once_in_order(own_port, tmp_path, harshly):
+def test_a_server_that_goes_and_comes_back_gets_every_record_once_in_order(
+    own_port, tmp_path, harshly
+):
     server.ensure(*own_port)
     store = Store(own_port.host, own_port.port, *NAMES, recent_limit=2)
     for step in range(0, 3):
         store.save(record(step), checkpoint=odd_file(tmp_path, 'checkpoint-%d.tar' % step))
     end_server(own_port, harshly)
     for step in range(3, 9):
-        store.save(record(step), recent=odd_file(tmp_path, 'checkpoint-%d.tar' % step), on_written=os.remove)
+        store.save(
+            record(step),
+            recent=odd_file(tmp_path, 'checkpoint-%d.tar' % step),
+            on_written=os.remove,
+        )
     assert not store.flush(0) and store.pending >= 6
     assert server._wait(lambda: store.failure, 60)  # pymongo looks for the server for 3 s first
-    assert 'localhost:%d takes no records' % own_port.port in store.failure and '\n' not in store.failure
+    assert (
+        'localhost:%d takes no records' % own_port.port in store.failure
+        and '\n' not in store.failure
+    )
     with pytest.raises(StoreError, match='could not be read'):
         store.count()
     server.ensure(*own_port)
     assert store.flush(120) and store.failure is None and store.errors == []
     assert [found['step'] for found in store.records()] == list(range(9))
-    assert [store.find_checkpoint(step) is not None for step in range(9)] == 3 * [True] + 4 * [False] + 2 * [True]
+    assert [store.find_checkpoint(step) is not None for step in range(9)] == 3 * [True] + 4 * [
+        False
+    ] + 2 * [True]
     with pymongo.MongoClient(own_port.host, own_port.port) as client:
         assert client[DBNAME][COLLNAME + '.chunks'].count_documents({}) == 3 * 4
-        assert [found['step'] for found in client[DBNAME][COLLNAME + '.files'].find()] == list(range(9))
+        assert [found['step'] for found in client[DBNAME][COLLNAME + '.files'].find()] == list(
+            range(9)
+        )
         assert client[records.recent_database(*NAMES)]['fs.chunks'].count_documents({}) == 2 * 4
     assert not os.path.exists(str(tmp_path / 'checkpoint-8.tar'))
     store.close()
@@ -441,12 +543,31 @@ def test_an_answer_lost_while_inserting_is_no_second_record(store, files, monkey
     assert calls == [1, 2] and sorted(found['step'] for found in files.find()) == [1, 2]
 
 
-@pytest.mark.parametrize('error, outage', [
-    (pymongo.errors.AutoReconnect('x'), True), (pymongo.errors.ServerSelectionTimeoutError('x'), True),
-    (pymongo.errors.NetworkTimeout('x'), True), (pymongo.errors.OperationFailure('x', 91), True),
-    (pymongo.errors.OperationFailure('x', 14031), True), (pymongo.errors.OperationFailure('x', 13), False),
-    (pymongo.errors.BulkWriteError({'writeErrors': [{'code': 11000}], 'writeConcernErrors': []}), True),
-    (pymongo.errors.BulkWriteError({'writeErrors': [], 'writeConcernErrors': [{'code': 91}]}), True),
-    (pymongo.errors.DocumentTooLarge('x'), False), (bson.errors.InvalidDocument('x'), False), (OSError('x'), False)])
+@pytest.mark.parametrize(
+    'error, outage',
+    [
+        (pymongo.errors.AutoReconnect('x'), True),
+        (pymongo.errors.ServerSelectionTimeoutError('x'), True),
+        (pymongo.errors.NetworkTimeout('x'), True),
+        (pymongo.errors.OperationFailure('x', 91), True),
+        (pymongo.errors.OperationFailure('x', 14031), True),
+        (pymongo.errors.OperationFailure('x', 13), False),
+        (
+            pymongo.errors.BulkWriteError(
+                {'writeErrors': [{'code': 11000}], 'writeConcernErrors': []}
+            ),
+            True,
+        ),
+        (
+            pymongo.errors.BulkWriteError(
+                {'writeErrors': [], 'writeConcernErrors': [{'code': 91}]}
+            ),
+            True,
+        ),
+        (pymongo.errors.DocumentTooLarge('x'), False),
+        (bson.errors.InvalidDocument('x'), False),
+        (OSError('x'), False),
+    ],
+)
 def test_only_the_servers_troubles_are_outages(error, outage):
     assert mongo._is_outage(error) is outage

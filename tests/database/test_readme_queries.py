@@ -1,4 +1,7 @@
-"""The queries of the README, sent to a real server that holds records of such runs, give the answers that it shows."""
+"""The queries of the README, sent to a real server that holds records of such runs, give the
+answers that it shows.
+"""
+
 import json
 import os
 import re
@@ -12,15 +15,23 @@ from database.mongo import Store
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TOP1 = {'3.11': 0.975, '3.7': 0.977}
-LOSSES = dict(loss=0.30074647068977356, model_loss=0.015704428777098656, reg_loss=0.2426758110523224,
-              alignment_loss=0.042366232722997665, total_loss=0.30074647068977356, learning_rate=0.004999999888241291)
+LOSSES = dict(
+    loss=0.30074647068977356,
+    model_loss=0.015704428777098656,
+    reg_loss=0.2426758110523224,
+    alignment_loss=0.042366232722997665,
+    total_loss=0.30074647068977356,
+    learning_rate=0.004999999888241291,
+)
 QUERY = re.compile(r'db\["([^"]+)"\]\.find\((.*)\)$', re.DOTALL)
 CALL = re.compile(r'\.(sort|limit)\(([^()]*)\)$', re.DOTALL)
 
 
 def plain(text):
     """The value of a mongo-shell literal."""
-    return json.loads(re.sub(r'([{,]\s*)([A-Za-z_$][\w$]*)\s*:', r'\1"\2":', text.replace("'", '"')))
+    return json.loads(
+        re.sub(r'([{,]\s*)([A-Za-z_$][\w$]*)\s*:', r'\1"\2":', text.replace("'", '"'))
+    )
 
 
 def examples():
@@ -28,7 +39,9 @@ def examples():
     with open(os.path.join(ROOT, 'README.md'), encoding='utf-8') as file:
         text = file.read()
     found = []
-    for question, code, answer in re.findall(r'^    // (.*)\n((?:    .*\n)+)\n((?:    .*\n)+)', text, re.MULTILINE):
+    for question, code, answer in re.findall(
+        r'^    // (.*)\n((?:    .*\n)+)\n((?:    .*\n)+)', text, re.MULTILINE
+    ):
         code, calls = code.strip(), {}
         while CALL.search(code):
             calls[CALL.search(code).group(1)] = plain(CALL.search(code).group(2))
@@ -39,8 +52,12 @@ def examples():
 
 
 def save(store, step, folder=None, **fields):
-    record = records.build(store.exp_id, step, {'model_params': {'alignment': 'symmetric', 'alpha': 0.02, 'beta': 0.04}},
-                           **fields)
+    record = records.build(
+        store.exp_id,
+        step,
+        {'model_params': {'alignment': 'symmetric', 'alpha': 0.02, 'beta': 0.04}},
+        **fields,
+    )
     tar = None
     if folder is not None:
         for ending in ('index', 'data-00000-of-00001'):
@@ -56,15 +73,29 @@ def collection_of(mongo_server, tmp_path_factory):
     """A database with the records of two runs, each validated at its end and once more by test.py."""
     folder = tmp_path_factory.mktemp('checkpoints')
     for version, top1 in TOP1.items():
+
         def results(top1, angle):
             return {'topn_val': {'top1': top1, 'weight_angles': {'conv0': 3.5, 'dense': angle}}}
-        with_weights = dict(duration=0.1554741104443868, train_results=[dict(LOSSES, loss=9.0), LOSSES])
-        store = Store(mongo_server.host, mongo_server.port, 'readme', 'resnet18', 'symmetric_python' + version)
+
+        with_weights = dict(
+            duration=0.1554741104443868, train_results=[dict(LOSSES, loss=9.0), LOSSES]
+        )
+        store = Store(
+            mongo_server.host, mongo_server.port, 'readme', 'resnet18', 'symmetric_python' + version
+        )
         save(store, 0, folder, validation_results=results(0.1, 90.0))
         save(store, 100, train_results=[LOSSES] * 3, duration=0.5)
-        record = save(store, 560, folder, validation_results=results(top1, 2.7143545150756836), **with_weights)
+        record = save(
+            store, 560, folder, validation_results=results(top1, 2.7143545150756836), **with_weights
+        )
         store.close()
-        store = Store(mongo_server.host, mongo_server.port, 'readme', 'resnet18', 'validation_python' + version)
+        store = Store(
+            mongo_server.host,
+            mongo_server.port,
+            'readme',
+            'resnet18',
+            'validation_python' + version,
+        )
         save(store, 560, validation_results=results(top1, 2.7143545150756836), validates=record)
         store.close()
     with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
@@ -75,17 +106,49 @@ def collection_of(mongo_server, tmp_path_factory):
 def test_a_mean_over_layers_leaves_out_those_without_an_angle(mongo_server):
     """MongoDB's own mean does, of records of which the first has an angle in no layer."""
     store = Store(mongo_server.host, mongo_server.port, 'nulls', 'resnet18', 'symmetric')
-    for step, angles in ((0, dict(conv0=None, dense=None)), (7, dict(conv0=None, dense=30.0)), (9, dict(conv0=10.0, dense=40.0))):
-        save(store, step, validation_results={'topn_val': {'gradient_angles': angles, 'undefined_angles': 3}})
+    for step, angles in (
+        (0, dict(conv0=None, dense=None)),
+        (7, dict(conv0=None, dense=30.0)),
+        (9, dict(conv0=10.0, dense=40.0)),
+    ):
+        save(
+            store,
+            step,
+            validation_results={'topn_val': {'gradient_angles': angles, 'undefined_angles': 3}},
+        )
     store.close()
     with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
         files = client['nulls']['resnet18.files']
-        layers = {'$map': {'input': {'$objectToArray': '$validation_results.topn_val.gradient_angles'}, 'in': '$$this.v'}}
-        means = list(files.aggregate([{'$sort': {'step': 1}}, {'$project': {'_id': 0, 'mean': {'$avg': layers}}}]))
-        over_runs, = files.aggregate([{'$group': {'_id': None, 'conv0': {'$avg': '$validation_results.topn_val.gradient_angles.conv0'}}}])
-        aligned = files.distinct('step', {'validation_results.topn_val.gradient_angles.dense': {'$lt': 35}})
+        layers = {
+            '$map': {
+                'input': {'$objectToArray': '$validation_results.topn_val.gradient_angles'},
+                'in': '$$this.v',
+            }
+        }
+        means = list(
+            files.aggregate(
+                [{'$sort': {'step': 1}}, {'$project': {'_id': 0, 'mean': {'$avg': layers}}}]
+            )
+        )
+        (over_runs,) = files.aggregate(
+            [
+                {
+                    '$group': {
+                        '_id': None,
+                        'conv0': {'$avg': '$validation_results.topn_val.gradient_angles.conv0'},
+                    }
+                }
+            ]
+        )
+        aligned = files.distinct(
+            'step', {'validation_results.topn_val.gradient_angles.dense': {'$lt': 35}}
+        )
         client.drop_database('nulls')
-    assert [row['mean'] for row in means] == [None, 30.0, 25.0] and over_runs['conv0'] == 10.0 and aligned == [7]
+    assert (
+        [row['mean'] for row in means] == [None, 30.0, 25.0]
+        and over_runs['conv0'] == 10.0
+        and aligned == [7]
+    )
 
 
 def test_there_are_five_queries():

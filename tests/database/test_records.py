@@ -1,4 +1,5 @@
 """Records: plain data, the document's layout, and names."""
+
 import collections
 import datetime
 import functools
@@ -24,22 +25,44 @@ class Odd:
     """Neither data nor a function."""
 
 
-@pytest.mark.parametrize('given, stored', [
-    (np.float32(0.5), 0.5), (np.float64(0.1), 0.1), (np.longdouble(0.25), 0.25), (np.int8(-3), -3),
-    (np.uint64(7), 7), (np.bool_(True), True), (np.str_('a'), 'a'), (np.bytes_(b'a'), b'a'),
-    (np.arange(6).reshape(2, 3), [[0, 1, 2], [3, 4, 5]]), (np.array(1.5), 1.5), (np.array(['a', 'bc']), ['a', 'bc']),
-    (np.array([1, 'b', None], dtype=object), [1, 'b', None]), (np.array([0.5], np.longdouble), [0.5]),
-    (np.array([True]), [True]), (np.zeros((0, 3)), []), ((1, (2, [3])), [1, [2, [3]]]),
-    ({'a': {'b.c': 1}}, {'a': {'b___c': 1}}), ({'$set': 1, 3: 2}, {'_$set': 1, '3': 2}),
-    (collections.OrderedDict([('z', 1), ('a', 2)]), {'z': 1, 'a': 2}), (None, None), (True, True),
-    (b'\0\xff', b'\0\xff'),
-    (2 ** 63 - 1, 2 ** 63 - 1), (-2 ** 63, -2 ** 63), (json.dumps, {'modname': 'json', 'objname': 'dumps'}),
-    (collections.OrderedDict, {'modname': 'collections', 'objname': 'OrderedDict'}),
-    (functools.partial(json.dumps, (1, 2), indent=3), {'modname': 'json', 'objname': 'dumps', 'args': [[1, 2]],
-                                                       'keywords': {'indent': 3}}),
-    (Callable(), {'modname': __name__, 'objname': 'Callable'}),
-    (np.tanh, {'modname': 'numpy', 'objname': 'tanh'}), (len, {'modname': 'builtins', 'objname': 'len'}),
-])
+@pytest.mark.parametrize(
+    'given, stored',
+    [
+        (np.float32(0.5), 0.5),
+        (np.float64(0.1), 0.1),
+        (np.longdouble(0.25), 0.25),
+        (np.int8(-3), -3),
+        (np.uint64(7), 7),
+        (np.bool_(True), True),
+        (np.str_('a'), 'a'),
+        (np.bytes_(b'a'), b'a'),
+        (np.arange(6).reshape(2, 3), [[0, 1, 2], [3, 4, 5]]),
+        (np.array(1.5), 1.5),
+        (np.array(['a', 'bc']), ['a', 'bc']),
+        (np.array([1, 'b', None], dtype=object), [1, 'b', None]),
+        (np.array([0.5], np.longdouble), [0.5]),
+        (np.array([True]), [True]),
+        (np.zeros((0, 3)), []),
+        ((1, (2, [3])), [1, [2, [3]]]),
+        ({'a': {'b.c': 1}}, {'a': {'b___c': 1}}),
+        ({'$set': 1, 3: 2}, {'_$set': 1, '3': 2}),
+        (collections.OrderedDict([('z', 1), ('a', 2)]), {'z': 1, 'a': 2}),
+        (None, None),
+        (True, True),
+        (b'\0\xff', b'\0\xff'),
+        (2**63 - 1, 2**63 - 1),
+        (-(2**63), -(2**63)),
+        (json.dumps, {'modname': 'json', 'objname': 'dumps'}),
+        (collections.OrderedDict, {'modname': 'collections', 'objname': 'OrderedDict'}),
+        (
+            functools.partial(json.dumps, (1, 2), indent=3),
+            {'modname': 'json', 'objname': 'dumps', 'args': [[1, 2]], 'keywords': {'indent': 3}},
+        ),
+        (Callable(), {'modname': __name__, 'objname': 'Callable'}),
+        (np.tanh, {'modname': 'numpy', 'objname': 'tanh'}),
+        (len, {'modname': 'builtins', 'objname': 'len'}),
+    ],
+)
 def test_plain_data_survives_bson(given, stored):
     result = records.plain(given)
     assert result == stored and type(result) is type(stored)
@@ -47,7 +70,9 @@ def test_plain_data_survives_bson(given, stored):
 
 
 def test_not_a_number_stays_a_number():
-    result = bson.decode(bson.encode({'loss': records.plain([float('nan'), np.float32('inf'), -math.inf])}))['loss']
+    result = bson.decode(
+        bson.encode({'loss': records.plain([float('nan'), np.float32('inf'), -math.inf])})
+    )['loss']
     assert math.isnan(result[0]) and result[1:] == [math.inf, -math.inf]
 
 
@@ -56,20 +81,28 @@ def test_ids_and_dates_stay():
     assert records.plain(values) == values
 
 
-@pytest.mark.parametrize('bad, message', [
-    ({'model': [0, {'size': 2 ** 63}]}, r'params\.model\[1\]\.size is 9223372036854775808'),
-    ({'seed': np.uint64(2 ** 64 - 1)}, r'params\.seed is 18446744073709551615'),
-    ({'seeds': np.array([2 ** 64 - 1], np.uint64)}, r'params\.seeds\[0\]'),
-    ({'x': {'odd': Odd()}}, r'params\.x\.odd is a .*\.Odd'), ({'x': {1, 2}}, r'params\.x is a builtins\.set'),
-    ({'x': 1j}, r'params\.x is a builtins\.complex'),
-    ({'x': functools.partial(len, 1j)}, r'params\.x\.args\[0\] is a builtins\.complex'),
-    ({'x': np.array([1j])}, r'params\.x is an array of complex128'),
-    ({'x': np.datetime64('2020-01-01')}, r'params\.x is a numpy\.datetime64'),
-    ({'x': np.timedelta64(3)}, r'params\.x is a numpy\.timedelta64'), ({'x': math}, r'params\.x is a builtins\.module'),
-    ({'x': {'a.b': 1, 'a___b': 2}}, r"params\.x has the keys 'a\.b' and 'a___b'"),
-    ({'x': {None: 1}}, 'has the key None'), ({'x': {True: 1}}, 'has the key True'), ({'x': {'a\0': 1}}, 'has the key'), ({'x': '\ud800'}, r'params\.x holds'),
-    ({'x': {'\ud800': 1}}, r'params\.x holds'),
-])
+@pytest.mark.parametrize(
+    'bad, message',
+    [
+        ({'model': [0, {'size': 2**63}]}, r'params\.model\[1\]\.size is 9223372036854775808'),
+        ({'seed': np.uint64(2**64 - 1)}, r'params\.seed is 18446744073709551615'),
+        ({'seeds': np.array([2**64 - 1], np.uint64)}, r'params\.seeds\[0\]'),
+        ({'x': {'odd': Odd()}}, r'params\.x\.odd is a .*\.Odd'),
+        ({'x': {1, 2}}, r'params\.x is a builtins\.set'),
+        ({'x': 1j}, r'params\.x is a builtins\.complex'),
+        ({'x': functools.partial(len, 1j)}, r'params\.x\.args\[0\] is a builtins\.complex'),
+        ({'x': np.array([1j])}, r'params\.x is an array of complex128'),
+        ({'x': np.datetime64('2020-01-01')}, r'params\.x is a numpy\.datetime64'),
+        ({'x': np.timedelta64(3)}, r'params\.x is a numpy\.timedelta64'),
+        ({'x': math}, r'params\.x is a builtins\.module'),
+        ({'x': {'a.b': 1, 'a___b': 2}}, r"params\.x has the keys 'a\.b' and 'a___b'"),
+        ({'x': {None: 1}}, 'has the key None'),
+        ({'x': {True: 1}}, 'has the key True'),
+        ({'x': {'a\0': 1}}, 'has the key'),
+        ({'x': '\ud800'}, r'params\.x holds'),
+        ({'x': {'\ud800': 1}}, r'params\.x holds'),
+    ],
+)
 def test_what_cannot_be_stored_is_refused_by_its_key_path(bad, message):
     with pytest.raises(RecordError, match=message):
         records.plain(bad, 'params')
@@ -83,14 +116,24 @@ def test_what_holds_itself_is_refused():
 
 
 def test_the_layout_is_that_of_tfutils():
-    record = records.build('symmetric_test0', np.int64(300), {'model_params': {'func': json.loads}}, duration=0.25,
-                           train_results=[{'loss': np.float32(2)}],
-                           validation_results={'topn_val': {'top1': 0.5, 'weight_angles': {'conv0': np.float32(90)}}})
+    record = records.build(
+        'symmetric_test0',
+        np.int64(300),
+        {'model_params': {'func': json.loads}},
+        duration=0.25,
+        train_results=[{'loss': np.float32(2)}],
+        validation_results={'topn_val': {'top1': 0.5, 'weight_angles': {'conv0': np.float32(90)}}},
+    )
     assert isinstance(record.pop('_id'), bson.ObjectId)
     assert record == {
-        'exp_id': 'symmetric_test0', 'step': 300, 'duration': 0.25, 'saved_filters': False,
-        'params': {'model_params': {'func': {'modname': 'json', 'objname': 'loads'}}}, 'train_results': [{'loss': 2.0}],
-        'validation_results': {'topn_val': {'top1': 0.5, 'weight_angles': {'conv0': 90.0}}}}
+        'exp_id': 'symmetric_test0',
+        'step': 300,
+        'duration': 0.25,
+        'saved_filters': False,
+        'params': {'model_params': {'func': {'modname': 'json', 'objname': 'loads'}}},
+        'train_results': [{'loss': 2.0}],
+        'validation_results': {'topn_val': {'top1': 0.5, 'weight_angles': {'conv0': 90.0}}},
+    }
 
 
 def test_a_record_has_defaults_and_names_what_it_validates():
@@ -115,16 +158,30 @@ def test_the_refusal_names_the_field():
 
 
 def test_a_recent_database_has_the_name_of_tfutils_where_that_is_legal():
-    assert (records.recent_database('reproduction', 'resnet18', 'symmetric_test0')
-            == 'reproduction_resnet18_symmetric_test0___RECENT')
+    assert (
+        records.recent_database('reproduction', 'resnet18', 'symmetric_test0')
+        == 'reproduction_resnet18_symmetric_test0___RECENT'
+    )
     longest = 'e' * (63 - len('d_c____RECENT'))
     assert records.recent_database('d', 'c', longest) == f'd_c_{longest}___RECENT'
     assert records.recent_database('d', 'c', longest + 'e') != f'd_c_{longest}e___RECENT'
 
 
 LONG = 'x' * 70
-EXPERIMENTS = ['lr0.1', 'lr0_1', 'lr0 1', 'lr0*1', 'lr0?1', LONG, LONG + 'y', LONG[:-1] + '.', 'A' * 60, 'a' * 60,
-               'caf\u00e9' * 20, 'caf\u00ea' * 20]
+EXPERIMENTS = [
+    'lr0.1',
+    'lr0_1',
+    'lr0 1',
+    'lr0*1',
+    'lr0?1',
+    LONG,
+    LONG + 'y',
+    LONG[:-1] + '.',
+    'A' * 60,
+    'a' * 60,
+    'caf\u00e9' * 20,
+    'caf\u00ea' * 20,
+]
 
 
 @pytest.mark.parametrize('exp_id', EXPERIMENTS)
@@ -147,8 +204,11 @@ def test_no_two_experiments_share_a_recent_database():
 def names_of_the_shortened_as_experiments(names):
     """An exp_id chosen so that the plain form is another experiment's shortened name."""
     start, end = 'neur-al_fc_', '___RECENT'
-    return [records.recent_database('neur-al', 'fc', name[len(start):-len(end)]) for name in names
-            if '~' in name and name.startswith(start)]
+    return [
+        records.recent_database('neur-al', 'fc', name[len(start) : -len(end)])
+        for name in names
+        if '~' in name and name.startswith(start)
+    ]
 
 
 def test_good_names_pass():
@@ -157,8 +217,28 @@ def test_good_names_pass():
     records.check_names('d' * 63, 'c' * 180, 'e' * 200)
 
 
-ALWAYS_BAD = ['', ' ', None, 3, '..', '.', 'a..b', '.a', 'a.', 'a/b', '/a', 'a\\b', '../a', 'a$b', '$a', 'a\0', 'a\nb',
-              'a\x7f', '\ud800', 'a' * 201]
+ALWAYS_BAD = [
+    '',
+    ' ',
+    None,
+    3,
+    '..',
+    '.',
+    'a..b',
+    '.a',
+    'a.',
+    'a/b',
+    '/a',
+    'a\\b',
+    '../a',
+    'a$b',
+    '$a',
+    'a\0',
+    'a\nb',
+    'a\x7f',
+    '\ud800',
+    'a' * 201,
+]
 
 
 @pytest.mark.parametrize('bad, place', list(itertools.product(ALWAYS_BAD, range(3))))
@@ -170,8 +250,10 @@ def test_bad_names_are_refused_everywhere(bad, place):
     assert '\n' not in str(refusal.value)
 
 
-@pytest.mark.parametrize('dbname', ['a.b', 'a b', 'a"b', 'a*b', 'a<b', 'a>b', 'a:b', 'a|b', 'a?b', 'd' * 64, 'admin',
-                                    'Local'])
+@pytest.mark.parametrize(
+    'dbname',
+    ['a.b', 'a b', 'a"b', 'a*b', 'a<b', 'a>b', 'a:b', 'a|b', 'a?b', 'd' * 64, 'admin', 'Local'],
+)
 def test_names_that_no_database_may_have(dbname):
     with pytest.raises(RecordError, match='dbname'):
         records.check_names(dbname, 'fc', 'symmetric')

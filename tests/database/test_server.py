@@ -1,4 +1,5 @@
 """The private server: found, started once, stopped cleanly, and every other case one sentence."""
+
 import os
 import re
 import shutil
@@ -30,8 +31,11 @@ def mongod_processes(address):
 
 
 def run_module(*arguments):
-    return subprocess.run([sys.executable, '-m', 'database.server'] + list(arguments), cwd=REPOSITORY,
-                          capture_output=True)
+    return subprocess.run(
+        [sys.executable, '-m', 'database.server'] + list(arguments),
+        cwd=REPOSITORY,
+        capture_output=True,
+    )
 
 
 def one_sentence(error):
@@ -40,21 +44,31 @@ def one_sentence(error):
 
 def test_started_used_and_stopped(own_port):
     said = server.ensure(*own_port)
-    assert re.match(r'Started a private MongoDB \d+\.\d+\.\d+ at localhost:%d' % own_port.port, said)
+    assert re.match(
+        r'Started a private MongoDB \d+\.\d+\.\d+ at localhost:%d' % own_port.port, said
+    )
     folder = os.path.join(own_port.root, 'mongod-%d' % own_port.port)
     assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700
-    assert re.match(r'MongoDB \d+\.\d+\.\d+ at localhost:%d\.' % own_port.port, server.ensure(*own_port))
+    assert re.match(
+        r'MongoDB \d+\.\d+\.\d+ at localhost:%d\.' % own_port.port, server.ensure(*own_port)
+    )
     assert 'private, process' in server.status(own_port.port, own_port.root)
     assert len(mongod_processes(own_port)) == 1
-    size = sum(os.path.getsize(os.path.join(place, name)) for place, _, names in os.walk(folder) for name in names)
+    size = sum(
+        os.path.getsize(os.path.join(place, name))
+        for place, _, names in os.walk(folder)
+        for name in names
+    )
     assert size < 12 << 20
-    assert 'Stopped' in server.stop(own_port.port, own_port.root) and mongod_processes(own_port) == []
+    assert (
+        'Stopped' in server.stop(own_port.port, own_port.root) and mongod_processes(own_port) == []
+    )
     assert 'No private MongoDB runs' in server.stop(own_port.port, own_port.root)
 
 
 def test_it_is_in_a_session_of_its_own_and_listens_here_only(own_port):
     server.ensure(*own_port)
-    process, = mongod_processes(own_port)
+    (process,) = mongod_processes(own_port)
     assert os.getsid(process) != os.getsid(0)
     assert '--bind_ip 127.0.0.1' in server._command_line(process)
 
@@ -70,7 +84,7 @@ def test_data_outlives_a_restart(own_port):
 
 def test_a_killed_servers_pid_file_means_nothing(own_port):
     server.ensure(*own_port)
-    process, = mongod_processes(own_port)
+    (process,) = mongod_processes(own_port)
     os.kill(process, signal.SIGKILL)
     assert server._wait(lambda: not server._listens('localhost', own_port.port), 60)
     assert 'No private MongoDB runs' in server.stop(own_port.port, own_port.root)
@@ -98,7 +112,16 @@ def test_a_server_of_somebody_else_is_used_and_not_stopped(mongo_server, tmp_pat
 
 
 def test_two_processes_at_once_end_with_one_server(own_port):
-    command = [sys.executable, '-m', 'database.server', 'start', '--port', str(own_port.port), '--root', own_port.root]
+    command = [
+        sys.executable,
+        '-m',
+        'database.server',
+        'start',
+        '--port',
+        str(own_port.port),
+        '--root',
+        own_port.root,
+    ]
     both = [subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE) for _ in range(2)]
     said = sorted(process.communicate()[0].decode() for process in both)
     assert [process.returncode for process in both] == [0, 0]
@@ -106,7 +129,9 @@ def test_two_processes_at_once_end_with_one_server(own_port):
     assert len(mongod_processes(own_port)) == 1
 
 
-@pytest.fixture(params=[b'', b'HTTP/1.0 400 Bad Request\r\nContent-Length: 0\r\n\r\n'], ids=['silent', 'http'])
+@pytest.fixture(
+    params=[b'', b'HTTP/1.0 400 Bad Request\r\nContent-Length: 0\r\n\r\n'], ids=['silent', 'http']
+)
 def stranger_port(request):
     """A port where something that is not MongoDB answers, or says nothing."""
     listener = socket.socket()
@@ -142,7 +167,9 @@ def test_a_port_that_something_else_has_taken(stranger_port, tmp_path):
 
 @pytest.mark.parametrize('host', ['db.host.invalid', '192.0.2.1', 'a..b', 'x' * 70 + '.invalid'])
 def test_a_remote_host_where_nothing_answers(host, own_port):
-    with pytest.raises(ServerError, match='Nothing answers at %s:%d' % (re.escape(host), own_port.port)) as error:
+    with pytest.raises(
+        ServerError, match='Nothing answers at %s:%d' % (re.escape(host), own_port.port)
+    ) as error:
         server.ensure(host, own_port.port, own_port.root)
     assert one_sentence(error) and not os.path.exists(own_port.root)
 
@@ -171,7 +198,9 @@ def test_a_mongod_on_the_path_comes_first(tmp_path, monkeypatch):
 
 
 def test_a_mongod_that_will_not_start_says_why(own_port, tmp_path, monkeypatch):
-    (tmp_path / 'mongod').write_text('#!/bin/sh\necho error while loading shared libraries: libcurl.so.4\nexit 127\n')
+    (tmp_path / 'mongod').write_text(
+        '#!/bin/sh\necho error while loading shared libraries: libcurl.so.4\nexit 127\n'
+    )
     (tmp_path / 'mongod').chmod(0o755)
     monkeypatch.setenv('PATH', str(tmp_path))
     with pytest.raises(ServerError, match='did not start.*libcurl.so.4') as error:
@@ -183,7 +212,9 @@ def test_two_servers_never_share_a_folder(own_port):
     server.ensure(*own_port)
     (process,) = mongod_processes(own_port)
     folder = os.path.join(own_port.root, 'mongod-%d' % own_port.port)
-    os.remove(os.path.join(folder, 'mongod.pid'))  # without our word for it, mongod's own lock still holds
+    os.remove(
+        os.path.join(folder, 'mongod.pid')
+    )  # without our word for it, mongod's own lock still holds
     with pytest.raises(ServerError, match='DBPathInUse'):
         server._start('localhost', other_port(), folder)
     assert len(mongod_processes(own_port)) == 1
@@ -208,7 +239,11 @@ def test_a_folder_that_cannot_be_made(own_port, tmp_path):
 def test_the_command(own_port):
     where = ['--port', str(own_port.port), '--root', own_port.root]
     silent = run_module('status', *where)
-    assert silent.returncode == 1 and b'Nothing answers' in silent.stderr and b'Traceback' not in silent.stderr
+    assert (
+        silent.returncode == 1
+        and b'Nothing answers' in silent.stderr
+        and b'Traceback' not in silent.stderr
+    )
     assert run_module('start', *where).stdout.startswith(b'Started')
     assert b'private, process' in run_module('status', *where).stdout
     assert run_module('stop', *where).stdout.startswith(b'Stopped')
@@ -217,13 +252,25 @@ def test_the_command(own_port):
 def test_the_configuration_file_starts_a_server(own_port, tmp_path):
     shutil.copy(os.path.join(REPOSITORY, 'mongodb.conf'), str(tmp_path))
     (tmp_path / 'mongodb-data').mkdir()
-    process = subprocess.Popen([server.find_mongod(), '--config', 'mongodb.conf', '--port', str(own_port.port),
-                                '--nounixsocket'], cwd=str(tmp_path))
+    process = subprocess.Popen(
+        [
+            server.find_mongod(),
+            '--config',
+            'mongodb.conf',
+            '--port',
+            str(own_port.port),
+            '--nounixsocket',
+        ],
+        cwd=str(tmp_path),
+    )
     try:
         assert server._wait(lambda: server._listens('localhost', own_port.port), server.START_S)
         with pymongo.MongoClient('localhost', own_port.port) as client:
             options = client.admin.command('getCmdLineOpts')['parsed']
-        assert options['net']['bindIp'] == '127.0.0.1' and options['storage']['dbPath'] == 'mongodb-data'
+        assert (
+            options['net']['bindIp'] == '127.0.0.1'
+            and options['storage']['dbPath'] == 'mongodb-data'
+        )
     finally:
         process.terminate()
         process.wait()

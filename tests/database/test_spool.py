@@ -1,4 +1,7 @@
-"""What waits for MongoDB outlives the process: on disk during an outage, written at the next start, in order and once."""
+"""What waits for MongoDB outlives the process: on disk during an outage, written at the next start,
+in order and once.
+"""
+
 import os
 
 import pymongo
@@ -13,7 +16,9 @@ NAMES = 'neur-al', 'fc', 'symmetric'
 
 
 def record(step):
-    return records.build(NAMES[-1], step, {'model_params': {'alpha': 1e-3}}, train_results=[{'loss': 0.1 * step}])
+    return records.build(
+        NAMES[-1], step, {'model_params': {'alpha': 1e-3}}, train_results=[{'loss': 0.1 * step}]
+    )
 
 
 def odd_file(folder, name):
@@ -30,13 +35,20 @@ def test_entries_come_in_their_order_and_half_ones_do_not(tmp_path):
     (tmp_path / 'spool' / '00000013.bson.half').write_bytes(b'half')
     assert [entry['number'] for _, entry in spool.entries()] == list(range(12))
     aside = spool.refuse(spool.entries()[3][0])
-    assert os.path.exists(aside) and [entry['number'] for _, entry in spool.entries()] == [0, 1, 2] + list(range(4, 12))
+    assert os.path.exists(aside) and [entry['number'] for _, entry in spool.entries()] == [
+        0,
+        1,
+        2,
+    ] + list(range(4, 12))
     os.remove(spool.entries()[0][0])
     spool.keep({'number': 12})
     assert [entry['number'] for _, entry in spool.entries()][-1] == 12
 
 
-@pytest.mark.parametrize('damage', [lambda content: content[:-3], lambda content: b'', lambda content: b'\xff' * len(content)])
+@pytest.mark.parametrize(
+    'damage',
+    [lambda content: content[:-3], lambda content: b'', lambda content: b'\xff' * len(content)],
+)
 def test_a_damaged_entry_is_named(tmp_path, damage):
     path = Spool(str(tmp_path)).keep({'number': 7})
     with open(path, 'rb') as file:
@@ -62,15 +74,24 @@ def test_what_an_outage_stopped_is_written_at_the_next_start(own_port, tmp_path)
     store.save(record(3), recent=odd_file(tmp_path, 'checkpoint-3.tar'), on_written=os.remove)
     assert server._wait(lambda: len(Spool(str(tmp_path / 'spool')).entries()) == 4, 60)
     assert 'wait in {}'.format(tmp_path / 'spool') in store.failure
-    with pytest.raises(StoreError, match='lie in {}, and the same command'.format(tmp_path / 'spool')):
+    with pytest.raises(
+        StoreError, match='lie in {}, and the same command'.format(tmp_path / 'spool')
+    ):
         store.close(timeout_s=0)  # as a process that is killed: what it kept stays
 
     server.ensure(*own_port)
     store = open_store(own_port, tmp_path)
     assert store.replayed == 4 and store.flush(60) and store.errors == []
     assert [found['step'] for found in store.records()] == [0, 1, 2, 3]
-    assert [store.find_checkpoint(step) is not None for step in range(4)] == [False, True, False, True]
-    assert os.listdir(str(tmp_path / 'spool')) == [] and not os.path.exists(str(tmp_path / 'checkpoint-1.tar'))
+    assert [store.find_checkpoint(step) is not None for step in range(4)] == [
+        False,
+        True,
+        False,
+        True,
+    ]
+    assert os.listdir(str(tmp_path / 'spool')) == [] and not os.path.exists(
+        str(tmp_path / 'checkpoint-1.tar')
+    )
     with pymongo.MongoClient(own_port.host, own_port.port) as client:
         assert client['neur-al']['fc.files'].count_documents({'item_for': {'$exists': True}}) == 1
     store.close()
@@ -80,7 +101,9 @@ def test_what_an_outage_stopped_is_written_at_the_next_start(own_port, tmp_path)
 
 
 def test_what_was_written_already_is_not_written_again(mongo_server, tmp_path):
-    """The process was killed after the writing, and before the spool was emptied; the files are gone already."""
+    """The process was killed after the writing, and before the spool was emptied; the files are
+    gone already.
+    """
     with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
         client.drop_database('neur-al')
         spool, store = Spool(str(tmp_path / 'spool')), open_store(mongo_server, tmp_path)
@@ -100,18 +123,26 @@ def test_what_was_written_already_is_not_written_again(mongo_server, tmp_path):
 def test_what_can_never_be_written_is_kept_aside(mongo_server, tmp_path):
     store = open_store(mongo_server, tmp_path)
     store.save(dict(record(1), params={'text': 'x' * (17 << 20)}))
-    with pytest.raises(StoreError, match=r'step 1 can not be written .*, but is kept as .*00000001\.bson\.refused'):
+    with pytest.raises(
+        StoreError, match=r'step 1 can not be written .*, but is kept as .*00000001\.bson\.refused'
+    ):
         store.close()
     assert os.listdir(str(tmp_path / 'spool')) == ['00000001.bson.refused']
 
 
 def test_a_disk_that_takes_nothing_is_told(own_port, tmp_path, monkeypatch):
-    monkeypatch.setattr(mongo.Spool, 'keep', lambda self, entry: (_ for _ in ()).throw(OSError(28, 'No space left on device')))
+    monkeypatch.setattr(
+        mongo.Spool,
+        'keep',
+        lambda self, entry: (_ for _ in ()).throw(OSError(28, 'No space left on device')),
+    )
     server.ensure(*own_port)
     store = open_store(own_port, tmp_path)
     server.stop(own_port.port, own_port.root)
     store.save(record(1))
-    assert server._wait(lambda: 'takes no copy: No space left on device' in (store.failure or ''), 60)
+    assert server._wait(
+        lambda: 'takes no copy: No space left on device' in (store.failure or ''), 60
+    )
     server.ensure(*own_port)
     assert store.flush(60)
     store.close()
@@ -122,13 +153,19 @@ def test_a_record_made_anew_replaces_those_before_it(mongo_server, tmp_path):
         client.drop_database('neur-al')
         store = open_store(mongo_server, tmp_path)
         store.save(record(10))
-        old = [store.save(record(20), checkpoint=odd_file(tmp_path, 'checkpoint-20.tar')), store.save(record(30))]
+        old = [
+            store.save(record(20), checkpoint=odd_file(tmp_path, 'checkpoint-20.tar')),
+            store.save(record(30)),
+        ]
         store.save_named_results(old[1], train_results={'loss': [1.0]})
         assert store.flush(60)
         assert store.after(10) == [(20, old[0]), (30, old[1])] and len(store.after(-1)) == 3
         new = store.save(record(30), replacing=old)
         assert store.flush(60)
         assert store.after(10) == [(30, new)]
-        assert client['neur-al']['fc.files'].count_documents({}) == 2 and client['neur-al']['fc.chunks'].count_documents({}) == 0
+        assert (
+            client['neur-al']['fc.files'].count_documents({}) == 2
+            and client['neur-al']['fc.chunks'].count_documents({}) == 0
+        )
         store.close()
         client.drop_database('neur-al')

@@ -1,4 +1,7 @@
-"""The examples of docs/adding.md, put where the text says, into a copy of the program: its commands train."""
+"""The examples of docs/adding.md, put where the text says, into a copy of the program: its commands
+train.
+"""
+
 import os
 import re
 import shlex
@@ -12,8 +15,19 @@ sys.path.insert(0, os.path.join(ROOT, 'tests', 'cli'))
 
 import commands  # noqa: E402 (of tests/cli)
 
-PROGRAM = ('alignment', 'config', 'data', 'database', 'models', 'training', 'train.py', 'missing_packages.py')
-PLACE = re.compile(r'^In (a new file )?`([\w/.]+)`[^\n]*:\n\n```python\n(.*?)^```', re.DOTALL | re.MULTILINE)
+PROGRAM = (
+    'alignment',
+    'config',
+    'data',
+    'database',
+    'models',
+    'training',
+    'train.py',
+    'missing_packages.py',
+)
+PLACE = re.compile(
+    r'^In (a new file )?`([\w/.]+)`[^\n]*:\n\n```python\n(.*?)^```', re.DOTALL | re.MULTILINE
+)
 
 
 def text():
@@ -22,7 +36,10 @@ def text():
 
 
 def examples():
-    return [shlex.split(line)[1:] for line in re.findall(r'^    (python .*)$', text().replace('\\\n', ''), re.MULTILINE)]
+    return [
+        shlex.split(line)[1:]
+        for line in re.findall(r'^    (python .*)$', text().replace('\\\n', ''), re.MULTILINE)
+    ]
 
 
 @pytest.fixture(scope='module')
@@ -34,18 +51,28 @@ def extended(tmp_path_factory):
         copy = shutil.copytree if os.path.isdir(source) else shutil.copy
         copy(source, str(folder / name))
     found = PLACE.findall(text())
-    assert [path for _, path, _ in found] == ['alignment/rules.py', 'models/lenet.py', 'data/stripes.py']
+    assert [path for _, path, _ in found] == [
+        'alignment/rules.py',
+        'models/lenet.py',
+        'data/stripes.py',
+    ]
     for is_new, path, code in found:
         file = folder / path
         assert file.exists() != bool(is_new)
-        before, line, after = ('', '', '') if is_new else file.read_text(encoding='utf-8').partition('RULES = ')
+        before, line, after = (
+            ('', '', '') if is_new else file.read_text(encoding='utf-8').partition('RULES = ')
+        )
         file.write_text(before + code + line + after, encoding='utf-8')
     return str(folder)
 
 
 def test_there_is_a_command_for_each():
-    assert [word for words in examples() for word in words if word in (
-        '--alignment=difference', '--model=lenet', '--dataset=stripes')] == ['--alignment=difference', '--model=lenet', '--dataset=stripes']
+    assert [
+        word
+        for words in examples()
+        for word in words
+        if word in ('--alignment=difference', '--model=lenet', '--dataset=stripes')
+    ] == ['--alignment=difference', '--model=lenet', '--dataset=stripes']
 
 
 @pytest.fixture(scope='module')
@@ -58,12 +85,16 @@ def run(extended, tmp_path_factory):
 
 @pytest.mark.parametrize('words', examples(), ids=lambda words: words[1])
 def test_the_command_trains(run, mongo_server, tmp_path, words):
-    where = [f'--port={mongo_server.port}', f'--cache_dir={tmp_path}', '--dbname=docs',
-             '--exp_id_suffix=_{}'.format(words[1].partition('=')[2])]
+    where = [
+        f'--port={mongo_server.port}',
+        f'--cache_dir={tmp_path}',
+        '--dbname=docs',
+        '--exp_id_suffix=_{}'.format(words[1].partition('=')[2]),
+    ]
     done = run(*(words + where))
     assert done.code == 0, done.err
-    top1, = re.findall(r'results: .*; top-1 ([\d.]+),', done.out)
-    steps, = re.findall(r'([\d,]+) steps of ', done.out)
+    (top1,) = re.findall(r'results: .*; top-1 ([\d.]+),', done.out)
+    (steps,) = re.findall(r'([\d,]+) steps of ', done.out)
     assert int(steps) > 0 and float(top1) > (0.5 if '--dataset=stripes' in words else 0.05)
     if '--alignment=difference' in words:
         angles = re.findall(r'mean weight angle ([\d.]+)', done.out)

@@ -1,4 +1,7 @@
-"""Every command in the README and in docs/: a test runs it, or a reason is given here; its flags, targets and modules exist."""
+"""Every command in the README and in docs/: a test runs it, or a reason is given here; its flags,
+targets and modules exist.
+"""
+
 import glob
 import importlib
 import os
@@ -20,7 +23,11 @@ HOW = [
     ('PYTHON=python3.7 make test', 'it runs the tests'),
     ('(PYTHON=python3.7 )?make train', 'installs; cli/test_train.py runs its two programs'),
     ('make report', 'installs; cli/test_report.py runs its program'),
-    ('make rules', 'half an hour; its program is benchmarks/rules.py, the trainings are those of cli/test_settings_file.py'),
+    (
+        'make rules',
+        'half an hour; its program is benchmarks/rules.py, the trainings are those of '
+        'cli/test_settings_file.py',
+    ),
     ('make bench', 'hours, and a quiet machine'),
     ('make search', 'minutes; training/test_search.py runs its program'),
     ('make noise', 'an hour; benchmarks/test_noise.py runs its program'),
@@ -28,18 +35,36 @@ HOW = [
     ('make faithful', 'it runs tests/golden'),
     ('make stop-mongodb', 'database/test_server.py'),
     ('make setup', 'installs; the tests run in what it makes'),
-    (r'python train.py --model=fc --layers_list=32,16 --activation=tanh --alignment=symmetric --optimizer=adam',
-     'cli/test_documented_commands.py'),
+    (
+        r'python train.py --model=fc --layers_list=32,16 --activation=tanh --alignment=symmetric '
+        r'--optimizer=adam',
+        'cli/test_documented_commands.py',
+    ),
     (r'python test.py validate --(model=fc|load_params_file)', 'cli/test_validate.py'),
-    (r'python (train|test).py .*--load_params_file=config/symmetric.pkl', 'ImageNet, and files that no network was there for; '
-     'config/test_legacy.py reads the like, cli/test_golden_checkpoints.py restores the like'),
-    (r'python search.py --load_params_file=config/mnist_fc_mirror.pkl', 'minutes; training/test_search.py runs a smaller one'),
+    (
+        r'python (train|test).py .*--load_params_file=config/symmetric.pkl',
+        'ImageNet, and files that no network was there for; '
+        'config/test_legacy.py reads the like, cli/test_golden_checkpoints.py restores the like',
+    ),
+    (
+        r'python search.py --load_params_file=config/mnist_fc_mirror.pkl',
+        'minutes; training/test_search.py runs a smaller one',
+    ),
     (r'python train.py .*--worker_hosts', 'cli/test_several_hosts.py'),
     (r'python train.py .*--tpu_name', 'a TPU; training/test_tpu.py builds and compiles its graph'),
-    (r'python train.py --load_params_file=config/imagenet_symmetric.pkl --model=resnet18', 'ImageNet; cli/test_photographs.py runs small photographs'),
-    (r'python train.py --load_params_file=config/\w+.pkl --data_dir=/data', 'ImageNet; cli/test_photographs.py runs small photographs'),
+    (
+        r'python train.py --load_params_file=config/imagenet_symmetric.pkl --model=resnet18',
+        'ImageNet; cli/test_photographs.py runs small photographs',
+    ),
+    (
+        r'python train.py --load_params_file=config/\w+.pkl --data_dir=/data',
+        'ImageNet; cli/test_photographs.py runs small photographs',
+    ),
     (r'python test.py validate_tpu', 'a TPU; training/test_tpu.py builds and compiles its graph'),
-    (r'python train.py --(alignment=difference|model=lenet|dataset=stripes)', 'docs/test_adding.py'),
+    (
+        r'python train.py --(alignment=difference|model=lenet|dataset=stripes)',
+        'docs/test_adding.py',
+    ),
     (r'python train.py \.\.\. --dry_run', 'cli/test_train.py'),
     (r'python -m data.build_tfrecords imagenet', 'data/test_imagenet_archives.py'),
     (r'python -m data.build_tfrecords folder', 'data/test_build_tfrecords.py'),
@@ -55,7 +80,9 @@ HOW = [
     (r'mongosh', 'comes from another registry; database/test_readme_queries.py sends the queries'),
     (r'tensorboard', 'serves until it is stopped; training/test_board.py reads what it would show'),
 ]
-PATHS = ['README.md'] + sorted(os.path.relpath(path, ROOT) for path in glob.glob(os.path.join(ROOT, 'docs', '*.md')))
+PATHS = ['README.md'] + sorted(
+    os.path.relpath(path, ROOT) for path in glob.glob(os.path.join(ROOT, 'docs', '*.md'))
+)
 
 
 def commands():
@@ -65,7 +92,11 @@ def commands():
         with open(os.path.join(ROOT, path), encoding='utf-8') as file:
             text = re.sub(r'(?ms)^```.*?^```', '', file.read().replace('\\\n', ''))
         lines = re.findall(r'(?m)^    (\S.*)$', text) + re.findall(r'`([^`\n]+)`', text)
-        found += [(path, re.sub(' +', ' ', re.sub(r' +(#|\(ARGS=).*', '', line))) for line in lines if re.match(SHELL + '.', line)]
+        found += [
+            (path, re.sub(' +', ' ', re.sub(r' +(#|\(ARGS=).*', '', line)))
+            for line in lines
+            if re.match(SHELL + '.', line)
+        ]
     return sorted(set(found))
 
 
@@ -73,7 +104,9 @@ COMMANDS = commands()
 
 
 def test_there_are_commands_in_every_page_that_has_a_reason_for_them():
-    assert len(COMMANDS) > 40 and {path for path, _ in COMMANDS} >= set(PATHS) - {'docs/concepts.md'}
+    assert len(COMMANDS) > 40 and {path for path, _ in COMMANDS} >= set(PATHS) - {
+        'docs/concepts.md'
+    }
 
 
 @pytest.mark.parametrize('path, command', COMMANDS)
@@ -81,31 +114,61 @@ def test_a_command_is_run_by_a_test_or_says_why_not(path, command):
     how = next((how for start, how in HOW if re.match(start, command)), None)
     assert how is not None, f'say in HOW which test runs {command!r}, or why none does'
     for file in re.findall(r'[\w/]+\.py', how):
-        assert os.path.exists(os.path.join(ROOT, 'tests', file)) or os.path.exists(os.path.join(ROOT, file)), file
+        assert os.path.exists(os.path.join(ROOT, 'tests', file)) or os.path.exists(
+            os.path.join(ROOT, file)
+        ), file
 
 
 def test_no_reason_is_left_over():
-    assert [start for start, _ in HOW if not any(re.match(start, command) for _, command in COMMANDS)] == []
+    assert [
+        start for start, _ in HOW if not any(re.match(start, command) for _, command in COMMANDS)
+    ] == []
 
 
-@pytest.mark.parametrize('target', sorted({command.split()[-1] for _, command in COMMANDS if re.match('(PYTHON=\\S+ )?make ', command)}))
+@pytest.mark.parametrize(
+    'target',
+    sorted(
+        {
+            command.split()[-1]
+            for _, command in COMMANDS
+            if re.match('(PYTHON=\\S+ )?make ', command)
+        }
+    ),
+)
 def test_a_target_exists(target):
-    done = subprocess.run(['make', '-n', target, 'PYTHON=' + sys.executable], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        ['make', '-n', target, 'PYTHON=' + sys.executable], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize('command', [command for path, command in COMMANDS if re.match('python (train|test).py', command)
-                                     and path != 'docs/adding.md' and '...' not in command])
+@pytest.mark.parametrize(
+    'command',
+    [
+        command
+        for path, command in COMMANDS
+        if re.match('python (train|test).py', command)
+        and path != 'docs/adding.md'
+        and '...' not in command
+    ],
+)
 def test_the_flags_of_a_command_exist(read, command):
     words = shlex.split(re.sub(r'\(.*?\)', '', command))[1:]
     config = read(words)
     for name, value in re.findall(r'--(\w+)=(\S+)', command):
         if name != 'load_params_file':
             found = getattr(config, name)
-            assert found == type(found)(value) if not isinstance(found, tuple) else ','.join(map(str, found)) == value, name
+            assert (
+                found == type(found)(value)
+                if not isinstance(found, tuple)
+                else ','.join(map(str, found)) == value
+            ), name
 
 
-@pytest.mark.parametrize('command', sorted({command for _, command in COMMANDS if re.match('python -m \\S+ \\S', command)}))
+@pytest.mark.parametrize(
+    'command',
+    sorted({command for _, command in COMMANDS if re.match('python -m \\S+ \\S', command)}),
+)
 def test_the_options_of_a_module_exist(command, capsys, monkeypatch):
     module, *words = shlex.split(command)[2:]
     command = [words[0]] if words and not words[0].startswith('-') else []
@@ -114,7 +177,9 @@ def test_the_options_of_a_module_exist(command, capsys, monkeypatch):
         importlib.import_module(module).main()
     said = capsys.readouterr().out
     assert stop.value.code == 0 and 'usage:' in said
-    assert [word for word in words if word.startswith('--') and word.partition('=')[0] not in said] == []
+    assert [
+        word for word in words if word.startswith('--') and word.partition('=')[0] not in said
+    ] == []
 
 
 @pytest.mark.parametrize('path', PATHS)
@@ -122,9 +187,15 @@ def test_links_lead_somewhere(path):
     with open(os.path.join(ROOT, path), encoding='utf-8') as file:
         links = re.findall(r'\]\((?!https?:)([^)#]*)(#[^)]*)?\)', file.read())
     for target, anchor in links:
-        place = os.path.normpath(os.path.join(ROOT, os.path.dirname(path), target)) if target else os.path.join(ROOT, path)
+        place = (
+            os.path.normpath(os.path.join(ROOT, os.path.dirname(path), target))
+            if target
+            else os.path.join(ROOT, path)
+        )
         assert os.path.exists(place), target
         if anchor:
             with open(place, encoding='utf-8') as file:
                 titles = re.findall(r'(?m)^#+ (.*)$', file.read())
-            assert anchor[1:] in {re.sub(r'[^\w\- ]', '', title.lower()).replace(' ', '-') for title in titles}, anchor
+            assert anchor[1:] in {
+                re.sub(r'[^\w\- ]', '', title.lower()).replace(' ', '-') for title in titles
+            }, anchor

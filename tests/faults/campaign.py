@@ -1,12 +1,15 @@
-"""The fault campaign: real trainings and a real mongod, killed at random times; what was lost, and what is wrong.
+"""The fault campaign: real trainings and a real mongod, killed at random times; what was lost, and
+what is wrong.
 
     python tests/faults/campaign.py [--crashes 200] [--outages 50] [--seed 0] [--seconds 30]
 
-A training is killed by SIGKILL again and again and started again, until it ends; or its MongoDB is killed, stopped or frozen for a
-while. In the end, its records and its last checkpoint have to be those of a training that nothing happened to: a record that is
-missing counts as lost; one that differs, or is there twice, and a checkpoint of other bits as wrong. The exit code is 0 where all
+A training is killed by SIGKILL again and again and started again, until it ends; or its MongoDB is
+killed, stopped or frozen for a while. In the end, its records and its last checkpoint have to be
+those of a training that nothing happened to: a record that is missing counts as lost; one that
+differs, or is there twice, and a checkpoint of other bits as wrong. The exit code is 0 where all
 tries survived, nothing was lost and nothing is wrong.
 """
+
 import argparse
 import collections
 import gc
@@ -33,10 +36,19 @@ from database import server  # noqa: E402
 
 STEPS = 300
 MOST_CRASHES = 6  # of one training
-PATIENCE = 300    # seconds, after which a training hangs
+PATIENCE = 300  # seconds, after which a training hangs
 DBNAME, COLLECTION = 'faults', 'fc_7-5'
-FLAGS = ['train.py'] + commands.FC + ['--do_restore', '--train_epochs=10', '--epochs_per_checkpoint=2',
-                                      '--epochs_per_recent_checkpoint=0.7', '--dbname=' + DBNAME]
+FLAGS = (
+    ['train.py']
+    + commands.FC
+    + [
+        '--do_restore',
+        '--train_epochs=10',
+        '--epochs_per_checkpoint=2',
+        '--epochs_per_recent_checkpoint=0.7',
+        '--dbname=' + DBNAME,
+    ]
+)
 
 Row = collections.namedtuple('Row', 'fault tries survived lost wrong')
 
@@ -50,7 +62,9 @@ class Campaign:
         with socket.socket() as probe:
             probe.bind(('127.0.0.1', 0))
             self.port = probe.getsockname()[1]
-        self.root = os.path.join(folder, '.tfutils')  # that of a private server of the user whose home the folder is
+        self.root = os.path.join(
+            folder, '.tfutils'
+        )  # that of a private server of the user whose home the folder is
         self.ensure()
 
     def ensure(self):
@@ -65,20 +79,26 @@ class Campaign:
         os.environ.update(HOME=self.folder, https_proxy='http://127.0.0.1:9', no_proxy='')
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         for number, ending in ((1, 'out'), (2, 'err')):
-            os.dup2(os.open(self._said(name, ending), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+            os.dup2(
+                os.open(self._said(name, ending), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number
+            )
         os.chdir(ROOT)
         try:
             forks.be(FLAGS + ['--exp_id_suffix=_' + name, f'--port={self.port}'])
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(sys.exc_info()[1].code or 0 if isinstance(sys.exc_info()[1], SystemExit) else 1)
+            os._exit(
+                sys.exc_info()[1].code or 0 if isinstance(sys.exc_info()[1], SystemExit) else 1
+            )
 
     def _said(self, name, ending):
         return os.path.join(self.folder, f'{name}.{ending}')
 
     def end(self, process, within):
-        """The exit code of a process that ends within so many seconds, minus the number of a signal; None if it does not."""
+        """The exit code of a process that ends within so many seconds, minus the number of a
+        signal; None if it does not.
+        """
         until = time.time() + within
         while True:
             found, status = os.waitpid(process, os.WNOHANG)
@@ -108,11 +128,27 @@ class Campaign:
         """{step: [what each record of it says]}, and the bytes of the last checkpoint."""
         with pymongo.MongoClient('localhost', self.port) as client:
             found = collections.defaultdict(list)
-            for record in client[DBNAME][COLLECTION + '.files'].find({'exp_id': 'symmetric_' + name}):
-                found[record['step']].append(json.dumps([record.get('train_results'), record.get('validation_results'),
-                                                         record['saved_filters']], sort_keys=True))
-        prefix = os.path.join(self.root, f'localhost:{self.port}', DBNAME, COLLECTION, 'symmetric_' + name,
-                              f'checkpoint-{STEPS}')
+            for record in client[DBNAME][COLLECTION + '.files'].find(
+                {'exp_id': 'symmetric_' + name}
+            ):
+                found[record['step']].append(
+                    json.dumps(
+                        [
+                            record.get('train_results'),
+                            record.get('validation_results'),
+                            record['saved_filters'],
+                        ],
+                        sort_keys=True,
+                    )
+                )
+        prefix = os.path.join(
+            self.root,
+            f'localhost:{self.port}',
+            DBNAME,
+            COLLECTION,
+            'symmetric_' + name,
+            f'checkpoint-{STEPS}',
+        )
         contents = []
         for ending in ('.index', '.data-00000-of-00001'):
             with open(prefix + ending, 'rb') as file:
@@ -123,7 +159,9 @@ class Campaign:
         """(records lost, results that are wrong) of a training that has ended."""
         (records, checkpoint), (wanted, whole) = self.results(name), self.whole
         lost = sum(step not in records for step in wanted)
-        wrong = sum(found != wanted.get(step) for step, found in records.items()) + (checkpoint != whole)
+        wrong = sum(found != wanted.get(step) for step, found in records.items()) + (
+            checkpoint != whole
+        )
         if lost or wrong:
             print(f'{name}: {lost} lost, {wrong} wrong; steps {sorted(records)}', flush=True)
         return lost, wrong
@@ -155,7 +193,11 @@ class Campaign:
             whole = self.complete(name)
             more = self.faults(name) if whole else (0, 0)
             lost, wrong = lost + more[0], wrong + more[1]
-            killed, survived, trainings = killed + here, survived + (here if whole else 0), trainings + 1
+            killed, survived, trainings = (
+                killed + here,
+                survived + (here if whole else 0),
+                trainings + 1,
+            )
         return Row(f'kill -9 of a training ({trainings} trainings)', killed, survived, lost, wrong)
 
     def outages(self, count, longest):
@@ -169,10 +211,18 @@ class Campaign:
             OUTAGES[kind](self, seconds)
             if code is None:
                 code = self.end(process, PATIENCE)
-            survived = code == 0 or (code == 1 and self.complete(name))  # 1: it ended before MongoDB came back
+            survived = code == 0 or (
+                code == 1 and self.complete(name)
+            )  # 1: it ended before MongoDB came back
             lost, wrong = self.faults(name) if survived else (0, 0)
             row = rows[kind]
-            rows[kind] = Row(row.fault, row.tries + 1, row.survived + survived, row.lost + lost, row.wrong + wrong)
+            rows[kind] = Row(
+                row.fault,
+                row.tries + 1,
+                row.survived + survived,
+                row.lost + lost,
+                row.wrong + wrong,
+            )
         return list(rows.values())
 
     def mongod(self):
@@ -211,14 +261,18 @@ def run(crashes, outages, seed, longest):
     campaign = Campaign(folder, seed)
     try:
         campaign.reference()
-        return ([campaign.crashes(crashes)] if crashes else []) + (campaign.outages(outages, longest) if outages else [])
+        return ([campaign.crashes(crashes)] if crashes else []) + (
+            campaign.outages(outages, longest) if outages else []
+        )
     finally:
         server.stop(campaign.port, campaign.root)
         shutil.rmtree(folder)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--crashes', type=int, default=200, help='how often a training is killed')
     parser.add_argument('--outages', type=int, default=50, help='how often MongoDB goes away')
     parser.add_argument('--seed', type=int, default=0, help='of the times')

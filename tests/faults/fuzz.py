@@ -1,11 +1,14 @@
-"""Garbage for the readers: files that are damaged at random are read or refused in a sentence, and nothing in them runs.
+"""Garbage for the readers: files that are damaged at random are read or refused in a sentence, and
+nothing in them runs.
 
     python tests/faults/fuzz.py [--inputs 100000] [--seed 0]
 
-Each input is a good or a hostile file, changed at random: bytes flipped, cut, repeated, taken from another file, or opcodes of a
-pickle put in that call something. A reader may return, or raise the error that its users are told of; anything else is a crash. What
-Python's audit hook sees of commands, code and files that are written counts as executed (Python 3.7 has no such hook).
+Each input is a good or a hostile file, changed at random: bytes flipped, cut, repeated, taken from
+another file, or opcodes of a pickle put in that call something. A reader may return, or raise the
+error that its users are told of; anything else is a crash. What Python's audit hook sees of
+commands, code and files that are written counts as executed (Python 3.7 has no such hook).
 """
+
 import argparse
 import glob
 import os
@@ -31,10 +34,31 @@ from database.archive import unpack  # noqa: E402
 from database.errors import StoreError  # noqa: E402
 from database.spool import Spool  # noqa: E402
 
-RUNS = ('os.system', 'os.exec', 'os.fork', 'os.forkpty', 'os.posix_spawn', 'os.spawn', 'subprocess.Popen', 'exec', 'compile',
-        'socket.connect', 'pickle.find_class', 'ctypes.dlopen', 'webbrowser.open')
-CALLS = [b'cos\nsystem\n(S\'true\'\ntR', b'c__builtin__\neval\n(S\'1\'\ntR', b'\x8c\x02os\x8c\x06system\x93\x8c\x04true\x85R',
-         b'csubprocess\nPopen\n(S\'true\'\ntR', b'cbuiltins\nexec\n(S\'1\'\ntR', b'(S\'true\'\nios\nsystem\n', b'\x82\x01', b'P0\n']
+RUNS = (
+    'os.system',
+    'os.exec',
+    'os.fork',
+    'os.forkpty',
+    'os.posix_spawn',
+    'os.spawn',
+    'subprocess.Popen',
+    'exec',
+    'compile',
+    'socket.connect',
+    'pickle.find_class',
+    'ctypes.dlopen',
+    'webbrowser.open',
+)
+CALLS = [
+    b"cos\nsystem\n(S'true'\ntR",
+    b"c__builtin__\neval\n(S'1'\ntR",
+    b'\x8c\x02os\x8c\x06system\x93\x8c\x04true\x85R',
+    b"csubprocess\nPopen\n(S'true'\ntR",
+    b"cbuiltins\nexec\n(S'1'\ntR",
+    b"(S'true'\nios\nsystem\n",
+    b'\x82\x01',
+    b'P0\n',
+]
 
 
 class Hostile:
@@ -57,14 +81,30 @@ def seeds(folder):
     records = os.path.join(folder, 'train-0')
     with tf.python_io.TFRecordWriter(records) as writer:
         for label in range(3):
-            writer.write(tf.train.Example(features=tf.train.Features(feature=dict(
-                images=tf.train.Feature(bytes_list=tf.train.BytesList(value=[b'\xff\xd8' + os.urandom(90)])),
-                labels=tf.train.Feature(int64_list=tf.train.Int64List(value=[label]))))).SerializeToString())
-    entry = Spool(os.path.join(folder, 'good')).keep(dict(record=dict(step=1, params=dict(a=[1.5, 'b'])), checkpoint='c.tar'))
+            writer.write(
+                tf.train.Example(
+                    features=tf.train.Features(
+                        feature=dict(
+                            images=tf.train.Feature(
+                                bytes_list=tf.train.BytesList(value=[b'\xff\xd8' + os.urandom(90)])
+                            ),
+                            labels=tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
+                        )
+                    )
+                ).SerializeToString()
+            )
+    entry = Spool(os.path.join(folder, 'good')).keep(
+        dict(record=dict(step=1, params=dict(a=[1.5, 'b'])), checkpoint='c.tar')
+    )
     authors = sorted(glob.glob(os.path.join(ROOT, 'tests', 'config', 'authors', '*.pkl')))
-    return {'settings': [read(path)] + [read(name) for name in authors] + [
-        pickle.dumps(dict(model_params=Hostile()), protocol) for protocol in range(5)],
-        'archive': [read(tar)], 'records': [read(records)], 'spool': [read(entry)]}
+    return {
+        'settings': [read(path)]
+        + [read(name) for name in authors]
+        + [pickle.dumps(dict(model_params=Hostile()), protocol) for protocol in range(5)],
+        'archive': [read(tar)],
+        'records': [read(records)],
+        'spool': [read(entry)],
+    }
 
 
 def read(path):
@@ -76,14 +116,27 @@ def changed(content, others, chance):
     """The bytes, changed at random in one to four ways."""
     for _ in range(chance.randint(1, 4)):
         place, size = chance.randrange(len(content) + 1), chance.randint(1, 40)
-        content = chance.choice((
-            lambda: content[:place] + bytes(chance.randrange(256) for _ in range(size)) + content[place + size:],
-            lambda: content[:place], lambda: content[:place] + content[place + size:],
-            lambda: content[:place] + content[max(0, place - size):],
-            lambda: content[:place] + chance.choice(CALLS) + content[place:],
-            lambda: content[:place] + chance.choice(others)[place:],
-            lambda: content[:place] + bytes([content[place] ^ 1 << chance.randrange(8)]) + content[place + 1:]
-            if place < len(content) else content))()
+        content = chance.choice(
+            (
+                lambda: (
+                    content[:place]
+                    + bytes(chance.randrange(256) for _ in range(size))
+                    + content[place + size :]
+                ),
+                lambda: content[:place],
+                lambda: content[:place] + content[place + size :],
+                lambda: content[:place] + content[max(0, place - size) :],
+                lambda: content[:place] + chance.choice(CALLS) + content[place:],
+                lambda: content[:place] + chance.choice(others)[place:],
+                lambda: (
+                    content[:place]
+                    + bytes([content[place] ^ 1 << chance.randrange(8)])
+                    + content[place + 1 :]
+                    if place < len(content)
+                    else content
+                ),
+            )
+        )()
     return content
 
 
@@ -115,8 +168,12 @@ def read_spool(path):
     Spool(folder).entries()
 
 
-READERS = {'settings': (read_settings, ConfigError), 'archive': (read_archive, StoreError), 'records': (read_records, DataError),
-           'spool': (read_spool, StoreError)}
+READERS = {
+    'settings': (read_settings, ConfigError),
+    'archive': (read_archive, StoreError),
+    'records': (read_records, DataError),
+    'spool': (read_spool, StoreError),
+}
 
 
 def run(inputs, seed):
@@ -124,7 +181,9 @@ def run(inputs, seed):
     chance, counts, seen = random.Random(seed), {name: [0] * 5 for name in READERS}, []
     listening = []
     if hasattr(sys, 'addaudithook'):
-        sys.addaudithook(lambda event, arguments: seen.append(event) if listening and event in RUNS else None)
+        sys.addaudithook(
+            lambda event, arguments: seen.append(event) if listening and event in RUNS else None
+        )
     with tempfile.TemporaryDirectory() as folder:
         good = seeds(folder)
         everything = sum(good.values(), [])
@@ -156,7 +215,9 @@ def run(inputs, seed):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--inputs', type=int, default=100000, help='how many')
     parser.add_argument('--seed', type=int, default=0, help='of the changes')
     arguments = parser.parse_args()

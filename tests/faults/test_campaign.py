@@ -1,4 +1,5 @@
 """A small campaign of faults: `make faults` runs the large one."""
+
 import os
 import subprocess
 import sys
@@ -8,10 +9,18 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 def table(script, *words):
     """The rows that a script prints, once it has ended well: lists of text."""
-    done = subprocess.run([sys.executable, os.path.join(HERE, script)] + list(words), stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(
+        [sys.executable, os.path.join(HERE, script)] + list(words),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout
-    return [[cell.strip() for cell in line.split('|')[1:-1]] for line in done.stdout.splitlines() if line.startswith('| ')][1:]
+    return [
+        [cell.strip() for cell in line.split('|')[1:-1]]
+        for line in done.stdout.splitlines()
+        if line.startswith('| ')
+    ][1:]
 
 
 def test_nothing_is_lost_and_nothing_wrong(record_property):

@@ -2,10 +2,12 @@
 
     python tests/golden/conditioning.py resnet18 resnet34 resnet50
 
-Prints, for each network, the largest change of a gradient over its largest element when every pixel is multiplied by
-1 + 2e-7 u, u uniform in -1..1 (a float32 rounds by up to 6e-8). Two correct programs may differ by as much. Images,
-labels and variables are those of the recipe in README.md, without a backward kernel.
+Prints, for each network, the largest change of a gradient over its largest element when every pixel
+is multiplied by 1 + 2e-7 u, u uniform in -1..1 (a float32 rounds by up to 6e-8). Two correct
+programs may differ by as much. Images, labels and variables are those of the recipe in README.md,
+without a backward kernel.
 """
+
 import os
 import sys
 
@@ -26,7 +28,9 @@ SHAPE, CLASSES, NOISE = (2, 128, 128, 3), 1000, 2e-7
 
 
 def gradients(network):
-    """[{variable name: gradient}] of the task loss, for the images of the recipe and for those that moved."""
+    """[{variable name: gradient}] of the task loss, for the images of the recipe and for those that
+    moved.
+    """
     images = reference.stream('images:resnet18').standard_normal(SHAPE)
     labels = reference.stream('labels:resnet18').randint(0, CLASSES, len(images))
     moved = images * (1 + NOISE * reference.stream('conditioning').uniform(-1, 1, SHAPE))
@@ -45,11 +49,16 @@ def main(networks):
     print(runtime.describe())
     for network in networks:
         before, after = gradients(network)
-        changes = {name: np.max(np.abs(after[name] - before[name])) / np.max(np.abs(before[name]))
-                   for name in before if np.any(before[name])}
+        changes = {
+            name: np.max(np.abs(after[name] - before[name])) / np.max(np.abs(before[name]))
+            for name in before
+            if np.any(before[name])
+        }
         worst = max(changes, key=changes.get)
-        print(f'{network}: {changes[worst]:.1e} ({worst}), median over {len(changes)} variables '
-              f'{np.median(list(changes.values())):.1e}')
+        print(
+            f'{network}: {changes[worst]:.1e} ({worst}), median over {len(changes)} variables '
+            f'{np.median(list(changes.values())):.1e}'
+        )
 
 
 if __name__ == '__main__':

@@ -1,4 +1,5 @@
 """Variables with the values of the recipe of reference.py."""
+
 import tensorflow.compat.v1 as tf
 
 import reference
@@ -6,6 +7,11 @@ from training import checkpoints
 
 
 def start(session, named=lambda name: name):
-    """Give every variable of the default graph the value that its name draws; named: the name that it is drawn by."""
+    """Give every variable of the default graph the value that its name draws; named: the name that
+    it is drawn by.
+    """
     session.run(tf.global_variables_initializer())
-    checkpoints.assign(session, {v: reference.variable(named(v.op.name), v.shape.as_list()) for v in tf.global_variables()})
+    checkpoints.assign(
+        session,
+        {v: reference.variable(named(v.op.name), v.shape.as_list()) for v in tf.global_variables()},
+    )

@@ -2,9 +2,10 @@
 
     PYTHONPATH=. python tests/golden/make_variable_tables.py [network ...]
 
-Run it in the repository root after a deliberate change of a network, and read the diff: a checkpoint of before can be
-restored only where its names and shapes are still there.
+Run it in the repository root after a deliberate change of a network, and read the diff: a
+checkpoint of before can be restored only where its names and shapes are still there.
 """
+
 import json
 import sys
 
@@ -28,9 +29,16 @@ def table(label):
 
 def text(kinds):
     """The table as JSON, a variable a line."""
-    blocks = ['{}: {{\n{}\n}}'.format(json.dumps(kind), ',\n'.join(
-        ' {}: {}'.format(json.dumps(name), json.dumps(shape, separators=(',', ':'))) for name, shape in variables.items()))
-              for kind, variables in kinds.items()]
+    blocks = [
+        '{}: {{\n{}\n}}'.format(
+            json.dumps(kind),
+            ',\n'.join(
+                ' {}: {}'.format(json.dumps(name), json.dumps(shape, separators=(',', ':')))
+                for name, shape in variables.items()
+            ),
+        )
+        for kind, variables in kinds.items()
+    ]
     return '{' + ',\n'.join(blocks) + '}\n'
 
 

@@ -1,4 +1,7 @@
-"""The recipe of the reference numbers' inputs (README.md), the files there are, and how far from them a number is."""
+"""The recipe of the reference numbers' inputs (README.md), the files there are, and how far from
+them a number is.
+"""
+
 import json
 import os
 import zlib
@@ -14,8 +17,14 @@ def path(name):
 
 
 def files(start, end):
-    """The names between `start` and `end` of this folder's files: {'resnet18'} of variables_resnet18.json."""
-    return {name[len(start):-len(end)] for name in os.listdir(FOLDER) if name.startswith(start) and name.endswith(end)}
+    """The names between `start` and `end` of this folder's files: {'resnet18'} of
+    variables_resnet18.json.
+    """
+    return {
+        name[len(start) : -len(end)]
+        for name in os.listdir(FOLDER)
+        if name.startswith(start) and name.endswith(end)
+    }
 
 
 def read_json(name):
@@ -25,7 +34,7 @@ def read_json(name):
 
 def stream(tag):
     """The random numbers of a tag: NumPy's legacy generator, whose streams never change."""
-    return np.random.RandomState(zlib.crc32(tag.encode('ascii')) & 0xffffffff)
+    return np.random.RandomState(zlib.crc32(tag.encode('ascii')) & 0xFFFFFFFF)
 
 
 def variable(name, shape):
@@ -42,7 +51,9 @@ def variable(name, shape):
 
 
 def error(got, wanted):
-    """The largest difference over the largest number; infinite where only zeros or another shape are wanted."""
+    """The largest difference over the largest number; infinite where only zeros or another shape
+    are wanted.
+    """
     got, wanted = np.asarray(got, np.float64), np.asarray(wanted, np.float64)
     if got.shape != wanted.shape:
         return np.inf

@@ -1,4 +1,7 @@
-"""What a network asks Layers for, found without making one TensorFlow variable: ResNet-200 in seconds."""
+"""What a network asks Layers for, found without making one TensorFlow variable: ResNet-200 in
+seconds.
+"""
+
 import collections
 import functools
 
@@ -8,16 +11,22 @@ from alignment.rules import RULES
 from models import NETWORKS, NetworkOptions
 from models.layers import Layers
 
-# variables: {checkpoint name: (shape, trainable)}, float32 all. records: LayerRecords with shapes in place of tensors.
-# roles: Layers.roles. l2: how many L2 losses. updates: how many updates of moving statistics. logits: their shape.
-Skeleton = collections.namedtuple('Skeleton', ['variables', 'records', 'roles', 'l2', 'updates', 'logits'])
+# variables: {checkpoint name: (shape, trainable)}, float32 all. records: LayerRecords with shapes
+# in place of tensors.
+# roles: Layers.roles. l2: how many L2 losses. updates: how many updates of moving statistics.
+# logits: their shape.
+Skeleton = collections.namedtuple(
+    'Skeleton', ['variables', 'records', 'roles', 'l2', 'updates', 'logits']
+)
 
 IMAGE = (28, 28, 3)
 CLASSES = 1000
 
 
 def networks():
-    """{name of the results' collection: (network, its NetworkOptions)}: every network, ResNets in both versions."""
+    """{name of the results' collection: (network, its NetworkOptions)}: every network, ResNets in
+    both versions.
+    """
     options = [NetworkOptions(layers_list=(32, 16), use_resnet_v2=v2) for v2 in (False, True)]
     return {network.label(o): (network, o) for network in NETWORKS.values() for o in options}
 
@@ -49,10 +58,26 @@ def of(label, image=IMAGE, rule='symmetric', **settings):
 
     with tf.Graph().as_default(), tf.variable_scope('', custom_getter=stand_in):
         layers = Layers(RULES[rule]() if rule else None, **settings)
-        logits = network.build(tf.placeholder(tf.float32, (None,) + image), layers, CLASSES, options)
-    records = [record._replace(**{field: shape_of(getattr(record, field)) for field in ('W', 'B', 'bias', 'x', 'y', 'output')})
-               for record in layers.records]
-    return Skeleton(variables, records, layers.roles, len(layers.regularization_losses), len(layers.updates), shape_of(logits))
+        logits = network.build(
+            tf.placeholder(tf.float32, (None,) + image), layers, CLASSES, options
+        )
+    records = [
+        record._replace(
+            **{
+                field: shape_of(getattr(record, field))
+                for field in ('W', 'B', 'bias', 'x', 'y', 'output')
+            }
+        )
+        for record in layers.records
+    ]
+    return Skeleton(
+        variables,
+        records,
+        layers.roles,
+        len(layers.regularization_losses),
+        len(layers.updates),
+        shape_of(logits),
+    )
 
 
 def shape_of(tensor):

@@ -1,4 +1,7 @@
-"""Every number of a training step that the original gave: outputs, losses, gradients, angles and sizes, moving statistics."""
+"""Every number of a training step that the original gave: outputs, losses, gradients, angles and
+sizes, moving statistics.
+"""
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -16,8 +19,21 @@ TOLERANCE = 1e-4 if runtime.IS_TF2 else 1e-5
 
 # The files there are, <net>_<rule>[_<option>].npz.
 FILES = {
-    'fc': ['None', 'feedback', 'symmetric', 'activation', 'mirror', 'information', 'kolen_pollack', 'activation_nobias',
-           'activation_actfb_relu', 'activation_centernorm_in', 'information_rev', 'information_amp', 'mirror_updfwd'],
+    'fc': [
+        'None',
+        'feedback',
+        'symmetric',
+        'activation',
+        'mirror',
+        'information',
+        'kolen_pollack',
+        'activation_nobias',
+        'activation_actfb_relu',
+        'activation_centernorm_in',
+        'information_rev',
+        'information_amp',
+        'mirror_updfwd',
+    ],
     'conv': ['None', 'feedback', 'symmetric', 'activation', 'information', 'kolen_pollack'],
     'resnet18': ['None', 'symmetric'],
 }
@@ -25,7 +41,9 @@ NAMES = [f'{net}_{rule}' for net in FILES for rule in FILES[net]]
 OPTIONS = {
     '': {},
     'nobias': dict(use_bias_forward=False, use_bias_backward=False),
-    'actfb_relu': dict(activation_forward=True, activation_backward=True, activation_fn_override='relu'),
+    'actfb_relu': dict(
+        activation_forward=True, activation_backward=True, activation_fn_override='relu'
+    ),
     'centernorm_in': dict(center_input=True, normalize_input=True),
     'updfwd': dict(update_forward=True),
     'rev': dict(reconstruction_reversal=True),
@@ -39,19 +57,25 @@ INPUTS = ('images', 'labels', 'var/')
 def build(net, images, layers):
     """The logits of one of the three networks."""
     if net != 'conv':
-        return NETWORKS[net].build(images, layers, CLASSES[net], NetworkOptions(layers_list=(32, 16)))
+        return NETWORKS[net].build(
+            images, layers, CLASSES[net], NetworkOptions(layers_list=(32, 16))
+        )
     x = tf.reshape(images, [-1, 28, 28, 1])
     for scope, filters, size in (('conv0', 4, 5), ('conv1', 6, 3)):
         with tf.variable_scope(scope):
-            x = layers.conv2d(x, filters, size, padding='VALID', use_bias=True, activation='sigmoid')
+            x = layers.conv2d(
+                x, filters, size, padding='VALID', use_bias=True, activation='sigmoid'
+            )
     with tf.variable_scope('dense_output'):
         return layers.dense(tf.reshape(x, [-1, x.shape[1:].num_elements()]), CLASSES[net])
 
 
 def rule_of(name):
-    """The Rule that a file's name describes, with its default coefficients; None for backpropagation."""
+    """The Rule that a file's name describes, with its default coefficients; None for
+    backpropagation.
+    """
     rule = next((rule for rule in RULES if name.startswith(rule)), 'None')
-    option = OPTIONS[name[len(rule):].lstrip('_')]
+    option = OPTIONS[name[len(rule) :].lstrip('_')]
     switches = {key: value for key, value in option.items() if key not in ViewOptions._fields}
     options = {key: value for key, value in option.items() if key in ViewOptions._fields}
     return None if rule == 'None' else RULES[rule](options=ViewOptions(**options), **switches)
@@ -64,22 +88,40 @@ def inputs(net):
 
 
 def step(net, rule):
-    """What our code gives: {key of the file: value}, with whole gradients under 'grad_task/...' and 'grad_align/...'."""
+    """What our code gives: {key of the file: value}, with whole gradients under 'grad_task/...' and
+    'grad_align/...'.
+    """
     config = runtime.session_config()
-    config.intra_op_parallelism_threads = 2     # on one thread float32 sums round differently: 1.6e-5 in ResNet-18
+    config.intra_op_parallelism_threads = (
+        2  # on one thread float32 sums round differently: 1.6e-5 in ResNet-18
+    )
     with tf.Graph().as_default(), tf.Session(config=config) as session:
         images, labels = [tf.constant(array) for array in inputs(net)]
         layers = Layers(rule)
         logits = build(net, images, layers)
         terms = losses.of(logits, labels, layers)
-        total, = losses.objectives(terms, 1.0, 1.0, separate=False)
-        fetches = dict(logits=logits, task_loss=terms.model, reg_loss=terms.reg, alignment_loss=terms.alignment,
-                       total_loss=total, opt_loss=total)
+        (total,) = losses.objectives(terms, 1.0, 1.0, separate=False)
+        fetches = dict(
+            logits=logits,
+            task_loss=terms.model,
+            reg_loss=terms.reg,
+            alignment_loss=terms.alignment,
+            total_loss=total,
+            opt_loss=total,
+        )
         targets = dict({v.op.name: v for v in tf.trainable_variables()}, _input_images=images)
-        for key, loss in (('grad_task/', terms.model + terms.reg), ('grad_align/', terms.alignment)):
+        for key, loss in (
+            ('grad_task/', terms.model + terms.reg),
+            ('grad_align/', terms.alignment),
+        ):
             gradients = zip(targets, tf.gradients(loss, list(targets.values())))
-            fetches.update({key + name: gradient for name, gradient in gradients if gradient is not None})
-        for name, variable in targets.items():  # where the original computed zeros, we compute nothing
+            fetches.update(
+                {key + name: gradient for name, gradient in gradients if gradient is not None}
+            )
+        for (
+            name,
+            variable,
+        ) in targets.items():  # where the original computed zeros, we compute nothing
             if name.endswith('backward_kernel'):
                 fetches.setdefault('grad_task/' + name, tf.zeros(variable.shape))
         for metric, values in angles.measure(layers.records, terms.model).items():
@@ -87,13 +129,19 @@ def step(net, rule):
         drawn.start(session)
         results = session.run(fetches)
         session.run(layers.updates)
-        moved = {'bn_after_1_update/' + v.op.name: v for v in tf.global_variables() if '/moving_' in v.op.name}
+        moved = {
+            'bn_after_1_update/' + v.op.name: v
+            for v in tf.global_variables()
+            if '/moving_' in v.op.name
+        }
         results.update(session.run(moved))
     return results
 
 
 def summaries(results):
-    """The gradients as a ResNet's file holds them; /sum is left out, which cancellation makes meaningless."""
+    """The gradients as a ResNet's file holds them; /sum is left out, which cancellation makes
+    meaningless.
+    """
     for key, value in results.items():
         if not key.startswith('grad_'):
             yield key, value
@@ -113,10 +161,16 @@ def test_a_step_gives_the_numbers_of_the_original(name, record_property):
     results = step(net, rule_of(rule))
     for which in ('grad_task/', 'grad_align/'):
         present = {tag.decode() for tag in golden.pop(which + '_present')}
-        assert {key[len(which):] for key in results if key.startswith(which)} - {'_input_images'} == present
+        assert {key[len(which) :] for key in results if key.startswith(which)} - {
+            '_input_images'
+        } == present
     if net == 'resnet18':
         results = dict(summaries(results))
-    wanted = {key: golden[key] for key in golden if not key.startswith(INPUTS) and not key.endswith('/sum')}
+    wanted = {
+        key: golden[key]
+        for key in golden
+        if not key.startswith(INPUTS) and not key.endswith('/sum')
+    }
     assert set(results) == set(wanted)
     errors = {key: reference.error(results[key], wanted[key]) for key in wanted}
     record_property('references', len(errors))
@@ -133,10 +187,12 @@ def test_the_recipe_gives_the_inputs_of_the_original(name):
     images, labels = inputs(net)
     for key, value in given.items():
         drawn = dict(images=images, labels=labels).get(key)
-        drawn = reference.variable(key[len('var/'):], value.shape) if drawn is None else drawn
+        drawn = reference.variable(key[len('var/') :], value.shape) if drawn is None else drawn
         np.testing.assert_array_equal(drawn, value, err_msg=key)
 
 
 def test_every_file_of_numbers_is_read():
-    trainings = {name for name in reference.files('', '.npz') if name.startswith('fctrain_')}  # tests/training reads these
+    trainings = {
+        name for name in reference.files('', '.npz') if name.startswith('fctrain_')
+    }  # tests/training reads these
     assert reference.files('', '.npz') - trainings == set(NAMES)

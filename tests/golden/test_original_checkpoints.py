@@ -1,8 +1,10 @@
-"""A checkpoint with the original's variables, as its Saver wrote it and tfutils stored it, gives the original's numbers here.
+"""A checkpoint with the original's variables, as its Saver wrote it and tfutils stored it, gives
+the original's numbers here.
 
-The variables are those of the original's table (names, shapes, types, slots), with the values of reference.py; the numbers are
-those that the original gave for these values on these images.
+The variables are those of the original's table (names, shapes, types, slots), with the values of
+reference.py; the numbers are those that the original gave for these values on these images.
 """
+
 import datetime
 import os
 import tarfile
@@ -29,13 +31,20 @@ DBNAME, COLLNAME, EXP_ID = 'original', 'resnet18', 'symmetric_old'
 
 class Images(Dataset):
     """The two images of the numbers, to train and to validate."""
+
     name = 'golden'
     image_dtype = tf.float32
     classes, train_images, validation_images, image_shape = 1000, 2, 2, (128, 128, 3)
 
     def __init__(self, **settings):
-        self.images = reference.stream('images:resnet18').standard_normal((2,) + self.image_shape).astype(np.float32)
-        self.labels = reference.stream('labels:resnet18').randint(0, self.classes, 2).astype(np.int64)
+        self.images = (
+            reference.stream('images:resnet18')
+            .standard_normal((2,) + self.image_shape)
+            .astype(np.float32)
+        )
+        self.labels = (
+            reference.stream('labels:resnet18').randint(0, self.classes, 2).astype(np.int64)
+        )
 
     def records(self, split, seed):
         return tf.data.Dataset.range(2)
@@ -66,9 +75,22 @@ def prefix(tmp_path_factory):
     values = {}
     with tf.Graph().as_default(), tf.Session() as session:
         for row in reference.read_json(TABLE):
-            value = np.int64(STEP) if row['name'] == 'global_step' else np.zeros(row['shape'], row['dtype']) \
-                if not row['trainable'] and '/moving_' not in row['name'] else reference.variable(row['name'], row['shape'])
-            values[tf.get_variable(row['name'], row['shape'], row['dtype'], tf.zeros_initializer(), trainable=row['trainable'])] = value
+            value = (
+                np.int64(STEP)
+                if row['name'] == 'global_step'
+                else np.zeros(row['shape'], row['dtype'])
+                if not row['trainable'] and '/moving_' not in row['name']
+                else reference.variable(row['name'], row['shape'])
+            )
+            values[
+                tf.get_variable(
+                    row['name'],
+                    row['shape'],
+                    row['dtype'],
+                    tf.zeros_initializer(),
+                    trainable=row['trainable'],
+                )
+            ] = value
         checkpoints.assign(session, values)
         path = str(tmp_path_factory.mktemp('original') / 'model.ckpt')
         return tf.train.Saver().save(session, path, global_step=STEP)
@@ -76,7 +98,9 @@ def prefix(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def stored(mongo_server, prefix):
-    """The `_id` of the checkpoint's record as tfutils put it into GridFS, its .tar named by its whole path."""
+    """The `_id` of the checkpoint's record as tfutils put it into GridFS, its .tar named by its
+    whole path.
+    """
     with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
         path = os.path.join(os.path.dirname(prefix), f'checkpoint-{STEP}.tar')
         with tarfile.open(path, 'w') as tar:
@@ -84,26 +108,65 @@ def stored(mongo_server, prefix):
                 tar.add(prefix + ending, arcname=f'checkpoint-{STEP}{ending}')
         with open(path, 'rb') as file:
             yield gridfs.GridFS(client[DBNAME], COLLNAME).put(
-                file, filename=path, exp_id=EXP_ID, step=STEP, saved_filters=True, _saver_write_version=2,
-                _saver_num_data_files=1, duration=0.75, params={'model_params': {'func': {
-                    'modname': 'Models.resnet_model_google', 'objname': 'google_resnet_func'}}, 'skip_check': 1},
-                train_results=[{'loss': 7.0, 'learning_rate': 0.1}], saved=datetime.datetime(2019, 7, 1))
+                file,
+                filename=path,
+                exp_id=EXP_ID,
+                step=STEP,
+                saved_filters=True,
+                _saver_write_version=2,
+                _saver_num_data_files=1,
+                duration=0.75,
+                params={
+                    'model_params': {
+                        'func': {
+                            'modname': 'Models.resnet_model_google',
+                            'objname': 'google_resnet_func',
+                        }
+                    },
+                    'skip_check': 1,
+                },
+                train_results=[{'loss': 7.0, 'learning_rate': 0.1}],
+                saved=datetime.datetime(2019, 7, 1),
+            )
         client.drop_database(DBNAME)
 
 
 def config(mongo_server, folder, **settings):
-    """ResNet-18 with symmetric alignment, momentum for the task and Adam for the alignment, that learn nothing."""
-    return Config.of(dict(
-        dict(port=mongo_server.port, dbname=DBNAME, cache_dir=str(folder), model='resnet18', alignment='symmetric',
-             dataset='golden', image_size=128, train_batch_size=2, eval_batch_size=2, optimizer='momentum',
-             alignment_optimizer='adam', learning_rate=0.0, alignment_learning_rate=0.0, exp_id_suffix='_old'), **settings),
-        choices())
+    """ResNet-18 with symmetric alignment, momentum for the task and Adam for the alignment, that
+    learn nothing.
+    """
+    return Config.of(
+        dict(
+            dict(
+                port=mongo_server.port,
+                dbname=DBNAME,
+                cache_dir=str(folder),
+                model='resnet18',
+                alignment='symmetric',
+                dataset='golden',
+                image_size=128,
+                train_batch_size=2,
+                eval_batch_size=2,
+                optimizer='momentum',
+                alignment_optimizer='adam',
+                learning_rate=0.0,
+                alignment_learning_rate=0.0,
+                exp_id_suffix='_old',
+            ),
+            **settings,
+        ),
+        choices(),
+    )
 
 
 def measured(results):
     """{key of the golden file: value} of a validation."""
-    return {f'metric/{name}/{layer}': value for name, layers in results['topn_val'].items()
-            if isinstance(layers, dict) for layer, value in layers.items()}
+    return {
+        f'metric/{name}/{layer}': value
+        for name, layers in results['topn_val'].items()
+        if isinstance(layers, dict)
+        for layer, value in layers.items()
+    }
 
 
 def worst(got, golden):
@@ -112,8 +175,12 @@ def worst(got, golden):
     return max(reference.error(value, golden[name]) for name, value in got.items())
 
 
-def test_a_validation_gives_the_numbers_of_the_original(mongo_server, prefix, golden, tmp_path, record_property):
-    results = jobs.validate(config(mongo_server, tmp_path, val_exp_id='validation', load_checkpoint=prefix))
+def test_a_validation_gives_the_numbers_of_the_original(
+    mongo_server, prefix, golden, tmp_path, record_property
+):
+    results = jobs.validate(
+        config(mongo_server, tmp_path, val_exp_id='validation', load_checkpoint=prefix)
+    )
     got = measured(results)
     assert len(got) == len([key for key in golden if key.startswith('metric/')]) > 150
     error = worst(got, golden)
@@ -121,17 +188,26 @@ def test_a_validation_gives_the_numbers_of_the_original(mongo_server, prefix, go
     record_property('error', error)
     assert error <= TOLERANCE and results['topn_val']['global_step'] == STEP
     with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
-        record, = client[DBNAME][COLLNAME + '.files'].find({'exp_id': 'validation'})
+        (record,) = client[DBNAME][COLLNAME + '.files'].find({'exp_id': 'validation'})
     assert record['validates'] == os.path.abspath(prefix)
 
 
-def test_a_training_goes_on_with_the_losses_of_the_original(mongo_server, stored, golden, tmp_path, record_property):
-    """do_restore, with every slot of both optimisers; the first step's losses are those of the restored variables."""
+def test_a_training_goes_on_with_the_losses_of_the_original(
+    mongo_server, stored, golden, tmp_path, record_property
+):
+    """do_restore, with every slot of both optimisers; the first step's losses are those of the
+    restored variables.
+    """
     jobs.train(config(mongo_server, tmp_path, do_restore=True, train_epochs=float(STEP + 1)))
     with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
-        record, = client[DBNAME][COLLNAME + '.files'].find({'exp_id': EXP_ID, 'step': STEP + 1})
-    first, = record['train_results']
-    names = dict(model_loss='task_loss', reg_loss='reg_loss', alignment_loss='alignment_loss', total_loss='total_loss')
+        (record,) = client[DBNAME][COLLNAME + '.files'].find({'exp_id': EXP_ID, 'step': STEP + 1})
+    (first,) = record['train_results']
+    names = dict(
+        model_loss='task_loss',
+        reg_loss='reg_loss',
+        alignment_loss='alignment_loss',
+        total_loss='total_loss',
+    )
     error = worst({there: first[here] for here, there in names.items()}, golden)
     record_property('references', len(names))
     record_property('error', error)

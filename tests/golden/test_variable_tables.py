@@ -1,4 +1,7 @@
-"""The names, shapes and types of every variable: what a checkpoint of today and one of the original have in common."""
+"""The names, shapes and types of every variable: what a checkpoint of today and one of the original
+have in common.
+"""
+
 import pytest
 import tensorflow.compat.v1 as tf
 
@@ -17,7 +20,9 @@ def stored(label):
 
 
 def rows(kinds, slots=()):
-    """A table as rows (name, dtype, shape, trainable), with the slots that an optimiser adds to what it trains."""
+    """A table as rows (name, dtype, shape, trainable), with the slots that an optimiser adds to
+    what it trains.
+    """
     found = set()
     for kind, variables in kinds.items():
         for name, shape in variables.items():
@@ -39,25 +44,45 @@ def test_a_network_has_the_variables_of_its_table(label, record_property):
     assert set(built) == set(wanted)
     record_property('references', sum(len(variables) for variables in wanted.values()))
     for kind in wanted:
-        missing = {name: shape for name, shape in wanted[kind].items() if built[kind].get(name) != shape}
-        added = {name: shape for name, shape in built[kind].items() if wanted[kind].get(name) != shape}
+        missing = {
+            name: shape for name, shape in wanted[kind].items() if built[kind].get(name) != shape
+        }
+        added = {
+            name: shape for name, shape in built[kind].items() if wanted[kind].get(name) != shape
+        }
         assert (missing, added) == ({}, {}), 'a deliberate change? see make_variable_tables.py'
 
 
-@pytest.mark.parametrize('name, label, slots', [
-    ('resnet18', 'resnet18', []), ('resnet50v2_momentum', 'resnet50v2', ['Momentum'])])
+@pytest.mark.parametrize(
+    'name, label, slots',
+    [('resnet18', 'resnet18', []), ('resnet50v2_momentum', 'resnet50v2', ['Momentum'])],
+)
 def test_a_table_is_that_of_the_original(name, label, slots, record_property):
     record_property('references', len(original(name)))
     assert rows(stored(label), slots) == original(name)
 
 
 def test_an_experiment_has_the_variables_of_the_original(record_property):
-    config = Config.of(dict(model='resnet18', alignment='symmetric', dataset='synthetic', image_size=32, train_batch_size=2,
-                            eval_batch_size=2, optimizer='momentum', alignment_optimizer='adam'), choices())
+    config = Config.of(
+        dict(
+            model='resnet18',
+            alignment='symmetric',
+            dataset='synthetic',
+            image_size=32,
+            train_batch_size=2,
+            eval_batch_size=2,
+            optimizer='momentum',
+            alignment_optimizer='adam',
+        ),
+        choices(),
+    )
     experiment = Experiment(config, devices.choose(config))
     with experiment.graph.as_default():
         trainable = tf.trainable_variables()
-    built = {(v.op.name, v.dtype.base_dtype.name, tuple(v.shape.as_list()), v in trainable) for v in experiment.variables}
+    built = {
+        (v.op.name, v.dtype.base_dtype.name, tuple(v.shape.as_list()), v in trainable)
+        for v in experiment.variables
+    }
     record_property('references', len(built))
     assert built == original('resnet18_momentum_alignadam')
 

@@ -1,4 +1,7 @@
-"""Puts what these tests share with others on the path: golden/reference.py and skeleton.py, alignment/oracle.py."""
+"""Puts what these tests share with others on the path: golden/reference.py and skeleton.py,
+alignment/oracle.py.
+"""
+
 import os
 import sys
 

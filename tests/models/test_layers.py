@@ -1,4 +1,7 @@
-"""Layers by themselves: what they compute, which variables they make and how these start, what they leave on record."""
+"""Layers by themselves: what they compute, which variables they make and how these start, what they
+leave on record.
+"""
+
 import functools
 
 import numpy as np
@@ -21,9 +24,11 @@ def array(tag, shape):
 
 
 class Run:
-    """What `build` makes of an image batch: the layers, the output's numbers and those of every variable, before and after.
+    """What `build` makes of an image batch: the layers, the output's numbers and those of every
+    variable, before and after.
 
-    build: a function of (Layers, images). values: draw the variables by name, or leave them as they start.
+    build: a function of (Layers, images). values: draw the variables by name, or leave them as they
+    start.
     """
 
     def __init__(self, build, images, layers=None, values=True, updates=False):
@@ -37,34 +42,58 @@ class Run:
                 session.run(tf.global_variables_initializer())
             self.trainable = {v.op.name for v in tf.trainable_variables()}
             self.before = session.run({v.op.name: v for v in tf.global_variables()})
-            self.output, self.l2, self.x = session.run([output, self.layers.regularization_losses,
-                                                        [record.x for record in self.layers.records]])
+            self.output, self.l2, self.x = session.run(
+                [
+                    output,
+                    self.layers.regularization_losses,
+                    [record.x for record in self.layers.records],
+                ]
+            )
             session.run(self.layers.updates if updates else [])
             self.after = session.run({v.op.name: v for v in tf.global_variables()})
         self.shape = tuple(output.shape.as_list())
 
 
-# --- dense ------------------------------------------------------------------------------------------------------------
+# --- dense ----------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('activation', [None] + sorted(ACTIVATIONS))
 def test_dense(activation):
     images = array('images', (4, 7))
-    run = Run(lambda layers, x: layers.dense(x, 5, activation=activation, l2=0.5, l2_bias=0.25), images)
-    W, B, bias = [run.before['layer/' + name] for name in ('forward_kernel', 'backward_kernel', 'bias')]
-    assert (W.shape, B.shape, bias.shape) == ((7, 5), (5, 7), (5,)) and run.trainable == set(run.before)
+    run = Run(
+        lambda layers, x: layers.dense(x, 5, activation=activation, l2=0.5, l2_bias=0.25), images
+    )
+    W, B, bias = [
+        run.before['layer/' + name] for name in ('forward_kernel', 'backward_kernel', 'bias')
+    ]
+    assert (W.shape, B.shape, bias.shape) == ((7, 5), (5, 7), (5,)) and run.trainable == set(
+        run.before
+    )
     y = images.astype(np.float64) @ W + bias
     assert error(run.output, oracle.ACTIVATIONS[activation](y) if activation else y) < TOLERANCE
-    np.testing.assert_allclose(run.l2, [0.25 * np.sum(W.astype(np.float64) ** 2), 0.125 * np.sum(bias ** 2)], 1e-5)
-    record, = run.layers.records
-    assert (record.name, record.linear, record.activation) == ('layer', Dense(), ACTIVATIONS.get(activation))
+    np.testing.assert_allclose(
+        run.l2, [0.25 * np.sum(W.astype(np.float64) ** 2), 0.125 * np.sum(bias**2)], 1e-5
+    )
+    (record,) = run.layers.records
+    assert (record.name, record.linear, record.activation) == (
+        'layer',
+        Dense(),
+        ACTIVATIONS.get(activation),
+    )
     assert record.B.shape.as_list() == record.W.shape.as_list() == [7, 5]
-    assert run.layers.roles == {'layer/forward_kernel': 'forward kernel', 'layer/backward_kernel': 'backward kernel',
-                                'layer/bias': 'bias'}
+    assert run.layers.roles == {
+        'layer/forward_kernel': 'forward kernel',
+        'layer/backward_kernel': 'backward kernel',
+        'layer/bias': 'bias',
+    }
 
 
-# --- convolution ------------------------------------------------------------------------------------------------------
+# --- convolution ----------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('size, stride', [(7, 2), (3, 2), (1, 2), (2, 2), (4, 3), (3, 1), (5, 1), (2, 1)])
+
+@pytest.mark.parametrize(
+    'size, stride', [(7, 2), (3, 2), (1, 2), (2, 2), (4, 3), (3, 1), (5, 1), (2, 1)]
+)
 @pytest.mark.parametrize('image', [(9, 6), (8, 13), (2, 1)])
 def test_a_convolution_of_any_size_on_any_image(image, size, stride):
     images = array('images', (3,) + image + (2,))
@@ -73,25 +102,45 @@ def test_a_convolution_of_any_size_on_any_image(image, size, stride):
     assert run.before['layer/backward_kernel'].shape == W.shape == (size, size, 2, 5)
     if stride == 1:
         padded, linear = images, Convolution((1, 1), 'SAME')
-    else:  # by the same number of pixels on either side, one more at the end where it is odd, whatever the image
+    # by the same number of pixels on either side, one more at the end where it is odd, whatever the
+    # image
+    else:
         pad = ((size - 1) // 2, size // 2)
-        padded, linear = np.pad(images, [(0, 0), pad, pad, (0, 0)], 'constant'), Convolution((stride, stride), 'VALID')
-    assert error(run.output, oracle.Convolution(*linear).project(padded.astype(np.float64), W)) < TOLERANCE
-    assert run.shape[1:3] == run.output.shape[1:3] == tuple(-(-length // stride) for length in image)
-    record, = run.layers.records
+        padded, linear = (
+            np.pad(images, [(0, 0), pad, pad, (0, 0)], 'constant'),
+            Convolution((stride, stride), 'VALID'),
+        )
+    assert (
+        error(run.output, oracle.Convolution(*linear).project(padded.astype(np.float64), W))
+        < TOLERANCE
+    )
+    assert (
+        run.shape[1:3] == run.output.shape[1:3] == tuple(-(-length // stride) for length in image)
+    )
+    (record,) = run.layers.records
     np.testing.assert_array_equal(run.x[0], padded)
-    assert record.linear == linear and record.bias is None and record.activation is None and run.l2 == []
+    assert (
+        record.linear == linear
+        and record.bias is None
+        and record.activation is None
+        and run.l2 == []
+    )
 
 
 @pytest.mark.parametrize('padding', ['SAME', 'VALID'])
 @pytest.mark.parametrize('stride', [1, 2])
 def test_a_given_padding_is_kept(padding, stride):
     images = array('images', (2, 7, 6, 3))
-    run = Run(lambda layers, x: layers.conv2d(x, 5, 3, stride, padding=padding, use_bias=True, activation='tanh', l2=2.0), images)
+    run = Run(
+        lambda layers, x: layers.conv2d(
+            x, 5, 3, stride, padding=padding, use_bias=True, activation='tanh', l2=2.0
+        ),
+        images,
+    )
     W, bias = run.before['layer/forward_kernel'].astype(np.float64), run.before['layer/bias']
     y = oracle.Convolution((stride, stride), padding).project(images.astype(np.float64), W) + bias
     assert error(run.output, np.tanh(y)) < TOLERANCE
-    np.testing.assert_allclose(run.l2, [np.sum(W ** 2)], 1e-5)
+    np.testing.assert_allclose(run.l2, [np.sum(W**2)], 1e-5)
     assert run.layers.records[0].activation is tf.tanh
 
 
@@ -103,7 +152,7 @@ def test_a_rule_may_be_shown_the_non_linearity_after_batch_norm():
     assert followed.layers.records[0].activation is tf.nn.relu
 
 
-# --- batch norm -------------------------------------------------------------------------------------------------------
+# --- batch norm -----------------------------------------------------------------------------------
 
 BN = 'layer/batch_normalization/'
 MOMENTUM, EPSILON = 0.9, 1e-2  # a large epsilon: it shows
@@ -129,7 +178,9 @@ def test_batch_norm_in_training_uses_and_tracks_the_batch():
         np.testing.assert_allclose(run.after[BN + name], wanted, 1e-5)
     for name in ('gamma', 'beta'):
         np.testing.assert_array_equal(run.after[BN + name], run.before[BN + name])
-    assert run.trainable == {BN + 'gamma', BN + 'beta'} and set(run.layers.roles.values()) == {'batch norm'}
+    assert run.trainable == {BN + 'gamma', BN + 'beta'} and set(run.layers.roles.values()) == {
+        'batch norm'
+    }
     assert set(run.layers.roles) == set(run.before) and run.layers.records == []
 
 
@@ -143,15 +194,23 @@ def test_the_statistics_move_only_where_the_updates_run():
 def test_batch_norm_in_a_validation_uses_what_was_tracked():
     images = array('images', (1, 3, 5, 2))
     run = Run(batch_norm, images, Layers(is_training=False))
-    wanted = normalized(images, run.before[BN + 'moving_mean'], run.before[BN + 'moving_variance'], run.before)
+    wanted = normalized(
+        images, run.before[BN + 'moving_mean'], run.before[BN + 'moving_variance'], run.before
+    )
     assert error(run.output, wanted) < TOLERANCE and run.layers.updates == []
 
 
 @pytest.mark.parametrize('zero_gamma', [False, True])
 def test_how_batch_norm_starts(zero_gamma):
-    run = Run(functools.partial(batch_norm, zero_gamma=zero_gamma), array('images', (2, 3, 5, 2)), values=False)
-    starts = {name[len(BN):]: value.tolist() for name, value in run.before.items()}
-    assert starts == dict(gamma=[float(not zero_gamma)] * 2, beta=[0, 0], moving_mean=[0, 0], moving_variance=[1, 1])
+    run = Run(
+        functools.partial(batch_norm, zero_gamma=zero_gamma),
+        array('images', (2, 3, 5, 2)),
+        values=False,
+    )
+    starts = {name[len(BN) :]: value.tolist() for name, value in run.before.items()}
+    assert starts == dict(
+        gamma=[float(not zero_gamma)] * 2, beta=[0, 0], moving_mean=[0, 0], moving_variance=[1, 1]
+    )
 
 
 def test_batch_norm_that_is_not_trained():
@@ -159,7 +218,8 @@ def test_batch_norm_that_is_not_trained():
     assert run.trainable == set() and len(run.layers.updates) == 2
 
 
-# --- variables --------------------------------------------------------------------------------------------------------
+# --- variables ------------------------------------------------------------------------------------
+
 
 def two_layers(layers, x):
     with tf.variable_scope('one'):
@@ -185,7 +245,9 @@ def test_kernels_are_settled_by_the_seed_and_their_name():
         assert abs(np.corrcoef(first[name].ravel(), other[name].ravel())[0, 1]) < 0.05
     for scope in ('layer/one/', 'layer/two/'):
         pair = [first[scope + which + '_kernel'].ravel() for which in ('forward', 'backward')]
-        assert abs(np.corrcoef(pair)[0, 1]) < 0.05  # one independent of the other, however alike their shapes
+        assert (
+            abs(np.corrcoef(pair)[0, 1]) < 0.05
+        )  # one independent of the other, however alike their shapes
     assert not np.any(first['layer/two/bias'])
 
 
@@ -200,28 +262,46 @@ def test_a_kernel_does_not_depend_on_what_else_is_there():
 def test_how_kernels_start(which):
     first = started(5)
     conv, dense = [first[f'layer/{scope}/{which}_kernel'] for scope in ('one', 'two')]
-    fan_in = 5 * 5 * 30  # variance scaling: a normal cut at two of its deviations, of variance 1 / fan-in
-    assert abs(conv.std() * np.sqrt(fan_in) - 1) < 0.02 and abs(conv.mean() * np.sqrt(fan_in)) < 0.02
+    fan_in = (
+        5 * 5 * 30
+    )  # variance scaling: a normal cut at two of its deviations, of variance 1 / fan-in
+    assert (
+        abs(conv.std() * np.sqrt(fan_in) - 1) < 0.02 and abs(conv.mean() * np.sqrt(fan_in)) < 0.02
+    )
     assert 2.2 < np.abs(conv).max() * np.sqrt(fan_in) < 2 / 0.8796 + 1e-3
     limit = np.sqrt(6 / (480 + 50))  # Glorot: uniform, variance 2 / (fan-in + fan-out)
-    assert 0.99 * limit < np.abs(dense).max() <= limit and abs(dense.std() / limit - 1 / np.sqrt(3)) < 0.01
+    assert (
+        0.99 * limit < np.abs(dense).max() <= limit
+        and abs(dense.std() / limit - 1 / np.sqrt(3)) < 0.01
+    )
     assert abs(dense.mean()) < 0.02 * limit
 
 
 def test_an_initializer_of_the_networks_choice():
     initializer = functools.partial(tf.random_normal_initializer, stddev=0.01)
-    kernels = Run(lambda layers, x: layers.dense(x, 60, initializer=initializer), array('images', (2, 70)),
-                  Layers(RULES['feedback'](), seed=1), values=False).before
+    kernels = Run(
+        lambda layers, x: layers.dense(x, 60, initializer=initializer),
+        array('images', (2, 70)),
+        Layers(RULES['feedback'](), seed=1),
+        values=False,
+    ).before
     for which in ('forward', 'backward'):
         kernel = kernels[f'layer/{which}_kernel']
         assert abs(kernel.std() - 0.01) < 4e-4 and np.abs(kernel).max() > 0.028
 
 
 INITIALIZERS = {
-    'Glorot': tf.glorot_uniform_initializer, 'Glorot, normal': tf.glorot_normal_initializer,
-    'variance scaling': tf.variance_scaling_initializer, 'normal': functools.partial(tf.random_normal_initializer, stddev=0.01),
-    'twice as much, fan-out': functools.partial(tf.variance_scaling_initializer, scale=2.0, mode='fan_out'),
-    'uniform, fan-average': functools.partial(tf.variance_scaling_initializer, mode='fan_avg', distribution='uniform')}
+    'Glorot': tf.glorot_uniform_initializer,
+    'Glorot, normal': tf.glorot_normal_initializer,
+    'variance scaling': tf.variance_scaling_initializer,
+    'normal': functools.partial(tf.random_normal_initializer, stddev=0.01),
+    'twice as much, fan-out': functools.partial(
+        tf.variance_scaling_initializer, scale=2.0, mode='fan_out'
+    ),
+    'uniform, fan-average': functools.partial(
+        tf.variance_scaling_initializer, mode='fan_avg', distribution='uniform'
+    ),
+}
 
 
 @pytest.mark.parametrize('shape', [(130, 190), (3, 5, 40, 70)], ids=['dense', 'conv'])
@@ -230,12 +310,22 @@ def test_the_initial_size_is_the_standard_deviation_of_what_is_drawn(kind, shape
     initializer = INITIALIZERS[kind](seed=7)
     with tf.Graph().as_default(), tf.Session() as session:
         drawn = session.run(initializer(shape, dtype=tf.float32))
-    assert abs(initial_size(initializer, list(shape)) / drawn.std() - 1) < 0.02 and abs(drawn.mean()) < 0.03 * drawn.std()
+    assert (
+        abs(initial_size(initializer, list(shape)) / drawn.std() - 1) < 0.02
+        and abs(drawn.mean()) < 0.03 * drawn.std()
+    )
 
 
 def test_a_rule_without_a_variable_is_told_the_initial_size():
-    initializer, images = functools.partial(tf.random_normal_initializer, stddev=0.25), array('images', (2, 7))
-    run = Run(lambda layers, x: layers.dense(x, 5, initializer=initializer), images, Layers(RULES['usf']()))
+    initializer, images = (
+        functools.partial(tf.random_normal_initializer, stddev=0.25),
+        array('images', (2, 7)),
+    )
+    run = Run(
+        lambda layers, x: layers.dense(x, 5, initializer=initializer),
+        images,
+        Layers(RULES['usf']()),
+    )
     assert set(run.before) == {'layer/forward_kernel', 'layer/bias'}
     assert run.layers.roles == {'layer/forward_kernel': 'forward kernel', 'layer/bias': 'bias'}
     with tf.Graph().as_default(), tf.Session() as session:
@@ -253,7 +343,11 @@ def test_without_regularization_there_is_no_l2_loss():
 
 def test_without_a_rule_there_is_no_backward_kernel():
     run = Run(two_layers, IMAGES, Layers())
-    assert set(run.before) == {'layer/one/forward_kernel', 'layer/two/forward_kernel', 'layer/two/bias'}
+    assert set(run.before) == {
+        'layer/one/forward_kernel',
+        'layer/two/forward_kernel',
+        'layer/two/bias',
+    }
     assert [record.B for record in run.layers.records] == [None, None]
     assert error(run.output, Run(two_layers, IMAGES).output) == 0  # the forward pass is the same
 
@@ -267,14 +361,24 @@ def test_the_output_on_record_is_what_the_layer_returns():
         assert layers.records[0].name == 'one'
 
 
-# --- stock layers -----------------------------------------------------------------------------------------------------
+# --- stock layers ---------------------------------------------------------------------------------
+
 
 def test_stock_layers_have_tensorflows_names_and_no_custom_gradient():
     run = Run(two_layers, IMAGES, StockLayers())
-    assert set(run.before) == {'layer/one/conv2d/kernel', 'layer/two/dense/kernel', 'layer/two/dense/bias'}
-    assert run.layers.roles == {'layer/one/conv2d/kernel': 'forward kernel', 'layer/two/dense/kernel': 'forward kernel',
-                                'layer/two/dense/bias': 'bias'}
-    assert [record.name for record in run.layers.records] == ['layer/one', 'layer/two'] and len(run.l2) == 3
+    assert set(run.before) == {
+        'layer/one/conv2d/kernel',
+        'layer/two/dense/kernel',
+        'layer/two/dense/bias',
+    }
+    assert run.layers.roles == {
+        'layer/one/conv2d/kernel': 'forward kernel',
+        'layer/two/dense/kernel': 'forward kernel',
+        'layer/two/dense/bias': 'bias',
+    }
+    assert [record.name for record in run.layers.records] == ['layer/one', 'layer/two'] and len(
+        run.l2
+    ) == 3
     with tf.Graph().as_default() as graph:
         two_layers(StockLayers(), tf.constant(IMAGES))
         assert 'IdentityN' not in {operation.type for operation in graph.get_operations()}

@@ -1,4 +1,7 @@
-"""Every network, ResNets in both versions and all depths: records, scopes, roles, image sizes, and how it starts."""
+"""Every network, ResNets in both versions and all depths: records, scopes, roles, image sizes, and
+how it starts.
+"""
+
 import collections
 
 import numpy as np
@@ -14,8 +17,15 @@ from models.resnet import DEPTHS
 from drawn import start
 from reference import error, stream
 
-ROLES = {'forward_kernel': 'forward kernel', 'backward_kernel': 'backward kernel', 'bias': 'bias', 'gamma': 'batch norm',
-         'beta': 'batch norm', 'moving_mean': 'batch norm', 'moving_variance': 'batch norm'}
+ROLES = {
+    'forward_kernel': 'forward kernel',
+    'backward_kernel': 'backward kernel',
+    'bias': 'bias',
+    'gamma': 'batch norm',
+    'beta': 'batch norm',
+    'moving_mean': 'batch norm',
+    'moving_variance': 'batch norm',
+}
 LABELS = sorted(skeleton.networks())
 RESNETS = [label for label in LABELS if label.startswith('resnet')]
 SMALL = ['resnet18', 'resnet18v2', 'resnet50', 'resnet50v2']
@@ -25,7 +35,8 @@ def endings(names):
     return collections.Counter(name.rpartition('/')[2] for name in names)
 
 
-# --- all of them ------------------------------------------------------------------------------------------------------
+# --- all of them ----------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('label', LABELS)
 def test_records_are_named_by_their_scopes(label):
@@ -33,11 +44,19 @@ def test_records_are_named_by_their_scopes(label):
     names = [record.name for record in built.records]
     assert len(set(names)) == len(names)
     for which in ('forward_kernel', 'backward_kernel'):
-        assert {name + '/' + which for name in names} == {name for name in built.variables if name.endswith(which)}
+        assert {name + '/' + which for name in names} == {
+            name for name in built.variables if name.endswith(which)
+        }
     for record in built.records:
         assert record.W == record.B == built.variables[record.name + '/forward_kernel'][0]
-        assert built.variables[record.name + '/backward_kernel'][0] == (record.B if len(record.B) == 4 else record.B[::-1])
-        assert record.x[-1] == record.W[-2] and record.y[-1] == record.W[-1] and record.y == record.output
+        assert built.variables[record.name + '/backward_kernel'][0] == (
+            record.B if len(record.B) == 4 else record.B[::-1]
+        )
+        assert (
+            record.x[-1] == record.W[-2]
+            and record.y[-1] == record.W[-1]
+            and record.y == record.output
+        )
         assert (record.name + '/bias' in built.variables) == (record.bias is not None)
 
 
@@ -46,7 +65,8 @@ def test_every_variable_has_the_role_of_its_name(label):
     built = skeleton.of(label)
     assert built.roles == {name: ROLES[name.rpartition('/')[2]] for name in built.variables}
     assert {name for name, (_, trainable) in built.variables.items() if not trainable} == {
-        name for name in built.variables if '/moving_' in name}
+        name for name in built.variables if '/moving_' in name
+    }
 
 
 @pytest.mark.parametrize('label', LABELS)
@@ -55,7 +75,9 @@ def test_every_network_gives_logits_and_tracks_its_statistics(label):
     count = endings(built.variables)
     assert built.logits == (None, skeleton.CLASSES) and built.records[-1].y == built.logits
     assert built.updates == count['moving_mean'] + count['moving_variance'] == 2 * count['gamma']
-    assert built.l2 == count['forward_kernel'] + (label in RESNETS)  # ResNets hold the final bias small, too
+    assert built.l2 == count['forward_kernel'] + (
+        label in RESNETS
+    )  # ResNets hold the final bias small, too
 
 
 @pytest.mark.parametrize('label', ['fc_32-16'] + SMALL)
@@ -63,17 +85,26 @@ def test_a_network_under_other_settings(label):
     whole = skeleton.of(label)
     plain = skeleton.of(label, rule=None, regularize=False, is_training=False)
     assert {name for name in whole.variables if name not in plain.variables} == {
-        name for name in whole.variables if name.endswith('/backward_kernel')}
+        name for name in whole.variables if name.endswith('/backward_kernel')
+    }
     assert all(plain.variables[name] == whole.variables[name] for name in plain.variables)
     assert {record.B for record in plain.records} == {None} and (plain.l2, plain.updates) == (0, 0)
     frozen = skeleton.of(label, bn_trainable=False)
-    assert {name for name in whole.variables if whole.variables[name] != frozen.variables[name]} == {
-        name for name in whole.variables if name.endswith(('/gamma', '/beta'))}
+    assert {
+        name for name in whole.variables if whole.variables[name] != frozen.variables[name]
+    } == {name for name in whole.variables if name.endswith(('/gamma', '/beta'))}
 
 
-@pytest.mark.parametrize('name, options, label', [
-    ('fc', dict(layers_list=(32, 16)), 'fc_32-16'), ('fc', dict(layers_list=(7,)), 'fc_7'), ('fc', {}, 'fc'),
-    ('resnet18', {}, 'resnet18'), ('resnet101', dict(use_resnet_v2=True), 'resnet101v2')])
+@pytest.mark.parametrize(
+    'name, options, label',
+    [
+        ('fc', dict(layers_list=(32, 16)), 'fc_32-16'),
+        ('fc', dict(layers_list=(7,)), 'fc_7'),
+        ('fc', {}, 'fc'),
+        ('resnet18', {}, 'resnet18'),
+        ('resnet101', dict(use_resnet_v2=True), 'resnet101v2'),
+    ],
+)
 def test_the_name_of_a_networks_results(name, options, label):
     assert NETWORKS[name].label(NetworkOptions(**options)) == label
 
@@ -82,13 +113,16 @@ def test_every_network_and_depth_is_there():
     assert set(NETWORKS) == {'fc'} | {f'resnet{depth}' for depth in (18, 34, 50, 101, 152, 200)}
 
 
-# --- fc ---------------------------------------------------------------------------------------------------------------
+# --- fc -------------------------------------------------------------------------------------------
+
 
 def test_fc_without_hidden_layers_is_linear():
     with tf.Graph().as_default():
         layers = Layers()
         logits = NETWORKS['fc'].build(tf.zeros((3, 4, 5, 2)), layers, 7, NetworkOptions())
-        assert [(r.name, r.W.shape.as_list(), r.activation) for r in layers.records] == [('dense_output', [40, 7], None)]
+        assert [(r.name, r.W.shape.as_list(), r.activation) for r in layers.records] == [
+            ('dense_output', [40, 7], None)
+        ]
         assert logits.shape.as_list() == [3, 7]
 
 
@@ -97,35 +131,59 @@ def test_fc(activation):
     images = stream('images').standard_normal((3, 4, 2)).astype(np.float32)
     with tf.Graph().as_default(), tf.Session() as session:
         layers = Layers()
-        logits = NETWORKS['fc'].build(tf.constant(images), layers, 6, NetworkOptions((7, 5), activation))
+        logits = NETWORKS['fc'].build(
+            tf.constant(images), layers, 6, NetworkOptions((7, 5), activation)
+        )
         session.run(tf.global_variables_initializer())
-        got, values, l2 = session.run([logits, {v.op.name: v for v in tf.global_variables()}, tf.add_n(
-            layers.regularization_losses)])
+        got, values, l2 = session.run(
+            [
+                logits,
+                {v.op.name: v for v in tf.global_variables()},
+                tf.add_n(layers.regularization_losses),
+            ]
+        )
     x = images.reshape(3, 8)
-    function = {'sigmoid': lambda y: 1 / (1 + np.exp(-y)), 'tanh': np.tanh, 'relu': lambda y: np.maximum(y, 0)}[activation]
+    function = {
+        'sigmoid': lambda y: 1 / (1 + np.exp(-y)),
+        'tanh': np.tanh,
+        'relu': lambda y: np.maximum(y, 0),
+    }[activation]
     for scope in ('dense0', 'dense1', 'dense_output'):
         y = x.astype(np.float64) @ values[scope + '/forward_kernel'] + values[scope + '/bias']
         x = y if scope == 'dense_output' else function(y)
     assert error(got, x) < 1e-5
-    squares = sum(np.sum(value.astype(np.float64) ** 2) for name, value in values.items() if name.endswith('kernel'))
+    squares = sum(
+        np.sum(value.astype(np.float64) ** 2)
+        for name, value in values.items()
+        if name.endswith('kernel')
+    )
     np.testing.assert_allclose(l2, 1e-6 / 2 * squares, 1e-5)
 
 
-# --- ResNets: structure -------------------------------------------------------------------------------------------------
+# --- ResNets: structure ---------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('label', RESNETS)
 def test_a_resnet_is_as_deep_as_its_name_says(label):
-    depth = DEPTHS[int(label[len('resnet'):].replace('v2', ''))]
-    convolutions = [record for record in skeleton.of(label).records if isinstance(record.linear, Convolution)]
+    depth = DEPTHS[int(label[len('resnet') :].replace('v2', ''))]
+    convolutions = [
+        record for record in skeleton.of(label).records if isinstance(record.linear, Convolution)
+    ]
     projections = [record for record in convolutions if record.name.endswith('/conv0')]
-    assert len(convolutions) - len(projections) + 1 == int(label[len('resnet'):].replace('v2', ''))  # and the dense layer
+    assert len(convolutions) - len(projections) + 1 == int(
+        label[len('resnet') :].replace('v2', '')
+    )  # and the dense layer
     assert len(projections) == 4 and len(depth.blocks) == 4
     assert all(record.bias is None for record in convolutions)
     norms = endings(skeleton.of(label).variables)['gamma']
     assert norms == (len(convolutions) - 3 - 2 if label.endswith('v2') and False else norms)
 
 
-@pytest.mark.parametrize('image', [(28, 28, 3), (33, 47, 3), (128, 128, 3), (224, 224, 3), (299, 299, 3), (1, 2, 1)], ids=str)
+@pytest.mark.parametrize(
+    'image',
+    [(28, 28, 3), (33, 47, 3), (128, 128, 3), (224, 224, 3), (299, 299, 3), (1, 2, 1)],
+    ids=str,
+)
 @pytest.mark.parametrize('label', SMALL)
 def test_images_of_any_size(label, image):
     built = skeleton.of(label, image=image)
@@ -137,7 +195,9 @@ def test_images_of_any_size(label, image):
     for number, width in enumerate((64, 128, 256, 512), start=1):
         size = size if number == 1 else halved(size)
         width = width * (4 if '50' in label else 1)
-        blocks = [record for name, record in where.items() if name.startswith(f'{group}{number}_0/')]
+        blocks = [
+            record for name, record in where.items() if name.startswith(f'{group}{number}_0/')
+        ]
         assert blocks[-1].y == (None,) + size + (width,)
     assert where['dense'].x == (None, width) and built.logits == (None, skeleton.CLASSES)
 
@@ -148,11 +208,16 @@ def halved(size):
 
 @pytest.mark.parametrize('label', SMALL)
 def test_where_a_block_strides(label):
-    strides = {record.name: record.linear.strides for record in skeleton.of(label).records if record.name != 'dense'}
+    strides = {
+        record.name: record.linear.strides
+        for record in skeleton.of(label).records
+        if record.name != 'dense'
+    }
     strided = 'conv2' if '50' in label else 'conv1'  # the 3 x 3 convolution
     group = 'block_layer' if label.endswith('v2') else 'block_group'
     assert {name for name, stride in strides.items() if stride != (1, 1)} == {'conv0'} | {
-        f'{group}{number}_0/{conv}' for number in (2, 3, 4) for conv in ('conv0', strided)}
+        f'{group}{number}_0/{conv}' for number in (2, 3, 4) for conv in ('conv0', strided)
+    }
     assert set(strides.values()) == {(1, 1), (2, 2)}
 
 
@@ -166,19 +231,26 @@ def test_which_layers_a_relu_follows(label):
         assert record.activation is (tf.nn.relu if followed else None), record.name
 
 
-# --- ResNets: numbers ---------------------------------------------------------------------------------------------------
+# --- ResNets: numbers -----------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('v2', [False, True], ids=['v1', 'v2'])
 def test_how_a_resnet_starts(v2):
-    """Batch norms as identity, but the last of a v1 block as 0; the final kernel small in v1, Glorot uniform in v2."""
+    """Batch norms as identity, but the last of a v1 block as 0; the final kernel small in v1,
+    Glorot uniform in v2.
+    """
     with tf.Graph().as_default(), tf.Session() as session:
         layers = Layers(seed=3)
-        NETWORKS['resnet18'].build(tf.zeros((2, 32, 32, 3)), layers, 1000, NetworkOptions(use_resnet_v2=v2))
+        NETWORKS['resnet18'].build(
+            tf.zeros((2, 32, 32, 3)), layers, 1000, NetworkOptions(use_resnet_v2=v2)
+        )
         session.run(tf.global_variables_initializer())
         values = session.run({v.op.name: v for v in tf.global_variables()})
     gammas = {name: value for name, value in values.items() if name.endswith('/gamma')}
     zeros = {name for name, value in gammas.items() if not np.any(value)}
-    assert zeros == (set() if v2 else {name for name in gammas if '/conv2/' in name}) and (v2 or len(zeros) == 8)
+    assert zeros == (set() if v2 else {name for name in gammas if '/conv2/' in name}) and (
+        v2 or len(zeros) == 8
+    )
     assert all(np.all(value == 1) for name, value in gammas.items() if name not in zeros)
     dense = values['dense/forward_kernel']
     limit = np.sqrt(6 / 1512)
@@ -196,7 +268,9 @@ def inference(layers, images, v2):
         batch = tf.placeholder(tf.float32, (None,) + images.shape[1:])
         logits = NETWORKS['resnet18'].build(batch, layers, 7, NetworkOptions(use_resnet_v2=v2))
         start(session)
-        return session.run(logits, {batch: images}), [session.run(logits, {batch: image[None]})[0] for image in images]
+        return session.run(logits, {batch: images}), [
+            session.run(logits, {batch: image[None]})[0] for image in images
+        ]
 
 
 def test_an_odd_image_is_validated_like_any_other():
@@ -206,17 +280,26 @@ def test_an_odd_image_is_validated_like_any_other():
     assert error(alone, together) < 1e-5  # an image's logits do not depend on its neighbours
 
 
-STOCK = {'/conv2d/kernel': '/forward_kernel', '/dense/kernel': '/forward_kernel', '/dense/bias': '/bias'}
+STOCK = {
+    '/conv2d/kernel': '/forward_kernel',
+    '/dense/kernel': '/forward_kernel',
+    '/dense/bias': '/bias',
+}
 
 
 def common(name):
     """A variable's name under Layers, whichever layers made it."""
     ending = next((ending for ending in STOCK if name.endswith(ending)), None)
-    return name[:-len(ending)] + STOCK[ending] if ending else name
+    return name[: -len(ending)] + STOCK[ending] if ending else name
 
 
-@pytest.mark.parametrize('name, shape, options', [
-    ('fc', (5, 4, 3), dict(layers_list=(7, 6))), ('resnet18', (2, 33, 29, 3), dict(use_resnet_v2=False))])
+@pytest.mark.parametrize(
+    'name, shape, options',
+    [
+        ('fc', (5, 4, 3), dict(layers_list=(7, 6))),
+        ('resnet18', (2, 33, 29, 3), dict(use_resnet_v2=False)),
+    ],
+)
 def test_stock_layers_are_backpropagation(name, shape, options):
     images, results = stream('images').standard_normal(shape).astype(np.float32), []
     for kind in (Layers, StockLayers):
@@ -226,7 +309,11 @@ def test_stock_layers_are_backpropagation(name, shape, options):
             loss = tf.reduce_sum(tf.square(logits)) + tf.add_n(layers.regularization_losses)
             variables = {common(v.op.name): v for v in tf.trainable_variables()}
             start(session, common)
-            results.append(session.run([logits, dict(zip(variables, tf.gradients(loss, list(variables.values()))))]))
+            results.append(
+                session.run(
+                    [logits, dict(zip(variables, tf.gradients(loss, list(variables.values()))))]
+                )
+            )
     (logits, gradients), (stock_logits, stock_gradients) = results
     assert error(logits, stock_logits) < 1e-6 and set(gradients) == set(stock_gradients)
     errors = {name: error(gradients[name], stock_gradients[name]) for name in gradients}

@@ -1,4 +1,5 @@
 """The page in a real browser, the PNG, and the table."""
+
 import base64
 import io
 import re
@@ -31,8 +32,10 @@ def browser():
     binary = next(filter(None, map(shutil.which, BROWSERS)), None)
     driver = shutil.which('chromedriver')
     if not (binary and driver):
-        pytest.skip('no browser: needs chromedriver and one of {}; on Debian, apt-get install chromium-driver'.format(
-            ', '.join(BROWSERS)))
+        pytest.skip(
+            'no browser: needs chromedriver and one of {}; on Debian, apt-get install '
+            'chromium-driver'.format(', '.join(BROWSERS))
+        )
     options = webdriver.ChromeOptions()
     options.binary_location = binary
     for argument in ('--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'):
@@ -46,17 +49,24 @@ def browser():
 @pytest.fixture
 def visit(browser, tmp_path):
     """visit(text of a page, width) -> the browser, that shows it in so many pixels."""
+
     def show(text, width):
         (tmp_path / 'page.html').write_text(text, encoding='utf-8')
-        browser.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', dict(width=width, height=900, deviceScaleFactor=1, mobile=False))
+        browser.execute_cdp_cmd(
+            'Emulation.setDeviceMetricsOverride',
+            dict(width=width, height=900, deviceScaleFactor=1, mobile=False),
+        )
         browser.get('file://{}'.format(tmp_path / 'page.html'))
         return browser
+
     return show
 
 
 def images(browser):
     """[[pixels of the plot itself, pixels on the screen, its text for those who do not see it]]."""
-    return browser.execute_script('return [...document.images].map(i => [i.naturalWidth, i.clientWidth, i.alt])')
+    return browser.execute_script(
+        'return [...document.images].map(i => [i.naturalWidth, i.clientWidth, i.alt])'
+    )
 
 
 def rendered(found, **more):
@@ -73,24 +83,47 @@ def text(found):
 def test_a_browser_shows_all_plots_in_any_width_without_a_complaint(visit, found, text, width):
     browser = visit(text, width)
     drawn = images(browser)
-    assert len(drawn) == len(plots.comparing(found)) + sum(len(plots.of_run(run)) for run in found) > 30
+    assert (
+        len(drawn)
+        == len(plots.comparing(found)) + sum(len(plots.of_run(run)) for run in found)
+        > 30
+    )
     assert all(own > 0 and NARROWEST <= shown <= width and text for own, shown, text in drawn)
-    across, inside = browser.execute_script('return [document.documentElement.scrollWidth, innerWidth]')
+    across, inside = browser.execute_script(
+        'return [document.documentElement.scrollWidth, innerWidth]'
+    )
     assert across <= inside == width
-    assert browser.execute_script('return parseFloat(getComputedStyle(document.querySelector("td")).fontSize)') >= 14
+    assert (
+        browser.execute_script(
+            'return parseFloat(getComputedStyle(document.querySelector("td")).fontSize)'
+        )
+        >= 14
+    )
     assert browser.get_log('browser') == []
 
 
 def test_names_are_text_and_nothing_else(visit, text):
     browser = visit(text, WIDTHS[0])
-    assert HOSTILE in browser.execute_script('return [...document.querySelectorAll("td")].map(cell => cell.textContent)')
-    assert browser.execute_script('return document.querySelectorAll("[onerror], script, iframe, link, object").length') == 0
+    assert HOSTILE in browser.execute_script(
+        'return [...document.querySelectorAll("td")].map(cell => cell.textContent)'
+    )
+    assert (
+        browser.execute_script(
+            'return document.querySelectorAll("[onerror], script, iframe, link, object").length'
+        )
+        == 0
+    )
     assert browser.get_log('browser') == []
 
 
 def test_a_page_holds_all_it_shows(text):
     assert set(re.findall(r'(?:src|href)="([^,"]*)', text)) == {'data:image/svg+xml;base64'}
-    assert '<script' not in text and 'http://' not in text and 'https://' not in text and 'url(' not in text
+    assert (
+        '<script' not in text
+        and 'http://' not in text
+        and 'https://' not in text
+        and 'url(' not in text
+    )
 
 
 def test_its_plots_are_xml_that_says_what_they_show(text):
@@ -104,8 +137,12 @@ def test_a_page_of_little(visit, found, which):
     some = [run for run in found if run.exp_id in which]
     browser = visit(rendered(some), WIDTHS[1])
     told = browser.execute_script('return document.body.textContent')
-    assert ('There is no run here yet' in told) == (which == ()) and all(exp_id in told for exp_id in which)
-    assert ('Nothing to plot yet' in told) == (which not in ((), ('lost',)) or which == ('bare',)) and browser.get_log('browser') == []
+    assert ('There is no run here yet' in told) == (which == ()) and all(
+        exp_id in told for exp_id in which
+    )
+    assert ('Nothing to plot yet' in told) == (
+        which not in ((), ('lost',)) or which == ('bare',)
+    ) and browser.get_log('browser') == []
 
 
 def test_only_the_newest_are_plotted_and_the_page_says_so(found):
@@ -116,7 +153,10 @@ def test_only_the_newest_are_plotted_and_the_page_says_so(found):
 
 
 def test_a_page_that_is_watched_is_read_anew(found, text):
-    assert 'http-equiv="refresh" content="7"' in rendered(found[:1], refresh_s=7) and 'refresh' not in text
+    assert (
+        'http-equiv="refresh" content="7"' in rendered(found[:1], refresh_s=7)
+        and 'refresh' not in text
+    )
 
 
 def test_the_same_runs_give_the_same_page(found, text):
@@ -125,20 +165,26 @@ def test_the_same_runs_give_the_same_page(found, text):
 
 @pytest.mark.parametrize('exp_id', ['symmetric', HOSTILE, 'lost'])
 def test_a_png_shows_each_plot(found, tmp_path, exp_id):
-    run, = [run for run in found if run.exp_id == exp_id]
+    (run,) = [run for run in found if run.exp_id == exp_id]
     drawn = plots.comparing([run]) + plots.of_run(run)
     plots.png(drawn, str(tmp_path / 'plots.png'))
     with Image.open(str(tmp_path / 'plots.png')) as image:
         rows, columns = -(-len(drawn) // plots.COLUMNS), min(len(drawn), plots.COLUMNS)
-        assert image.size == (round(columns * plots.INCHES[0] * plots.DPI), round(rows * plots.INCHES[1] * plots.DPI))
+        assert image.size == (
+            round(columns * plots.INCHES[0] * plots.DPI),
+            round(rows * plots.INCHES[1] * plots.DPI),
+        )
         assert len(set(image.convert('L').getdata())) > 20
 
 
 def test_plots_of_many_layers_and_many_runs(found):
     by_layer = {f'layer{i}': float(i) for i in range(201)}
-    points = [runs.Point(step, {}, dict(top1=0.5, weight_angles=by_layer), None, 0, None, found[0].time) for step in (0, 30)]
+    points = [
+        runs.Point(step, {}, dict(top1=0.5, weight_angles=by_layer), None, 0, None, found[0].time)
+        for step in (0, 30)
+    ]
     run = runs.Run('resnet200', 'deep', points, {})
-    drawn, = [plot for plot in plots.of_run(run) if plot.title == 'Weight angle by layer']
+    (drawn,) = [plot for plot in plots.of_run(run) if plot.title == 'Weight angle by layer']
     text = plots.svg(drawn).decode()
     assert 'layer0' in text and 'layer200' in text and text.count('layer') < 3 * plots.MOST_NAMED
     assert len(plots.svg(plots.comparing([run] * 45)[1])) > 0
@@ -153,47 +199,91 @@ def printed(found, width):
 def test_the_table_has_a_row_for_each_run(found):
     lines = printed(found, 220).splitlines()
     assert [heading for heading, _ in table.COLUMNS] == lines[1].split()
-    row, = [line.split() for line in lines if line.split()[:1] == ['symmetric']]
-    assert row == ['symmetric', 'symmetric', 'resnet18', '30', '0.9000', '12.0', '12.0', '12.0', '262', 'finished']
-    row, = [line.split() for line in lines if line.split()[:1] == ['died']]
+    (row,) = [line.split() for line in lines if line.split()[:1] == ['symmetric']]
+    assert row == [
+        'symmetric',
+        'symmetric',
+        'resnet18',
+        '30',
+        '0.9000',
+        '12.0',
+        '12.0',
+        '12.0',
+        '262',
+        'finished',
+    ]
+    (row,) = [line.split() for line in lines if line.split()[:1] == ['died']]
     assert row[3:6] == ['20', 'of', '30'] and row[-1] == 'died'
-    row, = [line.split() for line in lines if line.split()[:1] == ['bare']]
+    (row,) = [line.split() for line in lines if line.split()[:1] == ['bare']]
     assert row == ['bare', '?', 'fc_7-5', '2', '-', '-', '-', '-', '-', 'ended']
     assert any(HOSTILE in line for line in lines)
 
 
 def measured(count, angle=30.0, time=None):
     """A Run whose angles were measured on so many images; None: its records do not tell."""
-    results = dict(top1=0.5, gradient_angles={'conv0': None, 'dense': angle}, **({} if count is None else {'measured_images': count}))
+    results = dict(
+        top1=0.5,
+        gradient_angles={'conv0': None, 'dense': angle},
+        **({} if count is None else {'measured_images': count}),
+    )
     return runs.Run('fc', 'a', [runs.Point(7, {}, results, None, 0, None, time)], {})
 
 
 ON = 'Angles: mean over layers, measured on '
 
 
-@pytest.mark.parametrize('some, told', [
-    ([], ''), ([measured(64, angle=None)], ''), ([measured(None)], ON + 'a batch'),
-    ([measured(64), measured(64)], ON + 'the first 64 validation images'),
-    ([measured(64), measured(13), measured(1000), measured(7, angle=None)], ON + 'the first 13 to 1,000 validation images'),
-    ([measured(64), measured(None)], ON + 'the first 64 validation images (in older records on a batch)')])
+@pytest.mark.parametrize(
+    'some, told',
+    [
+        ([], ''),
+        ([measured(64, angle=None)], ''),
+        ([measured(None)], ON + 'a batch'),
+        ([measured(64), measured(64)], ON + 'the first 64 validation images'),
+        (
+            [measured(64), measured(13), measured(1000), measured(7, angle=None)],
+            ON + 'the first 13 to 1,000 validation images',
+        ),
+        (
+            [measured(64), measured(None)],
+            ON + 'the first 64 validation images (in older records on a batch)',
+        ),
+    ],
+)
 def test_a_note_says_what_angles_are_measured_on(some, told):
     assert table.note(some) == told
-    assert [line for line in printed(some, 220).splitlines() if line.startswith('Angles')] == ([told] if told else [])
+    assert [line for line in printed(some, 220).splitlines() if line.startswith('Angles')] == (
+        [told] if told else []
+    )
 
 
 def test_the_note_is_on_the_page_and_layers_without_an_angle_are_left_out(found):
     some = [measured(64, time=found[0].time)]
-    assert ON + 'the first 64 validation images. ' in rendered(some) and ON not in rendered([
-        measured(64, angle=None, time=found[0].time)])
-    assert some[0].curve('gradient_angles') == [(7, 30.0)] and list(some[0].layers('gradient_angles')) == ['dense']
+    assert ON + 'the first 64 validation images. ' in rendered(some) and ON not in rendered(
+        [measured(64, angle=None, time=found[0].time)]
+    )
+    assert some[0].curve('gradient_angles') == [(7, 30.0)] and list(
+        some[0].layers('gradient_angles')
+    ) == ['dense']
     assert [cell(some[0]) for heading, cell in table.COLUMNS if heading == 'gradient°'] == ['30.0']
 
 
 def test_an_angle_that_is_gone_is_not_that_of_an_earlier_validation(found):
-    points = [runs.Point(step, {}, dict(top1=top1, gradient_angles={'dense': angle}), None, 0, None, found[0].time)
-              for step, top1, angle in ((0, 0.1, 30.0), (7, float('nan'), None))]
+    points = [
+        runs.Point(
+            step,
+            {},
+            dict(top1=top1, gradient_angles={'dense': angle}),
+            None,
+            0,
+            None,
+            found[0].time,
+        )
+        for step, top1, angle in ((0, 0.1, 30.0), (7, float('nan'), None))
+    ]
     run = runs.Run('fc', 'dead', points, {})
-    assert run.last('gradient_angles') is run.last('top1') is None and run.curve('gradient_angles') == [(0, 30.0)]
+    assert run.last('gradient_angles') is run.last('top1') is None and run.curve(
+        'gradient_angles'
+    ) == [(0, 30.0)]
 
 
 def test_the_table_fits_a_terminal(found):

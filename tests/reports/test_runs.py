@@ -1,4 +1,5 @@
 """What is read of each run, against what was stored."""
+
 import datetime
 import os
 
@@ -27,31 +28,62 @@ def found(database):
 def test_all_runs_are_there_by_collection_and_name(database):
     places = [(run.collection, run.exp_id) for run in read(database)[0]]
     assert places == sorted(places) and set(places) == {
-        ('resnet18', 'symmetric'), ('resnet18', 'None'), ('resnet18', 'died'), ('resnet18', HOSTILE), ('fc_7-5', 'running'),
-        ('fc_7-5', 'check'), ('fc_7-5', 'script'), ('fc_7-5', 'lost'), ('fc_7-5', 'bare'), ('fc_7-5', 'wrong types')}
+        ('resnet18', 'symmetric'),
+        ('resnet18', 'None'),
+        ('resnet18', 'died'),
+        ('resnet18', HOSTILE),
+        ('fc_7-5', 'running'),
+        ('fc_7-5', 'check'),
+        ('fc_7-5', 'script'),
+        ('fc_7-5', 'lost'),
+        ('fc_7-5', 'bare'),
+        ('fc_7-5', 'wrong types'),
+    }
 
 
 def test_a_run_in_numbers(found):
     run = found['symmetric']
-    assert (run.rule, run.step, run.steps, run.state, run.waiting) == ('symmetric', 30, 30, runs.FINISHED, 0)
+    assert (run.rule, run.step, run.steps, run.state, run.waiting) == (
+        'symmetric',
+        30,
+        30,
+        runs.FINISHED,
+        0,
+    )
     assert run.images_per_s == 131 / 0.5
     assert run.curve('top1') == [(0, 0.1), (30, 0.9)]
     assert run.curve('model_loss') == [(7, 4.0), (30, 3.0)]  # means of (5, 3) and of (1, 2, 6)
     assert run.curve('alignment_loss') == [(7, 8.0), (30, 6.0)]
     assert run.curve('weight_angles') == [(0, 91.0), (30, 12.0)]  # means of three layers
     assert list(run.layers('gradient_angles').items()) == [
-        (layer, [(0, 90.0 + i), (30, 11.0 + i)]) for i, layer in enumerate(LAYERS)]
+        (layer, [(0, 90.0 + i), (30, 11.0 + i)]) for i, layer in enumerate(LAYERS)
+    ]
     assert run.last('top1') == 0.9 and run.last('hebb_angle') is None
     assert run.time.utcoffset() == datetime.timedelta(0)
 
 
 def test_settings_are_those_that_differ_from_their_defaults_and_say_what_is_trained(found):
-    assert found['died'].settings == dict(alignment='mirror', update_forward=True, layers_list=[7, 5], alpha=0.02,
-                                          train_batch_size=131, validate_first=False)
+    assert found['died'].settings == dict(
+        alignment='mirror',
+        update_forward=True,
+        layers_list=[7, 5],
+        alpha=0.02,
+        train_batch_size=131,
+        validate_first=False,
+    )
 
 
-@pytest.mark.parametrize('exp_id, state', [('symmetric', runs.FINISHED), ('died', runs.DIED), ('running', runs.RUNNING),
-                                           ('check', runs.VALIDATED), ('script', runs.ENDED), ('bare', runs.ENDED)])
+@pytest.mark.parametrize(
+    'exp_id, state',
+    [
+        ('symmetric', runs.FINISHED),
+        ('died', runs.DIED),
+        ('running', runs.RUNNING),
+        ('check', runs.VALIDATED),
+        ('script', runs.ENDED),
+        ('bare', runs.ENDED),
+    ],
+)
 def test_a_state(found, exp_id, state):
     assert found[exp_id].state == state and state in runs.STATES
 
@@ -67,19 +99,34 @@ def test_backpropagation_is_named(found):
 
 def test_a_script_of_tfutils(found):
     run = found['script']
-    assert run.curve('loss') == [(4, 2.5)] and run.last('top1') == 0.25 and run.steps is None and run.images_per_s is None
+    assert (
+        run.curve('loss') == [(4, 2.5)]
+        and run.last('top1') == 0.25
+        and run.steps is None
+        and run.images_per_s is None
+    )
 
 
 def test_numbers_that_are_lost_are_left_out(found):
     run = found['lost']
-    assert run.curve('loss') == run.curve('model_loss') == run.curve('top1') == [] and run.images_per_s is None
-    assert run.curve('weight_angles') == [(9, 12.0)] and dict(run.layers('weight_angles')) == {'dense': [(9, 12.0)]}
+    assert (
+        run.curve('loss') == run.curve('model_loss') == run.curve('top1') == []
+        and run.images_per_s is None
+    )
+    assert run.curve('weight_angles') == [(9, 12.0)] and dict(run.layers('weight_angles')) == {
+        'dense': [(9, 12.0)]
+    }
 
 
 @pytest.mark.parametrize('exp_id', ['bare', 'wrong types'])
 def test_a_record_of_which_little_is_there(found, exp_id):
     run = found[exp_id]
-    assert run.rule == '?' and run.settings == {} and run.last('top1') is None and run.curve('loss') == []
+    assert (
+        run.rule == '?'
+        and run.settings == {}
+        and run.last('top1') is None
+        and run.curve('loss') == []
+    )
 
 
 def test_which_runs(database):
@@ -113,7 +160,12 @@ def test_records_that_wait_on_this_disk_count(database, tmp_path):
 
 def test_without_mongodb_what_waits_is_shown_and_the_reason_given(free_address, tmp_path):
     host, port = free_address().split(':')
-    keep(str(tmp_path), (host, int(port), DBNAME, 'resnet18', 'symmetric'), 10, validation_results=results(0.5, 50.0))
+    keep(
+        str(tmp_path),
+        (host, int(port), DBNAME, 'resnet18', 'symmetric'),
+        10,
+        validation_results=results(0.5, 50.0),
+    )
     found, trouble = runs.read(host, int(port), DBNAME, cache_dir=str(tmp_path))
     assert [(run.exp_id, run.step, run.last('top1')) for run in found] == [('symmetric', 10, 0.5)]
     assert trouble.startswith(f'Nothing answers at {host}:{port}')
@@ -135,6 +187,7 @@ def test_a_waiting_record_that_is_damaged_is_named(database, tmp_path):
 
 def test_a_private_server_of_before_is_started_again(own_port, monkeypatch):
     from database import server
+
     monkeypatch.setattr(server, 'DEFAULT_ROOT', own_port.root)
     server.ensure(*own_port)
     with server.connect(own_port.host, own_port.port) as client:

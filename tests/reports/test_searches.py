@@ -1,4 +1,5 @@
 """What a report tells of searches: which trials there were, the best of them, and the plot."""
+
 import datetime
 import io
 
@@ -18,7 +19,12 @@ def found(database):
 
 def test_all_searches_and_their_trials_in_order(found):
     odd, alpha = found
-    assert (odd.collection, odd.study, alpha.collection, alpha.study) == ('fc_7-5', HOSTILE, 'fc_7-5', 'alpha')
+    assert (odd.collection, odd.study, alpha.collection, alpha.study) == (
+        'fc_7-5',
+        HOSTILE,
+        'fc_7-5',
+        'alpha',
+    )
     assert [trial.number for trial in alpha.trials] == [0, 1, 2, 3] and len(odd.trials) == 26
     assert odd.trials[-1] == searches.Trial(25, '?', None, None, {})
     assert searches.title(alpha) == 'Search alpha (fc_7-5): 4 trials, 2 complete, 1 lost, 1 pruned'
@@ -46,15 +52,31 @@ def test_the_table(found):
     assert any(HOSTILE in line for line in lines)
     at = [line.strip() for line in lines].index(searches.title(found[1]))
     assert lines[at + 2].split() == [heading for heading, _ in searches.COLUMNS]
-    assert lines[at + 4].split() == ['2', '0.7500', '80', 'complete', '--alpha=0.2469', '--optimizer=adam']
+    assert lines[at + 4].split() == [
+        '2',
+        '0.7500',
+        '80',
+        'complete',
+        '--alpha=0.2469',
+        '--optimizer=adam',
+    ]
 
 
 def test_the_page_and_the_plot(found):
     text = page.of([], 'Runs', 'of the tests', 12, searched=found)
     assert 'There is no run here yet' in text
-    run = runs.Run('fc_7-5', 'one', [runs.Point(0, {}, dict(top1=0.5), None, 0, None, datetime.datetime(2020, 1, 1))], {})
+    run = runs.Run(
+        'fc_7-5',
+        'one',
+        [runs.Point(0, {}, dict(top1=0.5), None, 0, None, datetime.datetime(2020, 1, 1))],
+        {},
+    )
     text = page.of([run], 'Runs', 'of the tests', 12, searched=found)
-    assert 'Search alpha (fc_7-5): 4 trials' in text and '--alpha=0.2469 --optimizer=adam' in text and HOSTILE not in text
-    drawn, = plots.of_search(found[1])
+    assert (
+        'Search alpha (fc_7-5): 4 trials' in text
+        and '--alpha=0.2469 --optimizer=adam' in text
+        and HOSTILE not in text
+    )
+    (drawn,) = plots.of_search(found[1])
     assert 'the best 0.7500' in drawn.note and 'best so far' in plots.svg(drawn).decode()
     assert plots.of_search(searches.Search('fc', 'none', [])) == []

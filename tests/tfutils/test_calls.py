@@ -1,4 +1,5 @@
 """train_from_params and test_from_params: with functions, with plain data, and with what cannot be."""
+
 import os
 import re
 
@@ -20,8 +21,11 @@ import tensorflow.compat.v1 as tf
 @pytest.fixture
 def params(mongo_server, tmp_path, request):
     """params(**changes) -> the script's dictionary; a change is {'group.name': value}."""
+
     def build(changes=()):
-        given = script.parameters(mongo_server.port, re.sub(r'\W', '_', request.node.name), str(tmp_path), 3)
+        given = script.parameters(
+            mongo_server.port, re.sub(r'\W', '_', request.node.name), str(tmp_path), 3
+        )
         for path, value in dict(changes).items():
             group, _, name = path.partition('.')
             if name:
@@ -29,6 +33,7 @@ def params(mongo_server, tmp_path, request):
             else:
                 given[group] = value
         return given
+
     return build
 
 
@@ -37,7 +42,10 @@ def records(mongo_server):
     """records(exp_id) -> the stored ones, by step."""
     with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
         yield lambda exp_id, place='tfutils-test.points': list(
-            client[place.split('.')[0]][place.split('.')[1] + '.files'].find({'exp_id': exp_id}).sort('step', 1))
+            client[place.split('.')[0]][place.split('.')[1] + '.files']
+            .find({'exp_id': exp_id})
+            .sort('step', 1)
+        )
 
 
 def variables(prefix):
@@ -52,18 +60,36 @@ def steps(found):
 
 
 def test_the_calls_are_where_tfutils_had_them():
-    assert training.train_from_params is base.train_from_params and training.test_from_params is base.test_from_params
+    assert (
+        training.train_from_params is base.train_from_params
+        and training.test_from_params is base.test_from_params
+    )
 
 
 def test_an_update_is_that_of_numpy(params, tmp_path):
     """One step of clipped gradient descent, with the L2 losses of the model."""
-    given = params({'train_params.num_steps': 1, 'loss_params': {'loss_func_kwargs': {}}, 'train_params.targets': None,
-                    'optimizer_params': {'optimizer_class': tf.train.GradientDescentOptimizer, 'clip': True,
-                                         'clipping_method': 'norm', 'clipping_value': 0.3},
-                    'learning_rate_params': {'func': lambda global_step, base: base * tf.cast(global_step + 1, tf.float32),
-                                             'base': 0.5}})
+    given = params(
+        {
+            'train_params.num_steps': 1,
+            'loss_params': {'loss_func_kwargs': {}},
+            'train_params.targets': None,
+            'optimizer_params': {
+                'optimizer_class': tf.train.GradientDescentOptimizer,
+                'clip': True,
+                'clipping_method': 'norm',
+                'clipping_value': 0.3,
+            },
+            'learning_rate_params': {
+                'func': lambda global_step, base: base * tf.cast(global_step + 1, tf.float32),
+                'base': 0.5,
+            },
+        }
+    )
     base.train_from_params(**given)
-    before, after = variables(str(tmp_path / 'checkpoint-0')), variables(str(tmp_path / 'checkpoint-1'))
+    before, after = (
+        variables(str(tmp_path / 'checkpoint-0')),
+        variables(str(tmp_path / 'checkpoint-1')),
+    )
     with tf.Graph().as_default(), tf.Session() as session:
         tf.set_random_seed(given['model_params']['seed'])
         batch = session.run(script.data(30, 'train'))
@@ -72,14 +98,19 @@ def test_an_update_is_that_of_numpy(params, tmp_path):
     logits = hidden @ before['softmax_linear/weights'] + before['softmax_linear/bias']
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     dy = (p - np.eye(script.CLASSES)[labels]) / 30
-    dhidden = dy @ before['softmax_linear/weights'].T * (1 - hidden ** 2)
-    gradients = {'softmax_linear/weights': hidden.T @ dy + 1e-4 * before['softmax_linear/weights'],
-                 'softmax_linear/bias': dy.sum(axis=0), 'hidden1/bias': dhidden.sum(axis=0),
-                 'hidden1/weights': x.T @ dhidden + 1e-4 * before['hidden1/weights']}
-    norm = np.sqrt(sum(np.sum(g ** 2) for g in gradients.values()))
+    dhidden = dy @ before['softmax_linear/weights'].T * (1 - hidden**2)
+    gradients = {
+        'softmax_linear/weights': hidden.T @ dy + 1e-4 * before['softmax_linear/weights'],
+        'softmax_linear/bias': dy.sum(axis=0),
+        'hidden1/bias': dhidden.sum(axis=0),
+        'hidden1/weights': x.T @ dhidden + 1e-4 * before['hidden1/weights'],
+    }
+    norm = np.sqrt(sum(np.sum(g**2) for g in gradients.values()))
     assert norm > 0.3 and after['global_step'] == 1
     for name, gradient in gradients.items():
-        np.testing.assert_allclose(before[name] - after[name], 0.5 * 0.3 / norm * gradient, 1e-3, 1e-6)
+        np.testing.assert_allclose(
+            before[name] - after[name], 0.5 * 0.3 / norm * gradient, 1e-3, 1e-6
+        )
 
 
 @pytest.mark.parametrize('agg_func', [tf.reduce_mean, defaults.mean_and_reg_loss])
@@ -87,7 +118,9 @@ def test_the_parts_of_a_batch_give_the_step_of_the_whole(params, records, agg_fu
     found = []
     for part in (30, 10):
         given = params({'train_params.minibatch_size': part, 'loss_params.agg_func': agg_func})
-        given['train_params']['targets'] = {'func': lambda inputs, outputs: {'largest': tf.reduce_max(outputs, axis=1)}}
+        given['train_params']['targets'] = {
+            'func': lambda inputs, outputs: {'largest': tf.reduce_max(outputs, axis=1)}
+        }
         given['save_params'].update(exp_id=f'parts_{part}_{agg_func.__name__}', save_to_gfs=[])
         base.train_from_params(**given)
         found.append(steps(records(given['save_params']['exp_id'])))
@@ -99,16 +132,30 @@ def test_the_parts_of_a_batch_give_the_step_of_the_whole(params, records, agg_fu
 
 def test_l2_losses_of_variables_count_once_for_each_network(params, records):
     def model(inputs, train, seed):
-        weights = tf.get_variable('weights', [script.WIDTH, script.CLASSES], tf.float32, tf.ones_initializer(),
-                                  regularizer=tf.nn.l2_loss)
+        weights = tf.get_variable(
+            'weights',
+            [script.WIDTH, script.CLASSES],
+            tf.float32,
+            tf.ones_initializer(),
+            regularizer=tf.nn.l2_loss,
+        )
         return tf.zeros_like(inputs['images']) @ weights, {}
+
     for part in (30, 15):
-        given = params({'model_params': {'func': model}, 'train_params.minibatch_size': part, 'loss_params': None})
+        given = params(
+            {
+                'model_params': {'func': model},
+                'train_params.minibatch_size': part,
+                'loss_params': None,
+            }
+        )
         given['train_params']['targets'] = None
         given['save_params'].update(exp_id=f'l2_{part}')
         base.train_from_params(**given)
         first = steps(records(given['save_params']['exp_id']))[0]
-        assert first['loss'] == pytest.approx(np.log(3) + script.WIDTH * script.CLASSES / 2, rel=1e-6)
+        assert first['loss'] == pytest.approx(
+            np.log(3) + script.WIDTH * script.CLASSES / 2, rel=1e-6
+        )
 
 
 def test_a_training_loop_of_ones_own(params, records):
@@ -118,30 +165,50 @@ def test_a_training_loop_of_ones_own(params, records):
         results = sess.run(train_targets)
         losses.append(float(results[0]['loss']))
         return results
+
     given = params({'train_params.train_loop': {'func': loop}})
     base.train_from_params(**given)
-    assert losses == [step['loss'] for step in steps(records(given['save_params']['exp_id']))] and len(losses) == 3
+    assert (
+        losses == [step['loss'] for step in steps(records(given['save_params']['exp_id']))]
+        and len(losses) == 3
+    )
 
 
 def test_a_validation_loop_of_ones_own(params):
     given = params()
-    given['validation_params'] = {'three': dict(given['validation_params']['plain'], valid_loop={
-        'func': lambda sess, targets: {'three': 3, 'loss': sess.run(targets)['loss']}}, online_agg_func=utils.reduce_mean_dict,
-        agg_func=utils.identity_func)}
+    given['validation_params'] = {
+        'three': dict(
+            given['validation_params']['plain'],
+            valid_loop={
+                'func': lambda sess, targets: {'three': 3, 'loss': sess.run(targets)['loss']}
+            },
+            online_agg_func=utils.reduce_mean_dict,
+            agg_func=utils.identity_func,
+        )
+    }
     assert base.train_from_params(**given)['three']['three'] == 3
 
 
 def test_only_some_variables_train(params, tmp_path):
     base.train_from_params(**params({'model_params.trainable_scopes': 'softmax_linear'}))
-    before, after = variables(str(tmp_path / 'checkpoint-0')), variables(str(tmp_path / 'checkpoint-3'))
+    before, after = (
+        variables(str(tmp_path / 'checkpoint-0')),
+        variables(str(tmp_path / 'checkpoint-3')),
+    )
     moved = {name for name in before if np.any(before[name] != after[name])}
-    assert {name for name in moved if 'Momentum' not in name} == {'softmax_linear/weights', 'softmax_linear/bias', 'global_step'}
+    assert {name for name in moved if 'Momentum' not in name} == {
+        'softmax_linear/weights',
+        'softmax_linear/bias',
+        'global_step',
+    }
 
 
 def test_nothing_is_saved_where_nothing_is_to_be(params, records, tmp_path):
     given = params({'save_params.do_save': False})
     results = base.train_from_params(**given)
-    assert set(results) == {'topn', 'plain'} and records(given['save_params']['exp_id']) == [] == os.listdir(str(tmp_path))
+    assert set(results) == {'topn', 'plain'} and records(
+        given['save_params']['exp_id']
+    ) == [] == os.listdir(str(tmp_path))
 
 
 def test_dont_run_gives_what_was_built(params, records):
@@ -153,25 +220,56 @@ def test_dont_run_gives_what_was_built(params, records):
 
 def test_an_experiment_is_not_mixed_with_another_of_its_name(params):
     base.train_from_params(**params())
-    with pytest.raises(ConfigError, match='has records up to step 3 already; continue it with do_restore=True'):
+    with pytest.raises(
+        ConfigError, match='has records up to step 3 already; continue it with do_restore=True'
+    ):
         base.train_from_params(**params({'load_params.do_restore': False}))
 
 
-@pytest.mark.parametrize('load, new, restored', [
-    ({}, [], {'hidden1/weights', 'hidden1/bias', 'softmax_linear/weights', 'softmax_linear/bias'}),
-    ({'to_restore': ['hidden1/weights']}, ['hidden1/bias'], {'hidden1/weights'}),
-    ({'to_restore': re.compile('hidden1/(weights|bias)$')}, ['softmax_linear/bias'], {'hidden1/weights', 'hidden1/bias'}),
-    ({'load_param_dict': {'hidden1/weights': 'hidden1/weights'}}, ['hidden1/bias'], {'hidden1/weights'}),
-    ({'query': {'step': 0}, 'restore_global_step': False}, [], {'hidden1/weights', 'softmax_linear/weights'}),
-], ids=['all', 'names', 'pattern', 'renamed', 'query'])
+@pytest.mark.parametrize(
+    'load, new, restored',
+    [
+        (
+            {},
+            [],
+            {'hidden1/weights', 'hidden1/bias', 'softmax_linear/weights', 'softmax_linear/bias'},
+        ),
+        ({'to_restore': ['hidden1/weights']}, ['hidden1/bias'], {'hidden1/weights'}),
+        (
+            {'to_restore': re.compile('hidden1/(weights|bias)$')},
+            ['softmax_linear/bias'],
+            {'hidden1/weights', 'hidden1/bias'},
+        ),
+        (
+            {'load_param_dict': {'hidden1/weights': 'hidden1/weights'}},
+            ['hidden1/bias'],
+            {'hidden1/weights'},
+        ),
+        (
+            {'query': {'step': 0}, 'restore_global_step': False},
+            [],
+            {'hidden1/weights', 'softmax_linear/weights'},
+        ),
+    ],
+    ids=['all', 'names', 'pattern', 'renamed', 'query'],
+)
 def test_another_experiments_checkpoint_is_a_start(params, tmp_path, capsys, load, new, restored):
     given = params()
     base.train_from_params(**given)
     first = variables(str(tmp_path / 'checkpoint-{}'.format(0 if 'query' in load else 3)))
     capsys.readouterr()
-    again = params({'learning_rate_params': {'func': lambda global_step: tf.constant(0.0)}, 'train_params.num_steps': 5})
-    again['load_params'] = dict({name: given['save_params'][name] for name in ('host', 'port', 'exp_id')}, **load)
-    again['save_params'].update(exp_id=given['save_params']['exp_id'] + 'again', cache_dir=str(tmp_path / 'again'))
+    again = params(
+        {
+            'learning_rate_params': {'func': lambda global_step: tf.constant(0.0)},
+            'train_params.num_steps': 5,
+        }
+    )
+    again['load_params'] = dict(
+        {name: given['save_params'][name] for name in ('host', 'port', 'exp_id')}, **load
+    )
+    again['save_params'].update(
+        exp_id=given['save_params']['exp_id'] + 'again', cache_dir=str(tmp_path / 'again')
+    )
     base.train_from_params(**again)
     last = variables(str(tmp_path / 'again' / 'checkpoint-5'))
     assert {name for name in restored if np.any(first[name] != last[name])} == set()
@@ -182,10 +280,14 @@ def test_another_experiments_checkpoint_is_a_start(params, tmp_path, capsys, loa
 def test_a_checkpoint_of_another_model_is_refused(params, tmp_path):
     base.train_from_params(**params())
     path = str(tmp_path / 'checkpoint-3')
-    for changes, words in (({'model_params.hidden': 4}, r'mis-shaped: hidden1/bias \(there \[9\], here \[4\]\)'),
-                           ({'load_params.load_param_dict': {'hidden1/bias': 'hidden7/bias'}}, 'has no hidden7/bias'),
-                           ({'load_params.to_restore': ['nothing']}, 'none of the variables')):
-        given = params(dict({'load_params.from_ckpt': path, 'save_params.exp_id': 'refused'}, **changes))
+    for changes, words in (
+        ({'model_params.hidden': 4}, r'mis-shaped: hidden1/bias \(there \[9\], here \[4\]\)'),
+        ({'load_params.load_param_dict': {'hidden1/bias': 'hidden7/bias'}}, 'has no hidden7/bias'),
+        ({'load_params.to_restore': ['nothing']}, 'none of the variables'),
+    ):
+        given = params(
+            dict({'load_params.from_ckpt': path, 'save_params.exp_id': 'refused'}, **changes)
+        )
         with pytest.raises(CheckpointError, match=words):
             base.train_from_params(**given)
     with pytest.raises(CheckpointError, match='mis-shaped'):
@@ -198,26 +300,53 @@ REFUSED = {
     'train_params has no num_step;': ({'train_params.num_step': 7}, ConfigError),
     'load_params has no exp;': ({'load_params.exp': 7}, ConfigError),
     'loss_params has no loss;': ({'loss_params.loss': 7}, ConfigError),
-    'queue_params are of tfutils before 2018': ({'train_params.queue_params': {'queue_type': 'fifo'}}, ConfigError),
-    'data_params.func must be the function': ({'train_params.data_params': {'batch_size': 3}}, ConfigError),
-    'must give a dictionary of tensors': ({'train_params.data_params': {'func': lambda: 3}}, ConfigError),
-    r'must give \(outputs, a dictionary': ({'model_params.func': lambda inputs, **more: inputs['images']}, ConfigError),
+    'queue_params are of tfutils before 2018': (
+        {'train_params.queue_params': {'queue_type': 'fifo'}},
+        ConfigError,
+    ),
+    'data_params.func must be the function': (
+        {'train_params.data_params': {'batch_size': 3}},
+        ConfigError,
+    ),
+    'must give a dictionary of tensors': (
+        {'train_params.data_params': {'func': lambda: 3}},
+        ConfigError,
+    ),
+    r'must give \(outputs, a dictionary': (
+        {'model_params.func': lambda inputs, **more: inputs['images']},
+        ConfigError,
+    ),
     'the data have no label;': ({'loss_params.targets': 'label'}, ConfigError),
     'must give one number': ({'loss_params.agg_func': lambda loss: loss}, ConfigError),
-    'may not be named loss': ({'train_params.targets': {'func': lambda i, o: {'loss': o}}}, ConfigError),
+    'may not be named loss': (
+        {'train_params.targets': {'func': lambda i, o: {'loss': o}}},
+        ConfigError,
+    ),
     'holds no variable': ({'model_params.trainable_scopes': ['hidden3']}, ConfigError),
     'minibatch_size=7 must divide': ({'train_params.minibatch_size': 7}, ConfigError),
     'trains on one device': ({'model_params.devices': ['/gpu:0', '/gpu:1']}, ConfigError),
     'several models at once': ({'model_params': [{}, {}]}, ConfigError),
     'model_params must be a dictionary': ({'model_params': 'resnet18'}, ConfigError),
-    'num_steps is needed': ({'validation_params': {'v': {'data_params': {'func': script.data, 'batch_size': 7, 'group': 't'}}}},
-                            ConfigError),
+    'num_steps is needed': (
+        {
+            'validation_params': {
+                'v': {'data_params': {'func': script.data, 'batch_size': 7, 'group': 't'}}
+            }
+        },
+        ConfigError,
+    ),
     'there is no checkpoint': ({'load_params.exp_id': 'nobody'}, CheckpointError),
-    'include_global_step is not supported': ({'train_params.include_global_step': True}, ConfigError),
+    'include_global_step is not supported': (
+        {'train_params.include_global_step': True},
+        ConfigError,
+    ),
     'query is': ({'load_params.query': 'latest'}, ConfigError),
     'may not hold': ({'load_params.query': {'$where': 'sleep(1)'}}, ConfigError),
     'dbname': ({'save_params.dbname': 'a.b'}, StoreError),
-    'step 1: loss is no finite number any more, or beyond 0.01': ({'train_params.thres_loss': 0.01}, TrainingError),
+    'step 1: loss is no finite number any more, or beyond 0.01': (
+        {'train_params.thres_loss': 0.01},
+        TrainingError,
+    ),
     'cannot hold': ({'model_params.extra': object()}, StoreError),
 }
 
@@ -238,31 +367,54 @@ def test_a_group_that_does_not_exist_is_a_type_error(params, name):
 
 def test_a_test_needs_something_to_do_and_something_to_test(params):
     given = params()
-    for validation, words, error in (({}, 'nothing to test', ConfigError),
-                                     (given['validation_params'], 'there is no checkpoint', CheckpointError)):
+    for validation, words, error in (
+        ({}, 'nothing to test', ConfigError),
+        (given['validation_params'], 'there is no checkpoint', CheckpointError),
+    ):
         with pytest.raises(error, match=words):
-            base.test_from_params(load_params={name: given['save_params'][name] for name in (
-                'host', 'port', 'dbname', 'collname', 'exp_id', 'cache_dir')}, model_params=given['model_params'],
-                validation_params=validation)
+            base.test_from_params(
+                load_params={
+                    name: given['save_params'][name]
+                    for name in ('host', 'port', 'dbname', 'collname', 'exp_id', 'cache_dir')
+                },
+                model_params=given['model_params'],
+                validation_params=validation,
+            )
 
 
 def test_a_test_without_save_params_only_gives_its_results(params, records):
     given = params()
     trained = base.train_from_params(**given)
-    load = {name: given['save_params'][name] for name in ('host', 'port', 'dbname', 'collname', 'exp_id', 'cache_dir')}
-    results = base.test_from_params(load_params=load, model_params=given['model_params'],
-                                    validation_params=given['validation_params'], loss_params=given['loss_params'])
+    load = {
+        name: given['save_params'][name]
+        for name in ('host', 'port', 'dbname', 'collname', 'exp_id', 'cache_dir')
+    }
+    results = base.test_from_params(
+        load_params=load,
+        model_params=given['model_params'],
+        validation_params=given['validation_params'],
+        loss_params=given['loss_params'],
+    )
     assert results['plain']['loss'] == pytest.approx(trained['plain']['loss'], rel=1e-6)
     assert len(records(given['save_params']['exp_id'])) == 2
 
 
 def plain(mongo_server, tmp_path, **more):
     """A dictionary of plain data: a small network on MNIST's images."""
-    return dict({
-        'save_params': {'port': mongo_server.port, 'dbname': 'plain', 'cache_dir': str(tmp_path), 'exp_id_suffix': '_calls'},
-        'model_params': {'model': 'fc', 'layers_list': [5], 'alignment': 'symmetric'},
-        'train_params': {'dataset': 'synthetic', 'train_batch_size': 100, 'train_epochs': 0.3},
-        'validation_params': {'eval_batch_size': 100}}, **more)
+    return dict(
+        {
+            'save_params': {
+                'port': mongo_server.port,
+                'dbname': 'plain',
+                'cache_dir': str(tmp_path),
+                'exp_id_suffix': '_calls',
+            },
+            'model_params': {'model': 'fc', 'layers_list': [5], 'alignment': 'symmetric'},
+            'train_params': {'dataset': 'synthetic', 'train_batch_size': 100, 'train_epochs': 0.3},
+            'validation_params': {'eval_batch_size': 100},
+        },
+        **more,
+    )
 
 
 def test_plain_data_do_what_the_command_does(mongo_server, tmp_path, records):
@@ -272,18 +424,30 @@ def test_plain_data_do_what_the_command_does(mongo_server, tmp_path, records):
     found = records('symmetric_calls', 'plain.fc_5')
     assert [record['step'] for record in found] == [0, 3] and found[-1]['saved_filters']
     assert found[-1]['validation_results']['topn_val']['top1'] == results['topn_val']['top1']
-    tested = training.test_from_params(load_params={'val_exp_id': 'tested'}, **{name: given[name] for name in given})
+    tested = training.test_from_params(
+        load_params={'val_exp_id': 'tested'}, **{name: given[name] for name in given}
+    )
     assert tested['topn_val']['loss'] == pytest.approx(results['topn_val']['loss'])
     assert records('tested', 'plain.fc_5')[0]['validates'] == found[-1]['_id']
-    for change, words in (({'model_params': {'modle': 'fc'}}, "'modle' in model_params"), ({'dont_run': True}, 'dont_run'),
-                          ({'model_params': {'model': 'fc', 'alignment': 'mirorr'}}, '--alignment must be one of')):
+    for change, words in (
+        ({'model_params': {'modle': 'fc'}}, "'modle' in model_params"),
+        ({'dont_run': True}, 'dont_run'),
+        ({'model_params': {'model': 'fc', 'alignment': 'mirorr'}}, '--alignment must be one of'),
+    ):
         with pytest.raises(ConfigError, match=words):
             training.train_from_params(**dict(given, **change))
 
 
-@pytest.mark.parametrize('given, words, gpu, seen', [
-    (None, ['-g', '1,2'], '1,2', '1,2'), ('7,GPU-a1,MIG-b2', ['--gpu=1,2'], '1,2', 'GPU-a1,MIG-b2'), ('5,6', [], '0', '5'),
-    ('', [], '0', ''), ('5,6', ['-g', '-1'], '-1', '-1')])
+@pytest.mark.parametrize(
+    'given, words, gpu, seen',
+    [
+        (None, ['-g', '1,2'], '1,2', '1,2'),
+        ('7,GPU-a1,MIG-b2', ['--gpu=1,2'], '1,2', 'GPU-a1,MIG-b2'),
+        ('5,6', [], '0', '5'),
+        ('', [], '0', ''),
+        ('5,6', ['-g', '-1'], '-1', '-1'),
+    ],
+)
 def test_get_params_chooses_among_the_gpus_that_are_shown(given, words, gpu, seen, monkeypatch):
     monkeypatch.setattr('sys.argv', ['script.py'] + words)
     monkeypatch.setattr(tfutils, 'GIVEN', given)
@@ -297,11 +461,18 @@ def test_get_params_refuses_what_is_not_shown(monkeypatch, capsys):
     monkeypatch.setattr(tfutils, 'GIVEN', '5,6')
     with pytest.raises(SystemExit) as exit:
         base.get_params()
-    assert exit.value.code == 2 and '--gpu=2: CUDA_VISIBLE_DEVICES=5,6 shows 2 GPUs' in capsys.readouterr().err
+    assert (
+        exit.value.code == 2
+        and '--gpu=2: CUDA_VISIBLE_DEVICES=5,6 shows 2 GPUs' in capsys.readouterr().err
+    )
 
 
 def test_means_over_batches():
-    batches = [{'a': 1.0, 'b': np.array([1.0, 3.0])}, {'a': 2.0, 'b': np.array([5.0, 3.0])}, {'a': 6.0, 'b': np.array([0.0, 0.0])}]
+    batches = [
+        {'a': 1.0, 'b': np.array([1.0, 3.0])},
+        {'a': 2.0, 'b': np.array([5.0, 3.0])},
+        {'a': 6.0, 'b': np.array([0.0, 0.0])},
+    ]
     assert utils.mean_dict(batches) == {'a': 3.0, 'b': 2.0}
     so_far = None
     for step, batch in enumerate(batches):
@@ -315,7 +486,9 @@ def test_means_over_batches():
 def test_values_are_clipped_one_by_one():
     with tf.Graph().as_default(), tf.Session() as session:
         variable = tf.get_variable('v', [3], initializer=tf.zeros_initializer())
-        clipping = optimizer.ClipOptimizer(tf.train.GradientDescentOptimizer, clipping_value=0.5, learning_rate=1.0)
+        clipping = optimizer.ClipOptimizer(
+            tf.train.GradientDescentOptimizer, clipping_value=0.5, learning_rate=1.0
+        )
         pairs = clipping.compute_gradients(tf.reduce_sum(variable * [0.25, -3.0, 7.0]), [variable])
         update = clipping.apply_gradients(pairs)
         session.run(tf.global_variables_initializer())
@@ -325,18 +498,31 @@ def test_values_are_clipped_one_by_one():
 
 def test_a_second_experiment_in_the_same_folder_trains(params, records, tmp_path):
     """Local checkpoints of the first one have later steps."""
-    saving = {'save_params.save_filters_freq': 1, 'save_params.cache_max_num': 2, 'validation_params': None}
+    saving = {
+        'save_params.save_filters_freq': 1,
+        'save_params.cache_max_num': 2,
+        'validation_params': None,
+    }
     for exp_id, steps_done in (('first', 4), ('second', 2)):
-        given = params(dict(saving, **{'train_params.num_steps': steps_done, 'save_params.exp_id': exp_id}))
+        given = params(
+            dict(saving, **{'train_params.num_steps': steps_done, 'save_params.exp_id': exp_id})
+        )
         base.train_from_params(**given)
-        assert [record['step'] for record in records(exp_id) if record['saved_filters']][-2:] == [steps_done - 1, steps_done]
-        assert {f'checkpoint-{step}.index' for step in (steps_done - 1, steps_done)} <= set(os.listdir(str(tmp_path)))
+        assert [record['step'] for record in records(exp_id) if record['saved_filters']][-2:] == [
+            steps_done - 1,
+            steps_done,
+        ]
+        assert {f'checkpoint-{step}.index' for step in (steps_done - 1, steps_done)} <= set(
+            os.listdir(str(tmp_path))
+        )
 
 
 def test_a_checkpoint_that_was_lost_is_not_tested(params, records, tmp_path):
     with tf.Graph().as_default(), tf.Session() as session:
         for name, shape in (('hidden1/weights', [11, 9]), ('hidden1/bias', [9])):
-            tf.get_variable(name, shape, initializer=tf.constant_initializer(np.inf if 'bias' in name else 1.0))
+            tf.get_variable(
+                name, shape, initializer=tf.constant_initializer(np.inf if 'bias' in name else 1.0)
+            )
         session.run(tf.global_variables_initializer())
         prefix = tf.train.Saver().save(session, str(tmp_path / 'lost'))
     given = params({'load_params': {'from_ckpt': prefix}, 'save_params.exp_id': 'tested'})
@@ -348,5 +534,7 @@ def test_a_checkpoint_that_was_lost_is_not_tested(params, records, tmp_path):
 
 
 def test_a_bucket_is_no_folder_of_local_files(params):
-    with pytest.raises(ConfigError, match='cache_dir=gs://bucket/x must be a folder of this machine'):
+    with pytest.raises(
+        ConfigError, match='cache_dir=gs://bucket/x must be a folder of this machine'
+    ):
         base.train_from_params(**params({'save_params.cache_dir': 'gs://bucket/x'}))

@@ -1,4 +1,7 @@
-"""Puts the small data sets and the small network of tiny.py into the registries while the tests of a file of this folder run."""
+"""Puts the small data sets and the small network of tiny.py into the registries while the tests of
+a file of this folder run.
+"""
+
 import pytest
 
 import data

@@ -1,13 +1,18 @@
-"""One of several hosts that take the steps of CASES together: python host.py TASK HOST:PORT,HOST:PORT OUT
+"""One of several hosts that take the steps of CASES together: python host.py TASK
+HOST:PORT,HOST:PORT OUT
 
-OUT gets {case: tiny.train of it}, a pickle. The variables of every host but the first start with other values than the first's.
+OUT gets {case: tiny.train of it}, a pickle. The variables of every host but the first start with
+other values than the first's.
 """
+
 import os
 import pickle
 import sys
 
-sys.path[:0] = [os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
-                os.path.dirname(os.path.abspath(__file__))]
+sys.path[:0] = [
+    os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
+    os.path.dirname(os.path.abspath(__file__)),
+]
 
 from training import runtime  # noqa: E402, F401 (first: it prepares TensorFlow)
 
@@ -18,7 +23,9 @@ from models import NETWORKS  # noqa: E402
 from training import checkpoints  # noqa: E402
 
 RULE_NAMES = [None] + sorted(RULES)
-SMALL = dict(model='small', layers_list=(), dataset='pixels', train_batch_size=12, eval_batch_size=5)
+SMALL = dict(
+    model='small', layers_list=(), dataset='pixels', train_batch_size=12, eval_batch_size=5
+)
 PIXELS = tiny.dataset('pixels', image_shape=(9, 11, 3))
 SPLIT = dict(cpu_devices=2, gpu='0,1')
 TWO = dict(optimizer='momentum', grad_clip=True, grad_clipping_value=0.3)
@@ -26,30 +33,64 @@ TWO = dict(optimizer='momentum', grad_clip=True, grad_clipping_value=0.3)
 
 def clipped(rule):
     """Settings of a clipped step by two optimisers, where a rule allows them."""
-    second = dict(alignment_optimizer='adam', alignment_learning_rate=0.3) if rule and RULES[rule].sees else {}
+    second = (
+        dict(alignment_optimizer='adam', alignment_learning_rate=0.3)
+        if rule and RULES[rule].sees
+        else {}
+    )
     return dict(tiny.moving_settings(rule), **TWO, **second)
 
 
-CLIPPED = [None, 'symmetric', 'kolen_pollack', 'dfa']  # one of each kind: what the task moves, and what a loss moves
+CLIPPED = [
+    None,
+    'symmetric',
+    'kolen_pollack',
+    'dfa',
+]  # one of each kind: what the task moves, and what a loss moves
 # {name: (steps, settings of each host)}
 CASES = {f'step of {rule}': (1, dict(tiny.moving_settings(rule), **SPLIT)) for rule in RULE_NAMES}
 CASES.update({f'clipped step of {rule}': (1, dict(clipped(rule), **SPLIT)) for rule in CLIPPED})
-CASES.update({
-    'one device each': (1, tiny.moving_settings('symmetric')),
-    'parts': (4, dict(tiny.moving_settings('information'), learning_rate=0.2, minibatch_size=4, **SPLIT)),
-    'several steps a call': (4, dict(tiny.moving_settings('mirror'), learning_rate=0.2, iterations_per_loop=3, **SPLIT)),
-    'noise': (2, dict(alignment='mirror', learning_rate=0.2, input_distribution='normal', minibatch_size=4, **SPLIT)),
-    'float16': (1, dict(tiny.moving_settings('symmetric'), precision='float16')),
-    'batch norm': (1, dict(SMALL, alignment='information', learning_rate=1.0, sync_batch_norm=True, **SPLIT)),
-    'batch norm, statistics of each part': (1, dict(SMALL, alignment='symmetric', learning_rate=1.0)),
-})
+CASES.update(
+    {
+        'one device each': (1, tiny.moving_settings('symmetric')),
+        'parts': (
+            4,
+            dict(tiny.moving_settings('information'), learning_rate=0.2, minibatch_size=4, **SPLIT),
+        ),
+        'several steps a call': (
+            4,
+            dict(tiny.moving_settings('mirror'), learning_rate=0.2, iterations_per_loop=3, **SPLIT),
+        ),
+        'noise': (
+            2,
+            dict(
+                alignment='mirror',
+                learning_rate=0.2,
+                input_distribution='normal',
+                minibatch_size=4,
+                **SPLIT,
+            ),
+        ),
+        'float16': (1, dict(tiny.moving_settings('symmetric'), precision='float16')),
+        'batch norm': (
+            1,
+            dict(SMALL, alignment='information', learning_rate=1.0, sync_batch_norm=True, **SPLIT),
+        ),
+        'batch norm, statistics of each part': (
+            1,
+            dict(SMALL, alignment='symmetric', learning_rate=1.0),
+        ),
+    }
+)
 
 
 def run(exp, steps, own):
     """tiny.train of an experiment on several hosts, of which this is the own-th."""
     with tiny.session(exp) as session:
         if own:
-            checkpoints.load(session, exp, {name: value + 1 for name, value in tiny.values(session, exp).items()})
+            checkpoints.load(
+                session, exp, {name: value + 1 for name, value in tiny.values(session, exp).items()}
+            )
         session.run(exp.level)
         session.run(exp.step.initializer)
         history, scalars = [tiny.values(session, exp)], []
@@ -71,8 +112,13 @@ def main(own, hosts, out):
         first.device.shared([0])
         for name, (steps, settings) in CASES.items():
             device = tiny.devices.choose(tiny.config(**dict(settings, **together)))
-            device.target, device._sums = first.device.target, first.device._sums + 100 * (len(outcomes) + 1)
-            exp = tiny.Experiment(tiny.config(**dict(settings, **together)), device, validating=False)
+            device.target, device._sums = (
+                first.device.target,
+                first.device._sums + 100 * (len(outcomes) + 1),
+            )
+            exp = tiny.Experiment(
+                tiny.config(**dict(settings, **together)), device, validating=False
+            )
             outcomes[name] = run(exp, steps, int(own))
         with open(out, 'wb') as file:
             pickle.dump(outcomes, file)

@@ -1,4 +1,5 @@
 """Which device a Config gets, and parts of a batch worked through one after the other."""
+
 import os
 
 import numpy as np
@@ -10,9 +11,15 @@ from config.schema import ConfigError
 from training import devices, optimizers, runtime
 
 
-@pytest.mark.parametrize('settings, words', [
-    (dict(gpu='-1'), '--gpu=-1: .*--cpu_devices=1$'), (dict(gpu=''), '--gpu=: .*--cpu_devices=1$'),
-    (dict(gpu='all'), '--gpu=all'), (dict(gpu='0,'), '--gpu=0,')])
+@pytest.mark.parametrize(
+    'settings, words',
+    [
+        (dict(gpu='-1'), '--gpu=-1: .*--cpu_devices=1$'),
+        (dict(gpu=''), '--gpu=: .*--cpu_devices=1$'),
+        (dict(gpu='all'), '--gpu=all'),
+        (dict(gpu='0,'), '--gpu=0,'),
+    ],
+)
 def test_a_device_that_is_not_there_is_refused(settings, words):
     before = os.environ['CUDA_VISIBLE_DEVICES']
     with pytest.raises(ConfigError, match=words):
@@ -20,8 +27,16 @@ def test_a_device_that_is_not_there_is_refused(settings, words):
     assert os.environ['CUDA_VISIBLE_DEVICES'] == before
 
 
-@pytest.mark.parametrize('settings, parts', [
-    ({}, 1), (dict(minibatch_size=12), 1), (dict(minibatch_size=6), 2), (dict(minibatch_size=3), 4), (dict(minibatch_size=1), 12)])
+@pytest.mark.parametrize(
+    'settings, parts',
+    [
+        ({}, 1),
+        (dict(minibatch_size=12), 1),
+        (dict(minibatch_size=6), 2),
+        (dict(minibatch_size=3), 4),
+        (dict(minibatch_size=1), 12),
+    ],
+)
 def test_the_parts_of_a_batch(settings, parts):
     device = devices.choose(tiny.config(train_batch_size=12, **settings))
     assert (device.minibatches, device.replicas) == (parts, 1)
@@ -31,11 +46,15 @@ BATCH = 15
 
 
 def means(minibatches):
-    """What a device makes of a replica function: the averages, and the trace that its updates leave part by part."""
+    """What a device makes of a replica function: the averages, and the trace that its updates leave
+    part by part.
+    """
     stream = np.random.RandomState(7)
     images, labels = stream.randn(BATCH, 3, 2).astype(np.float32), np.arange(BATCH)
     with tf.Graph().as_default(), tf.Session() as session:
-        trace = tf.get_variable('trace', initializer=np.float64(0), trainable=False, use_resource=True)
+        trace = tf.get_variable(
+            'trace', initializer=np.float64(0), trainable=False, use_resource=True
+        )
         calls = []
 
         def replica(batch, part):
@@ -45,7 +64,11 @@ def means(minibatches):
             first = tf.cast(batch['labels'][0], tf.float64)
             loss = tf.reduce_mean(scale * scale * batch['images'])
             update = trace.assign(trace.read_value() * 100 + first, read_value=False)
-            return [loss, tf.gradients(loss, [scale])[0], tf.reduce_mean(batch['images'], axis=0)], [update]
+            return [
+                loss,
+                tf.gradients(loss, [scale])[0],
+                tf.reduce_mean(batch['images'], axis=0),
+            ], [update]
 
         batch = dict(images=tf.constant(images), labels=tf.constant(labels))
         with tf.variable_scope('', reuse=tf.AUTO_REUSE):
@@ -55,30 +78,54 @@ def means(minibatches):
         return results, session.run(trace), calls, images.astype(np.float64)
 
 
-@pytest.mark.parametrize('minibatches, trace', [(1, 0), (3, 510), (5, 3060912), (15, sum(i * 100.0 ** (14 - i) for i in range(15)))])
+@pytest.mark.parametrize(
+    'minibatches, trace',
+    [(1, 0), (3, 510), (5, 3060912), (15, sum(i * 100.0 ** (14 - i) for i in range(15)))],
+)
 def test_the_mean_over_parts_is_the_mean(minibatches, trace):
     (loss, gradient, mean), traced, calls, images = means(minibatches)
     size = BATCH // minibatches
     assert calls[0] == [[size, 3, 2], [size]] and all(call == calls[0] for call in calls)
     np.testing.assert_allclose([loss, gradient], [4 * images.mean(), 4 * images.mean()], rtol=2e-6)
     np.testing.assert_allclose(mean, images.mean(axis=0), rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(traced, trace, rtol=1e-12)  # each part's update once, in the order of the parts
+    np.testing.assert_allclose(
+        traced, trace, rtol=1e-12
+    )  # each part's update once, in the order of the parts
 
 
 # Settings under which a call of several steps must do what as many calls do.
 CALLS = {
-    'backpropagation': {}, 'minibatches': dict(alignment='kolen_pollack', minibatch_size=4),
-    'schedules': dict(alignment='information', alpha_schedule_type='linear', alpha_schedule_rate=0.5, constant_lr=False,
-                      delay_epochs=1.0),
+    'backpropagation': {},
+    'minibatches': dict(alignment='kolen_pollack', minibatch_size=4),
+    'schedules': dict(
+        alignment='information',
+        alpha_schedule_type='linear',
+        alpha_schedule_rate=0.5,
+        constant_lr=False,
+        delay_epochs=1.0,
+    ),
     'draws': dict(alignment='brsf'),
-    'noise': dict(alignment='mirror', input_distribution='normal', alignment_optimizer='adam', use_noisy_global_opt=True,
-                  use_noisy_alignment_opt=True, noisy_opt_distribution='uniform'),
+    'noise': dict(
+        alignment='mirror',
+        input_distribution='normal',
+        alignment_optimizer='adam',
+        use_noisy_global_opt=True,
+        use_noisy_alignment_opt=True,
+        noisy_opt_distribution='uniform',
+    ),
 }
-CALLS.update({'optimizer ' + name: dict(alignment='symmetric', optimizer=name, grad_clip=True) for name in optimizers.OPTIMIZERS})
+CALLS.update(
+    {
+        'optimizer ' + name: dict(alignment='symmetric', optimizer=name, grad_clip=True)
+        for name in optimizers.OPTIMIZERS
+    }
+)
 
 
 def called(calls, **settings):
-    """(variables at the end, [scalars of each step]) of calls of so many steps each, at a rate at which all of them move."""
+    """(variables at the end, [scalars of each step]) of calls of so many steps each, at a rate at
+    which all of them move.
+    """
     exp = tiny.trainer(**dict(settings, layers_list=(5,), learning_rate=0.05))
     with tiny.session(exp) as session:
         session.run(exp.step.initializer)
@@ -90,17 +137,27 @@ def called(calls, **settings):
 def test_a_call_of_several_steps_does_what_as_many_calls_do(case):
     variables, scalars = called([1] * 7, **CALLS[case])
     others, other_scalars = called([3, 1, 3], iterations_per_loop=5, **CALLS[case])
-    assert set(variables) == set(others) and variables['global_step'] == others['global_step'] == len(scalars) == 7
+    assert (
+        set(variables) == set(others)
+        and variables['global_step'] == others['global_step'] == len(scalars) == 7
+    )
     assert tiny.moved(variables, others) == set()
     assert [{name: float(value) for name, value in step.items()} for step in other_scalars] == [
-        {name: float(value) for name, value in step.items()} for step in scalars]
+        {name: float(value) for name, value in step.items()} for step in scalars
+    ]
     assert len({float(step['model_loss']) for step in other_scalars}) == 7  # another batch at each
 
 
-NOISY = [dict(alignment='mirror', input_distribution='normal'), dict(alignment='mirror', input_distribution='uniform'),
-         dict(alignment='activation', input_distribution='uniform'), dict(alignment='information', input_distribution='normal'),
-         dict(alignment='mirror', input_distribution='normal', minibatch_size=4, cpu_devices=2, gpu='0,1'),
-         dict(alignment='mirror', input_distribution='normal', xla=True)]
+NOISY = [
+    dict(alignment='mirror', input_distribution='normal'),
+    dict(alignment='mirror', input_distribution='uniform'),
+    dict(alignment='activation', input_distribution='uniform'),
+    dict(alignment='information', input_distribution='normal'),
+    dict(
+        alignment='mirror', input_distribution='normal', minibatch_size=4, cpu_devices=2, gpu='0,1'
+    ),
+    dict(alignment='mirror', input_distribution='normal', xla=True),
+]
 
 
 @pytest.mark.parametrize('settings', NOISY)
@@ -111,7 +168,9 @@ def test_a_rule_on_noise_is_resumed_to_the_bit(settings):
     backward = tiny.named(history[0], 'backward_kernel')
     assert len(backward) == 3 and tiny.moved(history[2], history[5]) >= backward
     assert [tiny.moved(*variables) for variables in zip(history[2:], resumed)] == [set()] * 4
-    assert [float(step['alignment_loss']) for step in more] == [float(step['alignment_loss']) for step in scalars[2:]]
+    assert [float(step['alignment_loss']) for step in more] == [
+        float(step['alignment_loss']) for step in scalars[2:]
+    ]
 
 
 def test_a_call_does_no_more_than_its_most():
@@ -119,26 +178,45 @@ def test_a_call_does_no_more_than_its_most():
     assert len(scalars) == 6 == variables['global_step']
 
 
-COMPILED = [(case, 1) for case in sorted(set(CALLS) - {'noise', 'draws'})]  # XLA draws other numbers
+COMPILED = [
+    (case, 1) for case in sorted(set(CALLS) - {'noise', 'draws'})
+]  # XLA draws other numbers
 
 
-@pytest.mark.parametrize('case, most', COMPILED + [(case, 3) for case in ('minibatches', 'schedules', 'optimizer swats')])
+@pytest.mark.parametrize(
+    'case, most', COMPILED + [(case, 3) for case in ('minibatches', 'schedules', 'optimizer swats')]
+)
 def test_a_compiled_step_gives_the_same_numbers(case, most):
     settings = dict(CALLS[case], iterations_per_loop=most, xla=True)
     if case == 'minibatches' and most > 1 and not runtime.XLA_NESTS_LOOPS:
-        with pytest.raises(ConfigError, match='--xla, --minibatch_size and --iterations_per_loop do not go together'):
+        with pytest.raises(
+            ConfigError,
+            match='--xla, --minibatch_size and --iterations_per_loop do not go together',
+        ):
             called([], **settings)
         return
-    (variables, scalars), (others, other_scalars) = called([1] * 3, **CALLS[case]), called([most] * (3 // most), **settings)
+    (variables, scalars), (others, other_scalars) = (
+        called([1] * 3, **CALLS[case]),
+        called([most] * (3 // most), **settings),
+    )
     for name in variables:
-        np.testing.assert_allclose(others[name], variables[name], rtol=0, atol=1e-4 * np.abs(variables[name]).max(), err_msg=name)
+        np.testing.assert_allclose(
+            others[name],
+            variables[name],
+            rtol=0,
+            atol=1e-4 * np.abs(variables[name]).max(),
+            err_msg=name,
+        )
     for step, other in zip(scalars, other_scalars):
         assert {name: float(value) for name, value in other.items()} == pytest.approx(
-            {name: float(value) for name, value in step.items()}, rel=1e-5)
+            {name: float(value) for name, value in step.items()}, rel=1e-5
+        )
 
 
 def test_a_compiled_step_is_compiled():
     exp = tiny.trainer(xla=True)
     of_clusters = [op for op in exp.graph.get_operations() if '_xla_compile_id' in op.node_def.attr]
     assert {'MatMul', 'ResourceApplyGradientDescent'} <= {op.type for op in of_clusters}
-    assert not any('_xla_compile_id' in op.node_def.attr for op in tiny.trainer().graph.get_operations())
+    assert not any(
+        '_xla_compile_id' in op.node_def.attr for op in tiny.trainer().graph.get_operations()
+    )

@@ -1,4 +1,7 @@
-"""Several hosts, each a process with devices of its own: a batch split over them gives the step that one device gives."""
+"""Several hosts, each a process with devices of its own: a batch split over them gives the step
+that one device gives.
+"""
+
 import os
 import pickle
 import socket
@@ -16,7 +19,9 @@ from config.schema import ConfigError
 from training import cluster, devices, overview
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-ONE = dict(gpu='0', cpu_devices=None, minibatch_size=None, iterations_per_loop=None, sync_batch_norm=False)
+ONE = dict(
+    gpu='0', cpu_devices=None, minibatch_size=None, iterations_per_loop=None, sync_batch_norm=False
+)
 
 
 def listening():
@@ -33,8 +38,15 @@ def outcomes(tmp_path_factory, free_address):
     folder = tmp_path_factory.mktemp('hosts')
     hosts = ','.join([free_address(), free_address()])
     paths = [str(folder / str(own)) for own in range(2)]
-    running = [subprocess.Popen([sys.executable, host.__file__, str(own), hosts, path], stdout=subprocess.PIPE,
-                                stderr=subprocess.STDOUT, universal_newlines=True) for own, path in enumerate(paths)]
+    running = [
+        subprocess.Popen(
+            [sys.executable, host.__file__, str(own), hosts, path],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            universal_newlines=True,
+        )
+        for own, path in enumerate(paths)
+    ]
     said = [process.communicate()[0] for process in running]
     assert [process.returncode for process in running] == [0, 0], '\n'.join(said)
     found = []
@@ -74,35 +86,68 @@ def test_hosts_compute_in_float16_under_one_scale(outcomes):
 
 @pytest.mark.parametrize('case', sorted(host.CASES))
 def test_the_variables_of_all_hosts_stay_the_same(outcomes, case):
-    """Though they started with others; but for statistics of batch norm that each host tracks of its own part."""
+    """Though they started with others; but for statistics of batch norm that each host tracks of
+    its own part.
+    """
     (first, scalars), (second, others) = [outcome[case] for outcome in outcomes]
-    own = tiny.named(first[0], 'moving_mean') | tiny.named(first[0], 'moving_variance') if case == OWN[-1] else set()
+    own = (
+        tiny.named(first[0], 'moving_mean') | tiny.named(first[0], 'moving_variance')
+        if case == OWN[-1]
+        else set()
+    )
     assert tiny.moved(first[0], second[0]) == set() and tiny.moved(first[-1], second[-1]) == own
-    assert first[-1]['global_step'] == second[-1]['global_step'] == len(scalars) == host.CASES[case][0]
+    assert (
+        first[-1]['global_step'] == second[-1]['global_step'] == len(scalars) == host.CASES[case][0]
+    )
     assert [{name: float(value) for name, value in step.items()} for step in scalars] == [
-        {name: float(value) for name, value in step.items()} for step in others]
+        {name: float(value) for name, value in step.items()} for step in others
+    ]
 
 
 def test_hosts_draw_the_noise_of_as_many_parts(outcomes):
     """Two hosts with three parts on two devices each draw as one device does in twelve parts."""
-    assert tiny.beyond(tiny.differences(alone('noise', minibatch_size=1), outcomes[0]['noise']), 1e-4) == {}
+    assert (
+        tiny.beyond(tiny.differences(alone('noise', minibatch_size=1), outcomes[0]['noise']), 1e-4)
+        == {}
+    )
     other = tiny.differences(alone('noise'), outcomes[0]['noise'])
-    assert set(tiny.beyond(other, 1e-3)) >= tiny.named(outcomes[0]['noise'][0][0], 'backward_kernel')
+    assert set(tiny.beyond(other, 1e-3)) >= tiny.named(
+        outcomes[0]['noise'][0][0], 'backward_kernel'
+    )
     assert other['model_loss'] < 1e-5
 
 
-# --- who they are -----------------------------------------------------------------------------------------------------
+# --- who they are ---------------------------------------------------------------------------------
 
 HOSTS = ('h1:1', 'h2:2', 'h3:3')
-TF_CONFIG = '{"cluster": {"worker": ["h1:1", "h2:2", "h3:3"]}, "task": {"type": "worker", "index": 2}}'
+TF_CONFIG = (
+    '{"cluster": {"worker": ["h1:1", "h2:2", "h3:3"]}, "task": {"type": "worker", "index": 2}}'
+)
 
 
-@pytest.mark.parametrize('text, hosts, index', [
-    (None, (), None), ('', (), None), ('{}', (), None), (TF_CONFIG, HOSTS, 2),
-    (TF_CONFIG.replace('2}', '"1"}'), HOSTS, 1),
-    ('{"cluster": {"worker": ["h1:1"]}, "task": {"type": "worker", "index": 0}}', (), None),
-    ('{"cluster": {"chief": ["h1:1"], "worker": ["h2:2", "h3:3"]}, "task": {"type": "worker", "index": 1}}', HOSTS, 2),
-    ('{"cluster": {"chief": ["h1:1"], "worker": ["h2:2", "h3:3"]}, "task": {"type": "chief", "index": 0}}', HOSTS, 0)])
+@pytest.mark.parametrize(
+    'text, hosts, index',
+    [
+        (None, (), None),
+        ('', (), None),
+        ('{}', (), None),
+        (TF_CONFIG, HOSTS, 2),
+        (TF_CONFIG.replace('2}', '"1"}'), HOSTS, 1),
+        ('{"cluster": {"worker": ["h1:1"]}, "task": {"type": "worker", "index": 0}}', (), None),
+        (
+            '{"cluster": {"chief": ["h1:1"], "worker": ["h2:2", "h3:3"]}, "task": {"type": '
+            '"worker", "index": 1}}',
+            HOSTS,
+            2,
+        ),
+        (
+            '{"cluster": {"chief": ["h1:1"], "worker": ["h2:2", "h3:3"]}, "task": {"type": '
+            '"chief", "index": 0}}',
+            HOSTS,
+            0,
+        ),
+    ],
+)
 def test_tf_config_tells_the_hosts(text, hosts, index):
     found = cluster.with_cluster(tiny.config(), text)
     assert (found.worker_hosts, found.task_index) == (hosts, index)
@@ -113,29 +158,66 @@ def test_flags_come_before_tf_config():
     assert cluster.with_cluster(config, TF_CONFIG) is config
 
 
-@pytest.mark.parametrize('text, words', [
-    ('{', 'it must be JSON'), ('[]', 'it must be JSON'), ('{"cluster": 3}', 'it must be JSON'),
-    (TF_CONFIG.replace('"index": 2', '"index": "x"'), 'it must be JSON'),
-    (TF_CONFIG.replace('"index": 2', '"index": 3'), '--task_index must say which of --worker_hosts this process is, 0 to 2'),
-    (TF_CONFIG.replace('h2:2', 'h2'), '--worker_hosts: h2 must be host:port'),
-    (TF_CONFIG.replace('"type": "worker"', '"type": "evaluator"'), 'there is no task of the type evaluator'),
-    (TF_CONFIG.replace('{"worker"', '{"ps": ["h9:9"], "worker"'), 'there is no ps')])
+@pytest.mark.parametrize(
+    'text, words',
+    [
+        ('{', 'it must be JSON'),
+        ('[]', 'it must be JSON'),
+        ('{"cluster": 3}', 'it must be JSON'),
+        (TF_CONFIG.replace('"index": 2', '"index": "x"'), 'it must be JSON'),
+        (
+            TF_CONFIG.replace('"index": 2', '"index": 3'),
+            '--task_index must say which of --worker_hosts this process is, 0 to 2',
+        ),
+        (TF_CONFIG.replace('h2:2', 'h2'), '--worker_hosts: h2 must be host:port'),
+        (
+            TF_CONFIG.replace('"type": "worker"', '"type": "evaluator"'),
+            'there is no task of the type evaluator',
+        ),
+        (TF_CONFIG.replace('{"worker"', '{"ps": ["h9:9"], "worker"'), 'there is no ps'),
+    ],
+)
 def test_a_tf_config_that_cannot_be_is_refused(text, words):
     with pytest.raises(ConfigError, match='TF_CONFIG.*' + words):
         cluster.with_cluster(tiny.config(), text)
 
 
-@pytest.mark.parametrize('settings, words', [
-    (dict(worker_hosts=('a:1',), task_index=0), '--worker_hosts=a:1: name at least two, each once'),
-    (dict(worker_hosts=('a:1', 'a:1'), task_index=0), 'name at least two, each once'),
-    (dict(worker_hosts=('a:1', ':2', 'b:x', 'c:70000'), task_index=0), '--worker_hosts: :2, b:x, c:70000 must be host:port'),
-    (dict(worker_hosts=HOSTS), '--task_index must say which of --worker_hosts this process is, 0 to 2'),
-    (dict(worker_hosts=HOSTS, task_index=3), '--task_index must say which'),
-    (dict(worker_hosts=HOSTS, task_index=0, train_batch_size=10),
-     '--train_batch_size=10 cannot be split evenly over the 1 devices of --gpu=0 on each of 3 hosts; choose a multiple of 3'),
-    (dict(worker_hosts=HOSTS, task_index=0, skip_bad_records=1), '--skip_bad_records and --worker_hosts do not go together'),
-    (dict(worker_hosts=HOSTS, task_index=0, xla=True), '--xla compiles the steps of one whole device'),
-    (dict(worker_hosts=HOSTS, task_index=0, tpu_name='mine', train_batch_size=24), 'is for GPUs and CPUs')])
+@pytest.mark.parametrize(
+    'settings, words',
+    [
+        (
+            dict(worker_hosts=('a:1',), task_index=0),
+            '--worker_hosts=a:1: name at least two, each once',
+        ),
+        (dict(worker_hosts=('a:1', 'a:1'), task_index=0), 'name at least two, each once'),
+        (
+            dict(worker_hosts=('a:1', ':2', 'b:x', 'c:70000'), task_index=0),
+            '--worker_hosts: :2, b:x, c:70000 must be host:port',
+        ),
+        (
+            dict(worker_hosts=HOSTS),
+            '--task_index must say which of --worker_hosts this process is, 0 to 2',
+        ),
+        (dict(worker_hosts=HOSTS, task_index=3), '--task_index must say which'),
+        (
+            dict(worker_hosts=HOSTS, task_index=0, train_batch_size=10),
+            '--train_batch_size=10 cannot be split evenly over the 1 devices of --gpu=0 on each '
+            'of 3 hosts; choose a multiple of 3',
+        ),
+        (
+            dict(worker_hosts=HOSTS, task_index=0, skip_bad_records=1),
+            '--skip_bad_records and --worker_hosts do not go together',
+        ),
+        (
+            dict(worker_hosts=HOSTS, task_index=0, xla=True),
+            '--xla compiles the steps of one whole device',
+        ),
+        (
+            dict(worker_hosts=HOSTS, task_index=0, tpu_name='mine', train_batch_size=24),
+            'is for GPUs and CPUs',
+        ),
+    ],
+)
 def test_hosts_that_cannot_be_are_refused(settings, words):
     with pytest.raises(ConfigError, match=words):
         devices.choose(tiny.config(**settings))
@@ -145,10 +227,13 @@ def test_the_overview_tells_the_hosts():
     exp = tiny.experiment(worker_hosts=HOSTS, task_index=1, cpu_devices=2, gpu='0,1')
     lines = '\n'.join(overview.experiment(exp, exp.device))
     assert 'a batch: 12 images, 2 on each of 6 replicas, 3 hosts\n' in lines
-    assert not exp.device.leads and devices.choose(tiny.config(worker_hosts=HOSTS, task_index=0)).leads
+    assert (
+        not exp.device.leads and devices.choose(tiny.config(worker_hosts=HOSTS, task_index=0)).leads
+    )
 
 
-# --- the watch ---------------------------------------------------------------------------------------------------------
+# --- the watch ------------------------------------------------------------------------------------
+
 
 @pytest.fixture
 def quick(monkeypatch):
@@ -160,7 +245,9 @@ def quick(monkeypatch):
 def test_a_host_that_never_comes_is_named(quick, free_address):
     server, there = listening()
     missing, said = free_address(), []
-    with server, pytest.raises(ConfigError, match=f'no process answers at host {missing} .task 2. after'):
+    with server, pytest.raises(
+        ConfigError, match=f'no process answers at host {missing} .task 2. after'
+    ):
         cluster.Watch(['own:1', there, missing], 0).wait(0.3, said.append)
     assert said == [f'waiting for host {missing} (task 2)']
 
@@ -188,7 +275,9 @@ def test_the_watch_names_all_that_are_gone_when_it_finds_out(quick):
         with watch:
             found = watch.gone(30)
     assert found == [(1, addresses[1]), (2, addresses[2])]
-    assert cluster.lost(found).startswith('host {} (task 1), host {} (task 2) are gone;'.format(*addresses[1:]))
+    assert cluster.lost(found).startswith(
+        'host {} (task 1), host {} (task 2) are gone;'.format(*addresses[1:])
+    )
 
 
 @pytest.mark.parametrize('loses', [True, False])
@@ -196,12 +285,21 @@ def test_a_process_that_crashes_tells_which_host_is_gone(free_address, loses):
     """TensorFlow 1.13.2 crashes when a host goes; see cluster.Watch."""
     server, there = listening()
     with server:
-        done = subprocess.run([sys.executable, '-c', CRASH, there if not loses else free_address()], stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True, env=dict(os.environ, PYTHONPATH=ROOT))
+        done = subprocess.run(
+            [sys.executable, '-c', CRASH, there if not loses else free_address()],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=dict(os.environ, PYTHONPATH=ROOT),
+        )
     assert done.returncode == 1
     last = done.stdout.splitlines()[-2:]
-    assert last[0] == 'flushed' and last[1].startswith('error: ' + ('host 127.0.0.1:' if loses else 'TensorFlow crashed'))
-    assert ('line 6 in <module>' in done.stdout) == (not loses)  # where it crashed is told where no host explains it
+    assert last[0] == 'flushed' and last[1].startswith(
+        'error: ' + ('host 127.0.0.1:' if loses else 'TensorFlow crashed')
+    )
+    assert ('line 6 in <module>' in done.stdout) == (
+        not loses
+    )  # where it crashed is told where no host explains it
 
 
 CRASH = """
@@ -215,7 +313,9 @@ with cluster.Watch(['own:1', sys.argv[1]], 0, lambda: print('flushed', flush=Tru
 
 def test_a_port_that_is_taken_is_told():
     server, there = listening()
-    with server, pytest.raises(ConfigError, match=f'this process, task 0, cannot listen at {there}'):
+    with server, pytest.raises(
+        ConfigError, match=f'this process, task 0, cannot listen at {there}'
+    ):
         with devices.choose(tiny.config(worker_hosts=(there, 'b:1'), task_index=0)).ready():
             pytest.fail('it listens')
 
@@ -223,10 +323,14 @@ def test_a_port_that_is_taken_is_told():
 def test_the_parts_of_a_batch_are_the_batch():
     dataset = data.load('tiny')
     with tf.Graph().as_default(), tf.Session() as session:
-        whole, *parts = [tf.data.make_one_shot_iterator(dataset.train(12, 3, first_step=2, part=part)).get_next()
-                         for part in [(0, 1), (0, 3), (1, 3), (2, 3)]]
+        whole, *parts = [
+            tf.data.make_one_shot_iterator(dataset.train(12, 3, first_step=2, part=part)).get_next()
+            for part in [(0, 1), (0, 3), (1, 3), (2, 3)]
+        ]
         for _ in range(4):
             whole_images, parts_images = session.run([whole, parts])
             for name in ('images', 'labels'):
-                np.testing.assert_array_equal(np.concatenate([part[name] for part in parts_images]), whole_images[name])
+                np.testing.assert_array_equal(
+                    np.concatenate([part[name] for part in parts_images]), whole_images[name]
+                )
                 assert {len(part[name]) for part in parts_images} == {4}

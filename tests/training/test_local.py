@@ -1,4 +1,7 @@
-"""Which local checkpoints stay, and copies in a bucket: by when they were written, whatever their steps."""
+"""Which local checkpoints stay, and copies in a bucket: by when they were written, whatever their
+steps.
+"""
+
 import os
 
 import pytest
@@ -20,20 +23,33 @@ def write(folder, step, written=None, *endings):
 def steps(folder, ending='index'):
     """The steps of the checkpoints there are; each has all its files."""
     names = os.listdir(str(folder))
-    found = [int(name[len('checkpoint-'):-len('.' + ending)]) for name in names if name.endswith('.' + ending)]
+    found = [
+        int(name[len('checkpoint-') : -len('.' + ending)])
+        for name in names
+        if name.endswith('.' + ending)
+    ]
     if ending == 'index':
         assert {name for name in names if '.tar' not in name} == {
-            f'checkpoint-{step}.{each}' for step in found
-            for each in ('index', 'data-00000-of-00002', 'data-00001-of-00002')}
+            f'checkpoint-{step}.{each}'
+            for step in found
+            for each in ('index', 'data-00000-of-00002', 'data-00001-of-00002')
+        }
     return sorted(found)
 
 
 def test_the_newest_stay_whatever_their_steps(tmp_path):
-    """The clock went back: files of the earlier run are of the future, but those of this run are newer."""
+    """The clock went back: files of the earlier run are of the future, but those of this run are
+    newer.
+    """
     for step, written in ((500, 3), (100, 4e9), (300, 1), (400, 5), (200, 2)):
         write(tmp_path, step, written)
     local = LocalCheckpoints(str(tmp_path), 3)
-    for step, left in ((20, [20, 100, 400]), (40, [20, 40, 100]), (10, [10, 20, 40]), (60, [10, 40, 60])):
+    for step, left in (
+        (20, [20, 100, 400]),
+        (40, [20, 40, 100]),
+        (10, [10, 20, 40]),
+        (60, [10, 40, 60]),
+    ):
         local.add(step)
         write(tmp_path, step, 0, 'tar')
         local.prune()
@@ -61,7 +77,13 @@ def test_what_exists_nowhere_else_stays(tmp_path):
 
 
 def test_only_checkpoints_are_removed(tmp_path):
-    others = ['checkpoint-1.txt', 'other-1.index', 'checkpoint-1.index.tempstate', 'checkpoint', 'spool']
+    others = [
+        'checkpoint-1.txt',
+        'other-1.index',
+        'checkpoint-1.index.tempstate',
+        'checkpoint',
+        'spool',
+    ]
     for name in others:
         (tmp_path / name).write_text('x')
     local = LocalCheckpoints(str(tmp_path), 1)
@@ -69,8 +91,12 @@ def test_only_checkpoints_are_removed(tmp_path):
         local.add(step)
         write(tmp_path, step, None, 'tar')
     local.prune()
-    left = others + ['checkpoint-{}.{}'.format(*each) for each in [(1, 'tar'), (2, 'tar'), (2, 'index')]]
-    assert sorted(name for name in os.listdir(str(tmp_path)) if '.data-' not in name) == sorted(left)
+    left = others + [
+        'checkpoint-{}.{}'.format(*each) for each in [(1, 'tar'), (2, 'tar'), (2, 'index')]
+    ]
+    assert sorted(name for name in os.listdir(str(tmp_path)) if '.data-' not in name) == sorted(
+        left
+    )
     local.discard(2)
     local.discard(3)
     assert sorted(os.listdir(str(tmp_path))) == sorted(others + ['checkpoint-1.tar'])
@@ -89,7 +115,9 @@ def test_copies_that_failed_are_made_with_the_next_one(tmp_path, scheme, name):
     bucket.write_text('a file is no folder')
     for step, missing in ((9, '9'), (1, '1, 9'), (5, '1, 5')):
         assert not copies.copy(write(local, step), step)
-        assert copies.failure.startswith(f'{copies.folder} holds no copy of the checkpoint of step {missing} (')
+        assert copies.failure.startswith(
+            f'{copies.folder} holds no copy of the checkpoint of step {missing} ('
+        )
     bucket.unlink()
     assert copies.copy(write(local, 3), 3) and copies.failure == ''
     assert steps(bucket / 'a' / 'b') == [3, 5] and copies.holds(3) and not copies.holds(1)
@@ -115,12 +143,25 @@ def test_a_copy_whose_checkpoint_is_gone_keeps_no_other_from_being_made(tmp_path
     bucket.unlink()
     for name in os.listdir(str(tmp_path)):
         os.remove(str(tmp_path / name))
-    assert not copies.copy(write(tmp_path, 2), 2) and steps(bucket) == [2] and 'of step 1 (' in copies.failure
+    assert (
+        not copies.copy(write(tmp_path, 2), 2)
+        and steps(bucket) == [2]
+        and 'of step 1 (' in copies.failure
+    )
     assert copies.copy(write(tmp_path, 3), 3) and steps(bucket) == [2, 3]
 
 
-@pytest.mark.parametrize('path, known', [
-    ('foo://bucket/x', False), ('GS://bucket', False), ('http://host/x', False), ('gs://bucket/folder', True),
-    ('gs://', True), ('file:///x', True), ('/x://y', True)])
+@pytest.mark.parametrize(
+    'path, known',
+    [
+        ('foo://bucket/x', False),
+        ('GS://bucket', False),
+        ('http://host/x', False),
+        ('gs://bucket/folder', True),
+        ('gs://', True),
+        ('file:///x', True),
+        ('/x://y', True),
+    ],
+)
 def test_schemes(path, known):
     assert has_file_system(path) == known

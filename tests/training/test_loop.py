@@ -1,4 +1,5 @@
 """Validation against NumPy, and whole runs that a real MongoDB records."""
+
 import collections
 import contextlib
 import math
@@ -28,14 +29,18 @@ SIZES = ['actsq_mean', 'actsq_norm', 'hebb_angle', 'weightsq_mean', 'weightsq_no
 LAYERS = {'dense0', 'dense1', 'dense_output'}
 
 
-# --- when -----------------------------------------------------------------------------------------------------------
+# --- when -----------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('every, steps', [(None, []), (1, [1, 2, 3, 4, 5, 6, 7]), (3, [3, 6]), (7, [7]), (8, [])])
+
+@pytest.mark.parametrize(
+    'every, steps', [(None, []), (1, [1, 2, 3, 4, 5, 6, 7]), (3, [3, 6]), (7, [7]), (8, [])]
+)
 def test_due(every, steps):
     assert [step for step in range(1, 8) if loop.due(step, every)] == steps
 
 
-# --- validation -----------------------------------------------------------------------------------------------------
+# --- validation -----------------------------------------------------------------------------------
+
 
 def validated(exp, **variables):
     """The results of a validation, and the variables that were validated."""
@@ -43,10 +48,16 @@ def validated(exp, **variables):
         return validation.validate(session, exp), tiny.values(session, exp)
 
 
-@pytest.mark.parametrize('dataset, batch', [('tiny', 5), ('tiny', 1), ('tiny', 13), ('tiny', 1024), ('few', 7)])
+@pytest.mark.parametrize(
+    'dataset, batch', [('tiny', 5), ('tiny', 1), ('tiny', 13), ('tiny', 1024), ('few', 7)]
+)
 def test_a_validation_counts_every_image_once(dataset, batch):
-    exp = tiny.experiment(training=False, dataset=dataset, eval_batch_size=batch, alignment='feedback')
-    bias = np.linspace(-0.7, 0.7, exp.dataset.classes).astype(np.float32)  # so that the labels are not all alike far
+    exp = tiny.experiment(
+        training=False, dataset=dataset, eval_batch_size=batch, alignment='feedback'
+    )
+    bias = np.linspace(-0.7, 0.7, exp.dataset.classes).astype(
+        np.float32
+    )  # so that the labels are not all alike far
     results, variables = validated(exp, **{'dense_output/bias': bias, 'global_step': np.int64(7)})
     outputs, labels = tiny.logits(variables, exp.dataset.images[:13]), exp.dataset.labels[:13]
     ranks = np.sum(outputs > outputs[np.arange(13), labels][:, None], axis=1)
@@ -63,26 +74,44 @@ def angle(a, b):
 
 def test_a_validation_measures_every_layer():
     results, variables = validated(tiny.experiment(training=False, alignment='feedback'))
-    assert sorted(name for name in results if isinstance(results[name], dict)) == sorted(ANGLES + SIZES)
+    assert sorted(name for name in results if isinstance(results[name], dict)) == sorted(
+        ANGLES + SIZES
+    )
     assert all(set(results[name]) == LAYERS for name in ANGLES + SIZES)
     for layer in LAYERS:
-        forward, backward = [variables[f'{layer}/{which}_kernel'] for which in ('forward', 'backward')]
-        np.testing.assert_allclose(results['weight_angles'][layer], angle(forward, backward.T), 1e-4)
-        np.testing.assert_allclose(results['weightsq_norm'][layer], np.sum(forward.astype(np.float64) ** 2), 1e-5)
+        forward, backward = [
+            variables[f'{layer}/{which}_kernel'] for which in ('forward', 'backward')
+        ]
+        np.testing.assert_allclose(
+            results['weight_angles'][layer], angle(forward, backward.T), 1e-4
+        )
+        np.testing.assert_allclose(
+            results['weightsq_norm'][layer], np.sum(forward.astype(np.float64) ** 2), 1e-5
+        )
 
 
-@pytest.mark.parametrize('settings', [
-    dict(train_batch_size=2, eval_batch_size=4), dict(train_batch_size=12, minibatch_size=4, eval_batch_size=13),
-    dict(eval_batch_size=3, cpu_devices=3, gpu='0,2')], ids=['small', 'large', 'two devices'])
+@pytest.mark.parametrize(
+    'settings',
+    [
+        dict(train_batch_size=2, eval_batch_size=4),
+        dict(train_batch_size=12, minibatch_size=4, eval_batch_size=13),
+        dict(eval_batch_size=3, cpu_devices=3, gpu='0,2'),
+    ],
+    ids=['small', 'large', 'two devices'],
+)
 def test_angles_and_sizes_are_those_of_the_first_images_whatever_the_batches(settings):
-    results, variables = validated(tiny.experiment(training=False, alignment='feedback', measure_images=9, **settings))
+    results, variables = validated(
+        tiny.experiment(training=False, alignment='feedback', measure_images=9, **settings)
+    )
     x = tiny.DATASETS['tiny']().images[:9].reshape(9, -1).astype(np.float64)
     for layer in ('dense0', 'dense1'):
-        forward, backward = [variables[f'{layer}/{which}_kernel'].astype(np.float64) for which in (
-            'forward', 'backward')]
+        forward, backward = [
+            variables[f'{layer}/{which}_kernel'].astype(np.float64)
+            for which in ('forward', 'backward')
+        ]
         assert abs(results['projection_angles'][layer] - angle(x @ forward, x @ backward.T)) < 1e-3
         x = 1 / (1 + np.exp(-(x @ forward + variables[layer + '/bias'])))
-        np.testing.assert_allclose(results['actsq_norm'][layer], np.sum(x ** 2), 1e-5)
+        np.testing.assert_allclose(results['actsq_norm'][layer], np.sum(x**2), 1e-5)
     assert results['measured_images'] == 9 and results['images'] == 13
 
 
@@ -92,12 +121,24 @@ def test_where_there_are_fewer_images_all_of_them_are_measured():
 
 
 def test_an_image_that_cannot_be_used_is_not_measured():
-    """Of 13 images numbers 2 and 11 are damaged: of the first seven, one; the first image takes its place."""
-    found, wanted = [validated(of_images(damaged(bad), dict(tiny.FC, alignment='feedback', measure_images=7, skip_bad_records=2)))[0]
-                     for bad in ((2, 11), ())]
+    """Of 13 images numbers 2 and 11 are damaged: of the first seven, one; the first image takes its
+    place.
+    """
+    found, wanted = [
+        validated(
+            of_images(
+                damaged(bad),
+                dict(tiny.FC, alignment='feedback', measure_images=7, skip_bad_records=2),
+            )
+        )[0]
+        for bad in ((2, 11), ())
+    ]
     assert (found['images'], found['skipped_records'], found['measured_images']) == (11, 2, 6)
     assert (wanted['images'], wanted['skipped_records'], wanted['measured_images']) == (13, 0, 7)
-    assert found['actsq_norm'] == wanted['actsq_norm'] and found['gradient_angles'] == wanted['gradient_angles']
+    assert (
+        found['actsq_norm'] == wanted['actsq_norm']
+        and found['gradient_angles'] == wanted['gradient_angles']
+    )
 
 
 def of_images(dataset, settings):
@@ -109,36 +150,66 @@ def of_images(dataset, settings):
 
 
 def damaged(bad):
-    """The images of `tiny`, the third of which is the first one again; those of some numbers cannot be used."""
+    """The images of `tiny`, the third of which is the first one again; those of some numbers cannot
+    be used.
+    """
+
     class Images(tiny.DATASETS['tiny']):
         def example(self, record, seed):
-            image, label = super().example(tf.where(tf.equal(record, 2), tf.zeros_like(record), record), seed)
-            with tf.control_dependencies([tf.Assert(tf.not_equal(record, number), [record]) for number in bad]):
+            image, label = super().example(
+                tf.where(tf.equal(record, 2), tf.zeros_like(record), record), seed
+            )
+            with tf.control_dependencies(
+                [tf.Assert(tf.not_equal(record, number), [record]) for number in bad]
+            ):
                 return tf.identity(image), label
+
     return Images
 
 
 def test_zero_vectors_have_no_angle_and_are_left_out_of_the_mean():
-    """At the start of ResNet-18, the last batch norm of each of its eight blocks has a gamma of zero: no error passes."""
-    results, _ = validated(of_images(tiny.dataset('pixels', image_shape=(9, 9, 3)), dict(
-        model='resnet18', alignment='symmetric', eval_batch_size=5, train_batch_size=12)))
+    """At the start of ResNet-18, the last batch norm of each of its eight blocks has a gamma of
+    zero: no error passes.
+    """
+    results, _ = validated(
+        of_images(
+            tiny.dataset('pixels', image_shape=(9, 9, 3)),
+            dict(model='resnet18', alignment='symmetric', eval_batch_size=5, train_batch_size=12),
+        )
+    )
     angles = results['gradient_angles']
-    assert sum(angle is None for angle in angles.values()) == 16 == results['undefined_angles'] and len(angles) == 22
+    assert (
+        sum(angle is None for angle in angles.values()) == 16 == results['undefined_angles']
+        and len(angles) == 22
+    )
     there = [angle for angle in angles.values() if angle is not None]
-    assert validation.mean_angle(results, 'gradient_angles') == pytest.approx(np.mean(there)) and np.isfinite(there).all()
-    assert None not in results['weight_angles'].values() and None not in results['projection_angles'].values()
+    assert (
+        validation.mean_angle(results, 'gradient_angles') == pytest.approx(np.mean(there))
+        and np.isfinite(there).all()
+    )
+    assert (
+        None not in results['weight_angles'].values()
+        and None not in results['projection_angles'].values()
+    )
 
 
 def test_backprop_has_sizes_but_no_angles():
     results, _ = validated(tiny.experiment(training=False))
-    assert all(set(results[name]) == LAYERS for name in SIZES) and all(results[name] == {} for name in ANGLES)
+    assert all(set(results[name]) == LAYERS for name in SIZES) and all(
+        results[name] == {} for name in ANGLES
+    )
     assert 'alignment_coefficients' not in results and results['undefined_angles'] == 0
 
 
 def test_coefficients_are_reported_where_they_are_asked_for():
-    results, _ = validated(tiny.experiment(training=False, alignment='mirror', alpha=0.5, save_alignment_coefficients=True))
-    assert {name: float(value) for name, value in results['alignment_coefficients'].items()} == pytest.approx(
-        dict(alpha=0.5, beta=1e-3))
+    results, _ = validated(
+        tiny.experiment(
+            training=False, alignment='mirror', alpha=0.5, save_alignment_coefficients=True
+        )
+    )
+    assert {
+        name: float(value) for name, value in results['alignment_coefficients'].items()
+    } == pytest.approx(dict(alpha=0.5, beta=1e-3))
 
 
 def test_a_validation_moves_nothing_and_repeats_to_the_bit():
@@ -149,48 +220,90 @@ def test_a_validation_moves_nothing_and_repeats_to_the_bit():
         assert tiny.moved(before, tiny.values(session, exp)) == set() and first == second
 
 
-@pytest.mark.parametrize('dataset, words', [
-    ('one_short', 'saw 13 images, but the dataset has 14'), ('one_more', 'saw 13 images, but the dataset has 12'),
-    ('batches_short', 'but the dataset has 26'),
-    ('batches_more', 'but the dataset has 10')])
+@pytest.mark.parametrize(
+    'dataset, words',
+    [
+        ('one_short', 'saw 13 images, but the dataset has 14'),
+        ('one_more', 'saw 13 images, but the dataset has 12'),
+        ('batches_short', 'but the dataset has 26'),
+        ('batches_more', 'but the dataset has 10'),
+    ],
+)
 def test_a_dataset_whose_counts_lie_is_refused(dataset, words):
     with pytest.raises(TrainingError, match=words):
         validated(tiny.experiment(training=False, dataset=dataset))
 
 
-# --- results --------------------------------------------------------------------------------------------------------
+# --- results --------------------------------------------------------------------------------------
+
 
 def test_take_moves_results_out():
-    results, steps = dict(topn_val=dict(top1=0.5, a={'dense': 1}, b=2)), [dict(loss=1.0, b=3), dict(loss=2.0, b=4)]
+    results, steps = (
+        dict(topn_val=dict(top1=0.5, a={'dense': 1}, b=2)),
+        [dict(loss=1.0, b=3), dict(loss=2.0, b=4)],
+    )
     assert validation.take((), results, steps) == ({}, {})
-    assert validation.take(('b', 'a'), results, steps) == ({'b': [3, 4]}, dict(topn_val=dict(a={'dense': 1}, b=2)))
+    assert validation.take(('b', 'a'), results, steps) == (
+        {'b': [3, 4]},
+        dict(topn_val=dict(a={'dense': 1}, b=2)),
+    )
     assert results == dict(topn_val=dict(top1=0.5)) and steps == [dict(loss=1.0), dict(loss=2.0)]
-    with pytest.raises(TrainingError, match='--save_to_gfs: a validation has no a, x; it has loss, top1'):
+    with pytest.raises(
+        TrainingError, match='--save_to_gfs: a validation has no a, x; it has loss, top1'
+    ):
         validation.take(('x', 'top1', 'a'), results, known=['loss'])
     assert results == dict(topn_val=dict(top1=0.5))
     assert validation.take(('x', 'top1'), {}, steps) == ({}, {})  # a record without a validation
 
 
 def test_summary():
-    results = dict(top1=0.97104, top5=0.9995, weight_angles={'a': 10.0, 'b': 14.5}, gradient_angles={'a': np.float32(7)})
-    assert validation.summary(results) == \
-        'top-1 0.9710, top-5 0.9995, mean weight angle 12.2 degrees, mean gradient angle 7.0 degrees'
-    assert validation.summary(dict(top1=1, top5=1, weight_angles={}, gradient_angles={})) == 'top-1 1.0000, top-5 1.0000'
-    assert validation.mean_angle(results, 'weight_angles') == 12.25 and validation.mean_angle(results, 'projection_angles') is None
-    results = dict(top1=0, top5=0, weight_angles={'a': None, 'b': 14.5}, gradient_angles={'a': None})
-    assert validation.summary(results) == 'top-1 0.0000, top-5 0.0000, mean weight angle 14.5 degrees'
+    results = dict(
+        top1=0.97104,
+        top5=0.9995,
+        weight_angles={'a': 10.0, 'b': 14.5},
+        gradient_angles={'a': np.float32(7)},
+    )
+    assert (
+        validation.summary(results)
+        == 'top-1 0.9710, top-5 0.9995, mean weight angle 12.2 degrees, mean gradient angle 7.0 '
+        'degrees'
+    )
+    assert (
+        validation.summary(dict(top1=1, top5=1, weight_angles={}, gradient_angles={}))
+        == 'top-1 1.0000, top-5 1.0000'
+    )
+    assert (
+        validation.mean_angle(results, 'weight_angles') == 12.25
+        and validation.mean_angle(results, 'projection_angles') is None
+    )
+    results = dict(
+        top1=0, top5=0, weight_angles={'a': None, 'b': 14.5}, gradient_angles={'a': None}
+    )
+    assert (
+        validation.summary(results) == 'top-1 0.0000, top-5 0.0000, mean weight angle 14.5 degrees'
+    )
 
 
 def test_many_ties_are_warned_of():
-    assert validation.warnings(dict(ties=10, images=1000)) == validation.warnings(dict(top1=0.5)) == []
-    warning, = validation.warnings(dict(ties=1011, images=100000))
-    assert warning.startswith('warning: the top-1 of 1,011 of 100,000 images was decided by a tie: ') and 'dead network' in warning
-    assert 'precision' not in warning and '--precision=bfloat16' in validation.warnings(dict(ties=2, images=100), 'bfloat16')[0]
+    assert (
+        validation.warnings(dict(ties=10, images=1000)) == validation.warnings(dict(top1=0.5)) == []
+    )
+    (warning,) = validation.warnings(dict(ties=1011, images=100000))
+    assert (
+        warning.startswith('warning: the top-1 of 1,011 of 100,000 images was decided by a tie: ')
+        and 'dead network' in warning
+    )
+    assert (
+        'precision' not in warning
+        and '--precision=bfloat16' in validation.warnings(dict(ties=2, images=100), 'bfloat16')[0]
+    )
 
 
-# --- runs ------------------------------------------------------------------------------------------------------------
+# --- runs -----------------------------------------------------------------------------------------
 
-Outcome = collections.namedtuple('Outcome', 'records results said exp folder client database error variables')
+Outcome = collections.namedtuple(
+    'Outcome', 'records results said exp folder client database error variables'
+)
 
 
 def settings_of(exp):
@@ -206,25 +319,42 @@ def run(mongo_server, tmp_path_factory):
     def train(database, start=None, **settings):
         exp, said, error, results = tiny.experiment(**settings), [], None, None
         folder = str(tmp_path_factory.mktemp(database))
-        store = Store(mongo_server.host, mongo_server.port, database, exp.collection, exp.config.exp_id)
+        store = Store(
+            mongo_server.host, mongo_server.port, database, exp.collection, exp.config.exp_id
+        )
         with tiny.session(exp, start) as session:
             try:
-                results = loop.Run(session, exp, store, folder, settings_of(exp), said.append).train()
+                results = loop.Run(
+                    session, exp, store, folder, settings_of(exp), said.append
+                ).train()
             except TrainingError as caught:
                 error = str(caught)
             finally:
                 store.close()
             variables = tiny.values(session, exp)
-        documents = list(client[database][exp.collection + '.files'].find({'exp_id': exp.config.exp_id}).sort('step', 1))
-        assert [faults for document in documents for faults in [layout.faults(document)] if faults] == []
+        documents = list(
+            client[database][exp.collection + '.files']
+            .find({'exp_id': exp.config.exp_id})
+            .sort('step', 1)
+        )
+        assert [
+            faults for document in documents for faults in [layout.faults(document)] if faults
+        ] == []
         return Outcome(documents, results, said, exp, folder, client, database, error, variables)
 
     yield train
     client.close()
 
 
-LONG = dict(alignment='symmetric', optimizer='momentum', learning_rate=0.1, train_epochs=70.0, epochs_per_checkpoint=50.0,
-            epochs_per_recent_checkpoint=6.0, checkpoint_max=2)
+LONG = dict(
+    alignment='symmetric',
+    optimizer='momentum',
+    learning_rate=0.1,
+    train_epochs=70.0,
+    epochs_per_checkpoint=50.0,
+    epochs_per_recent_checkpoint=6.0,
+    checkpoint_max=2,
+)
 RECENT = [step for step in range(18, 210, 18)]
 LASTING = [150, 210]
 
@@ -241,9 +371,13 @@ def test_a_run_is_recorded_at_every_point_that_counts(long_run):
     assert [record['step'] for record in long_run.records] == steps
     for record, since in zip(long_run.records, [0] + steps):
         assert len(record.get('train_results', [])) == record['step'] - since
-        assert ('train_results' in record) == (record['step'] > 0)  # what tfutils' readers ask for with $exists
+        assert ('train_results' in record) == (
+            record['step'] > 0
+        )  # what tfutils' readers ask for with $exists
         assert ('validation_results' in record) == (record['step'] in [0] + LASTING)
-        assert record['saved_filters'] == (record['step'] in [0] + LASTING) == ('filename' in record)
+        assert (
+            record['saved_filters'] == (record['step'] in [0] + LASTING) == ('filename' in record)
+        )
         assert record['exp_id'] == 'symmetric'
         assert record['duration'] > 0
 
@@ -262,30 +396,48 @@ def test_a_record_holds_the_resolved_settings(long_run):
         assert params['optimizer_params']['optimizer'] == 'momentum'
         assert params['learning_rate_params']['learning_rate'] == 0.1
         assert params['model_params']['func'] == dict(modname='models.mlp', objname='build')
-        assert params['model_params']['layers_list'] == [7, 5] and params['train_params']['num_steps'] == 210
-        assert params['save_params']['save_valid_freq'] == 150 and params['save_params']['collname'] == 'fc_7-5'
+        assert (
+            params['model_params']['layers_list'] == [7, 5]
+            and params['train_params']['num_steps'] == 210
+        )
+        assert (
+            params['save_params']['save_valid_freq'] == 150
+            and params['save_params']['collname'] == 'fc_7-5'
+        )
         assert params['provenance']['runtime'] == runtime.describe()
 
 
 def test_the_results_of_a_run_are_those_of_its_last_record(long_run):
     last = long_run.records[-1]['validation_results']['topn_val']
-    assert (last['top1'], last['top5'], last['loss']) == tuple(long_run.results['topn_val'][name] for name in ('top1', 'top5', 'loss'))
-    assert last['images'] == 13 and last['global_step'] == 210 and set(last['weight_angles']) == LAYERS
-    assert long_run.said[0].startswith('step 0 of 210: top-1') and long_run.said[-1].startswith('step 210 of 210: top-1')
+    assert (last['top1'], last['top5'], last['loss']) == tuple(
+        long_run.results['topn_val'][name] for name in ('top1', 'top5', 'loss')
+    )
+    assert (
+        last['images'] == 13 and last['global_step'] == 210 and set(last['weight_angles']) == LAYERS
+    )
+    assert long_run.said[0].startswith('step 0 of 210: top-1') and long_run.said[-1].startswith(
+        'step 210 of 210: top-1'
+    )
     assert len(long_run.said) == 3
 
 
 def test_recent_checkpoints_have_a_database_of_their_own(long_run):
     database = long_run.client[records.recent_database('long_run', 'fc_7-5', 'symmetric')]
     files = list(database['fs.files'].find().sort('step', 1))
-    assert [file['step'] for file in files] == RECENT[-6:] and all(file['saved_filters'] for file in files)
+    assert [file['step'] for file in files] == RECENT[-6:] and all(
+        file['saved_filters'] for file in files
+    )
     assert set(database['fs.chunks'].distinct('files_id')) == {file['_id'] for file in files}
 
 
 def test_the_stored_checkpoints_are_the_variables(long_run, mongo_server, tmp_path):
     store = Store(mongo_server.host, mongo_server.port, 'long_run', 'fc_7-5', 'symmetric')
     found = store.find_checkpoint()
-    assert found['step'] == 210 and store.find_checkpoint(198)['step'] == 198 and store.find_checkpoint(18) is None
+    assert (
+        found['step'] == 210
+        and store.find_checkpoint(198)['step'] == 198
+        and store.find_checkpoint(18) is None
+    )
     prefixes = [store.download(store.find_checkpoint(step), str(tmp_path)) for step in (210, 198)]
     store.close()
     with tiny.session(long_run.exp) as session:
@@ -297,49 +449,90 @@ def test_the_stored_checkpoints_are_the_variables(long_run, mongo_server, tmp_pa
 
 def test_few_local_checkpoints_are_kept_and_no_archive(long_run):
     files = sorted(os.listdir(long_run.folder))
-    assert [file for file in files if file.endswith('.index')] == ['checkpoint-198.index', 'checkpoint-210.index']
+    assert [file for file in files if file.endswith('.index')] == [
+        'checkpoint-198.index',
+        'checkpoint-210.index',
+    ]
     assert {file.split('.')[0] for file in files} == {'checkpoint-198', 'checkpoint-210'}
     assert not [file for file in files if '.tar' in file]
 
 
 def test_named_results_go_to_gridfs(run):
-    outcome = run('named', alignment='feedback', train_epochs=1.0, epochs_per_checkpoint=0.7,
-                  save_to_gfs=('weight_angles', 'actsq_mean'))
+    outcome = run(
+        'named',
+        alignment='feedback',
+        train_epochs=1.0,
+        epochs_per_checkpoint=0.7,
+        save_to_gfs=('weight_angles', 'actsq_mean'),
+    )
     own = [record for record in outcome.records if 'item_for' not in record]
     assert [record['step'] for record in own] == [0, 2, 3]
     files = gridfs.GridFS(outcome.client['named'], 'fc_7-5')
     for record in own:
         topn = record['validation_results']['topn_val']
-        assert 'weight_angles' not in topn and 'actsq_mean' not in topn and set(topn['gradient_angles']) == LAYERS
+        assert (
+            'weight_angles' not in topn
+            and 'actsq_mean' not in topn
+            and set(topn['gradient_angles']) == LAYERS
+        )
         stored = pickle.loads(files.find_one({'item_for': record['_id']}).read())
-        assert set(stored) == {'validation_results'} and set(stored['validation_results']) == {'topn_val'}
+        assert set(stored) == {'validation_results'} and set(stored['validation_results']) == {
+            'topn_val'
+        }
         stored = stored['validation_results']['topn_val']
-        assert set(stored) == {'weight_angles', 'actsq_mean'} and set(stored['weight_angles']) == LAYERS
+        assert (
+            set(stored) == {'weight_angles', 'actsq_mean'}
+            and set(stored['weight_angles']) == LAYERS
+        )
 
 
 def test_a_dead_network_is_told_and_recorded(run):
-    """Without weights of its last layer: none of its angles is there, and each image's top-1 is a tie."""
-    outcome = run('dead', start={'dense_output/forward_kernel': np.zeros((5, 10), np.float32)}, alignment='feedback',
-                  learning_rate=0.0, train_epochs=1.0)
+    """Without weights of its last layer: none of its angles is there, and each image's top-1 is a
+    tie.
+    """
+    outcome = run(
+        'dead',
+        start={'dense_output/forward_kernel': np.zeros((5, 10), np.float32)},
+        alignment='feedback',
+        learning_rate=0.0,
+        train_epochs=1.0,
+    )
     for record in outcome.records:
         topn = record['validation_results']['topn_val']
         assert (topn['top1'], topn['ties'], topn['images']) == (1.0, 13, 13)
-        assert topn['weight_angles']['dense_output'] is topn['projection_angles']['dense_output'] is None
+        assert (
+            topn['weight_angles']['dense_output']
+            is topn['projection_angles']['dense_output']
+            is None
+        )
         assert topn['gradient_angles']['dense_output'] is None and topn['undefined_angles'] == 3
         assert None not in [topn[name][layer] for name in ANGLES for layer in ('dense0', 'dense1')]
     assert len(outcome.said) == 4
-    assert all(line.startswith('warning: the top-1 of 13 of 13 images was decided by a tie') for line in outcome.said[1::2])
+    assert all(
+        line.startswith('warning: the top-1 of 13 of 13 images was decided by a tie')
+        for line in outcome.said[1::2]
+    )
 
 
 def test_angles_that_there_are_not_go_to_gridfs(run):
-    outcome = run('dead_named', start={'dense_output/forward_kernel': np.zeros((5, 10), np.float32)}, alignment='feedback',
-                  learning_rate=0.0, train_epochs=0.0, save_to_gfs=('weight_angles', 'ties', 'top1'))
-    record, = [record for record in outcome.records if 'item_for' not in record]
+    outcome = run(
+        'dead_named',
+        start={'dense_output/forward_kernel': np.zeros((5, 10), np.float32)},
+        alignment='feedback',
+        learning_rate=0.0,
+        train_epochs=0.0,
+        save_to_gfs=('weight_angles', 'ties', 'top1'),
+    )
+    (record,) = [record for record in outcome.records if 'item_for' not in record]
     files = gridfs.GridFS(outcome.client['dead_named'], 'fc_7-5')
-    stored = pickle.loads(files.find_one({'item_for': record['_id']}).read())['validation_results']['topn_val']
+    stored = pickle.loads(files.find_one({'item_for': record['_id']}).read())['validation_results'][
+        'topn_val'
+    ]
     assert stored['weight_angles']['dense_output'] is None and stored['weight_angles']['dense0'] > 0
     assert (stored['ties'], stored['top1']) == (13, 1.0)
-    assert validation.summary(record['validation_results']['topn_val']).startswith('top-5 1.0000, mean gradient angle ')
+    assert validation.summary(record['validation_results']['topn_val']).startswith(
+        'top-5 1.0000, mean gradient angle '
+    )
 
 
 def test_a_result_that_does_not_exist_stops_the_run_before_its_first_step(run):
@@ -348,29 +541,49 @@ def test_a_result_that_does_not_exist_stops_the_run_before_its_first_step(run):
     assert outcome.variables['global_step'] == 0
 
 
-@pytest.mark.parametrize('settings, steps', [
-    (dict(train_epochs=0.0), [0]), (dict(train_epochs=1.0, validate_first=False), [3]),
-    (dict(train_epochs=1.0, epochs_per_checkpoint=0.4), [0, 1, 2, 3])], ids=['no step', 'not first', 'every step'])
+@pytest.mark.parametrize(
+    'settings, steps',
+    [
+        (dict(train_epochs=0.0), [0]),
+        (dict(train_epochs=1.0, validate_first=False), [3]),
+        (dict(train_epochs=1.0, epochs_per_checkpoint=0.4), [0, 1, 2, 3]),
+    ],
+    ids=['no step', 'not first', 'every step'],
+)
 def test_short_runs(run, settings, steps):
-    outcome = run(f'short_{len(settings)}' + '_'.join(map(str, steps)), alignment='feedback', **settings)
+    outcome = run(
+        f'short_{len(settings)}' + '_'.join(map(str, steps)), alignment='feedback', **settings
+    )
     assert [record['step'] for record in outcome.records] == steps
-    assert outcome.results['topn_val']['global_step'] == steps[-1] == outcome.variables['global_step']
+    assert (
+        outcome.results['topn_val']['global_step'] == steps[-1] == outcome.variables['global_step']
+    )
 
 
 LOST = {  # settings, the step that stops, what is named, the records before it
     'not a number': (dict(dataset='broken'), 1, ['model_loss=nan', 'loss=nan'], [0]),
     'infinite': (dict(alpha=1e38), 1, ['alignment_loss=inf'], [0]),
-    'exploding': (dict(learning_rate=1e11), 2, ['alignment_loss='], [0, 1])}
+    'exploding': (dict(learning_rate=1e11), 2, ['alignment_loss='], [0, 1]),
+}
 
 
 @pytest.mark.parametrize('case', sorted(LOST))
 def test_a_loss_that_is_lost_stops_the_run_and_leaves_its_records(run, case):
     settings, step, names, steps = LOST[case]
-    outcome = run('lost_' + case.replace(' ', '_'), **dict(dict(
-        alignment='symmetric', train_epochs=2.0, epochs_per_recent_checkpoint=0.4), **settings))
-    assert outcome.error.startswith(f'step {step}: ') and 'no finite number any more' in outcome.error
+    outcome = run(
+        'lost_' + case.replace(' ', '_'),
+        **dict(
+            dict(alignment='symmetric', train_epochs=2.0, epochs_per_recent_checkpoint=0.4),
+            **settings,
+        ),
+    )
+    assert (
+        outcome.error.startswith(f'step {step}: ') and 'no finite number any more' in outcome.error
+    )
     assert [name for name in names if name not in outcome.error] == []
-    assert [record['step'] for record in outcome.records] == steps and outcome.variables['global_step'] == step
+    assert [record['step'] for record in outcome.records] == steps and outcome.variables[
+        'global_step'
+    ] == step
 
 
 def test_a_resumed_run_only_adds_what_was_missing(run, long_run, mongo_server, tmp_path):
@@ -392,25 +605,42 @@ def test_a_resumed_run_only_adds_what_was_missing(run, long_run, mongo_server, t
 
 def recorded(outcome):
     """{step: what its record says of numbers}."""
-    return {record['step']: (record.get('train_results'), record.get('validation_results'), record['saved_filters'])
-            for record in outcome.records}
+    return {
+        record['step']: (
+            record.get('train_results'),
+            record.get('validation_results'),
+            record['saved_filters'],
+        )
+        for record in outcome.records
+    }
 
 
 def test_several_steps_a_call_leave_the_same_records(run, long_run):
     outcome = run('called', **dict(LONG, iterations_per_loop=7))
-    assert outcome.exp.step.count is not None and tiny.moved(outcome.variables, long_run.variables) == set()
+    assert (
+        outcome.exp.step.count is not None
+        and tiny.moved(outcome.variables, long_run.variables) == set()
+    )
     assert recorded(outcome) == recorded(long_run)
 
 
 def test_a_step_that_is_lost_within_a_call_is_named(run):
     settings, step, names, steps = LOST['exploding']
-    outcome = run('lost_within', alignment='symmetric', train_epochs=2.0, iterations_per_loop=4, **settings)
-    assert outcome.error.startswith(f'step {step}: ') and all(name in outcome.error for name in names)
-    assert [record['step'] for record in outcome.records] == [0, 1] and outcome.variables['global_step'] == 4
+    outcome = run(
+        'lost_within', alignment='symmetric', train_epochs=2.0, iterations_per_loop=4, **settings
+    )
+    assert outcome.error.startswith(f'step {step}: ') and all(
+        name in outcome.error for name in names
+    )
+    assert [record['step'] for record in outcome.records] == [0, 1] and outcome.variables[
+        'global_step'
+    ] == 4
 
 
 def test_steps_before_one_that_is_lost_are_recorded(run, monkeypatch):
-    settings = dict(alignment='symmetric', train_epochs=3.0, epochs_per_checkpoint=9.0, learning_rate=0.125)
+    settings = dict(
+        alignment='symmetric', train_epochs=3.0, epochs_per_checkpoint=9.0, learning_rate=0.125
+    )
     whole = run('whole', **settings)
     exp = tiny.experiment(**settings)
     run_steps = exp.run_steps
@@ -420,11 +650,17 @@ def test_steps_before_one_that_is_lost_are_recorded(run, monkeypatch):
         if session.run(exp.global_step) == 6:
             taken[0]['loss'] = np.float32(np.nan)
         return taken
+
     monkeypatch.setattr(exp, 'run_steps', lose)
     outcome = run('lost_late', **settings)
     assert outcome.error.startswith('step 6: loss is no finite number')
     first, last = outcome.records
-    assert (first['step'], last['step'], last['saved_filters'], 'validation_results' in last) == (0, 5, False, False)
+    assert (first['step'], last['step'], last['saved_filters'], 'validation_results' in last) == (
+        0,
+        5,
+        False,
+        False,
+    )
     assert last['train_results'] == whole.records[-1]['train_results'][:5] and last['duration'] > 0
 
 
@@ -435,12 +671,20 @@ def test_lost_variables_are_named_and_never_saved(run, monkeypatch):
 
     def lose(session, most):
         taken = run_steps(session, most)
-        checkpoints.load(session, exp, {'dense1/forward_kernel': np.full([7, 5], np.inf), 'dense1/bias': np.full([5], np.nan)})
+        checkpoints.load(
+            session,
+            exp,
+            {'dense1/forward_kernel': np.full([7, 5], np.inf), 'dense1/bias': np.full([5], np.nan)},
+        )
         return taken
+
     monkeypatch.setattr(exp, 'run_steps', lose)
     outcome = run('lost_variables', **settings)
-    assert outcome.error.startswith('step 1: dense1/bias, dense1/forward_kernel have no finite numbers any more, and no checkpoint '
-                                    'is saved; ')
+    assert outcome.error.startswith(
+        'step 1: dense1/bias, dense1/forward_kernel have no finite numbers any more, and no '
+        'checkpoint '
+        'is saved; '
+    )
     assert [(record['step'], record['saved_filters']) for record in outcome.records] == [(0, True)]
 
 
@@ -455,7 +699,9 @@ def a_full_disk():
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.mark.parametrize('full, error', [([2, 4], None), ([6], 'step 6: no checkpoint can be saved in ')])
+@pytest.mark.parametrize(
+    'full, error', [([2, 4], None), ([6], 'step 6: no checkpoint can be saved in ')]
+)
 def test_a_full_disk_is_told_and_the_training_goes_on(run, monkeypatch, full, error):
     save, steps = checkpoints.save, []
 
@@ -463,9 +709,12 @@ def test_a_full_disk_is_told_and_the_training_goes_on(run, monkeypatch, full, er
         steps.append(step)
         with a_full_disk() if step in full else contextlib.suppress():
             return save(session, experiment, folder, step)
+
     monkeypatch.setattr(checkpoints, 'save', sometimes)
-    outcome = run(f'full_{full[0]}', alignment='symmetric', train_epochs=2.0, epochs_per_checkpoint=0.7)
-    assert steps == [0, 2, 4, 6] and (outcome.error or '')[:len(error or '')] == (error or '')
+    outcome = run(
+        f'full_{full[0]}', alignment='symmetric', train_epochs=2.0, epochs_per_checkpoint=0.7
+    )
+    assert steps == [0, 2, 4, 6] and (outcome.error or '')[: len(error or '')] == (error or '')
     saved = {record['step']: record['saved_filters'] for record in outcome.records}
     expected = {step: step not in full for step in steps if not error or step < 6}
     assert saved == expected
@@ -475,13 +724,23 @@ def test_a_full_disk_is_told_and_the_training_goes_on(run, monkeypatch, full, er
     assert not any(name.startswith(f'checkpoint-{step}.') for step in full for name in files)
 
 
-STOPS = {  # the step after which the signal comes, or the validation in which; the settings of the call
-    'within': (17, None, {}), 'with a checkpoint': (18, None, {}), 'validating': (150, 150, {}), 'after records': (101, None, {}),
-    'in a call': (22, None, dict(iterations_per_loop=4))}
+# the step after which the signal comes, or the validation in which; the settings of the call
+STOPS = {
+    'within': (17, None, {}),
+    'with a checkpoint': (18, None, {}),
+    'validating': (150, 150, {}),
+    'after records': (101, None, {}),
+    'in a call': (22, None, dict(iterations_per_loop=4)),
+}
 
 
-@pytest.mark.parametrize('case, number', [(case, signal.SIGTERM) for case in sorted(STOPS)] + [('validating', signal.SIGINT)])
-def test_a_run_that_is_stopped_and_resumed_is_one_that_never_was(run, long_run, mongo_server, tmp_path, monkeypatch, case, number):
+@pytest.mark.parametrize(
+    'case, number',
+    [(case, signal.SIGTERM) for case in sorted(STOPS)] + [('validating', signal.SIGINT)],
+)
+def test_a_run_that_is_stopped_and_resumed_is_one_that_never_was(
+    run, long_run, mongo_server, tmp_path, monkeypatch, case, number
+):
     after, validating, settings = STOPS[case]
     database = 'stopped_{}_{}'.format(case.replace(' ', '_'), int(number))
     exp = tiny.experiment(**dict(LONG, **settings))
@@ -502,12 +761,18 @@ def test_a_run_that_is_stopped_and_resumed_is_one_that_never_was(run, long_run, 
                 assert not told, 'no batch may follow'
                 told.append(os.kill(os.getpid(), number))
                 session.run(exp.global_step)  # the signal leaves what is being done alone
+
         return validate(session, after_a_batch)
+
     monkeypatch.setattr(exp, 'run_steps', signalled)
     monkeypatch.setattr(exp, 'validate', interrupted)
     with pytest.raises(stopping.Stopped) as stopped:
         run(database, **dict(LONG, **settings))
-    assert stopped.value.signal == number and len(told) == 1 and {each: signal.getsignal(each) for each in stopping.SIGNALS} == before
+    assert (
+        stopped.value.signal == number
+        and len(told) == 1
+        and {each: signal.getsignal(each) for each in stopping.SIGNALS} == before
+    )
     monkeypatch.undo()
     store = Store(mongo_server.host, mongo_server.port, database, exp.collection, exp.config.exp_id)
     saved = store.find_checkpoint()
@@ -515,27 +780,50 @@ def test_a_run_that_is_stopped_and_resumed_is_one_that_never_was(run, long_run, 
     resumed = tiny.experiment(first_step=saved['step'], **dict(LONG, **settings))
     with tiny.session(resumed) as session:
         checkpoints.restore(session, resumed, store.download(saved, str(tmp_path)))
-        loop.Run(session, resumed, store, str(tmp_path), settings_of(resumed), lambda line: None).train()
+        loop.Run(
+            session, resumed, store, str(tmp_path), settings_of(resumed), lambda line: None
+        ).train()
         assert tiny.moved(tiny.values(session, resumed), long_run.variables) == set()
     store.flush()
     found = list(store.records())
     store.close()
     assert [step for record in found for step in record.get('train_results', [])] == [
-        step for record in long_run.records for step in record.get('train_results', [])]
-    assert [(record['step'], record['validation_results']) for record in found if 'validation_results' in record] == [
-        (record['step'], record['validation_results']) for record in long_run.records if 'validation_results' in record]
+        step for record in long_run.records for step in record.get('train_results', [])
+    ]
+    assert [
+        (record['step'], record['validation_results'])
+        for record in found
+        if 'validation_results' in record
+    ] == [
+        (record['step'], record['validation_results'])
+        for record in long_run.records
+        if 'validation_results' in record
+    ]
     assert {record['step'] for record in found if record['saved_filters']} >= set(LASTING)
 
 
-@pytest.mark.parametrize('step, events', [(0, 6), (5, 6), (6, 8), (7, 8), (8, 12), (15, 16), (22, 23)])
+@pytest.mark.parametrize(
+    'step, events', [(0, 6), (5, 6), (6, 8), (7, 8), (8, 12), (15, 16), (22, 23)]
+)
 def test_the_next_event(step, events):
-    plan = loop.Plan(**dict(dict.fromkeys(loop.Plan._fields), steps=23, validate_every=8, recent_every=6, record_every=100))
+    plan = loop.Plan(
+        **dict(
+            dict.fromkeys(loop.Plan._fields),
+            steps=23,
+            validate_every=8,
+            recent_every=6,
+            record_every=100,
+        )
+    )
     assert plan.next_event(step) == events
-    assert plan._replace(steps=math.inf, recent_every=None, validate_every=None).next_event(3) == 100
+    assert (
+        plan._replace(steps=math.inf, recent_every=None, validate_every=None).next_event(3) == 100
+    )
 
 
 class Outage:
     """A store that takes everything and has written nothing yet."""
+
     exp_id, failure, taken = 'feedback', None, None
 
     def __init__(self):
@@ -551,7 +839,12 @@ class Outage:
 
 
 def test_an_archive_waits_for_mongodb_however_long_it_takes(tmp_path):
-    exp, store = tiny.experiment(alignment='feedback', train_epochs=1.0, epochs_per_checkpoint=0.4, checkpoint_max=1), Outage()
+    exp, store = (
+        tiny.experiment(
+            alignment='feedback', train_epochs=1.0, epochs_per_checkpoint=0.4, checkpoint_max=1
+        ),
+        Outage(),
+    )
     with tiny.session(exp) as session:
         loop.Run(session, exp, store, str(tmp_path), {}, lambda line: None).train()
     assert len(store.waiting) == 4  # that of step 0, too

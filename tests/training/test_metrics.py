@@ -1,12 +1,22 @@
 """What a validation counts, beside TensorFlow's own count."""
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
 from training import metrics
 
-LOGITS = np.array([[3, 1, 2, 0, 9, 5, 7], [1, 1, 1, 1, 1, 1, 1], [np.nan, 2, 1, 0, 3, 4, 5], [5, 4, np.inf, 3, 2, 1, 0],
-                   [0, 1, 2, 3, 4, 5, 6], [6, 6, 5, 4, 3, 2, 1]], np.float32)
+LOGITS = np.array(
+    [
+        [3, 1, 2, 0, 9, 5, 7],
+        [1, 1, 1, 1, 1, 1, 1],
+        [np.nan, 2, 1, 0, 3, 4, 5],
+        [5, 4, np.inf, 3, 2, 1, 0],
+        [0, 1, 2, 3, 4, 5, 6],
+        [6, 6, 5, 4, 3, 2, 1],
+    ],
+    np.float32,
+)
 
 
 @pytest.mark.parametrize('labels', [[0] * 6, [4] * 6, [0, 6, 0, 2, 6, 1], [3, 2, 1, 0, 1, 2]])
@@ -14,21 +24,42 @@ LOGITS = np.array([[3, 1, 2, 0, 9, 5, 7], [1, 1, 1, 1, 1, 1, 1], [np.nan, 2, 1, 
 def test_the_highest_are_those_of_tensorflow(labels, dtype):
     labels, mask = np.array(labels, dtype), np.array([1, 1, 1, 1, 0, 1], np.float32)
     with tf.Graph().as_default(), tf.Session() as session:
-        found = session.run(metrics.totals(tf.constant(LOGITS), tf.constant(labels), tf.constant(mask)))
+        found = session.run(
+            metrics.totals(tf.constant(LOGITS), tf.constant(labels), tf.constant(mask))
+        )
         one, five = [session.run(tf.nn.in_top_k(LOGITS, labels, k)) for k in (1, 5)]
-    assert (found['images'], found['top1'], found['top5']) == (5, (mask * one).sum(), (mask * five).sum())
-    decided = [np.isfinite(row).all() and row[label] == row.max() and (row == row.max()).sum() > 1
-               for row, label in zip(LOGITS, labels)]
+    assert (found['images'], found['top1'], found['top5']) == (
+        5,
+        (mask * one).sum(),
+        (mask * five).sum(),
+    )
+    decided = [
+        np.isfinite(row).all() and row[label] == row.max() and (row == row.max()).sum() > 1
+        for row, label in zip(LOGITS, labels)
+    ]
     assert found['ties'] == (mask * decided).sum()
 
 
 def test_ties_are_there_and_are_not():
-    """Against counts by hand: all equal; two highest, of which the label is one, and of which it is none; equal, but not the
-    highest; not finite; a tie that is masked."""
-    rows = [([2, 2, 2], 1), ([5, 7, 7], 2), ([7, 7, 5], 2), ([1, 1, 4], 0), ([9, 1, 1], 0), ([np.inf, np.inf, 1], 0),
-            ([np.nan, 3, 3], 1), ([-1, -1, -1], 0)]
-    logits, labels = np.array([row for row, _ in rows], np.float32), np.array([label for _, label in rows])
+    """Against counts by hand: all equal; two highest, of which the label is one, and of which it is
+    none; equal, but not the highest; not finite; a tie that is masked."""
+    rows = [
+        ([2, 2, 2], 1),
+        ([5, 7, 7], 2),
+        ([7, 7, 5], 2),
+        ([1, 1, 4], 0),
+        ([9, 1, 1], 0),
+        ([np.inf, np.inf, 1], 0),
+        ([np.nan, 3, 3], 1),
+        ([-1, -1, -1], 0),
+    ]
+    logits, labels = (
+        np.array([row for row, _ in rows], np.float32),
+        np.array([label for _, label in rows]),
+    )
     mask = np.array([1] * 7 + [0], np.float32)
     with tf.Graph().as_default(), tf.Session() as session:
-        found = session.run(metrics.totals(tf.constant(logits), tf.constant(labels), tf.constant(mask)))
+        found = session.run(
+            metrics.totals(tf.constant(logits), tf.constant(labels), tf.constant(mask))
+        )
     assert (found['images'], found['top1'], found['ties']) == (7, 3, 2)

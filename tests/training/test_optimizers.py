@@ -1,4 +1,5 @@
 """Every optimiser against a float64 NumPy oracle, over several steps of a small quadratic."""
+
 import math
 import types
 
@@ -25,33 +26,57 @@ def curvatures():
 
 
 def train(make, steps, use_resource=True, prefix=None):
-    """The variables after each step of minimising sum(c x^2) / 2; their slots after the last: {name: {slot: array}}.
+    """The variables after each step of minimising sum(c x^2) / 2; their slots after the last:
+    {name: {slot: array}}.
 
     prefix: of the checkpoint that is continued."""
     with tf.Graph().as_default():
-        variables = [tf.get_variable(name, initializer=value, use_resource=use_resource)
-                     for name, value in sorted(starts().items())]
+        variables = [
+            tf.get_variable(name, initializer=value, use_resource=use_resource)
+            for name, value in sorted(starts().items())
+        ]
         step = tf.train.get_or_create_global_step()
         optimizer = make(tf.cast(step + 0, tf.int64))
         gradients = [curvatures()[variable.op.name] * variable for variable in variables]
         with tf.control_dependencies([optimizers.apply(optimizer, zip(gradients, variables))]):
             count = step.assign_add(1).op
-        slots = {variable.op.name: {slot: optimizer.get_slot(variable, slot) for slot in optimizer.get_slot_names()}
-                 for variable in variables}
+        slots = {
+            variable.op.name: {
+                slot: optimizer.get_slot(variable, slot) for slot in optimizer.get_slot_names()
+            }
+            for variable in variables
+        }
         with tf.Session() as session:
             session.run(tf.global_variables_initializer())
             if prefix:
-                roles = {v.op.name: 'forward' if v.op.name in SHAPES else 'slot' for v in tf.global_variables()}
-                assert checkpoints.restore(session, types.SimpleNamespace(variables=tf.global_variables(), roles=roles), prefix) == []
+                roles = {
+                    v.op.name: 'forward' if v.op.name in SHAPES else 'slot'
+                    for v in tf.global_variables()
+                }
+                assert (
+                    checkpoints.restore(
+                        session,
+                        types.SimpleNamespace(variables=tf.global_variables(), roles=roles),
+                        prefix,
+                    )
+                    == []
+                )
             history = []
             for _ in range(steps):
                 session.run(count)
-                history.append({variable.op.name: value for variable, value in zip(variables, session.run(variables))})
+                history.append(
+                    {
+                        variable.op.name: value
+                        for variable, value in zip(variables, session.run(variables))
+                    }
+                )
             return history, session.run(slots)
 
 
 def oracle(new, steps):
-    """The same in float64: `new()` makes one variable's rule, a function of the gradient and t = 1, 2, ..."""
+    """The same in float64: `new()` makes one variable's rule, a function of the gradient and t = 1,
+    2, ...
+    """
     rules = {name: new() for name in SHAPES}
     values = {name: value.astype(np.float64) for name, value in starts().items()}
     history = []
@@ -64,7 +89,9 @@ def oracle(new, steps):
 def assert_same(history, expected, rtol=2e-5):
     for t, (got, want) in enumerate(zip(history, expected), 1):
         for name in SHAPES:
-            np.testing.assert_allclose(got[name], want[name], rtol=rtol, atol=rtol, err_msg=f'{name} at {t}')
+            np.testing.assert_allclose(
+                got[name], want[name], rtol=rtol, atol=rtol, err_msg=f'{name} at {t}'
+            )
 
 
 class GD:
@@ -86,7 +113,7 @@ class Adagrad(GD):
     total = 0.1
 
     def __call__(self, g, t):
-        self.total = self.total + g ** 2
+        self.total = self.total + g**2
         return -self.rate * g / np.sqrt(self.total)
 
 
@@ -94,7 +121,7 @@ class RMSProp(GD):
     mean = 1.0
 
     def __call__(self, g, t):
-        self.mean = 0.9 * self.mean + 0.1 * g ** 2
+        self.mean = 0.9 * self.mean + 0.1 * g**2
         return -self.rate * g / np.sqrt(self.mean + 1e-10)
 
 
@@ -104,12 +131,17 @@ class Adam(GD):
 
     def moments(self, g):
         self.m = self.beta1 * self.m + (1 - self.beta1) * g
-        self.v = self.beta2 * self.v + (1 - self.beta2) * g ** 2
+        self.v = self.beta2 * self.v + (1 - self.beta2) * g**2
 
     def __call__(self, g, t):
         self.moments(g)
-        return (-self.rate * math.sqrt(1 - self.beta2 ** t) / (1 - self.beta1 ** t)
-                * self.m / (np.sqrt(self.v) + self.epsilon))
+        return (
+            -self.rate
+            * math.sqrt(1 - self.beta2**t)
+            / (1 - self.beta1**t)
+            * self.m
+            / (np.sqrt(self.v) + self.epsilon)
+        )
 
 
 class TensorFlowAdam(Adam):
@@ -120,12 +152,18 @@ class RAdam(Adam):
     def __call__(self, g, t):
         self.moments(g)
         rho_inf = 2 / (1 - self.beta2) - 1
-        rho = rho_inf - 2 * t * self.beta2 ** t / (1 - self.beta2 ** t)
-        momentum = self.m / (1 - self.beta1 ** t)
+        rho = rho_inf - 2 * t * self.beta2**t / (1 - self.beta2**t)
+        momentum = self.m / (1 - self.beta1**t)
         if rho < 5:
             return -self.rate * momentum
         r = math.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
-        return -self.rate * r * momentum * math.sqrt(1 - self.beta2 ** t) / (np.sqrt(self.v) + self.epsilon)
+        return (
+            -self.rate
+            * r
+            * momentum
+            * math.sqrt(1 - self.beta2**t)
+            / (np.sqrt(self.v) + self.epsilon)
+        )
 
 
 class SWATS(GD):
@@ -143,14 +181,22 @@ class SWATS(GD):
         if np.sum(p * g):
             gamma = -np.sum(p * p) / np.sum(p * g)
             self.mean = beta2 * self.mean + (1 - beta2) * gamma
-            rate = self.mean / (1 - beta2 ** t)
+            rate = self.mean / (1 - beta2**t)
             if t > 1 and abs(rate - gamma) < self.epsilon:
                 self.switched_at, self.mean = t, rate
         return p
 
 
-ORACLES = {'gd': GD, 'momentum': Momentum, 'adagrad': Adagrad, 'rmsprop': RMSProp, 'adam': TensorFlowAdam,
-           'radam': RAdam, 'swats': SWATS, 'swrats': lambda: SWATS(RAdam)}
+ORACLES = {
+    'gd': GD,
+    'momentum': Momentum,
+    'adagrad': Adagrad,
+    'rmsprop': RMSProp,
+    'adam': TensorFlowAdam,
+    'radam': RAdam,
+    'swats': SWATS,
+    'swrats': lambda: SWATS(RAdam),
+}
 
 
 def build(name):
@@ -179,7 +225,7 @@ def test_radam_passes_from_plain_momentum_to_rectified():
     with tf.Graph().as_default(), tf.Session() as session:
         rho, r = session.run(optimizers.rectification(0.999, tf.range(1.0, 5001.0)))
     t = np.arange(1.0, 5001.0)
-    expected = 1999 - 2 * t * 0.999 ** t / (1 - 0.999 ** t)
+    expected = 1999 - 2 * t * 0.999**t / (1 - 0.999**t)
     np.testing.assert_allclose(rho, expected, rtol=1e-6, atol=1e-3)  # float32, from 1999 down to 1
     assert rho[4] < 5 <= rho[5]  # so that the twelve steps of the formula test see both sides
     assert np.all(np.isfinite(r)) and np.all(np.diff(r[4:]) >= -1e-6) and 0.96 < r[-1] < 1
@@ -188,19 +234,30 @@ def test_radam_passes_from_plain_momentum_to_rectified():
 def test_weight_keeps_its_digits():
     with tf.Graph().as_default(), tf.Session() as session:
         got = session.run(optimizers.weight(0.999, tf.constant([1.0, 2.0, 1e3, 1e6])))
-    np.testing.assert_allclose(got, -np.expm1(np.array([1, 2, 1e3, 1e6]) * math.log(0.999)), rtol=1e-6)
+    np.testing.assert_allclose(
+        got, -np.expm1(np.array([1, 2, 1e3, 1e6]) * math.log(0.999)), rtol=1e-6
+    )
 
 
-SWITCHES = {'a/kernel': 2, 'bias': 13, 'conv': 12}  # the steps at which Adam becomes SGD where epsilon is 6e-5
+SWITCHES = {
+    'a/kernel': 2,
+    'bias': 13,
+    'conv': 12,
+}  # the steps at which Adam becomes SGD where epsilon is 6e-5
 
 
-@pytest.mark.parametrize('rectified, adam, epsilon, switches', [
-    (False, Adam, 6e-5, SWITCHES),
-    (True, RAdam, 2.4e-5, {'a/kernel': None, 'bias': 2, 'conv': None}),
-])
+@pytest.mark.parametrize(
+    'rectified, adam, epsilon, switches',
+    [
+        (False, Adam, 6e-5, SWITCHES),
+        (True, RAdam, 2.4e-5, {'a/kernel': None, 'bias': 2, 'conv': None}),
+    ],
+)
 def test_swats_switches_each_variable_at_its_own_step(rectified, adam, epsilon, switches):
     steps = 20
-    history, slots = train(lambda step: optimizers.SWATS(tf.constant(0.01), step, rectified, epsilon=epsilon), steps)
+    history, slots = train(
+        lambda step: optimizers.SWATS(tf.constant(0.01), step, rectified, epsilon=epsilon), steps
+    )
 
     def new():
         rule = SWATS(adam, epsilon)
@@ -213,45 +270,74 @@ def test_swats_switches_each_variable_at_its_own_step(rectified, adam, epsilon, 
     for name, rule in rules.items():
         assert slots[name]['sgd'] == bool(rule.switched_at)
         np.testing.assert_allclose(slots[name]['rate'], rule.mean, rtol=2e-5)
-        np.testing.assert_allclose(slots[name]['momentum'], np.broadcast_to(rule.momentum, SHAPES[name]), rtol=1e-4,
-                                   atol=1e-6)
+        np.testing.assert_allclose(
+            slots[name]['momentum'],
+            np.broadcast_to(rule.momentum, SHAPES[name]),
+            rtol=1e-4,
+            atol=1e-6,
+        )
 
 
 def original_checkpoint(folder, step, values, rules):
-    """The path of a checkpoint as the original's SWATS leaves it after a step: phase, m, v, momentum, Lambda, p_k."""
+    """The path of a checkpoint as the original's SWATS leaves it after a step: phase, m, v,
+    momentum, Lambda, p_k.
+    """
     stream, arrays = np.random.RandomState(9), {'global_step': np.int64(step)}
     for name, rule in rules.items():
         arrays[name] = values[name]
         whole = np.ones(SHAPES[name])
-        slots = [bool(rule.switched_at) * whole, rule.adam.m, rule.adam.v, rule.momentum * whole, rule.mean * whole,
-                 stream.randn(*SHAPES[name])]
-        arrays.update({'{}/SWATS{}'.format(name, f'_{i}' if i else ''): slot for i, slot in enumerate(slots)})
+        slots = [
+            bool(rule.switched_at) * whole,
+            rule.adam.m,
+            rule.adam.v,
+            rule.momentum * whole,
+            rule.mean * whole,
+            stream.randn(*SHAPES[name]),
+        ]
+        arrays.update(
+            {'{}/SWATS{}'.format(name, f'_{i}' if i else ''): slot for i, slot in enumerate(slots)}
+        )
     with tf.Graph().as_default(), tf.Session() as session:
         for name, array in arrays.items():
-            tf.get_variable(name, initializer=array if name == 'global_step' else array.astype(np.float32))
+            tf.get_variable(
+                name, initializer=array if name == 'global_step' else array.astype(np.float32)
+            )
         session.run(tf.global_variables_initializer())
         return tf.train.Saver().save(session, str(folder / 'checkpoint'), global_step=step)
 
 
 @pytest.mark.parametrize('rectified, adam', [(False, Adam), (True, RAdam)], ids=['SWATS', 'SWRATS'])
 def test_a_training_of_the_originals_swats_goes_on(tmp_path, rectified, adam):
-    """After step 12: one variable in its SGD phase for long, one since then, and one that changes over at the next step."""
+    """After step 12: one variable in its SGD phase for long, one since then, and one that changes
+    over at the next step.
+    """
     epsilon = 6e-5
 
     def new():
         rule = SWATS(adam, epsilon)
         rule.adam.rate = 0.01
         return rule
+
     whole, switched = oracle(new, 20)
     half, rules = oracle(new, 12)
     if not rectified:
         assert {name: rule.switched_at for name, rule in rules.items()} == dict(SWITCHES, bias=None)
     prefix = original_checkpoint(tmp_path, 12, half[-1], rules)
-    history, slots = train(lambda step: optimizers.SWATS(
-        tf.constant(0.01), step, rectified, epsilon=epsilon, name='SWRATS' if rectified else 'SWATS'), 8, prefix=prefix)
+    history, slots = train(
+        lambda step: optimizers.SWATS(
+            tf.constant(0.01),
+            step,
+            rectified,
+            epsilon=epsilon,
+            name='SWRATS' if rectified else 'SWATS',
+        ),
+        8,
+        prefix=prefix,
+    )
     assert_same(history, whole[12:])
     assert {name: bool(values['sgd']) for name, values in slots.items()} == {
-        name: bool(rule.switched_at) for name, rule in switched.items()}
+        name: bool(rule.switched_at) for name, rule in switched.items()
+    }
 
 
 @pytest.mark.parametrize('name', sorted(optimizers.OPTIMIZERS))
@@ -268,26 +354,43 @@ def test_a_zero_gradient_moves_nothing(name):
         assert all(np.all(np.isfinite(value)) for value in session.run(tf.global_variables()))
 
 
-@pytest.mark.parametrize('name, endings', [
-    ('gd', []), ('momentum', ['x/Momentum']), ('rmsprop', ['x/RMSProp', 'x/RMSProp_1']),
-    ('adam', ['beta1_power', 'beta2_power', 'x/Adam', 'x/Adam_1']), ('adagrad', ['x/Adagrad']),
-    ('radam', ['x/RAdam', 'x/RAdam_1']),
-    ('swats', ['x/SWATS', 'x/SWATS/momentum', 'x/SWATS/rate', 'x/SWATS/sgd', 'x/SWATS_1']),
-    ('swrats', ['x/SWRATS', 'x/SWRATS/momentum', 'x/SWRATS/rate', 'x/SWRATS/sgd', 'x/SWRATS_1']),
-])
+@pytest.mark.parametrize(
+    'name, endings',
+    [
+        ('gd', []),
+        ('momentum', ['x/Momentum']),
+        ('rmsprop', ['x/RMSProp', 'x/RMSProp_1']),
+        ('adam', ['beta1_power', 'beta2_power', 'x/Adam', 'x/Adam_1']),
+        ('adagrad', ['x/Adagrad']),
+        ('radam', ['x/RAdam', 'x/RAdam_1']),
+        ('swats', ['x/SWATS', 'x/SWATS/momentum', 'x/SWATS/rate', 'x/SWATS/sgd', 'x/SWATS_1']),
+        (
+            'swrats',
+            ['x/SWRATS', 'x/SWRATS/momentum', 'x/SWRATS/rate', 'x/SWRATS/sgd', 'x/SWRATS_1'],
+        ),
+    ],
+)
 def test_slots_have_the_names_of_checkpoints(name, endings):
     with tf.Graph().as_default():
         variable = tf.get_variable('x', [3, 5])
-        optimizers.apply(optimizers.build(name, tf.constant(0.1), tf.constant(0, tf.int64)), [(variable + 0, variable)])
+        optimizers.apply(
+            optimizers.build(name, tf.constant(0.1), tf.constant(0, tf.int64)),
+            [(variable + 0, variable)],
+        )
         assert sorted(slot.op.name for slot in tf.global_variables()) == sorted(endings + ['x'])
         assert [v.op.name for v in tf.trainable_variables()] == ['x']
 
 
 def test_apply_skips_none_and_waits_for_every_gradient():
     with tf.Graph().as_default(), tf.Session() as session:
-        x, y, z = [tf.get_variable(name, initializer=value) for name, value in [('x', 2.0), ('y', 3.0), ('z', 5.0)]]
+        x, y, z = [
+            tf.get_variable(name, initializer=value)
+            for name, value in [('x', 2.0), ('y', 3.0), ('z', 5.0)]
+        ]
         gradients = tf.gradients(x * y, [x, y, z])
-        update = optimizers.apply(optimizers.build('gd', tf.constant(0.5), None), zip(gradients, [x, y, z]))
+        update = optimizers.apply(
+            optimizers.build('gd', tf.constant(0.5), None), zip(gradients, [x, y, z])
+        )
         session.run(tf.global_variables_initializer())
         session.run(update)
         assert session.run([x, y, z]) == [0.5, 2.0, 5.0]
@@ -313,7 +416,7 @@ def ancestors(op):
 def test_sparse_gradients_are_refused(name, use_resource):
     with tf.Graph().as_default():
         table = tf.get_variable('table', [5, 3], use_resource=use_resource)
-        gradient, = tf.gradients(tf.gather(table, [1, 2]), [table])
+        (gradient,) = tf.gradients(tf.gather(table, [1, 2]), [table])
         optimizer = optimizers.build(name, tf.constant(0.1), tf.constant(0, tf.int64))
         with pytest.raises(NotImplementedError, match='sparse gradient: table'):
             optimizers.apply(optimizer, [(gradient, table)])
@@ -323,7 +426,9 @@ def clipped(gradients, method, value):
     with tf.Graph().as_default(), tf.Session() as session:
         tensors = [None if gradient is None else tf.constant(gradient) for gradient in gradients]
         results = optimizers.clip(tensors, method, value)
-        assert [result is None for result in results] == [gradient is None for gradient in gradients]
+        assert [result is None for result in results] == [
+            gradient is None for gradient in gradients
+        ]
         return session.run([result for result in results if result is not None])
 
 
@@ -340,7 +445,7 @@ def test_clip_by_value():
 @pytest.mark.parametrize('value', [1.0, 100.0])
 def test_clip_by_norm_is_global(value):
     a, _, b = some_gradients()
-    norm = math.sqrt(np.sum(a ** 2) + np.sum(b ** 2))
+    norm = math.sqrt(np.sum(a**2) + np.sum(b**2))
     for got, gradient in zip(clipped(some_gradients(), 'norm', value), (a, b)):
         np.testing.assert_allclose(got, gradient * min(1, value / norm), rtol=1e-6)
 
@@ -379,11 +484,16 @@ def test_noise_depends_on_seed_step_and_name_alone(distribution):
         assert abs(np.corrcoef(a0.ravel(), other.ravel())[0, 1]) < 0.05
 
 
-@pytest.mark.parametrize('call', [
-    lambda: optimizers.build('sgd', None, None),
-    lambda: optimizers.clip([], 'sgd', 1.0),
-    lambda: optimizers.noise([], None, None, 'sgd', 1.0),
-])
+@pytest.mark.parametrize(
+    'call',
+    [
+        lambda: optimizers.build('sgd', None, None),
+        lambda: optimizers.clip([], 'sgd', 1.0),
+        lambda: optimizers.noise([], None, None, 'sgd', 1.0),
+    ],
+)
 def test_unknown_names_are_listed(call):
-    with pytest.raises(ValueError, match="'sgd': choose one of .*(gd, momentum|norm, value|normal, uniform)"):
+    with pytest.raises(
+        ValueError, match="'sgd': choose one of .*(gd, momentum|norm, value|normal, uniform)"
+    ):
         call()

@@ -1,4 +1,6 @@
-"""Whose settings count where a checkpoint is restored, and what a folder of checkpoints says of them."""
+"""Whose settings count where a checkpoint is restored, and what a folder of checkpoints says of
+them.
+"""
 
 import json
 import os
@@ -48,7 +50,9 @@ def start(document=None, **changes):
 
 
 def asked(**flags):
-    """A Config with only these flags beside what every tiny training has, and the names of the flags."""
+    """A Config with only these flags beside what every tiny training has, and the names of the
+    flags.
+    """
     return tiny.config(**flags), frozenset(flags)
 
 
@@ -92,7 +96,9 @@ def validated(config, explicit, found):
 
 def test_a_coefficient_that_is_the_rules_own_has_not_changed():
     for given in ({}, dict(beta=0.001)):
-        config, explicit = asked(**dict(WAS, beta=None, **given) if not given else dict(WAS, **given))
+        config, explicit = asked(
+            **dict(WAS, beta=None, **given) if not given else dict(WAS, **given)
+        )
         for held in (start(), start(beta=0.001)):
             merged = restoring.continued(config, explicit, held)
             assert merged.notes == {} and merged.lines == []
@@ -114,7 +120,9 @@ def test_a_default_is_told_as_one():
     with pytest.raises(ConfigError) as caught:
         validated(config, explicit, start())
     message = str(caught.value)
-    assert '--image_size=28 contradicts its record, which has the default of --image_size' in message
+    assert (
+        '--image_size=28 contradicts its record, which has the default of --image_size' in message
+    )
     assert '--alignment=none contradicts its record, which has --alignment=mirror' in message
 
 
@@ -167,7 +175,9 @@ def test_what_is_not_recorded_comes_from_the_command_and_is_told():
     merged = restoring.continued(config, explicit, start(old))
     assert merged.config.activation == 'relu' and merged.config.alignment == 'mirror'
     assert merged.notes['not_recorded'] == ['activation', 'preprocessing']
-    assert merged.lines[0].startswith('its record does not record activation=relu, preprocessing=None: ')
+    assert merged.lines[0].startswith(
+        'its record does not record activation=relu, preprocessing=None: '
+    )
 
 
 @pytest.mark.parametrize(
@@ -193,7 +203,7 @@ def test_a_record_of_the_original_holds_no_settings_of_ours(document):
     )
 
 
-# --- settings.json ----------------------------------------------------------------------------------
+# --- settings.json --------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -221,11 +231,16 @@ def test_a_folder_has_an_entry_for_each_change_and_each_checkpoint_its_own(folde
         note(folder, step, learning_rate=rate)
     with open(os.path.join(folder, restoring.DESCRIPTION)) as file:
         content = json.load(file)
-    rates = [entry['params']['learning_rate_params']['learning_rate'] for entry in content['settings']]
+    rates = [
+        entry['params']['learning_rate_params']['learning_rate'] for entry in content['settings']
+    ]
     assert rates == [0.5, 0.25, 0.125]
     assert [described(folder, step) for step in (0, 20, 30, 40)] == [0.125, 0.125, 0.25, 0.25]
     entry = content['settings'][0]
-    assert entry['digests'] == tiny.config(learning_rate=0.5).digests()._asdict() and entry['seed'] == 0
+    assert (
+        entry['digests'] == tiny.config(learning_rate=0.5).digests()._asdict()
+        and entry['seed'] == 0
+    )
     assert 'do_restore' not in entry['params']['load_params']
     assert os.listdir(folder) == [restoring.DESCRIPTION]
 
@@ -233,7 +248,10 @@ def test_a_folder_has_an_entry_for_each_change_and_each_checkpoint_its_own(folde
 def test_another_seed_is_a_change(folder):
     for step, seed in ((1, 0), (2, 3)):
         note(folder, step, seed=seed)
-    seeds = [restoring.description(f'{folder}/checkpoint-{step}', step)['train_params']['seed'] for step in (1, 2)]
+    seeds = [
+        restoring.description(f'{folder}/checkpoint-{step}', step)['train_params']['seed']
+        for step in (1, 2)
+    ]
     assert seeds == [0, 3]
 
 
@@ -248,9 +266,20 @@ def test_what_comes_from_mongodb_is_described_by_its_record(folder):
     assert described(folder, 7) == {}
 
 
-@pytest.mark.parametrize('content', [
-    b'', b'[', b'[1]', b'{"a": 1}', b'{"settings": [{}], "checkpoints": {}}', b'\xff', b'[' * 100000,
-    b'{"settings": [], "checkpoints": {"3": 0}}', b'{"settings": 3, "checkpoints": {}}'])
+@pytest.mark.parametrize(
+    'content',
+    [
+        b'',
+        b'[',
+        b'[1]',
+        b'{"a": 1}',
+        b'{"settings": [{}], "checkpoints": {}}',
+        b'\xff',
+        b'[' * 100000,
+        b'{"settings": [], "checkpoints": {"3": 0}}',
+        b'{"settings": 3, "checkpoints": {}}',
+    ],
+)
 def test_a_damaged_description_is_told_and_replaced(folder, content):
     with open(os.path.join(folder, restoring.DESCRIPTION), 'wb') as file:
         file.write(content)

@@ -1,4 +1,5 @@
 """The search: what a space may be, and that a study goes on, is shared, and stops what is hopeless."""
+
 import os
 import shlex
 import subprocess
@@ -14,21 +15,39 @@ from training.experiment import choices
 from training.validation import TrainingError
 
 DBNAME = 'searches'
-SETTINGS = dict(model='fc', layers_list=(7, 5), activation='tanh', alignment='symmetric', train_batch_size=131,
-                eval_batch_size=307, optimizer='momentum', train_epochs=0.5, epochs_per_checkpoint=0.25, dbname=DBNAME)
+SETTINGS = dict(
+    model='fc',
+    layers_list=(7, 5),
+    activation='tanh',
+    alignment='symmetric',
+    train_batch_size=131,
+    eval_batch_size=307,
+    optimizer='momentum',
+    train_epochs=0.5,
+    epochs_per_checkpoint=0.25,
+    dbname=DBNAME,
+)
 SPACE = ('learning_rate=0.01:1:log', 'alpha=0.001:0.1')
 
 
 @pytest.fixture
 def worker(mongo_server, tmp_path, monkeypatch):
-    """worker(study, trials, space, **settings) -> a Search. MNIST is as it is without files and network."""
+    """worker(study, trials, space, **settings) -> a Search. MNIST is as it is without files and
+    network.
+    """
     monkeypatch.setenv('HOME', str(tmp_path / 'home'))
     monkeypatch.setenv('https_proxy', 'http://127.0.0.1:9')
     monkeypatch.delenv('TFUTILS_HOME', raising=False)
 
     def make(study, trials, space=SPACE, prune=True, **settings):
-        config = Config.of(dict(dict(SETTINGS, port=mongo_server.port, cache_dir=str(tmp_path)), **settings), choices())
-        return search.Search(config, [search.dimension(text) for text in space], study, trials, prune)
+        config = Config.of(
+            dict(dict(SETTINGS, port=mongo_server.port, cache_dir=str(tmp_path)), **settings),
+            choices(),
+        )
+        return search.Search(
+            config, [search.dimension(text) for text in space], study, trials, prune
+        )
+
     return make
 
 
@@ -36,36 +55,68 @@ def worker(mongo_server, tmp_path, monkeypatch):
 def documents(mongo_server):
     """documents(study) -> what MongoDB holds of its trials, by number."""
     with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
-        yield lambda study: list(client[DBNAME]['fc_7-5.searches'].find({'study': study}).sort('trial'))
+        yield lambda study: list(
+            client[DBNAME]['fc_7-5.searches'].find({'study': study}).sort('trial')
+        )
 
 
-@pytest.mark.parametrize('text, expected', [
-    ('learning_rate=0.001:1:log', ('learning_rate', 0.001, 1.0, True, None)),
-    ('alpha=0:2', ('alpha', 0.0, 2.0, False, None)),
-    ('train_batch_size=8:64:log', ('train_batch_size', 8, 64, True, None)),
-    ('optimizer=gd,adam', ('optimizer', None, None, False, ('gd', 'adam'))),
-    ('update_forward=true,false', ('update_forward', None, None, False, (True, False))),
-    ('alpha=0.1,0.25', ('alpha', None, None, False, (0.1, 0.25)))])
+@pytest.mark.parametrize(
+    'text, expected',
+    [
+        ('learning_rate=0.001:1:log', ('learning_rate', 0.001, 1.0, True, None)),
+        ('alpha=0:2', ('alpha', 0.0, 2.0, False, None)),
+        ('train_batch_size=8:64:log', ('train_batch_size', 8, 64, True, None)),
+        ('optimizer=gd,adam', ('optimizer', None, None, False, ('gd', 'adam'))),
+        ('update_forward=true,false', ('update_forward', None, None, False, (True, False))),
+        ('alpha=0.1,0.25', ('alpha', None, None, False, (0.1, 0.25))),
+    ],
+)
 def test_a_dimension(text, expected):
     assert tuple(search.dimension(text)) == expected
 
 
-@pytest.mark.parametrize('text', ['learning_rat=0:1', 'alpha', '=1:2', 'alpha=', 'alpha=2:1', 'alpha=0:1:log', 'alpha=a:b',
-                                  'alpha=1:2:3', 'train_batch_size=0.5:3', 'layers_list=3:4', 'port=1:2', 'optimizer=a:b',
-                                  'update_forward=yes,no', 'alpha=0.1,x', 'seed=1,1', 'alpha=0.1,0.10'])
+@pytest.mark.parametrize(
+    'text',
+    [
+        'learning_rat=0:1',
+        'alpha',
+        '=1:2',
+        'alpha=',
+        'alpha=2:1',
+        'alpha=0:1:log',
+        'alpha=a:b',
+        'alpha=1:2:3',
+        'train_batch_size=0.5:3',
+        'layers_list=3:4',
+        'port=1:2',
+        'optimizer=a:b',
+        'update_forward=yes,no',
+        'alpha=0.1,x',
+        'seed=1,1',
+        'alpha=0.1,0.10',
+    ],
+)
 def test_what_is_no_dimension_is_refused(text):
     with pytest.raises(ConfigError, match='^--space={}: '.format(text.replace('.', r'\.'))):
         search.dimension(text)
 
 
-@pytest.mark.parametrize('study, space, message', [('a', (), 'name each setting'), ('a', SPACE[:1] * 2, 'name each setting'),
-                                                   ('a/b', SPACE, 'must be letters')])
+@pytest.mark.parametrize(
+    'study, space, message',
+    [
+        ('a', (), 'name each setting'),
+        ('a', SPACE[:1] * 2, 'name each setting'),
+        ('a/b', SPACE, 'must be letters'),
+    ],
+)
 def test_a_search_that_cannot_be_is_refused(worker, study, space, message):
     with pytest.raises(ConfigError, match=message):
         worker(study, 1, space)
 
 
-def test_a_study_goes_on_where_it_was_and_mongodb_holds_each_trial(worker, documents, mongo_server, capfd):
+def test_a_study_goes_on_where_it_was_and_mongodb_holds_each_trial(
+    worker, documents, mongo_server, capfd
+):
     worker('onward', 1).run()
     assert len(documents('onward')) == 1
     worker('onward', 2).run()
@@ -74,23 +125,35 @@ def test_a_study_goes_on_where_it_was_and_mongodb_holds_each_trial(worker, docum
     assert [each['_id'] for each in found] == [f'symmetric_onward_{i}' for i in range(2)]
     with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
         for each in found:
-            record = client[DBNAME]['fc_7-5.files'].find_one({'exp_id': each['_id'], 'step': each['step']})
-            settings = dict(record['params']['model_params'], **record['params']['learning_rate_params'])
+            record = client[DBNAME]['fc_7-5.files'].find_one(
+                {'exp_id': each['_id'], 'step': each['step']}
+            )
+            settings = dict(
+                record['params']['model_params'], **record['params']['learning_rate_params']
+            )
             assert each['params'] == {name: settings[name] for name in ('learning_rate', 'alpha')}
             assert each['value'] == record['validation_results']['topn_val']['top1']
-            assert 0.01 <= each['params']['learning_rate'] <= 1 and 0.001 <= each['params']['alpha'] <= 0.1
+            assert (
+                0.01 <= each['params']['learning_rate'] <= 1
+                and 0.001 <= each['params']['alpha'] <= 0.1
+            )
             assert each['state'] in ('complete', 'pruned') and each['message'] is None
     assert len({each['params']['alpha'] for each in found}) == 2
     best = max(found, key=lambda each: each['value'])
     said = capfd.readouterr().out.splitlines()
     assert 'best is trial {}: top-1 {:.4f}'.format(best['trial'], best['value']) in said[-3]
-    assert said[-2].startswith('its settings: --') and '--alpha={}'.format(best['params']['alpha']) in said[-2]
+    assert (
+        said[-2].startswith('its settings: --')
+        and '--alpha={}'.format(best['params']['alpha']) in said[-2]
+    )
     assert said[-1].startswith('a training with these settings: python train.py ')
     command = shlex.split(said[-1].partition(': ')[2])
     done = subprocess.run([sys.executable] + command[1:], cwd=jobs.ROOT, capture_output=True)
     assert done.returncode == 0, done.stderr
     with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
-        again = client[DBNAME]['fc_7-5.files'].find_one({'exp_id': 'symmetric_onward_best'}, sort=[('step', -1)])
+        again = client[DBNAME]['fc_7-5.files'].find_one(
+            {'exp_id': 'symmetric_onward_best'}, sort=[('step', -1)]
+        )
     assert again['validation_results']['topn_val']['top1'] == best['value']
     assert again['params']['digests'] == best['digests']
 
@@ -98,15 +161,22 @@ def test_a_study_goes_on_where_it_was_and_mongodb_holds_each_trial(worker, docum
 def test_a_study_of_another_search_is_refused(worker):
     worker('other', 1)
     worker('other', 5)
-    for more in (dict(train_batch_size=132), dict(space=SPACE[:1]), dict(exp_id_suffix='_x'), dict(load_checkpoint='x')):
+    for more in (
+        dict(train_batch_size=132),
+        dict(space=SPACE[:1]),
+        dict(exp_id_suffix='_x'),
+        dict(load_checkpoint='x'),
+    ):
         with pytest.raises(ConfigError, match='the study other in .* choose another --study'):
             worker('other', 1, **more)
 
 
 def test_a_training_whose_numbers_are_lost_counts_as_nothing_learned(worker, documents, capfd):
     worker('lost', 1, ('learning_rate=1e30:1e37:log',)).run()
-    found, = documents('lost')
-    assert (found['state'], found['value']) == ('lost', 0.0) and 'no finite number' in found['message']
+    (found,) = documents('lost')
+    assert (found['state'], found['value']) == ('lost', 0.0) and 'no finite number' in found[
+        'message'
+    ]
     assert 'study lost: none of 1 trials gave a network that can be used' in capfd.readouterr().out
 
 
@@ -121,17 +191,24 @@ def test_a_training_of_that_name_is_no_trial(worker, documents, mongo_server, tm
 
 def test_a_training_that_fails_ends_the_search_with_its_own_words(worker, documents, tmp_path):
     bad = worker('bad', 1, dataset='cifar10')
-    with pytest.raises(TrainingError, match=r'^trial 0 ended with exit code 1 \(error: .*cifar.*all it said is in '):
+    with pytest.raises(
+        TrainingError, match=r'^trial 0 ended with exit code 1 \(error: .*cifar.*all it said is in '
+    ):
         bad.run()
     assert [each['state'] for each in documents('bad')] == ['failed'] and bad._running() == []
 
 
 def test_a_trial_of_another_study_is_not_gone_on_with(worker, documents, tmp_path):
-    """The journal of the first study is elsewhere: its trials, which have other settings, stay as they are."""
+    """The journal of the first study is elsewhere: its trials, which have other settings, stay as
+    they are.
+    """
     worker('twice', 1).run()
     before = documents('twice')
     other = worker('twice', 1, cache_dir=str(tmp_path / 'elsewhere'))
-    with pytest.raises(ConfigError, match='holds symmetric_twice_0 of another search already: choose another --study'):
+    with pytest.raises(
+        ConfigError,
+        match='holds symmetric_twice_0 of another search already: choose another --study',
+    ):
         other.run()
     assert documents('twice') == before and other._running() == []
 
@@ -148,10 +225,18 @@ def test_a_training_with_other_settings_is_not_gone_on_with(worker, documents, m
     assert documents('emptied') == before
 
 
-@pytest.mark.parametrize('settings, words', [
-    (dict(load_exp_id='x', load_step=3), '--load_step and --load_exp_id have no effect in a search without --load_db'),
-    (dict(val_exp_id='x'), '--val_exp_id has no effect in a search: '),
-    (dict(dry_run=True), '--dry_run is for train.py'), (dict(save_to_gfs=('loss', 'top1')), '--save_to_gfs=top1: a search judges')])
+@pytest.mark.parametrize(
+    'settings, words',
+    [
+        (
+            dict(load_exp_id='x', load_step=3),
+            '--load_step and --load_exp_id have no effect in a search without --load_db',
+        ),
+        (dict(val_exp_id='x'), '--val_exp_id has no effect in a search: '),
+        (dict(dry_run=True), '--dry_run is for train.py'),
+        (dict(save_to_gfs=('loss', 'top1')), '--save_to_gfs=top1: a search judges'),
+    ],
+)
 def test_what_leaves_nothing_to_judge_is_refused(worker, settings, words):
     with pytest.raises(ConfigError, match=words):
         worker('dry', 1, **settings)
@@ -163,6 +248,7 @@ def test_a_finite_space_is_drawn_once_each(worker, monkeypatch, capfd):
     def train(self, trial, config):
         tried.append((config.seed, config.activation))
         return 'complete', 7, 0.25, None
+
     monkeypatch.setattr(search.Search, '_train', train)
     space = ('seed=1,2,3', 'activation=tanh,relu')
     worker('grid', 4, space).run()
@@ -188,8 +274,14 @@ def test_a_searched_network_is_looked_for_in_its_own_collection(worker, monkeypa
     assert looked == ['resnet18'] * 2  # what is there already, and what the training records
 
 
-@pytest.mark.parametrize('results, value', [
-    (dict(top1=0.75, images=12), 0.75), (dict(top1=0.75, images=12, ties=11), 0.75), (dict(top1=1.0, images=12, ties=12), 0.0)])
+@pytest.mark.parametrize(
+    'results, value',
+    [
+        (dict(top1=0.75, images=12), 0.75),
+        (dict(top1=0.75, images=12, ties=11), 0.75),
+        (dict(top1=1.0, images=12, ties=12), 0.0),
+    ],
+)
 def test_a_network_whose_logits_are_all_equal_counts_as_nothing_learned(results, value):
     assert search._top1(results) == value
 
@@ -197,12 +289,15 @@ def test_a_network_whose_logits_are_all_equal_counts_as_nothing_learned(results,
 def test_a_training_without_a_validation_is_no_result(worker, monkeypatch):
     one = worker('unvalidated', 1)
     monkeypatch.setattr(search.subprocess, 'Popen', lambda command, **kwargs: _Ended())
-    with pytest.raises(TrainingError, match='trial 0 ended with exit code 0 .it recorded no validation'):
+    with pytest.raises(
+        TrainingError, match='trial 0 ended with exit code 0 .it recorded no validation'
+    ):
         one.run()
 
 
 class _Ended:
     """A process that has ended well."""
+
     returncode = 0
 
     def poll(self):
@@ -228,6 +323,7 @@ def test_a_worker_that_died_leaves_no_trial_behind(worker):
 
 class Hopeless:
     """A trial that is always to be stopped."""
+
     number = 0
 
     def __init__(self):
@@ -244,7 +340,10 @@ class Hopeless:
 
 def test_a_hopeless_training_is_stopped_and_saved(worker, tmp_path):
     one = worker('hopeless', 1, train_epochs=400.0)
-    config = Config.of(dict({name: getattr(one._config, name) for name in params.ROWS}, exp_id_suffix='_hopeless'), choices())
+    config = Config.of(
+        dict({name: getattr(one._config, name) for name in params.ROWS}, exp_id_suffix='_hopeless'),
+        choices(),
+    )
     trial = Hopeless()
     outcome, step, top1, _ = one._train(trial, config)
     assert outcome == 'pruned' and trial.reported[-1] == (step, top1) and 0 < step < 400 * 30
@@ -252,10 +351,20 @@ def test_a_hopeless_training_is_stopped_and_saved(worker, tmp_path):
 
 def test_the_program_searches(mongo_server, tmp_path):
     """search.py itself, in a process of its own: it reads the flags, and trains."""
-    config = Config.of(dict(SETTINGS, port=mongo_server.port, cache_dir=str(tmp_path), train_epochs=0.25), choices())
+    config = Config.of(
+        dict(SETTINGS, port=mongo_server.port, cache_dir=str(tmp_path), train_epochs=0.25),
+        choices(),
+    )
     words = [as_flag(name, value) for name, value in config.differing().items()]
     home = dict(os.environ, HOME=str(tmp_path / 'home'), https_proxy='http://127.0.0.1:9')
-    done = subprocess.run([sys.executable, 'search.py', '--space=seed=1,2', '--study=program'] + words, cwd=jobs.ROOT, env=home,
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, 'search.py', '--space=seed=1,2', '--study=program'] + words,
+        cwd=jobs.ROOT,
+        env=home,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
-    assert 'study program: 2 trials' in done.stdout and '--exp_id_suffix=_program_best' in done.stdout
+    assert (
+        'study program: 2 trials' in done.stdout and '--exp_id_suffix=_program_best' in done.stdout
+    )

@@ -1,4 +1,7 @@
-"""Several replicas in one process: a batch split over N devices gives the step that one device gives on the whole."""
+"""Several replicas in one process: a batch split over N devices gives the step that one device
+gives on the whole.
+"""
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -12,7 +15,14 @@ from training import devices, overview, runtime, validation
 
 RULE_NAMES = [None] + sorted(RULES)
 SPLIT = {2: dict(cpu_devices=2, gpu='0,1'), 4: dict(cpu_devices=5, gpu='3,0,1,4')}
-RESNET = dict(model='resnet18', layers_list=(), dataset='pixels', train_batch_size=12, eval_batch_size=5, learning_rate=0.1)
+RESNET = dict(
+    model='resnet18',
+    layers_list=(),
+    dataset='pixels',
+    train_batch_size=12,
+    eval_batch_size=5,
+    learning_rate=0.1,
+)
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -33,23 +43,55 @@ ONE = dict(gpu='0', cpu_devices=None)
 CLIPPED = dict(optimizer='momentum', grad_clip=True, grad_clipping_value=0.3)
 
 
-@pytest.mark.parametrize('rule, replicas', [(rule, 4) for rule in RULE_NAMES] + [('information', 2)])
+@pytest.mark.parametrize(
+    'rule, replicas', [(rule, 4) for rule in RULE_NAMES] + [('information', 2)]
+)
 def test_replicas_give_the_step_of_one_device(rule, replicas):
-    assert tiny.beyond(differences(against=ONE, **tiny.moving_settings(rule), **SPLIT[replicas]), 1e-5) == {}
+    assert (
+        tiny.beyond(differences(against=ONE, **tiny.moving_settings(rule), **SPLIT[replicas]), 1e-5)
+        == {}
+    )
 
 
 @pytest.mark.parametrize('rule', [None, 'symmetric', 'information', 'kolen_pollack', 'dfa', 'pfa'])
 def test_replicas_give_the_clipped_step_of_two_optimisers(rule):
-    second = dict(alignment_optimizer='adam', alignment_learning_rate=0.3) if rule and RULES[rule].sees else {}
-    assert tiny.beyond(differences(against=ONE, **tiny.moving_settings(rule), **CLIPPED, **second, **SPLIT[4]), 1e-5) == {}
+    second = (
+        dict(alignment_optimizer='adam', alignment_learning_rate=0.3)
+        if rule and RULES[rule].sees
+        else {}
+    )
+    assert (
+        tiny.beyond(
+            differences(against=ONE, **tiny.moving_settings(rule), **CLIPPED, **second, **SPLIT[4]),
+            1e-5,
+        )
+        == {}
+    )
 
 
-@pytest.mark.parametrize('settings', [
-    dict(minibatch_size=4), dict(minibatch_size=4, grad_clip=True, optimizer='swats', learning_rate=0.05),
-    dict(delay_epochs=1.0), dict(optimizer='adagrad', learning_rate=0.1, grad_clip=True, grad_clipping_method='value')])
+@pytest.mark.parametrize(
+    'settings',
+    [
+        dict(minibatch_size=4),
+        dict(minibatch_size=4, grad_clip=True, optimizer='swats', learning_rate=0.05),
+        dict(delay_epochs=1.0),
+        dict(optimizer='adagrad', learning_rate=0.1, grad_clip=True, grad_clipping_method='value'),
+    ],
+)
 def test_replicas_give_the_steps_of_one_device(settings):
     base = dict(tiny.moving_settings('information'), learning_rate=0.2)
-    assert tiny.beyond(differences(steps=5, against=dict(ONE, minibatch_size=None), **dict(base, **settings), **SPLIT[4]), 1e-4) == {}
+    assert (
+        tiny.beyond(
+            differences(
+                steps=5,
+                against=dict(ONE, minibatch_size=None),
+                **dict(base, **settings),
+                **SPLIT[4],
+            ),
+            1e-4,
+        )
+        == {}
+    )
 
 
 @pytest.mark.parametrize('settings', [{}, dict(minibatch_size=6)])
@@ -62,22 +104,32 @@ def test_a_call_of_several_steps_on_replicas_does_what_as_many_calls_do(settings
             scalars = [step for steps in calls for step in exp.run_steps(session, steps)]
             outcomes.append((tiny.values(session, exp), [float(step['loss']) for step in scalars]))
     (variables, losses), (others, other_losses) = outcomes
-    assert tiny.moved(variables, others) == set() and losses == other_losses and len(set(losses)) == 5
+    assert (
+        tiny.moved(variables, others) == set() and losses == other_losses and len(set(losses)) == 5
+    )
 
 
 def test_replicas_compute_in_float16_under_one_scale():
-    found = differences(against=ONE, alignment='symmetric', learning_rate=1.0, precision='float16', **SPLIT[2])
+    found = differences(
+        against=ONE, alignment='symmetric', learning_rate=1.0, precision='float16', **SPLIT[2]
+    )
     assert tiny.beyond(found, 2e-2) == {}
 
 
 def means(device, replica, **batch):
-    """What a device makes of a replica function of these arrays; then the values of all variables, by name."""
+    """What a device makes of a replica function of these arrays; then the values of all variables,
+    by name.
+    """
     with tf.Graph().as_default(), tf.Session(config=device.session_config()) as session:
         tf.set_random_seed(3)
         with tf.variable_scope('', reuse=tf.AUTO_REUSE):
-            tensors, updates = device.mean(replica, {name: tf.constant(array) for name, array in batch.items()})
+            tensors, updates = device.mean(
+                replica, {name: tf.constant(array) for name, array in batch.items()}
+            )
         session.run(tf.global_variables_initializer())
-        return session.run([tensors, updates])[0], session.run({v.op.name: v for v in tf.global_variables()})
+        return session.run([tensors, updates])[0], session.run(
+            {v.op.name: v for v in tf.global_variables()}
+        )
 
 
 @pytest.mark.parametrize('minibatches', [1, 3])
@@ -89,13 +141,19 @@ def test_each_replica_works_on_its_part_and_the_first_one_updates(minibatches):
         trace = tf.get_variable('trace', [], tf.float64, tf.zeros_initializer(), trainable=False)
         seen.append((batch['images'].device, batch['images'].shape.as_list()))
         first = tf.cast(batch['images'][0, 0], tf.float64)
-        return [tf.reduce_mean(batch['images'])], [trace.assign(trace.read_value() * 100 + first, read_value=False)]
+        return [tf.reduce_mean(batch['images'])], [
+            trace.assign(trace.read_value() * 100 + first, read_value=False)
+        ]
 
     images = np.arange(60, dtype=np.float32).reshape(12, 5)
-    (mean,), variables = means(devices.Towers(['2', '0'], minibatches, cpu_devices=3), replica, images=images)
+    (mean,), variables = means(
+        devices.Towers(['2', '0'], minibatches, cpu_devices=3), replica, images=images
+    )
     assert mean == images.mean()
     assert {tuple(shape) for _, shape in seen} == {(12 // 2 // minibatches, 5)}
-    assert variables['trace'] == (0 if minibatches == 1 else 2040)  # the first halves of the parts begin with 0, 20 and 40
+    assert variables['trace'] == (
+        0 if minibatches == 1 else 2040
+    )  # the first halves of the parts begin with 0, 20 and 40
 
 
 @pytest.mark.parametrize('replicas, minibatches', [(1, 1), (1, 6), (2, 1), (2, 3), (3, 2)])
@@ -106,6 +164,7 @@ def test_parts_are_numbered_in_the_order_of_their_images(replicas, minibatches):
 
     def replica(batch, part):
         return [tf.one_hot(part, count) * batch['index'][0]], []
+
     (first,), _ = means(device, replica, index=np.arange(12, dtype=np.float32))
     assert list(count * first) == [part * 12 // count for part in range(count)]
 
@@ -113,7 +172,10 @@ def test_parts_are_numbered_in_the_order_of_their_images(replicas, minibatches):
 def test_parts_are_numbered_over_all_hosts():
     device, seen = devices.Hosts(['a:1', 'b:1', 'c:1'], 2, ['1', '0'], cpu_devices=2), []
     with tf.Graph().as_default():
-        device.mean(lambda batch, part: (seen.append(part) or [tf.constant(1.0)], []), dict(index=tf.zeros([4, 3])))
+        device.mean(
+            lambda batch, part: (seen.append(part) or [tf.constant(1.0)], []),
+            dict(index=tf.zeros([4, 3])),
+        )
     assert seen == [4, 5]
 
 
@@ -122,12 +184,20 @@ NOISE = dict(alignment='information', input_distribution='normal', learning_rate
 
 @pytest.mark.parametrize('parts', [{}, dict(minibatch_size=6)])
 def test_replicas_draw_the_noise_of_as_many_parts(parts):
-    """Two replicas draw as two parts do, and two parts on two replicas as four; a batch in one piece draws other numbers."""
+    """Two replicas draw as two parts do, and two parts on two replicas as four; a batch in one
+    piece draws other numbers.
+    """
     alike = 3 if parts else 6
-    found = differences(steps=2, against=dict(ONE, minibatch_size=alike), **NOISE, **SPLIT[2], **parts)
+    found = differences(
+        steps=2, against=dict(ONE, minibatch_size=alike), **NOISE, **SPLIT[2], **parts
+    )
     assert tiny.beyond(found, 1e-5) == {}
-    other = differences(steps=2, against=dict(ONE, minibatch_size=None), **NOISE, **SPLIT[2], **parts)
-    assert set(tiny.beyond(other, 1e-2)) >= {name for name in other if name.endswith('backward_kernel')}
+    other = differences(
+        steps=2, against=dict(ONE, minibatch_size=None), **NOISE, **SPLIT[2], **parts
+    )
+    assert set(tiny.beyond(other, 1e-2)) >= {
+        name for name in other if name.endswith('backward_kernel')
+    }
 
 
 def test_every_operation_of_a_replica_is_on_its_device_and_every_variable_on_the_first():
@@ -148,9 +218,12 @@ def test_a_validation_is_split_over_the_replicas():
             outcomes.append(validation.validate(session, exp))
     one, four = outcomes
     assert four['images'] == one['images'] == exp.dataset.validation_images
-    assert {name: value for name, value in four.items() if name in ('top1', 'top5', 'loss')} == pytest.approx(
-        {name: one[name] for name in ('top1', 'top5', 'loss')}, rel=1e-6)
-    places = {op.device for op in exp.graph.get_operations() if op.type == 'IsFinite'}  # of in-top-k
+    assert {
+        name: value for name, value in four.items() if name in ('top1', 'top5', 'loss')
+    } == pytest.approx({name: one[name] for name in ('top1', 'top5', 'loss')}, rel=1e-6)
+    places = {
+        op.device for op in exp.graph.get_operations() if op.type == 'IsFinite'
+    }  # of in-top-k
     assert places == {'/device:CPU:' + index for index in '3014'}
 
 
@@ -158,7 +231,9 @@ def test_the_variables_are_those_of_one_device():
     for settings in (dict(alignment='symmetric', optimizer='adam'), RESNET):
         exp, other = tiny.trainer(**settings), tiny.trainer(**settings, **SPLIT[2])
         assert exp.roles == other.roles
-        assert [(v.op.name, v.shape) for v in exp.variables] == [(v.op.name, v.shape) for v in other.variables]
+        assert [(v.op.name, v.shape) for v in exp.variables] == [
+            (v.op.name, v.shape) for v in other.variables
+        ]
 
 
 def test_the_overview_tells_the_parts_of_a_batch():
@@ -167,12 +242,18 @@ def test_the_overview_tells_the_parts_of_a_batch():
     assert 'devices 3,0,1,4 of a CPU split into 5' in lines and 'in 3 parts' in lines
     assert 'a batch: 12 images, 3 on each of 4 replicas, 1 host\n' in lines
     exp = tiny.experiment()
-    assert 'a batch: 12 images, 12 on each of 1 replica, 1 host\n' in '\n'.join(overview.experiment(exp, exp.device))
+    assert 'a batch: 12 images, 12 on each of 1 replica, 1 host\n' in '\n'.join(
+        overview.experiment(exp, exp.device)
+    )
 
 
 def batch_norm(device):
-    """A batch norm of images of odd sizes on a device: (its output's mean square by channel, the moving mean)."""
-    images = (np.random.RandomState(5).randn(12, 3, 7, 5) + np.arange(12).reshape(12, 1, 1, 1)).astype(np.float32)
+    """A batch norm of images of odd sizes on a device: (its output's mean square by channel, the
+    moving mean).
+    """
+    images = (
+        np.random.RandomState(5).randn(12, 3, 7, 5) + np.arange(12).reshape(12, 1, 1, 1)
+    ).astype(np.float32)
 
     def replica(batch, part):
         del part
@@ -184,21 +265,36 @@ def batch_norm(device):
     return images.astype(np.float64), square, variables['batch_normalization/moving_mean']
 
 
-# --- statistics of batch norm over all replicas -----------------------------------------------------------------------
+# --- statistics of batch norm over all replicas ---------------------------------------------------
+
 
 def test_with_statistics_of_all_replicas_a_network_takes_the_step_of_one_device():
     """On two replicas; test_hosts.py has four."""
-    found = differences(against=dict(ONE, sync_batch_norm=False), **dict(
-        RESNET, model='small', alignment='information', learning_rate=1.0, sync_batch_norm=True, optimizer='momentum',
-        grad_clip=True, alignment_optimizer='gd', alignment_learning_rate=1.0, **SPLIT[2]))
+    found = differences(
+        against=dict(ONE, sync_batch_norm=False),
+        **dict(
+            RESNET,
+            model='small',
+            alignment='information',
+            learning_rate=1.0,
+            sync_batch_norm=True,
+            optimizer='momentum',
+            grad_clip=True,
+            alignment_optimizer='gd',
+            alignment_learning_rate=1.0,
+            **SPLIT[2],
+        ),
+    )
     assert {name for name in found if name.endswith('moving_variance')}
     assert tiny.beyond(found, 1e-5) == {}
 
 
 def batch_norms(device, across):
-    """Two batch norms of images of odd sizes on a device: a loss of their output, its gradients with respect to a factor
-    before them, gammas and betas, and all variables."""
-    images = (np.random.RandomState(5).randn(12, 3, 7, 5) + 9 * np.arange(12).reshape(12, 1, 1, 1)).astype(np.float32)
+    """Two batch norms of images of odd sizes on a device: a loss of their output, its gradients
+    with respect to a factor before them, gammas and betas, and all variables."""
+    images = (
+        np.random.RandomState(5).randn(12, 3, 7, 5) + 9 * np.arange(12).reshape(12, 1, 1, 1)
+    ).astype(np.float32)
     weights = np.random.RandomState(6).randn(*images.shape).astype(np.float32)
 
     def replica(batch, part):
@@ -218,12 +314,17 @@ def batch_norms(device, across):
 @pytest.mark.parametrize('replicas', [2, 3, 6])
 def test_statistics_of_all_replicas_and_their_gradients_are_those_of_the_whole_batch(replicas):
     device = devices.Towers([str(index) for index in range(replicas)], cpu_devices=replicas)
-    (tensors, variables), (others, other_variables) = batch_norms(devices.OneDevice(), None), batch_norms(device, device)
+    (tensors, variables), (others, other_variables) = (
+        batch_norms(devices.OneDevice(), None),
+        batch_norms(device, device),
+    )
     assert len(tensors) == 6 and all(np.abs(tensor).min() > 1e-6 for tensor in tensors)
     for tensor, other in zip(tensors, others):
         np.testing.assert_allclose(other, tensor, rtol=1e-4, atol=2e-6)
     for name in variables:
-        np.testing.assert_allclose(other_variables[name], variables[name], rtol=1e-5, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(
+            other_variables[name], variables[name], rtol=1e-5, atol=1e-6, err_msg=name
+        )
 
 
 def test_a_mean_over_replicas_goes_into_loops_of_steps_and_of_parts():
@@ -233,6 +334,7 @@ def test_a_mean_over_replicas_goes_into_loops_of_steps_and_of_parts():
         def replica(batch, part):
             del part
             return [tf.reduce_sum(tf.square(device.all_mean(tf.reduce_mean(batch['x'])) - 1.0))], []
+
         tensors, _ = device.mean(replica, batch)
         with tf.control_dependencies(tensors):
             return counter.assign_add(1.0, read_value=False), dict(sum=tensors[0])
@@ -244,7 +346,9 @@ def test_a_mean_over_replicas_goes_into_loops_of_steps_and_of_parts():
         session.run(tf.global_variables_initializer())
         found = session.run([call.train_op, call.scalars['sum']], {call.count: 4})[1]
     parts = x.reshape(3, 4).mean(axis=1)  # of both replicas at a time
-    assert found == pytest.approx([((parts * factor - 1.0) ** 2).mean() for factor in (1, 2, 3, 4)], rel=1e-5)
+    assert found == pytest.approx(
+        [((parts * factor - 1.0) ** 2).mean() for factor in (1, 2, 3, 4)], rel=1e-5
+    )
 
 
 def test_statistics_of_all_replicas_are_float32_in_any_type():
@@ -258,8 +362,14 @@ def test_statistics_of_all_replicas_are_float32_in_any_type():
     device = devices.Towers(['0', '1'], cpu_devices=2)
     (_, is_half), variables = means(device, replica, images=images)
     half = images.astype(np.float16).astype(np.float64)
-    np.testing.assert_allclose(variables['batch_normalization/moving_mean'], half.mean(axis=(0, 1, 2)), rtol=1e-6)
-    np.testing.assert_allclose(variables['batch_normalization/moving_variance'], half.var(axis=(0, 1, 2), ddof=1), rtol=1e-4)
+    np.testing.assert_allclose(
+        variables['batch_normalization/moving_mean'], half.mean(axis=(0, 1, 2)), rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        variables['batch_normalization/moving_variance'],
+        half.var(axis=(0, 1, 2), ddof=1),
+        rtol=1e-4,
+    )
     assert is_half == 1.0
 
 
@@ -268,7 +378,11 @@ def test_statistics_of_all_replicas_are_float32_in_any_type():
 def test_batch_norm_is_each_parts_own_and_tracks_the_first_replicas(split, minibatches):
     device = devices.choose(tiny.config(minibatch_size=12 // minibatches, **split))
     images, square, moving = batch_norm(device)
-    parts = images.reshape(minibatches, -1, 3 * 7, 5) if not split else images.reshape(minibatches, 2, -1, 3 * 7, 5)[:, 0]
+    parts = (
+        images.reshape(minibatches, -1, 3 * 7, 5)
+        if not split
+        else images.reshape(minibatches, 2, -1, 3 * 7, 5)[:, 0]
+    )
     np.testing.assert_allclose(square, [1.0] * 5, rtol=2e-3)  # each part by its own statistics
     tracked = np.zeros(5)
     for part in parts:
@@ -276,15 +390,26 @@ def test_batch_norm_is_each_parts_own_and_tracks_the_first_replicas(split, minib
     np.testing.assert_allclose(moving, tracked, rtol=1e-5)
 
 
-@pytest.mark.parametrize('settings, words', [
-    (dict(gpu='0,0'), '--gpu=0,0: give the index of a GPU, or several that differ'),
-    (dict(gpu='1,01'), '--gpu=1,01: give the index'), (dict(gpu='0,'), '--gpu=0,: give the index'),
-    (dict(gpu='0,2', cpu_devices=2), '--gpu=0,2: --cpu_devices=2 makes the devices 0 to 1'),
-    (dict(gpu='1,0,2', cpu_devices=3, train_batch_size=13), '--train_batch_size=13 cannot be split evenly over the 3 devices'),
-    (dict(gpu='0,1,2,3', cpu_devices=4, minibatch_size=6), '--minibatch_size=6 cannot be split evenly over the 4 devices'),
-    (dict(RESNET, sync_batch_norm=True), '--sync_batch_norm has no effect on one device'),
-    (dict(gpu='0,1', cpu_devices=2, xla=True), '--xla compiles the steps of one whole device'),
-    (dict(gpu='0,1'), '--gpu=0,1: TensorFlow finds 0 of these GPUs')])
+@pytest.mark.parametrize(
+    'settings, words',
+    [
+        (dict(gpu='0,0'), '--gpu=0,0: give the index of a GPU, or several that differ'),
+        (dict(gpu='1,01'), '--gpu=1,01: give the index'),
+        (dict(gpu='0,'), '--gpu=0,: give the index'),
+        (dict(gpu='0,2', cpu_devices=2), '--gpu=0,2: --cpu_devices=2 makes the devices 0 to 1'),
+        (
+            dict(gpu='1,0,2', cpu_devices=3, train_batch_size=13),
+            '--train_batch_size=13 cannot be split evenly over the 3 devices',
+        ),
+        (
+            dict(gpu='0,1,2,3', cpu_devices=4, minibatch_size=6),
+            '--minibatch_size=6 cannot be split evenly over the 4 devices',
+        ),
+        (dict(RESNET, sync_batch_norm=True), '--sync_batch_norm has no effect on one device'),
+        (dict(gpu='0,1', cpu_devices=2, xla=True), '--xla compiles the steps of one whole device'),
+        (dict(gpu='0,1'), '--gpu=0,1: TensorFlow finds 0 of these GPUs'),
+    ],
+)
 def test_what_cannot_be_split_is_refused(settings, words):
     with pytest.raises(ConfigError, match=words):
         devices.choose(tiny.config(**settings))
@@ -296,8 +421,15 @@ def test_gpus_are_numbered_anew(monkeypatch):
     assert (device.replicas, device.hosts, device.data_format) == (3, 1, 'NCHW')
     with tf.Graph().as_default():
         found = []
-        device.mean(lambda batch, part: ([found.append(tf.constant(1.0)) or found[-1]], []), dict(images=tf.zeros([6, 5])))
-    assert [tensor.device for tensor in found] == ['/device:GPU:0', '/device:GPU:1', '/device:GPU:2']
+        device.mean(
+            lambda batch, part: ([found.append(tf.constant(1.0)) or found[-1]], []),
+            dict(images=tf.zeros([6, 5])),
+        )
+    assert [tensor.device for tensor in found] == [
+        '/device:GPU:0',
+        '/device:GPU:1',
+        '/device:GPU:2',
+    ]
 
 
 def test_the_cpu_is_not_split_unless_asked():

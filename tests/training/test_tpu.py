@@ -1,4 +1,7 @@
-"""The graphs that a TPU gets, and their numbers, compiled by XLA on this machine's CPU. No TPU is needed: none was ever used."""
+"""The graphs that a TPU gets, and their numbers, compiled by XLA on this machine's CPU. No TPU is
+needed: none was ever used.
+"""
+
 import os
 
 import numpy as np
@@ -15,7 +18,9 @@ from training.experiment import Experiment, choices
 CORES, BATCH = 8, 24
 TPU = dict(tpu_name='grpc://10.0.0.2:8470', train_batch_size=BATCH)
 RESNET = dict(model='resnet18', layers_list=(), dataset='many', eval_batch_size=13)
-BATCH_NORMS = 1 + 16 + 4  # of ResNet-18: its first convolution, 8 blocks of two, a projected shortcut in each group
+BATCH_NORMS = (
+    1 + 16 + 4
+)  # of ResNet-18: its first convolution, 8 blocks of two, a projected shortcut in each group
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -23,7 +28,11 @@ def squares():
     """Data sets of images that a ResNet can read, one of 8 that are always the same."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(data.DATASETS, 'many', tiny.dataset('many', image_shape=(9, 9, 3)))
-        patch.setitem(data.DATASETS, 'squares', tiny.dataset('squares', image_shape=(9, 9, 3), train_images=8, shuffles=False))
+        patch.setitem(
+            data.DATASETS,
+            'squares',
+            tiny.dataset('squares', image_shape=(9, 9, 3), train_images=8, shuffles=False),
+        )
         yield
 
 
@@ -48,8 +57,11 @@ class Counting(devices.OneDevice):
 def cluster(exp, metadata):
     """The operations of a replicated computation."""
     name = metadata.get_attr('_tpu_replicate')
-    return [op for op in exp.graph.get_operations() if '_tpu_replicate' in op.node_def.attr
-            and op.get_attr('_tpu_replicate') == name]
+    return [
+        op
+        for op in exp.graph.get_operations()
+        if '_tpu_replicate' in op.node_def.attr and op.get_attr('_tpu_replicate') == name
+    ]
 
 
 def clusters(exp):
@@ -63,25 +75,37 @@ def of_type(operations, *types):
     return [op for op in operations if op.type in types]
 
 
-@pytest.mark.parametrize('rule, sums', [(None, 6 + 3), ('feedback', 6 + 3), ('symmetric', 9 + 3), ('kolen_pollack', 9 + 3)])
+@pytest.mark.parametrize(
+    'rule, sums',
+    [(None, 6 + 3), ('feedback', 6 + 3), ('symmetric', 9 + 3), ('kolen_pollack', 9 + 3)],
+)
 def test_every_gradient_and_loss_is_averaged_over_the_cores(rule, sums):
     training, measures, totals = clusters(built(alignment=rule, **TPU))
-    assert len(of_type(training, 'CrossReplicaSum')) == sums  # a kernel and a bias of three layers, three losses
-    assert of_type(measures, 'CrossReplicaSum') == [] and len(of_type(totals, 'CrossReplicaSum')) == 5
+    assert (
+        len(of_type(training, 'CrossReplicaSum')) == sums
+    )  # a kernel and a bias of three layers, three losses
+    assert (
+        of_type(measures, 'CrossReplicaSum') == [] and len(of_type(totals, 'CrossReplicaSum')) == 5
+    )
 
 
-@pytest.mark.parametrize('settings', [{}, dict(alignment_optimizer='adam'), RESNET], ids=['fc', 'two optimisers', 'resnet18'])
+@pytest.mark.parametrize(
+    'settings',
+    [{}, dict(alignment_optimizer='adam'), RESNET],
+    ids=['fc', 'two optimisers', 'resnet18'],
+)
 def test_what_is_averaged_is_what_one_device_averages(settings):
     counting = Counting()
     built(counting, False, alignment='information', **dict(TPU, **settings))
     training, _, _ = clusters(built(alignment='information', **dict(TPU, **settings)))
     shapes = [op.outputs[0].shape.as_list() for op in of_type(training, 'CrossReplicaSum')]
-    statistics = shapes[:len(shapes) - len(counting.shapes)]
-    assert shapes[len(statistics):] == counting.shapes
+    statistics = shapes[: len(shapes) - len(counting.shapes)]
+    assert shapes[len(statistics) :] == counting.shapes
     assert len(statistics) == (2 * BATCH_NORMS if settings is RESNET else 0)
 
 
-# Shapes that TensorFlow's graph does not tell: of a stack, whose size XLA knows at last, and of what GPUs keep for gradients.
+# Shapes that TensorFlow's graph does not tell: of a stack, whose size XLA knows at last, and of
+# what GPUs keep for gradients.
 UNKNOWN = [('TensorArrayGatherV3', 0), ('FusedBatchNormV3', 5)]
 
 
@@ -94,30 +118,57 @@ def is_known(tensor):
 SMALL = dict(RESNET, model='small')
 
 
-@pytest.mark.parametrize('precision, settings', [(precision, settings) for precision in ('float32', 'bfloat16') for settings in (
-    dict(alignment='information'), dict(alignment='brsf', minibatch_size=8), dict(SMALL, alignment='symmetric'),
-    dict(SMALL, alignment='dfa'))] + [('bfloat16', dict(RESNET, alignment='symmetric'))])
+@pytest.mark.parametrize(
+    'precision, settings',
+    [
+        (precision, settings)
+        for precision in ('float32', 'bfloat16')
+        for settings in (
+            dict(alignment='information'),
+            dict(alignment='brsf', minibatch_size=8),
+            dict(SMALL, alignment='symmetric'),
+            dict(SMALL, alignment='dfa'),
+        )
+    ]
+    + [('bfloat16', dict(RESNET, alignment='symmetric'))],
+)
 def test_shapes_are_static_and_types_those_of_a_tpu(precision, settings):
     exp = built(precision=precision, **dict(TPU, **settings))
     for operations in clusters(exp):
-        values = [tensor for op in operations for tensor in op.outputs if tensor.dtype != tf.resource]
+        values = [
+            tensor for op in operations for tensor in op.outputs if tensor.dtype != tf.resource
+        ]
         assert [tensor for tensor in values if not is_known(tensor)] == []
-        assert {tensor.dtype for tensor in values} <= {tf.float32, tf.bfloat16, tf.int32, tf.int64, tf.bool, tf.uint64}  # of draws
+        assert {tensor.dtype for tensor in values} <= {
+            tf.float32,
+            tf.bfloat16,
+            tf.int32,
+            tf.int64,
+            tf.bool,
+            tf.uint64,
+        }  # of draws
     for operations, computes in zip(clusters(exp), (precision, 'float32', precision)):
         products = of_type(operations, 'MatMul', 'Conv2D')
-        assert {op.outputs[0].dtype for op in products if 'gradients' not in op.name} >= {tf.as_dtype(computes)}
+        assert {op.outputs[0].dtype for op in products if 'gradients' not in op.name} >= {
+            tf.as_dtype(computes)
+        }
     assert {variable.dtype.base_dtype for variable in exp.variables} == {tf.float32, tf.int64}
 
 
 def test_each_core_gets_its_part_of_a_batch():
     exp = built(**TPU)
-    taken, = of_type(exp.graph.get_operations(), 'InfeedDequeueTuple')
+    (taken,) = of_type(exp.graph.get_operations(), 'InfeedDequeueTuple')
     assert [(tensor.dtype, tensor.shape.as_list()) for tensor in taken.outputs] == [
-        (tf.float32, [3, 4, 5, 1]), (tf.int32, [3])]
+        (tf.float32, [3, 4, 5, 1]),
+        (tf.int32, [3]),
+    ]
     assert taken in clusters(exp)[0]
     handed = of_type(exp.graph.get_operations(), 'InfeedEnqueueTuple')
     assert [op.get_attr('device_ordinal') for op in handed] == list(range(CORES))
-    assert all([tensor.shape for tensor in op.inputs] == [tensor.shape for tensor in taken.outputs] for op in handed)
+    assert all(
+        [tensor.shape for tensor in op.inputs] == [tensor.shape for tensor in taken.outputs]
+        for op in handed
+    )
     assert not any('_tpu_replicate' in op.node_def.attr for op in handed)
 
 
@@ -127,15 +178,22 @@ def test_all_cores_must_be_done_before_a_call_is():
     assert len([op for op in ends if '_shard_' in op.name]) == CORES and len(ends) == CORES + 1
 
 
-# One core, by XLA on the CPU: what is computed of whole batches. The sum over the cores is that of as many equal ones.
+# One core, by XLA on the CPU: what is computed of whole batches. The sum over the cores is that of
+# as many equal ones.
 def equal_cores(patch, batch):
     def replicate(computation, inputs):
         return [runtime.xla_compile(computation, inputs[0])] * len(inputs)
+
     patch.setattr(runtime, 'tpu_replicate', replicate)
     patch.setattr(runtime, 'tpu_sum', lambda tensor: CORES * tensor)
     patch.setattr(runtime, 'tpu_enqueue', lambda tensors, core: tf.no_op())
-    patch.setattr(runtime, 'tpu_dequeue', lambda dtypes, shapes: [
-        tf.constant(batch[name], dtype) for name, dtype in zip(sorted(batch), dtypes)])
+    patch.setattr(
+        runtime,
+        'tpu_dequeue',
+        lambda dtypes, shapes: [
+            tf.constant(batch[name], dtype) for name, dtype in zip(sorted(batch), dtypes)
+        ],
+    )
 
 
 def trained(exp, calls):
@@ -146,17 +204,36 @@ def trained(exp, calls):
         return tiny.values(session, exp), scalars
 
 
-CASES = {str(rule): dict(alignment=rule, model='small', dataset='squares') for rule in [None] + list(RULES)}
-CASES['two optimisers'] = dict(alignment='symmetric', optimizer='adam', alignment_optimizer='momentum', grad_clip=True)
-CASES['schedules'] = dict(alignment='information', alpha_schedule_type='linear', alpha_schedule_rate=0.5, constant_lr=False)
-CASES['noise'] = dict(alignment='mirror', input_distribution='normal', use_noisy_global_opt=True, noisy_opt_distribution='uniform')
+CASES = {
+    str(rule): dict(alignment=rule, model='small', dataset='squares')
+    for rule in [None] + list(RULES)
+}
+CASES['two optimisers'] = dict(
+    alignment='symmetric', optimizer='adam', alignment_optimizer='momentum', grad_clip=True
+)
+CASES['schedules'] = dict(
+    alignment='information',
+    alpha_schedule_type='linear',
+    alpha_schedule_rate=0.5,
+    constant_lr=False,
+)
+CASES['noise'] = dict(
+    alignment='mirror',
+    input_distribution='normal',
+    use_noisy_global_opt=True,
+    noisy_opt_distribution='uniform',
+)
 CASES['parts'] = dict(alignment='kolen_pollack', minibatch_size=4)
-DRAWING = {'brsf', 'noise'}  # XLA draws other numbers, by the step alone; the first forward pass is the same
+DRAWING = {
+    'brsf',
+    'noise',
+}  # XLA draws other numbers, by the step alone; the first forward pass is the same
 
 
-# The XLA of TensorFlow 1.13.2 gives a batch norm the variance over n positions of a batch, its other kernels that over n - 1.
+# The XLA of TensorFlow 1.13.2 gives a batch norm the variance over n positions of a batch, its
+# other kernels that over n - 1.
 POSITIONS = {'first': 8 * 5 * 5, 'second': 8 * 3 * 3}
-OLD = 0.9 ** 3  # what three steps leave of the first moving variance
+OLD = 0.9**3  # what three steps leave of the first moving variance
 
 
 @pytest.mark.parametrize('case', sorted(CASES))
@@ -165,7 +242,9 @@ def test_the_loop_of_a_core_gives_the_numbers_of_one_device(case, monkeypatch):
     images = data.DATASETS[settings['dataset']]()  # all of its batches are the same one
     equal_cores(monkeypatch, dict(images=images.images[:8], labels=images.labels[:8]))
     variables, scalars = trained(built(validating=False, **settings), [1] * 3)
-    core = devices.TPU('local', None, None, CORES, 8 // settings.get('minibatch_size', 8), steps_per_call=5)
+    core = devices.TPU(
+        'local', None, None, CORES, 8 // settings.get('minibatch_size', 8), steps_per_call=5
+    )
     split = built(core, False, **settings)
     others, other_scalars = trained(split, [2, 1])
     assert others['global_step'] == 3 == len(other_scalars)
@@ -178,11 +257,20 @@ def test_the_loop_of_a_core_gives_the_numbers_of_one_device(case, monkeypatch):
         return
     for name in variables:
         if name.endswith('moving_variance') and not runtime.IS_TF2:
-            variables[name] = OLD + (variables[name] - OLD) * (1.0 - 1.0 / POSITIONS[name.split('/')[0]])
-        np.testing.assert_allclose(others[name], variables[name], rtol=0, atol=1e-4 * np.abs(variables[name]).max(), err_msg=name)
+            variables[name] = OLD + (variables[name] - OLD) * (
+                1.0 - 1.0 / POSITIONS[name.split('/')[0]]
+            )
+        np.testing.assert_allclose(
+            others[name],
+            variables[name],
+            rtol=0,
+            atol=1e-4 * np.abs(variables[name]).max(),
+            err_msg=name,
+        )
     for step, other in zip(scalars, other_scalars):
         assert {name: float(value) for name, value in other.items()} == pytest.approx(
-            {name: float(value) for name, value in step.items()}, rel=1e-5)
+            {name: float(value) for name, value in step.items()}, rel=1e-5
+        )
 
 
 def test_the_parts_of_all_cores_are_numbered(monkeypatch):
@@ -191,6 +279,7 @@ def test_the_parts_of_all_cores_are_numbered(monkeypatch):
     def replicate(computation, inputs):
         cores[:] = [computation(*given) for given in inputs]
         return cores
+
     monkeypatch.setattr(runtime, 'tpu_replicate', replicate)
     monkeypatch.setattr(runtime, 'tpu_sum', lambda tensor: 3 * tensor)
     monkeypatch.setattr(runtime, 'tpu_enqueue', lambda tensors, core: tf.no_op())
@@ -200,30 +289,47 @@ def test_the_parts_of_all_cores_are_numbered(monkeypatch):
     def step(batch):
         (part,), _ = device.mean(lambda batch, part: ([tf.cast(part, tf.float32)], []), batch)
         return tf.no_op(), dict(part=part)
+
     with tf.Graph().as_default(), tf.Session() as session:
         call = device.call(step, lambda: dict(images=tf.zeros([12, 5])))
         found = session.run(cores, {call.count: 4})
-    assert [rows.tolist() for rows, in found] == [[[mean]] * 4 for mean in (0.5, 2.5, 4.5)]  # of parts 0 and 1, 2 and 3, 4 and 5
+    assert [rows.tolist() for (rows,) in found] == [
+        [[mean]] * 4 for mean in (0.5, 2.5, 4.5)
+    ]  # of parts 0 and 1, 2 and 3, 4 and 5
 
 
 @pytest.mark.parametrize('rule', ['information', 'frsf'])
 def test_a_validation_split_over_cores_gives_the_numbers_of_one_device(rule, monkeypatch):
     def replicate(computation, inputs):
-        return [[tf.add_n(parts) for parts in zip(*[runtime.xla_compile(computation, given) for given in inputs])]]
+        return [
+            [
+                tf.add_n(parts)
+                for parts in zip(*[runtime.xla_compile(computation, given) for given in inputs])
+            ]
+        ]
+
     monkeypatch.setattr(runtime, 'tpu_replicate', replicate)
     monkeypatch.setattr(runtime, 'tpu_sum', lambda tensor: tensor)
     found = []
     for device in (devices.OneDevice(), devices.TPU('local', None, None, replicas=2)):
-        exp = Experiment(tiny.config(alignment=rule, eval_batch_size=5, measure_images=7), device, training=False)
+        exp = Experiment(
+            tiny.config(alignment=rule, eval_batch_size=5, measure_images=7), device, training=False
+        )
         with tiny.session(exp) as session:
             found.append(runtime.nest.flatten(exp.validate(session)['topn_val']))
     np.testing.assert_allclose(found[1], found[0], rtol=2e-5)
 
 
-@pytest.mark.parametrize('settings, words', [
-    (dict(gpu='1'), '--gpu=1 is for GPUs'), (dict(xla=True), '--xla has no effect'), (dict(precision='float16'), 'bfloat16'),
-    (dict(train_batch_size=12), '--train_batch_size=12 is no multiple of --num_shards=8'),
-    (dict(train_batch_size=24, minibatch_size=12), '--minibatch_size=12 is no multiple')])
+@pytest.mark.parametrize(
+    'settings, words',
+    [
+        (dict(gpu='1'), '--gpu=1 is for GPUs'),
+        (dict(xla=True), '--xla has no effect'),
+        (dict(precision='float16'), 'bfloat16'),
+        (dict(train_batch_size=12), '--train_batch_size=12 is no multiple of --num_shards=8'),
+        (dict(train_batch_size=24, minibatch_size=12), '--minibatch_size=12 is no multiple'),
+    ],
+)
 def test_what_does_not_go_with_a_tpu_is_refused(settings, words):
     with pytest.raises(ConfigError, match='--tpu_name=grpc.*' + words):
         devices.choose(tiny.config(**dict(TPU, **settings)))
@@ -231,19 +337,36 @@ def test_what_does_not_go_with_a_tpu_is_refused(settings, words):
 
 def test_the_settings_reach_the_device(monkeypatch):
     monkeypatch.setattr(runtime, 'tpu_address', lambda *place: pytest.fail(repr(place)))
-    device = devices.choose(tiny.config(tpu_name='mine', tpu_zone='z', gcp_project='p', num_shards=4, train_batch_size=16,
-                                        minibatch_size=8))
-    assert (device.replicas, device.minibatches, device.steps_per_call, device.data_format) == (4, 2, 100, 'NHWC')
+    device = devices.choose(
+        tiny.config(
+            tpu_name='mine',
+            tpu_zone='z',
+            gcp_project='p',
+            num_shards=4,
+            train_batch_size=16,
+            minibatch_size=8,
+        )
+    )
+    assert (device.replicas, device.minibatches, device.steps_per_call, device.data_format) == (
+        4,
+        2,
+        100,
+        'NHWC',
+    )
     with pytest.raises(pytest.fail.Exception, match="'mine', 'z', 'p'"):
         with device.ready():
             pass
     assert devices.choose(tiny.config(iterations_per_loop=7, **TPU)).steps_per_call == 7
-    assert 'TPU grpc://10.0.0.2:8470 with 8 cores, images as NHWC' in overview.experiment(
-        tiny.experiment(**TPU), devices.choose(tiny.config(**TPU)))[0]
+    assert (
+        'TPU grpc://10.0.0.2:8470 with 8 cores, images as NHWC'
+        in overview.experiment(tiny.experiment(**TPU), devices.choose(tiny.config(**TPU)))[0]
+    )
 
 
 def test_an_address_needs_no_look_up():
-    assert [runtime.tpu_address(name, None, None) for name in ('grpc://10.0.0.2:8470', 'local')] == ['grpc://10.0.0.2:8470', '']
+    assert [
+        runtime.tpu_address(name, None, None) for name in ('grpc://10.0.0.2:8470', 'local')
+    ] == ['grpc://10.0.0.2:8470', '']
 
 
 @pytest.fixture(scope='module')
@@ -253,7 +376,13 @@ def machine():
     yield server.target
 
 
-@pytest.mark.parametrize('name, why', [('machine', 'has none that TensorFlow can use'), ('grpc://127.0.0.1:9', 'no answer within 1 s')])
+@pytest.mark.parametrize(
+    'name, why',
+    [
+        ('machine', 'has none that TensorFlow can use'),
+        ('grpc://127.0.0.1:9', 'no answer within 1 s'),
+    ],
+)
 def test_a_machine_without_a_tpu_is_told(name, why, machine, monkeypatch):
     monkeypatch.setattr(devices.TPU, 'answers_within', 1)
     name = machine if name == 'machine' else name
@@ -264,21 +393,29 @@ def test_a_machine_without_a_tpu_is_told(name, why, machine, monkeypatch):
 
 def test_cores_are_started_before_and_stopped_after_a_run(monkeypatch):
     done = []
-    monkeypatch.setattr(devices.TPU, '_run', lambda self, operation: done.append((self.target, operation)))
+    monkeypatch.setattr(
+        devices.TPU, '_run', lambda self, operation: done.append((self.target, operation))
+    )
     device = devices.TPU('grpc://10.0.0.2:8470', None, None, 8)
     with pytest.raises(KeyError):
         with device.ready():
             done.append('run')
             raise KeyError
-    assert done == [('grpc://10.0.0.2:8470', runtime.tpu_start), 'run', ('grpc://10.0.0.2:8470', runtime.tpu_stop)]
+    assert done == [
+        ('grpc://10.0.0.2:8470', runtime.tpu_start),
+        'run',
+        ('grpc://10.0.0.2:8470', runtime.tpu_stop),
+    ]
 
 
-@pytest.mark.parametrize('operation, kind', [(runtime.tpu_start, 'ConfigureDistributedTPU'),
-                                             (runtime.tpu_stop, 'ShutdownDistributedTPU')])
+@pytest.mark.parametrize(
+    'operation, kind',
+    [(runtime.tpu_start, 'ConfigureDistributedTPU'), (runtime.tpu_stop, 'ShutdownDistributedTPU')],
+)
 def test_the_operations_that_start_and_stop_a_tpu(operation, kind):
     with tf.Graph().as_default() as graph:
         operation()
-        made, = of_type(graph.get_operations(), kind)
+        (made,) = of_type(graph.get_operations(), kind)
     assert 'TPU_SYSTEM' in made.device
 
 
@@ -289,7 +426,10 @@ def test_a_checkpoint_of_another_machine_is_written_here(machine, tmp_path, monk
         session.run(exp.step.initializer)
         exp.run_steps(session, 1)
         values, prefix = tiny.values(session, exp), checkpoints.save(session, exp, str(tmp_path), 1)
-    assert sorted(os.listdir(str(tmp_path))) == ['checkpoint-1.data-00000-of-00001', 'checkpoint-1.index']
+    assert sorted(os.listdir(str(tmp_path))) == [
+        'checkpoint-1.data-00000-of-00001',
+        'checkpoint-1.index',
+    ]
     with tiny.session(exp) as session:
         assert checkpoints.restore(session, exp, prefix) == []
         assert tiny.moved(values, tiny.values(session, exp)) == set() and values['global_step'] == 1

@@ -1,4 +1,5 @@
 """Trainings by the rules that make B of the signs of W: what they move, save, restore and report."""
+
 import numpy as np
 import pytest
 
@@ -33,7 +34,9 @@ def test_a_run_restored_from_its_checkpoint_goes_on_as_if_it_had_never_stopped(t
 
 
 def gradients_at(rule, step):
-    """{variable: what a step of plain descent adds to it}, of the same variables at any step, on one batch."""
+    """{variable: what a step of plain descent adds to it}, of the same variables at any step, on
+    one batch.
+    """
     settings = dict(dataset='fc', train_batch_size=8, learning_rate=1.0, alignment=rule)
     (before, after), _ = tiny.train(tiny.trainer(**settings), start=dict(global_step=step))
     assert after['global_step'] == step + 1
@@ -44,7 +47,9 @@ def gradients_at(rule, step):
 def test_only_brsf_sends_other_errors_at_another_step(rule):
     first, later = gradients_at(rule, 3), gradients_at(rule, 4)
     changed = {name for name in first if not np.array_equal(first[name], later[name])}
-    below = {layer + name for layer in ('dense0/', 'dense1/') for name in ('forward_kernel', 'bias')}
+    below = {
+        layer + name for layer in ('dense0/', 'dense1/') for name in ('forward_kernel', 'bias')
+    }
     assert set(first) == set(later) == below | {'dense_output/forward_kernel', 'dense_output/bias'}
     assert changed == (below if rule == 'brsf' else set())
 
@@ -53,12 +58,15 @@ def test_the_magnitudes_of_frsf_stay_as_they_started():
     history, _ = tiny.train(tiny.trainer(alignment='frsf', **SETTINGS), 4)
     backward = tiny.named(history[0], 'backward_kernel')
     assert len(backward) == 3 and not backward & tiny.moved(history[0], history[-1])
-    assert tiny.named(history[0], 'forward_kernel') | tiny.named(history[0], 'bias') <= tiny.moved(history[0], history[-1])
+    assert tiny.named(history[0], 'forward_kernel') | tiny.named(history[0], 'bias') <= tiny.moved(
+        history[0], history[-1]
+    )
 
 
 @pytest.mark.parametrize('rule', SIGNS)
 def test_signs_agree_better_than_chance(rule):
-    """Of a uniform W, the angle to its signs is acos(sqrt(3) / 2), 30 degrees; of two that are independent, |M| and W, it
+    """Of a uniform W, the angle to its signs is acos(sqrt(3) / 2), 30 degrees; of two that are
+    independent, |M| and W, it
     is acos(3 / 4), 41.4 degrees. These kernels are small: the angles of a few dozen numbers."""
     exp = tiny.experiment(alignment=rule, layers_list=(20, 20), **SETTINGS)
     with tiny.session(exp) as session:
@@ -71,10 +79,13 @@ def test_signs_agree_better_than_chance(rule):
     assert all(0 < angle < 70 for angle in results['projection_angles'].values())
 
 
-# --- checkpoints of other rules -------------------------------------------------------------------------------------------
+# --- checkpoints of other rules -------------------------------------------------------------------
+
 
 def restored(tmp_path, wrote, reads):
-    """The variables of a checkpoint of one rule, and those of another rule's validation that restored it."""
+    """The variables of a checkpoint of one rule, and those of another rule's validation that
+    restored it.
+    """
     (_, written), _ = tiny.train(tiny.trainer(alignment=wrote, **SETTINGS))
     exp = tiny.trainer(alignment=wrote, **SETTINGS)
     with tiny.session(exp, written) as session:
@@ -85,8 +96,18 @@ def restored(tmp_path, wrote, reads):
         return written, tiny.values(session, exp)
 
 
-@pytest.mark.parametrize('wrote, reads', [('symmetric', 'usf'), ('feedback', 'brsf'), ('feedback', 'frsf'), ('usf', None),
-                                          (None, 'brsf'), ('frsf', 'usf'), ('brsf', 'usf')])
+@pytest.mark.parametrize(
+    'wrote, reads',
+    [
+        ('symmetric', 'usf'),
+        ('feedback', 'brsf'),
+        ('feedback', 'frsf'),
+        ('usf', None),
+        (None, 'brsf'),
+        ('frsf', 'usf'),
+        ('brsf', 'usf'),
+    ],
+)
 def test_a_checkpoint_of_another_rule_is_restored(tmp_path, wrote, reads):
     written, found = restored(tmp_path, wrote, reads)
     assert tiny.moved({name: written[name] for name in found}, found) == set()

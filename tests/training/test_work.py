@@ -1,4 +1,7 @@
-"""How many convolutions a step of each rule really runs: counted in the graph as TensorFlow has optimised it."""
+"""How many convolutions a step of each rule really runs: counted in the graph as TensorFlow has
+optimised it.
+"""
+
 import collections
 
 import pytest
@@ -13,10 +16,27 @@ from training import devices, loop, runtime
 from training.experiment import Experiment, choices
 import tensorflow.compat.v1 as tf
 
-LAYERS = {'small': 2, 'resnet18': 21}  # convolutions; ResNet-18 has 17, and 4 projections of shortcuts
-# What a rule adds to each of them: a projection or a reconstruction, and a filter gradient (see alignment/rules.py).
-EXTRA = {None: 0, 'feedback': 0, 'usf': 0, 'frsf': 0, 'brsf': 0, 'pfa': 0, 'dfa': 0, 'symmetric': 0, 'kolen_pollack': 0, 'mirror': 1,
-         'activation': 2, 'information': 2, 'mirror on noise': 2}
+LAYERS = {
+    'small': 2,
+    'resnet18': 21,
+}  # convolutions; ResNet-18 has 17, and 4 projections of shortcuts
+# What a rule adds to each of them: a projection or a reconstruction, and a filter gradient (see
+# alignment/rules.py).
+EXTRA = {
+    None: 0,
+    'feedback': 0,
+    'usf': 0,
+    'frsf': 0,
+    'brsf': 0,
+    'pfa': 0,
+    'dfa': 0,
+    'symmetric': 0,
+    'kolen_pollack': 0,
+    'mirror': 1,
+    'activation': 2,
+    'information': 2,
+    'mirror on noise': 2,
+}
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -29,24 +49,50 @@ def pixels():
 
 def convolutions(model, **settings):
     """{kind: how many} of the convolutions that one step ran."""
-    config = Config.of(dict(model=model, dataset='pixels', train_batch_size=3, eval_batch_size=3, optimizer='momentum',
-                            **settings), choices())
+    config = Config.of(
+        dict(
+            model=model,
+            dataset='pixels',
+            train_batch_size=3,
+            eval_batch_size=3,
+            optimizer='momentum',
+            **settings,
+        ),
+        choices(),
+    )
     exp = Experiment(config, devices.choose(config), validating=False)
     with loop.session(exp, runtime.session_config()) as session:
         session.run(exp.step.initializer)
         metadata = tf.RunMetadata()
-        session.run([exp.step.train_op, exp.step.scalars], run_metadata=metadata,
-                    options=tf.RunOptions(trace_level=tf.RunOptions.HARDWARE_TRACE, output_partition_graphs=True))
+        session.run(
+            [exp.step.train_op, exp.step.scalars],
+            run_metadata=metadata,
+            options=tf.RunOptions(
+                trace_level=tf.RunOptions.HARDWARE_TRACE, output_partition_graphs=True
+            ),
+        )
     ran = [node.op for graph in metadata.partition_graphs for node in graph.node]
-    return collections.Counter('filter' if 'BackpropFilter' in op else 'input' if 'BackpropInput' in op else 'forward'
-                               for op in ran if 'Conv2D' in op)
+    return collections.Counter(
+        'filter' if 'BackpropFilter' in op else 'input' if 'BackpropInput' in op else 'forward'
+        for op in ran
+        if 'Conv2D' in op
+    )
 
 
-@pytest.mark.parametrize('rule, model', [(rule, 'small') for rule in sorted(EXTRA, key=str)] + [('information', 'resnet18')])
+@pytest.mark.parametrize(
+    'rule, model',
+    [(rule, 'small') for rule in sorted(EXTRA, key=str)] + [('information', 'resnet18')],
+)
 def test_a_step_runs_the_convolutions_of_the_count_and_no_more(rule, model):
-    settings = dict(alignment='mirror', input_distribution='normal') if rule == 'mirror on noise' else dict(alignment=rule)
+    settings = (
+        dict(alignment='mirror', input_distribution='normal')
+        if rule == 'mirror on noise'
+        else dict(alignment=rule)
+    )
     ran, layers = convolutions(model, **settings), LAYERS[model]
-    sent = 0 if rule == 'dfa' else layers - 1  # the first layer sends no error to the images; direct feedback needs no convolution
+    sent = (
+        0 if rule == 'dfa' else layers - 1
+    )  # the first layer sends no error to the images; direct feedback needs no convolution
     assert sum(ran.values()) == 2 * layers + sent + EXTRA[rule] * layers
     assert ran['filter'] == layers * (1 + (EXTRA[rule] > 0))
 
@@ -60,7 +106,9 @@ def source(tensor):
 
 @pytest.mark.parametrize('rule', sorted(EXTRA, key=str))
 def test_activities_are_kept_once(rule):
-    """Every filter gradient, of the task and of a rule, reads an input or an output of a layer where the forward pass left it."""
+    """Every filter gradient, of the task and of a rule, reads an input or an output of a layer
+    where the forward pass left it.
+    """
     name, _, noise = (rule or '').partition(' on ')
     with tf.Graph().as_default():
         view = ViewOptions(input_distribution='normal' if noise else None)
@@ -69,9 +117,20 @@ def test_activities_are_kept_once(rule):
         logits = layers.finish(tiny.SMALL.build(images, layers, 10, None))
         alignment = list(layers.rule.losses(layers.records).values()) if name else []
         tf.gradients(tf.add_n([tf.reduce_sum(logits)] + alignment), tf.trainable_variables())
-        inputs, outputs = [{source(tensor) for tensor in tensors} for tensors in zip(*[(r.x, r.y) for r in layers.records])]
-        filters = [op for op in tf.get_default_graph().get_operations() if op.type == 'Conv2DBackpropFilter']
-        strangers = [op.name for op in filters if source(op.inputs[0]) not in inputs and source(op.inputs[2]) not in outputs]
+        inputs, outputs = [
+            {source(tensor) for tensor in tensors}
+            for tensors in zip(*[(r.x, r.y) for r in layers.records])
+        ]
+        filters = [
+            op
+            for op in tf.get_default_graph().get_operations()
+            if op.type == 'Conv2DBackpropFilter'
+        ]
+        strangers = [
+            op.name
+            for op in filters
+            if source(op.inputs[0]) not in inputs and source(op.inputs[2]) not in outputs
+        ]
     assert len(filters) == LAYERS['small'] * (1 + (EXTRA[rule] > 0))
     assert len(strangers) == (LAYERS['small'] if noise else 0)  # its own noise is another activity
 

@@ -1,4 +1,7 @@
-"""What the tests of this folder share: small data sets, experiments that are built once, and sessions that start anywhere."""
+"""What the tests of this folder share: small data sets, experiments that are built once, and
+sessions that start anywhere.
+"""
+
 import zlib
 
 import numpy as np
@@ -20,11 +23,12 @@ EXPERIMENTS = {}  # by Config: a graph is built once, and every session starts i
 
 def stream(tag):
     """The random numbers of a tag, as tests/golden has them."""
-    return np.random.RandomState(zlib.crc32(tag.encode('ascii')) & 0xffffffff)
+    return np.random.RandomState(zlib.crc32(tag.encode('ascii')) & 0xFFFFFFFF)
 
 
 class Fixed(Dataset):
     """Images of a stream; training shuffles them, where `shuffles`."""
+
     classes, train_images, validation_images, image_shape = 10, 36, 13, (4, 5, 1)
     delivered = None  # how many validation images there really are, where that is not what is said
     shuffles = True
@@ -33,7 +37,9 @@ class Fixed(Dataset):
 
     def __init__(self, **settings):
         count = max(self.train_images, self.delivered or 0, self.validation_images)
-        self.images = stream('images:' + self.name).randn(count, *self.image_shape).astype(np.float32)
+        self.images = (
+            stream('images:' + self.name).randn(count, *self.image_shape).astype(np.float32)
+        )
         self.labels = stream('labels:' + self.name).randint(0, self.classes, count)
 
     def records(self, split, seed):
@@ -42,7 +48,9 @@ class Fixed(Dataset):
         return indices if seed is None or not self.shuffles else indices.shuffle(count, seed=seed)
 
     def example(self, record, seed):
-        return self.scale * tf.gather(self.images, record), tf.gather(self.labels.astype(np.int64), record)
+        return self.scale * tf.gather(self.images, record), tf.gather(
+            self.labels.astype(np.int64), record
+        )
 
 
 def dataset(called, **attributes):
@@ -50,11 +58,19 @@ def dataset(called, **attributes):
     return type('Dataset' + called, (Fixed,), dict(attributes, name=called))
 
 
-DATASETS = {cls.name: cls for cls in (
-    dataset('tiny'), dataset('few', classes=3), dataset('fc', train_images=8, shuffles=False), dataset('broken', scale=np.nan),
-    dataset('one_short', validation_images=14, delivered=13), dataset('one_more', validation_images=12, delivered=13),
-    dataset('batches_short', validation_images=26, delivered=13),
-    dataset('batches_more', validation_images=10, delivered=18))}
+DATASETS = {
+    cls.name: cls
+    for cls in (
+        dataset('tiny'),
+        dataset('few', classes=3),
+        dataset('fc', train_images=8, shuffles=False),
+        dataset('broken', scale=np.nan),
+        dataset('one_short', validation_images=14, delivered=13),
+        dataset('one_more', validation_images=12, delivered=13),
+        dataset('batches_short', validation_images=26, delivered=13),
+        dataset('batches_more', validation_images=10, delivered=18),
+    )
+}
 
 
 def _small(images, layers, classes, options):
@@ -68,7 +84,8 @@ def _small(images, layers, classes, options):
         return layers.dense(layers.average(x), classes, l2=1e-2, l2_bias=1e-2)
 
 
-# A network of all that ResNets are made of, for models.NETWORKS; a graph of a whole one takes many times as long to build.
+# A network of all that ResNets are made of, for models.NETWORKS; a graph of a whole one takes many
+# times as long to build.
 SMALL = NETWORKS['resnet18']._replace(build=_small)
 
 
@@ -81,7 +98,9 @@ def experiment(first_step=0, training=True, validating=True, **settings):
     """The Experiment of `config(**settings)`."""
     key = config(**settings), first_step, training, validating
     if key not in EXPERIMENTS:
-        EXPERIMENTS[key] = Experiment(key[0], devices.choose(key[0]), first_step, training, validating)
+        EXPERIMENTS[key] = Experiment(
+            key[0], devices.choose(key[0]), first_step, training, validating
+        )
     return EXPERIMENTS[key]
 
 
@@ -103,7 +122,9 @@ def values(opened, exp):
 
 
 def train(exp, steps=1, start=None):
-    """Updates from the initial variables or from `start`: the variables before and after each, and each step's scalars."""
+    """Updates from the initial variables or from `start`: the variables before and after each, and
+    each step's scalars.
+    """
     with session(exp, start) as opened:
         opened.run(exp.step.initializer)
         history, scalars = [values(opened, exp)], []
@@ -114,17 +135,27 @@ def train(exp, steps=1, start=None):
 
 
 def differences(one, other):
-    """The largest differences of another run, as `train` gives it, from one: of each scalar, relative to it, and of the movement
-    of each variable, relative to its length, beyond what float32 rounds of the variable."""
+    """The largest differences of another run, as `train` gives it, from one: of each scalar,
+    relative to it, and of the movement of each variable, relative to its length, beyond what
+    float32 rounds of the variable.
+    """
     (history, scalars), (others, other_scalars) = one, other
     found = {}
     for step, other_step in zip(scalars, other_scalars):
         for name, value in step.items():
-            found[name] = max(found.get(name, 0.0), abs(float(other_step[name]) - float(value)) / max(abs(float(value)), 1e-6))
+            found[name] = max(
+                found.get(name, 0.0),
+                abs(float(other_step[name]) - float(value)) / max(abs(float(value)), 1e-6),
+            )
     for name in set(history[0]) - {'global_step'}:
-        move, another = [variables[-1][name].astype(np.float64) - variables[0][name] for variables in (history, others)]
+        move, another = [
+            variables[-1][name].astype(np.float64) - variables[0][name]
+            for variables in (history, others)
+        ]
         rounding = np.finfo(np.float32).eps * np.linalg.norm(history[-1][name])
-        found[name] = max(np.linalg.norm(another - move) - rounding, 0.0) / max(np.linalg.norm(move), 1e-9)
+        found[name] = max(np.linalg.norm(another - move) - rounding, 0.0) / max(
+            np.linalg.norm(move), 1e-9
+        )
     assert moved(history[0], history[-1]) == moved(others[0], others[-1]) != set()
     return found
 
@@ -142,7 +173,11 @@ def moving_settings(rule):
 
 def moved(before, after):
     """The names of the variables that differ in any bit, the step counter aside."""
-    return {name for name in before if name != 'global_step' and before[name].tobytes() != after[name].tobytes()}
+    return {
+        name
+        for name in before
+        if name != 'global_step' and before[name].tobytes() != after[name].tobytes()
+    }
 
 
 def named(history, ending):

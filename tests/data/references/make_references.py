@@ -1,16 +1,20 @@
-"""Images as the original system makes them of JPEG files, made without TensorFlow and without our own code:
+"""Images as the original system makes them of JPEG files, made without TensorFlow and without our
+own code:
 
     apt-get install libjpeg-turbo-progs
     python tests/data/references/make_references.py
 
-It cuts the photographs of scikit-image and scikit-learn into small JPEG files of many kinds, decodes them with libjpeg-turbo's
-`djpeg -dct fast`, crops, resizes and normalises them with NumPy, and writes the JPEG files and references.npz beside itself.
-tests/data/test_references.py compares our images with them. The files are new only where the kinds or sizes below change.
+It cuts the photographs of scikit-image and scikit-learn into small JPEG files of many kinds,
+decodes them with libjpeg-turbo's `djpeg -dct fast`, crops, resizes and normalises them with NumPy,
+and writes the JPEG files and references.npz beside itself. tests/data/test_references.py compares
+our images with them. The files are new only where the kinds or sizes below change.
 
-NAME stands for a JPEG file in the names of the arrays: NAME/resnet/224, NAME/resnet/128, NAME/inception/299, NAME/plain/53 are
-what a network sees of it in a validation at that size, and NAME/resnet/window/INDEX that of a training with a window of WINDOWS.
-Of the floats, a grid of GRID x GRID pixels is kept, the corners among them. Bytes are kept whole as a SHA-256, beside a grid.
+NAME stands for a JPEG file in the names of the arrays: NAME/resnet/224, NAME/resnet/128,
+NAME/inception/299, NAME/plain/53 are what a network sees of it in a validation at that size, and
+NAME/resnet/window/INDEX that of a training with a window of WINDOWS. Of the floats, a grid of GRID
+x GRID pixels is kept, the corners among them. Bytes are kept whole as a SHA-256, beside a grid.
 """
+
 import hashlib
 import importlib.util
 import io
@@ -23,15 +27,24 @@ from PIL import Image
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 REFERENCES = os.path.join(FOLDER, 'references.npz')
 GRID = 17  # pixels of each side of an image that are kept
-SIZES = dict(resnet=(224, 128, 331), inception=(299, 75), plain=(53,))  # that evaluations are compared at
+SIZES = dict(
+    resnet=(224, 128, 331), inception=(299, 75), plain=(53,)
+)  # that evaluations are compared at
 MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 
-# name: (photograph, height, width, mode, options of the JPEG encoder). Sides of 240 and 480: their quotients differ in float64.
+# name: (photograph, height, width, mode, options of the JPEG encoder). Sides of 240 and 480: their
+# quotients differ in float64.
 KINDS = {
     '420': ('sklearn/datasets/images/china.jpg', 251, 333, 'RGB', dict(subsampling=2)),
     '420_480': ('skimage/data/astronaut.png', 480, 491, 'RGB', dict(subsampling=2, quality=70)),
     '420_240': ('sklearn/datasets/images/flower.jpg', 301, 240, 'RGB', dict(subsampling=2)),
-    '422_progressive': ('skimage/data/chelsea.png', 97, 131, 'RGB', dict(subsampling=1, progressive=True)),
+    '422_progressive': (
+        'skimage/data/chelsea.png',
+        97,
+        131,
+        'RGB',
+        dict(subsampling=1, progressive=True),
+    ),
     '444': ('skimage/data/coffee.png', 277, 203, 'RGB', dict(subsampling=0)),
     'grey': ('skimage/data/camera.png', 240, 319, 'L', {}),
     'cmyk': ('skimage/data/rocket.jpg', 181, 263, 'CMYK', dict(quality=70)),
@@ -41,10 +54,16 @@ KINDS = {
     'tiny_9x7': ('skimage/data/coffee.png', 9, 7, 'RGB', dict(subsampling=2)),
     'tiny_17x15_grey': ('skimage/data/coffee.png', 17, 15, 'L', {}),
 }
-# name: windows of a training (top, left, height, width), at odd places; and whole images, one with a square of its shorter side.
-WINDOWS = {'420': [(16, 32, 117, 64), (3, 1, 200, 331), (0, 0, 251, 333), (0, 41, 251, 251)], '444': [(31, 70, 99, 101)],
-           '422_progressive': [(5, 33, 41, 47)], 'grey': [(11, 23, 150, 133), (0, 0, 240, 319)],
-           'cmyk': [(8, 17, 61, 77), (0, 0, 181, 263)], 'tiny_9x7': [(3, 2, 4, 5)]}
+# name: windows of a training (top, left, height, width), at odd places; and whole images, one with
+# a square of its shorter side.
+WINDOWS = {
+    '420': [(16, 32, 117, 64), (3, 1, 200, 331), (0, 0, 251, 333), (0, 41, 251, 251)],
+    '444': [(31, 70, 99, 101)],
+    '422_progressive': [(5, 33, 41, 47)],
+    'grey': [(11, 23, 150, 133), (0, 0, 240, 319)],
+    'cmyk': [(8, 17, 61, 77), (0, 0, 181, 263)],
+    'tiny_9x7': [(3, 2, 4, 5)],
+}
 
 
 def jpeg_of(photograph, height, width, mode, options):
@@ -61,14 +80,19 @@ def jpeg_of(photograph, height, width, mode, options):
 def decoded(jpeg, window=None):
     """uint8 [h, w, 3] of JPEG bytes; with a window (top, left, height, width), of it alone."""
     crop = [] if window is None else ['-crop', '{3}x{2}+{1}+{0}'.format(*window)]
-    done = subprocess.run(['djpeg', '-dct', 'fast', '-pnm'] + crop, input=jpeg, stdout=subprocess.PIPE, check=True)
+    done = subprocess.run(
+        ['djpeg', '-dct', 'fast', '-pnm'] + crop, input=jpeg, stdout=subprocess.PIPE, check=True
+    )
     with Image.open(io.BytesIO(done.stdout)) as image:
         pixels = np.array(image.convert('RGB'))
-    return pixels if window is None else pixels[:, -window[3]:]  # djpeg begins at a whole block
+    return pixels if window is None else pixels[:, -window[3] :]  # djpeg begins at a whole block
 
 
 def bilinear(image, size, aligned=False):
-    """image: [h, w, c]. Returns float32 [size, size, c], as TensorFlow 1's resize_bilinear, in float32 as there."""
+    """image: [h, w, c]. Returns float32 [size, size, c], as TensorFlow 1's resize_bilinear, in
+    float32 as there.
+    """
+
     def neighbours(length):
         """(low, high, weight of high, float32 [size]) along one side."""
         first, last = (length - 1, size - 1) if aligned and size > 1 else (length, size)
@@ -77,8 +101,14 @@ def bilinear(image, size, aligned=False):
         return low, np.minimum(low + 1, length - 1), (position - low).astype(np.float32)
 
     image = image.astype(np.float32)
-    (top, bottom, down), (left, right, across) = neighbours(image.shape[0]), neighbours(image.shape[1])
-    above, below = (image[row][:, left] + (image[row][:, right] - image[row][:, left]) * across[:, None] for row in (top, bottom))
+    (top, bottom, down), (left, right, across) = (
+        neighbours(image.shape[0]),
+        neighbours(image.shape[1]),
+    )
+    above, below = (
+        image[row][:, left] + (image[row][:, right] - image[row][:, left]) * across[:, None]
+        for row in (top, bottom)
+    )
     return above + (below - above) * down[:, None, None]
 
 
@@ -97,7 +127,7 @@ def inception_window(height, width):
 
 def cut(window, image):
     top, left, height, width = window
-    return image[top:top + height, left:left + width]
+    return image[top : top + height, left : left + width]
 
 
 def to_bytes(image):
@@ -119,7 +149,9 @@ def normal(image, size=None):
 def inception(jpeg, size, window=None):
     """float32 [size, size, 3] in 0..1."""
     image = decoded(jpeg)
-    return bilinear(cut(window or inception_window(*image.shape[:2]), image) * np.float32(1 / 255), size)
+    return bilinear(
+        cut(window or inception_window(*image.shape[:2]), image) * np.float32(1 / 255), size
+    )
 
 
 def plain(jpeg, size):
