@@ -12,11 +12,13 @@ import missing_packages  # noqa: F401 (first: it tells which package this Python
 import os
 import sys
 import time
+from typing import List, Optional
 
 import rich.console
-from absl import flags
+from absl import flags as absl_flags
 
-from config import door, schema
+from config import flags
+from config.schema import ROWS, ConfigError
 from database.errors import StoreError
 from reports import page, plots, runs, searches, table
 
@@ -24,29 +26,52 @@ PLACES = ('host', 'port', 'dbname', 'cache_dir')
 PIPE_COLUMNS = 200  # of a table that no terminal shows
 
 
-def define_flags():
+def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the flags: those of train.py that say where, with its defaults, and our own."""
     for name in PLACES:
-        row = schema.ROWS[name]
-        define = flags.DEFINE_integer if row.kind is int else flags.DEFINE_string
+        row = ROWS[name]
+        define = absl_flags.DEFINE_integer if row.kind is int else absl_flags.DEFINE_string
         define(
             name,
             row.default,
             row.help
             if name != 'cache_dir'
             else 'folder of local files, as of train.py: records may wait there for MongoDB',
+            flag_values=flag_values,
         )
-    flags.DEFINE_string(
-        'collname', None, 'only this collection (resnet18, fc_32-16, ...); default: all'
+    absl_flags.DEFINE_string(
+        'collname',
+        None,
+        'only this collection (resnet18, fc_32-16, ...); default: all',
+        flag_values,
     )
-    flags.DEFINE_list('exp_id', [], 'only these experiments (comma list); default: all')
-    flags.DEFINE_string(
-        'html', None, 'write one page here that a browser shows without server or network'
+    absl_flags.DEFINE_list(
+        'exp_id', [], 'only these experiments (comma list); default: all', flag_values
     )
-    flags.DEFINE_string('png', None, 'write the plots here')
-    flags.DEFINE_integer('most', 12, 'how many runs, the newest, are plotted', lower_bound=1)
-    flags.DEFINE_bool('watch', False, 'show it anew every --every_s seconds, until Ctrl-C')
-    flags.DEFINE_integer('every_s', 10, 'seconds between two looks of --watch', lower_bound=1)
+    absl_flags.DEFINE_string(
+        'html',
+        None,
+        'write one page here that a browser shows without server or network',
+        flag_values,
+    )
+    absl_flags.DEFINE_string('png', None, 'write the plots here', flag_values)
+    absl_flags.DEFINE_integer(
+        'most',
+        12,
+        'how many runs, the newest, are plotted',
+        lower_bound=1,
+        flag_values=flag_values,
+    )
+    absl_flags.DEFINE_bool(
+        'watch', False, 'show it anew every --every_s seconds, until Ctrl-C', flag_values
+    )
+    absl_flags.DEFINE_integer(
+        'every_s',
+        10,
+        'seconds between two looks of --watch',
+        lower_bound=1,
+        flag_values=flag_values,
+    )
 
 
 def look(values):
@@ -144,16 +169,19 @@ def watch(values, console):
         return 0
 
 
-def main(argv):
-    if len(argv) > 1:
-        raise schema.ConfigError(
-            f'{argv[1]!r} is not understood; every setting is a flag, --name=value'
-        )
-    values = flags.FLAGS
+def report(values: flags.FlagValues, words: List[str]) -> int:
+    """What the flags ask for. words: the program and what is no flag. Returns the exit code."""
+    if len(words) > 1:
+        raise ConfigError(f'{words[1]!r} is not understood; every setting is a flag, --name=value')
     console = rich.console.Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
     return (watch if values.watch else show)(values, console)
 
 
+def main(argv: Optional[List[str]] = None, flag_values: flags.FlagValues = flags.FLAGS) -> int:
+    """The whole command: see config.flags.run."""
+    define_flags(flag_values)
+    return flags.run(report, (StoreError,), argv, flag_values)
+
+
 if __name__ == '__main__':
-    define_flags()
-    door.run(main, (StoreError,))
+    sys.exit(main())

@@ -14,55 +14,68 @@ study.
 import missing_packages  # noqa: F401 (first: it tells which package this Python lacks)
 from training import runtime  # before all else: it prepares TensorFlow
 
-from absl import flags
+import sys
+from typing import List, Optional
 
-from config import schema
+from absl import flags as absl_flags
+
+from config import flags
+from config.schema import ConfigError
 from training import search, start
 from training.experiment import choices
 
 
-def main(argv):
-    if len(argv) > 1:
-        raise schema.ConfigError(
-            f'{argv[1]!r} is not understood; every setting is a flag, --name=value'
-        )
-    values = flags.FLAGS
+def find(values: flags.FlagValues, words: List[str]) -> int:
+    """What the flags ask for. words: the program and what is no flag. Returns the exit code."""
+    if len(words) > 1:
+        raise ConfigError(f'{words[1]!r} is not understood; every setting is a flag, --name=value')
     space = [search.dimension(text) for text in values.space]
     if values.save_params_file:
-        raise schema.ConfigError(
+        raise ConfigError(
             '--save_params_file is for train.py; a search prints the command of its best settings'
         )
     search.Search(
-        start.read(choices()).config, space, values.study, values.trials, values.prune
+        start.read(values, choices()).config, space, values.study, values.trials, values.prune
     ).run()
     return 0
 
 
-def define_flags():
+def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the flags that train.py does not have."""
-    flags.DEFINE_multi_string(
+    absl_flags.DEFINE_multi_string(
         'space',
         [],
         'a setting to search and its values: name=low:high, name=low:high:log (evenly in '
         'the logarithm) or name=one,another; give one flag for each',
+        flag_values,
     )
-    flags.DEFINE_integer(
-        'trials', 30, 'how many trainings, of all workers and calls together', lower_bound=1
+    absl_flags.DEFINE_integer(
+        'trials',
+        30,
+        'how many trainings, of all workers and calls together',
+        lower_bound=1,
+        flag_values=flag_values,
     )
-    flags.DEFINE_string(
+    absl_flags.DEFINE_string(
         'study',
         'search',
         'name of the study; its trainings have the exp_id <exp_id>_<study>_<number>',
+        flag_values,
     )
-    flags.DEFINE_bool(
+    absl_flags.DEFINE_bool(
         'prune',
         True,
         'stop a training that does worse than the median of the others at the same step',
+        flag_values,
     )
 
 
+def main(argv: Optional[List[str]] = None, flag_values: flags.FlagValues = flags.FLAGS) -> int:
+    """The whole command: see config.flags.run."""
+    flags.define_flags(choices(), flag_values)
+    define_flags(flag_values)
+    return start.run(find, argv, flag_values)
+
+
 if __name__ == '__main__':
-    schema.define_flags(choices())
-    flags.adopt_module_key_flags(schema)
-    define_flags()
-    start.run(main)
+    sys.exit(main())

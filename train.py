@@ -13,24 +13,29 @@ all of them.
 import missing_packages  # noqa: F401 (first: it tells which package this Python lacks)
 from training import runtime  # before all else: it prepares TensorFlow
 
-from absl import flags
+import sys
+from typing import List, Optional
 
-from config import schema
+from config import flags
+from config.schema import ConfigError
 from training import jobs, start
 from training.experiment import choices
 
 
-def main(argv):
-    if len(argv) > 1:
-        raise schema.ConfigError(
-            f'{argv[1]!r} is not understood; every setting is a flag, --name=value'
-        )
-    asked = start.read(choices())
-    jobs.train(asked.config, asked.explicit, asked.ignored, flags.FLAGS.save_params_file)
+def train(values: flags.FlagValues, words: List[str]) -> int:
+    """What the flags ask for. words: the program and what is no flag. Returns the exit code."""
+    if len(words) > 1:
+        raise ConfigError(f'{words[1]!r} is not understood; every setting is a flag, --name=value')
+    asked = start.read(values, choices())
+    jobs.train(asked.config, asked.explicit, asked.ignored, values.save_params_file)
     return 0
 
 
+def main(argv: Optional[List[str]] = None, flag_values: flags.FlagValues = flags.FLAGS) -> int:
+    """The whole command: see config.flags.run."""
+    flags.define_flags(choices(), flag_values)
+    return start.run(train, argv, flag_values)
+
+
 if __name__ == '__main__':
-    schema.define_flags(choices())
-    flags.adopt_module_key_flags(schema)
-    start.run(main)
+    sys.exit(main())

@@ -15,7 +15,8 @@ import tempfile
 
 from benchmarks import trained
 from config import recipes
-from config.schema import Config, as_flag
+from config.flags import as_flag
+from config.schema import Config
 from database import server
 from training import jobs
 from training.experiment import choices

@@ -12,7 +12,8 @@ import pickletools
 import typing
 
 from config import legacy
-from config.schema import GROUPS, ROWS, Config, ConfigError, Scope, given_flags, shown
+from config.flags import given_flags
+from config.schema import GROUPS, ROWS, Config, ConfigError, Scope, shown
 
 
 class Asked(typing.NamedTuple):
@@ -230,7 +231,7 @@ def read(flag_values, choices) -> Asked:
     Flags that always count come first, then those that --override names, then the settings file,
     then the defaults; the suffix of the exp_id extends the one of the file.
 
-    flag_values: absl's FLAGS. Raises ConfigError.
+    flag_values: absl's, parsed. Raises ConfigError.
     """
     given = given_flags(flag_values)
     path = flag_values.load_params_file

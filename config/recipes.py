@@ -22,7 +22,8 @@ import shlex
 import sys
 
 from config import params
-from config.schema import Config, ConfigError, as_flag, shown
+from config.flags import as_flag
+from config.schema import Config, ConfigError, shown
 
 # settings: what differs from the defaults. source: where they come from. expects: the result, and
 # where it was seen.

@@ -15,7 +15,6 @@ import reprlib
 import sys
 import typing
 
-from absl import flags
 from bson import json_util
 from bson.errors import BSONError
 
@@ -616,64 +615,3 @@ Config = dataclasses.make_dataclass(
         'ROWS.'
     },
 )
-
-
-def _define(row, choices):
-    legal = choices.get(row.choices, ()) if isinstance(row.choices, str) else row.choices
-    text = row.help + (' (one of: {})'.format(', '.join(legal)) if legal else '')
-    if row.kind is bool:
-        flags.DEFINE_bool(row.name, row.default, text)
-    elif row.kind is list:
-        flags.DEFINE_list(row.name, list(row.default), text)
-    else:
-        {str: flags.DEFINE_string, int: flags.DEFINE_integer, float: flags.DEFINE_float}[row.kind](
-            row.name, row.default, text
-        )
-
-
-def as_flag(name, value):
-    """A setting as on the command line."""
-    if isinstance(value, bool):
-        return '--' + ('' if value else 'no') + name
-    return '--{}={}'.format(
-        name, ','.join(map(str, value)) if isinstance(value, (list, tuple)) else value
-    )
-
-
-def define_flags(choices):
-    """Define one absl flag a row, and --load_params_file and --save_params_file.
-
-    choices: {registry name: legal values}, of 'model', 'alignment', 'dataset', 'optimizer',
-    'schedule', 'activation' and 'preprocessing'.
-    """
-    for row in ROWS.values():
-        _define(row, choices)
-    flags.DEFINE_string(
-        'load_params_file',
-        None,
-        'read the settings from this .pkl; docs/settings.md tells which flags count '
-        'beside it, and --override lets others count',
-    )
-    flags.DEFINE_string('save_params_file', None, 'write the settings to this .pkl before the run')
-
-
-def given_flags(flag_values):
-    """{name: value} of the settings given on the command line.
-
-    Raises ConfigError for text that is no whole number in a list of them.
-    """
-    given = {name: flag_values[name].value for name in ROWS if flag_values[name].present}
-    given = {
-        name: (None if ROWS[name].default is None and value in ('', 'none', 'None') else value)
-        for name, value in given.items()
-    }
-    if given.get('layers_list'):
-        try:
-            given['layers_list'] = tuple(int(units) for units in given['layers_list'])
-        except ValueError:
-            raise ConfigError(
-                '--layers_list must be a comma list of whole numbers, not {!r}'.format(
-                    ','.join(given['layers_list'])
-                )
-            )
-    return given

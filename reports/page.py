@@ -3,7 +3,7 @@
 import base64
 import html
 
-from config.schema import as_flag
+from config.flags import as_flag
 from reports import plots, runs, searches, table
 
 HEAD = """<!DOCTYPE html>

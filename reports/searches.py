@@ -4,7 +4,7 @@ import collections
 
 from pymongo.errors import PyMongoError
 
-from config.schema import as_flag
+from config.flags import as_flag
 from database import server
 from database.errors import StoreError
 from reports.runs import finite

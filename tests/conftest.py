@@ -8,8 +8,6 @@ import socket
 import sys
 
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 
 sys.path[:0] = [
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
@@ -17,7 +15,7 @@ sys.path[:0] = [
 ]
 
 from training import runtime  # noqa: E402, F401 (the path comes first; it prepares TensorFlow before anyone imports it)
-from config import params, recipes, schema  # noqa: E402
+from config import flags, params, recipes  # noqa: E402
 from database import server  # noqa: E402
 from tensorflow.python.framework import ops  # noqa: E402
 from training.experiment import check, choices  # noqa: E402
@@ -88,20 +86,19 @@ def read(tmp_path):
     """read(words) -> the Config of a command; its config/*.pkl are our recipes, and a file in the
     authors' form.
     """
-    if 'load_params_file' not in flags.FLAGS:  # absl has one table of flags a process
-        schema.define_flags(choices())
     recipes.write(list(recipes.RECIPES), str(tmp_path), choices())
     shutil.copy(
         os.path.join(os.path.dirname(__file__), 'config', 'authors', 'symmetric_dill0.3.5.1.pkl'),
         str(tmp_path / 'symmetric.pkl'),
     )
-    with flagsaver.flagsaver():
 
-        def parse(words):
-            flags.FLAGS([word.replace('=config/', f'={tmp_path}/') for word in words])
-            asked = params.read(flags.FLAGS, choices())
-            check(asked.config)
-            assert asked.ignored == ()
-            return asked.config
+    def parse(words):
+        values = flags.FlagValues()
+        flags.define_flags(choices(), values)
+        values([word.replace('=config/', f'={tmp_path}/') for word in words])
+        asked = params.read(values, choices())
+        check(asked.config)
+        assert asked.ignored == ()
+        return asked.config
 
-        yield parse
+    return parse

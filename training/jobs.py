@@ -7,7 +7,8 @@ import time
 import zlib
 
 from config import params, schema
-from config.schema import Config, ConfigError, as_flag
+from config.flags import as_flag
+from config.schema import Config, ConfigError
 from data import DataError
 from database import records, server
 from database.errors import DamagedError

@@ -15,7 +15,8 @@ import tensorflow.compat.v1 as tf
 from alignment.layer import ViewOptions
 from alignment.rules import RULES
 from config import params
-from config.schema import ROWS, SEED, Config, ConfigError, Scope, as_flag
+from config.flags import as_flag
+from config.schema import ROWS, SEED, Config, ConfigError, Scope
 from training.checkpoints import CheckpointError
 
 DESCRIPTION = (

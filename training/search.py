@@ -18,7 +18,8 @@ import zlib
 from pymongo.errors import PyMongoError
 
 from config import params
-from config.schema import LOADING, ROWS, SEED, Config, ConfigError, Scope, as_flag
+from config.flags import as_flag
+from config.schema import LOADING, ROWS, SEED, Config, ConfigError, Scope
 from database import server
 from database.claim import is_gone, machine
 from database.errors import StoreError

@@ -5,11 +5,10 @@ sentences.
 import dataclasses
 import os
 import sys
+from typing import List, Optional
 
-from absl import flags
-
-from config import door, params
-from config.schema import ROWS, ConfigError
+from config import flags, params
+from config.schema import ROWS, Config, ConfigError
 from data import DataError
 from database import server
 from database.errors import StoreError
@@ -21,16 +20,20 @@ from training.validation import TrainingError
 USER_ERRORS = (DataError, StoreError, CheckpointError, TrainingError)
 
 
-def run(main):
-    """The door (config/door.py) for what trains and validates.
+def run(
+    main: flags.Main,
+    argv: Optional[List[str]] = None,
+    flag_values: flags.FlagValues = flags.FLAGS,
+) -> int:
+    """The door (config.flags.run) for what trains and validates.
 
     A run that a signal stopped, once all is saved, has the exit code of the signal: 143 SIGTERM,
     130 SIGINT.
     """
 
-    def guarded(argv):
+    def guarded(values: flags.FlagValues, words: List[str]) -> int:
         try:
-            return main(argv)
+            return main(values, words)
         except Stopped as stopped:
             print(f'stopped by {stopped}; --do_restore continues where it was', file=sys.stderr)
             return 128 + stopped.signal
@@ -38,14 +41,14 @@ def run(main):
             print('stopped; what was recorded is in the database', file=sys.stderr)
             return 130
 
-    door.run(guarded, USER_ERRORS)
+    return flags.run(guarded, USER_ERRORS, argv, flag_values)
 
 
-def read(choices):
+def read(flag_values: flags.FlagValues, choices: flags.Choices) -> params.Asked:
     """What the command line and TF_CONFIG ask for (config.params.Asked). Warnings name the flags
     that do not count beside a settings file, and what was not understood in it."""
-    asked = params.read(flags.FLAGS, choices)
-    path, config = flags.FLAGS.load_params_file, asked.config
+    asked = params.read(flag_values, choices)
+    path, config = flag_values.load_params_file, asked.config
     if asked.ignored:
         print(
             f'warning: ignored, because --load_params_file={path} fixes them: '
@@ -66,7 +69,7 @@ def read(choices):
     )
 
 
-def _with_uri(config):
+def _with_uri(config: Config) -> Config:
     """A Config with the server of MONGODB_URI, where its flags name none. Raises ConfigError where
     they name another one.
     """

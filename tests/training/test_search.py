@@ -9,7 +9,8 @@ import pymongo
 import pytest
 
 from config import params
-from config.schema import Config, ConfigError, as_flag
+from config.flags import as_flag
+from config.schema import Config, ConfigError
 from training import jobs, search
 from training.experiment import choices
 from training.validation import TrainingError
