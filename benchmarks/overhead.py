@@ -19,7 +19,7 @@ import bson
 
 from config.schema import Config
 from database import server
-from database.mongo import Store
+from database.store import Store
 from training import devices, jobs, loop, provenance
 from training.experiment import Experiment, choices
 

@@ -17,7 +17,7 @@ from benchmarks import trained
 from config import recipes
 from config.flags import as_flag
 from config.schema import Config
-from database import server
+from database import connection, server
 from training import jobs
 from training.experiment import choices
 
@@ -46,7 +46,7 @@ def main():
     server.ensure('localhost', arguments.port)
     settings = recipes.RECIPES[RECIPE].settings
     collection = jobs.collection(Config.of(settings, choices()))
-    with tempfile.TemporaryDirectory() as folder, server.connect(
+    with tempfile.TemporaryDirectory() as folder, connection.connect(
         'localhost', arguments.port
     ) as client:
         (path,) = recipes.write([RECIPE], folder, choices())

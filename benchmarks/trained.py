@@ -8,7 +8,7 @@ import sys
 import tempfile
 
 from config import params
-from database import server
+from database import connection
 from training import jobs
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -41,7 +41,7 @@ def newest(config, suffix, dbname, port, flags):
             check=True,
             stdout=subprocess.DEVNULL,
         )
-    with server.connect(HOST, port) as client:
+    with connection.connect(HOST, port) as client:
         return client[dbname][jobs.collection(config) + '.files'].find_one(
             {'exp_id': str(config.alignment) + suffix, 'validation_results': {'$exists': True}},
             sort=[('step', -1)],

@@ -6,6 +6,7 @@ import re
 import shutil
 import tarfile
 import tempfile
+from typing import IO, Collection, Dict, cast
 
 from database.errors import DamagedError, StoreError
 
@@ -14,7 +15,7 @@ MEMBER = re.compile(
 )
 
 
-def pack(prefix, tar_path):
+def pack(prefix: str, tar_path: str) -> str:
     """Packs a checkpoint into one uncompressed .tar, which appears at its place whole or not at
     all.
 
@@ -50,13 +51,13 @@ def pack(prefix, tar_path):
     return tar_path
 
 
-def _anonymous(member):
+def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
     member.uid = member.gid = 0
     member.uname = member.gname = ''
     return member
 
 
-def unpack(tar_path, folder):
+def unpack(tar_path: str, folder: str) -> str:
     """Unpacks a checkpoint's .tar, ours or tfutils', into a folder; a file of the same name there
     is replaced.
 
@@ -74,8 +75,9 @@ def unpack(tar_path, folder):
             members = _members(tar, tar_path)
             prefix = _checked_prefix(members, tar_path)
             for name, member in members.items():
+                content = cast(IO[bytes], tar.extractfile(member))  # of a regular file, as checked
                 with open(os.path.join(half, name), 'xb') as target:
-                    shutil.copyfileobj(tar.extractfile(member), target, 1 << 20)
+                    shutil.copyfileobj(content, target, 1 << 20)
         for name in sorted(members, key=lambda name: name.endswith('.index')):
             os.replace(os.path.join(half, name), os.path.join(folder, name))
     except tarfile.TarError as error:
@@ -87,9 +89,9 @@ def unpack(tar_path, folder):
     return os.path.join(folder, prefix)
 
 
-def _members(tar, tar_path):
+def _members(tar: tarfile.TarFile, tar_path: str) -> Dict[str, tarfile.TarInfo]:
     """The regular files of a .tar by base name; refuses whatever could reach out of the folder."""
-    members = {}
+    members: Dict[str, tarfile.TarInfo] = {}
     for member in tar:
         parts = member.name.split('/')
         name = parts[-1]
@@ -98,14 +100,12 @@ def _members(tar, tar_path):
         if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
             raise DamagedError(
                 f'The archive {tar_path} holds {member.name!r}, which is not a regular file: it '
-                'is no checkpoint of ours or '
-                "tfutils', and was not unpacked."
+                "is no checkpoint of ours or tfutils', and was not unpacked."
             )
         if member.name.startswith('/') or '..' in parts or not MEMBER.fullmatch(name):
             raise DamagedError(
                 f'The archive {tar_path} holds {member.name!r}, which is not the name of a '
-                "checkpoint's file: it was not "
-                'unpacked.'
+                "checkpoint's file: it was not unpacked."
             )
         if name in members:
             raise DamagedError(f'The archive {tar_path} holds {name} twice: it was not unpacked.')
@@ -113,12 +113,12 @@ def _members(tar, tar_path):
     return members
 
 
-def _checked_prefix(names, source):
+def _checked_prefix(names: Collection[str], source: str) -> str:
     """The one prefix of a checkpoint's file names, which must be an .index and every shard of the
     data.
     """
-    matches = [MEMBER.fullmatch(name) for name in names]
-    if None in matches:
+    matches = [match for match in map(MEMBER.fullmatch, names) if match]
+    if len(matches) != len(names):
         raise StoreError(
             f'{source} has a name that cannot be stored: use letters, digits, "-", "_" and ".".'
         )
@@ -129,12 +129,11 @@ def _checked_prefix(names, source):
         len(prefixes) == 1
         and len(matches) == len(shards) + 1
         and len(counts) == 1
-        and shards == {'%05d' % index for index in range(max(counts))}
+        and shards == {f'{index:05d}' for index in range(max(counts))}
     )
     if not whole:
         raise DamagedError(
-            '{} is not one whole checkpoint, an .index and all of its .data-*, but: {}.'.format(
-                source, ', '.join(sorted(names)) or 'nothing'
-            )
+            f'{source} is not one whole checkpoint, an .index and all of its .data-*, but: '
+            f'{", ".join(sorted(names)) or "nothing"}.'
         )
     return prefixes.pop()

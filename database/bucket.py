@@ -2,14 +2,19 @@
 
 import datetime
 import hashlib
+import os
+from typing import IO, BinaryIO, Iterable, List, Optional, Tuple
 
 import bson
 import gridfs
 from pymongo import ASCENDING, DESCENDING
+from pymongo.collection import Collection
+from pymongo.database import Database
 from pymongo.errors import DocumentTooLarge, DuplicateKeyError
 from pymongo.write_concern import WriteConcern
 
-from database.errors import DamagedError
+from database.errors import DamagedError, StoreError
+from database.types import Document
 
 CHUNK_BYTES = 261120  # as tfutils' GridFS wrote
 CHUNKS_A_WRITE = 32
@@ -26,16 +31,25 @@ class Bucket:
         files: the collection of records; `find` whatever you like in it.
     """
 
-    def __init__(self, database, name):
+    def __init__(self, database: Database[Document], name: str) -> None:
         """Args: a pymongo database and the bucket's name; nothing is created before the first
         `insert`.
         """
-        self.files = database.get_collection(name + '.files', write_concern=JOURNALED)
-        self._chunks = database.get_collection(name + '.chunks', write_concern=JOURNALED)
+        self.files: Collection[Document] = database.get_collection(
+            name + '.files', write_concern=JOURNALED
+        )
+        self._chunks: Collection[Document] = database.get_collection(
+            name + '.chunks', write_concern=JOURNALED
+        )
         self._gridfs = gridfs.GridFSBucket(database, name)
         self._indexed = False
 
-    def insert(self, record, stream=None, filename=None):
+    def insert(
+        self,
+        record: Document,
+        stream: Optional[BinaryIO] = None,
+        filename: Optional[str] = None,
+    ) -> None:
         """Stores a record, with the bytes of a stream as its GridFS file; storing its `_id` again
         changes nothing.
 
@@ -52,9 +66,7 @@ class Bucket:
         """
         size = len(bson.encode(record))
         if size > MOST_BYTES:
-            raise DocumentTooLarge(
-                '%d bytes without its file, and %d is the most' % (size, MOST_BYTES)
-            )
+            raise DocumentTooLarge(f'{size} bytes without its file, and {MOST_BYTES} is the most')
         self._ensure_indexes()
         if self.holds(record):
             return
@@ -73,11 +85,11 @@ class Bucket:
         except DuplicateKeyError:
             pass  # an earlier try, whose answer was lost in an outage
 
-    def holds(self, record):
+    def holds(self, record: Document) -> bool:
         """Whether the record is stored, by its `_id`."""
         return bool(self.files.count_documents({'_id': record['_id']}, limit=1))
 
-    def remove(self, ids):
+    def remove(self, ids: Iterable[bson.ObjectId]) -> None:
         """Deletes records by `_id`, their files, and the named results of theirs."""
         ids = list(ids) + [
             file['_id'] for file in self.files.find({'item_for': {'$in': list(ids)}}, {'_id': 1})
@@ -85,7 +97,7 @@ class Bucket:
         self.files.delete_many({'_id': {'$in': ids}})
         self._chunks.delete_many({'files_id': {'$in': ids}})
 
-    def sweep(self, before):
+    def sweep(self, before: datetime.datetime) -> None:
         """Deletes the chunks of files that were begun before a datetime (UTC) and never finished:
         their writer has died.
         """
@@ -96,7 +108,7 @@ class Bucket:
             if file_id not in whole:
                 self._chunks.delete_many({'files_id': file_id})
 
-    def prune(self, query, keep):
+    def prune(self, query: Document, keep: int) -> None:
         """Deletes the files that match a query but for the `keep` uploaded last."""
         newest_first = self.files.find(query, {'_id': 1}).sort(
             [('uploadDate', DESCENDING), ('_id', DESCENDING)]
@@ -105,7 +117,7 @@ class Bucket:
             self.files.delete_one({'_id': file['_id']})
             self._chunks.delete_many({'files_id': file['_id']})
 
-    def download(self, file, target):
+    def download(self, file: Document, target: IO[bytes]) -> None:
         """Copies a file's bytes to a binary stream and checks them.
 
         Args:
@@ -124,26 +136,19 @@ class Bucket:
                 target.write(piece)
         if length != file['length'] or file.get('md5', md5.hexdigest()) != md5.hexdigest():
             raise DamagedError(
-                'The file %s of record %s came as %d bytes with md5 %s, but %d bytes with md5 %s '
-                'were '
-                'stored: the database is damaged; take another checkpoint.'
-                % (
-                    file['filename'],
-                    file['_id'],
-                    length,
-                    md5.hexdigest(),
-                    file['length'],
-                    file.get('md5'),
-                )
+                f'The file {file["filename"]} of record {file["_id"]} came as {length} bytes with '
+                f'md5 {md5.hexdigest()}, but {file["length"]} bytes with md5 {file.get("md5")} '
+                'were stored: the database is damaged; take another checkpoint.'
             )
 
-    def _write_chunks(self, file_id, stream):
+    def _write_chunks(self, file_id: bson.ObjectId, stream: BinaryIO) -> Tuple[int, str]:
         """Writes a stream's chunks in place of whatever an interrupted try left; returns its bytes
         and md5.
         """
         self._chunks.delete_many({'files_id': file_id})
         stream.seek(0)
-        md5, length, batch = hashlib.md5(), 0, []
+        md5, length = hashlib.md5(), 0
+        batch: List[Document] = []
         for number, piece in enumerate(iter(lambda: stream.read(CHUNK_BYTES), b'')):
             md5.update(piece)
             length += len(piece)
@@ -155,7 +160,7 @@ class Bucket:
             self._chunks.insert_many(batch)
         return length, md5.hexdigest()
 
-    def _ensure_indexes(self):
+    def _ensure_indexes(self) -> None:
         """Those of GridFS, and the one by which an experiment's records are found in the order of
         their steps.
         """
@@ -166,3 +171,100 @@ class Bucket:
             )
             self._chunks.create_index([('files_id', ASCENDING), ('n', ASCENDING)], unique=True)
             self._indexed = True
+
+
+class Buckets:
+    """Where an experiment's records and checkpoints lie.
+
+    Attributes:
+        main: the Bucket of its collection, which lasts.
+        recent: the Bucket of its recent checkpoints, each with the fields of its record.
+    """
+
+    def __init__(
+        self, main: Bucket, recent: Bucket, collname: str, exp_id: str, recent_limit: int
+    ) -> None:
+        """recent_limit: how many recent checkpoints are kept."""
+        self.main, self.recent = main, recent
+        self._collname, self._exp_id, self._recent_limit = collname, exp_id, recent_limit
+
+    def write(self, record: Document, checkpoint: Optional[str]) -> None:
+        """Writes a record, with its checkpoint, the path of a .tar, where there is one; again
+        changes nothing.
+        """
+        if self.main.holds(record):
+            return
+        if checkpoint:
+            with open(checkpoint, 'rb') as stream:
+                self.main.insert(
+                    dict(record, **_saver_fields()), stream, os.path.basename(checkpoint)
+                )
+        else:
+            self.main.insert(dict(record, saved_filters=False))
+
+    def write_recent(self, record: Document, path: str) -> None:
+        """Writes a .tar among the recent checkpoints, and removes those that are too many; again
+        changes nothing.
+        """
+        if self.recent.holds(record):
+            return
+        with open(path, 'rb') as stream:
+            self.recent.insert(
+                dict(record, collname=self._collname, **_saver_fields()),
+                stream,
+                os.path.basename(path),
+            )
+        self.recent.prune(
+            dict(self._neighbours(), exp_id=self._exp_id, _id={'$ne': record['_id']}),
+            self._recent_limit - 1,
+        )
+
+    def newest(self, wanted: Document) -> Optional[Document]:
+        """Of the documents, in both, that match a query, the one of the highest step that was
+        uploaded last; None without any.
+        """
+        found = [
+            _newest(self.main.files, wanted),
+            _newest(self.recent.files, dict(wanted, **self._neighbours())),
+        ]
+        return max(
+            (record for record in found if record),
+            key=lambda record: (record['step'], record['uploadDate']),
+            default=None,
+        )
+
+    def file_of(self, record: Document) -> Tuple[Bucket, Document]:
+        """The bucket, and the document there, of a record's file. Raises StoreError where it has
+        none.
+        """
+        for bucket in (self.main, self.recent):
+            file = bucket.files.find_one({'_id': record['_id'], 'filename': {'$exists': True}})
+            if file:
+                return bucket, file
+        raise StoreError(
+            f'Record {record["_id"]} (step {record["step"]}) holds no weights, or holds them no '
+            'more: choose another step.'
+        )
+
+    def _neighbours(self) -> Document:
+        """Tells our recent checkpoints from those of a_b, c, d and a, b_c, d, whose database has
+        the same name.
+        """
+        return {
+            'collname': {'$in': [self._collname, None]}
+        }  # None: the original did not write the field
+
+
+def _saver_fields() -> Document:
+    """What tfutils notes beside the weights; our Saver is never sharded."""
+    return {'saved_filters': True, '_saver_write_version': 2, '_saver_num_data_files': 1}
+
+
+def _newest(files: Collection[Document], wanted: Document) -> Optional[Document]:
+    """Of the documents of the highest step the one uploaded last; two look-ups, so that the index
+    serves the first.
+    """
+    top = files.find_one(wanted, {'step': 1}, sort=[('step', DESCENDING)])
+    return top and files.find_one(
+        {'$and': [wanted, {'step': top['step']}]}, sort=[('uploadDate', DESCENDING)]
+    )

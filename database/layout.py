@@ -4,14 +4,27 @@ and a check of a document.
 Notebooks and mongo-shell queries written for tfutils rely on these names and types.
 """
 
-import collections
 import datetime
+from typing import List, NamedTuple, Tuple
 
 import bson
 
-# types: of the value. meaning: for people. needed: when it must be there: 'always', with 'weights',
-# or 'never'.
-Field = collections.namedtuple('Field', ['types', 'meaning', 'needed'])
+from database.types import Document
+
+
+class Field(NamedTuple):
+    """A field of a record.
+
+    Attributes:
+        types: of the value.
+        meaning: for people.
+        needed: when it must be there: 'always', with 'weights', or 'never'.
+    """
+
+    types: Tuple[type, ...]
+    meaning: str
+    needed: str
+
 
 NUMBER = (float, int)
 # fmt: off
@@ -77,7 +90,7 @@ BY_LAYER = ANGLES + (
 )
 
 
-def faults(document):
+def faults(document: Document) -> List[str]:
     """What is not as the layout says, as a list of sentences; an empty one for a record of ours.
 
     document: as pymongo reads it from `<collection>.files` (not a named result of --save_to_gfs).
@@ -98,7 +111,7 @@ def faults(document):
     return found or _inside(document)
 
 
-def _inside(document):
+def _inside(document: Document) -> List[str]:
     """Faults of what the fields hold."""
     params, steps, validations = (
         document['params'],
@@ -131,15 +144,14 @@ def _inside(document):
     return found
 
 
-def _inside_validation(where, results, params):
+def _inside_validation(where: str, results: Document, params: Document) -> List[str]:
     validating, saving = [
         params[group] if _is(params.get(group), (dict,)) else {}
         for group in ('validation_params', 'save_params')
     ]
-    needed = VALIDATION + (VALIDATION_THAT_MEASURES if 'measure_images' in validating else ())
-    needed = [
-        name for name in needed if name not in (saving.get('save_to_gfs') or ())
-    ]  # those lie in GridFS
+    in_gridfs = saving.get('save_to_gfs') or ()
+    given = VALIDATION + (VALIDATION_THAT_MEASURES if 'measure_images' in validating else ())
+    needed = [name for name in given if name not in in_gridfs]
     known = VALIDATION + VALIDATION_THAT_MEASURES + VALIDATION_THAT_SKIPS
     found = [
         where + name + ' is no number' for name in needed if not _is(results.get(name), NUMBER)
@@ -160,5 +172,5 @@ def _inside_validation(where, results, params):
     return found
 
 
-def _is(value, types):
+def _is(value: object, types: Tuple[type, ...]) -> bool:
     return isinstance(value, types) and not (isinstance(value, bool) and bool not in types)

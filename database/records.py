@@ -7,11 +7,13 @@ import datetime
 import functools
 import hashlib
 import re
+from typing import Dict, Iterable, Mapping, Optional, Tuple, Union
 
 import bson
 import numpy as np
 
 from database.errors import RecordError
+from database.types import Array, Document
 
 INT64 = range(-(2**63), 2**63)
 DEEPEST = 80  # MongoDB refuses documents that nest deeper than 100; a cycle ends here, too
@@ -25,8 +27,10 @@ SYSTEM_DATABASES = ('admin', 'config', 'local')
 RECENT_SUFFIX = '___RECENT'
 SHORTENED = re.compile(rf'~[0-9a-f]{{16}}{RECENT_SUFFIX}$')
 
+Path = Tuple[Union[str, int], ...]  # the keys and numbers that lead to a value
 
-def plain(value, where='value'):
+
+def plain(value: object, where: str = 'value') -> object:
     """Turns a value into plain data: None, bool, int, float, str, bytes, ObjectId, datetime, list
     and dict.
 
@@ -44,11 +48,11 @@ def plain(value, where='value'):
     return _plain(value, (where,))
 
 
-def _plain(value, path):
+def _plain(value: object, path: Path) -> object:
     if len(path) > DEEPEST:
         raise RecordError(
-            '%s... nests deeper than %d levels: a record must be flatter, and may not hold itself.'
-            % (_where(path[:6]), DEEPEST)
+            f'{_where(path[:6])}... nests deeper than {DEEPEST} levels: a record must be flatter, '
+            'and may not hold itself.'
         )
     if isinstance(value, collections.abc.Mapping):
         return _plain_mapping(value, path)
@@ -58,19 +62,23 @@ def _plain(value, path):
         return _plain_array(value, path)
     if isinstance(value, functools.partial):
         arguments = _plain_mapping({'args': value.args, 'keywords': value.keywords}, path)
-        return dict(_plain(value.func, path), **arguments)
+        return dict(_named(value.func), **arguments)
     if callable(value):
-        named = (
-            value if isinstance(getattr(value, '__name__', None), str) else type(value)
-        )  # or what has a __call__
-        return {
-            'modname': getattr(named, '__module__', None) or type(value).__module__,
-            'objname': named.__name__,
-        }
+        return _named(value)
     return _plain_scalar(value, path)
 
 
-def _plain_scalar(value, path):
+def _named(function: object) -> Document:
+    """A function or class by its name, or what has a __call__ by that of its class."""
+    name = getattr(function, '__name__', None)
+    named = function if isinstance(name, str) else type(function)
+    return {
+        'modname': getattr(named, '__module__', None) or type(function).__module__,
+        'objname': name if isinstance(name, str) else type(function).__name__,
+    }
+
+
+def _plain_scalar(value: object, path: Path) -> object:
     if value is None or isinstance(value, (bson.ObjectId, datetime.datetime)):
         return value
     if isinstance(value, (bool, np.bool_)):
@@ -78,8 +86,8 @@ def _plain_scalar(value, path):
     if isinstance(value, (int, np.integer)) and not isinstance(value, np.timedelta64):
         if int(value) not in INT64:
             raise RecordError(
-                '%s is %d, beyond the 64-bit integers that MongoDB stores: give a float or text.'
-                % (_where(path), value)
+                f'{_where(path)} is {int(value)}, beyond the 64-bit integers that MongoDB stores: '
+                'give a float or text.'
             )
         return int(value)
     if isinstance(value, (float, np.floating)):
@@ -94,7 +102,7 @@ def _plain_scalar(value, path):
     )
 
 
-def _plain_array(array, path):
+def _plain_array(array: Array, path: Path) -> object:
     if array.dtype.kind in 'bi':
         return array.tolist()
     if array.dtype.kind == 'f':  # tolist() would leave the elements of a long double as they are
@@ -107,8 +115,9 @@ def _plain_array(array, path):
     )
 
 
-def _plain_mapping(mapping, path):
-    result, origins = {}, {}
+def _plain_mapping(mapping: Mapping[object, object], path: Path) -> Document:
+    result: Document = {}
+    origins: Dict[str, object] = {}
     for key, item in mapping.items():
         safe = _safe_key(key, path)
         if safe in result:
@@ -121,7 +130,7 @@ def _plain_mapping(mapping, path):
     return result
 
 
-def _safe_key(key, path):
+def _safe_key(key: object, path: Path) -> str:
     if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
         key = str(int(key))
     if not isinstance(key, str) or '\0' in key:
@@ -132,7 +141,7 @@ def _safe_key(key, path):
     return '_' + safe if safe.startswith('$') else safe
 
 
-def _text(value, path):
+def _text(value: str, path: Path) -> str:
     text = str.__str__(value)
     try:
         text.encode('utf-8')
@@ -143,22 +152,21 @@ def _text(value, path):
     return text
 
 
-def _where(path):
-    return path[0] + ''.join(
-        '[%d]' % key if isinstance(key, int) else '.' + key for key in path[1:]
-    )
+def _where(path: Path) -> str:
+    first, *others = path
+    return str(first) + ''.join(f'[{key}]' if isinstance(key, int) else f'.{key}' for key in others)
 
 
 def build(
-    exp_id,
-    step,
-    params,
-    duration=None,
-    train_results=(),
-    validation_results=None,
-    saved_filters=False,
-    validates=None,
-):
+    exp_id: str,
+    step: int,
+    params: Mapping[str, object],
+    duration: Optional[float] = None,
+    train_results: Iterable[Mapping[str, object]] = (),
+    validation_results: Optional[Mapping[str, object]] = None,
+    saved_filters: bool = False,
+    validates: Union[bson.ObjectId, str, None] = None,
+) -> Document:
     """Makes the record of one saving point.
 
     Args:
@@ -184,12 +192,12 @@ def build(
     Raises:
         RecordError: a value cannot be stored; the message names its key path.
     """
-    step = plain(step, 'step')
-    if isinstance(step, bool) or not isinstance(step, int) or step < 0:
-        raise RecordError(f'step is {step!r}: it must be a whole number, 0 or more.')
+    whole = plain(step, 'step')
+    if isinstance(whole, bool) or not isinstance(whole, int) or whole < 0:
+        raise RecordError(f'step is {whole!r}: it must be a whole number, 0 or more.')
     record = {
         'exp_id': exp_id,
-        'step': step,
+        'step': whole,
         'duration': duration,
         'params': params,
         'saved_filters': bool(saved_filters),
@@ -209,7 +217,7 @@ def build(
     return dict(record, _id=bson.ObjectId())
 
 
-def recent_database(dbname, collname, exp_id):
+def recent_database(dbname: str, collname: str, exp_id: str) -> str:
     """Name of the database of an experiment's recent checkpoints; legal for MongoDB whatever the
     names.
 
@@ -234,7 +242,7 @@ def recent_database(dbname, collname, exp_id):
     return head[: DATABASE_NAME_BYTES - len(tail)].decode('utf-8', 'ignore') + tail
 
 
-def check_names(dbname, collname, exp_id):
+def check_names(dbname: str, collname: str, exp_id: str) -> None:
     """Refuses names that MongoDB would refuse, or that would not be the name of one folder.
 
     Raises:
@@ -260,7 +268,7 @@ def check_names(dbname, collname, exp_id):
         )
 
 
-def _check_name(kind, name, most_bytes):
+def _check_name(kind: str, name: str, most_bytes: int) -> None:
     advice = 'use letters, digits, "-" and "_"'
     if not isinstance(name, str) or not name.strip():
         raise RecordError(f'The {kind} is {name!r}: it must be a name; {advice}.')
@@ -277,6 +285,6 @@ def _check_name(kind, name, most_bytes):
     size = len(name.encode('utf-8'))
     if size > most_bytes:
         raise RecordError(
-            'The %s %r is %d bytes long, and %d is the most: choose a shorter one.'
-            % (kind, name, size, most_bytes)
+            f'The {kind} {name!r} is {size} bytes long, and {most_bytes} is the most: choose a '
+            'shorter one.'
         )

@@ -2,26 +2,37 @@
 
 import os
 import re
+from typing import List, Sequence, Tuple
 
 import bson
 from bson.errors import BSONError
 
 from database.errors import StoreError
+from database.types import Document
 
 ENTRY = re.compile(r'(\d{8})\.bson')
 REFUSED = '.refused'  # ends the name of what MongoDB will never take
 
 
-def local_folder(root, place):
+def local_folder(root: str, place: Sequence[object]) -> str:
     """Where an experiment's local files lie. root: str; place: (host, port, dbname, collname,
     exp_id).
     """
-    return os.path.join(os.path.expanduser(root), '{}:{}'.format(*place[:2]), *place[2:])
+    host, port, *names = place
+    return os.path.join(os.path.expanduser(root), f'{host}:{port}', *map(str, names))
 
 
-def spool_of(folder):
+def spool_of(folder: str) -> str:
     """Where, in an experiment's folder, records wait for MongoDB."""
     return os.path.join(folder, 'spool')
+
+
+def damaged(path: str, error: Exception) -> StoreError:
+    """The error that tells of an entry that cannot be read."""
+    return StoreError(
+        f'{path}, a record that waits for MongoDB, cannot be read ({error}): move it away to go '
+        'on without it.'
+    )
 
 
 class Spool:
@@ -30,11 +41,11 @@ class Spool:
     An entry is there whole or not at all, also after the power failed.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: str) -> None:
         """folder: where the entries lie; it is made with the first one."""
         self.folder = folder
 
-    def keep(self, entry):
+    def keep(self, entry: Document) -> str:
         """Write an entry, a document, behind all others; returns its path. Raises OSError where the
         disk takes none.
         """
@@ -52,7 +63,7 @@ class Spool:
             os.close(directory)
         return path
 
-    def entries(self):
+    def entries(self) -> List[Tuple[str, Document]]:
         """[(path, document)] in the order in which they were kept. Raises StoreError for one that
         is damaged.
         """
@@ -63,17 +74,14 @@ class Spool:
                 with open(path, 'rb') as file:
                     found.append((path, bson.decode(file.read())))
             except (OSError, BSONError) as error:
-                raise StoreError(
-                    f'{path}, a record that waits for MongoDB, cannot be read ({error}): move it '
-                    'away to go on without it.'
-                ) from error
+                raise damaged(path, error) from error
         return found
 
-    def refuse(self, path):
+    def refuse(self, path: str) -> str:
         """Set an entry aside that can never be written; returns its new path."""
         os.replace(path, path + REFUSED)
         return path + REFUSED
 
-    def _numbers(self):
+    def _numbers(self) -> List[int]:
         names = os.listdir(self.folder) if os.path.isdir(self.folder) else []
         return [int(match.group(1)) for match in map(ENTRY.fullmatch, names) if match]

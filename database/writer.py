@@ -1,10 +1,15 @@
-"""A thread that writes: jobs in, first in first out, each repeated until the outage it met is over."""
+"""A thread that writes: jobs in, first in first out, each repeated until the outage it met is
+over.
+"""
 
 import collections
 import os
 import threading
+from typing import Callable, Deque, List, Optional
 
 from database.errors import StoreError
+from database.spool import Spool
+from database.types import Document
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
@@ -16,15 +21,16 @@ class Job:
     is.
     """
 
-    def __init__(self, name, write, done, entry, kept):
-        self.name, self.write, self.done, self.entry, self.kept, self.written = (
-            name,
-            write,
-            done,
-            entry,
-            kept,
-            False,
-        )
+    def __init__(
+        self,
+        name: str,
+        write: Callable[[], None],
+        done: Optional[Callable[[], None]],
+        entry: Document,
+        kept: Optional[str],
+    ) -> None:
+        self.name, self.write, self.done = name, write, done
+        self.entry, self.kept, self.written = entry, kept, False
 
 
 class Writer:
@@ -36,24 +42,36 @@ class Writer:
         errors: one sentence a job that can never be written.
     """
 
-    def __init__(self, is_outage, explain, spool=None):
+    def __init__(
+        self,
+        is_outage: Callable[[Exception], bool],
+        explain: Callable[[Exception], str],
+        spool: Optional[Spool] = None,
+    ) -> None:
         """Starts the thread.
 
         Args:
             is_outage: error -> whether the same job may succeed later.
             explain: error -> a few words.
-            spool: database.spool.Spool, or None to keep nothing.
+            spool: what keeps the jobs that wait; None keeps nothing.
         """
-        self.errors = []
+        self.errors: List[str] = []
         self._is_outage, self._explain, self._spool = is_outage, explain, spool
-        self._trouble = None
-        self._jobs = collections.deque()
+        self._trouble: Optional[str] = None
+        self._jobs: Deque[Job] = collections.deque()
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name='database writer', daemon=True)
         self._thread.start()
 
-    def add(self, name, write, done=None, entry=None, kept=None):
+    def add(
+        self,
+        name: str,
+        write: Callable[[], None],
+        done: Optional[Callable[[], None]],
+        entry: Document,
+        kept: Optional[str] = None,
+    ) -> None:
         """Queues a job and returns at once.
 
         Args:
@@ -74,17 +92,17 @@ class Writer:
             self._changed.notify_all()
 
     @property
-    def pending(self):
+    def pending(self) -> List[str]:
         """The names of the jobs that are not done, first in first."""
         with self._changed:
             return [job.name for job in self._jobs]
 
     @property
-    def trouble(self):
+    def trouble(self) -> Optional[str]:
         """A few words on the outage of the moment, or None."""
         return self._trouble
 
-    def flush(self, timeout_s=None):
+    def flush(self, timeout_s: Optional[float] = None) -> bool:
         """Waits until no job is left.
 
         Returns:
@@ -93,8 +111,10 @@ class Writer:
         with self._changed:
             return self._changed.wait_for(lambda: not self._jobs, timeout_s) and not self.errors
 
-    def close(self, timeout_s):
-        """Flushes and ends the thread; what is not done then stays in `pending`, and in the spool."""
+    def close(self, timeout_s: float) -> None:
+        """Flushes and ends the thread; what is not done then stays in `pending`, and in the
+        spool.
+        """
         if not self.flush(timeout_s):
             self._keep()
         with self._changed:
@@ -102,10 +122,10 @@ class Writer:
             self._changed.notify_all()
         self._thread.join(LAST_TRY_S)
 
-    def _run(self):
+    def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._jobs or self._closing.is_set())
+                self._changed.wait_for(lambda: bool(self._jobs) or self._closing.is_set())
                 if self._closing.is_set():
                     return
                 job = self._jobs[0]
@@ -114,7 +134,7 @@ class Writer:
                     self._jobs.popleft()
                     self._changed.notify_all()
 
-    def _write(self, job):
+    def _write(self, job: Job) -> bool:
         """Tries a job until it is done or can never be; returns False when the writer closes before
         that.
         """
@@ -152,22 +172,26 @@ class Writer:
             )
         return True
 
-    def _keep(self):
+    def _keep(self) -> None:
         """Everything that waits goes into the spool, in its order; a disk that takes nothing is
         told of in `trouble`.
         """
+        if not self._spool:
+            return
         with self._changed:
             try:
                 for job in self._jobs:
-                    if self._spool and not job.kept and not job.written:
+                    if not job.kept and not job.written:
                         job.kept = self._spool.keep(job.entry)
             except OSError as error:
                 self._trouble = (
                     f'{self._trouble}; and {self._spool.folder} takes no copy: {error.strerror}'
                 )
 
-    def _set_aside(self, job):
-        """Keeps what can never be written in the spool all the same; some words on where it lies."""
+    def _set_aside(self, job: Job) -> str:
+        """Keeps what can never be written in the spool all the same; some words on where it
+        lies.
+        """
         if not self._spool:
             return ''
         try:

@@ -12,7 +12,8 @@ import bson
 from pymongo.errors import PyMongoError
 
 from config.schema import LOADING, ROWS
-from database import claim, server
+from database import claim, connection, entries, server
+from database.entries import RecordEntry
 from database.errors import StoreError
 from database.layout import ANGLES
 from database.spool import Spool, local_folder, spool_of
@@ -191,8 +192,8 @@ def read(host, port, dbname, exp_ids=(), collname=None, cache_dir=None):
             found, trouble = _of_database(client[dbname]), None
     except (PyMongoError, StoreError) as error:
         if not waiting:
-            raise StoreError(server.reason(error)) if isinstance(error, PyMongoError) else error
-        found, trouble = {}, server.reason(error)
+            raise StoreError(connection.reason(error)) if isinstance(error, PyMongoError) else error
+        found, trouble = {}, connection.reason(error)
     runs = []
     for place in sorted(set(found) | set(waiting)):
         points, params, is_held = found.get(place, ([], {}, False))
@@ -304,9 +305,9 @@ def _waiting(folder):
     for path in sorted(glob.glob(spool_of(os.path.join(glob.escape(folder), '*', '*')))):
         place = tuple(path.split(os.sep)[-3:-1])
         records = [
-            entry['record']
-            for _, entry in Spool(path).entries()
-            if isinstance(entry.get('record'), dict)
+            entry.record
+            for entry in entries.kept(Spool(path)).values()
+            if isinstance(entry, RecordEntry)
         ]
         if records:
             found[place] = records

@@ -11,7 +11,7 @@ import os
 from config import params as plain
 from config.schema import EXECUTING, Config, ConfigError
 from database import records, server
-from database.mongo import Store
+from database.store import Store
 from database.spool import local_folder, spool_of
 from training import checkpoints, jobs, loop, provenance, runtime
 from training.checkpoints import CheckpointError

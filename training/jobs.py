@@ -12,7 +12,7 @@ from config.schema import Config, ConfigError
 from data import DataError
 from database import records, server
 from database.errors import DamagedError
-from database.mongo import Store
+from database.store import Store
 from database.spool import local_folder, spool_of
 from models import NETWORKS, NetworkOptions
 from training import (

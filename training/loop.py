@@ -67,7 +67,7 @@ class Run:
     session: with restored or fresh variables. experiment: training.experiment.Experiment, or
     anything with its graph, saver, global_step, step, plan, run_steps(session, most),
     validate(session), summary(results) and warnings(results).
-    store: database.mongo.Store, or None to record nothing. folder: for local checkpoints. params:
+    store: database.store.Store, or None to record nothing. folder: for local checkpoints. params:
     what each record tells of
     the settings. say: prints a line. leads: False only steps; another host validates, saves and
     records. asking: of

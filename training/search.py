@@ -20,10 +20,10 @@ from pymongo.errors import PyMongoError
 from config import params
 from config.flags import as_flag
 from config.schema import LOADING, ROWS, SEED, Config, ConfigError, Scope
-from database import server
+from database import connection, server
 from database.claim import is_gone, machine
 from database.errors import StoreError
-from database.mongo import Store
+from database.store import Store
 from database.spool import local_folder
 from training import jobs
 from training.experiment import TARGET, check, choices
@@ -358,7 +358,7 @@ class Search:
             digests=config.digests()._asdict(),
             **outcome,
         )
-        with server.connect(config.host, config.port) as client:
+        with connection.connect(config.host, config.port) as client:
             self._documents(client, config).replace_one(
                 {'_id': config.exp_id}, document, upsert=True
             )
@@ -374,7 +374,7 @@ class Search:
             recorded = list(store.records())[-1:]
         finally:
             store.close()
-        with server.connect(config.host, config.port) as client:
+        with connection.connect(config.host, config.port) as client:
             noted = self._documents(client, config).find_one({'_id': config.exp_id})
         is_other = noted and noted.get('identity') != self._identity or recorded and not noted
         for record in recorded:

@@ -10,7 +10,7 @@ from typing import List, Optional
 from config import flags, params
 from config.schema import ROWS, Config, ConfigError
 from data import DataError
-from database import server
+from database import connection
 from database.errors import StoreError
 from training import cluster
 from training.checkpoints import CheckpointError
@@ -73,12 +73,12 @@ def _with_uri(config: Config) -> Config:
     """A Config with the server of MONGODB_URI, where its flags name none. Raises ConfigError where
     they name another one.
     """
-    places = server.uri_places()
+    places = connection.uri_places()
     if not places or (config.host, config.port) in places:
         return config
     if (config.host, config.port) != (ROWS['host'].default, ROWS['port'].default):
         raise ConfigError(
             f'--host={config.host} and --port={config.port} are not a server of the environment '
-            f'variable {server.URI}; leave one of them out'
+            f'variable {connection.URI}; leave one of them out'
         )
     return dataclasses.replace(config, host=places[0][0], port=places[0][1])

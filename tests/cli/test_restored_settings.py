@@ -10,7 +10,7 @@ import pymongo
 import pytest
 
 from config import params
-from database.mongo import Store
+from database.store import Store
 
 NETWORK = ['--model=fc', '--layers_list=7,5']  # what finds the collection
 

@@ -12,7 +12,7 @@ import pytest
 from database import claim
 from database.claim import Claim
 from database.errors import StoreError
-from database.mongo import Store
+from database.store import Store
 
 
 @pytest.fixture

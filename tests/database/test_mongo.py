@@ -14,11 +14,11 @@ import numpy as np
 import pymongo
 import pytest
 
-from database import mongo, records, server
+from database import connection, records, server
 from database.archive import pack
 from database.bucket import CHUNK_BYTES
 from database.errors import RecordError, StoreError
-from database.mongo import Store
+from database.store import Store, _is_outage
 
 ODD_BYTES = 3 * CHUNK_BYTES + 17
 DBNAME, COLLNAME, EXP_ID = 'neur-al', 'fc_32-16', 'symmetric_test0'
@@ -131,7 +131,7 @@ def test_indexes_and_journaled_writes(store, files, chunks):
     keys = [[field for field, _ in index['key']] for index in files.index_information().values()]
     assert ['exp_id', 'step', '_id'] in keys and ['filename', 'uploadDate'] in keys
     assert any(index.get('unique') for index in chunks.index_information().values())
-    assert store._main.files.write_concern.document == {'w': 'majority', 'j': True}
+    assert store._buckets.main.files.write_concern.document == {'w': 'majority', 'j': True}
 
 
 def test_opening_and_reading_write_nothing(store, client):
@@ -483,7 +483,7 @@ def test_a_server_that_goes_and_comes_back_gets_every_record_once_in_order(
             on_written=os.remove,
         )
     assert not store.flush(0) and store.pending >= 6
-    assert server._wait(lambda: store.failure, 60)  # pymongo looks for the server for 3 s first
+    assert connection.wait(lambda: store.failure, 60)  # pymongo looks for the server for 3 s first
     assert (
         'localhost:%d takes no records' % own_port.port in store.failure
         and '\n' not in store.failure
@@ -510,7 +510,7 @@ def end_server(address, harshly):
     if harshly:
         with open(os.path.join(address.root, 'mongod-%d' % address.port, 'mongod.pid')) as stream:
             os.kill(int(stream.read()), signal.SIGKILL)
-        assert server._wait(lambda: not server._listens('localhost', address.port), 60)
+        assert connection.wait(lambda: not connection.listens('localhost', address.port), 60)
     server.stop(address.port, address.root)
 
 
@@ -570,4 +570,4 @@ def test_an_answer_lost_while_inserting_is_no_second_record(store, files, monkey
     ],
 )
 def test_only_the_servers_troubles_are_outages(error, outage):
-    assert mongo._is_outage(error) is outage
+    assert _is_outage(error) is outage

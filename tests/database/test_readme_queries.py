@@ -11,7 +11,7 @@ import pytest
 
 from database import records
 from database.archive import pack
-from database.mongo import Store
+from database.store import Store
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TOP1 = {'3.11': 0.975, '3.7': 0.977}

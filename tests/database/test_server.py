@@ -13,7 +13,7 @@ import threading
 import pymongo
 import pytest
 
-from database import server
+from database import connection, server
 from database.errors import ServerError
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -86,7 +86,7 @@ def test_a_killed_servers_pid_file_means_nothing(own_port):
     server.ensure(*own_port)
     (process,) = mongod_processes(own_port)
     os.kill(process, signal.SIGKILL)
-    assert server._wait(lambda: not server._listens('localhost', own_port.port), 60)
+    assert connection.wait(lambda: not connection.listens('localhost', own_port.port), 60)
     assert 'No private MongoDB runs' in server.stop(own_port.port, own_port.root)
     assert 'Started' in server.ensure(*own_port)
 
@@ -264,7 +264,9 @@ def test_the_configuration_file_starts_a_server(own_port, tmp_path):
         cwd=str(tmp_path),
     )
     try:
-        assert server._wait(lambda: server._listens('localhost', own_port.port), server.START_S)
+        assert connection.wait(
+            lambda: connection.listens('localhost', own_port.port), server.START_S
+        )
         with pymongo.MongoClient('localhost', own_port.port) as client:
             options = client.admin.command('getCmdLineOpts')['parsed']
         assert (

@@ -2,14 +2,17 @@
 in order and once.
 """
 
+import base64
 import os
+import pickle
 
+import bson
 import pymongo
 import pytest
 
-from database import mongo, records, server
+from database import connection, entries, records, server
 from database.errors import StoreError
-from database.mongo import Store
+from database.store import Store
 from database.spool import Spool
 
 NAMES = 'neur-al', 'fc', 'symmetric'
@@ -59,6 +62,50 @@ def test_a_damaged_entry_is_named(tmp_path, damage):
         Spool(str(tmp_path)).entries()
 
 
+# The bytes of spool files, in base 64, as the store wrote them before its entries were classes.
+WRITTEN_BEFORE = [
+    'LAEAAAJjaGVja3BvaW50ABUAAAAvYy9jaGVja3BvaW50LTQwLnRhcgACcmVjZW50ABUAAAAvYy9jaGVja3BvaW50'
+    'LTQwLnRhcgADcmVjb3JkALEAAAAHX2lkAF8AAAAAAAAAAAAAoQJleHBfaWQACgAAAHN5bW1ldHJpYwAQc3RlcAAo'
+    'AAAAAWR1cmF0aW9uAAAAAAAAANA/A3BhcmFtcwAnAAAAA21vZGVsX3BhcmFtcwAUAAAAAWFscGhhAPyp8dJNYlA/'
+    'AAAIc2F2ZWRfZmlsdGVycwAABHRyYWluX3Jlc3VsdHMAGwAAAAMwABMAAAABbG9zcwAAAAAAAADgPwAAAARyZXBs'
+    'YWNpbmcAFAAAAAcwAF8AAAAAAAAAAAAAoAAIcmVtb3ZlAAEA',
+    'eQAAAANyZWNvcmQAUwAAAAdfaWQAXwAAAAAAAAAAAAChAmV4cF9pZAAKAAAAc3ltbWV0cmljABBzdGVwACkAAAAD'
+    'cGFyYW1zAAUAAAAACHNhdmVkX2ZpbHRlcnMAAAAEcmVwbGFjaW5nAAUAAAAACHJlbW92ZQAAAA==',
+    'yQAAAANkb2N1bWVudAAsAAAAB19pZABfAAAAAAAAAAAAAKIHaXRlbV9mb3IAXwAAAAAAAAAAAAChAAVjb250ZW50'
+    'AE8AAAAAgAJ9cQBYEgAAAHZhbGlkYXRpb25fcmVzdWx0c3EBfXECWAgAAAB0b3BuX3ZhbHEDfXEEWAQAAAB0b3Ax'
+    'cQVdcQZHP+AAAAAAAABhc3NzLgJmaWxlbmFtZQAjAAAANWYwMDAwMDAwMDAwMDAwMDAwMDAwMGExX2ZpbGVpdGVt'
+    'cwAA',
+]
+
+
+def test_a_spool_of_before_is_read(tmp_path):
+    folder = tmp_path / 'spool'
+    folder.mkdir()
+    for number, content in enumerate(WRITTEN_BEFORE, 1):
+        (folder / f'{number:08d}.bson').write_bytes(base64.b64decode(content))
+    spool = Spool(str(folder))
+    with_files, alone, results = entries.kept(spool).values()
+    assert with_files.record['train_results'] == [{'loss': 0.5}]
+    assert with_files.describe() == 'the record of step 40 with /c/checkpoint-40.tar'
+    assert with_files.checkpoint == with_files.recent == '/c/checkpoint-40.tar'
+    assert with_files.replacing == (bson.ObjectId('5f00000000000000000000a0'),)
+    assert with_files.remove and not alone.remove
+    assert (alone.describe(), alone.paths, alone.replacing) == ('the record of step 41', [], ())
+    assert results.describe() == 'the results 5f00000000000000000000a1_fileitems'
+    assert pickle.loads(results.content) == {'validation_results': {'topn_val': {'top1': [0.5]}}}
+    assert results.document['item_for'] == with_files.record['_id']
+    assert [bson.encode(entry.to_bson()) for entry in (with_files, alone, results)] == [
+        base64.b64decode(content) for content in WRITTEN_BEFORE
+    ]
+
+
+@pytest.mark.parametrize('document', [{}, {'record': 7}, {'content': b'', 'filename': 'x'}])
+def test_an_entry_of_another_form_is_named(tmp_path, document):
+    path = Spool(str(tmp_path)).keep(document)
+    with pytest.raises(StoreError, match=path + '.*cannot be read'):
+        entries.kept(Spool(str(tmp_path)))
+
+
 def open_store(address, folder):
     return Store(address.host, address.port, *NAMES, recent_limit=2, spool=str(folder / 'spool'))
 
@@ -72,7 +119,7 @@ def test_what_an_outage_stopped_is_written_at_the_next_start(own_port, tmp_path)
     store.save(record(1), checkpoint=odd_file(tmp_path, 'checkpoint-1.tar'), on_written=os.remove)
     store.save_named_results(store.save(record(2)), validation_results={'topn': {'angles': [1.5]}})
     store.save(record(3), recent=odd_file(tmp_path, 'checkpoint-3.tar'), on_written=os.remove)
-    assert server._wait(lambda: len(Spool(str(tmp_path / 'spool')).entries()) == 4, 60)
+    assert connection.wait(lambda: len(Spool(str(tmp_path / 'spool')).entries()) == 4, 60)
     assert 'wait in {}'.format(tmp_path / 'spool') in store.failure
     with pytest.raises(
         StoreError, match='lie in {}, and the same command'.format(tmp_path / 'spool')
@@ -132,7 +179,7 @@ def test_what_can_never_be_written_is_kept_aside(mongo_server, tmp_path):
 
 def test_a_disk_that_takes_nothing_is_told(own_port, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        mongo.Spool,
+        Spool,
         'keep',
         lambda self, entry: (_ for _ in ()).throw(OSError(28, 'No space left on device')),
     )
@@ -140,7 +187,7 @@ def test_a_disk_that_takes_nothing_is_told(own_port, tmp_path, monkeypatch):
     store = open_store(own_port, tmp_path)
     server.stop(own_port.port, own_port.root)
     store.save(record(1))
-    assert server._wait(
+    assert connection.wait(
         lambda: 'takes no copy: No space left on device' in (store.failure or ''), 60
     )
     server.ensure(*own_port)

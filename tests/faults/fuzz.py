@@ -30,6 +30,7 @@ from config import params  # noqa: E402
 from config.schema import Config, ConfigError  # noqa: E402
 from data import tfrecords  # noqa: E402
 from data.base import DataError  # noqa: E402
+from database import entries  # noqa: E402
 from database.archive import unpack  # noqa: E402
 from database.errors import StoreError  # noqa: E402
 from database.spool import Spool  # noqa: E402
@@ -165,7 +166,7 @@ def read_spool(path):
     folder = path + '.spool'
     os.makedirs(folder, exist_ok=True)
     os.replace(path, os.path.join(folder, '00000001.bson'))
-    Spool(folder).entries()
+    entries.kept(Spool(folder))
 
 
 READERS = {

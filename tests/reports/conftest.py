@@ -8,7 +8,7 @@ import pytest
 
 from database import records
 from database.claim import Claim
-from database.mongo import Store
+from database.store import Store
 
 from stored import DBNAME, HOSTILE, odd_records, params, results, run_of, searches
 

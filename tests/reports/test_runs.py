@@ -186,11 +186,11 @@ def test_a_waiting_record_that_is_damaged_is_named(database, tmp_path):
 
 
 def test_a_private_server_of_before_is_started_again(own_port, monkeypatch):
-    from database import server
+    from database import connection, server
 
     monkeypatch.setattr(server, 'DEFAULT_ROOT', own_port.root)
     server.ensure(*own_port)
-    with server.connect(own_port.host, own_port.port) as client:
+    with connection.connect(own_port.host, own_port.port) as client:
         client[DBNAME]['fc.files'].insert_one(dict(exp_id='a', step=3, _id=bson.ObjectId()))
     server.stop(own_port.port, own_port.root)
     found, trouble = runs.read(own_port.host, own_port.port, DBNAME)

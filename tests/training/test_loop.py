@@ -17,7 +17,7 @@ import data
 import tiny
 from config.schema import Config
 from database import layout, records
-from database.mongo import Store
+from database.store import Store
 from training import checkpoints, devices, jobs, loop, provenance, runtime, stopping, validation
 from training.experiment import Experiment, choices
 from training.validation import TrainingError

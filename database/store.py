@@ -5,25 +5,25 @@ whole.
 import contextlib
 import copy
 import datetime
-import io
 import os
 import pickle
 import tempfile
+from typing import Callable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import bson
 import gridfs
 from pymongo import DESCENDING
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
-from database import records, server
-from database.archive import pack, unpack
-from database.bucket import Bucket
+from database import connection, entries, records
+from database.archive import unpack
+from database.bucket import Bucket, Buckets
 from database.claim import Claim, held
+from database.entries import Entry, RecordEntry, ResultsEntry
 from database.errors import DamagedError, StoreError
 from database.spool import Spool
+from database.types import Document
 from database.writer import Writer
-
-__all__ = ['Store', 'StoreError', 'pack']
 
 # A server that shuts down, starts, is no primary or has no room answers with these; BulkWriteError
 # keeps them in its details.
@@ -44,8 +44,16 @@ class Store:
     """
 
     def __init__(
-        self, host, port, dbname, collname, exp_id, recent_limit=6, spool=None, exclusive=False
-    ):
+        self,
+        host: str,
+        port: int,
+        dbname: str,
+        collname: str,
+        exp_id: str,
+        recent_limit: int = 6,
+        spool: Optional[str] = None,
+        exclusive: bool = False,
+    ) -> None:
         """Connects, and queues what an earlier store left in the spool.
 
         Args:
@@ -63,35 +71,48 @@ class Store:
         records.check_names(dbname, collname, exp_id)
         if recent_limit < 1:
             raise StoreError(
-                'recent_limit is %d: at least 1 recent checkpoint must be kept.' % recent_limit
+                f'recent_limit is {recent_limit}: at least 1 recent checkpoint must be kept.'
             )
         self.exp_id = exp_id
-        self._dbname, self._collname, self._recent_limit = dbname, collname, recent_limit
-        self._address = '%s:%d' % (host, port)
-        self._client = server.connect(host, port)
+        self._address = f'{host}:{port}'
+        self._client = connection.connect(host, port)
         recent = records.recent_database(dbname, collname, exp_id)
-        self._main = Bucket(self._client[dbname], collname)
-        self._recent = Bucket(self._client[recent], 'fs')
-        self._claim = None
+        self._buckets = Buckets(
+            Bucket(self._client[dbname], collname),
+            Bucket(self._client[recent], 'fs'),
+            collname,
+            exp_id,
+            recent_limit,
+        )
+        self._claims = self._client[dbname][collname + '.claims']
+        self._claim: Optional[Claim] = None
         self._spool = Spool(spool) if spool else None
         try:
             self._check_databases(dbname, recent)
             if exclusive:
                 with self._reading():
-                    self._claim = Claim(self._client[dbname][collname + '.claims'], exp_id)
-                    for bucket in (self._main, self._recent):
+                    self._claim = Claim(self._claims, exp_id)
+                    for bucket in (self._buckets.main, self._buckets.recent):
                         bucket.sweep(datetime.datetime.now(datetime.timezone.utc) - DIED)
-            left = self._spool.entries() if spool else []
+            left = entries.kept(self._spool) if self._spool else {}
         except StoreError:
             self._disconnect()
             raise
         self._closed = False
-        self._writer = Writer(_is_outage, server.reason, self._spool)
-        for path, entry in left:
-            self._add(entry, _remove if entry.get('remove') else None, path)
+        self._writer = Writer(_is_outage, connection.reason, self._spool)
+        for path, entry in left.items():
+            removes = isinstance(entry, RecordEntry) and entry.remove
+            self._add(entry, _remove if removes else _leave, path)
         self.replayed = len(left)
 
-    def save(self, record, checkpoint=None, recent=None, on_written=None, replacing=()):
+    def save(
+        self,
+        record: Document,
+        checkpoint: Optional[str] = None,
+        recent: Optional[str] = None,
+        on_written: Optional[Callable[[str], object]] = None,
+        replacing: Sequence[bson.ObjectId] = (),
+    ) -> bson.ObjectId:
         """Queues a record and returns at once; saving the same `_id` again changes nothing.
 
         Args:
@@ -112,22 +133,28 @@ class Store:
         """
         if record['exp_id'] != self.exp_id:
             raise StoreError(
-                'The record of step {} belongs to experiment {!r}, not to {!r}: save it in a '
-                'store of its own.'.format(record['step'], record['exp_id'], self.exp_id)
+                f'The record of step {record["step"]} belongs to experiment '
+                f'{record["exp_id"]!r}, not to {self.exp_id!r}: save it in a store of its own.'
             )
-        record = dict(copy.deepcopy(record), _id=record.get('_id') or bson.ObjectId())
-        paths = {
-            name: os.path.abspath(path)
-            for name, path in (('checkpoint', checkpoint), ('recent', recent))
-            if path
-        }
+        identity = record.get('_id') or bson.ObjectId()
         self._add(
-            dict(paths, record=record, replacing=list(replacing), remove=on_written is not None),
-            on_written,
+            RecordEntry(
+                dict(copy.deepcopy(record), _id=identity),
+                os.path.abspath(checkpoint) if checkpoint else None,
+                os.path.abspath(recent) if recent else None,
+                tuple(replacing),
+                remove=on_written is not None,
+            ),
+            on_written or _leave,
         )
-        return record['_id']
+        return identity
 
-    def save_named_results(self, record_id, train_results=None, validation_results=None):
+    def save_named_results(
+        self,
+        record_id: bson.ObjectId,
+        train_results: Optional[Mapping[str, object]] = None,
+        validation_results: Optional[Mapping[str, object]] = None,
+    ) -> None:
         """Queues a record's bulky results, as tfutils' --save_to_gfs: one GridFS file `<record
         id>_fileitems`.
 
@@ -145,54 +172,51 @@ class Store:
         """
         given = dict(train_results=train_results, validation_results=validation_results)
         results = {kind: records.plain(values, kind) for kind, values in given.items() if values}
-        filename = f'{record_id}_fileitems'
-        document = {'_id': bson.ObjectId(), 'item_for': record_id}
         self._add(
-            dict(document=document, content=pickle.dumps(results, protocol=2), filename=filename)
+            ResultsEntry(
+                {'_id': bson.ObjectId(), 'item_for': record_id},
+                pickle.dumps(results, protocol=2),
+                f'{record_id}_fileitems',
+            ),
+            _leave,
         )
 
-    def _add(self, entry, on_written=None, kept=None):
-        """Queues an entry, as the spool keeps it; kept: where it does already."""
-        paths = sorted({entry[name] for name in ('checkpoint', 'recent') if entry.get(name)})
-        name = (
-            'the results ' + entry['filename']
-            if 'content' in entry
-            else (
-                'the record of step {}'.format(entry['record']['step'])
-                + (' with {}'.format(' and '.join(paths)) if paths else '')
-            )
-        )
+    def _add(
+        self, entry: Entry, on_written: Callable[[str], object], kept: Optional[str] = None
+    ) -> None:
+        """Queues an entry. kept: where the spool keeps it already."""
 
-        def done():
-            for path in paths if on_written else ():
+        def done() -> None:
+            for path in entry.paths:
                 on_written(path)
 
-        self._writer.add(name, lambda: self._write(entry), done, entry, kept)
+        self._writer.add(
+            entry.describe(), lambda: entry.write(self._buckets), done, entry.to_bson(), kept
+        )
 
     @property
-    def pending(self):
+    def pending(self) -> int:
         """How many records and named results are not written yet."""
         return len(self._writer.pending)
 
     @property
-    def failure(self):
+    def failure(self) -> Optional[str]:
         """One sentence on the trouble that keeps records from being written right now, or None."""
         trouble = self._writer.trouble
         if trouble is None:
             return None
-        return 'MongoDB at %s takes no records (%s): %d wait%s and are tried again.' % (
-            self._address,
-            trouble,
-            self.pending,
-            ' in ' + self._spool.folder if self._spool else '',
+        where = f' in {self._spool.folder}' if self._spool else ''
+        return (
+            f'MongoDB at {self._address} takes no records ({trouble}): {self.pending} wait{where} '
+            'and are tried again.'
         )
 
     @property
-    def errors(self):
+    def errors(self) -> List[str]:
         """One sentence for each record that can never be written, and why."""
         return list(self._writer.errors)
 
-    def flush(self, timeout_s=None):
+    def flush(self, timeout_s: Optional[float] = None) -> bool:
         """Waits until everything is written, `timeout_s` seconds at most (None: as long as it
         takes).
 
@@ -201,7 +225,7 @@ class Store:
         """
         return self._writer.flush(timeout_s)
 
-    def close(self, timeout_s=60):
+    def close(self, timeout_s: float = 60) -> None:
         """Writes what is queued, `timeout_s` seconds at most, and disconnects; a second call does
         nothing.
 
@@ -216,7 +240,7 @@ class Store:
         lost = self._writer.pending
         if lost:
             trouble = self._writer.trouble or 'it did not answer in time'
-            more = ' and %d more' % (len(lost) - MOST_NAMED) if len(lost) > MOST_NAMED else ''
+            more = f' and {len(lost) - MOST_NAMED} more' if len(lost) > MOST_NAMED else ''
             where = (
                 f'they lie in {self._spool.folder}, and the same command, started again, writes '
                 'them'
@@ -224,28 +248,26 @@ class Store:
                 else 'the files stay where they are'
             )
             raise StoreError(
-                'MongoDB at {} ({}) did not take {}{}: {}.'.format(
-                    self._address, trouble, ', '.join(lost[:MOST_NAMED]), more, where
-                )
+                f'MongoDB at {self._address} ({trouble}) did not take '
+                f'{", ".join(lost[:MOST_NAMED])}{more}: {where}.'
             )
         if self.errors:
             raise StoreError(
-                'Not everything was written to MongoDB at {}: {}'.format(
-                    self._address, ' '.join(self.errors[:MOST_NAMED])
-                )
+                f'Not everything was written to MongoDB at {self._address}: '
+                + ' '.join(self.errors[:MOST_NAMED])
             )
 
-    def _disconnect(self):
+    def _disconnect(self) -> None:
         if self._claim:
             self._claim.release()
         self._client.close()
 
-    def is_claimed(self):
+    def is_claimed(self) -> bool:
         """Whether a process trains the experiment at the moment. Raises StoreError as `count`."""
         with self._reading():
-            return self.exp_id in held(self._client[self._dbname][self._collname + '.claims'])
+            return self.exp_id in held(self._claims)
 
-    def describe(self, **fields):
+    def describe(self, **fields: object) -> None:
         """Notes in the claim of an exclusive store what is done with the experiment, plain data by
         name.
 
@@ -257,11 +279,16 @@ class Store:
                 self._claim.describe(**fields)
 
     @property
-    def taken(self):
+    def taken(self) -> Optional[str]:
         """One sentence where another process has taken the experiment over, or None."""
         return self._claim.taken if self._claim else None
 
-    def find_checkpoint(self, step=None, query=None, without=()):
+    def find_checkpoint(
+        self,
+        step: Optional[int] = None,
+        query: Optional[Document] = None,
+        without: Sequence[bson.ObjectId] = (),
+    ) -> Optional[Document]:
         """The newest record with weights, lasting or recent.
 
         Args:
@@ -276,7 +303,7 @@ class Store:
         Raises:
             StoreError: the database cannot be read, or refuses the query.
         """
-        wanted = dict({'exp_id': self.exp_id}, **query or {})
+        wanted: Document = dict({'exp_id': self.exp_id}, **query or {})
         wanted.update(
             {'saved_filters': True, 'filename': {'$exists': True}},
             **({} if step is None else {'step': step}),
@@ -284,51 +311,45 @@ class Store:
         if without:
             wanted = {'$and': [wanted, {'_id': {'$nin': list(without)}}]}
         with self._reading():
-            found = [
-                _newest(self._main.files, wanted),
-                _newest(self._recent.files, dict(wanted, **self._neighbours())),
-            ]
-        return max(
-            (record for record in found if record),
-            key=lambda record: (record['step'], record['uploadDate']),
-            default=None,
-        )
+            return self._buckets.newest(wanted)
 
-    def count(self):
-        """How many records the experiment has. Raises StoreError when the database cannot be read."""
+    def count(self) -> int:
+        """How many records the experiment has. Raises StoreError when the database cannot be
+        read.
+        """
         with self._reading():
-            return self._main.files.count_documents({'exp_id': self.exp_id})
+            return self._buckets.main.files.count_documents({'exp_id': self.exp_id})
 
-    def latest_step(self):
+    def latest_step(self) -> Optional[int]:
         """The highest step of the experiment's records, or None. Raises StoreError as `count`."""
         with self._reading():
-            record = self._main.files.find_one(
+            record = self._buckets.main.files.find_one(
                 {'exp_id': self.exp_id}, {'step': 1}, sort=[('step', DESCENDING)]
             )
         return record['step'] if record else None
 
-    def after(self, step):
+    def after(self, step: int) -> List[Tuple[int, bson.ObjectId]]:
         """[(step, `_id`)] of the experiment's records after a step, in their order. Raises
         StoreError as `count`.
         """
         with self._reading():
-            found = self._main.files.find(
+            found = self._buckets.main.files.find(
                 {'exp_id': self.exp_id, 'step': {'$gt': step}}, {'step': 1}
             ).sort([('step', 1)])
             return [(record['step'], record['_id']) for record in found]
 
-    def records(self, query=None):
+    def records(self, query: Optional[Document] = None) -> Iterator[Document]:
         """Iterates over the experiment's records that match a MongoDB query, by step, then `_id`.
 
         Raises:
             StoreError: the database cannot be read, or refuses the query.
         """
         with self._reading():
-            yield from self._main.files.find({'$and': [{'exp_id': self.exp_id}, query or {}]}).sort(
-                [('step', 1), ('_id', 1)]
-            )
+            yield from self._buckets.main.files.find(
+                {'$and': [{'exp_id': self.exp_id}, query or {}]}
+            ).sort([('step', 1), ('_id', 1)])
 
-    def download(self, record, folder):
+    def download(self, record: Document, folder: str) -> str:
         """Fetches a record's checkpoint, checks it and unpacks it; a file of the same name is
         replaced.
 
@@ -349,79 +370,22 @@ class Store:
                 prefix='.download-', suffix='.tar', dir=folder
             ) as archive:
                 with self._reading():
-                    bucket, file = self._stored_file(record)
+                    bucket, file = self._buckets.file_of(record)
                     try:
                         bucket.download(file, archive)
                     except gridfs.errors.GridFSError as error:
                         raise DamagedError(
-                            'Parts of the file {} of record {} are not in the database any more '
-                            '({}).'.format(file['filename'], record['_id'], server.reason(error))
+                            f'Parts of the file {file["filename"]} of record {record["_id"]} are '
+                            f'not in the database any more ({connection.reason(error)}).'
                         ) from error
                 archive.flush()
                 return unpack(archive.name, folder)
         except OSError as error:
             raise StoreError(
-                'The checkpoint of step {} cannot be written to {}: {}.'.format(
-                    record['step'], folder, error
-                )
+                f'The checkpoint of step {record["step"]} cannot be written to {folder}: {error}.'
             ) from error
 
-    def _stored_file(self, record):
-        for bucket in (self._main, self._recent):
-            file = bucket.files.find_one({'_id': record['_id'], 'filename': {'$exists': True}})
-            if file:
-                return bucket, file
-        raise StoreError(
-            'Record {} (step {}) holds no weights, or holds them no more: choose another step.'.format(
-                record['_id'], record['step']
-            )
-        )
-
-    def _write(self, entry):
-        """Writes an entry; again changes nothing."""
-        if 'content' in entry:
-            self._main.insert(entry['document'], io.BytesIO(entry['content']), entry['filename'])
-            return
-        self._write_main(entry['record'], entry.get('checkpoint'))
-        if entry.get('recent'):
-            self._write_recent(entry['record'], entry['recent'])
-        if entry.get('replacing'):
-            self._main.remove(entry['replacing'])
-
-    def _write_main(self, record, checkpoint):
-        if self._main.holds(record):
-            return
-        if checkpoint:
-            with open(checkpoint, 'rb') as stream:
-                self._main.insert(
-                    dict(record, **_saver_fields()), stream, os.path.basename(checkpoint)
-                )
-        else:
-            self._main.insert(dict(record, saved_filters=False))
-
-    def _write_recent(self, record, recent):
-        if self._recent.holds(record):
-            return
-        with open(recent, 'rb') as stream:
-            self._recent.insert(
-                dict(record, collname=self._collname, **_saver_fields()),
-                stream,
-                os.path.basename(recent),
-            )
-        self._recent.prune(
-            dict(self._neighbours(), exp_id=self.exp_id, _id={'$ne': record['_id']}),
-            self._recent_limit - 1,
-        )
-
-    def _neighbours(self):
-        """Tells our recent checkpoints from those of a_b, c, d and a, b_c, d, whose database has
-        the same name.
-        """
-        return {
-            'collname': {'$in': [self._collname, None]}
-        }  # None: the original did not write the field
-
-    def _check_databases(self, *names):
+    def _check_databases(self, *names: str) -> None:
         """MongoDB refuses, at the first write, a database whose name differs from another's in case
         only.
         """
@@ -437,38 +401,27 @@ class Store:
                     )
 
     @contextlib.contextmanager
-    def _reading(self):
+    def _reading(self) -> Iterator[None]:
         try:
             yield
         except (PyMongoError, gridfs.errors.GridFSError) as error:
             raise StoreError(
-                f'MongoDB at {self._address} could not be read ({server.reason(error)}): check '
-                'that it runs and lets you in.'
+                f'MongoDB at {self._address} could not be read ({connection.reason(error)}): '
+                'check that it runs and lets you in.'
             ) from error
 
 
-def _remove(path):
+def _leave(path: str) -> None:
+    """Lets a file be, whoever it is of."""
+
+
+def _remove(path: str) -> None:
     """Removes a file, if it is there."""
     with contextlib.suppress(FileNotFoundError):
         os.remove(path)
 
 
-def _saver_fields():
-    """What tfutils notes beside the weights; our Saver is never sharded."""
-    return {'saved_filters': True, '_saver_write_version': 2, '_saver_num_data_files': 1}
-
-
-def _newest(files, wanted):
-    """Of the documents of the highest step the one uploaded last; two look-ups, so that the index
-    serves the first.
-    """
-    top = files.find_one(wanted, {'step': 1}, sort=[('step', DESCENDING)])
-    return top and files.find_one(
-        {'$and': [wanted, {'step': top['step']}]}, sort=[('uploadDate', DESCENDING)]
-    )
-
-
-def _is_outage(error):
+def _is_outage(error: Exception) -> bool:
     """Whether the server, not the record, is at fault, so that the same write may succeed later."""
     if isinstance(error, ConnectionFailure):
         return True
