@@ -11,16 +11,13 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from training import losses, optimizers
+from training.errors import CheckpointError
 
 PATTERN = re.compile(r'[\[\]*?\\]')
 MOST_NAMED = 5  # variables in one sentence
 AT_A_TIME = (
     1 << 27
 )  # bytes of variables that one call of a session is given; a call to another machine bears 2 GiB
-
-
-class CheckpointError(Exception):
-    """A checkpoint that cannot be restored; the message lists what is missing, extra or mis-shaped."""
 
 
 def save(session, experiment, folder, step):

@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 
 from config.schema import ROWS, ConfigError
 from training import cluster, gpus, runtime
-from training.validation import TrainingError
+from training.errors import TrainingError
 
 # What Session.run does: run train_op and fetch scalars ({name: float32}, of the state before each
 # update). count: the int32 scalar to feed, how many steps to do; then each of scalars is [count].

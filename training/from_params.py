@@ -14,8 +14,8 @@ from database import records, server
 from database.store import Store
 from database.spool import local_folder, spool_of
 from training import checkpoints, jobs, loop, provenance, runtime
-from training.checkpoints import CheckpointError
 from training.devices import OneDevice
+from training.errors import CheckpointError
 from training.experiment import choices
 from training.functions import LOAD, SAVE, TRAIN, FunctionExperiment, checked
 from training.restoring import Start

@@ -26,11 +26,10 @@ from training import (
     validation,
 )
 from training.board import Board
-from training.checkpoints import CheckpointError
+from training.errors import CheckpointError, TrainingError
 from training.experiment import TARGET, Experiment, check, choices
 from training.local import Copies, has_file_system
 from training.restoring import Start
-from training.validation import TrainingError
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 

@@ -14,8 +14,9 @@ from database import records
 from database.archive import pack
 from database.errors import StoreError
 from training import checkpoints, stopping
+from training.errors import Lost, Stopped, TrainingError
 from training.local import LocalCheckpoints
-from training.validation import TrainingError, reading, take
+from training.validation import reading, take
 
 _Plan = collections.namedtuple(
     'Plan',
@@ -113,7 +114,7 @@ class Run:
         """Train to the end. Returns {target: results} of the last validation, or None where there
         was none.
 
-        Raises TrainingError on a loss that is lost, and Stopped, with all saved, when a signal asks
+        Raises Lost on a loss that is lost, and Stopped, with all saved, when a signal asks
         it to stop.
         """
         experiment, plan = self.experiment, self.plan
@@ -144,7 +145,7 @@ class Run:
                     step = self._steps(step, bar)
                     results = self._finish(step, stop) or results
                     stop.check(self._asking)
-            except stopping.Stopped as stopped:
+            except Stopped as stopped:
                 if not stopped.agreed:
                     self._asking(stopped.signal)
                 if self.leads and self._saved_at != step:
@@ -206,8 +207,8 @@ class Run:
         return step
 
     def _note(self, step, scalars):
-        """Keep the numbers of the step after `step` for the next record. Raises TrainingError where
-        they are lost.
+        """Keep the numbers of the step after `step` for the next record. Raises Lost where they
+        are lost.
         """
         scalars = {
             name: value if name in self.plan.save_to_gfs else float(np.mean(value))
@@ -220,7 +221,7 @@ class Run:
         )
         if lost:
             variables = self._not_finite()
-            raise TrainingError(
+            raise Lost(
                 'step {}: {} {} no finite number any more, or beyond {:g} ({}){}; {}'.format(
                     step + 1,
                     ' and '.join(lost),
@@ -313,10 +314,11 @@ class Run:
 
     def _checkpoint(self, step):
         """The .tar of the variables, or None where this machine cannot save it now. Raises
-        TrainingError for variables that are lost, and where the last step's cannot be saved."""
+        Lost for variables that are lost, and TrainingError where the last step's cannot be saved.
+        """
         lost = self._not_finite()
         if lost:
-            raise TrainingError(
+            raise Lost(
                 'step {}: {} no finite numbers any more, and no checkpoint is saved; {}'.format(
                     step, lost + (' has' if ',' not in lost else ' have'), ADVICE
                 )

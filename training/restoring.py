@@ -17,7 +17,7 @@ from alignment.rules import RULES
 from config import params
 from config.flags import as_flag
 from config.schema import ROWS, SEED, Config, ConfigError, Scope
-from training.checkpoints import CheckpointError
+from training.errors import CheckpointError
 
 DESCRIPTION = (
     'settings.json'  # beside the checkpoints of a folder: an entry for each change of the settings

@@ -26,8 +26,8 @@ from database.errors import StoreError
 from database.store import Store
 from database.spool import local_folder
 from training import jobs
+from training.errors import Lost, TrainingError
 from training.experiment import TARGET, check, choices
-from training.validation import TrainingError
 
 FIRST_SEED = 0  # of the proposals of a study's first worker
 LOOK_S = 1.0  # between two looks at the validations of a training
@@ -441,7 +441,7 @@ class Search:
             said = [line.strip() for line in output if line.startswith('error: ')] or [
                 'it recorded no validation'
             ]
-        if 'no finite number' in said[-1]:
+        if process.returncode == Lost.exit_code:
             return 'lost', step, LOST, said[-1]
         raise TrainingError(
             f'trial {trial.number} ended with exit code {process.returncode} ({said[-1]}); all it '

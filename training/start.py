@@ -13,9 +13,7 @@ from data import DataError
 from database import connection
 from database.errors import StoreError
 from training import cluster
-from training.checkpoints import CheckpointError
-from training.stopping import Stopped
-from training.validation import TrainingError
+from training.errors import CheckpointError, Lost, Stopped, TrainingError
 
 USER_ERRORS = (DataError, StoreError, CheckpointError, TrainingError)
 
@@ -28,7 +26,7 @@ def run(
     """The door (config.flags.run) for what trains and validates.
 
     A run that a signal stopped, once all is saved, has the exit code of the signal: 143 SIGTERM,
-    130 SIGINT.
+    130 SIGINT. A training whose numbers are lost has one of its own, Lost.exit_code.
     """
 
     def guarded(values: flags.FlagValues, words: List[str]) -> int:
@@ -37,6 +35,9 @@ def run(
         except Stopped as stopped:
             print(f'stopped by {stopped}; --do_restore continues where it was', file=sys.stderr)
             return 128 + stopped.signal
+        except Lost as lost:
+            print(f'error: {lost}', file=sys.stderr)
+            return Lost.exit_code
         except KeyboardInterrupt:
             print('stopped; what was recorded is in the database', file=sys.stderr)
             return 130

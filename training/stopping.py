@@ -2,18 +2,9 @@
 
 import signal
 
+from training.errors import Stopped
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-
-class Stopped(Exception):
-    """A run was asked to stop. signal: the number of the signal. agreed: whether all hosts of the
-    run know.
-    """
-
-    def __init__(self, number, agreed=False):
-        super().__init__(signal.Signals(number).name)
-        self.signal = number
-        self.agreed = agreed
 
 
 class Stop:

@@ -8,10 +8,7 @@ from tqdm import tqdm
 
 from data.base import reason
 from database.layout import ANGLES
-
-
-class TrainingError(Exception):
-    """Training or validation had to stop; the message says at which step and why."""
+from training.errors import TrainingError
 
 
 MANY_TIES = 0.01  # of the images: more are told
