@@ -18,7 +18,7 @@ from config import recipes
 from config.flags import as_flag
 from config.schema import Config
 from database import connection, server
-from training import jobs
+from training import places
 from training.experiment import choices
 
 DBNAME, STUDY, RECIPE, TRIALS, WORKERS = 'search', 'search', 'mnist_fc_mirror', 30, 2
@@ -45,7 +45,7 @@ def main():
     cache = '--cache_dir=' + os.path.abspath(arguments.cache_dir)
     server.ensure('localhost', arguments.port)
     settings = recipes.RECIPES[RECIPE].settings
-    collection = jobs.collection(Config.of(settings, choices()))
+    collection = places.collection(Config.of(settings, choices()))
     with tempfile.TemporaryDirectory() as folder, connection.connect(
         'localhost', arguments.port
     ) as client:

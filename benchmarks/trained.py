@@ -9,7 +9,7 @@ import tempfile
 
 from config import params
 from database import connection
-from training import jobs
+from training import places
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 HOST = 'localhost'
@@ -42,7 +42,7 @@ def newest(config, suffix, dbname, port, flags):
             stdout=subprocess.DEVNULL,
         )
     with connection.connect(HOST, port) as client:
-        return client[dbname][jobs.collection(config) + '.files'].find_one(
+        return client[dbname][places.collection(config) + '.files'].find_one(
             {'exp_id': str(config.alignment) + suffix, 'validation_results': {'$exists': True}},
             sort=[('step', -1)],
         )

@@ -2,24 +2,28 @@
 
 import os
 import re
-from typing import List, Sequence, Tuple
+from typing import List, Tuple
 
 import bson
 from bson.errors import BSONError
 
 from database.errors import StoreError
+from database.place import Place
 from database.types import Document
 
 ENTRY = re.compile(r'(\d{8})\.bson')
 REFUSED = '.refused'  # ends the name of what MongoDB will never take
 
 
-def local_folder(root: str, place: Sequence[object]) -> str:
-    """Where an experiment's local files lie. root: str; place: (host, port, dbname, collname,
-    exp_id).
-    """
-    host, port, *names = place
-    return os.path.join(os.path.expanduser(root), f'{host}:{port}', *map(str, names))
+def local_folder(root: str, place: Place) -> str:
+    """Where an experiment's local files lie."""
+    folder = database_folder(root, place.server, place.dbname)
+    return os.path.join(folder, place.collname, place.exp_id)
+
+
+def database_folder(root: str, address: str, dbname: str) -> str:
+    """Where the local files of all experiments of a database lie. address: host:port."""
+    return os.path.join(os.path.expanduser(root), address, dbname)
 
 
 def spool_of(folder: str) -> str:

@@ -21,6 +21,7 @@ from database.bucket import Bucket, Buckets
 from database.claim import Claim, held
 from database.entries import Entry, RecordEntry, ResultsEntry
 from database.errors import DamagedError, StoreError
+from database.place import Place
 from database.spool import Spool
 from database.types import Document
 from database.writer import Writer
@@ -73,6 +74,7 @@ class Store:
             raise StoreError(
                 f'recent_limit is {recent_limit}: at least 1 recent checkpoint must be kept.'
             )
+        self.place = Place(host, port, dbname, collname, exp_id)
         self.exp_id = exp_id
         self._address = f'{host}:{port}'
         self._client = connection.connect(host, port)

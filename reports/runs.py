@@ -16,7 +16,7 @@ from database import claim, connection, entries, server
 from database.entries import RecordEntry
 from database.errors import StoreError
 from database.layout import ANGLES
-from database.spool import Spool, local_folder, spool_of
+from database.spool import Spool, database_folder, spool_of
 
 LOSSES = ('loss', 'model_loss', 'reg_loss', 'alignment_loss', 'total_loss', 'learning_rate')
 RUNNING, SPOOLED, FINISHED, DIED, VALIDATED, ENDED = (
@@ -186,7 +186,8 @@ def read(host, port, dbname, exp_ids=(), collname=None, cache_dir=None):
         StoreError: MongoDB cannot be read, and nothing waits here either; or a waiting record is
         damaged.
     """
-    waiting = _waiting(local_folder(cache_dir or server.DEFAULT_ROOT, (host, port, dbname)))
+    folder = database_folder(cache_dir or server.DEFAULT_ROOT, f'{host}:{port}', dbname)
+    waiting = _waiting(folder)
     try:
         with server.reach(host, port) as client:
             found, trouble = _of_database(client[dbname]), None

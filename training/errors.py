@@ -19,7 +19,9 @@ class Lost(TrainingError):
 
 
 class CheckpointError(Exception):
-    """A checkpoint that cannot be restored; the message lists what is missing, extra or mis-shaped."""
+    """A checkpoint that cannot be restored; the message lists what is missing, extra or of another
+    shape.
+    """
 
 
 class Stopped(Exception):

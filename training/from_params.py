@@ -6,21 +6,22 @@ model_params has a 'func', the dictionary is a tfutils script's (training/functi
 each function is called with).
 """
 
+import contextlib
 import os
 
 from config import params as plain
 from config.schema import EXECUTING, Config, ConfigError
 from database import records, server
+from database.place import Place
 from database.store import Store
 from database.spool import local_folder, spool_of
-from training import checkpoints, jobs, loop, provenance, runtime
+from training import checkpoints, finding, jobs, loop, places, provenance, runtime
 from training.devices import OneDevice
 from training.errors import CheckpointError
 from training.experiment import choices
 from training.functions import LOAD, SAVE, TRAIN, FunctionExperiment, checked
+from training.places import say
 from training.restoring import Start
-
-PLACE = ('host', 'port', 'dbname', 'collname', 'exp_id')
 
 
 def train_from_params(
@@ -119,18 +120,13 @@ def _plain(job, groups):
 def _train(experiment, groups, session_config):
     save, load = checked(groups, 'save_params', SAVE), checked(groups, 'load_params', LOAD)
     place = _place(save, {}, 'save_params')
-    folder = _cache_folder(save, place)
-    store = _open_store(place, save, folder)
-    try:
-        with loop.session(experiment, session_config) as session:
-            jobs.say(_restore(session, experiment, folder, place, load, store))
-            results = loop.Run(
-                session, experiment, store, folder, _described(experiment), jobs.say
-            ).train()
-    finally:
-        if store:
-            store.close()
-    jobs.say(_where(place) if store else 'nothing was recorded (do_save is False)')
+    folder = _cache_folder(save['cache_dir'], place)
+    with _opened(place if save['do_save'] else None, save, folder) as store, loop.session(
+        experiment, session_config
+    ) as session:
+        say(_restore(session, experiment, folder, place, load, store))
+        results = loop.Run(session, experiment, store, folder, _described(experiment), say).train()
+    say(_where(place) if store else 'nothing was recorded (do_save is False)')
     return results
 
 
@@ -140,23 +136,18 @@ def _test(experiment, groups, session_config):
     place = (
         _place(save, dict(load, exp_id=None), 'save_params') if groups.get('save_params') else None
     )
-    folder = _cache_folder(
-        dict(save, cache_dir=save['cache_dir'] or load['cache_dir']), place or source
-    )
-    store = _open_store(place, save, folder) if place else None
-    try:
-        with loop.session(experiment, session_config) as session:
-            start = _find(load, source, folder)
-            replaced = jobs.validated_before(store, start) if store else ()
-            jobs.say(_load(session, experiment, start.prefix, load))
-            results = jobs.record_validation(
-                session, experiment, store, _described(experiment), start.source, replaced
-            )
-    finally:
-        if store:
-            store.close()
-    jobs.say(experiment.summary(results))
-    jobs.say(_where(place) if store else 'nothing was recorded')
+    folder = _cache_folder(save['cache_dir'] or load['cache_dir'], place or source)
+    with _opened(place if save['do_save'] else None, save, folder) as store, loop.session(
+        experiment, session_config
+    ) as session:
+        start = _find(load, source, folder, store)
+        replaced = jobs.validated_before(store, start) if store else ()
+        say(_load(session, experiment, start.prefix, load))
+        results = jobs.record_validation(
+            session, experiment, store, _described(experiment), start.source, replaced
+        )
+    say(experiment.summary(results))
+    say(_where(place) if store else 'nothing was recorded')
     return results
 
 
@@ -168,27 +159,28 @@ def _restore(session, experiment, folder, place, load, store):
     if not load['do_restore']:
         if recorded is not None:
             raise ConfigError(
-                f'exp_id {place[-1]} has records up to step {recorded:,} already; continue it '
-                'with do_restore=True, or choose '
-                'another exp_id'
+                f'exp_id {place.exp_id} has records up to step {recorded:,} already; continue it '
+                'with do_restore=True, or choose another exp_id'
             )
         return 'starting anew'
-    own = jobs.fetch(place, folder) if store else None
+    own = finding.fetch(store, folder) if store else None
     if own:
         return _load(session, experiment, own.prefix, dict(LOAD), whole=True)
-    source = _place(load, dict(zip(PLACE, place)), 'load_params')
+    source = _place(load, place._asdict(), 'load_params')
     if source == place and not (load['from_ckpt'] or _query(load)):
         return 'starting anew'
-    return _load(session, experiment, _find(load, source, folder).prefix, load)
+    return _load(session, experiment, _find(load, source, folder, store).prefix, load)
 
 
-def _find(load, source, folder):
-    """The Start that load_params name. Raises CheckpointError where there is none."""
+def _find(load, source, folder, store):
+    """The Start that load_params name. store: of the run, or None; it serves if it is at the
+    source. Raises CheckpointError where there is none.
+    """
     if load['from_ckpt']:
         prefix = os.path.expanduser(load['from_ckpt'])
         return Start(prefix, os.path.abspath(prefix), {}, prefix)
-    server.ensure(source[0], source[1])
-    start = jobs.fetch(source, folder, query=_query(load))
+    server.ensure(source.host, source.port)
+    start = finding.fetch_from(source, folder, query=_query(load), store=store)
     if start is None:
         raise CheckpointError(f'there is no checkpoint in {_where(source)}; check load_params')
     return start
@@ -269,35 +261,44 @@ def _device(groups):
 
 
 def _place(given, otherwise, group):
-    """(host, port, dbname, collname, exp_id), each as given or otherwise. Raises ConfigError where
-    one is missing.
+    """The Place of which each part is as given or otherwise. Raises ConfigError where one is
+    missing.
     """
-    place = tuple(otherwise.get(name) if given.get(name) is None else given[name] for name in PLACE)
-    missing = [name for name, value in zip(PLACE, place) if value is None]
+    parts = {
+        name: otherwise.get(name) if given.get(name) is None else given[name]
+        for name in Place._fields
+    }
+    missing = [name for name, value in parts.items() if value is None]
     if missing:
         raise ConfigError('{} lacks {}'.format(group, ', '.join(missing)))
-    return place
+    return Place(**parts)
 
 
-def _open_store(place, save, folder):
-    if not save['do_save']:
-        return None
-    jobs.say(server.ensure(place[0], place[1]))
-    return jobs.replayed(Store(*place, recent_limit=save['cache_max_num'], spool=spool_of(folder)))
+@contextlib.contextmanager
+def _opened(place, save, folder):
+    """The Store at a place, which is closed in the end; None without a place."""
+    if place is None:
+        yield None
+        return
+    say(server.ensure(place.host, place.port))
+    store = Store(*place, recent_limit=save['cache_max_num'], spool=spool_of(folder))
+    with contextlib.closing(store):
+        places.replay(store)
+        yield store
 
 
-def _cache_folder(save, place):
+def _cache_folder(cache_dir, place):
     """The folder of local checkpoints: cache_dir as it is given, or tfutils' own. Raises
     ConfigError for a bucket.
     """
     home = os.environ.get('TFUTILS_HOME') or os.path.expanduser('~/.tfutils')
-    folder = save['cache_dir'] or local_folder(home, place)
+    folder = cache_dir or local_folder(home, place)
     if '://' in folder:
         raise ConfigError(
             f'cache_dir={folder} must be a folder of this machine; train.py copies checkpoints '
             'into buckets'
         )
-    return jobs.make_folder(os.path.expanduser(folder), 'cache_dir')
+    return places.make_folder(os.path.expanduser(folder), 'cache_dir')
 
 
 def _described(experiment):
@@ -317,4 +318,4 @@ def _session_config(log_device_placement):
 
 
 def _where(place):
-    return 'results: database {2}, collection {3}.files, exp_id {4} at {0}:{1}'.format(*place)
+    return 'results: ' + place.text()

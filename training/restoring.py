@@ -10,6 +10,7 @@ import json
 import os
 import typing
 
+from bson import ObjectId
 import tensorflow.compat.v1 as tf
 
 from alignment.layer import ViewOptions
@@ -31,6 +32,8 @@ WITH_A_LOSS = (
 )
 MOST_NAMED = 8  # settings in one sentence
 
+Source = typing.Union[ObjectId, str]  # the `_id` of a checkpoint's record, or its path
+
 
 class Start(typing.NamedTuple):
     """A checkpoint to restore.
@@ -43,7 +46,7 @@ class Start(typing.NamedTuple):
     """
 
     prefix: str
-    source: typing.Any
+    source: Source
     recorded: typing.Dict[str, typing.Any]
     title: str
     is_foreign: bool = False

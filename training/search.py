@@ -25,7 +25,7 @@ from database.claim import is_gone, machine
 from database.errors import StoreError
 from database.store import Store
 from database.spool import local_folder
-from training import jobs
+from training import finding, places, provenance
 from training.errors import Lost, TrainingError
 from training.experiment import TARGET, check, choices
 
@@ -116,7 +116,7 @@ class Search:
             raise ConfigError('--dry_run is for train.py; a search learns nothing from it')
         idle = [
             name
-            for name in jobs.LOCATING
+            for name in finding.LOCATING
             if getattr(config, name) is not None and not config.load_db
         ]
         idle += [name for name in ('do_restore', 'val_exp_id') if getattr(config, name)]
@@ -126,7 +126,7 @@ class Search:
                     ' and '.join('--' + name for name in idle),
                     'has' if len(idle) == 1 else 'have',
                     ' without --load_db'
-                    if idle[0] in jobs.LOCATING
+                    if idle[0] in finding.LOCATING
                     else ': it goes on by itself, and records trainings',
                 )
             )
@@ -148,8 +148,8 @@ class Search:
             else None
         )  # every combination, where there are finitely many
         self._trials = min(trials, len(self._grid)) if self._grid else trials
-        place = (config.host, config.port, config.dbname, jobs.collection(config), 'searches')
-        self._folder = jobs.make_folder(
+        place = places.of(config, 'searches')
+        self._folder = places.make_folder(
             local_folder(config.cache_dir or server.DEFAULT_ROOT, place), '--cache_dir'
         )
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -158,7 +158,7 @@ class Search:
 
     def run(self):
         """Trains until the study has its trials; says how each went, and which was best."""
-        jobs.say(server.ensure(self._config.host, self._config.port))
+        places.say(server.ensure(self._config.host, self._config.port))
         self._forget_the_dead()
         while len(self._ended()) + len(self._running()) < self._trials:
             untried = self._untried()
@@ -167,16 +167,16 @@ class Search:
             self._try(self._study.ask())
         ended = self._ended()
         if not ended:
-            jobs.say(f'study {self._name}: other workers train all of its {self._trials} trials')
+            places.say(f'study {self._name}: other workers train all of its {self._trials} trials')
             return
         usable = [trial for trial in ended if trial.user_attrs.get('top1', LOST) > LOST]
         if not usable:
-            jobs.say(
+            places.say(
                 f'study {self._name}: none of {len(ended)} trials gave a network that can be used'
             )
             return
         best = max(usable, key=lambda trial: trial.user_attrs['top1'])
-        jobs.say(
+        places.say(
             'study {}: {} trials, {} of them stopped early, {} more running; best is trial {}: '
             'top-1 {:.4f}'.format(
                 self._name,
@@ -187,10 +187,10 @@ class Search:
                 best.user_attrs['top1'],
             )
         )
-        jobs.say(
+        places.say(
             'its settings: ' + ' '.join(as_flag(name, value) for name, value in best.params.items())
         )
-        jobs.say('a training with these settings: ' + self._command(best.params))
+        places.say('a training with these settings: ' + self._command(best.params))
 
     def _command(self, values):
         """The command line that trains with some values of the space."""
@@ -270,7 +270,7 @@ class Search:
             config.data_dir,
             [
                 getattr(config, name)
-                for name in jobs.LOCATING + ('load_db', 'load_checkpoint', 'reset_step')
+                for name in finding.LOCATING + ('load_db', 'load_checkpoint', 'reset_step')
             ],
         )
         about = zlib.crc32(repr((settings, [tuple(each) for each in self._space])).encode())
@@ -336,7 +336,7 @@ class Search:
         trial.set_user_attr('top1', top1)
         self._study.tell(trial, *((None, states.PRUNED) if outcome == 'pruned' else (top1,)))
         self._note(config, trial, values, state=outcome, step=step, value=top1, message=message)
-        jobs.say(
+        places.say(
             'trial {} of {}: top-1 {:.4f} at step {:,}, {}: {}'.format(
                 trial.number,
                 self._trials,
@@ -367,9 +367,7 @@ class Search:
         """Raises ConfigError where MongoDB holds a trial of another study, or a training with other
         settings, by this name.
         """
-        store = Store(
-            config.host, config.port, config.dbname, jobs.collection(config), config.exp_id
-        )
+        store = Store(*places.of(config))
         try:
             recorded = list(store.records())[-1:]
         finally:
@@ -393,7 +391,7 @@ class Search:
 
     @staticmethod
     def _documents(client, config):
-        return client[config.dbname][jobs.collection(config) + '.searches']
+        return client[config.dbname][places.collection(config) + '.searches']
 
     @staticmethod
     def _suggest(trial, each):
@@ -412,7 +410,7 @@ class Search:
         params.save(config, settings)
         command = [
             sys.executable,
-            os.path.join(jobs.ROOT, 'train.py'),
+            os.path.join(provenance.ROOT, 'train.py'),
             '--load_params_file=' + settings,
             '--do_restore',
         ] + [
@@ -420,9 +418,7 @@ class Search:
             for name, value in config.differing().items()
             if ROWS[name].scope is Scope.CALL and name not in NOT_OF_A_TRIAL
         ]
-        store = Store(
-            config.host, config.port, config.dbname, jobs.collection(config), config.exp_id
-        )
+        store = Store(*places.of(config))
         try:
             with open(log, 'w') as output:
                 process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)

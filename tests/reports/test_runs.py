@@ -8,6 +8,7 @@ import pytest
 
 from database import records
 from database.errors import StoreError
+from database.place import Place
 from database.spool import Spool, local_folder, spool_of
 from reports import runs
 
@@ -141,7 +142,7 @@ def test_an_empty_database(database):
 def keep(cache, place, step, **fields):
     """A record that waits for MongoDB."""
     record = records.build(place[-1], step, params(steps=40), 0.25, **fields)
-    return Spool(spool_of(local_folder(cache, place))).keep({'record': record})
+    return Spool(spool_of(local_folder(cache, Place(*place)))).keep({'record': record})
 
 
 def test_records_that_wait_on_this_disk_count(database, tmp_path):

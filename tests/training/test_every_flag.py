@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 
 import tiny
 from config.schema import ROWS, Config, ConfigError
-from training import devices, jobs, runtime
+from training import devices, jobs, places, runtime
 from training.experiment import Experiment, choices
 
 NUMBERED = re.compile(
@@ -266,7 +266,7 @@ def observed(validating=False, **settings):
         used(exp),
         exp.plan._replace(source=None),
         trainable,
-        jobs.collection(config),
+        places.collection(config),
         validating and sorted(exp.validation.coefficients),
     )
 

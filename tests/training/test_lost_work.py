@@ -13,7 +13,7 @@ import pymongo
 import pytest
 
 import tiny
-from training import checkpoints, jobs, restoring
+from training import checkpoints, finding, jobs, places, restoring
 from training.checkpoints import CheckpointError
 from training.validation import TrainingError
 
@@ -63,7 +63,7 @@ def records(client, config, exp_id=None):
 
 def local(config):
     """The folder of local checkpoints, and their steps."""
-    folder = jobs.cache_folder(config)
+    folder = places.cache_folder(config, places.of(config))
     return folder, sorted(
         int(match.group(1))
         for match in (re.fullmatch(r'checkpoint-(\d+)\.index', name) for name in os.listdir(folder))
@@ -106,7 +106,7 @@ def test_a_training_goes_on_over_files_of_later_steps_and_damaged_checkpoints(
     client[second.dbname][COLLNAME].chunks.delete_many({'files_id': found[6]['_id']})
     flip_a_bit(client, second, found[5])
     with pytest.raises(CheckpointError, match='checkpoint-5: this checkpoint is damaged '):
-        jobs.fetch(jobs._place(second), folder, step=5)
+        finding.fetch_from(places.of(second), folder, step=5)
     capsys.readouterr()
     jobs.train(settings(3.0, do_restore=True))
     lines = capsys.readouterr().out.splitlines()
@@ -131,7 +131,7 @@ def test_a_copy_that_fails_costs_the_copy_alone(client, settings, tmp_path, monk
     bucket.write_text('a file is no folder')
     with pytest.raises(TrainingError) as error:
         jobs.train(config)
-    place = jobs.copies_folder(config)
+    place = places.copies_folder(config, places.of(config))
     assert re.match(
         rf'{re.escape(place)} holds no copy of the checkpoint of step 2, 3 \(.+\); all else is '
         r'written. The same command with '

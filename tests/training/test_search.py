@@ -11,7 +11,7 @@ import pytest
 from config import params
 from config.flags import as_flag
 from config.schema import Config, ConfigError
-from training import jobs, search
+from training import jobs, places, provenance, search
 from training.experiment import choices
 from training.validation import TrainingError
 
@@ -149,7 +149,7 @@ def test_a_study_goes_on_where_it_was_and_mongodb_holds_each_trial(
     )
     assert said[-1].startswith('a training with these settings: python train.py ')
     command = shlex.split(said[-1].partition(': ')[2])
-    done = subprocess.run([sys.executable] + command[1:], cwd=jobs.ROOT, capture_output=True)
+    done = subprocess.run([sys.executable] + command[1:], cwd=provenance.ROOT, capture_output=True)
     assert done.returncode == 0, done.stderr
     with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
         again = client[DBNAME]['fc_7-5.files'].find_one(
@@ -264,7 +264,7 @@ def test_a_searched_network_is_looked_for_in_its_own_collection(worker, monkeypa
 
     class Looked(search.Store):
         def __init__(self, *place):
-            looked.append(place[3])
+            looked.append(places.Place(*place).collname)
             super().__init__(*place)
 
     monkeypatch.setattr(search, 'Store', Looked)
@@ -360,7 +360,7 @@ def test_the_program_searches(mongo_server, tmp_path):
     home = dict(os.environ, HOME=str(tmp_path / 'home'), https_proxy='http://127.0.0.1:9')
     done = subprocess.run(
         [sys.executable, 'search.py', '--space=seed=1,2', '--study=program'] + words,
-        cwd=jobs.ROOT,
+        cwd=provenance.ROOT,
         env=home,
         capture_output=True,
         text=True,

@@ -1,0 +1,76 @@
+"""What the hosts of a training have to agree on: settings, images, and what the first of them
+restored.
+"""
+
+import json
+import zlib
+from typing import Optional, Tuple
+
+from config import schema
+from config.schema import Config, ConfigError
+from data import DataError
+from data.base import Dataset
+from training import checkpoints, runtime
+from training.devices import OneDevice
+from training.restoring import Start
+
+OF_A_HOST = (
+    'task_index',
+    'data_dir',
+    'gpu',
+    'cpu_devices',
+)  # settings that differ from host to host
+
+
+def on_settings(config: Config, device: OneDevice) -> None:
+    """Raises ConfigError where a host has other settings than the first."""
+    own = zlib.crc32(
+        repr(
+            [runtime.describe(), device.replicas]
+            + [
+                (name, getattr(config, name))
+                for name, row in schema.ROWS.items()
+                if name not in OF_A_HOST
+                and not (row.always and row.group in ('save_params', 'load_params'))
+            ]
+        ).encode()
+    )
+    (first,) = device.shared([own])
+    if own != first:
+        here, there = [config.worker_hosts[index] for index in (config.task_index, 0)]
+        raise ConfigError(
+            f'--worker_hosts: the settings, the number of devices or the TensorFlow of {here} are '
+            f'not those of {there}; give both the same flags but --task_index'
+        )
+
+
+def on_start(config: Config, device: OneDevice, start: Optional[Start]) -> Tuple[Config, int]:
+    """(Config, first step) of the first host, on every host: only the first one reads what is
+    restored.
+    """
+    resets = start and start.is_foreign and config.reset_step
+    meaning = {
+        name: getattr(config, name)
+        for name, row in schema.ROWS.items()
+        if row.scope is schema.Scope.MEANING
+    }
+    content = json.dumps(meaning).encode('ascii')
+    first_step, size = device.shared(
+        [0 if start is None or resets else checkpoints.step_of(start.prefix), len(content)]
+    )
+    content = bytes(device.shared(list(content[:size].ljust(size))))
+    return config.replaced(json.loads(content.decode('ascii'))), first_step
+
+
+def on_data(config: Config, device: OneDevice, dataset: Dataset) -> None:
+    """Raises DataError where a host has other images than the first, wherever they lie there."""
+    if device.hosts == 1:
+        return
+    own = int(dataset.digest()[:15], 16)
+    (first,) = device.shared([own])
+    if own != first:
+        raise DataError(
+            f'--data_dir: the images of {config.worker_hosts[config.task_index]} are not those of '
+            f'{config.worker_hosts[0]}: their number, classes, shape, or the names and sizes of '
+            'their files differ; give both the same data'
+        )

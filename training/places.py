@@ -1,0 +1,112 @@
+"""Where a run keeps what it makes: its place in MongoDB, its folder on this machine, and a bucket
+for copies.
+"""
+
+import os
+from typing import Optional
+
+from config.schema import Config, ConfigError
+from database import records
+from database.store import Store
+from database.place import Place
+from database.spool import local_folder
+from models import NETWORKS, NetworkOptions
+from training import runtime
+from training.errors import CheckpointError
+from training.local import has_file_system
+
+HOME = '~/.tfutils'  # where local files are that no flag places elsewhere
+REPLAY_S = 3600  # within which MongoDB must take what waits on disk
+
+
+def say(text: str) -> None:
+    """Print a line at once."""
+    print(text, flush=True)
+
+
+def collection(config: Config) -> str:
+    """The name of a Config's collection, without building its graph."""
+    options = NetworkOptions(tuple(config.layers_list), config.activation, config.use_resnet_v2)
+    return NETWORKS[config.model].label(options)
+
+
+def of(config: Config, exp_id: Optional[str] = None) -> Place:
+    """The place of a Config's records. exp_id: default, that of its training."""
+    return Place(
+        config.host, config.port, config.dbname, collection(config), exp_id or config.exp_id
+    )
+
+
+def source(config: Config) -> Place:
+    """The place that the load_* flags name; what they leave out is the experiment's own."""
+    return Place(
+        config.host,
+        config.load_port or config.port,
+        config.load_dbname or config.dbname,
+        config.load_collname or collection(config),
+        config.load_exp_id or config.exp_id,
+    )
+
+
+def cache_folder(config: Config, place: Place) -> str:
+    """Where an experiment's local files lie:
+    <cache_dir>/<host>:<port>/<dbname>/<collection>/<exp_id>, a folder that exists.
+
+    Raises StoreError for names that no experiment can have, and CheckpointError if the folder
+    cannot be made.
+    """
+    records.check_names(place.dbname, place.collname, place.exp_id)
+    base = config.cache_dir
+    if not base or is_remote(base):
+        base = HOME
+    return make_folder(local_folder(base, place), '--cache_dir')
+
+
+def copies_folder(config: Config, place: Place) -> Optional[str]:
+    """Where copies of the checkpoints go that --cache_dir asks for: a folder of TensorFlow's file
+    systems, or None.
+
+    Raises ConfigError where TensorFlow has no such file system.
+    """
+    if not is_remote(config.cache_dir or ''):
+        return None
+    if not has_file_system(config.cache_dir):
+        raise ConfigError(
+            f'--cache_dir={config.cache_dir}: {runtime.describe()} has no file system for such a '
+            'path; choose a folder of this machine, or a gs:// bucket'
+        )
+    return local_folder(config.cache_dir.rstrip('/'), place)
+
+
+def make_folder(folder: str, setting: str) -> str:
+    """The folder, made if it is not there. setting: what names it. Raises CheckpointError if it
+    cannot be made.
+    """
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(
+            f'{setting}: {folder} cannot be made ({error.strerror}); choose another folder'
+        )
+    return folder
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path is one of a file system of TensorFlow's, such as gs://."""
+    return '://' in path
+
+
+def absolute(path: str) -> str:
+    """The whole path of what a user names."""
+    path = os.path.expanduser(path)
+    return path if is_remote(path) else os.path.abspath(path)
+
+
+def replay(store: Store) -> None:
+    """Waits until what an earlier run left in the spool is written. Raises StoreError where it
+    takes too long.
+    """
+    if store.replayed:
+        say(f'writing {store.replayed} records that an earlier run kept while MongoDB was away')
+        if not store.flush(REPLAY_S):
+            store.close(0)
