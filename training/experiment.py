@@ -15,15 +15,13 @@ from config.schema import ROWS, ConfigError, whole_steps
 from data.preprocessing import PREPROCESSINGS
 from models import NETWORKS, NetworkOptions
 from models.layers import BACKWARD, Layers, StockLayers
-from training import devices, losses, metrics, optimizers, runtime, schedules, validation
-from training.loop import Plan
+from training import losses, metrics, optimizers, runtime, schedules, validation
+from training.trainable import Plan, Step, Trainable
 
 TARGET = 'topn_val'  # the name of the validation in every record
 RECORD_EVERY = 100  # steps between two records without a validation
 EXPLODED = 1e12  # a loss beyond this will not come back
 
-# Training steps: initialise, then what training.devices.Call says.
-Step = collections.namedtuple('Step', ('initializer',) + devices.Call._fields)
 # What depends on the step counter alone. step: updates done before this one, read once, int64
 # scalar. coefficients: {name: float32 scalar}. rule: an alignment.rules.Rule or None. loss_rates,
 # learning_rates: float32 scalars.
@@ -53,7 +51,7 @@ def choices():
     }
 
 
-class Experiment:
+class Experiment(Trainable):
     """The graph of one experiment.
 
     config: config.schema.Config. device: of training/devices.py. first_step: updates done before,

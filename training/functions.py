@@ -24,8 +24,7 @@ from tqdm import tqdm
 
 from config.schema import ConfigError
 from training import optimizers
-from training.experiment import Step
-from training.loop import Plan
+from training.trainable import Plan, Step, Trainable
 from training.validation import reading
 
 # The names that each part of the dictionary may have beside its functions' own arguments, with
@@ -147,7 +146,7 @@ def identity_func(results):
     return results if isinstance(results, dict) else {'result': results}
 
 
-class FunctionExperiment:
+class FunctionExperiment(Trainable):
     """The graph of a params dictionary that holds functions; training.loop.Run trains it.
 
     params: {'model_params': ..., 'save_params': ..., ...} with every group that is used. device: of
@@ -162,6 +161,7 @@ class FunctionExperiment:
         self._train = checked(params, 'train_params', TRAIN) if training else None
         self._model = dict(params['model_params'])
         self._device = device
+        self.roles = {}
         self.described = dict(
             params
         )  # what a record tells: the dictionary, and what the model says of itself
@@ -190,8 +190,8 @@ class FunctionExperiment:
         save, train = self._save, self._train or {}
         return Plan(
             steps=math.inf if train.get('num_steps') is None else train['num_steps'],
-            batch_size=train['data_params'].get('batch_size', 1) if train else None,
-            validate_first=train.get('validate_first') and bool(self._validations),
+            batch_size=train['data_params'].get('batch_size', 1) if train else 0,
+            validate_first=bool(train.get('validate_first') and self._validations),
             validate_every=save['save_valid_freq'] if self._validations else None,
             weights_every=save['save_filters_freq'],
             recent_every=save['cache_filters_freq'],

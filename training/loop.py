@@ -1,63 +1,34 @@
 """The training loop, in a Session."""
 
-import collections
 import functools
 import math
-import os
 import time
+from typing import Callable, List, Optional, Tuple
 
 import numpy as np
+from bson import ObjectId
 import tensorflow.compat.v1 as tf
 from tqdm import tqdm
 
 from database import records
 from database.archive import pack
 from database.errors import StoreError
+from database.store import Store
+from database.types import Document
 from training import checkpoints, stopping
+from training.board import Board
 from training.errors import Lost, Stopped, TrainingError
-from training.local import LocalCheckpoints
+from training.local import Copies, LocalCheckpoints
+from training.trainable import Plan, Trainable
+from training.types import Results, Say
 from training.validation import reading, take
 
-_Plan = collections.namedtuple(
-    'Plan',
-    [
-        'steps',  # length of the training; math.inf: until it is stopped
-        'batch_size',  # images a step
-        'validate_first',  # validate before the first step, too
-        'validate_every',  # between two validations; None: at the end alone
-        'weights_every',  # between two checkpoints that last
-        'recent_every',  # between two checkpoints of which the newest few are kept; None: none
-        'record_every',  # between two records without a validation or weights
-        'initial_weights',  # keep the variables before the first step, too
-        'keep',  # local checkpoints
-        'save_to_gfs',  # names of results that go into GridFS instead of the record
-        'known',  # those of them that need not be a validation's
-        'limits',  # {name of a number of each step: size beyond which it will not come back}
-        'skips',  # images that cannot be used of which so many are left out
-        'source',  # where the images come from, for messages
-    ],
-)
-
+Asking = Callable[[tf.Session, Optional[int]], Optional[int]]  # of training.devices
 
 ADVICE = 'try a smaller learning rate or smaller coefficients. The checkpoints before it are whole.'
 
 
-class Plan(_Plan):
-    """What a run does when. Durations are whole steps."""
-
-    __slots__ = ()
-
-    def next_event(self, step):
-        """The first step after this one after which something is due: a validation, a checkpoint, a
-        record or the end.
-        """
-        intervals = (self.validate_every, self.weights_every, self.recent_every, self.record_every)
-        return min(
-            [self.steps] + [step + every - step % every for every in intervals if every is not None]
-        )
-
-
-def due(step, every):
+def due(step: int, every: Optional[int]) -> bool:
     """Whether something that happens every so many steps (None: never) happens after this one."""
     return every is not None and step % every == 0
 
@@ -65,34 +36,31 @@ def due(step, every):
 class Run:
     """One training run: steps, validations, checkpoints and records.
 
-    session: with restored or fresh variables. experiment: training.experiment.Experiment, or
-    anything with its graph, saver, global_step, step, plan, run_steps(session, most),
-    validate(session), summary(results) and warnings(results).
-    store: database.store.Store, or None to record nothing. folder: for local checkpoints. params:
-    what each record tells of
-    the settings. say: prints a line. leads: False only steps; another host validates, saves and
-    records. asking: of
-    training.devices, how hosts agree to stop. copies: training.local.Copies, or None. on_saved:
-    called with the step of each checkpoint that was written to the folder.
+    session: with restored or fresh variables. store: None records nothing. folder: for local
+    checkpoints. params: what each record tells of the settings. say: prints a line. leads: False
+    only steps; another host validates, saves and records. asking: of training.devices, how hosts
+    agree to stop. copies: of the checkpoints, or None. board: what is written for TensorBoard, or
+    None. on_saved: called with the step of each checkpoint that was written to the folder.
     """
 
     def __init__(
         self,
-        session,
-        experiment,
-        store,
-        folder,
-        params,
-        say=print,
-        leads=True,
-        asking=lambda session, number: number,
-        copies=None,
-        board=None,
-        on_saved=lambda step: None,
-    ):
+        session: tf.Session,
+        experiment: Trainable,
+        store: Optional[Store],
+        folder: str,
+        params: Document,
+        say: Say = print,
+        *,
+        leads: bool = True,
+        asking: Asking = lambda session, number: number,
+        copies: Optional[Copies] = None,
+        board: Optional[Board] = None,
+        on_saved: Callable[[int], None] = lambda step: None,
+    ) -> None:
         self.session = session
         self.experiment = experiment
-        self.plan = experiment.plan
+        self.plan: Plan = experiment.plan
         self.store = store
         self.folder = folder
         self._local = LocalCheckpoints(folder, experiment.plan.keep)
@@ -103,38 +71,27 @@ class Run:
         self.say = say
         self.leads = leads
         self._asking = functools.partial(asking, session)
-        self._results = []  # of the steps since the last record
-        self._stale = []  # (step, _id) of records of an earlier run that this one makes anew
+        self._results: List[Document] = []  # of the steps since the last record
+        # (step, _id) of records of an earlier run that this one makes anew
+        self._stale: List[Tuple[int, ObjectId]] = []
         self._skipped = 0  # images that could not be used
-        self._saved_at = None  # the step of the newest checkpoint of this run
+        self._saved_at: Optional[int] = None  # the step of the newest checkpoint of this run
         self._since = time.time()
         self._validating = 0.0  # seconds since the last record
 
-    def train(self):
+    def train(self) -> Optional[Results]:
         """Train to the end. Returns {target: results} of the last validation, or None where there
         was none.
 
         Raises Lost on a loss that is lost, and Stopped, with all saved, when a signal asks
         it to stop.
         """
-        experiment, plan = self.experiment, self.plan
-        step = int(self.session.run(experiment.global_step))
+        plan = self.plan
+        step = int(self.session.run(self.experiment.global_step))
         if self.store:  # a run that was killed has recorded steps after its newest checkpoint
             self._stale = self.store.after(step if step else -1)
-        results = None
-        if self.leads and (
-            step >= plan.steps or (step == 0 and (plan.validate_first or plan.initial_weights))
-        ):
-            results = self._validate(step) if step >= plan.steps or plan.validate_first else None
-            if not (step and self._is_validated(step)):  # a run that is complete has its records
-                self._record(
-                    step, results, weights='lasting' if step == 0 and plan.initial_weights else None
-                )
-            if (
-                step >= plan.steps and self._copies and not self._copies.holds(step)
-            ):  # it failed when the run ended
-                self._copy(checkpoints.save(self.session, experiment, self.folder, step), step)
-        self.session.run(experiment.step.initializer)
+        results = self._begin(step) if self.leads else None
+        self.session.run(self.experiment.step.initializer)
         with stopping.Stop(self.say) as stop, self._progress(step) as bar:
             try:
                 if self._owes_validation(step):
@@ -154,7 +111,24 @@ class Run:
                 raise
         return results
 
-    def _finish(self, step, stop):
+    def _begin(self, step: int) -> Optional[Results]:
+        """What is due before the first step, or at the end of a run that is complete: a validation,
+        whose results are returned, weights, a record.
+        """
+        plan, complete = self.plan, step >= self.plan.steps
+        first = step == 0 and (plan.validate_first or plan.initial_weights)
+        if not (complete or first):
+            return None
+        results = self._validate(step) if complete or plan.validate_first else None
+        if not (step and self._is_validated(step)):  # a run that is complete has its records
+            weights = 'lasting' if step == 0 and plan.initial_weights else None
+            self._record(step, results, weights)
+        if complete and self._copies and not self._copies.holds(step):  # it failed at the end
+            prefix = checkpoints.save(self.session, self.experiment, self.folder, step)
+            self._copy(self._copies, prefix, step)
+        return results
+
+    def _finish(self, step: int, stop: stopping.Stop) -> Optional[Results]:
         """What is due after a step: a validation, whose results are returned, weights, a record."""
         if not self.leads:
             self._results = []
@@ -174,18 +148,18 @@ class Run:
             self._record(step, validated, weights)
         return validated
 
-    def _owes_validation(self, step):
-        """Whether the run that is resumed here was stopped during the validation after this step."""
+    def _owes_validation(self, step: int) -> bool:
+        """Whether the run that is resumed here was stopped in the validation after this step."""
         if not (self.store and 0 < step < self.plan.steps and due(step, self.plan.validate_every)):
             return False
         return self._is_validated(step) is False
 
-    def _is_validated(self, step):
-        """Whether one of the records of a step holds a validation; None where there are no records."""
+    def _is_validated(self, step: int) -> Optional[bool]:
+        """Whether one of the records of a step holds a validation; None where there is no record."""
         found = list(self.store.records({'step': step})) if self.store else []
         return any('validation_results' in record for record in found) if found else None
 
-    def _steps(self, step, bar):
+    def _steps(self, step: int, bar: tqdm) -> int:
         """One call of the device, and what it gave; returns the step reached."""
         most = self.plan.next_event(step) - step
         find_damage = functools.partial(self.experiment.find_damage, step, most)
@@ -206,7 +180,7 @@ class Run:
         )
         return step
 
-    def _note(self, step, scalars):
+    def _note(self, step: int, scalars: Document) -> None:
         """Keep the numbers of the step after `step` for the next record. Raises Lost where they
         are lost.
         """
@@ -235,7 +209,10 @@ class Run:
         skipped = int(scalars.get('skipped_records', 0))
         if skipped:
             self._skipped += skipped
-            words = f'step {step + 1:,}: {skipped:,} images that cannot be used are skipped, {self._skipped:,} so far'
+            words = (
+                f'step {step + 1:,}: {skipped:,} images that cannot be used are skipped, '
+                f'{self._skipped:,} so far'
+            )
             if self._skipped > self.plan.skips:
                 raise TrainingError(
                     f'{words}, and --skip_bad_records={self.plan.skips} allows no more; '
@@ -244,7 +221,7 @@ class Run:
             self.say('warning: ' + words)
         self._results.append(scalars)
 
-    def _not_finite(self):
+    def _not_finite(self) -> str:
         """Names of the variables that hold a number that is not finite, the first few of them; ''
         where none does.
         """
@@ -254,7 +231,7 @@ class Run:
             self.session.run({v.op.name: v for v in variables if v.dtype.base_dtype.is_floating}),
         )
 
-    def _progress(self, step):
+    def _progress(self, step: int) -> tqdm:
         batch, steps = self.plan.batch_size, self.plan.steps
         return tqdm(
             total=None if math.isinf(steps) else steps * batch,
@@ -266,7 +243,7 @@ class Run:
             mininterval=1.0,
         )
 
-    def _validate(self, step, between=lambda: None):
+    def _validate(self, step: int, between: Callable[[], None] = lambda: None) -> Results:
         started = time.time()
         results = self.experiment.validate(self.session, between)
         self._validating += (
@@ -278,7 +255,9 @@ class Run:
                 self.say(warning)
         return results
 
-    def _record(self, step, results=None, weights=None):
+    def _record(
+        self, step: int, results: Optional[Results] = None, weights: Optional[str] = None
+    ) -> None:
         """Queue a record; weights: None, 'lasting' (a checkpoint in the record) or 'recent' (one of
         the newest few).
         """
@@ -293,26 +272,34 @@ class Run:
                 raise TrainingError(f'step {step}: {self.store.taken}')
             if self._board:
                 self._board.write(step, self.plan.batch_size, duration, steps, results)
-            named = take(self.plan.save_to_gfs, results, steps, known=self.plan.known)
-            record = records.build(self.store.exp_id, step, self.params, duration, steps, results)
-            tar = self._checkpoint(step) if weights else None
-            replacing = [record_id for recorded, record_id in self._stale if recorded <= step]
-            self._stale = self._stale[len(replacing) :]
-            record_id = self.store.save(
-                record,
-                on_written=self._local.stored,
-                replacing=replacing,
-                **({'checkpoint' if weights == 'lasting' else 'recent': tar} if tar else {}),
-            )
-            if any(named):
-                self.store.save_named_results(record_id, *named)
-            self._saved_at = step if tar else self._saved_at
-            if self.store.failure:
-                self.say(self.store.failure)
+            self._save(self.store, step, duration, results, weights)
         self._results = []
         self._since, self._validating = time.time(), 0.0
 
-    def _checkpoint(self, step):
+    def _save(
+        self, store: Store, step: int, duration: float, results: Results, weights: Optional[str]
+    ) -> None:
+        """Queue a record of the steps since the last one; see _record."""
+        steps = self._results
+        named = take(self.plan.save_to_gfs, results, steps, known=self.plan.known)
+        record = records.build(store.exp_id, step, self.params, duration, steps, results)
+        tar = self._checkpoint(step) if weights else None
+        replacing = [record_id for recorded, record_id in self._stale if recorded <= step]
+        self._stale = self._stale[len(replacing) :]
+        record_id = store.save(
+            record,
+            checkpoint=tar if weights == 'lasting' else None,
+            recent=tar if weights == 'recent' else None,
+            on_written=self._local.stored,
+            replacing=replacing,
+        )
+        if any(named):
+            store.save_named_results(record_id, *named)
+        self._saved_at = step if tar else self._saved_at
+        if store.failure:
+            self.say(store.failure)
+
+    def _checkpoint(self, step: int) -> Optional[str]:
         """The .tar of the variables, or None where this machine cannot save it now. Raises
         Lost for variables that are lost, and TrainingError where the last step's cannot be saved.
         """
@@ -339,23 +326,22 @@ class Run:
             self.say(f'warning: {words}; the training goes on, and the next one is tried')
             return None
         if self._copies:
-            self._copy(prefix, step)
+            self._copy(self._copies, prefix, step)
         return tar
 
-    def _copy(self, prefix, step):
+    def _copy(self, copies: Copies, prefix: str, step: int) -> None:
         """Copy a checkpoint; where that fails, the training goes on, and only the first of several
         failures is told.
         """
-        told = self._copies.failure
-        if not self._copies.copy(prefix, step) and not told:
+        told = copies.failure
+        if not copies.copy(prefix, step) and not told:
             self.say(
-                f'warning: {self._copies.failure}; the training goes on, and the copy is tried '
-                'again with the next '
-                'checkpoint'
+                f'warning: {copies.failure}; the training goes on, and the copy is tried again '
+                'with the next checkpoint'
             )
 
 
-def session(experiment, config, target=''):
+def session(experiment: Trainable, config: tf.ConfigProto, target: str = '') -> tf.Session:
     """A Session on the experiment's graph with initial variables. target: the address of the
     machine that runs it, or ''.
     """
