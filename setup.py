@@ -33,7 +33,16 @@ setup(
     description='Training without weight symmetry: alignment rules, ResNets and a MongoDB record '
     'of every run',
     packages=find_packages(
-        include=['alignment', 'config', 'data', 'database', 'models', 'reports', 'training']
+        include=[
+            'alignment',
+            'config',
+            'data',
+            'database',
+            'models',
+            'reports',
+            'training',
+            'training.*',
+        ]
     ),
     py_modules=['missing_packages'],
     python_requires='>=3.7,!=3.8.*,<3.14',

@@ -3,6 +3,6 @@ and `test_from_params`.
 """
 
 from training import runtime  # noqa: F401 (first: it prepares TensorFlow)
-from training.from_params import test_from_params, train_from_params
+from training.tfutils.calls import test_from_params, train_from_params
 
 __all__ = ['test_from_params', 'train_from_params']

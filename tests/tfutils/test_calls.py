@@ -11,9 +11,9 @@ import script
 import training
 from config.schema import ConfigError
 from database.errors import StoreError
-from training import functions, tfutils
+from training import tfutils
 from training.checkpoints import CheckpointError
-from training.tfutils import base, defaults, optimizer, utils
+from training.tfutils import base, defaults, functions, optimizer, utils
 from training.validation import TrainingError
 import tensorflow.compat.v1 as tf
 

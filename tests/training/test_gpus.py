@@ -8,7 +8,8 @@ import pytest
 
 import tiny
 from config.schema import ConfigError
-from training import devices, from_params, gpus, runtime
+from training import devices, gpus, runtime
+from training.tfutils import calls
 
 NAMES = 'GPU-8932f937-d72c, MIG-4f1b9a20,MIG-GPU-77/1/0,12'
 
@@ -92,7 +93,7 @@ def test_choices_do_not_add_up(seen, monkeypatch):
 
 def test_a_script_of_functions_sees_what_it_is_shown(monkeypatch):
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '4,5')
-    from_params._device({'model_params': {}})
+    calls._device({'model_params': {}})
     assert os.environ['CUDA_VISIBLE_DEVICES'] == '4,5'
 
 

@@ -2,41 +2,48 @@
 functions.
 
 Plain data are the settings of config/schema.py by group, as in a .pkl or a record. Where
-model_params has a 'func', the dictionary is a tfutils script's (training/functions.py says what
+model_params has a 'func', the dictionary is a tfutils script's (training/tfutils/functions.py says what
 each function is called with).
 """
 
 import contextlib
 import os
+from typing import Callable, FrozenSet, Iterator, Optional, TypeVar, Union
+
+import tensorflow.compat.v1 as tf
 
 from config import params as plain
 from config.schema import EXECUTING, Config, ConfigError
 from database import records, server
 from database.place import Place
 from database.store import Store
+from database.types import Document
 from database.spool import local_folder, spool_of
 from training import checkpoints, finding, jobs, loop, places, provenance, runtime
 from training.devices import OneDevice
 from training.errors import CheckpointError
 from training.experiment import choices
-from training.functions import LOAD, SAVE, TRAIN, FunctionExperiment, checked
 from training.places import say
 from training.restoring import Start
+from training.tfutils.functions import LOAD, SAVE, TRAIN, FunctionExperiment, Group, Groups, checked
+from training.types import Results
+
+Job = TypeVar('Job')  # what a job gives
 
 
 def train_from_params(
-    save_params,
-    model_params,
-    train_params=None,
-    loss_params=None,
-    learning_rate_params=None,
-    optimizer_params=None,
-    validation_params=None,
-    load_params=None,
-    log_device_placement=False,
-    dont_run=False,
-    skip_check=True,
-):
+    save_params: Group,
+    model_params: Group,
+    train_params: Optional[Group] = None,
+    loss_params: Optional[Group] = None,
+    learning_rate_params: Optional[Group] = None,
+    optimizer_params: Optional[Group] = None,
+    validation_params: Optional[Group] = None,
+    load_params: Optional[Group] = None,
+    log_device_placement: bool = False,
+    dont_run: bool = False,
+    skip_check: bool = True,
+) -> Union[Results, FunctionExperiment, None]:
     """Train. Returns {target: results} of the last validation, or None where there was none; what
     was built if dont_run.
 
@@ -70,16 +77,16 @@ def train_from_params(
 
 
 def test_from_params(
-    load_params,
-    model_params,
-    validation_params,
-    save_params=None,
-    loss_params=None,
-    train_params=None,
-    log_device_placement=False,
-    dont_run=False,
-    skip_check=True,
-):
+    load_params: Group,
+    model_params: Group,
+    validation_params: Group,
+    save_params: Optional[Group] = None,
+    loss_params: Optional[Group] = None,
+    train_params: Optional[Group] = None,
+    log_device_placement: bool = False,
+    dont_run: bool = False,
+    skip_check: bool = True,
+) -> Union[Results, FunctionExperiment]:
     """Restore, validate and, where save_params has an exp_id, record. Returns {target: results};
     what was built if dont_run.
 
@@ -111,13 +118,15 @@ def test_from_params(
 test_from_params.__test__ = False  # its name is tfutils'; pytest is not to take it for a test
 
 
-def _plain(job, groups):
+def _plain(job: Callable[[Config, FrozenSet[str]], Job], groups: Groups) -> Job:
     """What a job gives for settings that are plain data."""
     values = plain.values_of(groups)
     return job(Config.of(values, choices()), frozenset(values))
 
 
-def _train(experiment, groups, session_config):
+def _train(
+    experiment: FunctionExperiment, groups: Groups, session_config: tf.ConfigProto
+) -> Optional[Results]:
     save, load = checked(groups, 'save_params', SAVE), checked(groups, 'load_params', LOAD)
     place = _place(save, {}, 'save_params')
     folder = _cache_folder(save['cache_dir'], place)
@@ -130,7 +139,9 @@ def _train(experiment, groups, session_config):
     return results
 
 
-def _test(experiment, groups, session_config):
+def _test(
+    experiment: FunctionExperiment, groups: Groups, session_config: tf.ConfigProto
+) -> Results:
     save, load = checked(groups, 'save_params', SAVE), checked(groups, 'load_params', LOAD)
     source = _place(load, save, 'load_params')
     place = (
@@ -151,7 +162,14 @@ def _test(experiment, groups, session_config):
     return results
 
 
-def _restore(session, experiment, folder, place, load, store):
+def _restore(
+    session: tf.Session,
+    experiment: FunctionExperiment,
+    folder: str,
+    place: Place,
+    load: Group,
+    store: Optional[Store],
+) -> str:
     """Restore what there is to restore; a sentence on it. The experiment's own checkpoint comes
     before load_params'.
     """
@@ -172,7 +190,7 @@ def _restore(session, experiment, folder, place, load, store):
     return _load(session, experiment, _find(load, source, folder, store).prefix, load)
 
 
-def _find(load, source, folder, store):
+def _find(load: Group, source: Place, folder: str, store: Optional[Store]) -> Start:
     """The Start that load_params name. store: of the run, or None; it serves if it is at the
     source. Raises CheckpointError where there is none.
     """
@@ -186,7 +204,7 @@ def _find(load, source, folder, store):
     return start
 
 
-def _query(load):
+def _query(load: Group) -> Document:
     query = load['query'] or load['load_query'] or {}
     if not isinstance(query, dict):
         raise ConfigError(f'load_params: query is {query!r}, and must be a dictionary')
@@ -197,7 +215,13 @@ def _query(load):
     return query
 
 
-def _load(session, experiment, prefix, load, whole=False):
+def _load(
+    session: tf.Session,
+    experiment: FunctionExperiment,
+    prefix: str,
+    load: Group,
+    whole: bool = False,
+) -> str:
     """Restore a checkpoint; a sentence on what is new. whole: nothing may be missing in it."""
     new = checkpoints.restore_some(
         session,
@@ -216,7 +240,7 @@ def _load(session, experiment, prefix, load, whole=False):
     return 'restored {}{}'.format(prefix, '; new: ' + ', '.join(new) if new else '')
 
 
-def _groups(**groups):
+def _groups(**groups: Optional[Group]) -> Groups:
     for name, group in groups.items():
         if isinstance(group, list):
             raise ConfigError(
@@ -227,17 +251,17 @@ def _groups(**groups):
     return {name: group for name, group in groups.items() if group is not None}
 
 
-def _holds_functions(model_params):
+def _holds_functions(model_params: Optional[Group]) -> bool:
     return callable((model_params or {}).get('func'))
 
 
-def _refuse_advanced(**switches):
+def _refuse_advanced(**switches: bool) -> None:
     for name, value in switches.items():
         if value:
             raise ConfigError(f'{name} is for a params dictionary of functions')
 
 
-def _device(groups):
+def _device(groups: Groups) -> OneDevice:
     """The device of model_params['devices'], and the parts of a batch of
     train_params['minibatch_size'].
     """
@@ -260,7 +284,7 @@ def _device(groups):
     return OneDevice(minibatches=batch // part)
 
 
-def _place(given, otherwise, group):
+def _place(given: Group, otherwise: Group, group: str) -> Place:
     """The Place of which each part is as given or otherwise. Raises ConfigError where one is
     missing.
     """
@@ -275,7 +299,7 @@ def _place(given, otherwise, group):
 
 
 @contextlib.contextmanager
-def _opened(place, save, folder):
+def _opened(place: Optional[Place], save: Group, folder: str) -> Iterator[Optional[Store]]:
     """The Store at a place, which is closed in the end; None without a place."""
     if place is None:
         yield None
@@ -287,7 +311,7 @@ def _opened(place, save, folder):
         yield store
 
 
-def _cache_folder(cache_dir, place):
+def _cache_folder(cache_dir: Optional[str], place: Place) -> str:
     """The folder of local checkpoints: cache_dir as it is given, or tfutils' own. Raises
     ConfigError for a bucket.
     """
@@ -301,7 +325,7 @@ def _cache_folder(cache_dir, place):
     return places.make_folder(os.path.expanduser(folder), 'cache_dir')
 
 
-def _described(experiment):
+def _described(experiment: FunctionExperiment) -> Document:
     """What a record tells of the settings, as plain data. Raises StoreError for what is none."""
     groups = dict(experiment.described, **provenance.describe())
     load = groups.get('load_params') or {}
@@ -311,11 +335,11 @@ def _described(experiment):
     return records.plain(groups, 'params')
 
 
-def _session_config(log_device_placement):
+def _session_config(log_device_placement: bool) -> tf.ConfigProto:
     config = runtime.session_config()
     config.log_device_placement = log_device_placement
     return config
 
 
-def _where(place):
+def _where(place: Place) -> str:
     return 'results: ' + place.text()

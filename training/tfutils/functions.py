@@ -18,11 +18,13 @@ import collections
 import contextlib
 import inspect
 import math
+from typing import Dict
 
 import tensorflow.compat.v1 as tf
 from tqdm import tqdm
 
 from config.schema import ConfigError
+from database.types import Document
 from training import optimizers
 from training.trainable import Plan, Step, Trainable
 from training.validation import reading
@@ -91,6 +93,9 @@ VALIDATION = dict(
 MODEL = ('devices', 'num_gpus', 'prefix', 'model_prefix', 'trainable_scopes')
 RESERVED = ('loss', 'learning_rate', 'optimizer', '__grads__')  # of the results of a step
 OLD_NAMES = {'targets': 'pred_targets', 'loss_per_case_func': 'loss_func'}  # of loss_params
+
+Group = Document  # of the dictionary: {name: value, or a function}
+Groups = Dict[str, Group]
 
 
 class ClipOptimizer:

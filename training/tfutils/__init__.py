@@ -7,18 +7,20 @@ On TensorFlow 2.x such a script imports TensorFlow as `import tensorflow.compat.
 import argparse
 import os
 import types
+from typing import Dict, Optional, Sequence
 
 import numpy as np
 
 from config.schema import ConfigError
-from training import functions, gpus
-from training.from_params import test_from_params, train_from_params
-
+from database.types import Document
+from training import gpus
+from training.tfutils import functions
+from training.tfutils.calls import test_from_params, train_from_params
 
 GIVEN = os.environ.get(gpus.VARIABLE)  # before get_params changes it
 
 
-def get_params():
+def get_params() -> Dict[str, str]:
     """{'gpu': text} of the command line, `-g 0` or `--gpu 0,1`: the GPUs that TensorFlow is to see.
 
     Indices count within the CUDA_VISIBLE_DEVICES that the script was started with. What is no list
@@ -39,14 +41,14 @@ def get_params():
     return arguments
 
 
-def mean_dict(batches):
+def mean_dict(batches: Sequence[Document]) -> Document:
     """An agg_func: the mean of each result over the batches, {name: number}. batches: a list of
     {name: number or array}.
     """
     return {name: np.mean([batch[name] for batch in batches]) for name in batches[0]}
 
 
-def reduce_mean_dict(so_far, results, step):
+def reduce_mean_dict(so_far: Optional[Document], results: Document, step: int) -> Document:
     """An online_agg_func: the running mean of each result, element by element; step counts batches
     from 0.
     """
