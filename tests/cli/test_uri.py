@@ -134,7 +134,7 @@ def test_a_replica_set_that_loses_its_primary_loses_no_step(forks, tmp_path, fre
         with pymongo.MongoClient('127.0.0.1', port, directConnection=True) as client:
             client.admin.command(
                 'replSetInitiate',
-                dict(_id='lab', members=[dict(_id=0, host='127.0.0.1:%d' % port)]),
+                dict(_id='lab', members=[dict(_id=0, host=f'127.0.0.1:{port}')]),
             )
             uri = f'mongodb://127.0.0.1:{port}/?replicaSet=lab'
             running = forks.start(*(WORDS + ['--train_epochs=20']), MONGODB_URI=uri)

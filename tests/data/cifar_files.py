@@ -23,9 +23,7 @@ def shrink(monkeypatch):
 def contents(name):
     """({name of a file: its bytes}, {split: (images uint8 [n, 32, 32, 3], labels uint8 [n])})."""
     cls, random, files, splits = CLASSES[name], np.random.RandomState(3), {}, {}
-    files[cls.names] = (
-        '\n'.join('name%d' % label for label in range(cls.classes)).encode() + b'\n\n'
-    )
+    files[cls.names] = '\n'.join(f'name{label}' for label in range(cls.classes)).encode() + b'\n\n'
     for split, paths in cls.files.items():
         images, labels = [], []
         for path in paths:

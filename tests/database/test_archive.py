@@ -17,9 +17,7 @@ def write_checkpoint(folder, name='checkpoint-123', shards=1):
     folder.mkdir(exist_ok=True)
     (folder / (name + '.index')).write_bytes(b'index' * 7)
     for shard in range(shards):
-        (folder / ('%s.data-%05d-of-%05d' % (name, shard, shards))).write_bytes(
-            os.urandom(1011 + shard)
-        )
+        (folder / f'{name}.data-{shard:05d}-of-{shards:05d}').write_bytes(os.urandom(1011 + shard))
     return str(folder / name)
 
 

@@ -80,11 +80,11 @@ def read(path):
 
 def checkpoint_tar(folder, step, content=b'weights'):
     """A packed checkpoint, its content told apart by step."""
-    folder = folder / ('made-%d' % step)
+    folder = folder / f'made-{step}'
     folder.mkdir()
-    (folder / ('checkpoint-%d.index' % step)).write_bytes(b'index of %d' % step)
-    (folder / ('checkpoint-%d.data-00000-of-00001' % step)).write_bytes(content)
-    return pack(str(folder / ('checkpoint-%d' % step)), str(folder / ('checkpoint-%d.tar' % step)))
+    (folder / f'checkpoint-{step}.index').write_bytes(b'index of %d' % step)
+    (folder / f'checkpoint-{step}.data-00000-of-00001').write_bytes(content)
+    return pack(str(folder / f'checkpoint-{step}'), str(folder / f'checkpoint-{step}.tar'))
 
 
 def test_a_record_without_weights_is_a_plain_document(store, files, chunks):
@@ -227,7 +227,7 @@ def test_recent_checkpoints_live_apart_and_only_the_newest_stay(
 ):
     saved = [record(step) for step in (10, 20, 30, 40, 25)]
     for one in saved:
-        store.save(one, recent=odd_file(tmp_path, 'checkpoint-%d.tar' % one['step']))
+        store.save(one, recent=odd_file(tmp_path, f'checkpoint-{one["step"]}.tar'))
     assert store.flush(60)
     assert [(one['step'], one['saved_filters']) for one in files.find().sort('_id')] == [
         (one['step'], False) for one in saved
@@ -249,7 +249,7 @@ def test_pruning_spares_the_neighbour_of_the_same_name(client, mongo_server, tmp
     assert records.recent_database(*neighbours[0]) == records.recent_database(*neighbours[1])
     for place, step in itertools.product(neighbours, (1, 2)):
         store = Store(mongo_server.host, mongo_server.port, *place, recent_limit=1)
-        store.save(record(step, 'd'), recent=odd_file(tmp_path, '%s-%d.tar' % (place[1], step)))
+        store.save(record(step, 'd'), recent=odd_file(tmp_path, f'{place[1]}-{step}.tar'))
         store.close()
     for place in neighbours:
         store = Store(mongo_server.host, mongo_server.port, *place)
@@ -393,8 +393,8 @@ def test_a_checkpoint_comes_back(store, tmp_path):
     folder = tmp_path / 'cache' / 'fetched'
     for step, expected in ((5, content), (6, b'six'), (5, content)):
         prefix = store.download(store.find_checkpoint(step), str(folder))
-        assert prefix == str(folder / ('checkpoint-%d' % step))
-        assert (folder / ('checkpoint-%d.data-00000-of-00001' % step)).read_bytes() == expected
+        assert prefix == str(folder / f'checkpoint-{step}')
+        assert (folder / f'checkpoint-{step}.data-00000-of-00001').read_bytes() == expected
     assert len(os.listdir(str(folder))) == 4
 
 
@@ -463,7 +463,7 @@ def test_a_long_experiment_name_has_recent_checkpoints_too(mongo_server, client,
 
 
 def test_nothing_there_is_one_sentence(own_port):
-    with pytest.raises(StoreError, match='localhost:%d' % own_port.port):
+    with pytest.raises(StoreError, match=f'localhost:{own_port.port}'):
         Store(own_port.host, own_port.port, *NAMES)
 
 
@@ -474,19 +474,18 @@ def test_a_server_that_goes_and_comes_back_gets_every_record_once_in_order(
     server.ensure(*own_port)
     store = Store(own_port.host, own_port.port, *NAMES, recent_limit=2)
     for step in range(0, 3):
-        store.save(record(step), checkpoint=odd_file(tmp_path, 'checkpoint-%d.tar' % step))
+        store.save(record(step), checkpoint=odd_file(tmp_path, f'checkpoint-{step}.tar'))
     end_server(own_port, harshly)
     for step in range(3, 9):
         store.save(
             record(step),
-            recent=odd_file(tmp_path, 'checkpoint-%d.tar' % step),
+            recent=odd_file(tmp_path, f'checkpoint-{step}.tar'),
             on_written=os.remove,
         )
     assert not store.flush(0) and store.pending >= 6
     assert connection.wait(lambda: store.failure, 60)  # pymongo looks for the server for 3 s first
     assert (
-        'localhost:%d takes no records' % own_port.port in store.failure
-        and '\n' not in store.failure
+        f'localhost:{own_port.port} takes no records' in store.failure and '\n' not in store.failure
     )
     with pytest.raises(StoreError, match='could not be read'):
         store.count()
@@ -508,7 +507,7 @@ def test_a_server_that_goes_and_comes_back_gets_every_record_once_in_order(
 
 def end_server(address, harshly):
     if harshly:
-        with open(os.path.join(address.root, 'mongod-%d' % address.port, 'mongod.pid')) as stream:
+        with open(os.path.join(address.root, f'mongod-{address.port}', 'mongod.pid')) as stream:
             os.kill(int(stream.read()), signal.SIGKILL)
         assert connection.wait(lambda: not connection.listens('localhost', address.port), 60)
     server.stop(address.port, address.root)

@@ -44,13 +44,11 @@ def one_sentence(error):
 
 def test_started_used_and_stopped(own_port):
     said = server.ensure(*own_port)
-    assert re.match(
-        r'Started a private MongoDB \d+\.\d+\.\d+ at localhost:%d' % own_port.port, said
-    )
-    folder = os.path.join(own_port.root, 'mongod-%d' % own_port.port)
+    assert re.match(rf'Started a private MongoDB \d+\.\d+\.\d+ at localhost:{own_port.port}', said)
+    folder = os.path.join(own_port.root, f'mongod-{own_port.port}')
     assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700
     assert re.match(
-        r'MongoDB \d+\.\d+\.\d+ at localhost:%d\.' % own_port.port, server.ensure(*own_port)
+        rf'MongoDB \d+\.\d+\.\d+ at localhost:{own_port.port}\.', server.ensure(*own_port)
     )
     assert 'private, process' in server.status(own_port.port, own_port.root)
     assert len(mongod_processes(own_port)) == 1
@@ -92,11 +90,11 @@ def test_a_killed_servers_pid_file_means_nothing(own_port):
 
 
 def test_a_strangers_process_is_never_stopped(own_port):
-    folder = os.path.join(own_port.root, 'mongod-%d' % own_port.port)
+    folder = os.path.join(own_port.root, f'mongod-{own_port.port}')
     os.makedirs(folder)
     stranger = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE)
     with open(os.path.join(folder, 'mongod.pid'), 'w') as stream:
-        stream.write('%d\n' % stranger.pid)
+        stream.write(f'{stranger.pid}\n')
     assert 'No private MongoDB runs' in server.stop(own_port.port, own_port.root)
     assert stranger.poll() is None
     stranger.communicate(b'\n')
@@ -160,7 +158,7 @@ def stranger_port(request):
 
 
 def test_a_port_that_something_else_has_taken(stranger_port, tmp_path):
-    with pytest.raises(ServerError, match='Port %d of localhost is taken' % stranger_port) as error:
+    with pytest.raises(ServerError, match=f'Port {stranger_port} of localhost is taken') as error:
         server.ensure('localhost', stranger_port, str(tmp_path))
     assert one_sentence(error) and os.listdir(str(tmp_path)) == []
 
@@ -168,7 +166,7 @@ def test_a_port_that_something_else_has_taken(stranger_port, tmp_path):
 @pytest.mark.parametrize('host', ['db.host.invalid', '192.0.2.1', 'a..b', 'x' * 70 + '.invalid'])
 def test_a_remote_host_where_nothing_answers(host, own_port):
     with pytest.raises(
-        ServerError, match='Nothing answers at %s:%d' % (re.escape(host), own_port.port)
+        ServerError, match=f'Nothing answers at {re.escape(host)}:{own_port.port}'
     ) as error:
         server.ensure(host, own_port.port, own_port.root)
     assert one_sentence(error) and not os.path.exists(own_port.root)
@@ -211,7 +209,7 @@ def test_a_mongod_that_will_not_start_says_why(own_port, tmp_path, monkeypatch):
 def test_two_servers_never_share_a_folder(own_port):
     server.ensure(*own_port)
     (process,) = mongod_processes(own_port)
-    folder = os.path.join(own_port.root, 'mongod-%d' % own_port.port)
+    folder = os.path.join(own_port.root, f'mongod-{own_port.port}')
     os.remove(
         os.path.join(folder, 'mongod.pid')
     )  # without our word for it, mongod's own lock still holds
@@ -219,7 +217,7 @@ def test_two_servers_never_share_a_folder(own_port):
         server._start('localhost', other_port(), folder)
     assert len(mongod_processes(own_port)) == 1
     with open(os.path.join(folder, 'mongod.pid'), 'w') as stream:
-        stream.write('%d\n' % process)
+        stream.write(f'{process}\n')
 
 
 def other_port():
@@ -278,4 +276,4 @@ def test_the_configuration_file_starts_a_server(own_port, tmp_path):
         process.wait()
     assert os.path.exists(str(tmp_path / 'mongodb-data' / 'mongod.log'))
     with open(os.path.join(REPOSITORY, 'mongodb.conf')) as stream:
-        assert re.search(r'port: %d\b' % server.DEFAULT_PORT, stream.read())
+        assert re.search(rf'port: {server.DEFAULT_PORT}\b', stream.read())
