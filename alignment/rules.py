@@ -3,7 +3,7 @@ One class a rule.
 
 To add a rule, add a class: a name, its coefficients with their defaults, and its loss (or, where B
 is made of W and not learned, its backward kernel). It is found by itself.
-W, B, Wx, Bx, BWx, WBx are those of alignment/layer.py; the terms are those of
+W, B, Wx, Bx, BWx, WBx are those of alignment/view.py; the terms are those of
 alignment/primitives.py.
 """
 
@@ -14,7 +14,7 @@ import tensorflow.compat.v1 as tf
 
 from alignment.draws import seed_of, step_seed
 from alignment.gradients import with_gradient
-from alignment.layer import LayerView, ViewOptions
+from alignment.view import LayerView, ViewOptions
 from alignment.primitives import amp, decay, inner, null, sparse, square
 from alignment.primitives import self as self_product
 

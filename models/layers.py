@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 
 from alignment.draws import seed_of
 from alignment.gradients import Convolution, Dense, aligned, backprop, send_back
-from alignment.layer import ACTIVATIONS, LayerRecord
+from alignment.view import ACTIVATIONS, LayerRecord
 
 FORWARD, BACKWARD, FIXED = (
     'forward kernel',
@@ -115,7 +115,7 @@ class Layers:
     ):
         """x [batch, in] -> activation(x W + b), [batch, units].
 
-        activation: a name of alignment.layer.ACTIVATIONS, or None. initializer: a class that takes
+        activation: a name of alignment.view.ACTIVATIONS, or None. initializer: a class that takes
         seed.
         l2, l2_bias: weights of 1/2 |W|^2 and 1/2 |b|^2 in the loss.
         """

@@ -7,7 +7,7 @@ of each kind in `make test`, and all the others at night.
 
 import pytest
 
-from alignment.layer import ViewOptions
+from alignment.view import ViewOptions
 from alignment.rules import KERNELS, PROJECTIONS, RULES
 
 SHAPE = [3, 4]  # of a forward kernel

@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 
 import data
 from alignment import angles
-from alignment.layer import ACTIVATIONS, NOISE, ViewOptions
+from alignment.view import ACTIVATIONS, NOISE, ViewOptions
 from alignment.rules import RULES
 from config.schema import ROWS, ConfigError, whole_steps
 from data.preprocessing import PREPROCESSINGS

@@ -38,7 +38,7 @@ from training import (
     restoring,
     validation,
 )
-from training.board import Board
+from training.tensorboard import Board
 from training.devices import OneDevice
 from training.errors import TrainingError
 from training.experiment import TARGET, Experiment, check, choices

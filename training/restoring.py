@@ -13,7 +13,7 @@ import typing
 from bson import ObjectId
 import tensorflow.compat.v1 as tf
 
-from alignment.layer import ViewOptions
+from alignment.view import ViewOptions
 from alignment.rules import RULES
 from config import params
 from config.flags import as_flag

@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 
 import oracle
 from alignment.gradients import Convolution, Dense, aligned
-from alignment.layer import ACTIVATIONS, LayerRecord
+from alignment.view import ACTIVATIONS, LayerRecord
 from reference import stream
 from training import runtime
 

@@ -12,7 +12,7 @@ import tensorflow.compat.v1 as tf
 import oracle
 import samples
 from alignment import gradients
-from alignment.layer import ACTIVATIONS, LayerView, ViewOptions
+from alignment.view import ACTIVATIONS, LayerView, ViewOptions
 from alignment.rules import KERNELS, RULES, Rule
 from drawn import start
 from models.layers import Layers

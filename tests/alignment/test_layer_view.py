@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 
 import oracle
 import samples
-from alignment.layer import LayerView, ViewOptions
+from alignment.view import LayerView, ViewOptions
 from reference import error
 
 SYMBOLS = ('W', 'B', 'x', 'Wx', 'Bx', 'BWx', 'WBx')

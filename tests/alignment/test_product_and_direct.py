@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 import oracle
 import samples
 from alignment import angles
-from alignment.layer import LayerView, ViewOptions
+from alignment.view import LayerView, ViewOptions
 from alignment.rules import RULES
 from drawn import start
 from models.layers import FIXED, Layers

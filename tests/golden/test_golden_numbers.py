@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 import drawn
 import reference
 from alignment import angles
-from alignment.layer import ViewOptions
+from alignment.view import ViewOptions
 from alignment.rules import RULES
 from models import NETWORKS, NetworkOptions
 from models.layers import Layers

@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 
 import oracle
 from alignment.gradients import Convolution, Dense
-from alignment.layer import ACTIVATIONS
+from alignment.view import ACTIVATIONS
 from alignment.rules import RULES
 from models.layers import Layers, StockLayers, initial_size
 from drawn import start

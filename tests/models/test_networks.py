@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 
 import skeleton
 from alignment.gradients import Convolution
-from alignment.layer import ACTIVATIONS
+from alignment.view import ACTIVATIONS
 from models import NETWORKS, NetworkOptions
 from models.layers import Layers, StockLayers
 from models.resnet import DEPTHS

@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import (
     EventAccumulator,
 )
 
-from training.board import Board
+from training.tensorboard import Board
 
 RESULTS = {
     'topn_val': {

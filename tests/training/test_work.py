@@ -8,7 +8,7 @@ import pytest
 
 import data
 import tiny
-from alignment.layer import ViewOptions
+from alignment.view import ViewOptions
 from alignment.rules import RULES
 from config.schema import Config
 from models.layers import Layers
