@@ -16,7 +16,7 @@ from database.errors import StoreError
 from database.store import Store
 from database.types import Document
 from training import checkpoints, stopping
-from training.board import Board
+from training.tensorboard import Board
 from training.errors import Lost, Stopped, TrainingError
 from training.local import Copies, LocalCheckpoints
 from training.trainable import Plan, Trainable
