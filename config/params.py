@@ -5,13 +5,11 @@
 ...}: each setting by the name of its flag, in the group where the table in config/schema.py has it.
 """
 
-import io
 import os
 import pickle
-import pickletools
 import typing
 
-from config import legacy
+from config import authors, pickles
 from config.flags import given_flags
 from config.schema import GROUPS, ROWS, Config, ConfigError, Scope, shown
 
@@ -100,7 +98,7 @@ def load(path):
     """({name: value} of the settings, [what was not understood]) of a .pkl. Nothing in the file is
     executed.
 
-    The list is empty for a file of ours; only the authors' own files (config/legacy.py) can hold
+    The list is empty for a file of ours; only the authors' own files (config/authors.py) can hold
     what we have no name for.
     Raises ConfigError if there is no such file, if it is damaged or if it holds anything but plain
     data.
@@ -119,12 +117,12 @@ def load(path):
         )
         raise ConfigError(f'--load_params_file={path}: {error.strerror}{hint}')
     try:
-        document = _plain_data(content, path)
-    except ConfigError:
-        authors = _authors(content, path)
-        if authors is None:
-            raise
-        return authors
+        document = pickles.plain(content)
+    except pickles.PickleError as error:
+        found = _of_the_authors(content, path)
+        if found is None:
+            raise ConfigError(f'--load_params_file={path}: {error}')
+        return found
     if not isinstance(document, dict) or set(document) != {'params'}:
         raise ConfigError(
             f"--load_params_file={path}: this is no params file (it must hold {{'params': ...}})"
@@ -134,16 +132,16 @@ def load(path):
     return {name: value for name, value in values.items() if ROWS[name].scope is not Scope.CALL}, []
 
 
-def _authors(content, path):
+def _of_the_authors(content, path):
     """The same of the authors' live objects, or None if the file is not of that kind."""
     try:
-        document = legacy.unpickle(content)
-    except ValueError:
+        document = pickles.inert(content)
+    except pickles.PickleError:
         return None
-    if not legacy.is_authors(document):
+    if not authors.is_authors(document):
         return None
     try:
-        return legacy.settings(document)
+        return authors.settings(document)
     except ConfigError as error:
         raise ConfigError(f'--load_params_file={path}: {error}')
 
@@ -151,74 +149,6 @@ def _authors(content, path):
 def _check_name(flag, path):
     if not path.endswith('.pkl'):
         raise ConfigError(f'--{flag}={path} must end in .pkl')
-
-
-class _PlainUnpickler(
-    pickle._Unpickler
-):  # the pure-Python one: it has no fast path around find_class
-    """Reads containers and scalars; names every class or function that a file asks for, and fetches
-    none.
-    """
-
-    def find_class(self, module, name):
-        raise ConfigError(f'it asks for {module}.{name}, and only plain data is read')
-
-    def get_extension(self, code):
-        raise ConfigError(
-            f'it asks for a registered extension ({code}), and only plain data is read'
-        )
-
-    def persistent_load(self, pid):
-        raise ConfigError('it asks for something outside the file, and only plain data is read')
-
-    # A dictionary's keys are names. (Python would hash any other key, and a deep tuple's hash can
-    # end the process.)
-    dispatch = dict(pickle._Unpickler.dispatch)
-
-    def load_empty_dictionary(self):
-        self.append(_Named())
-
-    dispatch[pickle.EMPTY_DICT[0]] = load_empty_dictionary
-
-    def load_dict(self):
-        items = self.pop_mark()
-        self.append(_Named())
-        for name, value in zip(items[::2], items[1::2]):
-            self.stack[-1][name] = value
-
-    dispatch[pickle.DICT[0]] = load_dict
-
-    for opcode in (
-        pickle.ADDITEMS,
-        pickle.FROZENSET,
-    ):  # sets hash what they hold; no setting is one
-        del dispatch[opcode[0]]
-
-
-class _Named(dict):
-    """A dictionary whose keys are text."""
-
-    def __setitem__(self, name, value):
-        if not isinstance(name, str):
-            raise ConfigError(
-                f'it holds a dictionary with the key {shown(name)}, and only names are read'
-            )
-        super().__setitem__(name, value)
-
-
-def _plain_data(content, path):
-    try:
-        for _ in pickletools.genops(
-            content
-        ):  # a truncated or garbled file is told from a whole one before it is read
-            pass
-        return _PlainUnpickler(io.BytesIO(content), encoding='utf-8').load()
-    except ConfigError as error:
-        raise ConfigError(f'--load_params_file={path}: {error}')
-    except RecursionError:
-        raise ConfigError(f'--load_params_file={path}: nested too deeply')
-    except Exception as error:  # a damaged pickle can raise nearly anything; none of it is ours
-        raise ConfigError(f'--load_params_file={path}: damaged or no pickle ({error})')
 
 
 def _plain(value):

@@ -44,7 +44,7 @@ HOW = [
     (
         r'python (train|test).py .*--load_params_file=config/symmetric.pkl',
         'ImageNet, and files that no network was there for; '
-        'config/test_legacy.py reads the like, cli/test_golden_checkpoints.py restores the like',
+        'config/test_authors.py reads the like, cli/test_golden_checkpoints.py restores the like',
     ),
     (
         r'python search.py --load_params_file=config/mnist_fc_mirror.pkl',

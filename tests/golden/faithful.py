@@ -24,7 +24,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 Claim = collections.namedtuple('Claim', ['text', 'tests', 'allowed'])
 NUMBERS = (1e-5, 1e-4)
 STEP = ('tests/golden/test_golden_numbers.py', 'gives_the_numbers_of_the_original.{}_')
-LEGACY = 'tests/config/test_legacy.py'
+LEGACY = 'tests/config/test_authors.py'
 
 CLAIMS = [
     Claim(

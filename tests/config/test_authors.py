@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from config import legacy, params
+from config import authors, params, pickles
 from config.schema import Config, ConfigError, whole_steps
 from data.preprocessing import PREPROCESSINGS
 from training.experiment import check, choices
@@ -108,7 +108,7 @@ def test_a_file_gives_the_settings_that_were_put_into_it(name, record_property):
 
 def test_the_lengths_are_whole_steps():
     assert [
-        whole_steps(legacy._epochs(steps, 5004), 5004)
+        whole_steps(authors._epochs(steps, 5004), 5004)
         for steps in (1, 2502, 126250, 450360, 1000800)
     ] == [1, 2502, 126250, 450360, 1000800]
 
@@ -152,16 +152,16 @@ def test_what_an_authors_file_says_of_its_images_never_counts(tmp_path):
     """One of a v2 run with images of 299 pixels: without the flag it is v1's network and images, as
     in the original.
     """
-    document = legacy.unpickle(content())
+    document = pickles.inert(content())
     of_images = document['params']['train_params']['data_params']['func'].args
     owner = next(
         part
         for part in of_images
-        if legacy.called(part) == 'ImageNet' and isinstance(part, legacy.Inert)
+        if authors.called(part) == 'ImageNet' and isinstance(part, pickles.Inert)
     )
     owner.state.update(prep_type='inception', resize=299, crop_size=299)
     document['params']['model_params']['use_v2'] = True
-    values, unknown = legacy.settings(document)
+    values, unknown = authors.settings(document)
     assert {'preprocessing', 'image_size', 'use_resnet_v2'}.isdisjoint(values) and values[
         'model'
     ] == 'resnet18'
@@ -189,7 +189,7 @@ class Marks:
 
 def groups(**values):
     """Params in the authors' form, with something in them."""
-    return {'params': dict({name: {} for name in legacy.PASSED_OVER}, **values)}
+    return {'params': dict({name: {} for name in authors.PASSED_OVER}, **values)}
 
 
 def refused(tmp_path, data):

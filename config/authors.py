@@ -1,18 +1,19 @@
-"""The authors' configuration files, read without executing any of them.
+"""The authors' configuration files, as settings of ours.
 
 The released .pkl files are Python 2 pickles, by dill, of live objects: functions with their
-closures, methods, instances. Here every object that a pickle asks to make becomes an Inert, which
-only notes what was asked for. `settings` then finds in those notes what our Config has a name for.
-Where things lie in such a file was learnt from the released code
-(github.com/neuroailab/Neural-Alignment, params.py).
+closures, methods, instances. config/pickles.py executes nothing of them: every object that a pickle
+asks to make becomes an Inert, which only notes what was asked for. `settings` then finds in those
+notes what our Config has a name for. Where things lie in such a file was learnt from the released
+code (github.com/neuroailab/Neural-Alignment, params.py).
 """
 
-import io
-import pickle
-import pickletools
 import reprlib
+from typing import Dict, List, Optional, Tuple
 
+from config.pickles import Inert, is_call_of
 from config.schema import ROWS, ConfigError, whole_steps
+
+Values = Dict[str, object]  # by the names of our settings; None where the file does not tell
 
 TRAIN_IMAGES = {'imagenet': 1281167, 'mnist': 60000}
 
@@ -55,9 +56,14 @@ OPTIMIZERS = {
     'SWATSOptimizer': 'swats',
 }
 
+# Where dill has what we look for, in the arguments of the calls that make an object again:
+CODE, NAME, CLOSURE = 0, 2, 4  # _create_function(code, globals, name, defaults, closure, ...)
+FREE_NAMES = -2  # of a function's code: CodeType(..., free variables, cell variables)
+BASES, ATTRIBUTES = 2, 3  # _create_type(type, name, bases, attributes)
+
 # Known keys that say where the authors ran, or repeat what another key says, or have one value
 # here.
-PASSED_OVER = {
+PASSED_OVER: Dict[str, List[str]] = {
     'save_params': [
         'host',
         'port',
@@ -90,164 +96,7 @@ PASSED_OVER = {
 }
 
 
-class Inert:
-    """Something that a pickle asks for: a name in a module, or what a call of such a thing would
-    give. Nothing is called.
-
-    name: 'module.name' of a thing asked for by name, else None. of, args: what would be called, and
-    with what.
-    state: what would be set on the result: {attribute: value}. items: what would be put into it.
-    """
-
-    __slots__ = ('name', 'of', 'args', 'state', 'items')
-
-    def __init__(self, name=None, of=None, args=()):
-        self.name, self.of, self.state, self.items = name, of, {}, []
-        self.args = tuple(args) if isinstance(args, (list, tuple)) else ()
-
-    def append(self, item):
-        """Note what a list, or a set, of this would hold."""
-        self.items.append(item)
-
-    add = append
-
-    def extend(self, items):
-        """Note several of these."""
-        self.items.extend(items)
-
-    def __setitem__(self, key, value):
-        self.items.append((key, value))
-
-    def __repr__(self):
-        return '<{}>'.format(
-            self.name or (self.of.name if isinstance(self.of, Inert) and self.of.name else 'object')
-        )
-
-
-class _Keys(dict):
-    """A dictionary that keeps only the entries whose key is text: hashing anything else that a file
-    brings is not safe.
-    """
-
-    def __setitem__(self, key, value):
-        if isinstance(key, str):
-            super().__setitem__(key, value)
-
-
-class _InertUnpickler(pickle._Unpickler):  # the pure-Python one: each operation can be replaced
-    """Reads a pickle of any protocol into plain containers, scalars and Inert objects; executes
-    nothing of it.
-    """
-
-    dispatch = dict(pickle._Unpickler.dispatch)
-
-    def find_class(self, module, name):
-        return Inert(f'{module}.{name}')
-
-    def get_extension(self, code):
-        self.append(Inert(f'extension {code}'))
-
-    def persistent_load(self, pid):
-        return Inert('outside the file')
-
-    def _instantiate(self, of, args):
-        self.append(Inert(of=of, args=args))
-
-    def load_reduce(self):
-        args, of = self.stack.pop(), self.stack.pop()
-        if (
-            _is_setattr(of)
-            and isinstance(args, tuple)
-            and len(args) == 3
-            and isinstance(args[1], str)
-        ):
-            _set(args[0], {args[1]: args[2]})
-        self.append(Inert(of=of, args=args))
-
-    dispatch[pickle.REDUCE[0]] = load_reduce
-
-    def load_newobj(self):
-        args, of = self.stack.pop(), self.stack.pop()
-        self.append(Inert(of=of, args=args))
-
-    dispatch[pickle.NEWOBJ[0]] = load_newobj
-
-    def load_newobj_ex(self):
-        kwargs, args, of = self.stack.pop(), self.stack.pop(), self.stack.pop()
-        self.append(Inert(of=of, args=args))
-        _set(self.stack[-1], kwargs)
-
-    dispatch[pickle.NEWOBJ_EX[0]] = load_newobj_ex
-
-    def load_build(self):
-        state = self.stack.pop()
-        for part in state if isinstance(state, tuple) else (state,):  # (attributes, slots)
-            _set(self.stack[-1], part)
-
-    dispatch[pickle.BUILD[0]] = load_build
-
-    def load_empty_dictionary(self):
-        self.append(_Keys())
-
-    dispatch[pickle.EMPTY_DICT[0]] = load_empty_dictionary
-
-    def load_dict(self):
-        items = self.pop_mark()
-        self.append(_Keys())
-        for key, value in zip(items[::2], items[1::2]):
-            self.stack[-1][key] = value
-
-    dispatch[pickle.DICT[0]] = load_dict
-
-    def load_empty_set(self):
-        self.append(Inert('set'))
-
-    dispatch[pickle.EMPTY_SET[0]] = load_empty_set
-
-    def load_additems(self):
-        items = self.pop_mark()
-        if isinstance(self.stack[-1], Inert):
-            self.stack[-1].extend(items)
-
-    dispatch[pickle.ADDITEMS[0]] = load_additems
-
-    def load_frozenset(self):
-        items = self.pop_mark()
-        self.append(Inert('frozenset'))
-        self.stack[-1].extend(items)
-
-    dispatch[pickle.FROZENSET[0]] = load_frozenset
-
-
-def _is_setattr(thing):
-    """Whether this is how dill 0.3.5 sets what a cell holds after making it: setattr, or
-    getattr(dill, '_setattr', setattr).
-    """
-    if _is_call_of(thing, 'getattr'):
-        return len(thing.args) > 1 and thing.args[1] == '_setattr'
-    return isinstance(thing, Inert) and (thing.name or '').split('.')[-1] in ('setattr', '_setattr')
-
-
-def _set(target, state):
-    if isinstance(target, Inert) and isinstance(state, dict):
-        target.state.update((name, value) for name, value in state.items() if isinstance(name, str))
-
-
-def unpickle(content):
-    """What a pickle (bytes) holds, with an Inert for every object. Raises ValueError if it is
-    damaged.
-    """
-    try:
-        for _ in pickletools.genops(
-            content
-        ):  # a truncated or garbled file is told from a whole one before it is read
-            pass
-        return _InertUnpickler(io.BytesIO(content), encoding='latin-1').load()
-    except Exception as error:  # a damaged pickle can raise nearly anything; none of it is ours
-        raise ValueError(str(error) or type(error).__name__)
-
-
-def is_authors(document):
+def is_authors(document: object) -> bool:
     """Whether what was read has the form of the authors' files."""
     params = document.get('params') if isinstance(document, dict) else None
     return isinstance(params, dict) and all(
@@ -255,16 +104,16 @@ def is_authors(document):
     )
 
 
-def settings(document):
+def settings(document: Dict[str, Dict[str, object]]) -> Tuple[Values, List[str]]:
     """({name: value} of our settings, [what was not understood]) of the authors' params. Raises
     ConfigError.
 
-    document: of `unpickle`, for which `is_authors` holds.
+    document: of `pickles.inert`, for which `is_authors` holds.
     """
     groups = {name: _Group(name, document['params'][name]) for name in PASSED_OVER}
     values = _data(groups)
     values.update(_model(groups['model_params']))
-    values.update(_loss(groups['loss_params'], groups['train_params']))
+    values.update(_loss(groups['loss_params']))
     rate, alignment_rate = _learning_rates(groups['learning_rate_params'])
     values.update(_learning_rate('', rate))
     values.update(_optimizers(groups['optimizer_params']))
@@ -291,12 +140,12 @@ def settings(document):
     return effective, sorted(others + [note for group in groups.values() for note in group.rest()])
 
 
-def _has_effect(name, values):
+def _has_effect(name: str, values: Values) -> bool:
     """Whether the settings that this one needs are on; one without effect in the file has none
     here.
     """
 
-    def is_on(need):
+    def is_on(need: str) -> bool:
         setting = need.lstrip('!')
         return bool(values.get(setting, ROWS[setting].default)) != need.startswith('!')
 
@@ -306,70 +155,73 @@ def _has_effect(name, values):
 class _Group:
     """A dictionary of the file that knows which of its keys were read."""
 
-    def __init__(self, path, content):
+    def __init__(self, path: str, content: object) -> None:
         self.path = path
-        self._content = content if isinstance(content, dict) else {}
+        self._content: Dict[str, object] = content if isinstance(content, dict) else {}
         self._unread = set(self._content) - set(PASSED_OVER.get(path, ()))
-        self._parts, self._notes = [], []
+        self._parts: List[_Group] = []
+        self._notes: List[str] = []
 
-    def take(self, key, default=None):
+    def take(self, key: str) -> object:
+        """The value under a key; None without it."""
         self._unread.discard(key)
-        return self._content.get(key, default)
+        return self._content.get(key)
 
-    def part(self, key):
+    def part(self, key: str) -> '_Group':
         """The dictionary under a key."""
         part = _Group(f'{self.path}.{key}', self.take(key))
         self._parts.append(part)
         return part
 
-    def note(self, text):
+    def note(self, text: str) -> None:
+        """Note what is not understood."""
         self._notes.append(f'{self.path}: {text}')
 
-    def rest(self):
+    def rest(self) -> List[str]:
         """What was not understood, as a list of text."""
         unread = [f'{self.path}.{key}' for key in self._unread]
         return unread + self._notes + [note for part in self._parts for note in part.rest()]
 
 
-def closure(function):
+def closure(function: object) -> Dict[str, object]:
     """{name: value} of a function's free variables, as dill has them; {} for anything else."""
-    if not _is_call_of(function, '_create_function') or len(function.args) < 5:
+    if not is_call_of(function, '_create_function'):
         return {}
-    code, cells = function.args[0], function.args[4]
-    names = code.args[-2] if isinstance(code, Inert) and len(code.args) > 1 else ()
+    names = _argument(_argument(function, CODE), FREE_NAMES)
+    cells = _argument(function, CLOSURE)
     if not isinstance(names, tuple) or not isinstance(cells, tuple):
         return {}
     return {name: _content(cell) for name, cell in zip(names, cells) if isinstance(name, str)}
 
 
-def _content(cell):
+def _content(cell: object) -> object:
+    """What a cell of a closure holds."""
     if not isinstance(cell, Inert):
         return cell
-    return cell.state.get('cell_contents', cell.args[0] if cell.args else None)
+    return cell.state.get('cell_contents', _argument(cell, 0))
 
 
-def called(thing):
+def called(thing: object) -> Optional[str]:
     """The bare name of a function, class or instance's class; None where there is none."""
     if not isinstance(thing, Inert):
         return None
     if thing.name:
         return thing.name.split('.')[-1]
-    if _is_call_of(thing, '_create_function'):
-        return thing.args[2] if len(thing.args) > 2 and isinstance(thing.args[2], str) else None
-    if _is_call_of(thing, '_reconstructor'):
-        return called(thing.args[0]) if thing.args else None
+    if is_call_of(thing, '_create_function'):
+        name = _argument(thing, NAME)
+        return name if isinstance(name, str) else None
+    if is_call_of(thing, '_reconstructor'):
+        return called(_argument(thing, 0))
     return called(thing.of)
 
 
-def _is_call_of(thing, name):
-    return (
-        isinstance(thing, Inert)
-        and isinstance(thing.of, Inert)
-        and (thing.of.name or '').split('.')[-1] == name
-    )
+def _argument(thing: object, position: int) -> object:
+    """An argument of the call that makes an Inert; None where there is none."""
+    arguments = thing.args if isinstance(thing, Inert) else ()
+    return arguments[position] if -len(arguments) <= position < len(arguments) else None
 
 
-def _data(groups):
+def _data(groups: Dict[str, _Group]) -> Values:
     train, validation = groups['train_params'], groups['validation_params'].part('topn_val')
     source, validation_source = train.part('data_params'), validation.part('data_params')
     provider = source.take('func')
@@ -399,12 +251,11 @@ def _data(groups):
             )
         )
     batch = source.take('batch_size')
-    if type(batch) is not int or batch < 1:
+    if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
         raise ConfigError(f'train_params.data_params.batch_size is {reprlib.repr(batch)}')
     per_epoch = max(1, TRAIN_IMAGES[dataset] // batch)
     # The preprocessing and the size of the images that the file names never count, as in the
-    # original: --use_resnet_v2 and
-    # --image_size decide.
+    # original: --use_resnet_v2 and --image_size decide.
     return {
         'dataset': dataset,
         'train_batch_size': batch,
@@ -417,15 +268,15 @@ def _data(groups):
     }
 
 
-def _epochs(steps, per_epoch):
+def _epochs(steps: object, per_epoch: int) -> Optional[float]:
     """The duration in epochs that is `steps` whole steps here, too."""
-    if type(steps) is not int:
+    if not isinstance(steps, int) or isinstance(steps, bool):
         return None
     exact = round(steps / per_epoch, 3)
     return exact if whole_steps(exact, per_epoch) == steps else (steps + 0.5) / per_epoch
 
 
-def _model(group):
+def _model(group: _Group) -> Values:
     func = called(group.take('func'))
     if func == 'fc':
         units = group.take('layers_list') or []
@@ -450,18 +301,18 @@ def _model(group):
     }
 
 
-def _alignment(group):
+def _alignment(group: _Group) -> Values:
     rule = group.take('alignment')
     if rule is None:
         return {'alignment': None}
-    name = RULES.get(called(rule))
-    if name is None:
+    name = RULES.get(called(rule) or '')
+    if name is None or not isinstance(rule, Inert):
         raise ConfigError(
             'model_params.alignment is {}, and the known rules are {}'.format(
                 called(rule) or reprlib.repr(rule), ', '.join(RULES)
             )
         )
-    values = {'alignment': name, 'update_forward': rule.state.get('update_forward') or None}
+    values: Values = {'alignment': name, 'update_forward': rule.state.get('update_forward') or None}
     for option in ([] if name in BLIND else VIEW) + SWITCHES.get(name, []):
         values[option] = rule.state.get(option)
     for coefficient in ('alpha', 'beta', 'gamma'):
@@ -471,7 +322,7 @@ def _alignment(group):
     return values
 
 
-def _coefficient(group, name, schedule):
+def _coefficient(group: _Group, name: str, schedule: Values) -> Values:
     if 'value' not in schedule:
         group.note(f'the schedule of {name} in alignment')
         return {}
@@ -485,7 +336,7 @@ def _coefficient(group, name, schedule):
     }
 
 
-def _loss(loss, train):
+def _loss(loss: _Group) -> Values:
     options = loss.part('agg_func_kwargs')
     options.take('return_list')
     rates = closure(options.take('rate'))
@@ -503,15 +354,16 @@ def _loss(loss, train):
     }
 
 
-def _learning_rates(group):
+def _learning_rates(group: _Group) -> Tuple[_Group, Optional[_Group]]:
     """The learning-rate parts of the task loss and of the alignment loss; the second is None where
     they share one.
     """
     parts = group.take('lr_params')
     if called(group.take('func')) == 'combined_lr' and isinstance(parts, list) and len(parts) == 2:
-        return [
+        rate, alignment_rate = [
             _Group(f'learning_rate_params.lr_params[{i}]', part) for i, part in enumerate(parts)
         ]
+        return rate, alignment_rate
     for key in (
         'boundary_step',
         'next_lr',
@@ -524,22 +376,17 @@ def _learning_rates(group):
     return group, None
 
 
-def _learning_rate(prefix, group):
+def _learning_rate(prefix: str, group: _Group) -> Values:
     func = group.take('func')
     schedule = closure(func)
     if 'learning_rate' in schedule:
         names = ('learning_rate', 'rescale_lr', 'constant_lr', 'warmup_epochs')
-        return dict(
-            {prefix + name: schedule.get(name) for name in names},
-            **(
-                {'base_batch_size': schedule.get('base_batch_size')}
-                if schedule.get('rescale_lr')
-                else {}
-            ),
-        )
-    if (
-        called(func) == 'drop_learning_rate'
-    ):  # how many drops came before is not in the file, and makes no difference
+        values = {prefix + name: schedule.get(name) for name in names}
+        if schedule.get('rescale_lr'):
+            values['base_batch_size'] = schedule.get('base_batch_size')
+        return values
+    if called(func) == 'drop_learning_rate':
+        # How many drops came before is not in the file, and makes no difference.
         return {
             prefix + 'manual_lr': True,
             prefix + 'learning_rate': group.take('prev_lr'),
@@ -560,24 +407,24 @@ def _learning_rate(prefix, group):
     )
 
 
-def _optimizers(group):
+def _optimizers(group: _Group) -> Values:
     classes, options = group.take('optimizer_class'), group.take('optimizer_kwargs')
     classes = classes if isinstance(classes, list) else [classes]
     options = options if isinstance(options, list) else [options]
-    options += [{}] * (len(classes) - len(options))
-    values = {
+    options = options + [{}] * (len(classes) - len(options))
+    values: Values = {
         'grad_clip': group.take('clip'),
         'grad_clipping_value': group.take('clipping_value'),
         'grad_clipping_method': group.take('clipping_method'),
     }
     for which, cls, kwargs in zip(('', 'alignment_'), classes, options):
-        noise = {}
-        if (
-            _is_call_of(cls, '_create_type') and len(cls.args) > 3
-        ):  # a class made in a function: it adds noise to its base
-            methods = cls.args[3] if isinstance(cls.args[3], dict) else {}
+        attributes = _argument(cls, ATTRIBUTES)
+        if is_call_of(cls, '_create_type') and attributes is not None:
+            # A class made in a function: it adds noise to its base.
+            methods = attributes if isinstance(attributes, dict) else {}
             noise = closure(methods.get('__init__'))
-            cls = next(iter(cls.args[2]), None) if isinstance(cls.args[2], tuple) else None
+            bases = _argument(cls, BASES)
+            cls = next(iter(bases), None) if isinstance(bases, tuple) else None
             noisy = '{}_opt'.format('alignment' if which else 'global')
             values.update(
                 {
@@ -592,8 +439,8 @@ def _optimizers(group):
     return values
 
 
-def _optimizer(group, cls, options):
-    name = OPTIMIZERS.get(called(cls))
+def _optimizer(group: _Group, cls: object, options: Dict[str, object]) -> str:
+    name = OPTIMIZERS.get(called(cls) or '')
     if name is None:
         raise ConfigError(
             'optimizer_params.optimizer_class is {}, and the known ones are {}'.format(
@@ -602,8 +449,12 @@ def _optimizer(group, cls, options):
         )
     if name == 'swats' and options.get('rectified_adam') is True:
         name = 'swrats'
-    fixed = {'momentum': {'momentum': 0.9, 'use_nesterov': True}}.get(name, {})
-    known = dict(fixed, include_global_step=True, rectified_adam=name == 'swrats')
+    known: Dict[str, object] = {
+        'include_global_step': True,
+        'rectified_adam': name == 'swrats',
+    }
+    if name == 'momentum':
+        known.update(momentum=0.9, use_nesterov=True)
     for option, value in options.items():
         if known.get(option) != value:
             group.note(f'{option}={reprlib.repr(value)} of {called(cls)}')
