@@ -17,6 +17,7 @@ from data.preprocessing import JPEG_START
 
 TRAIN_IMAGES, VALIDATION_IMAGES, CLASSES = 1281167, 50000, 1000  # of ImageNet
 DESCRIPTION = 'dataset.json'  # beside the records: counts, classes, label names
+AGAIN = 'write it again with data/build_tfrecords.py'  # where it is wrong
 UNFINISHED = '.tmp'  # ends the names of files that are still being written
 # What other files are called that lie beside the records and are named after them: indices of DALI,
 # checksums, lists.
@@ -244,35 +245,37 @@ def read_description(folder, names):
     Raises:
         DataError: it is damaged, impossible, or contradicts itself.
     """
-    if DESCRIPTION not in names:
-        if any(name.endswith(UNFINISHED) for name in names):
-            raise DataError(
-                f'--data_dir={folder} is half built; wait for data/build_tfrecords.py, '
-                'or run it again.'
-            )
-        if TFDS_DESCRIPTION in names:
-            return _read_tfds_description(folder, names)
-        return dict(
-            classes=CLASSES,
-            train_images=TRAIN_IMAGES,
-            validation_images=VALIDATION_IMAGES,
-            label_names=None,
-            shards=None,
-            lengths=None,
-            source=None,
+    if DESCRIPTION in names:
+        return _read_own_description(os.path.join(folder, DESCRIPTION))
+    if any(name.endswith(UNFINISHED) for name in names):
+        raise DataError(
+            f'--data_dir={folder} is half built; wait for data/build_tfrecords.py, or run it again.'
         )
-    path = os.path.join(folder, DESCRIPTION)
-    again = 'write it again with data/build_tfrecords.py'
+    if TFDS_DESCRIPTION in names:
+        return _read_tfds_description(folder, names)
+    return dict(
+        classes=CLASSES,
+        train_images=TRAIN_IMAGES,
+        validation_images=VALIDATION_IMAGES,
+        label_names=None,
+        shards=None,
+        lengths=None,
+        source=None,
+    )
+
+
+def _read_own_description(path: str) -> dict:
+    """The same of a folder that data/build_tfrecords.py has written, or somebody in its way."""
     try:
         description = _json(path)
     except ValueError as error:
-        raise DataError(f'{path} is not JSON ({error}); {again}.')
+        raise DataError(f'{path} is not JSON ({error}); {AGAIN}.')
     for key in COUNTS:
         count = description.get(key) if isinstance(description, dict) else None
         if not _is_count(count, 1, COUNTS[key]):
             raise DataError(
                 f'{path} must give a positive whole number as {key!r}, of at most '
-                f'{COUNTS[key]:,}; {again}.'
+                f'{COUNTS[key]:,}; {AGAIN}.'
             )
     label_names, shards = description.get('label_names'), description.get('shards')
     if label_names is not None and not (
@@ -282,32 +285,10 @@ def read_description(folder, names):
     ):
         raise DataError(
             f'{path} must list one name for each of its {description["classes"]} '
-            f"classes as 'label_names'; {again}."
+            f"classes as 'label_names'; {AGAIN}."
         )
     if shards is not None:
-        if not (
-            isinstance(shards, dict)
-            and all(
-                isinstance(shard, dict)
-                and _is_count(shard.get('images'), 0, MOST_IMAGES)
-                and _is_count(shard.get('bytes'), 0, ENDLESS)
-                for shard in shards.values()
-            )
-        ):
-            raise DataError(
-                f"{path} must give whole numbers 'images' and 'bytes' for each file of "
-                f"its 'shards'; {again}."
-            )
-        for split in ('train', 'validation'):
-            images = sum(
-                shard['images'] for name, shard in shards.items() if name.startswith(split + '-')
-            )
-            if images != description[split + '_images']:
-                raise DataError(
-                    f'{path} says {description[split + "_images"]:,} as '
-                    f"'{split}_images', but its 'shards' hold "
-                    f'{images:,} of them; {again}.'
-                )
+        _check_shards(path, description)
     return dict(
         {key: description[key] for key in COUNTS},
         label_names=label_names,
@@ -315,6 +296,35 @@ def read_description(folder, names):
         lengths=None,
         source=path,
     )
+
+
+def _check_shards(path: str, description: dict) -> None:
+    """Raises DataError where the files that our description lists have another form, or do not add
+    up to its counts."""
+    shards = description['shards']
+    if not (
+        isinstance(shards, dict)
+        and all(
+            isinstance(shard, dict)
+            and _is_count(shard.get('images'), 0, MOST_IMAGES)
+            and _is_count(shard.get('bytes'), 0, ENDLESS)
+            for shard in shards.values()
+        )
+    ):
+        raise DataError(
+            f"{path} must give whole numbers 'images' and 'bytes' for each file of its 'shards'; "
+            f'{AGAIN}.'
+        )
+    for split in ('train', 'validation'):
+        images = sum(
+            shard['images'] for name, shard in shards.items() if name.startswith(split + '-')
+        )
+        if images != description[split + '_images']:
+            raise DataError(
+                f'{path} says {description[split + "_images"]:,} as '
+                f"'{split}_images', but its 'shards' hold "
+                f'{images:,} of them; {AGAIN}.'
+            )
 
 
 def _is_count(value, least, most):

@@ -14,6 +14,7 @@ import sys
 import time
 import uuid
 import zlib
+from typing import List
 
 from pymongo.errors import PyMongoError
 
@@ -85,6 +86,44 @@ def _value(kind, text):
     return text == 'true' if kind is bool else kind(text)
 
 
+def _check(config: Config, space: List[Dimension], study: str) -> None:
+    """Raises ConfigError where nothing is searched, one name twice, the name is no name of a file,
+    or a setting means nothing in a search."""
+    names = [each.name for each in space]
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(
+            '--space: name each setting to search once, for example '
+            '--space=learning_rate=0.001:1:log'
+        )
+    if not re.fullmatch(r'[\w-]+', study):
+        raise ConfigError(f'--study={study} must be letters, digits, - and _')
+    if config.dry_run:
+        raise ConfigError('--dry_run is for train.py; a search learns nothing from it')
+    idle = [
+        name
+        for name in finding.LOCATING
+        if getattr(config, name) is not None and not config.load_db
+    ]
+    idle += [name for name in ('do_restore', 'val_exp_id') if getattr(config, name)]
+    if idle:
+        raise ConfigError(
+            '{} {} no effect in a search{}'.format(
+                ' and '.join('--' + name for name in idle),
+                'has' if len(idle) == 1 else 'have',
+                ' without --load_db'
+                if idle[0] in finding.LOCATING
+                else ': it goes on by itself, and records trainings',
+            )
+        )
+    hidden = sorted({'top1', 'ties', 'images'} & set(config.save_to_gfs))
+    if hidden:
+        raise ConfigError(
+            f'--save_to_gfs={",".join(hidden)}: a search judges trainings by these results, '
+            'which must stay in '
+            'their records'
+        )
+
+
 class Search:
     """One worker of a study. The study is a journal in the folder of local files, and may be
     continued at any time.
@@ -104,44 +143,12 @@ class Search:
             import optuna
         except ModuleNotFoundError as error:
             raise ConfigError(f'search.py needs the package {error.name}; pip install -e .[search]')
-        names = [each.name for each in space]
-        if not names or len(set(names)) < len(names):
-            raise ConfigError(
-                '--space: name each setting to search once, for example '
-                '--space=learning_rate=0.001:1:log'
-            )
-        if not re.fullmatch(r'[\w-]+', study):
-            raise ConfigError(f'--study={study} must be letters, digits, - and _')
-        if config.dry_run:
-            raise ConfigError('--dry_run is for train.py; a search learns nothing from it')
-        idle = [
-            name
-            for name in finding.LOCATING
-            if getattr(config, name) is not None and not config.load_db
-        ]
-        idle += [name for name in ('do_restore', 'val_exp_id') if getattr(config, name)]
-        if idle:
-            raise ConfigError(
-                '{} {} no effect in a search{}'.format(
-                    ' and '.join('--' + name for name in idle),
-                    'has' if len(idle) == 1 else 'have',
-                    ' without --load_db'
-                    if idle[0] in finding.LOCATING
-                    else ': it goes on by itself, and records trainings',
-                )
-            )
-        hidden = sorted({'top1', 'ties', 'images'} & set(config.save_to_gfs))
-        if hidden:
-            raise ConfigError(
-                f'--save_to_gfs={",".join(hidden)}: a search judges trainings by these results, '
-                'which must stay in '
-                'their records'
-            )
+        _check(config, space, study)
         self._optuna, self._config, self._space, self._name = optuna, config, space, study
         self._prune = prune
         self._grid = (
             [
-                dict(zip(names, values))
+                dict(zip([each.name for each in space], values))
                 for values in itertools.product(*[each.values for each in space])
             ]
             if all(each.values for each in space)
