@@ -43,7 +43,9 @@ REPRESENTATIVES = [representative for representative, _ in KINDS.values()]
 
 
 def of(rule):
-    """The kinds that a class of RULES belongs to: a list of one, unless the kinds are incomplete."""
+    """The kinds that a class of RULES belongs to: a list of one, unless the kinds are
+    incomplete.
+    """
     return [kind for kind, (_, belongs) in KINDS.items() if belongs(rule)]
 
 

@@ -24,7 +24,9 @@ class Dense:
 
 
 class Convolution(collections.namedtuple('Convolution', ['strides', 'padding', 'data_format'])):
-    """y = x * K; K [height, width, in, filters]. NCHW is NHWC with the axes brought there and back."""
+    """y = x * K; K [height, width, in, filters]. NCHW is NHWC with the axes brought there and
+    back.
+    """
 
     def project(self, x, K):
         return self._out(self._project(self._in(x), K))

@@ -626,7 +626,10 @@ def test_a_folder_whose_counts_are_wrong_is_told_by_verify(source, out, capsys, 
         words = f'{out}/train-00001-of-00002 holds 10 images, but {path} says 11.'
     else:
         del description['shards']
-        words = f'{out} holds 20 training images, but {path} says 21; build the folder anew, or correct the number there.'
+        words = (
+            f'{out} holds 20 training images, but {path} says 21; build the folder anew, or '
+            'correct the number there.'
+        )
     assert build_tfrecords.main(['verify', str(out)]) == 0
     path.write_text(json.dumps(dict(description, train_images=21)))
     capsys.readouterr()

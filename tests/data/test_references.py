@@ -41,7 +41,9 @@ def jpeg_of(name):
 
 @pytest.fixture(scope='module')
 def records(tmp_path_factory):
-    """Folder of TFRecords whose i-th image of either split is that of NAMES[i], with the label i."""
+    """Folder of TFRecords whose i-th image of either split is that of NAMES[i], with the label
+    i.
+    """
     folder = tmp_path_factory.mktemp('references')
     for split in ('train', 'validation'):
         with tf.python_io.TFRecordWriter(str(folder / (split + '-00000-of-00001'))) as writer:

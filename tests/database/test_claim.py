@@ -104,7 +104,9 @@ def test_a_store_has_it_until_it_is_closed(mongo_server, collection):
 
 
 def test_a_claim_tells_what_is_done_with_the_experiment(mongo_server, collection):
-    """Also after it was lost in an outage and taken again; a store that has no claim notes nothing."""
+    """Also after it was lost in an outage and taken again; a store that has no claim notes
+    nothing.
+    """
     place = mongo_server.host, mongo_server.port, 'claims', 'fc', 'symmetric'
     store, reader = Store(*place, exclusive=True), Store(*place)
     store.describe(digests={'meaning': 'a', 'settings': 'b'}, seed=3)

@@ -70,7 +70,9 @@ def save(store, step, folder=None, **fields):
 
 @pytest.fixture(scope='module')
 def collection_of(mongo_server, tmp_path_factory):
-    """A database with the records of two runs, each validated at its end and once more by test.py."""
+    """A database with the records of two runs, each validated at its end and once more by
+    test.py.
+    """
     folder = tmp_path_factory.mktemp('checkpoints')
     for version, top1 in TOP1.items():
 

@@ -47,7 +47,9 @@ class _Variable:
 
 @functools.lru_cache(maxsize=None)
 def of(label, image=IMAGE, rule='symmetric', **settings):
-    """The Skeleton of a network of networks(); rule: a name of RULES, or None. settings: of Layers."""
+    """The Skeleton of a network of networks(); rule: a name of RULES, or None. settings: of
+    Layers.
+    """
     network, options = networks()[label]
     variables = {}
 

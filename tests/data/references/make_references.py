@@ -141,7 +141,9 @@ def resnet(jpeg, window=None):
 
 
 def normal(image, size=None):
-    """float32: what a network sees of bytes; resized with aligned corners, where a size is given."""
+    """float32: what a network sees of bytes; resized with aligned corners, where a size is
+    given.
+    """
     image = (image.astype(np.float32) / np.float32(255) - MEAN) / STD
     return image if size in (None, len(image)) else bilinear(image, size, aligned=True)
 
