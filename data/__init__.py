@@ -4,6 +4,7 @@ import importlib
 import os
 import pkgutil
 import sys
+from typing import Iterator, Optional, Type
 
 if sys.argv[:1] == ['-m']:  # a command line tool of this package is about to run
     import missing_packages  # noqa: F401 (first: it tells which package this Python lacks)
@@ -19,12 +20,26 @@ for _module in pkgutil.iter_modules(__path__):
     if not _module.name.startswith('build_'):
         importlib.import_module(f'{__name__}.{_module.name}')
 
-DATASETS = {cls.name: cls for cls in Dataset.__subclasses__()}
-
 __all__ = ['DATASETS', 'DataError', 'Dataset', 'load']
 
 
-def load(name, data_dir=None, image_size=None, preprocessing=None, use_resnet_v2=False):
+def _named(cls: Type[Dataset]) -> Iterator[Type[Dataset]]:
+    """The subclasses of a class, and theirs, that have a name."""
+    for subclass in cls.__subclasses__():
+        if 'name' in vars(subclass):
+            yield subclass
+        yield from _named(subclass)
+
+
+DATASETS = {cls.name: cls for cls in _named(Dataset)}
+
+
+def load(
+    name: str,
+    data_dir: Optional[str] = None,
+    image_size: Optional[int] = None,
+    preprocessing: Optional[str] = None,
+) -> Dataset:
     """The dataset of that name, found and checked, before any session runs.
 
     Args:
@@ -33,9 +48,7 @@ def load(name, data_dir=None, image_size=None, preprocessing=None, use_resnet_v2
         default.
         image_size: int, height and width in pixels, or None: 28 for mnist, 32 for cifar10 and
             cifar100, 299 for the inception preprocessing, else 224.
-        preprocessing: 'resnet', 'inception' or 'plain' (imagenet only), or None: inception with
-            use_resnet_v2, else resnet.
-        use_resnet_v2: bool, decides the default of `preprocessing`.
+        preprocessing: 'resnet', 'inception' or 'plain' (imagenet only), or None: resnet.
 
     Returns:
         Dataset.
@@ -52,9 +65,4 @@ def load(name, data_dir=None, image_size=None, preprocessing=None, use_resnet_v2
         raise DataError(
             f'An image must be at least one pixel wide, so --image_size={image_size} is too small.'
         )
-    return DATASETS[name](
-        data_dir=data_dir,
-        image_size=image_size,
-        preprocessing=preprocessing,
-        use_resnet_v2=use_resnet_v2,
-    )
+    return DATASETS[name](data_dir, image_size, preprocessing)

@@ -5,6 +5,7 @@ import io
 import os
 import tarfile
 import zlib
+from typing import IO, Callable, Dict, List, Optional, Sequence, Tuple, cast
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -12,13 +13,16 @@ import tensorflow.compat.v1 as tf
 from data import files, memory
 from data.base import DataError, Dataset
 from data.preprocessing import random_flip, resize
+from data.types import Arrays, Record
+
+Reader = Callable[[str], bytes]  # of a file, by its name
 
 SIZE, CHANNELS = 32, 3  # pixels; red, green, blue
 PAD = 4  # pixels around an image, within which a training image of the same size is cut
 SITE = 'https://www.cs.toronto.edu/~kriz/cifar.html'
 
 
-class _Cifar:
+class _Cifar(Dataset):
     """Small colour photographs, uint8 [32, 32, 3], resized ones float32, held in memory and
     shuffled as a whole.
 
@@ -26,32 +30,32 @@ class _Cifar:
     random.
     """
 
-    archive = folder = None  # names of the archive and of the folder in it
-    files = names = None  # {split: names of its files}; name of the file of label names
+    default_size, channels = SIZE, CHANNELS
+    archive: str  # its name
+    folder: str  # name of the folder in it
+    files: Dict[str, List[str]]  # of each split, their names
+    names: str  # of the file of label names
     label_bytes = 1  # before the pixels of each image; the last one is the label
-    images_a_file = None  # {split: number}
-    mean = deviation = None  # of the training images' channels, of 255
+    images_a_file: Dict[str, int]  # of each split
+    mean: Sequence[float]  # of the training images' channels, of 255
+    deviation: Sequence[float]
 
-    def __init__(self, data_dir=None, image_size=None, preprocessing=None, use_resnet_v2=False):
+    def __init__(
+        self,
+        data_dir: Optional[str] = None,
+        image_size: Optional[int] = None,
+        preprocessing: Optional[str] = None,
+    ) -> None:
         """
         Args:
-            data_dir: str, folder that holds the archive or its unpacked files.
-            image_size: int, height and width in pixels; None means 32, other sizes are resized to.
-            preprocessing: must be None.
-            use_resnet_v2: not used.
+            data_dir: folder that holds the archive or its unpacked files.
+            image_size, preprocessing: see Dataset; other sizes than 32 are resized to.
 
         Raises:
             DataError: a file is damaged or missing, or a preprocessing is given.
         """
-        del use_resnet_v2
-        if preprocessing is not None:
-            raise DataError(
-                f'--preprocessing={preprocessing} has no meaning for --dataset={self.name}; leave '
-                'it out.'
-            )
-        size = SIZE if image_size is None else image_size
-        self.image_shape = (size, size, CHANNELS)
-        self.image_dtype = tf.uint8 if size == SIZE else tf.float32
+        super().__init__(data_dir, image_size, preprocessing)
+        self.image_dtype = tf.uint8 if self.image_shape[0] == SIZE else tf.float32
         read = self._reader(data_dir)
         names = files.lines(read(self.names))
         if len(names) != self.classes:
@@ -65,14 +69,14 @@ class _Cifar:
             len(self._splits[split][1]) for split in ('train', 'validation')
         )
 
-    def contents(self):
+    def contents(self) -> List[object]:
         """A checksum of all images and labels."""
         return memory.checksum(self._splits)
 
-    def records(self, split, seed):
+    def records(self, split: str, seed: Optional[tf.Tensor]) -> tf.data.Dataset:
         return memory.records(*self._splits[split], seed=seed)
 
-    def example(self, record, seed):
+    def example(self, record: Record, seed: Optional[tf.Tensor]) -> Tuple[tf.Tensor, tf.Tensor]:
         image = record['images']
         if seed is not None:
             draws = tf.random.stateless_uniform([3], seed)
@@ -86,13 +90,13 @@ class _Cifar:
             image = resize(image, *self.image_shape[:2])
         return image, tf.cast(record['labels'], tf.int64)
 
-    def normalise(self, images):
+    def normalise(self, images: tf.Tensor) -> tf.Tensor:
         """images: image_dtype [batch, h, w, 3] in 0..255. Returns float32 [batch, h, w, 3], mean
         and deviation taken out.
         """
         return (tf.cast(images, tf.float32) - self.mean) / self.deviation
 
-    def _reader(self, data_dir):
+    def _reader(self, data_dir: Optional[str]) -> Reader:
         """The function of a file's name that gives its bytes."""
         needs = f'{self.archive} or its files'
         folder, found = files.listed(data_dir, needs) if data_dir else ('', [])
@@ -105,14 +109,13 @@ class _Cifar:
         if self.archive not in found:
             raise DataError(
                 f'There is no {self.archive} in --data_dir={data_dir or ""}, nor its files; fetch '
-                f'it from {SITE} '
-                '(the binary version) and name its folder by --data_dir.'
+                f'it from {SITE} (the binary version) and name its folder by --data_dir.'
             )
         archive = os.path.join(folder, self.archive)
         try:
             with tarfile.open(fileobj=io.BytesIO(self._bytes(archive))) as tar:
                 members = {
-                    os.path.basename(member.name): tar.extractfile(member).read()
+                    os.path.basename(member.name): cast(IO[bytes], tar.extractfile(member)).read()
                     for member in tar
                     if member.isfile()
                 }
@@ -120,23 +123,23 @@ class _Cifar:
             why = str(error).split('\n')[0].rstrip(':')
             raise DataError(f'{archive} cannot be unpacked ({why}); fetch it from {SITE} again.')
 
-        def read(name):
+        def read(name: str) -> bytes:
             if name not in members:
                 raise DataError(f'{archive} holds no {name}; fetch it from {SITE} again.')
             return members[name]
 
         return read
 
-    def _file(self, place, name):
+    def _file(self, place: str, name: str) -> bytes:
         return self._bytes(os.path.join(place, name))
 
-    def _bytes(self, path):
+    def _bytes(self, path: str) -> bytes:
         try:
             return files.read(path)
         except DataError as error:
             raise DataError(f'{str(error)[:-1]}; fetch {self.archive} from {SITE} again.')
 
-    def _split(self, read, split):
+    def _split(self, read: Reader, split: str) -> Arrays:
         """(uint8 [n, 32, 32, 3], uint8 [n]): the images of a split and their labels."""
         images, labels = [], []
         for name in self.files[split]:
@@ -144,8 +147,7 @@ class _Cifar:
             if len(content) != size * self.images_a_file[split]:
                 raise DataError(
                     f'{name} of {self.archive} has {len(content):,} bytes, not '
-                    f'{size * self.images_a_file[split]:,}; '
-                    f'fetch it from {SITE} again.'
+                    f'{size * self.images_a_file[split]:,}; fetch it from {SITE} again.'
                 )
             table = np.frombuffer(content, np.uint8).reshape(-1, size)
             wrong = np.flatnonzero(table[:, self.label_bytes - 1] >= self.classes)
@@ -153,8 +155,7 @@ class _Cifar:
                 label = table[wrong[0], self.label_bytes - 1]
                 raise DataError(
                     f'{name} of {self.archive}, image {wrong[0]} (from 0): label {label} is not '
-                    'one of '
-                    f'{self.classes} classes; fetch it from {SITE} again.'
+                    f'one of {self.classes} classes; fetch it from {SITE} again.'
                 )
             labels.append(table[:, self.label_bytes - 1])
             images.append(
@@ -163,21 +164,21 @@ class _Cifar:
         return np.ascontiguousarray(np.concatenate(images)), np.concatenate(labels)
 
 
-class Cifar10(_Cifar, Dataset):
+class Cifar10(_Cifar):
     """50,000 images to train and 10,000 to validate, of 10 classes (Krizhevsky 2009)."""
 
     name = 'cifar10'
     classes = 10
     archive, folder, names = 'cifar-10-binary.tar.gz', 'cifar-10-batches-bin', 'batches.meta.txt'
     files = dict(
-        train=['data_batch_%d.bin' % number for number in range(1, 6)],
+        train=[f'data_batch_{number}.bin' for number in range(1, 6)],
         validation=['test_batch.bin'],
     )
     images_a_file = dict(train=10000, validation=10000)
     mean, deviation = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)
 
 
-class Cifar100(_Cifar, Dataset):
+class Cifar100(_Cifar):
     """50,000 images to train and 10,000 to validate, of 100 classes (Krizhevsky 2009): the fine
     labels.
     """

@@ -4,6 +4,7 @@ as gs://."""
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from typing import List, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -21,7 +22,7 @@ KINDS = {
 }
 
 
-def listed(data_dir, of):
+def listed(data_dir: str, of: str) -> Tuple[str, List[str]]:
     """The folder that --data_dir names, with ~ expanded, and the sorted names in it.
 
     Args:
@@ -48,7 +49,7 @@ def listed(data_dir, of):
     raise DataError(f'--data_dir={data_dir} is not a folder; give the one with {of}.')
 
 
-def size(path):
+def size(path: str) -> int:
     """The bytes of a file, int.
 
     Raises:
@@ -63,22 +64,22 @@ def size(path):
         else:
             status = os.stat(local)
             kind, length = KINDS.get(stat.S_IFMT(status.st_mode)), status.st_size
-    except (OSError, tf.errors.OpError) as error:
-        raise DataError(
-            f'{path} cannot be read ({getattr(error, "strerror", None) or error.message}).'
-        )
+    except OSError as error:
+        raise DataError(f'{path} cannot be read ({error.strerror}).')
+    except tf.errors.OpError as error:
+        raise DataError(f'{path} cannot be read ({error.message}).')
     if kind:
         raise DataError(f'{path} is a {kind}, where a file must be; take it away.')
     return length
 
 
-def sizes(paths):
+def sizes(paths: Sequence[str]) -> List[int]:
     """[int]: the bytes of each file. Raises DataError as `size` does."""
     with ThreadPoolExecutor(AT_A_TIME) as threads:
         return list(threads.map(size, paths))
 
 
-def read(path):
+def read(path: str) -> bytes:
     """The bytes of a file. Raises DataError where it cannot be read."""
     size(path)
     try:
@@ -88,7 +89,7 @@ def read(path):
         raise DataError(f'{path} cannot be read ({error.message}).')
 
 
-def lines(content):
+def lines(content: bytes) -> List[str]:
     """[str]: the lines of a text of bytes, UTF-8 with or without a byte order mark, one name a
     line, without blanks around it."""
     return [line.strip() for line in content.decode('utf-8-sig', 'replace').rstrip().split('\n')]

@@ -1,12 +1,14 @@
 """ImageNet, or any other set of photographs in the same TFRecords (see build_tfrecords.py)."""
 
 import functools
+from typing import Dict, List, Optional, Tuple
 
 import tensorflow.compat.v1 as tf
 
 from data import files, tfrecords
 from data.base import AUTOTUNE, DataError, Dataset, counted, reason
 from data.preprocessing import PREPROCESSINGS
+from data.types import Record
 
 SHUFFLE_BUFFER = 10000  # records mixed at a time: about 1.1 GB of ImageNet's JPEGs
 INTERLEAVED_FILES = 16  # read at a time
@@ -23,8 +25,14 @@ class Imagenet(Dataset):
     """
 
     name = 'imagenet'
+    preprocessings = tuple(PREPROCESSINGS)
 
-    def __init__(self, data_dir=None, image_size=None, preprocessing=None, use_resnet_v2=False):
+    def __init__(
+        self,
+        data_dir: Optional[str] = None,
+        image_size: Optional[int] = None,
+        preprocessing: Optional[str] = None,
+    ) -> None:
         """
         Args: as for data.load; data_dir must be given.
 
@@ -32,31 +40,25 @@ class Imagenet(Dataset):
             DataError: data_dir is missing, half built, or without records of this kind;
                 dataset.json is damaged; or the preprocessing is unknown.
         """
-        if preprocessing is None:
-            preprocessing = 'inception' if use_resnet_v2 else 'resnet'
-        if preprocessing not in PREPROCESSINGS:
-            raise DataError(
-                f'There is no preprocessing {preprocessing!r}; '
-                f'--preprocessing is one of {", ".join(PREPROCESSINGS)}.'
-            )
+        super().__init__(data_dir, image_size, preprocessing)
         if not data_dir:
             raise DataError(
                 '--dataset=imagenet needs --data_dir, the folder of its TFRecords train-* and '
                 'validation-*.'
             )
-        self._preprocessing = PREPROCESSINGS[preprocessing](
-            image_size or PREPROCESSINGS[preprocessing].default_size
-        )
+        chosen = PREPROCESSINGS[preprocessing or 'resnet']
+        self._preprocessing = chosen(image_size or chosen.default_size)
         self.image_shape = (self._preprocessing.size, self._preprocessing.size, 3)
         self.stored_shape = (self._preprocessing.stored_size, self._preprocessing.stored_size, 3)
         self.image_dtype = self._preprocessing.dtype
         self._folder, names = files.listed(data_dir, 'the TFRecords train-* and validation-*')
         self._description = description = tfrecords.read_description(self._folder, names)
-        self.classes = description['classes']
-        self.train_images = description['train_images']
-        self.validation_images = description['validation_images']
-        self.label_names = description['label_names']
-        self._splits, self._problem = {}, None
+        self.classes = description.classes
+        self.train_images = description.train_images
+        self.validation_images = description.validation_images
+        self.label_names = description.label_names
+        self._splits: Dict[str, tfrecords.Split] = {}
+        self._problem: Optional[str] = None
         opened = functools.partial(
             tfrecords.open_split, self._folder, names, description=description
         )
@@ -71,23 +73,30 @@ class Imagenet(Dataset):
         except DataError as error:  # a validation does not need them
             self._problem = str(error)
 
-    def _split(self, split):
+    def _split(self, split: str) -> tfrecords.Split:
         """The Split. Raises DataError where something is wrong with the training records."""
         if split == 'train' and self._problem:
             raise DataError(self._problem)
         return self._splits[split]
 
-    def train(self, *args, **settings):
+    def train(
+        self,
+        batch_size: int,
+        seed: Optional[int] = None,
+        first_step: int = 0,
+        part: Tuple[int, int] = (0, 1),
+        tolerant: bool = False,
+    ) -> tf.data.Dataset:
         """See Dataset.train. Raises DataError, too, where something is wrong with the training
         records."""
         self._split('train')
-        return super().train(*args, **settings)
+        return super().train(batch_size, seed, first_step, part, tolerant)
 
-    def contents(self):
+    def contents(self) -> List[object]:
         """The names and sizes of the files of records."""
         return [sorted(self._split(split).sizes.items()) for split in ('train', 'validation')]
 
-    def records(self, split, seed):
+    def records(self, split: str, seed: Optional[tf.Tensor]) -> tf.data.Dataset:
         paths = self._split(split).paths
         found = tf.data.Dataset.from_tensor_slices(paths)
         if seed is not None:
@@ -101,7 +110,7 @@ class Imagenet(Dataset):
             records = counted(records, self.train_images).shuffle(buffer, seed=seed)
         return records
 
-    def example(self, record, seed):
+    def example(self, record: Record, seed: Optional[tf.Tensor]) -> Tuple[tf.Tensor, tf.Tensor]:
         layout = self._splits['validation'].layout
         features = tf.io.parse_single_example(
             record,
@@ -120,7 +129,7 @@ class Imagenet(Dataset):
             return self._preprocessing.validation(image), label
         return self._preprocessing.train(image, seed), label
 
-    def find_damage(self, split, suspects=None):
+    def find_damage(self, split: str, suspects: Optional[tf.data.Dataset] = None) -> Optional[str]:
         """See Dataset.find_damage; reads, at worst, all files of the split."""
         if suspects is None:
             return self._find_unreadable(split)
@@ -128,13 +137,11 @@ class Imagenet(Dataset):
             config=tf.ConfigProto(device_count={'GPU': 0})
         ) as session:
             following = tf.data.make_one_shot_iterator(suspects).get_next()
-            following = (
-                following if split == 'train' else (following,)
-            )  # a record, and its seed where it has one
+            # A record, and its seed where it has one.
+            following = following if split == 'train' else (following,)
             inputs = [tf.placeholder(tensor.dtype, tensor.shape) for tensor in following]
-            example = self.example(
-                *(inputs + [None])[:2]
-            )  # as the training or the validation makes it
+            # As the training or the validation makes it.
+            example = self.example(*(inputs + [None])[:2])
             while True:
                 try:
                     values = session.run(following)
@@ -148,7 +155,7 @@ class Imagenet(Dataset):
                         'this file anew'
                     )
 
-    def _find_unreadable(self, split):
+    def _find_unreadable(self, split: str) -> Optional[str]:
         """One sentence on the first record that cannot be read, or on another number of records
         than is said; or None."""
         images = 0
@@ -159,7 +166,7 @@ class Imagenet(Dataset):
             images += number
         return tfrecords.wrong_count(self._folder, self._description, split, images)
 
-    def _place(self, split, content):
+    def _place(self, split: str, content: bytes) -> str:
         """'record 5 of PATH (from 0)' of the first record with this content."""
         for path in self._split(split).paths:
             for number, record in enumerate(tf.python_io.tf_record_iterator(path)):
@@ -167,7 +174,7 @@ class Imagenet(Dataset):
                     return f'record {number} of {path} (from 0)'
         return f'a record of {self._folder}'
 
-    def normalise(self, images):
+    def normalise(self, images: tf.Tensor) -> tf.Tensor:
         """images: image_dtype [batch, *stored_shape]. Returns float32 [batch, *image_shape], as the
         preprocessing says.
         """

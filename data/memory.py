@@ -1,11 +1,14 @@
 """Datasets that are small enough to be held in memory."""
 
 import hashlib
+from typing import Dict, List, Optional
 
 import tensorflow.compat.v1 as tf
 
+from data.types import Array, Arrays
 
-def records(images, labels, seed):
+
+def records(images: Array, labels: Array, seed: Optional[tf.Tensor]) -> tf.data.Dataset:
     """What `Dataset.records` gives, of arrays in memory: dict(images, labels), shuffled as a whole
     unless seed is None.
     """
@@ -18,7 +21,7 @@ def records(images, labels, seed):
     return found if seed is None else found.shuffle(len(labels), seed=seed)
 
 
-def checksum(splits):
+def checksum(splits: Dict[str, Arrays]) -> List[object]:
     """What `Dataset.contents` gives, of arrays in memory. splits: {split: (images, labels)}."""
     digest = hashlib.sha256()
     for split in sorted(splits):

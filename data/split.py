@@ -1,9 +1,15 @@
 """Which images train and which validate."""
 
+from typing import Sequence, Union
+
 import numpy as np
 
+from data.types import Array, Arrays
 
-def stratified_split(labels, validation_fraction, seed=0):
+
+def stratified_split(
+    labels: Union[Sequence[int], Array], validation_fraction: float, seed: int = 0
+) -> Arrays:
     """Takes the same fraction of every class for validation; at least one image of each class
     trains.
 

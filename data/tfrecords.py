@@ -1,12 +1,12 @@
 """Folders of TFRecords of photographs: which files they are, what describes them, what the records
 are called in them."""
 
-import collections
 import itertools
 import json
 import os
 import re
 import struct
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 from google.protobuf.message import DecodeError
@@ -14,10 +14,10 @@ from google.protobuf.message import DecodeError
 from data import files
 from data.base import ENDLESS, DataError, reason
 from data.preprocessing import JPEG_START
+from data.types import Json
 
 TRAIN_IMAGES, VALIDATION_IMAGES, CLASSES = 1281167, 50000, 1000  # of ImageNet
 DESCRIPTION = 'dataset.json'  # beside the records: counts, classes, label names
-AGAIN = 'write it again with data/build_tfrecords.py'  # where it is wrong
 UNFINISHED = '.tmp'  # ends the names of files that are still being written
 # What other files are called that lie beside the records and are named after them: indices of DALI,
 # checksums, lists.
@@ -44,9 +44,23 @@ TFDS_DESCRIPTION, TFDS_NAMES = 'dataset_info.json', 'label.labels.txt'
 # Kinds of a feature, as a message names them:
 KINDS = dict(bytes_list='bytes', int64_list='int64', float_list='float')
 
-# What records are called by a program that writes them: features of the JPEG bytes and of the label
-# (int64), and the first label.
-Layout = collections.namedtuple('Layout', ['image', 'label', 'first', 'writer'])
+
+class Layout(NamedTuple):
+    """What records are called by a program that writes them.
+
+    Attributes:
+        image: the feature of the JPEG bytes.
+        label: the feature of the label, int64.
+        first: the first label.
+        writer: the program.
+    """
+
+    image: str
+    label: str
+    first: int
+    writer: str
+
+
 LAYOUTS = (
     Layout('images', 'labels', 0, 'data/build_tfrecords.py'),
     Layout('image/encoded', 'image/class/label', 1, 'TF-models'),
@@ -54,12 +68,53 @@ LAYOUTS = (
 )
 
 
-# The records of a split. paths: of the files that are not empty. sizes: {name: bytes} of all files.
-# layout: a Layout.
-Split = collections.namedtuple('Split', ['paths', 'sizes', 'layout'])
+class Split(NamedTuple):
+    """The records of a split.
+
+    Attributes:
+        paths: of the files that are not empty.
+        sizes: the bytes of all files, by their names.
+        layout: what the records are called.
+    """
+
+    paths: List[str]
+    sizes: Dict[str, int]
+    layout: Layout
 
 
-def scan(path):
+class Shard(NamedTuple):
+    """What a description says of a file. sha256: its checksum, or None."""
+
+    images: int
+    bytes: int
+    sha256: Optional[str] = None
+
+
+class Description(NamedTuple):
+    """What is said of a folder of records.
+
+    Attributes:
+        classes, train_images, validation_images: counts.
+        label_names: one for each class, or None.
+        shards: every file by its name, or None where they are not listed.
+        lengths: the number of images in each file of each split, or None.
+        source: path of what says so, or None where it is so of ImageNet.
+    """
+
+    classes: int
+    train_images: int
+    validation_images: int
+    label_names: Optional[List[str]] = None
+    shards: Optional[Dict[str, Shard]] = None
+    lengths: Optional[Dict[str, List[int]]] = None
+    source: Optional[str] = None
+
+    def images(self, split: str) -> int:
+        """How many images a split has."""
+        return self.train_images if split == 'train' else self.validation_images
+
+
+def scan(path: str) -> Tuple[int, Optional[str]]:
     """(records in a file up to the first that cannot be read, int; one sentence on that one, or
     None)."""
     number = 0
@@ -74,22 +129,22 @@ def scan(path):
     return number, None
 
 
-def wrong_count(folder, description, split, images):
+def wrong_count(folder: str, description: Description, split: str, images: int) -> Optional[str]:
     """One sentence where a split does not hold the number of images, an int, that is said; else
     None."""
-    expected = description[split + '_images']
+    expected = description.images(split)
     if images == expected:
         return None
     kind = dict(train='training').get(split, split)
     held = f'{folder} holds {images:,} {kind} images, but '
-    if description['source'] is None:
+    if description.source is None:
         return held + (
             f"ImageNet's {expected:,} are expected where there is no {DESCRIPTION}; "
             "write one there, with the numbers 'classes', 'train_images' and "
             "'validation_images'"
         )
     return held + (
-        f'{description["source"]} says {expected:,}; build the folder anew, or correct '
+        f'{description.source} says {expected:,}; build the folder anew, or correct '
         'the number there'
     )
 
@@ -97,7 +152,7 @@ def wrong_count(folder, description, split, images):
 # --- the files ------------------------------------------------------------------------------------
 
 
-def open_split(folder, names, split, description):
+def open_split(folder: str, names: Sequence[str], split: str, description: Description) -> Split:
     """The Split of a folder, by the names in it and its description. Nothing but the first record
     is read.
 
@@ -129,12 +184,12 @@ def open_split(folder, names, split, description):
             f'All {split} files of --data_dir={folder} are empty; build the folder anew.'
         )
     try:
-        return Split(paths, sizes, layout_of(paths[0], description['classes']))
+        return Split(paths, sizes, layout_of(paths[0], description.classes))
     except tf.errors.OpError as error:
         raise DataError(f'{paths[0]} cannot be read: {error.message}.')
 
 
-def names_of(names, split):
+def names_of(names: Sequence[str], split: str) -> List[str]:
     """Those of the names in a folder that are of a split's files."""
     return [
         name
@@ -144,9 +199,13 @@ def names_of(names, split):
     ]
 
 
-def _check_numbers(folder, names, split):
+def _check_numbers(folder: str, names: Sequence[str], split: str) -> None:
     """Raises DataError where names that end in -I-of-N are not those of all files of one set."""
-    found = {name: tuple(map(int, OF.search(name).groups())) for name in names if OF.search(name)}
+    found = {}
+    for name in names:
+        match = OF.search(name)
+        if match:
+            found[name] = (int(match.group(1)), int(match.group(2)))
     if not found:
         return
     others = [name for name in names if name not in found]
@@ -162,7 +221,7 @@ def _check_numbers(folder, names, split):
             f'{" and ".join(sorted(by_total.values()))}; keep those of one set.'
         )
     (total,) = by_total
-    by_index = {}
+    by_index: Dict[int, str] = {}
     for name, (index, _) in sorted(found.items()):
         if index in by_index:
             raise DataError(
@@ -179,30 +238,33 @@ def _check_numbers(folder, names, split):
         )
     if len(by_index) < total:
         missing = next(index for index in itertools.count(first) if index not in by_index)
-        width = len(OF.search(names[0]).group(1))
-        like = OF.sub(lambda match: f'-{missing:0{width}d}-of-{match.group(2)}', names[0])
+        like = OF.sub(
+            lambda match: f'-{missing:0{len(match.group(1))}d}-of-{match.group(2)}', names[0]
+        )
         raise DataError(
             f'{folder} lacks {total - len(by_index):,} of {total:,} {split} files, the '
             f'first of them {like}; copy them there, or build the folder anew.'
         )
 
 
-def _images_by_name(folder, sizes, split, description):
+def _images_by_name(
+    folder: str, sizes: Dict[str, int], split: str, description: Description
+) -> Dict[str, int]:
     """{file name: images}, as far as the description says. Raises DataError where it lists other
     files than sizes has."""
-    source = description['source']
-    if description['lengths']:
-        lengths = description['lengths'][split]
+    source = description.source
+    if description.lengths:
+        lengths = description.lengths[split]
         if len(lengths) != len(sizes):
             raise DataError(
                 f'{folder} holds {len(sizes):,} {split} files, but {source} lists '
                 f'{len(lengths):,}; copy all of them there, and no others.'
             )
         return dict(zip(sorted(sizes, key=_number), lengths))
-    if not description['shards']:
+    if not description.shards:
         return {}
     expected = {
-        name: shard for name, shard in description['shards'].items() if name.startswith(split + '-')
+        name: shard for name, shard in description.shards.items() if name.startswith(split + '-')
     }
     for name in sorted(set(expected) | set(sizes)):
         path = os.path.join(folder, name)
@@ -215,16 +277,15 @@ def _images_by_name(folder, sizes, split, description):
                 f'{path} is not one of the files that {source} lists; take it away, or '
                 'build the folder anew.'
             )
-        if sizes[name] != expected[name]['bytes']:
+        if sizes[name] != expected[name].bytes:
             raise DataError(
                 f'{path} has {sizes[name]:,} bytes, but {source} says '
-                f'{expected[name]["bytes"]:,}; copy it again, '
-                'or build the folder anew.'
+                f'{expected[name].bytes:,}; copy it again, or build the folder anew.'
             )
-    return {name: shard['images'] for name, shard in expected.items()}
+    return {name: shard.images for name, shard in expected.items()}
 
 
-def _number(name):
+def _number(name: str) -> Tuple[int, str]:
     """Of a file's name, what orders it among the files of its split."""
     match = OF.search(name)
     return (int(match.group(1)) if match else 0), name
@@ -233,14 +294,8 @@ def _number(name):
 # --- what describes them --------------------------------------------------------------------------
 
 
-def read_description(folder, names):
+def read_description(folder: str, names: Sequence[str]) -> Description:
     """What the folder's description says, or what is so of ImageNet where there is none.
-
-    Returns:
-        dict of classes, train_images, validation_images (int), label_names (list of str, or None),
-        shards ({file name:
-        dict(images, bytes, ...)}, or None), lengths ({split: [images of each file]}, or None) and
-        source (path, or None).
 
     Raises:
         DataError: it is damaged, impossible, or contradicts itself.
@@ -253,85 +308,87 @@ def read_description(folder, names):
         )
     if TFDS_DESCRIPTION in names:
         return _read_tfds_description(folder, names)
-    return dict(
-        classes=CLASSES,
-        train_images=TRAIN_IMAGES,
-        validation_images=VALIDATION_IMAGES,
-        label_names=None,
-        shards=None,
-        lengths=None,
-        source=None,
-    )
+    return Description(CLASSES, TRAIN_IMAGES, VALIDATION_IMAGES)
 
 
-def _read_own_description(path: str) -> dict:
-    """The same of a folder that data/build_tfrecords.py has written, or somebody in its way."""
+def _read_own_description(path: str) -> Description:
+    """What a dataset.json says."""
+    again = 'write it again with data/build_tfrecords.py'
     try:
-        description = _json(path)
+        said = _json(path)
     except ValueError as error:
-        raise DataError(f'{path} is not JSON ({error}); {AGAIN}.')
-    for key in COUNTS:
-        count = description.get(key) if isinstance(description, dict) else None
-        if not _is_count(count, 1, COUNTS[key]):
+        raise DataError(f'{path} is not JSON ({error}); {again}.')
+    for key, most in COUNTS.items():
+        if not _is_count(said.get(key), 1, most):
             raise DataError(
-                f'{path} must give a positive whole number as {key!r}, of at most '
-                f'{COUNTS[key]:,}; {AGAIN}.'
+                f'{path} must give a positive whole number as {key!r}, of at most {most:,}; '
+                f'{again}.'
             )
-    label_names, shards = description.get('label_names'), description.get('shards')
+    label_names = said.get('label_names')
     if label_names is not None and not (
         isinstance(label_names, list)
-        and len(label_names) == description['classes']
+        and len(label_names) == said['classes']
         and all(isinstance(name, str) for name in label_names)
     ):
         raise DataError(
-            f'{path} must list one name for each of its {description["classes"]} '
-            f"classes as 'label_names'; {AGAIN}."
+            f'{path} must list one name for each of its {said["classes"]} '
+            f"classes as 'label_names'; {again}."
         )
-    if shards is not None:
-        _check_shards(path, description)
-    return dict(
-        {key: description[key] for key in COUNTS},
+    description = Description(
+        **{key: said[key] for key in COUNTS},
         label_names=label_names,
-        shards=shards,
-        lengths=None,
+        shards=_shards(path, said.get('shards'), again),
         source=path,
     )
+    _check_sums(description, again)
+    return description
 
 
-def _check_shards(path: str, description: dict) -> None:
-    """Raises DataError where the files that our description lists have another form, or do not add
-    up to its counts."""
-    shards = description['shards']
+def _shards(path: str, said: object, again: str) -> Optional[Dict[str, Shard]]:
+    """What a dataset.json says of each file. again: what to do about it, for messages."""
+    if said is None:
+        return None
     if not (
-        isinstance(shards, dict)
+        isinstance(said, dict)
         and all(
             isinstance(shard, dict)
             and _is_count(shard.get('images'), 0, MOST_IMAGES)
             and _is_count(shard.get('bytes'), 0, ENDLESS)
-            for shard in shards.values()
+            for shard in said.values()
         )
     ):
         raise DataError(
-            f"{path} must give whole numbers 'images' and 'bytes' for each file of its 'shards'; "
-            f'{AGAIN}.'
+            f"{path} must give whole numbers 'images' and 'bytes' for each file of "
+            f"its 'shards'; {again}."
         )
+    return {
+        name: Shard(shard['images'], shard['bytes'], shard.get('sha256'))
+        for name, shard in said.items()
+    }
+
+
+def _check_sums(description: Description, again: str) -> None:
+    """Raises DataError where the files do not hold as many images as their split."""
+    if description.shards is None:
+        return
     for split in ('train', 'validation'):
         images = sum(
-            shard['images'] for name, shard in shards.items() if name.startswith(split + '-')
+            shard.images
+            for name, shard in description.shards.items()
+            if name.startswith(split + '-')
         )
-        if images != description[split + '_images']:
+        if images != description.images(split):
             raise DataError(
-                f'{path} says {description[split + "_images"]:,} as '
-                f"'{split}_images', but its 'shards' hold "
-                f'{images:,} of them; {AGAIN}.'
+                f"{description.source} says {description.images(split):,} as '{split}_images', "
+                f"but its 'shards' hold {images:,} of them; {again}."
             )
 
 
-def _is_count(value, least, most):
+def _is_count(value: object, least: int, most: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
-def _read_tfds_description(folder, names):
+def _read_tfds_description(folder: str, names: Sequence[str]) -> Description:
     """The same of a folder that TensorFlow Datasets has written."""
     path = os.path.join(folder, TFDS_DESCRIPTION)
     try:
@@ -359,27 +416,27 @@ def _read_tfds_description(folder, names):
     label_names = None
     if TFDS_NAMES in names:
         label_names = files.lines(files.read(os.path.join(folder, TFDS_NAMES)))
-    return dict(
-        classes=len(label_names) if label_names else CLASSES,
-        train_images=sum(lengths['train']),
-        validation_images=sum(lengths['validation']),
+    return Description(
+        len(label_names) if label_names else CLASSES,
+        sum(lengths['train']),
+        sum(lengths['validation']),
         label_names=label_names,
-        shards=None,
         lengths=lengths,
         source=path,
     )
 
 
-def _json(path):
-    """What a file of JSON says. Raises ValueError where it is none, and DataError where it cannot
-    be read."""
+def _json(path: str) -> Json:
+    """What a file of JSON says by name, {} where it says something else. Raises ValueError where it
+    is none, and DataError where it cannot be read."""
     try:
-        return json.loads(files.read(path).decode('utf-8-sig'))
+        said = json.loads(files.read(path).decode('utf-8-sig'))
     except RecursionError:
         raise ValueError('it is nested too deeply')
+    return said if isinstance(said, dict) else {}
 
 
-def layout_of(path, classes):
+def layout_of(path: str, classes: int) -> Layout:
     """The Layout of the first record of a file.
 
     It finds foreign files before the training does. classes: int, how many labels there are.

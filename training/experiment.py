@@ -70,11 +70,7 @@ class Experiment(Trainable):
         self.device = device
         self._closed_forms = closed_forms
         self.dataset = data.load(
-            config.dataset,
-            config.data_dir,
-            config.image_size,
-            config.preprocessing,
-            config.use_resnet_v2,
+            config.dataset, config.data_dir, config.image_size, preprocessing_of(config)
         )
         self.steps_per_epoch = self.dataset.steps_per_epoch(config.train_batch_size)
         self.train_steps = whole_steps(config.train_epochs, self.steps_per_epoch)
@@ -496,6 +492,15 @@ class Experiment(Trainable):
         return angles.measure(
             layers.records, tf.reduce_mean(losses.cross_entropy(logits, batch['labels'])), logits
         )
+
+
+def preprocessing_of(config):
+    """The preprocessing of a Config's images, where it is not that of its dataset by default:
+    ResNets of the second version have their own.
+    """
+    takes = data.DATASETS[config.dataset].preprocessings
+    by_default = 'inception' if config.use_resnet_v2 and takes else None
+    return config.preprocessing or by_default
 
 
 def check(config):

@@ -66,10 +66,10 @@ def test_counts_come_from_the_description(numbered_records):
     'arguments, size',
     [
         (dict(), 224),
-        (dict(use_resnet_v2=True), 299),
+        (dict(preprocessing='resnet'), 224),
         (dict(preprocessing='inception'), 299),
-        (dict(preprocessing='plain', use_resnet_v2=True), 224),
-        (dict(use_resnet_v2=True, image_size=64), 64),
+        (dict(preprocessing='plain'), 224),
+        (dict(preprocessing='inception', image_size=64), 64),
     ],
 )
 def test_default_sizes(folder, arguments, size):
@@ -137,9 +137,11 @@ def test_a_validation_that_is_short_can_be_seen(numbered_records, tmp_path, take
     )
 
 
-@pytest.mark.parametrize('use_resnet_v2, size', [(False, 224), (True, 299), (True, 75)])
-def test_photographs(photograph_records, take, use_resnet_v2, size):
-    dataset = load('imagenet', photograph_records, size, use_resnet_v2=use_resnet_v2)
+@pytest.mark.parametrize(
+    'preprocessing, size', [('resnet', 224), ('inception', 299), ('inception', 75)]
+)
+def test_photographs(photograph_records, take, preprocessing, size):
+    dataset = load('imagenet', photograph_records, size, preprocessing)
     assert dataset.label_names == ['art', 'place']
 
     def seen(batches):
@@ -152,7 +154,7 @@ def test_photographs(photograph_records, take, use_resnet_v2, size):
     for batch in batches:
         images = batch['images'][batch.get('mask', np.ones(5)) == 1]
         assert images.shape[1:] == (size, size, 3) and images.std() > 0.2
-        low, high = (-1, 1) if use_resnet_v2 else (-2.2, 2.7)
+        low, high = (-1, 1) if preprocessing == 'inception' else (-2.2, 2.7)
         assert images.min() >= low and images.max() <= high
 
 

@@ -10,7 +10,7 @@ import tiny
 from alignment.rules import RULES
 from config.schema import Config, ConfigError
 from training import devices, runtime
-from training.experiment import Experiment, check, choices
+from training.experiment import Experiment, check, choices, preprocessing_of
 
 GOLDEN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'golden')
 TOLERANCE = 1e-4 if runtime.IS_TF2 else 1e-5
@@ -559,3 +559,19 @@ def test_an_experiment_checks_itself():
     settings = tiny.config(alpha=1.0)
     with pytest.raises(ConfigError, match='--alpha'):
         Experiment(settings, devices.choose(settings))
+
+
+@pytest.mark.parametrize(
+    'settings, preprocessing',
+    [
+        (dict(dataset='imagenet', model='resnet18'), None),
+        (dict(dataset='imagenet', model='resnet18', use_resnet_v2=True), 'inception'),
+        (
+            dict(dataset='imagenet', model='resnet18', use_resnet_v2=True, preprocessing='plain'),
+            'plain',
+        ),
+        (dict(dataset='cifar10', model='resnet18', use_resnet_v2=True), None),
+    ],
+)
+def test_resnets_of_the_second_version_have_their_preprocessing(settings, preprocessing):
+    assert preprocessing_of(Config.of(settings, choices())) == preprocessing

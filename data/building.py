@@ -1,0 +1,461 @@
+"""Folders of TFRecords: built of a source's images, and compared with what was written."""
+
+import concurrent.futures
+import contextlib
+import functools
+import glob
+import hashlib
+import json
+import multiprocessing
+import operator
+import os
+import random
+import signal
+import struct
+import sys
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.sharedctypes import Synchronized
+from multiprocessing.synchronize import Event
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+
+import tensorflow.compat.v1 as tf
+from tqdm import tqdm
+
+from data import files, tfrecords
+from data.base import DataError
+from data.sources import Jpeg, Source, fingerprint
+from data.tfrecords import DESCRIPTION, UNFINISHED
+from data.types import Item, Json, Labelled
+
+SEED = 0  # of the order of the records
+SPLITS = ('train', 'validation')
+
+
+class Written(NamedTuple):
+    """What is known of a file that is done.
+
+    Attributes:
+        images, bytes: how many.
+        sha256: checksum of the file.
+        labels: the labels in it, a hexadecimal number with a bit for each.
+        converted: how many images were converted, by their kind.
+        left_out: a message for each image that could not be read.
+    """
+
+    images: int
+    bytes: int
+    sha256: str
+    labels: str
+    converted: Dict[str, int]
+    left_out: List[str]
+
+
+Plan = Dict[str, Labelled]  # the images of each file, by its name
+
+
+class _Stopped(Exception):
+    """Another process was asked to stop."""
+
+
+def build(
+    source: Source,
+    out: str,
+    shards: Optional[int] = None,
+    overwrite: bool = False,
+    processes: int = 1,
+) -> Json:
+    """Writes all records, then dataset.json.
+
+    Until the very end the file dataset.json.tmp lies in `out`, so that a half-built folder is never
+    taken for a whole one. It says what is built and which files are done; with the same source and
+    shards those are not made again.
+
+    Args:
+        source: where the images come from.
+        out: folder to write to.
+        shards: files a split; None means those of the source.
+        overwrite: replace the records that are there.
+        processes: how many read images.
+
+    Returns:
+        What is written to dataset.json.
+
+    Raises:
+        DataError: `out` holds other records already, or all images of a split or of a class are
+            unreadable.
+        KeyboardInterrupt: Ctrl-C; files that are done stay.
+    """
+    plan, identity = _plan(source, shards)
+    done = _start(out, identity, overwrite)
+    left = {name: examples for name, examples in plan.items() if name not in done}
+    with tqdm(
+        total=sum(map(len, plan.values())),
+        initial=sum(map(len, plan.values())) - sum(map(len, left.values())),
+        unit='image',
+    ) as bar:
+        for name, shard in _write_all(source, out, left, processes, bar):
+            done[name] = shard
+            for message in shard.left_out:
+                bar.write(f'left out, unreadable: {message}', file=sys.stderr)
+            _save_marker(out, identity, done)
+    _check(source, out, {name: done[name] for name in plan})
+    description = _describe(source, {name: done[name] for name in plan})
+    _save(out, description)
+    os.replace(os.path.join(out, DESCRIPTION + UNFINISHED), os.path.join(out, DESCRIPTION))
+    return description
+
+
+def verify(out: str) -> List[str]:
+    """What is wrong with the files of a folder: a list of sentences, empty where they are as they
+    were written.
+
+    The records are counted; where dataset.json has checksums, those of the files are compared, too.
+
+    Raises DataError: `out` is no folder of records.
+    """
+    folder, names = files.listed(out, 'the TFRecords train-* and validation-*')
+    description = tfrecords.read_description(folder, names)
+    shards, counts = description.shards or {}, dict.fromkeys(SPLITS, 0)
+    wrong: List[str] = []
+    found = [(split, name) for split in SPLITS for name in tfrecords.names_of(names, split)]
+    if not found and not shards:
+        raise DataError(f'{out} holds no TFRecords train-* and validation-*.')
+    for split, name in tqdm(found, unit='file'):
+        path, shard = os.path.join(folder, name), shards.get(name)
+        if shards and shard is None:
+            wrong.append(f'{path} is not one of the files that were written.')
+            continue
+        images, problem = tfrecords.scan(path) if files.size(path) else (0, None)
+        counts[split] += images
+        sha256 = shard.sha256 if shard else None
+        if sha256 is not None and files.size(path) and _sha256(path) != sha256:
+            wrong.append(f'{path} is not as it was written.')
+        elif problem:
+            wrong.append(problem + '.')
+        elif shard and images != shard.images:
+            wrong.append(
+                f'{path} holds {images:,} images, but {description.source} says {shard.images:,}.'
+            )
+    wrong += [
+        f'{os.path.join(folder, name)} is missing.' for name in sorted(shards) if name not in names
+    ]
+    if not wrong:
+        problems = [
+            tfrecords.wrong_count(folder, description, split, counts[split]) for split in SPLITS
+        ]
+        wrong = [problem + '.' for problem in problems if problem]
+    return wrong
+
+
+def _check(source: Source, out: str, shards: Dict[str, Written]) -> None:
+    """Raises DataError where a split or a class has no image that could be read, or a file not the
+    images that were written."""
+    for split in SPLITS:
+        items = source.splits[split]
+        mine = {name: shard for name, shard in shards.items() if name.startswith(split + '-')}
+        if not sum(shard.images for shard in mine.values()):
+            raise DataError(
+                f'None of the {len(items):,} {split} images could be read, so {out} '
+                'was left unfinished; mend them, then build it again with --overwrite.'
+            )
+        if split == 'train':
+            there = functools.reduce(
+                operator.or_, [int(shard.labels, 16) for shard in mine.values()]
+            )
+            labels = sorted({int(label) for _, label in items})
+            lost = [label for label in labels if not there >> label & 1]
+            if lost:
+                count = sum(label == lost[0] for _, label in items)
+                raise DataError(
+                    f'None of the {count:,} {split} images of the class '
+                    f'{source.label_names[lost[0]]!r} could be read, so {out} was left '
+                    'unfinished; mend them or take the class away, then build it again '
+                    'with --overwrite.'
+                )
+    for name, shard in shards.items():
+        path = os.path.join(out, name)
+        count = _count(path)
+        if count != shard.images:
+            raise DataError(
+                f'{path} holds {count:,} images, but {shard.images:,} were written; delete it, and '
+                'give the same command again.'
+            )
+
+
+def _count(path: str) -> int:
+    """How many records a file holds, by their lengths alone: nothing else is read."""
+    number, at, size = 0, 0, os.path.getsize(path)
+    with open(path, 'rb', buffering=0) as file:
+        while at < size:
+            file.seek(at)
+            at += tfrecords.AROUND + struct.unpack('<Q', file.read(8).ljust(8, b'\xff'))[0]
+            number += at <= size
+    return number
+
+
+def _plan(source: Source, shards: Optional[int]) -> Tuple[Plan, str]:
+    """What to write, and the identity of all this."""
+    plan: Plan = {}
+    digest = hashlib.sha256()
+    for split in SPLITS:
+        items = source.splits[split]
+        shuffled = random.Random(SEED).sample(items, len(items))
+        count = min(shards or source.shards[split], len(items))
+        plan.update(
+            {
+                f'{split}-{shard:05d}-of-{count:05d}': shuffled[shard::count]
+                for shard in range(count)
+            }
+        )
+    for name, examples in plan.items():
+        digest.update(name.encode())
+        for item, label in examples:
+            digest.update(fingerprint(item) + b'%d' % label)
+    return plan, digest.hexdigest()
+
+
+def _start(out: str, identity: str, overwrite: bool) -> Dict[str, Written]:
+    """Makes `out` a folder that is marked as unfinished; returns {file name: what is known of it}
+    of the files that are done.
+    """
+    if os.path.exists(out) and not os.path.isdir(out):
+        raise DataError(f'{out} is a file; give a folder to write to.')
+    description, marker = (
+        os.path.join(out, DESCRIPTION),
+        os.path.join(out, DESCRIPTION + UNFINISHED),
+    )
+    records = _records(out)
+    if os.path.exists(description) and not overwrite:
+        raise DataError(
+            f'{out} holds a finished data set; give another folder, or --overwrite to replace it.'
+        )
+    if records and not os.path.exists(description) and not os.path.exists(marker):
+        raise DataError(
+            f'{out} holds TFRecords that this program did not write; give another folder.'
+        )
+    done: Dict[str, Written] = {}
+    if os.path.exists(marker) and not overwrite:
+        found, done = _read_marker(marker)
+        if found not in (identity, None):
+            raise DataError(
+                f'{out} holds an unfinished build of other images or into other files; give the '
+                'same command to go on with it, another folder, or --overwrite to begin anew.'
+            )
+        sizes = {os.path.basename(path): os.path.getsize(path) for path in records}
+        done = {name: shard for name, shard in done.items() if sizes.get(name) == shard.bytes}
+    os.makedirs(out, exist_ok=True)
+    _save_marker(out, identity, done)
+    for path in [description] * os.path.exists(description) + records:
+        if os.path.basename(path) not in done:
+            os.remove(path)
+    return done
+
+
+def _records(out: str) -> List[str]:
+    """Paths of the files of records in a folder, finished or not."""
+    return [
+        path
+        for split in SPLITS
+        for path in glob.glob(os.path.join(glob.escape(out), f'{split}-*-of-*'))
+    ]
+
+
+def _read_marker(marker: str) -> Tuple[Optional[str], Dict[str, Written]]:
+    """(identity, {file name: what is known of it}) of an unfinished build; (None, {}) where the
+    file says nothing.
+    """
+    try:
+        with open(marker, encoding='utf-8') as file:
+            state = json.load(file)
+        return state['plan'], {
+            name: Written(
+                int(shard['images']),
+                int(shard['bytes']),
+                shard['sha256'],
+                f'{int(shard["labels"], 16):x}',
+                dict(shard['converted']),
+                list(shard['left_out']),
+            )
+            for name, shard in state['shards'].items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None, {}
+
+
+def _save_marker(out: str, identity: str, done: Dict[str, Written]) -> None:
+    """Writes what is built, and which files are done."""
+    shards = {name: shard._asdict() for name, shard in done.items()}
+    _save(out, dict(plan=identity, shards=shards))
+
+
+def _save(out: str, state: Json) -> None:
+    """Writes the marker, whole or not at all."""
+    marker = os.path.join(out, DESCRIPTION + UNFINISHED)
+    with open(marker + UNFINISHED, 'w', encoding='utf-8') as file:
+        json.dump(state, file, indent=1)
+    os.replace(marker + UNFINISHED, marker)
+
+
+def _describe(source: Source, shards: Dict[str, Written]) -> Json:
+    """What dataset.json says."""
+    images = {
+        split: sum(shard.images for name, shard in shards.items() if name.startswith(split))
+        for split in SPLITS
+    }
+    converted: Dict[str, int] = {}
+    for shard in shards.values():
+        for kind, count in shard.converted.items():
+            converted[kind] = converted.get(kind, 0) + count
+    return dict(
+        classes=len(source.label_names),
+        label_names=list(source.label_names),
+        train_images=images['train'],
+        validation_images=images['validation'],
+        converted=converted,
+        left_out=[message for shard in shards.values() for message in shard.left_out],
+        shards={
+            name: dict(images=shard.images, bytes=shard.bytes, sha256=shard.sha256)
+            for name, shard in shards.items()
+        },
+    )
+
+
+# --- the files ------------------------------------------------------------------------------------
+
+
+def _write_all(
+    source: Source, out: str, plan: Plan, processes: int, bar: tqdm
+) -> Iterator[Tuple[str, Written]]:
+    """(file name, what is known of it) of each file, as it is done."""
+    if processes == 1 or len(plan) < 2:
+        for name, examples in plan.items():
+            yield name, _write(source.jpeg, os.path.join(out, name), examples, bar.update)
+        return
+    start = 'forkserver' if 'forkserver' in multiprocessing.get_all_start_methods() else 'spawn'
+    context = multiprocessing.get_context(start)
+    if start == 'forkserver':
+        context.set_forkserver_preload(['data.sources'])  # with TensorFlow, once for all
+    counter, stop = context.Value('Q'), context.Event()
+    pool = concurrent.futures.ProcessPoolExecutor(
+        min(processes, len(plan)), context, _prepare, (counter, stop)
+    )
+    waiting, shown = {}, 0
+    try:
+        with _silence():
+            waiting.update(
+                {
+                    pool.submit(_write_here, source.jpeg, os.path.join(out, name), examples): name
+                    for name, examples in plan.items()
+                }
+            )
+        while waiting:
+            ready, _ = concurrent.futures.wait(
+                waiting, timeout=0.2, return_when=concurrent.futures.FIRST_COMPLETED
+            )
+            done = counter.value
+            bar.update(done - shown)
+            shown = done
+            for future in ready:
+                yield waiting.pop(future), future.result()
+    except BrokenProcessPool:
+        raise DataError(
+            'A process that read images was killed (out of memory?); the same command goes on, '
+            'and --processes=1 needs the least memory.'
+        )
+    finally:
+        stop.set()
+        for future in waiting:
+            future.cancel()
+        pool.shutdown()
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Processes that start meanwhile leave out oneDNN, of which TensorFlow 2.x would speak; they
+    compute nothing with it.
+    """
+    name = 'TF_ENABLE_ONEDNN_OPTS'
+    before = os.environ.get(name)
+    os.environ[name] = '0'
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+class _Here:
+    """What a process that reads was given when it started."""
+
+    counter: Synchronized  # the images done by all
+    stop: Event  # asks to stop
+
+
+def _prepare(counter: Synchronized, stop: Event) -> None:
+    _Here.counter, _Here.stop = counter, stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that was started
+
+
+def _write_here(jpeg: Callable[[Item], Jpeg], path: str, examples: Labelled) -> Written:
+    def tick() -> None:
+        if _Here.stop.is_set():
+            raise _Stopped()
+        with _Here.counter.get_lock():
+            _Here.counter.value += 1
+
+    return _write(jpeg, path, examples, tick)
+
+
+def _write(
+    jpeg: Callable[[Item], Jpeg],
+    path: str,
+    examples: Labelled,
+    tick: Callable[[], object],
+) -> Written:
+    """Writes one file, whole or not at all; tick() is called for every image."""
+    images, labels = 0, 0
+    converted: Dict[str, int] = {}
+    left_out: List[str] = []
+    with tf.python_io.TFRecordWriter(path + UNFINISHED) as writer:
+        for item, label in examples:
+            try:
+                content, kind = jpeg(item)
+                writer.write(_record(content, label))
+                images += 1
+                labels |= 1 << int(label)
+                if kind:
+                    converted[kind] = converted.get(kind, 0) + 1
+            except DataError as error:
+                left_out.append(str(error))
+            tick()
+    known = Written(
+        images=images,
+        bytes=os.path.getsize(path + UNFINISHED),
+        sha256=_sha256(path + UNFINISHED),
+        labels=f'{labels:x}',
+        converted=converted,
+        left_out=left_out,
+    )
+    os.replace(path + UNFINISHED, path)
+    return known
+
+
+def _record(jpeg: bytes, label: int) -> bytes:
+    feature = dict(
+        images=tf.train.Feature(bytes_list=tf.train.BytesList(value=[jpeg])),
+        labels=tf.train.Feature(int64_list=tf.train.Int64List(value=[int(label)])),
+    )
+    example = tf.train.Example(features=tf.train.Features(feature=feature))
+    # The same images give the same files.
+    record: bytes = example.SerializeToString(deterministic=True)
+    return record
+
+
+def _sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        for block in iter(lambda: file.read(1 << 20), b''):
+            digest.update(block)
+    return digest.hexdigest()
