@@ -35,6 +35,12 @@ def pytest_configure(config):
     )
 
 
+def pytest_collection_finish():
+    """Modules and tests live as long as the process: no collection of garbage need look at them."""
+    gc.collect()
+    gc.freeze()
+
+
 def free_port():
     """A TCP port that nothing listens on."""
     with socket.socket() as probe:
