@@ -24,6 +24,7 @@ def experiment(tmp_path_factory):
 
 
 @pytest.mark.parametrize('version', make_checkpoints.VERSIONS)
+@pytest.mark.claim('own checkpoints')
 def test_a_checkpoint_of_either_version_goes_on_as_it_did_there(
     experiment, version, record_property
 ):

@@ -237,6 +237,7 @@ def test_the_records(trained, records):
     )
 
 
+@pytest.mark.claim('records')
 def test_every_record_has_the_layout_of_tfutils(trained, records, record_property):
     found = records('symmetric_split') + records('symmetric_whole')
     record_property('references', len(found))
@@ -321,6 +322,7 @@ def test_a_resumed_run_ends_as_one_that_never_stopped(trained, records, folder):
     assert split == whole and len(whole) == 30
 
 
+@pytest.mark.claim('restoring')
 def test_another_experiment_starts_from_a_checkpoint(
     trained, run, where, mongo_server, folder, records
 ):

@@ -42,6 +42,7 @@ def validate(trained, run, where, folder):
 
 
 @pytest.mark.parametrize('how', sorted(HOW))
+@pytest.mark.claim('restoring')
 def test_a_validation_is_that_of_the_training(validate, records, folder, how):
     step, before = HOW[how][1], records('symmetric_split')
     lines, exp_id = validate(how)

@@ -94,6 +94,7 @@ def test_there_is_a_file_of_each_kind_and_version():
 
 
 @pytest.mark.parametrize('name', FILES)
+@pytest.mark.claim('settings')
 def test_a_file_gives_the_settings_that_were_put_into_it(name, record_property):
     values, unknown = params.load(path(name))
     config = Config.of(values, choices())
@@ -204,6 +205,7 @@ def refused(tmp_path, data):
 @pytest.mark.parametrize(
     'function', [os.system, eval, exec, subprocess.call], ids=lambda function: function.__name__
 )
+@pytest.mark.claim('hostile settings')
 def test_nothing_in_a_hostile_file_runs(tmp_path, monkeypatch, protocol, function):
     monkeypatch.chdir(tmp_path)
     command = 'touch ran' if function in (os.system, subprocess.call) else 'open("ran", "w")'
@@ -220,6 +222,7 @@ def test_nothing_in_a_hostile_file_runs(tmp_path, monkeypatch, protocol, functio
     assert not os.path.exists('ran')
 
 
+@pytest.mark.claim('hostile settings')
 def test_what_would_run_in_an_authors_file_does_not(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     evil = b'cos\nsystem\n(S"touch ran"\ntR0'  # calls, and drops the result
@@ -250,10 +253,12 @@ def test_what_would_run_in_an_authors_file_does_not(tmp_path, monkeypatch):
     ],
     ids=range(14),
 )
+@pytest.mark.claim('hostile settings')
 def test_a_crafted_file_is_refused(tmp_path, data):
     refused(tmp_path, data)
 
 
+@pytest.mark.claim('hostile settings')
 def test_a_truncated_or_garbled_file_is_refused_or_read(tmp_path):
     whole = content()
     for length in range(0, len(whole) - 1, 7):

@@ -227,6 +227,7 @@ def calls(marker):
 
 @pytest.mark.parametrize('protocol', PROTOCOLS)
 @pytest.mark.parametrize('what', sorted(calls('')))
+@pytest.mark.claim('hostile settings')
 def test_a_file_that_calls_something_is_refused_and_not_executed(tmp_path, what, protocol):
     marker = str(tmp_path / 'executed')
     message = refusal(pickle.dumps(calls(marker)[what], protocol), tmp_path)
@@ -293,6 +294,7 @@ def opcodes(marker):
 
 
 @pytest.mark.parametrize('what', sorted(opcodes('')))
+@pytest.mark.claim('hostile settings')
 def test_opcodes_that_reach_out_are_refused(tmp_path, what):
     marker = str(tmp_path / 'executed')
     content, executes = opcodes(marker)[what]
@@ -307,6 +309,7 @@ def test_opcodes_that_reach_out_are_refused(tmp_path, what):
 
 
 @pytest.mark.parametrize('opcode', [b'\x82\xf0', b'\x83\xf0\x00', b'\x84\xf0\x00\x00\x00'])
+@pytest.mark.claim('hostile settings')
 def test_a_registered_extension_is_not_fetched(tmp_path, opcode):
     marker = str(tmp_path / 'executed')
     content = (
@@ -361,6 +364,7 @@ def test_a_registered_extension_is_not_fetched(tmp_path, opcode):
         ('NUL', b'\0' * 64),
     ],
 )
+@pytest.mark.claim('hostile settings')
 def test_odd_opcodes_are_refused(tmp_path, what, content):
     refusal(content, tmp_path)
 
@@ -383,6 +387,7 @@ def test_odd_opcodes_are_refused(tmp_path, what, content):
     ],
     ids=repr,
 )
+@pytest.mark.claim('hostile settings')
 def test_huge_lengths_are_refused(tmp_path, content):
     refusal(content, tmp_path)
     refusal(b'\x80\x02' + content + b'}.', tmp_path)
@@ -398,6 +403,7 @@ def test_huge_lengths_are_refused(tmp_path, content):
     ],
     ids=['lists', 'marks', 'tuples', 'dictionaries'],
 )
+@pytest.mark.claim('hostile settings')
 def test_deep_nesting_is_refused(tmp_path, content):
     refusal(content, tmp_path)
 
@@ -420,6 +426,7 @@ READ = (
     'what, place',
     [('lists', 'value'), ('tuples', 'value'), ('tuples', 'key'), ('dictionaries', 'value')],
 )
+@pytest.mark.claim('hostile settings')
 def test_a_deep_value_among_the_settings_is_refused(tmp_path, what, place):
     path = str(tmp_path / 'deep.pkl')
     item = b'Valpha\n' + NESTED[what] if place == 'value' else NESTED[what] + b'N'
@@ -429,18 +436,21 @@ def test_a_deep_value_among_the_settings_is_refused(tmp_path, what, place):
     assert (done.returncode, done.stdout) == (0, b'refused\n')
 
 
+@pytest.mark.claim('hostile settings')
 def test_a_file_cut_anywhere_is_refused(tmp_path):
     content = valid(tmp_path)
     for length in range(len(content)):
         refusal(content[:length], tmp_path)
 
 
+@pytest.mark.claim('hostile settings')
 def test_garbage_is_refused(tmp_path):
     stream = random.Random(7)
     for _ in range(500):
         refusal(bytes(stream.randrange(256) for _ in range(stream.randrange(1, 99))), tmp_path)
 
 
+@pytest.mark.claim('hostile settings')
 def test_a_file_with_one_changed_byte_is_read_or_refused(tmp_path):
     """A changed digit or letter may still make a legal setting; whatever happens, only a
     ConfigError may come of it.
@@ -483,6 +493,7 @@ def test_a_file_with_one_changed_byte_is_read_or_refused(tmp_path):
         ({'params': {'model_params': {'__class__': 1}}}, "'__class__' in model_params"),
     ],
 )
+@pytest.mark.claim('hostile settings')
 def test_documents_that_are_no_settings_are_refused_by_name(tmp_path, document, words):
     assert words in refusal(pickle.dumps(document, 2), tmp_path)
 
@@ -510,6 +521,7 @@ def test_all_unknown_names_are_told_at_once(tmp_path):
         ('save_params', 'dbname', None),
     ],
 )
+@pytest.mark.claim('hostile settings')
 def test_wrong_types_in_a_file_are_refused_by_name(tmp_path, group, name, value):
     path = str(tmp_path / 'a.pkl')
     with open(path, 'wb') as file:

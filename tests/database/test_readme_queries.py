@@ -158,6 +158,7 @@ def test_there_are_five_queries():
 
 
 @pytest.mark.parametrize('example', examples(), ids=lambda example: example[0].replace(' ', '-'))
+@pytest.mark.claim('queries')
 def test_a_query_gives_the_answer_that_the_readme_shows(collection_of, example):
     _, name, arguments, calls, answer = example
     cursor = collection_of(name).find(*arguments)

@@ -12,111 +12,75 @@ import argparse
 import collections
 import json
 import os
-import re
 import sys
 
 import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-# tests: (file, pattern that their names have) of the tests behind a claim. allowed: the largest
-# relative error, (1.13.2, 2.x).
-Claim = collections.namedtuple('Claim', ['text', 'tests', 'allowed'])
+# allowed: the largest relative error, (1.13.2, 2.x); None: compared exactly.
+Claim = collections.namedtuple('Claim', ['text', 'allowed'])
 NUMBERS = (1e-5, 1e-4)
-STEP = ('tests/golden/test_golden_numbers.py', 'gives_the_numbers_of_the_original.{}_')
-LEGACY = 'tests/config/test_authors.py'
 
-CLAIMS = [
-    Claim(
-        'one step of fc, 13 rules and options: outputs, losses, gradients, angles',
-        [(STEP[0], STEP[1].format('fc'))],
-        NUMBERS,
+# By the name that `@pytest.mark.claim(name)` gives the tests behind it.
+CLAIMS = {
+    'fc': Claim(
+        'one step of fc, 13 rules and options: outputs, losses, gradients, angles', NUMBERS
     ),
-    Claim(
-        'one step of a convolutional network, 6 rules', [(STEP[0], STEP[1].format('conv'))], NUMBERS
+    'conv': Claim('one step of a convolutional network, 6 rules', NUMBERS),
+    'resnet18': Claim('one step of ResNet-18, and its moving statistics', NUMBERS),
+    'updates': Claim('three updates of fc by 5 optimisers, with every slot', (1e-5, 1e-5)),
+    'variables': Claim('variables of every network: name, shape, type', None),
+    'original checkpoints': Claim(
+        "checkpoints of the original's form: a file, GridFS, restored and trained on", NUMBERS
     ),
-    Claim(
-        'one step of ResNet-18, and its moving statistics',
-        [(STEP[0], STEP[1].format('resnet18'))],
-        NUMBERS,
+    'own checkpoints': Claim(
+        'checkpoints that TensorFlow 1.13.2 and 2.21 wrote, here', (1e-4, 1e-4)
     ),
-    Claim(
-        'three updates of fc by 5 optimisers, with every slot',
-        [('tests/training/test_experiment.py', 'three_updates_are_those')],
-        (1e-5, 1e-5),
+    'settings': Claim("settings in the authors' configurations, dill 0.3.1.1 and 0.3.5.1", None),
+    'hostile settings': Claim(
+        'hostile, crafted and damaged configurations: none runs, none crashes', None
     ),
-    Claim(
-        'variables of every network: name, shape, type',
-        [('tests/golden/test_variable_tables.py', '')],
-        None,
-    ),
-    Claim(
-        "checkpoints of the original's form: a file, GridFS, restored and trained on",
-        [('tests/golden/test_original_checkpoints.py', '')],
-        NUMBERS,
-    ),
-    Claim(
-        'checkpoints that TensorFlow 1.13.2 and 2.21 wrote, here',
-        [('tests/cli/test_golden_checkpoints.py', 'goes_on_as_it_did')],
-        (1e-4, 1e-4),
-    ),
-    Claim(
-        "settings in the authors' configurations, dill 0.3.1.1 and 0.3.5.1",
-        [(LEGACY, 'gives_the_settings')],
-        None,
-    ),
-    Claim(
-        'hostile, crafted and damaged configurations: none runs, none crashes',
-        [
-            (LEGACY, 'hostile|crafted|garbled|would_run'),
-            ('tests/config/test_params.py', 'refused|not_executed|not_fetched'),
-        ],
-        None,
-    ),
-    Claim(
-        'records in the layout of tfutils', [('tests/cli/test_train.py', 'layout_of_tfutils')], None
-    ),
-    Claim(
-        'queries of the README',
-        [('tests/database/test_readme_queries.py', 'gives_the_answer')],
-        None,
-    ),
-    Claim(
-        'restoring by path, step, newest, query and place',
-        [
-            ('tests/cli/test_validate.py', 'is_that_of_the_training'),
-            ('tests/cli/test_train.py', 'starts_from_a_checkpoint'),
-        ],
-        None,
-    ),
-    Claim(
-        "tfutils' calls: a script of an own model, and plain data", [('tests/tfutils', '')], None
-    ),
-    Claim(
-        'flags that have their effect, or are refused with the reason',
-        [('tests/training/test_every_flag.py', '')],
-        None,
-    ),
-]
+    'records': Claim('records in the layout of tfutils', None),
+    'queries': Claim('queries of the README', None),
+    'restoring': Claim('restoring by path, step, newest, query and place', None),
+    'tfutils': Claim("tfutils' calls: a script of an own model, and plain data", None),
+    'flags': Claim('flags that have their effect, or are refused with the reason', None),
+}
+
+
+def claims_of(item):
+    """The names of the claims that a test is behind. Raises UsageError for one that there is not
+    in the table.
+    """
+    names = [mark.args[0] for mark in item.iter_markers('claim')]
+    unknown = sorted(set(names) - set(CLAIMS))
+    if unknown:
+        raise pytest.UsageError(f'{item.nodeid} is behind {unknown}, which are no claims')
+    return names
 
 
 class Collector:
     """A pytest plugin: runs the tests behind the claims alone, and gathers what they report."""
 
     def __init__(self):
-        self.results = [dict(references=0, error=None, failed=[], passed=0) for _ in CLAIMS]
+        self.results = {
+            name: dict(references=0, error=None, failed=[], passed=0) for name in CLAIMS
+        }
+        self._claims = {}  # of a test, by its nodeid
 
     def pytest_collection_modifyitems(self, items):
         """Leaves out what is behind no claim."""
-        items[:] = [item for item in items if self._claims(item.nodeid)]
+        self._claims = {item.nodeid: claims_of(item) for item in items}
+        items[:] = [item for item in items if self._claims[item.nodeid]]
 
     def pytest_runtest_logreport(self, report):
         """Adds a test to its claims."""
         if report.when != 'call' and report.passed:
             return
         properties = dict(report.user_properties)
-        for index in self._claims(report.nodeid):
-            result = self.results[index]
+        for name in self._claims[report.nodeid]:
+            result = self.results[name]
             if not report.passed:
                 result['failed'].append(report.nodeid)
             elif report.when == 'call':
@@ -125,24 +89,13 @@ class Collector:
                 if 'error' in properties:
                     result['error'] = max(result['error'] or 0.0, float(properties['error']))
 
-    @staticmethod
-    def _claims(nodeid):
-        path, _, name = nodeid.partition('::')
-        return [
-            index
-            for index, claim in enumerate(CLAIMS)
-            if any(
-                path.startswith(file) and re.search(pattern, name) for file, pattern in claim.tests
-            )
-        ]
-
 
 def run(out):
     """Run the tests in this environment and write what they gave; returns the exit code."""
     collector = Collector()
-    paths = sorted({os.path.join(ROOT, file) for claim in CLAIMS for file, _ in claim.tests})
     code = pytest.main(
-        ['-q', '--no-header', '-p', 'no:warnings', '--rootdir', ROOT] + paths, plugins=[collector]
+        ['-q', '--no-header', '-p', 'no:warnings', '--rootdir', ROOT, os.path.join(ROOT, 'tests')],
+        plugins=[collector],
     )
     from training import runtime
 
@@ -170,15 +123,15 @@ def table(paths):
         'worst error on {} (allowed)'.format(done['runtime']) for done in runs
     ]
     print('| {} |\n|{}'.format(' | '.join(titles), '---|' * len(titles)))
-    for index, claim in enumerate(CLAIMS):
-        results = [done['results'][index] for done in runs]
+    for name, claim in CLAIMS.items():
+        results = [done['results'][name] for done in runs]
         references = ', '.join(sorted({'{:,}'.format(result['references']) for result in results}))
         cells = [
             _cell(result, claim.allowed and claim.allowed[done['modern']])
             for result, done in zip(results, runs)
         ]
         print('| {} |'.format(' | '.join([claim.text, references] + cells)))
-    return int(any(_is_broken(result) for done in runs for result in done['results']))
+    return int(any(_is_broken(result) for done in runs for result in done['results'].values()))
 
 
 def _is_broken(result):

@@ -38,6 +38,11 @@ FILES = {
     'resnet18': ['None', 'symmetric'],
 }
 NAMES = [f'{net}_{rule}' for net in FILES for rule in FILES[net]]
+MARKS = {
+    'fc': [pytest.mark.claim('fc')],
+    'conv': [pytest.mark.claim('conv'), pytest.mark.slow],
+    'resnet18': [pytest.mark.claim('resnet18'), pytest.mark.slow],
+}
 OPTIONS = {
     '': {},
     'nobias': dict(use_bias_forward=False, use_bias_backward=False),
@@ -153,7 +158,9 @@ def summaries(results):
             yield key + '/slice64', flat[np.linspace(0, flat.size - 1, 64).astype(int)]
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize(
+    'name', [pytest.param(name, marks=MARKS[name.partition('_')[0]]) for name in NAMES]
+)
 def test_a_step_gives_the_numbers_of_the_original(name, record_property):
     net, _, rule = name.partition('_')
     with np.load(reference.path(name + '.npz')) as file:

@@ -22,6 +22,7 @@ from training import checkpoints, jobs, runtime
 from training.experiment import choices
 import tensorflow.compat.v1 as tf
 
+pytestmark = [pytest.mark.slow, pytest.mark.claim('original checkpoints')]
 TABLE = 'vars_resnet18_momentum_alignadam.json'
 GOLDEN = 'resnet18_symmetric.npz'
 TOLERANCE = 1e-4 if runtime.IS_TF2 else 1e-5

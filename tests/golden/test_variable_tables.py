@@ -12,6 +12,7 @@ from config.schema import Config
 from training import devices
 from training.experiment import Experiment, choices
 
+pytestmark = pytest.mark.claim('variables')
 ORIGINALS = {'resnet18', 'resnet18_momentum_alignadam', 'resnet50v2_momentum'}
 
 
@@ -38,7 +39,14 @@ def original(name):
     return {(row['name'], row['dtype'], tuple(row['shape']), row['trainable']) for row in table}
 
 
-@pytest.mark.parametrize('label', sorted(skeleton.networks()))
+def tier(label):
+    """slow, where a network is deep."""
+    return [] if label.startswith(('fc', 'resnet18', 'resnet34')) else [pytest.mark.slow]
+
+
+@pytest.mark.parametrize(
+    'label', [pytest.param(label, marks=tier(label)) for label in sorted(skeleton.networks())]
+)
 def test_a_network_has_the_variables_of_its_table(label, record_property):
     built, wanted = tables.table(label), stored(label)
     assert set(built) == set(wanted)
@@ -62,6 +70,7 @@ def test_a_table_is_that_of_the_original(name, label, slots, record_property):
     assert rows(stored(label), slots) == original(name)
 
 
+@pytest.mark.slow
 def test_an_experiment_has_the_variables_of_the_original(record_property):
     config = Config.of(
         dict(

@@ -17,6 +17,8 @@ from training.tfutils import base, defaults, functions, optimizer, utils
 from training.validation import TrainingError
 import tensorflow.compat.v1 as tf
 
+pytestmark = pytest.mark.claim('tfutils')
+
 
 @pytest.fixture
 def params(mongo_server, tmp_path, request):

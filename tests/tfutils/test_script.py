@@ -19,6 +19,7 @@ import tensorflow.compat.v1 as tf
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
+pytestmark = pytest.mark.claim('tfutils')
 
 
 @pytest.fixture(scope='module')

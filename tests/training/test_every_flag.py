@@ -14,6 +14,7 @@ from config.schema import ROWS, Config, ConfigError
 from training import devices, jobs, places, runtime
 from training.experiment import Experiment, choices
 
+pytestmark = pytest.mark.claim('flags')
 NUMBERED = re.compile(
     r'(?<=CustomGradient-)\d+|(?<=_)\d+(?="\n)'
 )  # ends of names that count on from graph to graph

@@ -57,6 +57,7 @@ def off(got, wanted):
     sorted(glob.glob(os.path.join(GOLDEN, 'fctrain_*.npz'))),
     ids=lambda path: os.path.basename(path)[len('fctrain_') : -len('.npz')],
 )
+@pytest.mark.claim('updates')
 def test_three_updates_are_those_of_the_original(path, record_property):
     golden, exp = np.load(path), golden_experiment(path)
     start = {

@@ -1,0 +1,45 @@
+"""The claims of `make faithful` and the tests that are marked as being behind them."""
+
+import ast
+import glob
+import os
+
+import faithful
+
+FILES = glob.glob(os.path.join(faithful.ROOT, 'tests', '**', 'test_*.py'), recursive=True)
+
+
+def trees():
+    """The syntax of every file of tests."""
+    for path in FILES:
+        with open(path, encoding='utf-8') as file:
+            yield path, ast.parse(file.read(), path)
+
+
+def marked(tree):
+    """The names in `pytest.mark.claim(name)` of a file."""
+    return {
+        ast.literal_eval(node.args[0])
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == 'claim'
+    }
+
+
+def test_every_marker_names_a_claim_and_every_claim_has_a_test():
+    assert set().union(*[marked(tree) for _, tree in trees()]) == set(faithful.CLAIMS)
+
+
+def test_no_file_gives_its_marks_twice():
+    """The second `pytestmark` of a file would take the place of the first."""
+    names = {
+        os.path.basename(path): [
+            node.targets[0].id
+            for node in tree.body
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        ]
+        for path, tree in trees()
+    }
+    assert len(names) == len(FILES) > 50
+    assert [name for name, assigned in names.items() if assigned.count('pytestmark') > 1] == []
