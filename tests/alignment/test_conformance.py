@@ -477,23 +477,34 @@ def settings_of_every_kind():
 
 EVERY_KIND = list(settings_of_every_kind())
 AS_IT_IS = [(name, case) for name, case in EVERY_KIND if not case]
-CLOSED = [(sample, dict(COEFFICIENTS), EVERY_KIND) for sample in samples.SAMPLES]
-CLOSED += [
-    (sample, coefficients, AS_IT_IS)
-    for sample in samples.SAMPLES
-    for coefficients in (
-        dict(alpha=0.5, beta=1.0, gamma=0.25),
-        dict(alpha=0.5, beta=0.25, gamma=0.125),
-    )
-]  # beta is twice alpha, alpha twice beta
+THOROUGH = ('dense', 'strided')  # samples on which every option is tried, on the others at night
 
 
-@pytest.mark.parametrize('sample, coefficients, settings', CLOSED)
+def closed_forms():
+    """Parameters for pytest: (sample, coefficients, settings)."""
+    twice = [dict(alpha=0.5, beta=1.0, gamma=0.25), dict(alpha=0.5, beta=0.25, gamma=0.125)]
+    for sample in samples.SAMPLES:
+        marks = [] if sample in THOROUGH else [pytest.mark.nightly]
+        if marks:
+            yield pytest.param(sample, COEFFICIENTS, AS_IT_IS, id=f'{sample}-as it is')
+        yield pytest.param(
+            sample, COEFFICIENTS, EVERY_KIND, id=f'{sample}-every option', marks=marks
+        )
+        for name, coefficients in zip(('beta', 'alpha'), twice):
+            yield pytest.param(
+                sample,
+                coefficients,
+                AS_IT_IS,
+                id=f'{sample}-{name} is twice the other',
+                marks=marks,
+            )
+
+
+@pytest.mark.parametrize('sample, coefficients, settings', list(closed_forms()))
 def test_a_closed_form_is_what_automatic_differentiation_gives(sample, coefficients, settings):
     def both():
-        found = {}
+        found, record = {}, samples.record(sample)
         for name, case in settings:
-            record = samples.record(sample)
             for closed in (True, False):
                 rule = make(Variant(name, case), coefficients, seed=7)
                 loss = rule.losses([record], closed)[sample]

@@ -2,6 +2,8 @@
 angles, and what learns.
 """
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -169,8 +171,8 @@ class Direct:
                 )
             self.e = samples.array('e', (shape[0], CLASSES))
             loss = tf.reduce_sum(tf.constant(self.e, tf.float32) * tf.cast(logits, tf.float32))
-            self.moved = {v.op.name: v for v in tf.trainable_variables()}
-            found = dict(zip(self.moved, tf.gradients(loss, list(self.moved.values()))))
+            moved = {v.op.name: v for v in tf.trainable_variables()}
+            found = dict(zip(moved, tf.gradients(loss, list(moved.values()))))
             self.still = {name for name, gradient in found.items() if gradient is None}
             start(session)
             gradients = {name: gradient for name, gradient in found.items() if gradient is not None}
@@ -198,9 +200,12 @@ class Direct:
         return self.linear[which].reconstruct(e, B, x)
 
 
+direct = functools.lru_cache(maxsize=None)(Direct)  # the numbers of a kind serve several tests
+
+
 @pytest.mark.parametrize('kind', sorted(KINDS))
 def test_the_error_of_the_logits_comes_straight_to_every_layer(kind):
-    run = Direct(kind)
+    run = direct(kind)
     at_above = unpadded(kind, run.sent(1))  # the gradient of the output of the layer below
     W, _, x, y, output = [array.astype(np.float64) for array in run.below]
     dy = at_above.reshape(output.shape) * (1 - output**2)
@@ -224,7 +229,7 @@ def test_the_error_of_the_logits_comes_straight_to_every_layer(kind):
 
 @pytest.mark.parametrize('kind', sorted(KINDS))
 def test_kernels_lead_from_the_classes_to_the_inputs(kind):
-    run = Direct(kind)
+    run = direct(kind)
     assert all(
         B.shape == W.shape[:-1] + (CLASSES,) for W, B, _, _, _ in (run.below, run.above, run.top)
     )
@@ -232,7 +237,7 @@ def test_kernels_lead_from_the_classes_to_the_inputs(kind):
 
 @pytest.mark.parametrize('kind', sorted(KINDS))
 def test_angles_are_between_what_the_rule_sends_and_what_the_forward_kernel_would(kind):
-    run = Direct(kind)
+    run = direct(kind)
     assert run.measures['weight_angles'] == run.measures['projection_angles'] == {}
     found = run.measures['gradient_angles']
     assert set(found) == {'below', 'above', 'top'}
@@ -246,7 +251,7 @@ def test_angles_are_between_what_the_rule_sends_and_what_the_forward_kernel_woul
 
 
 def test_in_a_narrower_type():
-    wide, narrow = Direct('stride 2'), Direct('stride 2', tf.float16)
+    wide, narrow = direct('stride 2'), Direct('stride 2', tf.float16)
     assert set(wide.gradients) == set(narrow.gradients)
     for name, gradient in wide.gradients.items():
         assert (
