@@ -6,21 +6,35 @@ import contextlib
 import os
 import re
 import tempfile
+from typing import (
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Pattern,
+    Sequence,
+    Set,
+    Union,
+)
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from training import losses, optimizers
 from training.errors import CheckpointError
+from training.trainable import Trainable
+from training.types import Values
 
 PATTERN = re.compile(r'[\[\]*?\\]')
 MOST_NAMED = 5  # variables in one sentence
-AT_A_TIME = (
-    1 << 27
-)  # bytes of variables that one call of a session is given; a call to another machine bears 2 GiB
+AT_A_TIME = 1 << 27  # bytes of variables in one call of a session; another machine bears 2 GiB
+
+Shapes = Dict[str, List[int]]  # of variables, by name
 
 
-def save(session, experiment, folder, step):
+def save(session: tf.Session, experiment: Trainable, folder: str, step: int) -> str:
     """Write all variables into a folder of this machine; returns the path prefix
     `<folder>/checkpoint-<step>`.
     """
@@ -35,11 +49,11 @@ def save(session, experiment, folder, step):
     return _save(experiment.saver, session, path, step)
 
 
-def _save(saver, session, path, step):
+def _save(saver: tf.train.Saver, session: tf.Session, path: str, step: int) -> str:
     return saver.save(session, path, global_step=step, write_meta_graph=False, write_state=False)
 
 
-def _write(values, path, step):
+def _write(values: Values, path: str, step: int) -> str:
     """Write {name: array} by a session of this machine."""
     with tf.Graph().as_default(), tf.device('/cpu:0'), tf.Session() as session:
         variables = [
@@ -50,7 +64,7 @@ def _write(values, path, step):
         return _save(tf.train.Saver(variables), session, path, step)
 
 
-def contents(prefix):
+def contents(prefix: str) -> Shapes:
     """{variable name: shape} of a checkpoint. Raises CheckpointError if there is none or it is
     damaged.
     """
@@ -58,7 +72,7 @@ def contents(prefix):
         return reader.get_variable_to_shape_map()
 
 
-def verify(prefix):
+def verify(prefix: str) -> None:
     """Reads every value of a checkpoint once, which compares it with its checksum. Raises
     CheckpointError as `contents`.
     """
@@ -68,7 +82,7 @@ def verify(prefix):
 
 
 @contextlib.contextmanager
-def _reading(prefix):
+def _reading(prefix: str) -> Iterator[tf.train.NewCheckpointReader]:
     """TensorFlow's reader of a checkpoint; what it raises becomes a CheckpointError."""
     path = prefix
     try:
@@ -92,7 +106,7 @@ def _reading(prefix):
 
 
 @contextlib.contextmanager
-def _plain(prefix):
+def _plain(prefix: str) -> Iterator[str]:
     """A path of the same checkpoint without characters that TensorFlow's reader takes for a
     pattern.
 
@@ -117,13 +131,19 @@ def _plain(prefix):
         yield os.path.join(plain, 'checkpoint')
 
 
-def step_of(prefix):
+def step_of(prefix: str) -> int:
     """The global step that a checkpoint holds, or 0 if it holds none."""
     with _reading(prefix) as reader:
         return int(reader.get_tensor('global_step')) if reader.has_tensor('global_step') else 0
 
 
-def restore(session, experiment, prefix, with_optimizers=True, network_only=False):
+def restore(
+    session: tf.Session,
+    experiment: Trainable,
+    prefix: str,
+    with_optimizers: bool = True,
+    network_only: bool = False,
+) -> List[str]:
     """Restore a checkpoint into the experiment's variables; the names of those that are new (not in
     it) are returned.
 
@@ -143,55 +163,68 @@ def restore(session, experiment, prefix, with_optimizers=True, network_only=Fals
         if with_optimizers
         else network
     )
-    with _stored(prefix, experiment) as (shapes, unknown, read):
-        missing = sorted(needed - set(shapes) - unknown)
-        extra = sorted(
-            name for name in shapes if name not in wanted and not _is_optional(name, network)
-        )
-        misshaped = [
-            f'{name} (there {shapes[name]}, here {wanted[name].shape.as_list()})'
-            for name in sorted(set(wanted) & set(shapes))
-            if shapes[name] != wanted[name].shape.as_list()
-        ]
-        problems = [
-            f'{what}: {_listed(names)}'
-            for what, names in (
-                ('missing', missing),
-                ('extra', extra),
-                ('mis-shaped', misshaped),
-                ('slots of an unknown layout', sorted(needed & unknown)),
-            )
-            if names
-        ]
+    with _stored(prefix, experiment) as stored:
+        problems = _problems(stored, wanted, needed, network)
         if problems:
-            advice = _other_classes(experiment, shapes) if len(problems) == 1 else None
+            advice = _other_classes(experiment, stored.shapes) if len(problems) == 1 else None
             raise CheckpointError(
                 '{} does not fit this model. {}. {}'.format(
                     prefix,
                     '; '.join(problems),
-                    advice or ('Check --model, --use_resnet_v2, --alignment and the optimisers.'),
+                    advice or 'Check --model, --use_resnet_v2, --alignment and the optimisers.',
                 )
             )
-        values = {
-            name: read(name) for name in (network if network_only else wanted) if name in shapes
-        }
+        chosen = [name for name in (network if network_only else wanted) if name in stored.shapes]
+        values = {name: stored.read(name) for name in chosen}
     _check_finite(prefix, experiment, values)
     load(session, experiment, values)
     return sorted(set(wanted) - set(values))
 
 
-def _other_classes(experiment, shapes):
-    """A sentence on the cause where a checkpoint differs in the number of classes alone, else None."""
+def _problems(
+    stored: '_Stored', wanted: Dict[str, tf.Variable], needed: Set[str], network: Set[str]
+) -> List[str]:
+    """Why a checkpoint does not fit: a few words each.
+
+    wanted: all variables, by name. needed: names of those that must be there. network: names of
+    those that are no optimiser's.
+    """
+    shapes = stored.shapes
+    misshaped = [
+        _misshaped(name, shapes[name], wanted[name])
+        for name in sorted(set(wanted) & set(shapes))
+        if shapes[name] != wanted[name].shape.as_list()
+    ]
+    found = (
+        ('missing', sorted(needed - set(shapes) - stored.unknown)),
+        (
+            'extra',
+            sorted(n for n in shapes if n not in wanted and not _is_optional(n, network)),
+        ),
+        ('mis-shaped', misshaped),
+        ('slots of an unknown layout', sorted(needed & stored.unknown)),
+    )
+    return [f'{what}: {_listed(names)}' for what, names in found if names]
+
+
+def _misshaped(name: str, there: List[int], here: tf.Variable) -> str:
+    return f'{name} (there {there}, here {here.shape.as_list()})'
+
+
+def _other_classes(experiment: Trainable, shapes: Shapes) -> Optional[str]:
+    """A sentence on the cause where a checkpoint differs in the number of classes alone, else
+    None.
+    """
     classes = getattr(getattr(experiment, 'dataset', None), 'classes', None)
-    there = set()
+    there: Set[int] = set()
     for variable in experiment.variables:
         here, stored = variable.shape.as_list(), shapes.get(variable.op.name)
         if stored is None or stored == here:
             continue
-        differing = [pair for pair in zip(stored, here) if pair[0] != pair[1]]
-        if len(stored) != len(here) or len(differing) != 1 or differing[0][1] != classes:
+        differing = [(old, new) for old, new in zip(stored, here) if old != new]
+        if len(stored) != len(here) or [new for _, new in differing] != [classes]:
             return None
-        there.add(differing[0][0])
+        there.update(old for old, _ in differing)
     if len(there) != 1:
         return None
     return (
@@ -201,7 +234,14 @@ def _other_classes(experiment, shapes):
     )
 
 
-def restore_some(session, experiment, prefix, names=None, renamed=None, with_step=True):
+def restore_some(
+    session: tf.Session,
+    experiment: Trainable,
+    prefix: str,
+    names: Union[Sequence[str], Pattern[str], None] = None,
+    renamed: Optional[Dict[str, str]] = None,
+    with_step: bool = True,
+) -> List[str]:
     """Restore what a checkpoint has of the experiment's variables, as tfutils does; returns the
     names of those it has not.
 
@@ -220,14 +260,15 @@ def restore_some(session, experiment, prefix, names=None, renamed=None, with_ste
     strange = sorted(set(pairs) - set(wanted))
     if strange:
         raise CheckpointError(f'load_param_dict: this model has no {_listed(strange)}')
-    with _stored(prefix, experiment, as_named=bool(renamed)) as (shapes, _, read):
+    with _stored(prefix, experiment, as_named=bool(renamed)) as stored:
+        shapes = stored.shapes
         chosen = {
             here: there
             for here, there in pairs.items()
             if there in shapes and _is_chosen(here, names) and (with_step or here != 'global_step')
         }
         misshaped = [
-            f'{here} (there {shapes[there]}, here {wanted[here].shape.as_list()})'
+            _misshaped(here, shapes[there], wanted[here])
             for here, there in sorted(chosen.items())
             if shapes[there] != wanted[here].shape.as_list()
         ]
@@ -240,18 +281,26 @@ def restore_some(session, experiment, prefix, names=None, renamed=None, with_ste
                     else 'it has none of the variables to restore',
                 )
             )
-        values = {here: read(there) for here, there in chosen.items()}
+        values = {here: stored.read(there) for here, there in chosen.items()}
     _check_finite(prefix, experiment, values)
     load(session, experiment, values)
     return sorted(set(wanted) - set(chosen) - ({'global_step'} if not with_step else set()))
 
 
-@contextlib.contextmanager
-def _stored(prefix, experiment, as_named=False):
-    """What a checkpoint holds under the names of an experiment: {name: shape}, names of slots there
-    that belong to an unknown layout, and read(name) -> array. as_named: every name means what it
-    says.
+class _Stored(NamedTuple):
+    """What a checkpoint holds under the names of an experiment.
+
+    unknown: names of slots there that belong to an unknown layout. read(name) -> array.
     """
+
+    shapes: Shapes
+    unknown: Set[str]
+    read: Callable[[str], np.ndarray]
+
+
+@contextlib.contextmanager
+def _stored(prefix: str, experiment: Trainable, as_named: bool = False) -> Iterator[_Stored]:
+    """The _Stored of a checkpoint. as_named: every name means what it says."""
     with _reading(prefix) as reader:
         shapes = reader.get_variable_to_shape_map()
         slots, unknown = (
@@ -261,14 +310,14 @@ def _stored(prefix, experiment, as_named=False):
         )
         shapes = {name: shape for name, shape in shapes.items() if name not in unknown}
         shapes.update({name: list(value.shape) for name, value in slots.items()})
-        yield (
+        yield _Stored(
             shapes,
             unknown,
             lambda name: slots[name] if name in slots else reader.get_tensor(name),
         )
 
 
-def not_finite(variables, values):
+def not_finite(variables: Sequence[tf.Variable], values: Values) -> str:
     """Names of the variables that hold a number that is not finite, the first few of them; '' where
     none does.
 
@@ -282,7 +331,7 @@ def not_finite(variables, values):
     return ', '.join(names[:MOST_NAMED]) + more
 
 
-def _check_finite(prefix, experiment, values):
+def _check_finite(prefix: str, experiment: Trainable, values: Values) -> None:
     names = not_finite(experiment.variables, values)
     if names:
         raise CheckpointError(
@@ -292,41 +341,55 @@ def _check_finite(prefix, experiment, values):
         )
 
 
-def _is_chosen(name, names):
+def _is_chosen(name: str, names: Union[Sequence[str], Pattern[str], None]) -> bool:
     if not names:
         return True
-    return name in names if isinstance(names, (list, tuple)) else bool(names.match(name))
+    return bool(names.match(name)) if hasattr(names, 'match') else name in names
 
 
-def load(session, experiment, values):
-    """Give the experiment's variables their values, {name: array}; names of others are left aside."""
+def load(session: tf.Session, experiment: Trainable, values: Values) -> None:
+    """Give the experiment's variables their values, by name; names of others are left aside."""
     assign(session, {v: values[v.op.name] for v in experiment.variables if v.op.name in values})
 
 
-def assign(session, values):
-    """Give variables their values, {variable: array}, in few calls of the session: each call is
-    planned anew, which takes much longer than the copying."""
-    groups, size = (
-        [],
-        0,
-        # {name of the tensor that a variable starts with: (its initialiser, value)}; bytes of the
-        # last one
-    )
-    for variable, value in values.items():
-        start, more = variable.initializer.inputs[1].name, np.asarray(value).nbytes
-        if not groups or start in groups[-1] or size + more > AT_A_TIME:
-            groups.append({})
-            size = 0
-        groups[-1][start] = variable.initializer, value
-        size += more
-    for group in groups:
+def assign(session: tf.Session, values: Dict[tf.Variable, np.ndarray]) -> None:
+    """Give variables their values, {variable: array}.
+
+    To run a variable's initialiser, and feed the tensor that it assigns, gives the variable what is
+    fed. Several variables go into one call of the session, because TensorFlow plans each new set
+    of fetches anew, which takes much longer than the copying.
+    """
+    for group in _groups(values):
         session.run(
-            [initializer for initializer, _ in group.values()],
-            {name: value for name, (_, value) in group.items()},
+            [variable.initializer for variable in group],
+            {_initial(variable): value for variable, value in group.items()},
         )
 
 
-def _is_optional(name, network):
+def _groups(values: Dict[tf.Variable, np.ndarray]) -> List[Dict[tf.Variable, np.ndarray]]:
+    """Values, {variable: array}, in groups of at most AT_A_TIME bytes or one variable, none of
+    which holds two variables that start with the same tensor: it can be fed but one value.
+    """
+    groups: List[Dict[tf.Variable, np.ndarray]] = []
+    fed: Set[str] = set()  # by the last group
+    size = 0  # bytes of the last group
+    for variable, value in values.items():
+        more = np.asarray(value).nbytes
+        if not groups or _initial(variable) in fed or size + more > AT_A_TIME:
+            groups.append({})
+            fed, size = set(), 0
+        groups[-1][variable] = value
+        fed.add(_initial(variable))
+        size += more
+    return groups
+
+
+def _initial(variable: tf.Variable) -> str:
+    """The name of the tensor that a variable's initialiser assigns."""
+    return variable.initializer.inputs[1].name
+
+
+def _is_optional(name: str, network: Set[str]) -> bool:
     """Whether a stored variable may be left aside: an optimiser's, the step counter, a kernel that
     nothing here uses.
     """
@@ -343,6 +406,6 @@ def _is_optional(name, network):
     )
 
 
-def _listed(names, most=20):
+def _listed(names: Sequence[str], most: int = 20) -> str:
     shown = ', '.join(names[:most])
     return shown + (f' and {len(names) - most} more' if len(names) > most else '')

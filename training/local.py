@@ -5,6 +5,7 @@ import glob
 import os
 import re
 import threading
+from typing import Dict, List, Optional
 
 import tensorflow.compat.v1 as tf
 
@@ -17,17 +18,16 @@ class Kept:
     """The newest few checkpoints of a folder, by when they were written.
 
     Checkpoints of this run count as written in the order of `add`. All others count as older, in
-    the order of their files'
-    times: a folder may hold checkpoints of an earlier run, of any step.
+    the order of their files' times: a folder may hold checkpoints of an earlier run, of any step.
 
     Attributes:
         folder: str, of this machine or of one of TensorFlow's other file systems.
         keep: int, at least 1.
     """
 
-    def __init__(self, folder: str, keep: int):
+    def __init__(self, folder: str, keep: int) -> None:
         self.folder, self.keep = folder, keep
-        self._order = {}  # {step: its place among the checkpoints of this run}
+        self._order: Dict[int, int] = {}  # {step: which of this run's checkpoints it is}
         self._added = 0
 
     def add(self, step: int) -> None:
@@ -38,28 +38,33 @@ class Kept:
     def prune(self) -> None:
         """Remove all but the newest that may be removed. A file that cannot be removed stays."""
         with contextlib.suppress(tf.errors.OpError):
-            files = {}
+            files: Dict[int, List[str]] = {}
             for name in tf.gfile.ListDirectory(self.folder):
                 match = FILE.fullmatch(name)
                 if match:
                     files.setdefault(int(match.group(1)), []).append(f'{self.folder}/{name}')
             written = {
-                step: (self._order.get(step, 0), self._time(paths), step)
-                for step, paths in files.items()
+                step: (self._which(step), self._time(paths), step) for step, paths in files.items()
             }
-            for step in sorted(files, key=written.get)[: -self.keep]:
+            for step in sorted(files, key=lambda step: written[step])[: -self.keep]:
                 for path in (
                     sorted(files[step], reverse=True) if self._may_go(step) else ()
                 ):  # the index first
                     with contextlib.suppress(tf.errors.OpError):
                         tf.gfile.Remove(path)
 
-    def _may_go(self, step):
+    def _which(self, step: int) -> int:
+        """Which of this run's checkpoints that of a step is, from 1 in the order of `add`; 0 for
+        one of an earlier run.
+        """
+        return self._order.get(step, 0)
+
+    def _may_go(self, step: int) -> bool:
         return True
 
     @staticmethod
-    def _time(paths):
-        """When the newest of some files was written; 0 for files that have been removed meanwhile."""
+    def _time(paths: List[str]) -> int:
+        """When the newest of some files was written; 0 for files that were removed meanwhile."""
         newest = 0
         for path in paths:
             with contextlib.suppress(tf.errors.OpError):
@@ -74,12 +79,12 @@ class LocalCheckpoints(Kept):
     beside it: the .tar is removed once MongoDB has acknowledged it.
     """
 
-    def __init__(self, folder: str, keep: int):
+    def __init__(self, folder: str, keep: int) -> None:
         super().__init__(folder, keep)
-        self._stored = None  # the place of the newest of this run that MongoDB holds
+        self._stored: Optional[int] = None  # which is the newest of this run that MongoDB holds
         self._pruning = threading.Lock()  # `stored` is called from another thread than the rest
 
-    def prune(self):
+    def prune(self) -> None:
         """Remove all but the newest, as far as they exist elsewhere."""
         with self._pruning:
             super().prune()
@@ -88,10 +93,10 @@ class LocalCheckpoints(Kept):
         """Remove the .tar of a checkpoint that MongoDB has acknowledged, and what need not be kept
         any longer.
         """
-        step = int(re.search(r'-(\d+)\.tar$', tar).group(1))
+        step = int(tar[: -len('.tar')].rpartition('-')[2])
         with contextlib.suppress(FileNotFoundError):
             os.remove(tar)
-        self._stored = max(self._stored or 0, self._order.get(step, 0))
+        self._stored = max(self._stored or 0, self._which(step))
         self.prune()
 
     def discard(self, step: int) -> None:
@@ -101,8 +106,8 @@ class LocalCheckpoints(Kept):
                 with contextlib.suppress(FileNotFoundError):
                     os.remove(path)
 
-    def _may_go(self, step):
-        stored = self._stored is not None and self._order.get(step, 0) <= self._stored
+    def _may_go(self, step: int) -> bool:
+        stored = self._stored is not None and self._which(step) <= self._stored
         return stored or os.path.exists(os.path.join(self.folder, f'checkpoint-{step}.tar'))
 
 
@@ -111,10 +116,11 @@ class Copies(Kept):
     example.
     """
 
-    def __init__(self, folder: str, keep: int):
+    def __init__(self, folder: str, keep: int) -> None:
         super().__init__(folder, keep)
-        self._missing = {}  # {step: path prefix} of those of the newest that could not be copied
-        self._reason = None
+        # {step: path prefix} of those of the newest that could not be copied
+        self._missing: Dict[int, str] = {}
+        self._reason: Optional[str] = None
 
     def copy(self, prefix: str, step: int) -> bool:
         """Copy a checkpoint, and those of the newest before it whose copies failed.
@@ -123,11 +129,11 @@ class Copies(Kept):
             Whether the folder holds all that it should; `failure` says otherwise why not.
         """
         self.add(step)
-        newest = sorted(self._order, key=self._order.get)[-self.keep :]
+        newest = sorted(self._order, key=self._which)[-self.keep :]
         self._missing = {each: path for each, path in self._missing.items() if each in newest}
         self._missing[step] = prefix
         self._reason = None
-        for number in sorted(self._missing, key=self._order.get, reverse=True):
+        for number in sorted(self._missing, key=self._which, reverse=True):
             try:
                 self._copy(self._missing[number])
                 del self._missing[number]
@@ -154,13 +160,12 @@ class Copies(Kept):
         steps = ', '.join(f'{step:,}' for step in sorted(self._missing))
         return f'{self.folder} holds no copy of the checkpoint of step {steps} ({self._reason})'
 
-    def _copy(self, prefix):
+    def _copy(self, prefix: str) -> None:
         tf.gfile.MakeDirs(self.folder)
         description = os.path.join(os.path.dirname(prefix), DESCRIPTION)
         paths = [description] if os.path.exists(description) else []
-        paths += sorted(glob.glob(glob.escape(prefix) + '.data-*')) + [
-            prefix + '.index'
-        ]  # without an index there is none
+        paths += sorted(glob.glob(glob.escape(prefix) + '.data-*'))
+        paths.append(prefix + '.index')  # without an index there is none
         for path in paths:
             tf.gfile.Copy(path, f'{self.folder}/{os.path.basename(path)}', overwrite=True)
 

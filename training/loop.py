@@ -91,7 +91,7 @@ class Run:
         if self.store:  # a run that was killed has recorded steps after its newest checkpoint
             self._stale = self.store.after(step if step else -1)
         results = self._begin(step) if self.leads else None
-        self.session.run(self.experiment.step.initializer)
+        self.session.run(self.experiment.training_step.initializer)
         with stopping.Stop(self.say) as stop, self._progress(step) as bar:
             try:
                 if self._owes_validation(step):
@@ -155,7 +155,7 @@ class Run:
         return self._is_validated(step) is False
 
     def _is_validated(self, step: int) -> Optional[bool]:
-        """Whether one of the records of a step holds a validation; None where there is no record."""
+        """Whether a record of a step holds a validation; None where the step has no record."""
         found = list(self.store.records({'step': step})) if self.store else []
         return any('validation_results' in record for record in found) if found else None
 
@@ -175,9 +175,8 @@ class Run:
             raise
         bar.update(self.plan.batch_size * len(taken))
         last = self._results[-1]
-        bar.set_postfix(
-            step=step, loss='{:.3f}'.format(last.get('model_loss', last['loss'])), refresh=False
-        )
+        loss = last['model_loss'] if 'model_loss' in last else last['loss']
+        bar.set_postfix(step=step, loss=f'{loss:.3f}', refresh=False)
         return step
 
     def _note(self, step: int, scalars: Document) -> None:

@@ -2,14 +2,16 @@
 
 import os
 import subprocess
+from typing import Optional
 
 from config.schema import ConfigError
+from database.types import Document
 from training import runtime
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
-def describe():
+def describe() -> Document:
     """{'provenance': {runtime, commit, uncommitted}}; commit is None outside a git checkout."""
     commit = _git('rev-parse', 'HEAD')
     return {
@@ -21,7 +23,7 @@ def describe():
     }
 
 
-def check_committed():
+def check_committed() -> None:
     """Raises ConfigError if the source tree has changes that no commit holds."""
     if _git('rev-parse', 'HEAD') is None:
         raise ConfigError(f'--noskip_check: {ROOT} is no git checkout')
@@ -33,7 +35,7 @@ def check_committed():
         )
 
 
-def _git(*arguments):
+def _git(*arguments: str) -> Optional[str]:
     """What git prints, or None if it cannot be asked."""
     try:
         return subprocess.run(

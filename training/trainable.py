@@ -1,4 +1,4 @@
-"""What the loop trains: the base of Experiment and FunctionExperiment, and what it says of its run."""
+"""What the loop trains: the base of Experiment and FunctionExperiment, and the plan of its run."""
 
 import abc
 import math
@@ -11,7 +11,7 @@ from training.types import Results
 
 
 class Step(NamedTuple):
-    """A training step, in terms of Session.run: initialise, then what training.devices.Call says."""
+    """A training step, in terms of Session.run: initialise, then what devices.Call says."""
 
     initializer: tf.Operation
     train_op: tf.Operation
@@ -85,6 +85,13 @@ class Trainable(abc.ABC):
     variables: List[tf.Variable]
     roles: Dict[str, str]
     saver: tf.train.Saver
+
+    @property
+    def training_step(self) -> Step:
+        """The Step of a graph that trains. Raises ValueError for one that only validates."""
+        if self.step is None:
+            raise ValueError('this graph was built to validate: it has no training step')
+        return self.step
 
     @property
     @abc.abstractmethod

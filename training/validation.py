@@ -1,6 +1,7 @@
 """The validation: every image of the validation set once, and what it tells of each layer."""
 
 import contextlib
+from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -8,7 +9,12 @@ from tqdm import tqdm
 
 from data.base import reason
 from database.layout import ANGLES
+from database.types import Document
 from training.errors import TrainingError
+from training.types import Results
+
+if TYPE_CHECKING:
+    from training.experiment import Experiment
 
 
 MANY_TIES = 0.01  # of the images: more are told
@@ -20,7 +26,9 @@ UNREADABLE = (
 
 
 @contextlib.contextmanager
-def reading(what, source, find_damage=lambda in_files: None):
+def reading(
+    what: str, source: str, find_damage: Callable[[bool], Optional[str]] = lambda in_files: None
+) -> Iterator[None]:
     """Around a run that reads images: what TensorFlow says of a damaged one becomes a
     TrainingError.
 
@@ -39,7 +47,9 @@ def reading(what, source, find_damage=lambda in_files: None):
         )
 
 
-def validate(session, experiment, between=lambda: None):
+def validate(
+    session: tf.Session, experiment: 'Experiment', between: Callable[[], None] = lambda: None
+) -> Document:
     """{top1, top5, loss, images, ties, global_step, weight_angles: {layer: degrees}, ...} over the
     whole validation set.
 
@@ -101,7 +111,7 @@ def validate(session, experiment, between=lambda: None):
     return dict(outcome, alignment_coefficients=coefficients) if coefficients else outcome
 
 
-def _without_nan(measured):
+def _without_nan(measured: Document) -> Document:
     """What alignment.angles.measure gave, with None for an angle that there is not, and
     `undefined_angles`, how many.
     """
@@ -121,7 +131,12 @@ def _without_nan(measured):
     )
 
 
-def take(names, results, train_results=(), known=()):
+def take(
+    names: Sequence[str],
+    results: Results,
+    train_results: Sequence[Document] = (),
+    known: Sequence[str] = (),
+) -> Tuple[Dict[str, list], Results]:
     """Move the named results out, for --save_to_gfs: ({name: [value a step]}, {target: {name:
     value}}).
 
@@ -148,7 +163,7 @@ def take(names, results, train_results=(), known=()):
     )
 
 
-def mean_angle(results, name):
+def mean_angle(results: Document, name: str) -> Optional[float]:
     """The mean of results[name] over the layers that have an angle, in degrees, or None where no
     layer has one.
     """
@@ -156,7 +171,7 @@ def mean_angle(results, name):
     return sum(angles) / len(angles) if angles else None
 
 
-def summary(results):
+def summary(results: Document) -> str:
     """One line of a validation: 'top-1 0.9710, top-5 0.9990, weight angle 12.3'; without what
     --save_to_gfs has taken.
     """
@@ -168,7 +183,7 @@ def summary(results):
     return ', '.join(parts)
 
 
-def warnings(results, precision='float32'):
+def warnings(results: Document, precision: str = 'float32') -> List[str]:
     """What is odd about a validation, a list of sentences. precision: the name of the type that it
     computed in.
     """
