@@ -2,13 +2,13 @@
 functions.
 
 Plain data are the settings of config/schema.py by group, as in a .pkl or a record. Where
-model_params has a 'func', the dictionary is a tfutils script's (training/tfutils/functions.py says what
-each function is called with).
+model_params has a 'func', the dictionary is a tfutils script's (training/tfutils/functions.py says
+what each function is called with).
 """
 
 import contextlib
 import os
-from typing import Callable, FrozenSet, Iterator, Optional, TypeVar, Union
+from typing import Callable, FrozenSet, Iterator, Optional, TypeVar, Union, cast
 
 import tensorflow.compat.v1 as tf
 
@@ -115,7 +115,9 @@ def test_from_params(
     )
 
 
-test_from_params.__test__ = False  # its name is tfutils'; pytest is not to take it for a test
+setattr(
+    test_from_params, '__test__', False
+)  # its name is tfutils'; pytest is not to take it for a test
 
 
 def _plain(job: Callable[[Config, FrozenSet[str]], Job], groups: Groups) -> Job:
@@ -158,7 +160,7 @@ def _test(
             session, experiment, store, _described(experiment), start.source, replaced
         )
     say(experiment.summary(results))
-    say(_where(place) if store else 'nothing was recorded')
+    say(_where(place) if store and place else 'nothing was recorded')
     return results
 
 
@@ -288,7 +290,7 @@ def _place(given: Group, otherwise: Group, group: str) -> Place:
     """The Place of which each part is as given or otherwise. Raises ConfigError where one is
     missing.
     """
-    parts = {
+    parts: Document = {
         name: otherwise.get(name) if given.get(name) is None else given[name]
         for name in Place._fields
     }
@@ -332,7 +334,7 @@ def _described(experiment: FunctionExperiment) -> Document:
     pattern = getattr(load.get('to_restore'), 'pattern', None)
     if pattern:
         groups['load_params'] = dict(load, to_restore=pattern)
-    return records.plain(groups, 'params')
+    return cast(Document, records.plain(groups, 'params'))
 
 
 def _session_config(log_device_placement: bool) -> tf.ConfigProto:

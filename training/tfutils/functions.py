@@ -3,10 +3,12 @@ losses, rates and validations.
 
 What each function is called with, and what it gives, is tfutils' convention:
 
-    data(batch_size=n, ...)                        -> inputs, {name: tensor [batch, ...]} (or a
-    tf.data.Dataset of such) model(inputs=inputs, train=True, seed=0, ...)  -> outputs, a dictionary
-    of plain data for the record loss_func(outputs, *[inputs[name] for name in pred_targets], ...)
-    (by name where it takes logits and labels)
+    data(batch_size=n, ...)                        -> inputs, {name: tensor [batch, ...]}
+                                                      (or a tf.data.Dataset of such)
+    model(inputs=inputs, train=True, seed=0, ...)  -> outputs, a dictionary of plain data for the
+                                                      record
+    loss_func(outputs, *[inputs[name] for name in pred_targets], ...)
+                                                      (by name where it takes logits and labels)
     agg_func(loss, ...)                            -> a scalar
     learning rate(global_step=step, ...)           -> a scalar
     optimizer(learning_rate=rate, ...)             -> what has compute_gradients and apply_gradients
@@ -14,11 +16,20 @@ What each function is called with, and what it gives, is tfutils' convention:
     online_agg_func(so_far, results of a batch, index) and agg_func(of all batches)
 """
 
-import collections
 import contextlib
 import inspect
 import math
-from typing import Dict
+from typing import (
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    SupportsFloat,
+    Tuple,
+)
 
 import tensorflow.compat.v1 as tf
 from tqdm import tqdm
@@ -26,7 +37,9 @@ from tqdm import tqdm
 from config.schema import ConfigError
 from database.types import Document
 from training import optimizers
+from training.devices import OneDevice
 from training.trainable import Plan, Step, Trainable
+from training.types import Results
 from training.validation import reading
 
 # The names that each part of the dictionary may have beside its functions' own arguments, with
@@ -96,57 +109,65 @@ OLD_NAMES = {'targets': 'pred_targets', 'loss_per_case_func': 'loss_func'}  # of
 
 Group = Document  # of the dictionary: {name: value, or a function}
 Groups = Dict[str, Group]
+Tensors = Dict[str, tf.Tensor]
+Pairs = List[Tuple[tf.Tensor, tf.Variable]]  # gradients, each with its variable
+Function = Callable[..., tf.Tensor]  # one that makes a tensor, or an optimiser
 
 
 class ClipOptimizer:
     """An optimiser whose gradients are clipped before they are applied, as tfutils' own.
 
     optimizer_class: called with the keywords that are left. clip: whether to clip. clipping_method:
-    a key of
-    optimizers.CLIPPINGS. clipping_value: the bound. optimizer_kwargs: more keywords of the class.
+    a key of optimizers.CLIPPINGS. clipping_value: the bound. optimizer_kwargs: more keywords of the
+    class.
     """
 
     def __init__(
         self,
-        optimizer_class,
-        clip=True,
-        clipping_method='value',
-        clipping_value=1.0,
-        optimizer_kwargs=None,
-        **keywords,
-    ):
+        optimizer_class: Callable[..., tf.train.Optimizer],
+        clip: bool = True,
+        clipping_method: str = 'value',
+        clipping_value: float = 1.0,
+        optimizer_kwargs: Optional[Group] = None,
+        **keywords: object,
+    ) -> None:
         self._optimizer = optimizer_class(**dict(keywords, **optimizer_kwargs or {}))
         self._clip = (clipping_method, clipping_value) if clip else None
 
-    def compute_gradients(self, loss, var_list=None):
+    def compute_gradients(
+        self, loss: tf.Tensor, var_list: Optional[Sequence[tf.Variable]] = None
+    ) -> Pairs:
         """[(gradient, variable)], not clipped yet."""
         return self._optimizer.compute_gradients(loss, var_list=var_list)
 
-    def apply_gradients(self, gradients_and_variables, global_step=None):
+    def apply_gradients(
+        self, gradients_and_variables: Pairs, global_step: Optional[tf.Variable] = None
+    ) -> tf.Operation:
         """The operation that clips them and updates the variables."""
-        gradients, variables = zip(*gradients_and_variables)
+        pairs = gradients_and_variables
         if self._clip:
-            gradients = optimizers.clip(gradients, *self._clip)
-        return self._optimizer.apply_gradients(
-            list(zip(gradients, variables)), global_step=global_step
-        )
+            gradients, variables = zip(*pairs)
+            pairs = list(zip(optimizers.clip(gradients, *self._clip), variables))
+        return self._optimizer.apply_gradients(pairs, global_step=global_step)
 
-    def variables(self):
+    def variables(self) -> List[tf.Variable]:
         """The slots."""
         return self._optimizer.variables()
 
 
-def mean_and_reg_loss(loss):
+def mean_and_reg_loss(loss: tf.Tensor) -> tf.Tensor:
     """The mean of a loss per case, and every loss in tf.GraphKeys.REGULARIZATION_LOSSES."""
     return tf.add_n([tf.reduce_mean(loss)] + tf.get_collection(tf.GraphKeys.REGULARIZATION_LOSSES))
 
 
-def append_and_return(so_far, results, step):
+def append_and_return(
+    so_far: Optional[List[Document]], results: Document, step: int
+) -> List[Document]:
     """tfutils' default online_agg_func: a list of the results of all batches."""
     return (so_far or []) + [results]
 
 
-def identity_func(results):
+def identity_func(results: object) -> Document:
     """tfutils' default agg_func: what it gets, as {'result': ...} where that is no dictionary."""
     return results if isinstance(results, dict) else {'result': results}
 
@@ -154,22 +175,21 @@ def identity_func(results):
 class FunctionExperiment(Trainable):
     """The graph of a params dictionary that holds functions; training.loop.Run trains it.
 
-    params: {'model_params': ..., 'save_params': ..., ...} with every group that is used. device: of
-    training/devices.py.
+    params: {'model_params': ..., 'save_params': ..., ...} with every group that is used.
     training: False builds the validations alone. Raises ConfigError for what cannot be.
 
     Gradients, losses and targets of a step are those of the variables before it.
     """
 
-    def __init__(self, params, device, training=True):
+    def __init__(self, params: Groups, device: OneDevice, training: bool = True) -> None:
         self._save = checked(params, 'save_params', SAVE)
-        self._train = checked(params, 'train_params', TRAIN) if training else None
+        self._train = checked(params, 'train_params', TRAIN) if training else {}
+        self._is_training = training
         self._model = dict(params['model_params'])
         self._device = device
-        self.roles = {}
-        self.described = dict(
-            params
-        )  # what a record tells: the dictionary, and what the model says of itself
+        self.roles: Dict[str, str] = {}
+        # What a record tells: the dictionary, and what the model says of itself.
+        self.described: Groups = dict(params)
         self.graph = tf.Graph()
         with self.graph.as_default():
             tf.set_random_seed(self._model.get('seed', 0))
@@ -190,9 +210,9 @@ class FunctionExperiment(Trainable):
         self.graph.finalize()
 
     @property
-    def plan(self):
-        """What a run does when: a training.loop.Plan."""
-        save, train = self._save, self._train or {}
+    def plan(self) -> Plan:
+        """What a run does when."""
+        save, train = self._save, self._train
         return Plan(
             steps=math.inf if train.get('num_steps') is None else train['num_steps'],
             batch_size=train['data_params'].get('batch_size', 1) if train else 0,
@@ -210,32 +230,34 @@ class FunctionExperiment(Trainable):
             source='the files of data_params',
         )
 
-    def run_steps(self, session, most):
+    def run_steps(self, session: tf.Session, most: int) -> List[Document]:
         """One training step: [{name: value} of the loss, the learning rate and the targets, before
         its update].
         """
         del most
+        step = self.training_step
         loop = (self._train['train_loop'] or {}).get('func')
         if loop is None:
-            return [session.run([self.step.train_op, self.step.scalars])[1]]
+            return [session.run([step.train_op, step.scalars])[1]]
         operations = {
-            'optimizer': self.step.train_op,
-            '__grads__': self.step.initializer,
+            'optimizer': step.train_op,
+            '__grads__': step.initializer,
         }  # nothing is left to accumulate
-        results = loop(session, [dict(self.step.scalars, **operations)], num_minibatches=1)[0]
+        results = loop(session, [dict(step.scalars, **operations)], num_minibatches=1)[0]
         return [{name: value for name, value in results.items() if name not in operations}]
 
-    def validate(self, session, between=lambda: None):
+    def validate(self, session: tf.Session, between: Callable[[], None] = lambda: None) -> Results:
         """{target: results} of every validation, each over its number of batches. between: is
         called before each batch.
         """
         return {target: self._validate(session, target, between) for target in self._validations}
 
-    def find_damage(self, step, steps, in_files):
+    def find_damage(self, step: int, steps: int, in_files: bool) -> Optional[str]:
         """None: what the functions of a dictionary read is not known."""
         del step, steps, in_files
+        return None
 
-    def summary(self, results):
+    def summary(self, results: Results) -> str:
         """One line of the numbers in what `validate` gave: 'topn: top1 0.9710, loss 0.1000'."""
         return '; '.join(
             '{}: {}'.format(
@@ -250,12 +272,12 @@ class FunctionExperiment(Trainable):
             for target, found in results.items()
         )
 
-    def warnings(self, results):
+    def warnings(self, results: Results) -> List[str]:
         """No sentence: what a user's own numbers mean is not known."""
         del results
         return []
 
-    def _validate(self, session, target, between):
+    def _validate(self, session: tf.Session, target: str, between: Callable[[], None]) -> Document:
         validation, so_far = self._validations[target], None
         for index in tqdm(
             range(validation.steps), desc=target, unit='batch', leave=False, disable=None
@@ -266,12 +288,11 @@ class FunctionExperiment(Trainable):
             so_far = validation.online_agg_func(so_far, batch, index)
         return validation.agg_func(so_far)
 
-    def _build_step(self, params):
+    def _build_step(self, params: Groups) -> Step:
         if self._train['include_global_step']:
             raise ConfigError(
                 'train_params: include_global_step is not supported; let optimizer_params make '
-                'the optimiser '
-                'without it'
+                'the optimiser without it'
             )
         inputs = read(self._train['data_params'], 'train_params')
         step = self.global_step.read_value()
@@ -317,7 +338,7 @@ class FunctionExperiment(Trainable):
             train_op = self.global_step.assign_add(1, read_value=False)
         return Step(tf.no_op(), train_op, scalars, count=None)
 
-    def _step_targets(self, inputs, outputs):
+    def _step_targets(self, inputs: Tensors, outputs: tf.Tensor) -> Tensors:
         targets = (
             _targets(self._train['targets'], inputs, outputs) if self._train['targets'] else {}
         )
@@ -331,7 +352,7 @@ class FunctionExperiment(Trainable):
             }
         return targets
 
-    def _outputs(self, inputs, train):
+    def _outputs(self, inputs: Tensors, train: bool) -> tf.Tensor:
         """What the model function gives; what it says of itself goes into the record."""
         function, arguments = (
             self._model['func'],
@@ -351,11 +372,11 @@ class FunctionExperiment(Trainable):
                 f'model_params: {_named(function)} must give (outputs, a dictionary for the record)'
             )
         self.described['model_params'] = dict(
-            {'seed': 0}, **self._model, cfg_final=given[1], train=self._train is not None
+            {'seed': 0}, **self._model, cfg_final=given[1], train=self._is_training
         )
         return given[0]
 
-    def _trainable(self):
+    def _trainable(self) -> List[tf.Variable]:
         scopes = self._model.get('trainable_scopes')
         scopes = [scopes] if isinstance(scopes, str) else scopes
         variables = [
@@ -368,7 +389,7 @@ class FunctionExperiment(Trainable):
             raise ConfigError(f'model_params: trainable_scopes={scopes} holds no variable')
         return variables
 
-    def _build_validation(self, target, params):
+    def _build_validation(self, target: str, params: Groups) -> 'Validation':
         given = checked(params['validation_params'], target, VALIDATION, 'validation_params.')
         if given['num_steps'] is None:
             raise ConfigError(
@@ -381,20 +402,17 @@ class FunctionExperiment(Trainable):
             if given['targets']
             else {'loss': loss_of(inputs, outputs, params.get('loss_params'))}
         )
-        loop = (given['valid_loop'] or {}).get('func') or (
-            lambda session, targets: session.run(targets)
-        )
         return Validation(
             targets,
             given['num_steps'],
-            loop,
+            (given['valid_loop'] or {}).get('func') or tf.Session.run,
             given['online_agg_func'] or append_and_return,
             given['agg_func'] or identity_func,
         )
 
 
 @contextlib.contextmanager
-def _own_regularization_losses():
+def _own_regularization_losses() -> Iterator[None]:
     """Afterwards tf.GraphKeys.REGULARIZATION_LOSSES holds those of the network built meanwhile, and
     not another's as well.
 
@@ -409,12 +427,23 @@ def _own_regularization_losses():
         collection.extend(earlier)
 
 
-Validation = collections.namedtuple(
-    'Validation', ['targets', 'steps', 'loop', 'online_agg_func', 'agg_func']
-)
+class Validation(NamedTuple):
+    """A validation of a user's own: tensors, how many batches, and what is called with them.
+
+    Attributes:
+        loop: (session, targets) -> the results of a batch.
+        online_agg_func: (what it gave before or None, results of a batch, its index) -> so far.
+        agg_func: (what online_agg_func gave at last) -> the results.
+    """
+
+    targets: Tensors
+    steps: int
+    loop: Callable[[tf.Session, Tensors], Document]
+    online_agg_func: Callable[..., object]
+    agg_func: Callable[..., Document]
 
 
-def checked(params, group, defaults, where=''):
+def checked(params: Groups, group: str, defaults: Group, where: str = '') -> Group:
     """A group of the dictionary with its defaults. Raises ConfigError for a name that it does not
     have.
     """
@@ -429,13 +458,12 @@ def checked(params, group, defaults, where=''):
     if given.get('queue_params'):
         raise ConfigError(
             f'{where}{group}: queue_params are of tfutils before 2018; let data_params.func give '
-            'tensors of a '
-            'tf.data.Dataset'
+            'tensors of a tf.data.Dataset'
         )
     return dict(defaults, **given)
 
 
-def read(data_params, where):
+def read(data_params: Optional[Group], where: str) -> Tensors:
     """The inputs of a data function: {name: tensor [batch, ...]}. Raises ConfigError."""
     if not data_params or not callable(data_params.get('func')):
         raise ConfigError(f'{where}: data_params.func must be the function that gives the images')
@@ -453,7 +481,7 @@ def read(data_params, where):
     return inputs
 
 
-def loss_of(inputs, outputs, loss_params):
+def loss_of(inputs: Tensors, outputs: tf.Tensor, loss_params: Optional[Group]) -> tf.Tensor:
     """The loss of a batch: agg_func(loss_func(outputs, what is to be predicted)). Raises
     ConfigError.
     """
@@ -483,26 +511,28 @@ def loss_of(inputs, outputs, loss_params):
     return aggregate(loss, **more)
 
 
-def _targets(targets, inputs, outputs):
+def _targets(targets: Group, inputs: Tensors, outputs: tf.Tensor) -> Tensors:
     """{name: tensor} of a function of targets."""
     return targets['func'](
         inputs, outputs, **{name: value for name, value in targets.items() if name != 'func'}
     )
 
 
-def _call(arguments, default, keys=('func',), **more):
+def _call(
+    arguments: Group, default: Function, keys: Sequence[str] = ('func',), **more: tf.Tensor
+) -> tf.Tensor:
     """Call the function that a group names, or the default, with the rest of the group."""
     functions = [arguments[key] for key in keys if arguments.get(key)]
     rest = {name: value for name, value in arguments.items() if name not in keys}
     return (functions[0] if functions else default)(**dict(rest, **more))
 
 
-def _is_number(value):
+def _is_number(value: SupportsFloat) -> bool:
     try:
         return math.isfinite(float(value))
     except (TypeError, ValueError):
         return False
 
 
-def _named(function):
+def _named(function: Function) -> str:
     return getattr(function, '__name__', repr(function))
