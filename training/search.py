@@ -2,7 +2,6 @@
 24), with Optuna.
 """
 
-import collections
 import contextlib
 import dataclasses
 import itertools
@@ -14,7 +13,7 @@ import sys
 import time
 import uuid
 import zlib
-from typing import List
+from typing import TYPE_CHECKING, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from pymongo.errors import PyMongoError
 
@@ -25,10 +24,16 @@ from database import connection, server
 from database.claim import is_gone, machine
 from database.errors import StoreError
 from database.store import Store
+from database.types import Document
 from database.spool import local_folder
 from training import finding, places, provenance
 from training.errors import Lost, TrainingError
 from training.experiment import TARGET, check, choices
+
+if TYPE_CHECKING:
+    import optuna
+    from pymongo import MongoClient
+    from pymongo.collection import Collection
 
 FIRST_SEED = 0  # of the proposals of a study's first worker
 LOOK_S = 1.0  # between two looks at the validations of a training
@@ -42,12 +47,36 @@ NOT_OF_A_TRIAL = (
     'override',
 )  # flags of one call that a trial does not get
 
-# name: of a setting. low, high: bounds, or None. log: whether evenly in the logarithm. values: to
-# choose of, or None.
-Dimension = collections.namedtuple('Dimension', ['name', 'low', 'high', 'log', 'values'])
+Value = Union[None, bool, int, float, str]  # of a setting that is searched
+# Starts a command, as subprocess.Popen does: (words, stdout=file, stderr=subprocess.STDOUT)
+Launch = Callable[..., 'subprocess.Popen[bytes]']
 
 
-def dimension(text):
+class Dimension(NamedTuple):
+    """A setting that is searched, and its values.
+
+    low, high: bounds, or None. log: whether evenly in the logarithm. values: to choose of, or None.
+    """
+
+    name: str
+    low: Optional[float]
+    high: Optional[float]
+    log: bool
+    values: Optional[Tuple[Value, ...]]
+
+
+class Outcome(NamedTuple):
+    """How a training went. state: one of FINAL. step: of its last validation. message: its error,
+    or None.
+    """
+
+    state: str
+    step: int
+    top1: float
+    message: Optional[str] = None
+
+
+def dimension(text: str) -> Dimension:
     """The Dimension of 'learning_rate=0.001:1:log', 'layers=8:64' or 'optimizer=gd,adam'. Raises
     ConfigError.
     """
@@ -80,48 +109,10 @@ def dimension(text):
     )
 
 
-def _value(kind, text):
+def _value(kind: Callable[[str], Value], text: str) -> Value:
     if kind is bool and text not in ('true', 'false'):
         raise ValueError(text)
     return text == 'true' if kind is bool else kind(text)
-
-
-def _check(config: Config, space: List[Dimension], study: str) -> None:
-    """Raises ConfigError where nothing is searched, one name twice, the name is no name of a file,
-    or a setting means nothing in a search."""
-    names = [each.name for each in space]
-    if not names or len(set(names)) < len(names):
-        raise ConfigError(
-            '--space: name each setting to search once, for example '
-            '--space=learning_rate=0.001:1:log'
-        )
-    if not re.fullmatch(r'[\w-]+', study):
-        raise ConfigError(f'--study={study} must be letters, digits, - and _')
-    if config.dry_run:
-        raise ConfigError('--dry_run is for train.py; a search learns nothing from it')
-    idle = [
-        name
-        for name in finding.LOCATING
-        if getattr(config, name) is not None and not config.load_db
-    ]
-    idle += [name for name in ('do_restore', 'val_exp_id') if getattr(config, name)]
-    if idle:
-        raise ConfigError(
-            '{} {} no effect in a search{}'.format(
-                ' and '.join('--' + name for name in idle),
-                'has' if len(idle) == 1 else 'have',
-                ' without --load_db'
-                if idle[0] in finding.LOCATING
-                else ': it goes on by itself, and records trainings',
-            )
-        )
-    hidden = sorted({'top1', 'ties', 'images'} & set(config.save_to_gfs))
-    if hidden:
-        raise ConfigError(
-            f'--save_to_gfs={",".join(hidden)}: a search judges trainings by these results, '
-            'which must stay in '
-            'their records'
-        )
 
 
 class Search:
@@ -129,11 +120,20 @@ class Search:
     continued at any time.
     """
 
-    def __init__(self, config, space, study, trials, prune):
+    def __init__(
+        self,
+        config: Config,
+        space: Sequence[Dimension],
+        study: str,
+        trials: int,
+        prune: bool,
+        launch: Launch = subprocess.Popen,
+    ) -> None:
         """
         Args:
-            config: Config that all trainings share. space: list of Dimension. study: its name.
-            trials: int, how many trainings in all. prune: whether hopeless ones are stopped.
+            config: what all trainings share. space: what is searched. study: its name.
+            trials: how many trainings in all. prune: whether hopeless ones are stopped.
+            launch: starts the command of a training.
 
         Raises:
             ConfigError: nothing is searched, one name twice, the name is no name of a file, or the
@@ -143,17 +143,12 @@ class Search:
             import optuna
         except ModuleNotFoundError as error:
             raise ConfigError(f'search.py needs the package {error.name}; pip install -e .[search]')
-        _check(config, space, study)
+        problems = refusals(config, space, study)
+        if problems:
+            raise ConfigError('; '.join(problems))
         self._optuna, self._config, self._space, self._name = optuna, config, space, study
-        self._prune = prune
-        self._grid = (
-            [
-                dict(zip([each.name for each in space], values))
-                for values in itertools.product(*[each.values for each in space])
-            ]
-            if all(each.values for each in space)
-            else None
-        )  # every combination, where there are finitely many
+        self._prune, self._launch = prune, launch
+        self._grid = _grid(space)
         self._trials = min(trials, len(self._grid)) if self._grid else trials
         place = places.of(config, 'searches')
         self._folder = places.make_folder(
@@ -163,7 +158,7 @@ class Search:
         self._study = self._open()
         self._identity = self._identify()
 
-    def run(self):
+    def run(self) -> None:
         """Trains until the study has its trials; says how each went, and which was best."""
         places.say(server.ensure(self._config.host, self._config.port))
         self._forget_the_dead()
@@ -199,7 +194,7 @@ class Search:
         )
         places.say('a training with these settings: ' + self._command(best.params))
 
-    def _command(self, values):
+    def _command(self, values: Dict[str, Value]) -> str:
         """The command line that trains with some values of the space."""
         config = self._settings('best', values)
         return ' '.join(
@@ -211,7 +206,7 @@ class Search:
             ]
         )
 
-    def _settings(self, number, values):
+    def _settings(self, number: Union[int, str], values: Dict[str, Value]) -> Config:
         """The Config of a trial. Raises ConfigError where the values do not go with the other
         settings.
         """
@@ -222,7 +217,7 @@ class Search:
         check(config)
         return config
 
-    def _untried(self):
+    def _untried(self) -> List[Dict[str, Value]]:
         """The combinations of a finite space that no trial has had, in their order; [] for another
         space.
         """
@@ -232,9 +227,9 @@ class Search:
             for trial in self._study.get_trials(deepcopy=False)
             if trial.state != failed
         ]
-        return [values for values in self._grid or () if values not in had]
+        return [values for values in self._grid if values not in had]
 
-    def _identify(self):
+    def _identify(self) -> str:
         """What tells this study from others of its name: text, kept beside its journal."""
         path = os.path.join(self._folder, self._name + '.study')
         own = f'{path}.{os.getpid()}'
@@ -252,7 +247,7 @@ class Search:
         except OSError as error:
             raise ConfigError(f'--cache_dir: {path} cannot be used ({error.strerror})')
 
-    def _open(self):
+    def _open(self) -> 'optuna.Study':
         """The study. Raises ConfigError where it is of other settings or another space."""
         optuna, path = self._optuna, os.path.join(self._folder, self._name + '.journal')
         storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(path))
@@ -289,18 +284,18 @@ class Search:
         study.set_user_attr('about', about)
         return study
 
-    def _ended(self):
+    def _ended(self) -> List['optuna.trial.FrozenTrial']:
         return [
             trial
             for trial in self._study.get_trials(deepcopy=False)
             if trial.user_attrs.get('outcome') in FINAL
         ]
 
-    def _running(self):
+    def _running(self) -> List['optuna.trial.FrozenTrial']:
         running = self._optuna.trial.TrialState.RUNNING
         return self._study.get_trials(deepcopy=False, states=(running,))
 
-    def _forget_the_dead(self):
+    def _forget_the_dead(self) -> None:
         """Trials of workers of this machine that have ended without a word count no more."""
         for trial in self._running():
             if is_gone(trial.user_attrs.get('machine'), trial.user_attrs.get('process')):
@@ -313,7 +308,7 @@ class Search:
                 if len(values) == len(self._space):
                     self._note(self._settings(trial.number, values), trial, values, state='failed')
 
-    def _try(self, trial):
+    def _try(self, trial: 'optuna.Trial') -> None:
         """Trains once, and tells the study and MongoDB how it went."""
         trial.set_user_attr('machine', machine())
         trial.set_user_attr('process', os.getpid())
@@ -333,28 +328,45 @@ class Search:
             raise
         self._note(config, trial, values, state='running')
         try:
-            outcome, step, top1, message = self._train(trial, config)
+            outcome = self._train(trial, config)
         except BaseException:  # Ctrl-C, too: nobody will end this trial
             self._study.tell(trial, state=states.FAIL)
             with contextlib.suppress(StoreError, PyMongoError):
                 self._note(config, trial, values, state='failed')
             raise
-        trial.set_user_attr('outcome', outcome)
-        trial.set_user_attr('top1', top1)
-        self._study.tell(trial, *((None, states.PRUNED) if outcome == 'pruned' else (top1,)))
-        self._note(config, trial, values, state=outcome, step=step, value=top1, message=message)
+        trial.set_user_attr('outcome', outcome.state)
+        trial.set_user_attr('top1', outcome.top1)
+        if outcome.state == 'pruned':
+            self._study.tell(trial, state=states.PRUNED)
+        else:
+            self._study.tell(trial, outcome.top1)
+        self._note(
+            config,
+            trial,
+            values,
+            state=outcome.state,
+            step=outcome.step,
+            value=outcome.top1,
+            message=outcome.message,
+        )
         places.say(
             'trial {} of {}: top-1 {:.4f} at step {:,}, {}: {}'.format(
                 trial.number,
                 self._trials,
-                top1,
-                step,
-                outcome,
+                outcome.top1,
+                outcome.step,
+                outcome.state,
                 ' '.join(as_flag(name, value) for name, value in values.items()),
             )
         )
 
-    def _note(self, config, trial, values, **outcome):
+    def _note(
+        self,
+        config: Config,
+        trial: Union['optuna.Trial', 'optuna.trial.FrozenTrial'],
+        values: Dict[str, Value],
+        **outcome: object,
+    ) -> None:
         """Notes in MongoDB how a trial goes."""
         document = dict(
             dict(step=None, value=None, message=None),
@@ -370,15 +382,12 @@ class Search:
                 {'_id': config.exp_id}, document, upsert=True
             )
 
-    def _claim(self, config):
+    def _claim(self, config: Config) -> None:
         """Raises ConfigError where MongoDB holds a trial of another study, or a training with other
         settings, by this name.
         """
-        store = Store(*places.of(config))
-        try:
+        with contextlib.closing(Store(*places.of(config))) as store:
             recorded = list(store.records())[-1:]
-        finally:
-            store.close()
         with connection.connect(config.host, config.port) as client:
             noted = self._documents(client, config).find_one({'_id': config.exp_id})
         is_other = noted and noted.get('identity') != self._identity or recorded and not noted
@@ -392,25 +401,25 @@ class Search:
         if is_other:
             raise ConfigError(
                 f'{config.dbname} holds {config.exp_id} of another search already: choose another '
-                '--study, or give '
-                f'the --cache_dir of that one to go on with it (this one is in {self._folder})'
+                '--study, or give the --cache_dir of that one to go on with it (this one is in '
+                f'{self._folder})'
             )
 
     @staticmethod
-    def _documents(client, config):
+    def _documents(client: 'MongoClient[Document]', config: Config) -> 'Collection[Document]':
         return client[config.dbname][places.collection(config) + '.searches']
 
     @staticmethod
-    def _suggest(trial, each):
-        if each.values:
-            return trial.suggest_categorical(each.name, each.values)
-        suggest = trial.suggest_int if ROWS[each.name].kind is int else trial.suggest_float
-        return suggest(each.name, each.low, each.high, log=each.log)
+    def _suggest(trial: 'optuna.Trial', each: Dimension) -> Value:
+        low, high = each.low, each.high
+        if low is None or high is None:
+            return trial.suggest_categorical(each.name, each.values or ())
+        if ROWS[each.name].kind is int:
+            return trial.suggest_int(each.name, int(low), int(high), log=each.log)
+        return trial.suggest_float(each.name, low, high, log=each.log)
 
-    def _train(self, trial, config):
-        """(outcome, step, top-1, message) of a training in a process of its own. Raises
-        TrainingError where it fails.
-        """
+    def _train(self, trial: 'optuna.Trial', config: Config) -> Outcome:
+        """Trains in a process of its own. Raises TrainingError where it fails."""
         settings, log = [
             os.path.join(self._folder, config.exp_id + ending) for ending in ('.pkl', '.log')
         ]
@@ -425,35 +434,34 @@ class Search:
             for name, value in config.differing().items()
             if ROWS[name].scope is Scope.CALL and name not in NOT_OF_A_TRIAL
         ]
-        store = Store(*places.of(config))
-        try:
-            with open(log, 'w') as output:
-                process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-                try:
-                    pruned, seen = self._follow(process, trial, store)
-                finally:
-                    if process.poll() is None:
-                        process.terminate()
-                    process.wait()
-        finally:
-            store.close()
+        with contextlib.closing(Store(*places.of(config))) as store, open(log, 'w') as output:
+            process = self._launch(command, stdout=output, stderr=subprocess.STDOUT)
+            try:
+                pruned, seen = self._follow(process, trial, store)
+            finally:
+                if process.poll() is None:
+                    process.terminate()
+                process.wait()
         step, top1 = seen[-1] if seen else (0, LOST)
         if pruned or seen and process.returncode == 0:
-            return 'pruned' if process.returncode else 'complete', step, top1, None
+            return Outcome('pruned' if process.returncode else 'complete', step, top1)
         with open(log, errors='replace') as output:
             said = [line.strip() for line in output if line.startswith('error: ')] or [
                 'it recorded no validation'
             ]
         if process.returncode == Lost.exit_code:
-            return 'lost', step, LOST, said[-1]
+            return Outcome('lost', step, LOST, said[-1])
         raise TrainingError(
             f'trial {trial.number} ended with exit code {process.returncode} ({said[-1]}); all it '
             f'said is in {log}'
         )
 
-    def _follow(self, process, trial, store):
+    def _follow(
+        self, process: 'subprocess.Popen[bytes]', trial: 'optuna.Trial', store: Store
+    ) -> Tuple[bool, List[Tuple[int, float]]]:
         """(whether it was stopped, [(step, top-1)]) of a training, once it has ended."""
-        seen, pruned = [], False
+        seen: List[Tuple[int, float]] = []
+        pruned = False
         while True:
             ended = process.poll() is not None
             for record in store.records(
@@ -472,7 +480,53 @@ class Search:
             time.sleep(LOOK_S)
 
 
-def _top1(results):
+def _grid(space: Sequence[Dimension]) -> List[Dict[str, Value]]:
+    """Every combination of the values of a space; [] where there are infinitely many."""
+    if not all(each.values for each in space):
+        return []
+    names = [each.name for each in space]
+    return [
+        dict(zip(names, values))
+        for values in itertools.product(*[each.values or () for each in space])
+    ]
+
+
+def refusals(config: Config, space: Sequence[Dimension], study: str) -> List[str]:
+    """What does not go together in a search: sentences."""
+    problems = []
+    names = [each.name for each in space]
+    if not names or len(set(names)) < len(names):
+        problems.append(
+            '--space: name each setting to search once, for example '
+            '--space=learning_rate=0.001:1:log'
+        )
+    if not re.fullmatch(r'[\w-]+', study):
+        problems.append(f'--study={study} must be letters, digits, - and _')
+    if config.dry_run:
+        problems.append('--dry_run is for train.py; a search learns nothing from it')
+    locating = [name for name in finding.LOCATING if getattr(config, name) is not None]
+    if locating and not config.load_db:
+        problems.append(f'{_no_effect(locating)} in a search without --load_db')
+    idle = [name for name in ('do_restore', 'val_exp_id') if getattr(config, name)]
+    if idle:
+        problems.append(
+            f'{_no_effect(idle)} in a search: it goes on by itself, and records trainings'
+        )
+    hidden = sorted({'top1', 'ties', 'images'} & set(config.save_to_gfs))
+    if hidden:
+        problems.append(
+            f'--save_to_gfs={",".join(hidden)}: a search judges trainings by these results, which '
+            'must stay in their records'
+        )
+    return problems
+
+
+def _no_effect(names: Sequence[str]) -> str:
+    flags = ' and '.join('--' + name for name in names)
+    return f'{flags} {"has" if len(names) == 1 else "have"} no effect'
+
+
+def _top1(results: Document) -> float:
     """What a trial is judged by: top-1, but 0 for a network that gives the same logits for every
     class, which counts as right everywhere."""
     return LOST if results.get('ties') == results['images'] else results['top1']

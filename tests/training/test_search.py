@@ -40,13 +40,13 @@ def worker(mongo_server, tmp_path, monkeypatch):
     monkeypatch.setenv('https_proxy', 'http://127.0.0.1:9')
     monkeypatch.delenv('TFUTILS_HOME', raising=False)
 
-    def make(study, trials, space=SPACE, prune=True, **settings):
+    def make(study, trials, space=SPACE, prune=True, launch=subprocess.Popen, **settings):
         config = Config.of(
             dict(dict(SETTINGS, port=mongo_server.port, cache_dir=str(tmp_path)), **settings),
             choices(),
         )
         return search.Search(
-            config, [search.dimension(text) for text in space], study, trials, prune
+            config, [search.dimension(text) for text in space], study, trials, prune, launch
         )
 
     return make
@@ -248,7 +248,7 @@ def test_a_finite_space_is_drawn_once_each(worker, monkeypatch, capfd):
 
     def train(self, trial, config):
         tried.append((config.seed, config.activation))
-        return 'complete', 7, 0.25, None
+        return search.Outcome('complete', 7, 0.25)
 
     monkeypatch.setattr(search.Search, '_train', train)
     space = ('seed=1,2,3', 'activation=tanh,relu')
@@ -268,8 +268,8 @@ def test_a_searched_network_is_looked_for_in_its_own_collection(worker, monkeypa
             super().__init__(*place)
 
     monkeypatch.setattr(search, 'Store', Looked)
-    monkeypatch.setattr(search.subprocess, 'Popen', lambda command, **kwargs: _Ended())
-    one = worker('networks', 2, ('model=resnet18,resnet34',), layers_list=(), activation='sigmoid')
+    settings = dict(layers_list=(), activation='sigmoid')
+    one = worker('networks', 2, ('model=resnet18,resnet34',), launch=_ended, **settings)
     with pytest.raises(TrainingError, match='recorded no validation'):
         one.run()
     assert looked == ['resnet18'] * 2  # what is there already, and what the training records
@@ -287,13 +287,17 @@ def test_a_network_whose_logits_are_all_equal_counts_as_nothing_learned(results,
     assert search._top1(results) == value
 
 
-def test_a_training_without_a_validation_is_no_result(worker, monkeypatch):
-    one = worker('unvalidated', 1)
-    monkeypatch.setattr(search.subprocess, 'Popen', lambda command, **kwargs: _Ended())
+def test_a_training_without_a_validation_is_no_result(worker):
+    one = worker('unvalidated', 1, launch=_ended)
     with pytest.raises(
         TrainingError, match='trial 0 ended with exit code 0 .it recorded no validation'
     ):
         one.run()
+
+
+def _ended(command, **files):
+    """Instead of a process that trains: one that has ended."""
+    return _Ended()
 
 
 class _Ended:
