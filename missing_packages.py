@@ -9,16 +9,16 @@ import glob
 import importlib.util
 import os
 import sys
+from types import TracebackType
+from typing import Optional, Type
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
-EXTRAS = {
-    'report.py': 'report',
-    'search.py': 'cpu,search',
-}  # what pip installs for a program; see setup.py
+# What pip installs for a program; see setup.py.
+EXTRAS = {'report.py': 'report', 'search.py': 'cpu,search'}
 
 
 def sentence(package: str) -> str:
-    """What to tell of a package that is not installed; the text names this Python and what to do."""
+    """What to tell of a package that is not installed: the text names this Python and a remedy."""
     version = '{}.{}'.format(*sys.version_info[:2])
     made = [
         path
@@ -40,16 +40,14 @@ def sentence(package: str) -> str:
     )
 
 
-def _hook(kind, error, trace):
+def _hook(kind: Type[BaseException], error: BaseException, trace: Optional[TracebackType]) -> None:
     package = (getattr(error, 'name', None) or '').partition('.')[0]
     if (
         issubclass(kind, ModuleNotFoundError)
         and package
         and importlib.util.find_spec(package) is None
     ):
-        print(
-            sentence(package), file=sys.stderr
-        )  # Python then ends with exit code 1, as after a traceback
+        print(sentence(package), file=sys.stderr)  # then Python ends, as after a traceback, with 1
     else:
         sys.__excepthook__(kind, error, trace)
 

@@ -12,7 +12,7 @@ import missing_packages  # noqa: F401 (first: it tells which package this Python
 import os
 import sys
 import time
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 import rich.console
 from absl import flags as absl_flags
@@ -21,6 +21,8 @@ from config import flags
 from config.schema import ROWS, ConfigError
 from database.errors import StoreError
 from reports import page, plots, runs, searches, table
+from reports.runs import Run
+from reports.searches import Search
 
 PLACES = ('host', 'port', 'dbname', 'cache_dir')
 PIPE_COLUMNS = 200  # of a table that no terminal shows
@@ -74,7 +76,7 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     )
 
 
-def look(values):
+def look(values: flags.FlagValues) -> Tuple[List[Run], List[Search], Optional[str]]:
     """(runs, searches, None or why MongoDB could not be read) of what the flags ask for."""
     found, trouble = runs.read(
         values.host,
@@ -100,7 +102,7 @@ def look(values):
     return found, searched, trouble
 
 
-def write(values, found, searched):
+def write(values: flags.FlagValues, found: List[Run], searched: List[Search]) -> List[str]:
     """Writes the PNG and the page that the flags ask for; returns a line for each."""
     told = []
     newest = sorted(found, key=lambda run: run.time)[-values.most :]
@@ -136,7 +138,7 @@ def write(values, found, searched):
     return told
 
 
-def show(values, console):
+def show(values: flags.FlagValues, console: rich.console.Console) -> int:
     """Looks once; returns the exit code."""
     found, searched, trouble = look(values)
     console.print(
@@ -153,7 +155,7 @@ def show(values, console):
     return 1 if trouble else 0
 
 
-def watch(values, console):
+def watch(values: flags.FlagValues, console: rich.console.Console) -> int:
     """Looks again and again, until Ctrl-C."""
     try:
         while True:

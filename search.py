@@ -12,7 +12,7 @@ study.
 """
 
 import missing_packages  # noqa: F401 (first: it tells which package this Python lacks)
-from training import runtime  # before all else: it prepares TensorFlow
+from training import runtime  # noqa: F401 (before all else: it prepares TensorFlow)
 
 import sys
 from typing import List, Optional

@@ -8,7 +8,7 @@ the experiment that the flags describe.
 """
 
 import missing_packages  # noqa: F401 (first: it tells which package this Python lacks)
-from training import runtime  # before all else: it prepares TensorFlow
+from training import runtime  # noqa: F401 (before all else: it prepares TensorFlow)
 
 import sys
 from typing import List, Optional

@@ -11,7 +11,7 @@ all of them.
 """
 
 import missing_packages  # noqa: F401 (first: it tells which package this Python lacks)
-from training import runtime  # before all else: it prepares TensorFlow
+from training import runtime  # noqa: F401 (before all else: it prepares TensorFlow)
 
 import sys
 from typing import List, Optional
