@@ -54,7 +54,7 @@ def choices():
 class Experiment(Trainable):
     """The graph of one experiment.
 
-    config: config.schema.Config. device: of training/devices.py. first_step: updates done before,
+    config: config.schema.Config. device: of training/devices/. first_step: updates done before,
     when a run is resumed.
     training: False builds the validation alone. validating: False builds the training alone.
     closed_forms: take the gradients of alignment losses by the rules' closed forms where there are;
@@ -122,10 +122,10 @@ class Experiment(Trainable):
         """Up to `most` training steps in one call: [{name: float32 scalar} of the state before its
         update], one a step.
         """
-        if self.step.count is None:
+        if self.step.steps is None:
             return [session.run([self.step.train_op, self.step.scalars])[1]]
         count = min(most, self.device.steps_per_call)
-        scalars = session.run([self.step.train_op, self.step.scalars], {self.step.count: count})[1]
+        scalars = session.run([self.step.train_op, self.step.scalars], {self.step.steps: count})[1]
         return [{name: values[index] for name, values in scalars.items()} for index in range(count)]
 
     def validate(self, session, between=lambda: None):

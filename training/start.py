@@ -12,7 +12,7 @@ from config.schema import ROWS, Config, ConfigError
 from data import DataError
 from database import connection
 from database.errors import StoreError
-from training import cluster
+from training.devices import cluster
 from training.errors import CheckpointError, Lost, Stopped, TrainingError
 
 USER_ERRORS = (DataError, StoreError, CheckpointError, TrainingError)

@@ -14,7 +14,7 @@ from database.errors import StoreError
 from training import tfutils
 from training.checkpoints import CheckpointError
 from training.tfutils import base, defaults, functions, optimizer, utils
-from training.validation import TrainingError
+from training.errors import TrainingError
 import tensorflow.compat.v1 as tf
 
 pytestmark = pytest.mark.claim('tfutils')

@@ -16,7 +16,8 @@ import data
 import host
 import tiny
 from config.schema import ConfigError
-from training import cluster, devices, overview
+from training import devices, overview
+from training.devices import cluster, watch
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 ONE = dict(
@@ -238,8 +239,8 @@ def test_the_overview_tells_the_hosts():
 @pytest.fixture
 def quick(monkeypatch):
     """The watch looks often."""
-    monkeypatch.setattr(cluster, 'TRY_AGAIN', 0.05)
-    monkeypatch.setattr(cluster, 'TELL_AFTER', 0.1)
+    monkeypatch.setattr(watch, 'TRY_AGAIN', 0.05)
+    monkeypatch.setattr(watch, 'TELL_AFTER', 0.1)
 
 
 def test_a_host_that_never_comes_is_named(quick, free_address):
@@ -248,41 +249,41 @@ def test_a_host_that_never_comes_is_named(quick, free_address):
     with server, pytest.raises(
         ConfigError, match=f'no process answers at host {missing} .task 2. after'
     ):
-        cluster.Watch(['own:1', there, missing], 0).wait(0.3, said.append)
+        watch.Watch(['own:1', there, missing], 0).wait(0.3, said.append)
     assert said == [f'waiting for host {missing} (task 2)']
 
 
 def test_the_watch_waits_for_all_and_names_the_one_that_goes(quick):
     (server, there), (other, goes) = listening(), listening()
-    watch = cluster.Watch([there, 'own:1', goes], 1)
+    others = watch.Watch([there, 'own:1', goes], 1)
     with server:
-        watch.wait(5, pytest.fail)
-        with watch:
-            assert watch.gone(0.5) == []
+        others.wait(5, pytest.fail)
+        with others:
+            assert others.gone(0.5) == []
             other.close()
-            found = watch.gone(30)
-    assert found == [(2, goes)] and cluster.lost(found).startswith(f'host {goes} (task 2) is gone;')
+            found = others.gone(30)
+    assert found == [(2, goes)] and watch.lost(found).startswith(f'host {goes} (task 2) is gone;')
 
 
 def test_the_watch_names_all_that_are_gone_when_it_finds_out(quick):
     """One that found out earlier may have gone, too, for want of the first."""
     listeners = [listening() for _ in range(3)]
     addresses = [address for _, address in listeners]
-    watch = cluster.Watch(addresses, 0)
+    others = watch.Watch(addresses, 0)
     with listeners[0][0]:
         for server, _ in listeners[1:]:
             server.close()
-        with watch:
-            found = watch.gone(30)
+        with others:
+            found = others.gone(30)
     assert found == [(1, addresses[1]), (2, addresses[2])]
-    assert cluster.lost(found).startswith(
+    assert watch.lost(found).startswith(
         'host {} (task 1), host {} (task 2) are gone;'.format(*addresses[1:])
     )
 
 
 @pytest.mark.parametrize('loses', [True, False])
 def test_a_process_that_crashes_tells_which_host_is_gone(free_address, loses):
-    """TensorFlow 1.13.2 crashes when a host goes; see cluster.Watch."""
+    """TensorFlow 1.13.2 crashes when a host goes; see watch.Watch."""
     server, there = listening()
     with server:
         done = subprocess.run(
@@ -304,9 +305,9 @@ def test_a_process_that_crashes_tells_which_host_is_gone(free_address, loses):
 
 CRASH = """
 import ctypes, sys
-from training import cluster
-cluster.TRY_AGAIN, cluster.NO_ANSWER = 0.05, 0.5
-with cluster.Watch(['own:1', sys.argv[1]], 0, lambda: print('flushed', flush=True)):
+from training.devices import watch
+watch.TRY_AGAIN, watch.NO_ANSWER = 0.05, 0.5
+with watch.Watch(['own:1', sys.argv[1]], 0, lambda: print('flushed', flush=True)):
     ctypes.CDLL(None).strlen(None)
 """
 

@@ -20,7 +20,7 @@ from database import layout, records
 from database.store import Store
 from training import checkpoints, devices, jobs, loop, provenance, runtime, stopping, validation
 from training.experiment import Experiment, choices
-from training.validation import TrainingError
+from training.errors import TrainingError
 
 import tensorflow.compat.v1 as tf
 
@@ -618,7 +618,7 @@ def recorded(outcome):
 def test_several_steps_a_call_leave_the_same_records(run, long_run):
     outcome = run('called', **dict(LONG, iterations_per_loop=7))
     assert (
-        outcome.exp.step.count is not None
+        outcome.exp.step.steps is not None
         and tiny.moved(outcome.variables, long_run.variables) == set()
     )
     assert recorded(outcome) == recorded(long_run)

@@ -15,7 +15,7 @@ import pytest
 import tiny
 from training import checkpoints, finding, jobs, places, restoring
 from training.checkpoints import CheckpointError
-from training.validation import TrainingError
+from training.errors import TrainingError
 
 COLLNAME = 'fc_7-5'
 

@@ -13,7 +13,7 @@ from config.flags import as_flag
 from config.schema import Config, ConfigError
 from training import jobs, places, provenance, search
 from training.experiment import choices
-from training.validation import TrainingError
+from training.errors import TrainingError
 
 DBNAME = 'searches'
 SETTINGS = dict(

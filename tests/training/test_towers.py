@@ -344,7 +344,7 @@ def test_a_mean_over_replicas_goes_into_loops_of_steps_and_of_parts():
         x = np.random.RandomState(4).randn(12).astype(np.float32)
         call = device.call(step, lambda: dict(x=x * (1.0 + counter.read_value())))
         session.run(tf.global_variables_initializer())
-        found = session.run([call.train_op, call.scalars['sum']], {call.count: 4})[1]
+        found = session.run([call.train_op, call.scalars['sum']], {call.steps: 4})[1]
     parts = x.reshape(3, 4).mean(axis=1)  # of both replicas at a time
     assert found == pytest.approx(
         [((parts * factor - 1.0) ** 2).mean() for factor in (1, 2, 3, 4)], rel=1e-5

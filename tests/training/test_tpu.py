@@ -292,7 +292,7 @@ def test_the_parts_of_all_cores_are_numbered(monkeypatch):
 
     with tf.Graph().as_default(), tf.Session() as session:
         call = device.call(step, lambda: dict(images=tf.zeros([12, 5])))
-        found = session.run(cores, {call.count: 4})
+        found = session.run(cores, {call.steps: 4})
     assert [rows.tolist() for (rows,) in found] == [
         [[mean]] * 4 for mean in (0.5, 2.5, 4.5)
     ]  # of parts 0 and 1, 2 and 3, 4 and 5

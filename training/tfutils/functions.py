@@ -175,7 +175,8 @@ def identity_func(results: object) -> Document:
 class FunctionExperiment(Trainable):
     """The graph of a params dictionary that holds functions; training.loop.Run trains it.
 
-    params: {'model_params': ..., 'save_params': ..., ...} with every group that is used.
+    params: {'model_params': ..., 'save_params': ..., ...} with every group that is used. device: of
+    training/devices/.
     training: False builds the validations alone. Raises ConfigError for what cannot be.
 
     Gradients, losses and targets of a step are those of the variables before it.
@@ -336,7 +337,7 @@ class FunctionExperiment(Trainable):
             update = optimizer.apply_gradients(list(zip(gradients, trained)))
         with tf.control_dependencies([update]):
             train_op = self.global_step.assign_add(1, read_value=False)
-        return Step(tf.no_op(), train_op, scalars, count=None)
+        return Step(tf.no_op(), train_op, scalars, steps=None)
 
     def _step_targets(self, inputs: Tensors, outputs: tf.Tensor) -> Tensors:
         targets = (

@@ -1,9 +1,7 @@
-"""Several hosts: which they are, and a watch that tells when one of them is gone."""
+"""A watch that tells when one of several hosts is gone."""
 
 import contextlib
-import dataclasses
 import faulthandler
-import json
 import os
 import select
 import signal
@@ -12,12 +10,14 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Type
 
 from config.schema import ConfigError
+from training.devices.device import Say
 
-# TF_CONFIG's name for the process that also validates and saves, and for the others, in the order
-# of their tasks.
-TYPES = ('chief', 'worker')
+Host = Tuple[int, str]  # the index of a process, and where it listens, 'host:port'
+Failure = Type[OSError]  # ConnectionRefusedError, a machine's answer, or OSError, none at all
+
 TRY_AGAIN = 1.0  # seconds between two looks at a host
 NO_ANSWER = 5.0  # seconds after which one look is given up
 REFUSED, SILENT = 2, 3  # looks one after the other of which none found the process, or the machine
@@ -27,95 +27,28 @@ STUCK = 300.0  # seconds after which a process is ended none of whose Python thr
 TELL_AFTER = 5.0  # seconds after which it is told for which hosts we wait
 
 
-def with_cluster(config, text):
-    """A Config with the hosts of TF_CONFIG, TensorFlow's convention, where its flags name none.
-
-    text: the environment variable's, {"cluster": {"worker": ["host:port", ...]}, "task": {"type":
-    "worker", "index": 0}}; a "chief" counts as the first worker. None or a cluster of one host
-    change nothing. Raises ConfigError.
-    """
-    if not text or config.worker_hosts:
-        return config
-    try:
-        value = json.loads(text)
-        cluster, task = value.get('cluster', {}), value.get('task', {})
-        others = sorted(set(cluster) - set(TYPES))
-        hosts = {kind: list(cluster.get(kind, [])) for kind in TYPES}
-        index = (len(hosts['chief']) if task.get('type') == 'worker' else 0) + int(
-            task.get('index', 0)
-        )
-    except (ValueError, TypeError, AttributeError):
-        raise ConfigError(
-            f'TF_CONFIG={text}: it must be JSON, {{"cluster": {{"worker": ["host:port", ...]}}, '
-            f'"task": {{"type": '
-            '"worker", "index": 0}}; set it so, or unset it'
-        )
-    if others or (cluster and task.get('type') not in TYPES):
-        raise ConfigError(
-            'TF_CONFIG={}: here all hosts are workers, the first of which may be called chief; '
-            'there is no '
-            '{}'.format(text, ', '.join(others) or 'task of the type {}'.format(task.get('type')))
-        )
-    hosts = tuple(hosts['chief'] + hosts['worker'])
-    if len(hosts) < 2:
-        return config
-    config = dataclasses.replace(config, worker_hosts=hosts, task_index=index)
-    problem = problem_of(config)
-    if problem:
-        raise ConfigError('TF_CONFIG: ' + problem)
-    return config
-
-
-def problem_of(config):
-    """None, or what is wrong with the hosts of a Config."""
-    hosts = config.worker_hosts
-    wrong = [host for host in hosts if not _is_address(host)]
-    if wrong:
-        return '--worker_hosts: {} must be host:port'.format(', '.join(str(host) for host in wrong))
-    if len(hosts) == 1 or len(set(hosts)) < len(hosts):
-        return '--worker_hosts={}: name at least two, each once'.format(','.join(hosts))
-    if config.task_index is None or config.task_index >= len(hosts):
-        return (
-            f'--task_index must say which of --worker_hosts this process is, 0 to {len(hosts) - 1}'
-        )
-    return None
-
-
-def _is_address(text):
-    host, _, port = text.rpartition(':') if isinstance(text, str) else ('', '', '')
-    return bool(host) and port.isdigit() and 0 < int(port) < 65536
-
-
-def without_proxy(hosts):
-    """Let this process reach hosts, a list of 'host:port', directly: TensorFlow's servers would go
-    through an HTTP proxy.
-    """
-    names = sorted({host.rpartition(':')[0] for host in hosts})
-    for variable in ('no_grpc_proxy', 'no_proxy'):
-        before = os.environ.get(variable)
-        os.environ[variable] = ','.join(([before] if before else []) + names)
-
-
 class Watch:
     """Looks whether the other hosts are there: each listens on its port as long as its process
     lives.
 
-    hosts: ['host:port', ...]. own: the index of this process. at_loss: called before this process
+    hosts: 'host:port' of each. own: the index of this process. at_loss: called before this process
     is ended because a host is gone. Within its context, which the main thread enters, a process
     that does not end by itself within PATIENCE after that is ended, with exit code 1; so is one
     that crashes: TensorFlow 1.13.2's collectives read from address 0 when a host goes
     (BufRendezvous::DoneWithHook), and would end this process before it could say which.
     """
 
-    def __init__(self, hosts, own, at_loss=lambda: None):
+    def __init__(
+        self, hosts: Sequence[str], own: int, at_loss: Callable[[], None] = lambda: None
+    ) -> None:
         self._others = [(index, host) for index, host in enumerate(hosts) if index != own]
         self._at_loss = at_loss
         self._naming = threading.Lock()
         self._lost = threading.Event()
         self._over = threading.Event()
-        self._gone = []
+        self._gone: List[Host] = []
 
-    def wait(self, seconds, say):
+    def wait(self, seconds: float, say: Say) -> None:
         """Until all are there, for so many seconds at most. say: prints a line. Raises ConfigError
         that names the missing.
         """
@@ -138,7 +71,7 @@ class Watch:
                 told = True
             time.sleep(TRY_AGAIN)
 
-    def gone(self, seconds):
+    def gone(self, seconds: float) -> List[Host]:
         """The hosts that are gone, for lost, waiting so long for the watch to find out; empty where
         all are there.
 
@@ -149,7 +82,7 @@ class Watch:
             time.sleep(LINGER * TRY_AGAIN)
         return self._gone
 
-    def __enter__(self):
+    def __enter__(self) -> 'Watch':
         for other in self._others:
             threading.Thread(target=self._look_after, args=[other], daemon=True).start()
         threading.Thread(target=self._end, daemon=True).start()
@@ -157,12 +90,12 @@ class Watch:
         self._crashes.__enter__()
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self._crashes.__exit__(None, None, None)
         self._over.set()
 
-    def _look_after(self, other):
-        failures = {}
+    def _look_after(self, other: Host) -> None:
+        failures: Dict[Failure, int] = {}
         while not self._over.wait(TRY_AGAIN):
             failure = _look(other[1])
             failures = {failure: failures.get(failure, 0) + 1} if failure else {}
@@ -173,7 +106,7 @@ class Watch:
                 self._lose(other)
                 return
 
-    def _lose(self, other):
+    def _lose(self, other: Host) -> None:
         """Names the first that is found to be gone, and any that is gone by then, of which one may
         have been the first.
         """
@@ -186,14 +119,14 @@ class Watch:
                 ]
                 self._lost.set()
 
-    def _end(self):
+    def _end(self) -> None:
         self._lost.wait()
         if not self._over.wait(
             PATIENCE
         ):  # the runtime waits for the host that is gone, and would do so for ever
             self._leave(lost(self._gone))
 
-    def _crashed(self):
+    def _crashed(self) -> None:
         gone = self.gone(NO_ANSWER * (SILENT + 1))
         if not gone:
             faulthandler.dump_traceback()
@@ -203,7 +136,7 @@ class Watch:
             else 'TensorFlow crashed (SIGSEGV); start the same commands again with --do_restore'
         )
 
-    def _leave(self, words):
+    def _leave(self, words: str) -> None:
         try:
             self._at_loss()
         except Exception as error:  # whatever it is, this process has to end
@@ -214,7 +147,7 @@ class Watch:
 
 
 @contextlib.contextmanager
-def _crashes_told(function):
+def _crashes_told(function: Callable[[], None]) -> Iterator[None]:
     """Within the context, function is called, in a thread of its own, when a thread of the process
     crashes.
 
@@ -225,7 +158,7 @@ def _crashes_told(function):
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
 
-    def listen():
+    def listen() -> None:
         with open(reading, 'rb', buffering=0) as signals:
             while True:
                 faulthandler.dump_traceback_later(STUCK, exit=True)
@@ -253,7 +186,7 @@ def _crashes_told(function):
             faulthandler.enable()
 
 
-def lost(hosts):
+def lost(hosts: Sequence[Host]) -> str:
     """What a user is told when hosts, as Watch.gone gives them, are gone."""
     return (
         '{} {} gone; look there for the reason, then start the same commands again with '
@@ -262,11 +195,11 @@ def lost(hosts):
     )
 
 
-def _names(hosts):
+def _names(hosts: Sequence[Host]) -> str:
     return ', '.join(f'host {host} (task {index})' for index, host in hosts)
 
 
-def _look(host):
+def _look(host: str) -> Optional[Failure]:
     """None where a process listens there; else ConnectionRefusedError, the machine's answer, or
     OSError, none at all.
     """

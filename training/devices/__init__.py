@@ -1,0 +1,12 @@
+"""Where steps run: a device calls the function of a step, once or several times a call, and
+averages over its replicas.
+"""
+
+from training.devices.choose import check_precision, choose
+from training.devices.device import Call, Device
+from training.devices.hosts import Hosts
+from training.devices.one import OneDevice
+from training.devices.towers import Towers
+from training.devices.tpu import TPU
+
+__all__ = ['TPU', 'Call', 'Device', 'Hosts', 'OneDevice', 'Towers', 'check_precision', 'choose']

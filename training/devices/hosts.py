@@ -1,0 +1,165 @@
+"""Several hosts."""
+
+import contextlib
+import signal
+from typing import Callable, Iterator, List, Optional, Sequence
+
+import tensorflow.compat.v1 as tf
+
+from config.schema import ConfigError
+from training import runtime
+from training.devices import cluster, watch
+from training.devices.device import Asking, Averaged, Batch, Replica, Say
+from training.devices.towers import HOSTS, HOSTS_CPU, Towers
+from training.errors import TrainingError
+
+
+class Hosts(Towers):
+    """Several machines, of each of which a process uses a device or several: a replica of the step
+    on each.
+
+    Every process has variables of its own, which start as the first one's and stay the same: the
+    gradients of all are averaged before each update. Each reads its part of the batches. Batch
+    norms normalise as Towers' do, and track the statistics of their own host; those of the first
+    one are kept. TensorFlow's servers and collectives carry what is exchanged.
+
+    hosts: ['host:port'] of all. own: the index of this one. Otherwise as Towers.
+    """
+
+    answers_within = 600  # seconds, until a host is given up that was never there
+
+    def __init__(
+        self,
+        hosts: Sequence[str],
+        own: int,
+        gpu: Sequence[str],
+        minibatches: int = 1,
+        steps_per_call: int = 1,
+        data_format: Optional[str] = None,
+        cpu_devices: Optional[int] = None,
+    ) -> None:
+        super().__init__(gpu, minibatches, steps_per_call, data_format, cpu_devices)
+        self.hosts = len(hosts)
+        self.part = (own, self.hosts)
+        self.leads = own == 0
+        self._block = own
+        self.replicas = self.hosts * len(gpu)
+        self._names = list(hosts)
+        self._before_end: List[Callable[[], None]] = []
+
+    def session_config(self) -> tf.ConfigProto:
+        """See Device.session_config. Sessions see the devices of this process alone; the
+        collectives reach the others.
+        """
+        config = super().session_config()
+        config.device_filters.append(f'/job:worker/task:{self.part[0]}')
+        config.experimental.collective_group_leader = '/job:worker/replica:0/task:0'
+        return config
+
+    @contextlib.contextmanager
+    def ready(self, say: Say = print) -> Iterator[None]:
+        """Starts this process's server and waits for the others'. Raises ConfigError where one is
+        missing, and TrainingError that names it when one goes; a process that cannot even notice is
+        ended.
+        """
+        own = self._names[self.part[0]]
+        cluster.without_proxy(self._names)
+        try:
+            server = tf.train.Server(
+                tf.train.ClusterSpec({'worker': self._names}),
+                'worker',
+                self.part[0],
+                config=self.session_config(),
+            )
+        except tf.errors.OpError as error:
+            raise ConfigError(
+                '--worker_hosts: this process, task {}, cannot listen at {} ({}); is the port '
+                'taken, or the host '
+                'another one?'.format(self.part[0], own, error.message.split('\n')[0])
+            )
+        self.target = server.target
+        others = watch.Watch(self._names, self.part[0], self._flush)
+        others.wait(self.answers_within, say)
+        with others:
+            try:
+                yield
+            except (
+                tf.errors.UnavailableError,
+                tf.errors.AbortedError,
+                tf.errors.CancelledError,
+                tf.errors.InternalError,
+                tf.errors.DeadlineExceededError,
+            ) as error:
+                gone = others.gone(watch.NO_ANSWER * (watch.SILENT + 1))
+                raise TrainingError(
+                    watch.lost(gone)
+                    if gone
+                    else 'the hosts lost each other ({}); start the same commands '
+                    'again with --do_restore'.format(error.message.split('\n')[0])
+                )
+
+    def at_loss(self, function: Callable[[], None]) -> None:
+        """See Device.at_loss."""
+        self._before_end.append(function)
+
+    def _flush(self) -> None:
+        for function in self._before_end:
+            function()
+
+    def mean(self, replica_fn: Replica, batch: Batch) -> Averaged:
+        """See Device.mean. The mean over all hosts of the mean over this one's replicas."""
+        tensors, updates = super().mean(replica_fn, batch)
+        with tf.device(self._devices[0]):  # one exchange of all of them
+            return [total / self.hosts for total in self._joined(tensors, HOSTS)], updates
+
+    def shared(self, numbers: List[int]) -> List[int]:
+        """See Device.shared."""
+        with tf.Graph().as_default(), tf.Session(
+            self.target, config=self.session_config()
+        ) as session:
+            return session.run(self._of_first([tf.constant(numbers, tf.int64)]))[0].tolist()
+
+    def level(self, variables: Sequence[tf.Variable]) -> tf.Operation:
+        """See Device.level."""
+        values = self._of_first([variable.read_value() for variable in variables])
+        return tf.group(
+            *[
+                variable.assign(value, read_value=False)
+                for variable, value in zip(variables, values)
+            ]
+        )
+
+    def asking(self) -> Asking:
+        """See Device.asking."""
+        with tf.device('/cpu:0'):
+            asked = tf.placeholder(tf.int32, [])
+            (hosts,) = self._joined([asked], HOSTS_CPU)
+
+        def ask(session: tf.Session, number: Optional[int]) -> Optional[int]:
+            found = session.run(hosts, {asked: int(number is not None)})
+            return number if number is not None or not found else signal.SIGTERM
+
+        return ask
+
+    def _of_first(self, tensors: Sequence[tf.Tensor]) -> List[tf.Tensor]:
+        with tf.device('/cpu:0'):
+            return self._joined(
+                [tensor if self.leads else tf.zeros_like(tensor) for tensor in tensors], HOSTS_CPU
+            )
+
+    def _joined(self, tensors: Sequence[tf.Tensor], group: int) -> List[tf.Tensor]:
+        """The sums of tensors over the hosts, by one exchange for each type."""
+        sums = list(tensors)
+        for dtype in sorted({tensor.dtype for tensor in tensors}, key=lambda dtype: dtype.name):
+            places = [place for place, tensor in enumerate(tensors) if tensor.dtype == dtype]
+            self._sums += 1
+            total = runtime.all_sum(
+                tf.concat([tf.reshape(tensors[place], [-1]) for place in places], 0),
+                group,
+                self.hosts,
+                self._sums,
+            )
+            sizes = [tensors[place].shape.num_elements() for place in places]
+            for place, part in zip(places, tf.split(total, sizes)):
+                sums[place] = tf.reshape(part, tensors[place].shape)
+        return sums

@@ -1,0 +1,107 @@
+"""Several devices of one process."""
+
+import functools
+from typing import Callable, List, Optional, Sequence, Tuple, TypeVar
+
+import tensorflow.compat.v1 as tf
+
+from config.schema import ConfigError
+from training import runtime
+from training.devices.device import Averaged, Batch, Part, Replica, Scalars
+from training.devices.one import OneDevice
+
+# Those that sum together: all replicas, the first device of each host, and the CPU of each host.
+REPLICAS, HOSTS, HOSTS_CPU = 1, 2, 3
+
+Outcome = TypeVar('Outcome')
+
+
+class Towers(OneDevice):
+    """Several GPUs (or devices of a CPU that is split) in one process: a replica of the step on
+    each.
+
+    The variables are on the first of them. Each works on an equal part of the batch; losses and
+    gradients are averaged, and the batch norms track the statistics of the first replica's part.
+
+    gpu: the indices of --gpu. Otherwise as OneDevice. Raises ConfigError where
+    there are not as many GPUs.
+    """
+
+    def __init__(
+        self,
+        gpu: Sequence[str],
+        minibatches: int = 1,
+        steps_per_call: int = 1,
+        data_format: Optional[str] = None,
+        cpu_devices: Optional[int] = None,
+    ) -> None:
+        super().__init__(
+            minibatches, steps_per_call, data_format=data_format, cpu_devices=cpu_devices
+        )
+        if not cpu_devices and runtime.gpu_count() < len(gpu) > 1:
+            raise ConfigError(
+                '--gpu={}: TensorFlow finds {} of these GPUs; name those that are there, or split '
+                'the CPU by '
+                '--cpu_devices'.format(','.join(gpu), runtime.gpu_count())
+            )
+        self.replicas = len(gpu)
+        self._sums = 0  # how many have been built
+        self._devices = (
+            ['/cpu:' + index for index in gpu]
+            if cpu_devices
+            else [f'/gpu:{place}' for place in range(len(gpu))]
+        )
+
+    def mean(self, replica_fn: Replica, batch: Batch) -> Averaged:
+        """See Device.mean. Each part of a batch is split over the replicas."""
+        return super().mean(functools.partial(self._over_replicas, replica_fn), batch)
+
+    def total(self, function: Callable[[Batch], Scalars], batch: Batch) -> Scalars:
+        """See Device.total."""
+        totals = self._each(lambda part, replica: function(part), batch)
+        with tf.device(self._devices[0]):
+            return {name: tf.add_n([total[name] for total in totals]) for name in totals[0]}
+
+    def _each(self, function: Callable[[Batch, int], Outcome], batch: Batch) -> List[Outcome]:
+        """[function(part of a batch, replica's index)] of all replicas, each on its device."""
+        with tf.device('/cpu:0'):
+            parts = {name: tf.split(tensor, len(self._devices)) for name, tensor in batch.items()}
+        outcomes, sums = [], self._sums
+        for index, device in enumerate(self._devices):
+            self._sums = sums  # replicas are built alike: the same sum has the same number on each
+            with tf.device(device):
+                outcomes.append(
+                    function({name: tensors[index] for name, tensors in parts.items()}, index)
+                )
+        return outcomes
+
+    def _over_replicas(self, replica_fn: Replica, batch: Batch, minibatch: Part) -> Averaged:
+        first = minibatch * len(self._devices)
+        towers = self._each(lambda part, replica: replica_fn(part, first + replica), batch)
+        with tf.device(self._devices[0]):
+            return [
+                tf.add_n(values) / len(towers)
+                for values in zip(*[tensors for tensors, _ in towers])
+            ], towers[0][1]
+
+    def all_mean(self, tensor: tf.Tensor) -> tf.Tensor:
+        """The mean of a tensor over the replicas, on each of them; its gradient is that of the mean
+        of the replicas' losses.
+
+        To be called in a replica function, by all replicas in the same order. tensor: float32, of
+        any static shape.
+        """
+        self._sums += 2
+        forward, backward = self._sums - 1, self._sums
+
+        @tf.custom_gradient
+        def mean(tensor: tf.Tensor) -> Tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+            return (
+                self._all_mean(tensor, forward),
+                lambda gradient: self._all_mean(gradient, backward),
+            )
+
+        return mean(tensor)
+
+    def _all_mean(self, tensor: tf.Tensor, key: int) -> tf.Tensor:
+        return runtime.all_sum(tensor, REPLICAS, self.replicas, key) / self.replicas
