@@ -65,4 +65,4 @@ def load(
         raise DataError(
             f'An image must be at least one pixel wide, so --image_size={image_size} is too small.'
         )
-    return DATASETS[name](data_dir, image_size, preprocessing)
+    return DATASETS[name](data_dir=data_dir, image_size=image_size, preprocessing=preprocessing)

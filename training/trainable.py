@@ -16,7 +16,7 @@ class Step(NamedTuple):
     initializer: tf.Operation
     train_op: tf.Operation
     scalars: Dict[str, tf.Tensor]
-    count: Optional[tf.Tensor]
+    steps: Optional[tf.Tensor]
 
 
 class Plan(NamedTuple):
