@@ -3,6 +3,7 @@
 import collections
 import gc
 import os
+import random
 import shutil
 import socket
 import sys
@@ -23,6 +24,7 @@ from training.experiment import check, choices  # noqa: E402
 import tiers  # noqa: E402
 
 Address = collections.namedtuple('Address', 'host port root')
+PORTS = range(10000, 32000)  # below those that Linux gives to whoever connects
 
 
 pytest_addoption = tiers.add_options
@@ -42,10 +44,15 @@ def pytest_collection_finish():
 
 
 def free_port():
-    """A TCP port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]
+    """A TCP port that nothing listens on, and that the system does not give to connections."""
+    while True:
+        port = random.SystemRandom().choice(PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind(('127.0.0.1', port))
+            except OSError:
+                continue
+            return port
 
 
 @pytest.fixture(autouse=True, scope='module')

@@ -2,17 +2,16 @@
 
 import datetime
 import os
-import subprocess
-import sys
-import time
 
 import pymongo
 import pytest
 
-from database import claim
+from database import claim, server
 from database.claim import Claim
 from database.errors import StoreError
 from database.store import Store
+
+DEAD = 2**30  # more than any process number
 
 
 @pytest.fixture
@@ -20,13 +19,6 @@ def collection(mongo_server):
     with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
         yield client['claims']['fc.claims']
         client.drop_database('claims')
-
-
-def dead():
-    """The number of a process that has ended."""
-    ended = subprocess.Popen([sys.executable, '-c', ''])
-    ended.wait()
-    return ended.pid
 
 
 def alter(collection, **fields):
@@ -51,13 +43,13 @@ def test_a_second_one_is_refused_and_told_who_has_it(collection):
 
 def test_that_of_a_dead_process_of_this_machine_counts_no_more(collection):
     Claim(collection, 'symmetric')
-    alter(collection, process=dead())
+    alter(collection, process=DEAD)
     Claim(collection, 'symmetric').release()
 
 
 def test_that_of_another_machine_expires(collection):
     Claim(collection, 'symmetric')
-    alter(collection, process=dead(), machine='another')
+    alter(collection, process=DEAD, machine='another')
     with pytest.raises(StoreError, match='is being trained by'):
         Claim(collection, 'symmetric')
     alter(
@@ -70,8 +62,7 @@ def test_it_is_renewed_made_anew_and_told_when_it_is_taken(collection, monkeypat
     monkeypatch.setattr(claim, 'RENEW_S', 0.05)
 
     def until(condition):
-        while not condition():
-            time.sleep(0.02)
+        assert server._wait(condition, 60)
 
     mine = Claim(collection, 'symmetric')
     started = collection.find_one()['renewed']

@@ -204,10 +204,10 @@ def test_no_two_experiments_share_a_recent_database():
 def names_of_the_shortened_as_experiments(names):
     """An exp_id chosen so that the plain form is another experiment's shortened name."""
     start, end = 'neur-al_fc_', '___RECENT'
+    shortened = [name for name in names if '~' in name and name.startswith(start)]
+    assert shortened
     return [
-        records.recent_database('neur-al', 'fc', name[len(start) : -len(end)])
-        for name in names
-        if '~' in name and name.startswith(start)
+        records.recent_database('neur-al', 'fc', name[len(start) : -len(end)]) for name in shortened
     ]
 
 

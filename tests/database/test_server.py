@@ -42,6 +42,7 @@ def one_sentence(error):
     return '\n' not in str(error.value) and str(error.value).endswith('.')
 
 
+@pytest.mark.slow
 def test_started_used_and_stopped(own_port):
     said = server.ensure(*own_port)
     assert re.match(rf'Started a private MongoDB \d+\.\d+\.\d+ at localhost:{own_port.port}', said)
@@ -64,6 +65,7 @@ def test_started_used_and_stopped(own_port):
     assert 'No private MongoDB runs' in server.stop(own_port.port, own_port.root)
 
 
+@pytest.mark.slow
 def test_it_is_in_a_session_of_its_own_and_listens_here_only(own_port):
     server.ensure(*own_port)
     (process,) = mongod_processes(own_port)
@@ -71,6 +73,7 @@ def test_it_is_in_a_session_of_its_own_and_listens_here_only(own_port):
     assert '--bind_ip 127.0.0.1' in server._command_line(process)
 
 
+@pytest.mark.slow
 def test_data_outlives_a_restart(own_port):
     for value in range(2):
         server.ensure(*own_port)
@@ -80,6 +83,7 @@ def test_data_outlives_a_restart(own_port):
         server.stop(own_port.port, own_port.root)
 
 
+@pytest.mark.slow
 def test_a_killed_servers_pid_file_means_nothing(own_port):
     server.ensure(*own_port)
     (process,) = mongod_processes(own_port)
@@ -89,6 +93,7 @@ def test_a_killed_servers_pid_file_means_nothing(own_port):
     assert 'Started' in server.ensure(*own_port)
 
 
+@pytest.mark.slow
 def test_a_strangers_process_is_never_stopped(own_port):
     folder = os.path.join(own_port.root, f'mongod-{own_port.port}')
     os.makedirs(folder)
@@ -109,6 +114,7 @@ def test_a_server_of_somebody_else_is_used_and_not_stopped(mongo_server, tmp_pat
     assert os.listdir(str(tmp_path)) == []
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_end_with_one_server(own_port):
     command = [
         sys.executable,
@@ -157,14 +163,14 @@ def stranger_port(request):
         connection.close()
 
 
-def test_a_port_that_something_else_has_taken(stranger_port, tmp_path):
+def test_a_port_that_something_else_has_taken(stranger_port, tmp_path, impatient):
     with pytest.raises(ServerError, match=f'Port {stranger_port} of localhost is taken') as error:
         server.ensure('localhost', stranger_port, str(tmp_path))
     assert one_sentence(error) and os.listdir(str(tmp_path)) == []
 
 
 @pytest.mark.parametrize('host', ['db.host.invalid', '192.0.2.1', 'a..b', 'x' * 70 + '.invalid'])
-def test_a_remote_host_where_nothing_answers(host, own_port):
+def test_a_remote_host_where_nothing_answers(host, own_port, impatient):
     with pytest.raises(
         ServerError, match=f'Nothing answers at {re.escape(host)}:{own_port.port}'
     ) as error:
@@ -195,6 +201,7 @@ def test_a_mongod_on_the_path_comes_first(tmp_path, monkeypatch):
     assert server.find_mongod() == str(tmp_path / 'mongod') != wheel
 
 
+@pytest.mark.slow
 def test_a_mongod_that_will_not_start_says_why(own_port, tmp_path, monkeypatch):
     (tmp_path / 'mongod').write_text(
         '#!/bin/sh\necho error while loading shared libraries: libcurl.so.4\nexit 127\n'
@@ -206,7 +213,8 @@ def test_a_mongod_that_will_not_start_says_why(own_port, tmp_path, monkeypatch):
     assert one_sentence(error)
 
 
-def test_two_servers_never_share_a_folder(own_port):
+@pytest.mark.slow
+def test_two_servers_never_share_a_folder(own_port, free_address):
     server.ensure(*own_port)
     (process,) = mongod_processes(own_port)
     folder = os.path.join(own_port.root, f'mongod-{own_port.port}')
@@ -214,16 +222,10 @@ def test_two_servers_never_share_a_folder(own_port):
         os.path.join(folder, 'mongod.pid')
     )  # without our word for it, mongod's own lock still holds
     with pytest.raises(ServerError, match='DBPathInUse'):
-        server._start('localhost', other_port(), folder)
+        server._start('localhost', int(free_address().rpartition(':')[2]), folder)
     assert len(mongod_processes(own_port)) == 1
     with open(os.path.join(folder, 'mongod.pid'), 'w') as stream:
         stream.write(f'{process}\n')
-
-
-def other_port():
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]
 
 
 def test_a_folder_that_cannot_be_made(own_port, tmp_path):
@@ -234,6 +236,7 @@ def test_a_folder_that_cannot_be_made(own_port, tmp_path):
     (tmp_path / 'root').unlink()
 
 
+@pytest.mark.slow
 def test_the_command(own_port):
     where = ['--port', str(own_port.port), '--root', own_port.root]
     silent = run_module('status', *where)
@@ -247,6 +250,7 @@ def test_the_command(own_port):
     assert run_module('stop', *where).stdout.startswith(b'Stopped')
 
 
+@pytest.mark.slow
 def test_the_configuration_file_starts_a_server(own_port, tmp_path):
     shutil.copy(os.path.join(REPOSITORY, 'mongodb.conf'), str(tmp_path))
     (tmp_path / 'mongodb-data').mkdir()

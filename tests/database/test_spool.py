@@ -110,7 +110,8 @@ def open_store(address, folder):
     return Store(address.host, address.port, *NAMES, recent_limit=2, spool=str(folder / 'spool'))
 
 
-def test_what_an_outage_stopped_is_written_at_the_next_start(own_port, tmp_path):
+@pytest.mark.slow
+def test_what_an_outage_stopped_is_written_at_the_next_start(own_port, tmp_path, impatient):
     server.ensure(*own_port)
     store = open_store(own_port, tmp_path)
     store.save(record(0))
@@ -177,7 +178,8 @@ def test_what_can_never_be_written_is_kept_aside(mongo_server, tmp_path):
     assert os.listdir(str(tmp_path / 'spool')) == ['00000001.bson.refused']
 
 
-def test_a_disk_that_takes_nothing_is_told(own_port, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_a_disk_that_takes_nothing_is_told(own_port, tmp_path, monkeypatch, impatient):
     monkeypatch.setattr(
         Spool,
         'keep',
