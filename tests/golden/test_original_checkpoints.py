@@ -18,7 +18,7 @@ import data
 import reference
 from config.schema import Config
 from data.base import Dataset
-from training import checkpoints, jobs, runtime
+from training import checkpoints, devices, jobs, runtime
 from training.experiment import choices
 import tensorflow.compat.v1 as tf
 
@@ -28,6 +28,7 @@ GOLDEN = 'resnet18_symmetric.npz'
 TOLERANCE = 1e-4 if runtime.IS_TF2 else 1e-5
 STEP = 20
 DBNAME, COLLNAME, EXP_ID = 'original', 'resnet18', 'symmetric_old'
+GOES_ON = dict(do_restore=True, train_epochs=float(STEP + 1))
 
 
 class Images(Dataset):
@@ -55,11 +56,16 @@ class Images(Dataset):
 
 
 @pytest.fixture(autouse=True, scope='module')
-def images():
-    """--dataset=golden."""
+def images(mongo_server, tmp_path_factory):
+    """--dataset=golden, and one graph for both tests, that of the training: most of their time goes
+    into it.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(data.DATASETS, 'golden', Images)
         patch.setenv('CUDA_VISIBLE_DEVICES', '')
+        settings = config(mongo_server, tmp_path_factory.mktemp('cache'), **GOES_ON)
+        experiment = jobs.Experiment(settings, devices.choose(settings), first_step=STEP)
+        patch.setattr(jobs, 'Experiment', lambda config, device, *_, **__: experiment)
         yield
 
 
@@ -199,7 +205,7 @@ def test_a_training_goes_on_with_the_losses_of_the_original(
     """do_restore, with every slot of both optimisers; the first step's losses are those of the
     restored variables.
     """
-    jobs.train(config(mongo_server, tmp_path, do_restore=True, train_epochs=float(STEP + 1)))
+    jobs.train(config(mongo_server, tmp_path, **GOES_ON))
     with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
         (record,) = client[DBNAME][COLLNAME + '.files'].find({'exp_id': EXP_ID, 'step': STEP + 1})
     (first,) = record['train_results']
