@@ -51,15 +51,15 @@ report: $(VENV)/ready-train  ## what came out of make train: a table, and local/
 	$(RUN) report.py --port=$(PORT) --dbname=quickstart --cache_dir=$(LOCAL)/cache --html=$(LOCAL)/report.html
 
 rules: $(VENV)/ready-train $(DATA)/dataset.json  ## one run of each rule, and their table
-	$(RUN) -m benchmarks.rules --data_dir=$(DATA) --port=$(PORT) --cache_dir=$(LOCAL)/cache
+	$(RUN) -m experiments.rules --data_dir=$(DATA) --port=$(PORT) --cache_dir=$(LOCAL)/cache
 
 search: $(VENV)/ready-test  ## 30 trainings, each with settings chosen by the ones before, and the best beside the default
 	$(RUN) -m config.recipes mnist_fc_mirror
-	$(RUN) -m benchmarks.search --port=$(PORT) --cache_dir=$(LOCAL)/cache
+	$(RUN) -m experiments.search --port=$(PORT) --cache_dir=$(LOCAL)/cache
 
 noise: $(VENV)/ready-train  ## rules under noise on the updates of backward kernels: a table, and local/noise.png
 	mkdir -p $(LOCAL)
-	$(RUN) -m benchmarks.noise --png=$(LOCAL)/noise.png --port=$(PORT) --cache_dir=$(LOCAL)/cache
+	$(RUN) -m experiments.noise --png=$(LOCAL)/noise.png --port=$(PORT) --cache_dir=$(LOCAL)/cache
 
 faithful:  ## what we share with the original, claim by claim, on TensorFlow 1.13.2 and on this Python's
 	$(MAKE) faithful-here PYTHON=python3.7

@@ -1,4 +1,4 @@
-"""Programs that measure; README.md quotes what they print."""
+"""Programs that measure speed; README.md quotes what they print."""
 
 import sys
 

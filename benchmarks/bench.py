@@ -16,8 +16,8 @@ import subprocess
 import sys
 
 from benchmarks import turns
+from config.root import ROOT
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RULES = (
     'backprop',
     'feedback',

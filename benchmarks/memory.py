@@ -13,7 +13,8 @@ import subprocess
 import sys
 
 from benchmarks import turns
-from benchmarks.bench import ROOT, RULES
+from benchmarks.bench import RULES
+from config.root import ROOT
 
 
 def resident(field):

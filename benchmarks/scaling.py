@@ -20,8 +20,8 @@ import sys
 import tensorflow.compat.v1 as tf
 
 from benchmarks import steps, turns
-from benchmarks.bench import ROOT
 
+from config.root import ROOT
 from config.schema import Config
 from training import devices
 from training.experiment import Experiment, choices

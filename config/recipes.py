@@ -31,7 +31,7 @@ Recipe = collections.namedtuple('Recipe', ['settings', 'source', 'expects'])
 
 KUNIN = 'Kunin et al. 2020 (arXiv:2003.01513), released code: rule defaults, schedule of learning_rate.py'
 MOSKOVITZ = 'Moskovitz, Litwin-Kumar & Abbott 2018 (arXiv:1812.06488), for the rule alone'
-MEASURED = 'README, "The rules side by side" (benchmarks/rules.py)'
+MEASURED = 'README, "The rules side by side" (experiments/rules.py)'
 
 IMAGENET = dict(
     dataset='imagenet',
@@ -123,7 +123,7 @@ RECIPES['mnist_fc_mirror'] = Recipe(
     ),
     'this project: the kind of network that Kunin et al. 2020 (arXiv:2003.01513) searched '
     'settings for, in small',
-    'README, "Search" (benchmarks/search.py)',
+    'README, "Search" (experiments/search.py)',
 )
 RECIPES['quickstart'] = RECIPES['mnist_symmetric']
 

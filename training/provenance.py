@@ -1,14 +1,12 @@
 """What a record tells of the program that made it."""
 
-import os
 import subprocess
 from typing import Optional
 
+from config.root import ROOT
 from config.schema import ConfigError
 from database.types import Document
 from training import runtime
-
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def describe() -> Document:

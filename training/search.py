@@ -19,6 +19,7 @@ from pymongo.errors import PyMongoError
 
 from config import params
 from config.flags import as_flag
+from config.root import ROOT
 from config.schema import LOADING, ROWS, SEED, Config, ConfigError, Scope
 from database import connection, server
 from database.claim import is_gone, machine
@@ -426,7 +427,7 @@ class Search:
         params.save(config, settings)
         command = [
             sys.executable,
-            os.path.join(provenance.ROOT, 'train.py'),
+            os.path.join(ROOT, 'train.py'),
             '--load_params_file=' + settings,
             '--do_restore',
         ] + [

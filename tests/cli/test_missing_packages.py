@@ -20,7 +20,7 @@ PROGRAMS = {  # words: (the package that is missed first, what pip is told)
     ('-m', 'config.recipes'): ('absl', 'cpu'),
     ('-m', 'data.build_tfrecords'): ('tensorflow', 'cpu'),
     ('-m', 'database.server', 'status'): ('pymongo', 'cpu'),
-    ('-m', 'benchmarks.rules'): ('absl', 'cpu'),
+    ('-m', 'experiments.rules'): ('absl', 'cpu'),
 }
 
 

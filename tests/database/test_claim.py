@@ -6,7 +6,7 @@ import os
 import pymongo
 import pytest
 
-from database import claim, server
+from database import claim, connection, server
 from database.claim import Claim
 from database.errors import StoreError
 from database.store import Store
@@ -62,7 +62,7 @@ def test_it_is_renewed_made_anew_and_told_when_it_is_taken(collection, monkeypat
     monkeypatch.setattr(claim, 'RENEW_S', 0.05)
 
     def until(condition):
-        assert server._wait(condition, 60)
+        assert connection.wait(condition, 60)
 
     mine = Claim(collection, 'symmetric')
     started = collection.find_one()['renewed']

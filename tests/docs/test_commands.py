@@ -25,12 +25,12 @@ HOW = [
     ('make report', 'installs; cli/test_report.py runs its program'),
     (
         'make rules',
-        'half an hour; its program is benchmarks/rules.py, the trainings are those of '
+        'half an hour; its program is experiments/rules.py, the trainings are those of '
         'cli/test_settings_file.py',
     ),
     ('make bench', 'hours, and a quiet machine'),
     ('make search', 'minutes; training/test_search.py runs its program'),
-    ('make noise', 'an hour; benchmarks/test_noise.py runs its program'),
+    ('make noise', 'an hour; experiments/test_noise.py runs its program'),
     ('make faults', 'half an hour; a part of it is faults/test_campaign.py'),
     ('make faithful', 'it runs tests/golden'),
     ('make stop-mongodb', 'database/test_server.py'),

@@ -13,12 +13,13 @@ import argparse
 import os
 import subprocess
 import sys
+from typing import Dict, Mapping, Sequence, cast
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks import trained
+from experiments import trained
 from config import recipes
 from config.schema import Config
 from reports import plots
@@ -26,8 +27,8 @@ from training.experiment import choices
 
 DBNAME, RECIPE = 'noise', 'mnist_fc_mirror'
 NOISES = (0.0, 1.0, 10.0, 30.0, 100.0, 300.0)  # standard deviations, before the learning rate
-ALIGNMENT = dict(alignment_optimizer='adam', use_noisy_alignment_opt=True)
-RULES = {
+ALIGNMENT: Dict[str, object] = dict(alignment_optimizer='adam', use_noisy_alignment_opt=True)
+RULES: Dict[str, Dict[str, object]] = {
     'symmetric': ALIGNMENT,
     'activation': ALIGNMENT,
     'mirror': dict(ALIGNMENT, input_distribution='normal'),
@@ -36,7 +37,7 @@ RULES = {
 }
 
 
-def settings(rule, noise, **more):
+def settings(rule: str, noise: float, **more: object) -> Dict[str, object]:
     """The settings of a training. noise: standard deviation, before the learning rate."""
     shared = {
         name: value
@@ -45,7 +46,7 @@ def settings(rule, noise, **more):
     }
     given = dict(shared, **dict(RULES[rule], alignment=rule))
     if rule == 'kolen_pollack':  # its noise is multiplied by a larger learning rate
-        noise *= 0.001 / given['learning_rate']
+        noise *= 0.001 / cast(float, given['learning_rate'])
     if noise:
         given.update(noisy_opt_distribution='normal', noisy_opt_variance=noise**2)
     else:
@@ -53,16 +54,14 @@ def settings(rule, noise, **more):
     return dict(given, **more)
 
 
-def top1(rule, noise, port, flags, **more):
+def top1(rule: str, noise: float, port: int, flags: Sequence[str], **more: object) -> float:
     """The top-1 after a training, a fraction. port: of MongoDB. flags: of train.py. more: settings.
     Raises subprocess.CalledProcessError."""
     config = Config.of(settings(rule, noise, **more), choices())
-    return trained.newest(config, f'_noise{noise:g}', DBNAME, port, flags)['validation_results'][
-        'topn_val'
-    ]['top1']
+    return trained.top1(trained.newest(config, f'_noise{noise:g}', DBNAME, port, flags))
 
 
-def draw(found, path):
+def draw(found: Mapping[str, Sequence[float]], path: str) -> None:
     """Writes the plot as PNG. found: {rule: [top-1 at each of NOISES]}. Raises OSError."""
     with matplotlib.rc_context(plots.STYLE):
         figure = Figure((5.5, 3.8), dpi=plots.DPI)
@@ -83,9 +82,9 @@ def draw(found, path):
         figure.savefig(path, format='png', metadata={'Software': None})
 
 
-def main():
+def main() -> int:
     parser = argparse.ArgumentParser(
-        prog='python -m benchmarks.noise', description=__doc__.splitlines()[0]
+        prog='python -m experiments.noise', description=__doc__.splitlines()[0]
     )
     parser.add_argument('--cache_dir', required=True, help='folder for checkpoints')
     parser.add_argument('--png', required=True, help='where the plot goes')
@@ -112,10 +111,7 @@ def main():
                 file=sys.stderr,
             )
             return 1
-        print(
-            '| {} | {} |'.format(rule, ' | '.join(f'{value:.3f}' for value in found[rule])),
-            flush=True,
-        )
+        print(f'| {rule} | {" | ".join(f"{value:.3f}" for value in found[rule])} |', flush=True)
     draw(found, arguments.png)
     print('the plot: ' + arguments.png)
     return 0

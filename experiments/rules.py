@@ -9,11 +9,12 @@ import argparse
 import subprocess
 import sys
 
-from benchmarks import trained
 from config import recipes
+from config.schema import Config
+from database.types import Document
+from experiments import trained
 from training import validation
 from training.experiment import choices
-from config.schema import Config
 
 DBNAME = 'rules'
 RULES = (
@@ -30,10 +31,10 @@ RULES = (
     'kolen_pollack',
     'pfa',
 )
-SUFFIX = '_python{}.{}'.format(*sys.version_info[:2])
+SUFFIX = f'_python{sys.version_info.major}.{sys.version_info.minor}'
 
 
-def train(rule, arguments):
+def train(rule: str, arguments: argparse.Namespace) -> Document:
     """Trains by the recipe of a rule; returns its newest record with a validation. Raises
     subprocess.CalledProcessError.
     """
@@ -46,18 +47,17 @@ def train(rule, arguments):
     )
 
 
-def row(rule, record):
+def row(rule: str, record: Document) -> str:
     """One line of the table."""
     results = record['validation_results']['topn_val']
     angles = [validation.mean_angle(results, name) for name in ('weight_angles', 'gradient_angles')]
-    return '| {:<13} | {:.4f} | {:>12} | {:>14} |'.format(
-        rule, results['top1'], *['-' if angle is None else f'{angle:.1f}' for angle in angles]
-    )
+    weight, gradient = ['-' if angle is None else f'{angle:.1f}' for angle in angles]
+    return f'| {rule:<13} | {trained.top1(record):.4f} | {weight:>12} | {gradient:>14} |'
 
 
-def main():
+def main() -> int:
     parser = argparse.ArgumentParser(
-        prog='python -m benchmarks.rules', description=__doc__.splitlines()[0]
+        prog='python -m experiments.rules', description=__doc__.splitlines()[0]
     )
     parser.add_argument(
         '--data_dir', required=True, help='TFRecords of MNIST, by data.build_tfrecords'

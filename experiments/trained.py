@@ -1,4 +1,4 @@
-"""A training by train.py, as those benchmarks need it that compare trainings by what MongoDB then
+"""A training by train.py, as those experiments need it that compare trainings by what MongoDB then
 holds.
 """
 
@@ -6,16 +6,19 @@ import os
 import subprocess
 import sys
 import tempfile
+from typing import Sequence, cast
 
 from config import params
+from config.root import ROOT
+from config.schema import Config
 from database import connection
+from database.types import Document
 from training import places
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 HOST = 'localhost'
 
 
-def newest(config, suffix, dbname, port, flags):
+def newest(config: Config, suffix: str, dbname: str, port: int, flags: Sequence[str]) -> Document:
     """Trains in a process of its own, where that was not done before; returns the newest record
     with a validation.
 
@@ -36,13 +39,20 @@ def newest(config, suffix, dbname, port, flags):
                 '--do_restore',
                 '--exp_id_suffix=' + suffix,
             ]
-            + flags,
+            + list(flags),
             cwd=ROOT,
             check=True,
             stdout=subprocess.DEVNULL,
         )
     with connection.connect(HOST, port) as client:
-        return client[dbname][places.collection(config) + '.files'].find_one(
+        found = client[dbname][places.collection(config) + '.files'].find_one(
             {'exp_id': str(config.alignment) + suffix, 'validation_results': {'$exists': True}},
             sort=[('step', -1)],
         )
+    return cast(Document, found)
+
+
+def top1(record: Document) -> float:
+    """The top-1 of a record with a validation, a fraction."""
+    value: float = record['validation_results']['topn_val']['top1']
+    return value

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import noise
+from experiments import noise
 from config.schema import Config
 from training import experiment
 
