@@ -11,7 +11,7 @@ from config.schema import Config, ConfigError
 from data import DataError
 from data.base import Dataset
 from training import checkpoints, runtime
-from training.devices import OneDevice
+from training.devices import Device
 from training.restoring import Start
 
 OF_A_HOST = (
@@ -22,7 +22,7 @@ OF_A_HOST = (
 )  # settings that differ from host to host
 
 
-def on_settings(config: Config, device: OneDevice) -> None:
+def on_settings(config: Config, device: Device) -> None:
     """Raises ConfigError where a host has other settings than the first."""
     own = zlib.crc32(
         repr(
@@ -44,7 +44,7 @@ def on_settings(config: Config, device: OneDevice) -> None:
         )
 
 
-def on_start(config: Config, device: OneDevice, start: Optional[Start]) -> Tuple[Config, int]:
+def on_start(config: Config, device: Device, start: Optional[Start]) -> Tuple[Config, int]:
     """(Config, first step) of the first host, on every host: only the first one reads what is
     restored.
     """
@@ -62,7 +62,7 @@ def on_start(config: Config, device: OneDevice, start: Optional[Start]) -> Tuple
     return config.replaced(json.loads(content.decode('ascii'))), first_step
 
 
-def on_data(config: Config, device: OneDevice, dataset: Dataset) -> None:
+def on_data(config: Config, device: Device, dataset: Dataset) -> None:
     """Raises DataError where a host has other images than the first, wherever they lie there."""
     if device.hosts == 1:
         return

@@ -140,7 +140,8 @@ def _download(store: Store, record: Dict[str, Any], folder: str) -> Start:
     """
     prefix = store.download(record, os.path.join(folder, 'restored'))
     checkpoints.verify(prefix)
-    recorded = record.get('params') if isinstance(record.get('params'), dict) else {}
+    params = record.get('params')
+    recorded = params if isinstance(params, dict) else {}
     restoring.describe_fetched(prefix, checkpoints.step_of(prefix), recorded)
     title = f'the record of step {record["step"]:,} of {record["exp_id"]}'
     return Start(prefix, record['_id'], recorded, title)

@@ -39,7 +39,7 @@ from training import (
     validation,
 )
 from training.tensorboard import Board
-from training.devices import OneDevice
+from training.devices import Device
 from training.errors import TrainingError
 from training.experiment import TARGET, Experiment, check, choices
 from training.local import Copies
@@ -126,7 +126,7 @@ def _explicit(config: Config, explicit: Optional[Iterable[str]]) -> FrozenSet[st
     return frozenset(config.differing() if explicit is None else explicit)
 
 
-def _dry_run(call: _Call, device: OneDevice) -> None:
+def _dry_run(call: _Call, device: Device) -> None:
     """Builds a training and says what it is."""
     _write_settings(call.config, call.settings_file)
     experiment = Experiment(call.config, device)
@@ -164,7 +164,7 @@ def _tell(call: _Call, config: Config, experiment: Experiment, more: List[str]) 
         say(line)
 
 
-def _train(call: _Call, device: OneDevice, store: Optional[Store], folder: str) -> _Trained:
+def _train(call: _Call, device: Device, store: Optional[Store], folder: str) -> _Trained:
     """A training on a device that is ready. store: open, of the host that leads; folder: of local
     checkpoints.
     """

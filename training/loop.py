@@ -17,13 +17,12 @@ from database.store import Store
 from database.types import Document
 from training import checkpoints, stopping
 from training.tensorboard import Board
+from training.devices.device import Asking
 from training.errors import Lost, Stopped, TrainingError
 from training.local import Copies, LocalCheckpoints
 from training.trainable import Plan, Trainable
 from training.types import Results, Say
 from training.validation import reading, take
-
-Asking = Callable[[tf.Session, Optional[int]], Optional[int]]  # of training.devices
 
 ADVICE = 'try a smaller learning rate or smaller coefficients. The checkpoints before it are whole.'
 

@@ -16,6 +16,8 @@ from typing import (
 
 import tensorflow.compat.v1 as tf
 
+from training.types import Say
+
 Batch = Dict[str, tf.Tensor]  # {name: tensor [batch, ...]}
 Scalars = Dict[str, tf.Tensor]  # {name: float32 scalar}
 Part = Union[int, tf.Tensor]  # the index of a part of a batch, an int or int32 scalar
@@ -27,7 +29,6 @@ Averaged = Tuple[List[tf.Tensor], List[tf.Operation]]
 Replica = Callable[[Batch, Part], Averaged]
 # asking(session, a signal's number or None) -> a signal's number or None
 Asking = Callable[[tf.Session, Optional[int]], Optional[int]]
-Say = Callable[[str], None]  # prints a line
 
 
 class Call(NamedTuple):

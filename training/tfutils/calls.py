@@ -20,7 +20,7 @@ from database.store import Store
 from database.types import Document
 from database.spool import local_folder, spool_of
 from training import checkpoints, finding, jobs, loop, places, provenance, runtime
-from training.devices import OneDevice
+from training.devices import Device, OneDevice
 from training.errors import CheckpointError
 from training.experiment import choices
 from training.places import say
@@ -263,7 +263,7 @@ def _refuse_advanced(**switches: bool) -> None:
             raise ConfigError(f'{name} is for a params dictionary of functions')
 
 
-def _device(groups: Groups) -> OneDevice:
+def _device(groups: Groups) -> Device:
     """The device of model_params['devices'], and the parts of a batch of
     train_params['minibatch_size'].
     """

@@ -37,7 +37,7 @@ from tqdm import tqdm
 from config.schema import ConfigError
 from database.types import Document
 from training import optimizers
-from training.devices import OneDevice
+from training.devices import Device
 from training.trainable import Plan, Step, Trainable
 from training.types import Results
 from training.validation import reading
@@ -182,7 +182,7 @@ class FunctionExperiment(Trainable):
     Gradients, losses and targets of a step are those of the variables before it.
     """
 
-    def __init__(self, params: Groups, device: OneDevice, training: bool = True) -> None:
+    def __init__(self, params: Groups, device: Device, training: bool = True) -> None:
         self._save = checked(params, 'save_params', SAVE)
         self._train = checked(params, 'train_params', TRAIN) if training else {}
         self._is_training = training
