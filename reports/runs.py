@@ -15,7 +15,6 @@ from config.schema import LOADING, ROWS
 from database import claim, connection, entries, server
 from database.entries import RecordEntry
 from database.errors import StoreError
-from database.layout import ANGLES
 from database.spool import Spool, database_folder, spool_of
 
 LOSSES = ('loss', 'model_loss', 'reg_loss', 'alignment_loss', 'total_loss', 'learning_rate')

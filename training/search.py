@@ -27,7 +27,7 @@ from database.errors import StoreError
 from database.store import Store
 from database.types import Document
 from database.spool import local_folder
-from training import finding, places, provenance
+from training import finding, places
 from training.errors import Lost, TrainingError
 from training.experiment import TARGET, check, choices
 

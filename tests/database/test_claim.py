@@ -6,7 +6,7 @@ import os
 import pymongo
 import pytest
 
-from database import claim, connection, server
+from database import claim, connection
 from database.claim import Claim
 from database.errors import StoreError
 from database.store import Store

@@ -12,7 +12,6 @@ import sys
 
 import pytest
 
-from config import schema
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SHELL = r'(make|python|PYTHON=\S+ make|source|config/get|checkpoints/get|pip|mkdir|mongo\w* -|tensorboard) ?'

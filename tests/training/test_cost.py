@@ -2,7 +2,6 @@
 
 import pytest
 
-import data
 import tiny
 from training.cost import multiply_adds, of_step
 import tensorflow.compat.v1 as tf

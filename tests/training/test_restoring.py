@@ -10,7 +10,7 @@ import pytest
 import tiny
 from alignment.rules import RULES
 from config import params
-from config.schema import ROWS, ConfigError
+from config.schema import ConfigError
 from training import restoring
 from training.checkpoints import CheckpointError
 

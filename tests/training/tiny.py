@@ -6,7 +6,6 @@ import zlib
 
 import numpy as np
 
-from training import runtime  # first: it prepares TensorFlow
 import tensorflow.compat.v1 as tf
 
 from alignment.rules import RULES
