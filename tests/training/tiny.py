@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 
+from training import runtime  # noqa: F401 (first: it prepares TensorFlow)
 import tensorflow.compat.v1 as tf
 
 from alignment.rules import RULES
