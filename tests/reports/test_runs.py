@@ -186,6 +186,7 @@ def test_a_waiting_record_that_is_damaged_is_named(database, tmp_path):
         read((address, str(tmp_path)))
 
 
+@pytest.mark.slow
 def test_a_private_server_of_before_is_started_again(own_port, monkeypatch):
     from database import connection, server
 
