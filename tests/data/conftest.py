@@ -37,6 +37,15 @@ PHOTOGRAPHS = dict(
 )
 
 
+def session():
+    """A Session that runs a graph as it is: TensorFlow takes longer to rewrite one than these tests
+    take to run it.
+    """
+    config = tf.ConfigProto()
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    return tf.Session(config=config)
+
+
 @pytest.fixture
 def evaluate():
     """evaluate(function): runs the tensors that function() makes, in a graph of their own; gives
@@ -44,8 +53,8 @@ def evaluate():
     """
 
     def run(function):
-        with tf.Graph().as_default(), tf.Session() as session:
-            return session.run(function())
+        with tf.Graph().as_default(), session() as opened:
+            return opened.run(function())
 
     return run
 
@@ -57,14 +66,14 @@ def take():
     """
 
     def run(function, batches=None):
-        with tf.Graph().as_default(), tf.Session() as session:
+        with tf.Graph().as_default(), session() as opened:
             iterator = tf.data.make_initializable_iterator(function())
             batch = iterator.get_next()
-            session.run(iterator.initializer)
+            opened.run(iterator.initializer)
             taken = []
             while batches is None or len(taken) < batches:
                 try:
-                    taken.append(session.run(batch))
+                    taken.append(opened.run(batch))
                 except tf.errors.OutOfRangeError:
                     break
             return taken

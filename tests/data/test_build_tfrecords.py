@@ -268,6 +268,7 @@ def test_a_damaged_note_of_an_unfinished_build_means_that_nothing_is_done(
     assert build(source, out, '--shards=2') == 0 and load('imagenet', str(out)).train_images == 20
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings('ignore:.*fork')
 def test_several_processes_write_the_same_files(source, tmp_path):
     for number, form in enumerate(('PNG', 'GIF')):

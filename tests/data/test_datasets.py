@@ -39,7 +39,16 @@ def cifar(tmp_path, monkeypatch):
     return packed
 
 
-@pytest.fixture(params=sorted(DATASETS))
+# Datasets whose many images are decoded, cut and resized, or that are read as another one is.
+SLOW = ('cifar10', 'imagenet')
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
+        for name in sorted(DATASETS)
+    ]
+)
 def dataset(request, offline):
     assert request.param in ARGUMENTS, f'add {request.param} to ARGUMENTS'
     return load(request.param, **ARGUMENTS[request.param](request))
@@ -197,6 +206,7 @@ def test_synthetic_has_the_shape_of_imagenet(take):
     assert set(batch['labels']) == {0, 1, 2} and batch['images'].std() > 0.9
 
 
+@pytest.mark.slow
 def test_a_file_is_enough_for_a_new_dataset(tmp_path):
     package = os.path.dirname(data.__file__)
     shutil.copytree(package, str(tmp_path / 'data'))
@@ -227,9 +237,10 @@ def test_a_file_is_enough_for_a_new_dataset(tmp_path):
     ids=['train', 'validation'],
 )
 def test_where_nothing_is_damaged_nothing_is_skipped(dataset, take, read):
-    for batch, other in zip(
-        take(lambda: read(dataset), 2), take(lambda: read(dataset, tolerant=True), 2)
-    ):
+    batches = take(lambda: read(dataset), 2)
+    others = take(lambda: read(dataset, tolerant=True), 2)
+    assert len(batches) == len(others) == 2
+    for batch, other in zip(batches, others):
         assert set(other) == set(batch) | {'skipped'} and not other['skipped'].any()
         for name in batch:
             np.testing.assert_array_equal(other[name], batch[name])

@@ -138,7 +138,13 @@ def test_a_validation_that_is_short_can_be_seen(numbered_records, tmp_path, take
 
 
 @pytest.mark.parametrize(
-    'preprocessing, size', [('resnet', 224), ('inception', 299), ('inception', 75)]
+    'preprocessing, size',
+    [
+        ('resnet', 64),
+        ('inception', 75),
+        pytest.param('resnet', 224, marks=pytest.mark.nightly),
+        pytest.param('inception', 299, marks=pytest.mark.nightly),
+    ],
 )
 def test_photographs(photograph_records, take, preprocessing, size):
     dataset = load('imagenet', photograph_records, size, preprocessing)
