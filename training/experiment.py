@@ -504,8 +504,15 @@ def preprocessing_of(config):
 
 
 def check(config):
-    """Raises ConfigError where a setting can have no effect with this rule, model or dataset, or
-    contradicts them.
+    """Raises ConfigError that lists the `refusals`."""
+    problems = refusals(config)
+    if problems:
+        raise ConfigError('; '.join(problems))
+
+
+def refusals(config):
+    """Which settings can have no effect with this rule, model or dataset, or contradict them:
+    sentences.
     """
     rule = RULES.get(config.alignment)
     given = config.differing()
@@ -562,8 +569,7 @@ def check(config):
         refuse(['preprocessing'], (), f'is for --dataset=imagenet, and --dataset={config.dataset}')
     if config.dataset == 'synthetic':
         refuse(['data_dir'], (), 'has no effect: --dataset=synthetic makes its own images')
-    if problems:
-        raise ConfigError('; '.join(problems))
+    return problems
 
 
 def _or(value, default):

@@ -27,16 +27,29 @@ LOCATING = (
 )  # say where a checkpoint is
 
 
-def check_flags(config: Config) -> None:
-    """Raises ConfigError where two flags name a checkpoint."""
+def refusals(config: Config) -> List[str]:
+    """Which flags name two checkpoints: sentences."""
     others = [
         name for name in LOCATING + ('load_db',) if getattr(config, name) not in (None, False)
     ]
-    if config.load_checkpoint and others:
-        raise ConfigError(
-            '--load_checkpoint names a checkpoint by its path, and {} another one: leave out one '
-            'of them'.format(' and '.join('--' + name for name in others))
+    if not (config.load_checkpoint and others):
+        return []
+    return [
+        '--load_checkpoint names a checkpoint by its path, and {} another one: leave out one of '
+        'them'.format(' and '.join('--' + name for name in others))
+    ]
+
+
+def idle(config: Config) -> List[str]:
+    """Which flags say where a checkpoint is that a training does not look for: sentences."""
+    names = [name for name in LOCATING if getattr(config, name) is not None]
+    if not names or config.load_checkpoint or config.load_db or config.do_restore:
+        return []
+    return [
+        '{} {} no effect without --load_db or --do_restore'.format(
+            ' and '.join('--' + name for name in names), 'has' if len(names) == 1 else 'have'
         )
+    ]
 
 
 def restore_point(config: Config, store: Store, folder: str) -> Optional[Start]:
@@ -169,13 +182,6 @@ def _check_records(config: Config, store: Store, latest: Optional[int]) -> None:
             f'exp_id {config.exp_id} has records up to step {latest:,} in '
             f'{store.place.dbname}.{store.place.collname} already; continue it with --do_restore, '
             'or choose another --exp_id_suffix or --dbname'
-        )
-    idle = [name for name in LOCATING if getattr(config, name) is not None]
-    if idle and not (config.do_restore or config.load_db):
-        raise ConfigError(
-            '{} {} no effect without --load_db or --do_restore'.format(
-                ' and '.join('--' + name for name in idle), 'has' if len(idle) == 1 else 'have'
-            )
         )
 
 

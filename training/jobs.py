@@ -29,6 +29,7 @@ from database.types import Document
 from training import (
     agreement,
     checkpoints,
+    checks,
     devices,
     finding,
     loop,
@@ -41,7 +42,7 @@ from training import (
 from training.tensorboard import Board
 from training.devices import Device
 from training.errors import TrainingError
-from training.experiment import TARGET, Experiment, check, choices
+from training.experiment import TARGET, Experiment, choices
 from training.local import Copies
 from training.places import say
 from training.restoring import Restored, Source, Start
@@ -88,16 +89,9 @@ def train(
     count. settings_file: path to write the settings to that the training has, or None.
     Raises ConfigError, DataError, StoreError, CheckpointError or TrainingError.
     """
-    if not config.do_restore:  # or what is missing may come with the checkpoint
-        check(config)
-    if config.val_exp_id:
-        raise ConfigError(
-            f'--val_exp_id is for test.py; train.py records under {config.exp_id}, of --alignment '
-            'and --exp_id_suffix'
-        )
-    finding.check_flags(config)
+    checks.training(config)
     place = places.of(config)
-    bucket = places.copies_folder(config, place)  # refused before anything else if it cannot be
+    bucket = places.copies_folder(config, place)
     if not config.skip_check:
         provenance.check_committed()
     device = devices.choose(config, say)
@@ -238,8 +232,7 @@ def _restored(call: _Call, start: Optional[Start]) -> Restored:
 def _checked(restored: Restored) -> Restored:
     """A Restored whose settings, of which some are from a record, are legal. Raises ConfigError."""
     config = Config.of(dataclasses.asdict(restored.config), choices())
-    check(config)
-    devices.check_precision(config)  # it may have come with the checkpoint
+    checks.restored(config)
     return restored._replace(config=config)
 
 
@@ -319,8 +312,7 @@ def validate(
     flag_names: names of the settings that flags give, not a settings file; None: all of `explicit`.
     Other arguments and errors are those of `train`.
     """
-    finding.check_flags(config)
-    _check_validation(config)
+    checks.validation(config)
     device = devices.choose(config, say)
     say(server.ensure(config.host, config.port))
     folder = places.cache_folder(config, places.of(config, config.val_exp_id))
@@ -351,22 +343,6 @@ def validate(
         say(warning)
     say(f'results: {place.text()}')
     return results
-
-
-def _check_validation(config: Config) -> None:
-    """Raises ConfigError for settings that a validation cannot have."""
-    if not config.val_exp_id:
-        raise ConfigError(
-            '--val_exp_id is needed: the exp_id under which the validation is recorded'
-        )
-    for name in ('dry_run', 'reset_step'):
-        if getattr(config, name):
-            raise ConfigError(f'--{name} is for train.py; test.py trains nothing')
-    if config.worker_hosts:
-        raise ConfigError(
-            '--worker_hosts is for train.py; a validation runs on one host: leave it out, and '
-            'TF_CONFIG unset'
-        )
 
 
 @contextlib.contextmanager

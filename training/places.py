@@ -3,9 +3,9 @@ for copies.
 """
 
 import os
-from typing import Optional
+from typing import List, Optional
 
-from config.schema import Config, ConfigError
+from config.schema import Config
 from database import records
 from database.store import Store
 from database.place import Place
@@ -65,17 +65,21 @@ def cache_folder(config: Config, place: Place) -> str:
 def copies_folder(config: Config, place: Place) -> Optional[str]:
     """Where copies of the checkpoints go that --cache_dir asks for: a folder of TensorFlow's file
     systems, or None.
-
-    Raises ConfigError where TensorFlow has no such file system.
     """
-    if not is_remote(config.cache_dir or ''):
+    if not config.cache_dir or not is_remote(config.cache_dir):
         return None
-    if not has_file_system(config.cache_dir):
-        raise ConfigError(
-            f'--cache_dir={config.cache_dir}: {runtime.describe()} has no file system for such a '
-            'path; choose a folder of this machine, or a gs:// bucket'
-        )
     return local_folder(config.cache_dir.rstrip('/'), place)
+
+
+def refusals(config: Config) -> List[str]:
+    """Why there can be no copies where --cache_dir asks for them: sentences."""
+    folder = config.cache_dir or ''
+    if not is_remote(folder) or has_file_system(folder):
+        return []
+    return [
+        f'--cache_dir={folder}: {runtime.describe()} has no file system for such a path; choose a '
+        'folder of this machine, or a gs:// bucket'
+    ]
 
 
 def make_folder(folder: str, setting: str) -> str:

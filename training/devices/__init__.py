@@ -2,11 +2,21 @@
 averages over its replicas.
 """
 
-from training.devices.choose import check_precision, choose
+from training.devices.choose import choose, precision_refusals, refusals
 from training.devices.device import Call, Device
 from training.devices.hosts import Hosts
 from training.devices.one import OneDevice
 from training.devices.towers import Towers
 from training.devices.tpu import TPU
 
-__all__ = ['TPU', 'Call', 'Device', 'Hosts', 'OneDevice', 'Towers', 'check_precision', 'choose']
+__all__ = [
+    'TPU',
+    'Call',
+    'Device',
+    'Hosts',
+    'OneDevice',
+    'Towers',
+    'choose',
+    'precision_refusals',
+    'refusals',
+]

@@ -62,15 +62,8 @@ def refusals(config: Config) -> List[str]:
         cluster.refusals(config)
         + (_of_gpu(config) or _of_batch(config) + _of_one_device(config))
         + _of_loops(config)
-        + _of_precision(config)
+        + precision_refusals(config)
     )
-
-
-def check_precision(config: Config) -> None:
-    """Raises ConfigError where this TensorFlow does not compute in the precision of a Config."""
-    problems = _of_precision(config)
-    if problems:
-        raise ConfigError('; '.join(problems))
 
 
 def _minibatches(config: Config) -> int:
@@ -78,8 +71,10 @@ def _minibatches(config: Config) -> int:
     return config.train_batch_size // (config.minibatch_size or config.train_batch_size)
 
 
-def _of_precision(config: Config) -> List[str]:
-    """In which precision this TensorFlow does not compute."""
+def precision_refusals(config: Config) -> List[str]:
+    """Why this TensorFlow does not compute in the precision of a Config: a sentence for each
+    reason.
+    """
     problems = []
     if config.xla and config.precision == 'float16' and not runtime.XLA_BRANCHES:
         problems.append(
