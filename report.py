@@ -89,10 +89,8 @@ def look(values: flags.FlagValues) -> Tuple[List[Run], List[Search], Optional[st
     missing = sorted(set(values.exp_id) - {run.exp_id for run in found})
     if missing and not values.watch:
         raise StoreError(
-            'there is no experiment {} in database {} at {}:{}; `python report.py --dbname={}` '
-            'lists all'.format(
-                ', '.join(missing), values.dbname, values.host, values.port, values.dbname
-            )
+            f'there is no experiment {", ".join(missing)} in database {values.dbname} at '
+            f'{values.host}:{values.port}; `python report.py --dbname={values.dbname}` lists all'
         )
     searched = (
         []
@@ -119,12 +117,11 @@ def write(values: flags.FlagValues, found: List[Run], searched: List[Search]) ->
                 else f'nothing to plot yet; {values.png} was not written'
             )
         if values.html:
+            now = time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())
             text = page.of(
                 found,
                 f'Runs of database {values.dbname}',
-                'MongoDB at {}:{}, read {} UTC'.format(
-                    values.host, values.port, time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())
-                ),
+                f'MongoDB at {values.host}:{values.port}, read {now} UTC',
                 values.most,
                 values.every_s if values.watch else None,
                 searched,

@@ -2,30 +2,38 @@
 
 import base64
 import html
+from typing import Callable, Optional, Sequence, Tuple, TypeVar
 
 from config.flags import as_flag
 from reports import plots, runs, searches, table
+
+Item = TypeVar('Item')  # what a row of a table is about
 
 HEAD = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 {refresh}<title>{title}</title>
 <style>
 body {{ font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff;
   max-width: 1240px; margin: 0 auto; padding: 0 16px 48px; }}
-h1 {{ font-size: 1.5em; }} h2 {{ font-size: 1.2em; margin-top: 2em; border-top: 1px solid #ccc; padding-top: .8em; }}
+h1 {{ font-size: 1.5em; }}
+h2 {{ font-size: 1.2em; margin-top: 2em; border-top: 1px solid #ccc; padding-top: .8em; }}
 h1, h2, p {{ overflow-wrap: anywhere; }}
 .wide {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; font-size: .9em; font-variant-numeric: tabular-nums; }}
 th, td {{ padding: .25em .7em; text-align: left; vertical-align: top; }}
 th {{ border-bottom: 2px solid #888; white-space: nowrap; }}
-td {{ border-bottom: 1px solid #ddd; min-width: 3.5em; }} .n {{ text-align: right; white-space: nowrap; }}
-.plots {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(360px, 100%), 1fr)); gap: 12px; }}
+td {{ border-bottom: 1px solid #ddd; min-width: 3.5em; }}
+.n {{ text-align: right; white-space: nowrap; }}
+.plots {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(360px, 100%), 1fr));
+  gap: 12px; }}
 figure {{ margin: 0; }} img {{ width: 100%; height: auto; display: block; }}
-.running {{ color: #06707f; }} .finished {{ color: #1a7f37; }} .died {{ color: #b3261e; }} .spooled {{ color: #8a5a00; }}
+.running {{ color: #06707f; }} .finished {{ color: #1a7f37; }}
+.died {{ color: #b3261e; }} .spooled {{ color: #8a5a00; }}
 .note {{ color: #555; font-size: .9em; }}
 </style>
 </head>
@@ -33,20 +41,23 @@ figure {{ margin: 0; }} img {{ width: 100%; height: auto; display: block; }}
 """
 
 
-def of(found, title, note, detailed, refresh_s=None, searched=()):
+def of(
+    found: Sequence[runs.Run],
+    title: str,
+    note: str,
+    detailed: int,
+    refresh_s: Optional[int] = None,
+    searched: Sequence[searches.Search] = (),
+) -> str:
     """The page of a list of Run, as text. searched: the searches.Search of the database.
 
     title: str, its heading. note: str, a line below it. detailed: how many runs, the newest, get
     plots of their own.
     refresh_s: int, after which a browser reads it anew, or None.
     """
+    refresh = '' if refresh_s is None else f'<meta http-equiv="refresh" content="{refresh_s:d}">\n'
     parts = [
-        HEAD.format(
-            title=_safe(title),
-            refresh=''
-            if refresh_s is None
-            else f'<meta http-equiv="refresh" content="{refresh_s:d}">\n',
-        ),
+        HEAD.format(title=_safe(title), refresh=refresh),
         f'<h1>{_safe(title)}</h1>\n<p class="note">{_safe(note)}</p>\n',
     ]
     if not found:
@@ -74,95 +85,94 @@ def of(found, title, note, detailed, refresh_s=None, searched=()):
     return ''.join(parts) + '</body>\n</html>\n'
 
 
-def _table(found):
-    return _rows(
-        table.COLUMNS,
-        found,
-        lambda heading, run: (
-            'n' if heading not in table.LEFT else run.state if run and heading == 'state' else ''
-        ),
-    )
+def _table(found: Sequence[runs.Run]) -> str:
+    return _rows(table.COLUMNS, found, _class_of_run)
 
 
-def _trials(search):
-    return _rows(
-        searches.COLUMNS,
-        searches.best(search),
-        lambda heading, trial: 'n' if heading in searches.NUMBERS else '',
-    )
+def _class_of_run(heading: str, run: Optional[runs.Run]) -> str:
+    """The class of a cell of the runs' table: numbers stand at the right, states have colours."""
+    if heading not in table.LEFT:
+        return 'n'
+    return run.state if run and heading == 'state' else ''
 
 
-def _rows(columns, items, kind):
+def _trials(search: searches.Search) -> str:
+    return _rows(searches.COLUMNS, searches.best(search), _class_of_trial)
+
+
+def _class_of_trial(heading: str, trial: Optional[searches.Trial]) -> str:
+    """The class of a cell of a search's table."""
+    return 'n' if heading in searches.NUMBERS else ''
+
+
+def _rows(
+    columns: Sequence[Tuple[str, Callable[[Item], str]]],
+    items: Sequence[Item],
+    kind: Callable[[str, Optional[Item]], str],
+) -> str:
     """A table. columns: [(heading, item -> text)]. kind: heading, item (None in the head) -> its
     class.
     """
 
-    def cell(tag, heading, item, text):
+    def cell(tag: str, heading: str, item: Optional[Item], text: str) -> str:
         named = kind(heading, item)
-        return '<{}{}>{}</{}>'.format(tag, f' class="{named}"' if named else '', _safe(text), tag)
+        opening = f'{tag} class="{named}"' if named else tag
+        return f'<{opening}>{_safe(text)}</{tag}>'
 
     head = ''.join(cell('th', heading, None, heading) for heading, _ in columns)
     rows = [
-        '<tr>{}</tr>\n'.format(
-            ''.join(cell('td', heading, item, text(item)) for heading, text in columns)
-        )
+        ''.join(cell('td', heading, item, text(item)) for heading, text in columns)
         for item in items
     ]
-    return '<div class="wide"><table>\n<thead><tr>{}</tr></thead>\n<tbody>\n{}</tbody>\n</table></div>\n'.format(
-        head, ''.join(rows)
+    body = ''.join(f'<tr>{row}</tr>\n' for row in rows)
+    return (
+        f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n'
+        f'<tbody>\n{body}</tbody>\n</table></div>\n'
     )
 
 
-def _states(found):
+def _states(found: Sequence[runs.Run]) -> str:
     """What the states mean that are there."""
     there = {run.state for run in found}
     angles = table.note(found)
-    return '<p class="note">{}{}.</p>\n'.format(
-        _safe(angles) + '. ' if angles else '',
-        '; '.join(
-            f'<b>{state}</b>: {_safe(meaning)}'
-            for state, meaning in runs.STATES.items()
-            if state in there
-        ),
+    meanings = '; '.join(
+        f'<b>{state}</b>: {_safe(meaning)}'
+        for state, meaning in runs.STATES.items()
+        if state in there
     )
+    return f'<p class="note">{_safe(angles) + ". " if angles else ""}{meanings}.</p>\n'
 
 
-def _left_out(found, shown):
+def _left_out(found: Sequence[runs.Run], shown: Sequence[runs.Run]) -> str:
     if len(shown) == len(found):
         return ''
-    return f'<p class="note">Plotted are the newest {len(shown):,} of {len(found):,} runs (--most).</p>\n'
+    newest = f'Plotted are the newest {len(shown):,} of {len(found):,} runs (--most).'
+    return f'<p class="note">{newest}</p>\n'
 
 
-def _settings(run):
+def _settings(run: runs.Run) -> str:
     made = ', '.join(
         f'{name}: {run.provenance[name]}'
         for name in ('runtime', 'commit')
         if run.provenance.get(name)
     )
     given = ' '.join(as_flag(name, value) for name, value in run.settings.items())
-    return '<p class="note">{}</p>\n'.format(
-        '<br>'.join(
-            _safe(text)
-            for text in (
-                f'newest record: {run.time:%Y-%m-%d %H:%M:%S} UTC' + ('; ' + made if made else ''),
-                'settings: ' + given if given else '',
-            )
-            if text
-        )
-    )
+    lines = [f'newest record: {run.time:%Y-%m-%d %H:%M:%S} UTC' + ('; ' + made if made else '')]
+    if given:
+        lines.append('settings: ' + given)
+    return f'<p class="note">{"<br>".join(map(_safe, lines))}</p>\n'
 
 
-def _plots(drawn):
+def _plots(drawn: Sequence[plots.Plot]) -> str:
     if not drawn:
         return '<p>Nothing to plot yet.</p>\n'
-    return '<div class="plots">\n{}</div>\n'.format(
-        ''.join(
-            f'<figure><img alt="{_safe(plot.note)}" '
-            f'src="data:image/svg+xml;base64,{base64.b64encode(plots.svg(plot)).decode()}"></figure>\n'
-            for plot in drawn
-        )
-    )
+    return f'<div class="plots">\n{"".join(map(_figure, drawn))}</div>\n'
 
 
-def _safe(text):
+def _figure(plot: plots.Plot) -> str:
+    source = f'data:image/svg+xml;base64,{base64.b64encode(plots.svg(plot)).decode()}'
+    return f'<figure><img alt="{_safe(plot.note)}" src="{source}"></figure>\n'
+
+
+def _safe(text: object) -> str:
     return html.escape(''.join(c if c.isprintable() else '?' for c in str(text)))

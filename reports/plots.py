@@ -1,21 +1,25 @@
 """The plots of a report, each drawn once for a PNG and once for the page."""
 
-import collections
 import io
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from reports import runs
+from database.layout import ANGLES
+from reports.runs import Run
+from reports.searches import Search
+from reports.types import Colour, Points, Style
 
 INCHES = (4.2, 3.0)  # of a plot
 COLUMNS = 3  # of a PNG
 DPI = 150  # of a PNG
 MOST_NAMED = 10  # layers with a name of their own in a legend
 FEW, MANY, DEPTH = matplotlib.cm.tab10, matplotlib.cm.tab20, matplotlib.cm.viridis
-STYLE = {
+STYLE: Style = {
     'svg.fonttype': 'none',
     'svg.hashsalt': 'report',
     'font.size': 9,
@@ -31,44 +35,76 @@ STYLE = {
     'axes.titlesize': 10,
 }
 
-# title: str. note: what is to be seen, for those who do not see it. draw(axes): draws it.
-Plot = collections.namedtuple('Plot', ['title', 'note', 'draw'])
 
-# name of the curve, title, what its axis says, where the axis begins or None
-CURVES = (
-    ('top1', 'Top-1', 'fraction of validation images', 0),
-    ('model_loss', 'Task loss', 'cross-entropy (nats)', None),
-    ('alignment_loss', 'Alignment loss', 'loss', None),
-    ('weight_angles', 'Weight angle, mean of layers', 'degrees', 0),
-    ('projection_angles', 'Projection angle, mean of layers', 'degrees', 0),
-    ('gradient_angles', 'Gradient angle, mean of layers', 'degrees', 0),
+class Plot(NamedTuple):
+    """A plot. note: what is to be seen, for those who do not see it. draw: draws it."""
+
+    title: str
+    note: str
+    draw: Callable[[Axes], None]
+
+
+class Curve(NamedTuple):
+    """A line of a plot."""
+
+    name: str
+    points: Points
+    colour: Colour
+
+
+class Compared(NamedTuple):
+    """A plot of one curve of each run.
+
+    Attributes:
+        name: of the curve.
+        title: of the plot.
+        label: what its axis says.
+        bottom: where the axis begins, or None.
+    """
+
+    name: str
+    title: str
+    label: str
+    bottom: Optional[float] = None
+
+
+COMPARED = (
+    Compared('top1', 'Top-1', 'fraction of validation images', 0),
+    Compared('model_loss', 'Task loss', 'cross-entropy (nats)'),
+    Compared('alignment_loss', 'Alignment loss', 'loss'),
+    Compared('weight_angles', 'Weight angle, mean of layers', 'degrees', 0),
+    Compared('projection_angles', 'Projection angle, mean of layers', 'degrees', 0),
+    Compared('gradient_angles', 'Gradient angle, mean of layers', 'degrees', 0),
 )
 
 
-def comparing(found):
+def comparing(found: Sequence[Run]) -> List[Plot]:
     """The Plots that show all of a list of Run beside each other."""
     names, colours = _names(found), _colours(len(found))
     plots = [_rules(found, colours)] if any(run.last('top1') is not None for run in found) else []
-    for name, title, label, bottom in CURVES:
-        curves = [(names[i], run.curve(name), colours[i]) for i, run in enumerate(found)]
-        curves = [curve for curve in curves if curve[1]]
+    for name, title, label, bottom in COMPARED:
+        curves = [
+            Curve(called, run.curve(name), colour)
+            for called, run, colour in zip(names, found, colours)
+        ]
+        curves = [curve for curve in curves if curve.points]
         if curves:
             plots.append(_lines(title, label, bottom, curves))
     return plots
 
 
-def of_run(run):
+def of_run(run: Run) -> List[Plot]:
     """The Plots of one Run: its losses, and each angle layer by layer."""
     losses = [
-        (name.replace('_', ' '), run.curve(name), FEW(i))
+        Curve(name.replace('_', ' '), run.curve(name), FEW(i))
         for i, name in enumerate(('model_loss', 'reg_loss', 'alignment_loss'))
     ]
-    losses = [loss for loss in losses if loss[1]] or [('loss', run.curve('loss'), FEW(0))]
-    plots = [_lines('Losses', 'loss', None, losses)] if losses[0][1] else []
-    for name in runs.ANGLES:
+    losses = [loss for loss in losses if loss.points] or [Curve('loss', run.curve('loss'), FEW(0))]
+    plots = [_lines('Losses', 'loss', None, losses)] if losses[0].points else []
+    for name in ANGLES:
         layers = run.layers(name)
         curves = [
-            (layer, points, DEPTH(0.9 * i / max(len(layers) - 1, 1)))
+            Curve(layer, points, DEPTH(0.9 * i / max(len(layers) - 1, 1)))
             for i, (layer, points) in enumerate(layers.items())
         ]
         if curves:
@@ -83,7 +119,7 @@ def of_run(run):
     return plots
 
 
-def of_search(search):
+def of_search(search: Search) -> List[Plot]:
     """The Plots of a searches.Search: the top-1 of each trial, and the best so far."""
     points = [
         (trial.number, trial.value, trial.state)
@@ -94,7 +130,7 @@ def of_search(search):
         return []
     states = sorted({state for _, _, state in points})
 
-    def draw(axes):
+    def draw(axes: Axes) -> None:
         for index, state in enumerate(states):
             axes.plot(
                 *zip(*[(number, value) for number, value, other in points if other == state]),
@@ -124,7 +160,7 @@ def of_search(search):
     ]
 
 
-def png(plots, path):
+def png(plots: Sequence[Plot], path: str) -> None:
     """Writes Plots as one PNG. Raises OSError."""
     rows = -(-len(plots) // COLUMNS)
     with matplotlib.rc_context(STYLE):
@@ -136,7 +172,7 @@ def png(plots, path):
         figure.savefig(path, format='png', metadata={'Software': None})
 
 
-def svg(plot):
+def svg(plot: Plot) -> bytes:
     """A Plot as SVG, bytes."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(INCHES)
@@ -148,15 +184,15 @@ def svg(plot):
     return buffer.getvalue()
 
 
-def _draw(plot, axes):
+def _draw(plot: Plot, axes: Axes) -> None:
     axes.set_title(_plain(plot.title))
     plot.draw(axes)
 
 
-def _lines(title, label, bottom, curves):
-    """A Plot of curves over steps. curves: [(name, [(step, value)], colour)]."""
+def _lines(title: str, label: str, bottom: Optional[float], curves: Sequence[Curve]) -> Plot:
+    """A Plot of curves over steps."""
 
-    def draw(axes):
+    def draw(axes: Axes) -> None:
         for name, points, colour in curves:
             axes.plot(
                 *zip(*points),
@@ -172,37 +208,34 @@ def _lines(title, label, bottom, curves):
             )
         _legend(axes, len(curves))
 
-    ends = '; '.join(
-        f'{name} from {points[0][1]:.4g} to {points[-1][1]:.4g}' for name, points, _ in curves
-    )
-    return Plot(title, f'{title} over steps: {ends}', draw)
+    ends = []
+    for curve in curves:
+        values = [value for _, value in curve.points]
+        ends.append(f'{curve.name} from {values[0]:.4g} to {values[-1]:.4g}')
+    return Plot(title, f'{title} over steps: {"; ".join(ends)}', draw)
 
 
-def _legend(axes, count):
+def _legend(axes: Axes, count: int) -> None:
     """All names, or of many the first, the last and some between."""
     handles, labels = axes.get_legend_handles_labels()
     if count > MOST_NAMED:
         shown = sorted({round(i * (count - 1) / (MOST_NAMED - 1)) for i in range(MOST_NAMED)})
         handles, labels = [handles[i] for i in shown], [labels[i] for i in shown]
-    for label in labels:
-        if label.startswith('_'):  # matplotlib leaves these out
-            return axes.legend(handles, [' ' + label for label in labels], loc='best')
-    return axes.legend(handles, labels, loc='best')
+    if any(label.startswith('_') for label in labels):  # matplotlib leaves these out
+        labels = [' ' + label for label in labels]
+    axes.legend(handles, labels, loc='best')
 
 
-def _rules(found, colours):
+def _rules(found: Sequence[Run], colours: Sequence[Colour]) -> Plot:
     """Rule against rule: the newest top-1 of each run, a row for each rule."""
-    last = [
-        (run.rule, run.last('top1'), colour)
-        for run, colour in zip(found, colours)
-        if run.last('top1') is not None
-    ]
-    best = {}
+    reached = [(run.rule, run.last('top1'), colour) for run, colour in zip(found, colours)]
+    last = [(rule, top1, colour) for rule, top1, colour in reached if top1 is not None]
+    best: Dict[str, float] = {}
     for rule, top1, _ in last:
         best[rule] = max(top1, best.get(rule, top1))
-    order = sorted(best, key=best.get)
+    order = sorted(best, key=lambda rule: best[rule])
 
-    def draw(axes):
+    def draw(axes: Axes) -> None:
         for rule, top1, colour in last:
             axes.plot([top1], [order.index(rule)], 'o', color=colour, markersize=6)
         for rule in order:
@@ -228,7 +261,7 @@ def _rules(found, colours):
     )
 
 
-def _names(found):
+def _names(found: Sequence[Run]) -> List[str]:
     """A name for each run that no other has: its exp_id, and its collection where there are
     several.
     """
@@ -236,16 +269,16 @@ def _names(found):
     return [f'{run.exp_id} ({run.collection})' if several else run.exp_id for run in found]
 
 
-def _colours(count):
+def _colours(count: int) -> List[Colour]:
     """A colour for each of so many runs."""
     return [FEW(i) if count <= FEW.N else MANY(i % MANY.N) for i in range(count)]
 
 
-def _short(name, most=28):
+def _short(name: str, most: int = 28) -> str:
     return name if len(name) <= most else name[: most // 2 - 1] + '…' + name[-most // 2 :]
 
 
-def _plain(text):
+def _plain(text: str) -> str:
     """Text that matplotlib takes for text: a dollar begins no formula, and no character is one that
     XML forbids.
     """

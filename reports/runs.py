@@ -7,8 +7,11 @@ import datetime
 import glob
 import math
 import os
+from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 import bson
+from pymongo.collection import Collection
+from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
 from config.schema import LOADING, ROWS
@@ -16,6 +19,7 @@ from database import claim, connection, entries, server
 from database.entries import RecordEntry
 from database.errors import StoreError
 from database.spool import Spool, database_folder, spool_of
+from database.types import Document
 
 LOSSES = ('loss', 'model_loss', 'reg_loss', 'alignment_loss', 'total_loss', 'learning_rate')
 RUNNING, SPOOLED, FINISHED, DIED, VALIDATED, ENDED = (
@@ -37,78 +41,120 @@ STATES = {
 }
 FILES = '.files'
 
-# step: int. losses: {name: mean since the last record}. results: {name: number, or {layer: number}}
-# of a validation, or {}.
-# duration: seconds a step, or None. trained: how many steps the record tells of. time: when it was
-# stored (UTC).
-Point = collections.namedtuple(
-    'Point', ['step', 'losses', 'results', 'duration', 'trained', 'validates', 'time']
-)
+
+class Point(NamedTuple):
+    """What a record tells.
+
+    Attributes:
+        step: of the record.
+        losses: the mean of each since the last record.
+        results: of a validation, {name: number, or {layer: number}}; or {}.
+        duration: seconds a step, or None.
+        trained: how many steps the record tells of.
+        validates: what was validated, as the record tells it, or None.
+        time: when it was stored (UTC).
+    """
+
+    step: int
+    losses: Dict[str, float]
+    results: Document
+    duration: Optional[float]
+    trained: int
+    validates: object
+    time: datetime.datetime
+
+
+class RunKey(NamedTuple):
+    """What names a run within a database."""
+
+    collection: str
+    exp_id: str
+
+
+class Stored(NamedTuple):
+    """What MongoDB holds of a run: its records, the params of the newest one, and whether a process
+    is at it.
+    """
+
+    points: List[Point]
+    params: Document
+    is_held: bool
 
 
 class Run:
     """One experiment.
 
     Attributes:
-        collection, exp_id: str, its place. state: one of STATES. waiting: int, records that wait on
-        this disk.
+        collection, exp_id: str, what names it. state: one of STATES. waiting: int, records that
+        wait on this disk.
         points: list of Point by step. params: {group: {name: value}} of its newest record, or {}.
     """
 
-    def __init__(self, collection, exp_id, points, params, is_held=False, waiting=0):
+    def __init__(
+        self,
+        collection: str,
+        exp_id: str,
+        points: Iterable[Point],
+        params: Document,
+        is_held: bool = False,
+        waiting: int = 0,
+    ) -> None:
         self.collection, self.exp_id, self.waiting = collection, exp_id, waiting
         self.points = sorted(points, key=lambda point: (point.step, point.time))
         self.params = params
         self.state = self._state(is_held)
 
-    def _state(self, is_held):
+    def _state(self, is_held: bool) -> str:
         if is_held or self.waiting:
             return RUNNING if is_held else SPOOLED
         if self.points[-1].validates:
             return VALIDATED
-        return ENDED if self.steps is None else FINISHED if self.step >= self.steps else DIED
+        if self.steps is None:
+            return ENDED
+        return FINISHED if self.step >= self.steps else DIED
 
     @property
-    def rule(self):
+    def rule(self) -> str:
         """Its alignment rule; '?' where its records name none."""
         model = self._group('model_params')
         return _text(model['alignment'] or 'backprop') if 'alignment' in model else '?'
 
     @property
-    def step(self):
+    def step(self) -> int:
         """Of its newest record."""
         return self.points[-1].step
 
     @property
-    def steps(self):
+    def steps(self) -> Optional[int]:
         """How many it should have, or None."""
         steps = finite(self._group('train_params').get('num_steps'))
         return None if steps is None else int(steps)
 
     @property
-    def images_per_s(self):
+    def images_per_s(self) -> Optional[float]:
         """Of its newest record of steps; None where there is none."""
         batch = finite(self._group('train_params').get('train_batch_size'))
         durations = [point.duration for point in self.points if point.trained and point.duration]
         return batch / durations[-1] if batch and durations else None
 
     @property
-    def measured_images(self):
+    def measured_images(self) -> Optional[int]:
         """On how many images the angles of its newest validation were measured; None where its
         records do not tell.
         """
         told = [
             finite(point.results.get('measured_images')) for point in self.points if point.results
         ]
-        return int(told[-1]) if told and told[-1] is not None else None
+        newest = told[-1] if told else None
+        return None if newest is None else int(newest)
 
     @property
-    def time(self):
+    def time(self) -> datetime.datetime:
         """When its newest record was stored (UTC)."""
         return max(point.time for point in self.points)
 
     @property
-    def settings(self):
+    def settings(self) -> Document:
         """{name: value} of the settings of what is trained that differ from their defaults."""
         found = {
             name: self._group(row.group).get(name, row.default)
@@ -122,37 +168,37 @@ class Run:
         }
 
     @property
-    def provenance(self):
+    def provenance(self) -> Document:
         """{name: value}: runtime, commit."""
         return self._group('provenance')
 
-    def _group(self, name):
+    def _group(self, name: str) -> Document:
         group = self.params.get(name)
         return group if isinstance(group, dict) else {}
 
-    def curve(self, name):
+    def curve(self, name: str) -> List[Tuple[int, float]]:
         """[(step, number)] of a loss or of a result that is a number; for one by layer, of its mean
         over the layers.
         """
         return [(step, value) for step, value in self._values(name) if value is not None]
 
-    def last(self, name):
+    def last(self, name: str) -> Optional[float]:
         """The value of a curve in the newest record that tells of it; None where that is no number,
         whatever was there before.
         """
         values = self._values(name)
         return values[-1][1] if values else None
 
-    def _values(self, name):
+    def _values(self, name: str) -> List[Tuple[int, Optional[float]]]:
         """A curve, with None where a record has the name but no number."""
-        found = [
+        found: List[Tuple[int, Document]] = [
             (point.step, point.losses if name in LOSSES else point.results) for point in self.points
         ]
         return [(step, mean(named[name])) for step, named in found if name in named]
 
-    def layers(self, name):
+    def layers(self, name: str) -> Dict[str, List[Tuple[int, float]]]:
         """{layer: [(step, number)]} of a result by layer, in the order of the layers."""
-        found = collections.OrderedDict()
+        found: Dict[str, List[Tuple[int, float]]] = collections.OrderedDict()
         for point in self.points:
             by_layer = point.results.get(name)
             for layer, value in by_layer.items() if isinstance(by_layer, dict) else ():
@@ -161,14 +207,23 @@ class Run:
         return found
 
 
-def mean(value):
-    """Of a number, itself; of {layer: number}, the mean; None where there is none that is finite."""
+def mean(value: object) -> Optional[float]:
+    """Of a number, itself; of {layer: number}, the mean; None where there is none that is
+    finite.
+    """
     values = value.values() if isinstance(value, dict) else [value]
-    numbers = [float(number) for number in values if finite(number) is not None]
+    numbers = [number for number in map(finite, values) if number is not None]
     return sum(numbers) / len(numbers) if numbers else None
 
 
-def read(host, port, dbname, exp_ids=(), collname=None, cache_dir=None):
+def read(
+    host: str,
+    port: int,
+    dbname: str,
+    exp_ids: Sequence[str] = (),
+    collname: Optional[str] = None,
+    cache_dir: Optional[str] = None,
+) -> Tuple[List[Run], Optional[str]]:
     """The runs of a database, by collection and exp_id.
 
     Args:
@@ -187,24 +242,24 @@ def read(host, port, dbname, exp_ids=(), collname=None, cache_dir=None):
     """
     folder = database_folder(cache_dir or server.DEFAULT_ROOT, f'{host}:{port}', dbname)
     waiting = _waiting(folder)
+    trouble: Optional[str] = None
     try:
         with server.reach(host, port) as client:
-            found, trouble = _of_database(client[dbname]), None
+            found = _of_database(client[dbname])
     except (PyMongoError, StoreError) as error:
         if not waiting:
             raise StoreError(connection.reason(error)) if isinstance(error, PyMongoError) else error
         found, trouble = {}, connection.reason(error)
     runs = []
-    for place in sorted(set(found) | set(waiting)):
-        points, params, is_held = found.get(place, ([], {}, False))
-        here = waiting.get(place, [])
+    for key in sorted(set(found) | set(waiting)):
+        stored, here = found.get(key, Stored([], {}, False)), waiting.get(key, [])
         more = [_point(_averaged(record), record['_id']) for record in here]
         run = Run(
-            place[0],
-            place[1],
-            points + more,
-            params or (here[-1].get('params') if here else {}),
-            is_held,
+            key.collection,
+            key.exp_id,
+            stored.points + more,
+            stored.params or (here[-1].get('params', {}) if here else {}),
+            stored.is_held,
             len(here),
         )
         if (not exp_ids or run.exp_id in exp_ids) and collname in (None, run.collection):
@@ -212,27 +267,28 @@ def read(host, port, dbname, exp_ids=(), collname=None, cache_dir=None):
     return runs, trouble
 
 
-def _of_database(database):
-    """{(collection, exp_id): (points, params, whether a process is at it)}."""
-    found = {}
+def _of_database(database: Database[Document]) -> Dict[RunKey, Stored]:
+    """What MongoDB holds of each run."""
+    found: Dict[RunKey, Stored] = {}
     for name in sorted(name for name in database.list_collection_names() if name.endswith(FILES)):
         collection = name[: -len(FILES)]
         held = claim.held(database[collection + '.claims'])
         for document in database[name].aggregate(_pipeline()):
-            place = (collection, document['exp_id'])
-            points, _, _ = found.setdefault(
-                place, ([], _params(database[name], document['exp_id']), place[1] in held)
-            )
-            points.append(_point(document, document['_id']))
+            key = RunKey(collection, document['exp_id'])
+            if key not in found:
+                found[key] = Stored([], _params(database[name], key.exp_id), key.exp_id in held)
+            found[key].points.append(_point(document, document['_id']))
     return found
 
 
-def _pipeline():
+def _pipeline() -> List[Document]:
     """Of each record what a Point holds; the losses of its steps are averaged in MongoDB, which
     spares us a number a step.
     """
     steps = {'$cond': [{'$isArray': '$train_results'}, '$train_results', []]}
-    wanted = dict.fromkeys(('exp_id', 'step', 'duration', 'validation_results', 'validates'), 1)
+    wanted: Document = dict.fromkeys(
+        ('exp_id', 'step', 'duration', 'validation_results', 'validates'), 1
+    )
     averages = {name: {'$avg': '$train_results.' + name} for name in LOSSES}
     return [
         {
@@ -246,15 +302,16 @@ def _pipeline():
     ]
 
 
-def _params(files, exp_id):
+def _params(files: Collection[Document], exp_id: str) -> Document:
     """The settings of an experiment's newest record."""
     newest = files.find_one(
         {'exp_id': exp_id, 'params': {'$type': 'object'}}, {'params': 1}, sort=[('step', -1)]
     )
-    return newest['params'] if newest else {}
+    params: Document = newest['params'] if newest else {}
+    return params
 
 
-def _averaged(record):
+def _averaged(record: Document) -> Document:
     """A record as _pipeline gives it."""
     steps = [step for step in record.get('train_results', ()) if isinstance(step, dict)]
     return dict(
@@ -264,12 +321,12 @@ def _averaged(record):
     )
 
 
-def _average(values):
+def _average(values: Iterable[object]) -> Optional[float]:
     numbers = [float(value) for value in values if isinstance(value, (int, float))]
     return sum(numbers) / len(numbers) if numbers else None
 
 
-def _point(document, identity):
+def _point(document: Document, identity: object) -> Point:
     time = (
         identity.generation_time
         if isinstance(identity, bson.ObjectId)
@@ -287,7 +344,7 @@ def _point(document, identity):
     )
 
 
-def _results(targets):
+def _results(targets: object) -> Document:
     """The results of the one target that has a top-1, or of the first one that has any."""
     found = (
         [results for _, results in sorted(targets.items()) if isinstance(results, dict)]
@@ -297,24 +354,24 @@ def _results(targets):
     return next((results for results in found if 'top1' in results), found[0] if found else {})
 
 
-def _waiting(folder):
-    """{(collection, exp_id): [record]} of what waits for MongoDB below a folder. Raises StoreError
-    for what is damaged.
+def _waiting(folder: str) -> Dict[RunKey, List[Document]]:
+    """The records of each run that wait for MongoDB below a folder. Raises StoreError for what is
+    damaged.
     """
     found = {}
     for path in sorted(glob.glob(spool_of(os.path.join(glob.escape(folder), '*', '*')))):
-        place = tuple(path.split(os.sep)[-3:-1])
+        collection, exp_id, _ = path.split(os.sep)[-3:]
         records = [
             entry.record
             for entry in entries.kept(Spool(path)).values()
             if isinstance(entry, RecordEntry)
         ]
         if records:
-            found[place] = records
+            found[RunKey(collection, exp_id)] = records
     return found
 
 
-def finite(value):
+def finite(value: object) -> Optional[float]:
     """A finite number, or None for anything else."""
     return (
         value
@@ -323,5 +380,5 @@ def finite(value):
     )
 
 
-def _text(value):
+def _text(value: object) -> str:
     return value if isinstance(value, str) else str(value)

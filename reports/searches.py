@@ -1,23 +1,48 @@
 """What a database tells of each search: its trials, the best first."""
 
 import collections
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from pymongo.errors import PyMongoError
 
 from config.flags import as_flag
 from database import server
 from database.errors import StoreError
+from database.types import Document
 from reports.runs import finite
 
 SEARCHES = '.searches'
 MOST = 10  # trials of a search that are listed, the best
-# number: int. value: top-1, a fraction, or None. step: of its last validation, int, or None.
-# params: {setting: value}.
-Trial = collections.namedtuple('Trial', ['number', 'state', 'value', 'step', 'params'])
-# One search: the collection of its runs, its name, and its Trials by number.
-Search = collections.namedtuple('Search', ['collection', 'study', 'trials'])
+
+
+class Trial(NamedTuple):
+    """A trial of a search.
+
+    Attributes:
+        number: within the search.
+        state: what became of it.
+        value: top-1, a fraction, or None.
+        step: of its last validation, or None.
+        params: the settings that the search chose.
+    """
+
+    number: int
+    state: str
+    value: Optional[float]
+    step: Optional[int]
+    params: Document
+
+
+class Search(NamedTuple):
+    """A search: the collection of its runs, its name, and its trials by number."""
+
+    collection: str
+    study: str
+    trials: List[Trial]
+
+
 # (heading, what a Trial has there, as text)
-COLUMNS = (
+COLUMNS: Sequence[Tuple[str, Callable[[Trial], str]]] = (
     ('trial', lambda trial: str(trial.number)),
     ('top-1', lambda trial: '-' if trial.value is None else f'{trial.value:.4f}'),
     ('step', lambda trial: '-' if trial.step is None else f'{trial.step:,}'),
@@ -32,12 +57,12 @@ COLUMNS = (
 NUMBERS = ('trial', 'top-1', 'step')  # columns of numbers
 
 
-def read(host, port, dbname, collname=None):
+def read(host: str, port: int, dbname: str, collname: Optional[str] = None) -> List[Search]:
     """The Searches of a database, by collection and name; none where MongoDB cannot be read.
 
     collname: of one collection only, or None.
     """
-    found = {}
+    found: Dict[Tuple[str, str], List[Trial]] = {}
     try:
         with server.reach(host, port) as client:
             for name in sorted(client[dbname].list_collection_names()):
@@ -57,25 +82,21 @@ def read(host, port, dbname, collname=None):
     ]
 
 
-def best(search):
+def best(search: Search) -> List[Trial]:
     """Its MOST best trials, the best first."""
     return sorted(
         search.trials, key=lambda trial: -1.0 if trial.value is None else trial.value, reverse=True
     )[:MOST]
 
 
-def title(search):
+def title(search: Search) -> str:
     """One line on a search."""
     states = collections.Counter(trial.state for trial in search.trials)
-    return 'Search {} ({}): {:,} trials, {}'.format(
-        search.study,
-        search.collection,
-        len(search.trials),
-        ', '.join(f'{count:,} {state}' for state, count in sorted(states.items())),
-    )
+    counts = ', '.join(f'{count:,} {state}' for state, count in sorted(states.items()))
+    return f'Search {search.study} ({search.collection}): {len(search.trials):,} trials, {counts}'
 
 
-def _trial(document):
+def _trial(document: Document) -> Trial:
     params, step = document.get('params'), finite(document.get('step'))
     return Trial(
         int(document['trial']),
@@ -86,6 +107,6 @@ def _trial(document):
     )
 
 
-def _short(value):
+def _short(value: object) -> object:
     """A setting, a number to four digits."""
     return float(f'{value:.4g}') if isinstance(value, float) else value

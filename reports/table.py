@@ -1,15 +1,18 @@
 """The runs as a table for terminals."""
 
+from typing import Callable, Optional, Sequence, Tuple
+
 import rich.box
 import rich.console
 import rich.table
 import rich.text
 
+from database.layout import ANGLES
 from reports import runs, searches
 
 COLOURS = {runs.RUNNING: 'cyan', runs.FINISHED: 'green', runs.DIED: 'red', runs.SPOOLED: 'yellow'}
 # (heading, what a run has there, as text); what an angle is, `note` says.
-COLUMNS = (
+COLUMNS: Sequence[Tuple[str, Callable[[runs.Run], str]]] = (
     ('exp_id', lambda run: run.exp_id),
     ('rule', lambda run: run.rule),
     ('model', lambda run: run.collection),
@@ -29,28 +32,25 @@ COLUMNS = (
 LEFT = ('exp_id', 'rule', 'model', 'state')  # all others are numbers
 
 
-def number(value, form):
+def number(value: Optional[float], form: str) -> str:
     """A number as text; '-' for None."""
     return '-' if value is None else form.format(value)
 
 
-def note(found):
+def note(found: Sequence[runs.Run]) -> str:
     """One line on what the angles of a list of Run are; '' where none of them has any."""
     counts = {
-        run.measured_images
-        for run in found
-        if any(run.last(name) is not None for name in runs.ANGLES)
+        run.measured_images for run in found if any(run.last(name) is not None for name in ANGLES)
     }
-    known = sorted(counts - {None})
+    known = sorted(count for count in counts if count is not None)
     if not known:
         return 'Angles: mean over layers, measured on a batch' if counts else ''
-    return 'Angles: mean over layers, measured on the first {} validation images{}'.format(
-        ' to '.join(f'{count:,}' for count in sorted({known[0], known[-1]})),
-        ' (in older records on a batch)' if None in counts else '',
-    )
+    ends = ' to '.join(f'{count:,}' for count in sorted({known[0], known[-1]}))
+    older = ' (in older records on a batch)' if None in counts else ''
+    return f'Angles: mean over layers, measured on the first {ends} validation images{older}'
 
 
-def of(found):
+def of(found: Sequence[runs.Run]) -> rich.console.Group:
     """A table of a list of Run, and a note below it, for rich to print."""
     table = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
     for heading, _ in COLUMNS:
@@ -65,7 +65,7 @@ def of(found):
     return rich.console.Group(table, *[rich.text.Text(line) for line in [note(found)] if line])
 
 
-def of_search(search):
+def of_search(search: searches.Search) -> rich.console.Group:
     """The title of a searches.Search, and a table of its best trials, for rich to print."""
     table = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
     for heading, _ in searches.COLUMNS:
