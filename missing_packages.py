@@ -1,4 +1,5 @@
-"""One sentence where this Python lacks a package that we need, and not Python's traceback.
+"""One sentence where this Python lacks a package that we need, and not Python's traceback; and one
+where a setting that a rule declares cannot be, which is known while the program is imported.
 
 A program imports this module before everything else. The module itself needs the standard library
 alone. A package that is installed and cannot be imported is left to Python's own words, and so is a
@@ -48,6 +49,8 @@ def _hook(kind: Type[BaseException], error: BaseException, trace: Optional[Trace
         and importlib.util.find_spec(package) is None
     ):
         print(sentence(package), file=sys.stderr)  # then Python ends, as after a traceback, with 1
+    elif kind.__name__ == 'ConfigError':
+        print(f'error: {error}', file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)
 

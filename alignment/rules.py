@@ -2,25 +2,46 @@
 One class a rule.
 
 To add a rule, add a class: a name, its coefficients with their defaults, and its loss (or, where B
-is made of W and not learned, its backward kernel). It is found by itself.
+is made of W and not learned, its backward kernel). It is found by itself, and so are the settings
+that it declares (alignment/declarations.py).
 W, B, Wx, Bx, BWx, WBx are those of alignment/view.py; the terms are those of
 alignment/primitives.py.
 """
 
-import collections
 import math
+from typing import (
+    ClassVar,
+    Dict,
+    FrozenSet,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Tuple,
+    Type,
+    Union,
+    cast,
+)
 
 import tensorflow.compat.v1 as tf
 
+from alignment.declarations import Coefficient, Declaration, Declared, Size, Switch
 from alignment.draws import seed_of, step_seed
 from alignment.gradients import with_gradient
-from alignment.view import LayerView, ViewOptions
+from alignment.view import LayerRecord, LayerView, ViewOptions
 from alignment.primitives import amp, decay, inner, null, sparse, square
 from alignment.primitives import self as self_product
+from alignment.types import Tensor
 
-# A loss, a scalar, and its gradient with respect to B as [(factor, tensor shaped like B)], of which
-# it is the sum.
-ClosedForm = collections.namedtuple('ClosedForm', ['loss', 'dB'])
+
+class ClosedForm(NamedTuple):
+    """A loss, a scalar, and its gradient with respect to B as [(factor, tensor shaped like B)], of
+    which it is the sum.
+    """
+
+    loss: Tensor
+    dB: List[Tuple[Tensor, Tensor]]
+
 
 KERNELS = frozenset(['update_forward'])  # what a rule over the kernels alone can see
 PROJECTIONS = frozenset(ViewOptions._fields)
@@ -37,51 +58,81 @@ class Rule:
     Raises TypeError for any other name.
     """
 
-    name = None  # its value in --alignment
-    coefficients = {}  # name -> default: weights of the terms, each of which can have a schedule
-    switches = {}  # name -> default: variants of the formula
-    sizes = {}  # name -> default, an int: of the kernels that B is made of
-    sees = frozenset()  # which ViewOptions change its loss
-    tie_gradients = False  # whether B receives W's gradient of the task loss
-    has_variable = True  # whether a layer has a variable for B
-    is_direct = (
-        False  # whether errors come from the logits straight to each layer, through its variable
-    )
+    name: ClassVar[str]  # its value in --alignment
+    # What the class declares, and the defaults of its coefficients (weights of the terms, each of
+    # which can have a schedule), of its switches (variants of the formula) and of its sizes (of the
+    # kernels that B is made of): they are found by themselves.
+    declared: ClassVar[Dict[str, Declaration]] = {}
+    coefficients: ClassVar[Dict[str, float]] = {}
+    switches: ClassVar[Dict[str, bool]] = {}
+    sizes: ClassVar[Dict[str, int]] = {}
+    sees: ClassVar[FrozenSet[str]] = frozenset()  # which ViewOptions change its loss
+    tie_gradients: ClassVar[bool] = False  # whether B receives W's gradient of the task loss
+    has_variable: ClassVar[bool] = True  # whether a layer has a variable for B
+    # Whether errors come from the logits straight to each layer, through its variable.
+    is_direct: ClassVar[bool] = False
+    # Whether its source shows it noise instead of the layer's input.
+    on_noise: ClassVar[bool] = False
+    options: ViewOptions
+    seed: Union[int, str, None]
+    step: Tensor
+    automatic: List[str]  # names of the layers whose loss was differentiated automatically
 
-    def __init__(self, options=ViewOptions(), seed=None, step=0, **values):
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        found = {name: value for name, value in vars(cls).items() if isinstance(value, Declared)}
+        cls.declared = dict(cls.declared, **{n: each.declaration for n, each in found.items()})
+        cls.coefficients = _defaults(cls, Coefficient.part)
+        cls.switches = _defaults(cls, Switch.part)
+        cls.sizes = _defaults(cls, Size.part)
+
+    def __init__(
+        self,
+        options: ViewOptions = ViewOptions(),
+        seed: Union[int, str, None] = None,
+        step: Tensor = 0,
+        **values: Tensor,
+    ) -> None:
         self.options = options
         self.seed = seed
         self.step = step
         self.automatic = []
-        settings = dict(self.coefficients, **self.switches, **self.sizes)
-        unknown = sorted(set(values) - set(settings))
+        unknown = sorted(set(values) - set(self.declared))
         if unknown:
+            settings = [*self.coefficients, *self.switches, *self.sizes]
             raise TypeError(
                 '{} has no {}; it takes {}'.format(
                     self.name, ', '.join(unknown), ', '.join(settings) or 'nothing'
                 )
             )
-        self.__dict__.update(settings, **values)
+        self.__dict__.update(values)
 
-    def loss(self, layer):
+    def loss(self, layer: LayerView) -> Optional[Tensor]:
         """The alignment loss of one layer (a LayerView): a float32 scalar, or None where the rule
         has none.
         """
         raise NotImplementedError
 
-    def variable_shape(self, shape, classes):
+    def variable_shape(self, shape: List[int], classes: int) -> List[int]:
         """The shape of a layer's variable for B, in W's layout, a list. shape: of W. classes: of
         the network.
         """
         return shape
 
-    def fixed_shape(self, shape):
+    def fixed_shape(self, shape: List[int]) -> Optional[List[int]]:
         """The shape [inner, units] of a second, random and fixed matrix that B is made with, or
         None. shape: of W.
         """
         return None
 
-    def backward_kernel(self, name, W, B, size, fixed=None):
+    def backward_kernel(
+        self,
+        name: str,
+        W: Tensor,
+        B: Optional[Tensor],
+        size: Optional[float],
+        fixed: Optional[Tensor] = None,
+    ) -> Tensor:
         """The kernel that a layer's error goes back through, float32, shaped like W. Where it is
         not B itself, no gradient reaches W through it.
 
@@ -93,7 +144,7 @@ class Rule:
         """
         return B
 
-    def closed_form(self, layer):
+    def closed_form(self, layer: LayerView) -> Optional[ClosedForm]:
         """The ClosedForm of `loss`, by fewer operations than automatic differentiation takes, or
         None where there is none.
 
@@ -102,7 +153,9 @@ class Rule:
         """
         return None
 
-    def losses(self, records, closed=True, part=0):
+    def losses(
+        self, records: List[LayerRecord], closed: bool = True, part: Tensor = 0
+    ) -> Dict[str, Tensor]:
         """The alignment loss of every LayerRecord: {layer name: float32 scalar}.
 
         closed: take gradients by closed forms where there are; False differentiates every loss
@@ -120,30 +173,21 @@ class Rule:
         }
         return {name: loss for name, loss in losses.items() if loss is not None}
 
-    @property
-    def beta_is_twice_alpha(self):
-        """Whether the two coefficients are numbers (no schedule) of which one is twice the other."""
-        return (
-            isinstance(self.alpha, float)
-            and isinstance(self.beta, float)
-            and self.beta == 2.0 * self.alpha
-        )
-
-    @property
-    def alpha_is_twice_beta(self):
-        """The same, the other way round."""
-        return (
-            isinstance(self.alpha, float)
-            and isinstance(self.beta, float)
-            and self.alpha == 2.0 * self.beta
-        )
-
-    def _loss(self, layer, closed):
+    def _loss(self, layer: LayerView, closed: bool) -> Optional[Tensor]:
         form = self.closed_form(layer) if closed else None
         if form is not None:
             return with_gradient(form.loss, layer.B, form.dB)
         self.automatic.append(layer.name)
         return self.loss(layer)
+
+
+def _defaults(rule: Type[Rule], part: str) -> Dict[str, Tensor]:
+    return {name: each.default for name, each in rule.declared.items() if each.part == part}
+
+
+def _is_twice(one: Tensor, other: Tensor) -> bool:
+    """Whether two coefficients are numbers (no schedule), and the first is twice the second."""
+    return isinstance(one, float) and isinstance(other, float) and one == 2.0 * other
 
 
 class Feedback(Rule):
@@ -154,7 +198,7 @@ class Feedback(Rule):
 
     name = 'feedback'
 
-    def loss(self, layer):
+    def loss(self, layer: LayerView) -> Optional[Tensor]:
         return None
 
 
@@ -166,17 +210,18 @@ class Symmetric(Rule):
     """
 
     name = 'symmetric'
-    coefficients = dict(alpha=1e-3, beta=2e-3)
+    alpha = Coefficient(1e-3)
+    beta = Coefficient(2e-3)
     sees = KERNELS
 
-    def loss(self, layer):
+    def loss(self, layer: LayerView) -> Optional[Tensor]:
         return self.alpha * decay(layer.W, layer.B) + self.beta * self_product(layer.W, layer.B)
 
-    def closed_form(self, layer):
+    def closed_form(self, layer: LayerView) -> Optional[ClosedForm]:
         """dB = 2 alpha B - beta W. At beta = 2 alpha the loss is alpha |B - W|^2."""
         if not layer.is_linear:
             return None
-        if not self.beta_is_twice_alpha:
+        if not _is_twice(self.beta, self.alpha):
             return ClosedForm(
                 self.loss(layer), [(2.0 * self.alpha, layer.B), (-self.beta, layer.W)]
             )
@@ -192,18 +237,19 @@ class Activation(Rule):
     """
 
     name = 'activation'
-    coefficients = dict(alpha=1e-3, beta=2e-3)
+    alpha = Coefficient(1e-3)
+    beta = Coefficient(2e-3)
     sees = PROJECTIONS
 
-    def loss(self, layer):
+    def loss(self, layer: LayerView) -> Optional[Tensor]:
         return self.alpha * sparse(layer.Wx, layer.Bx) + self.beta * amp(layer.Wx, layer.Bx)
 
-    def closed_form(self, layer):
+    def closed_form(self, layer: LayerView) -> Optional[ClosedForm]:
         """dB = (x, 2 alpha Bx - beta Wx). At beta = 2 alpha, with D = B - W, dB = 2 alpha (x, xD),
         and the loss is alpha |xD|^2 = alpha sum(D * (x, xD))."""
         if not layer.is_linear:
             return None
-        if layer.is_plain and self.beta_is_twice_alpha:
+        if layer.is_plain and _is_twice(self.beta, self.alpha):
             difference = layer.B - layer.W
             sums, mean = layer.correlate(layer.x, layer.project(difference))
             return ClosedForm(
@@ -224,13 +270,15 @@ class Mirror(Rule):
     """
 
     name = 'mirror'
-    coefficients = dict(alpha=1e-3, beta=1e-3)
+    alpha = Coefficient(1e-3)
+    beta = Coefficient(1e-3)
     sees = PROJECTIONS
+    on_noise = True
 
-    def loss(self, layer):
+    def loss(self, layer: LayerView) -> Optional[Tensor]:
         return self.alpha * decay(layer.W, layer.B) + self.beta * amp(layer.Wx, layer.Bx)
 
-    def closed_form(self, layer):
+    def closed_form(self, layer: LayerView) -> Optional[ClosedForm]:
         """dB = 2 alpha B - beta (x, Wx), and mean_b sum(Wx * xB) = sum(B * (x, Wx)): no projection
         through B is made.
         """
@@ -254,11 +302,15 @@ class Information(Rule):
     """
 
     name = 'information'
-    coefficients = dict(alpha=2e-3, beta=1e-3, gamma=1e-3)
-    switches = dict(reconstruction_reversal=False, reconstruction_amp=False, use_sparse=False)
+    alpha = Coefficient(2e-3)
+    beta = Coefficient(1e-3)
+    gamma = Coefficient(1e-3)
+    reconstruction_reversal = Switch(False, 'reconstruct the input as W(Bx), not B(Wx)')
+    reconstruction_amp = Switch(False, 'compare the input with its reconstruction, not Wx with Bx')
+    use_sparse = Switch(False, 'penalise the projections |Wx|^2 + |Bx|^2, not the kernels')
     sees = PROJECTIONS
 
-    def loss(self, layer):
+    def loss(self, layer: LayerView) -> Optional[Tensor]:
         reconstruction = layer.WBx if self.reconstruction_reversal else layer.BWx
         similarity = (
             amp(layer.x, reconstruction) if self.reconstruction_amp else amp(layer.Wx, layer.Bx)
@@ -266,7 +318,7 @@ class Information(Rule):
         size = sparse(layer.Wx, layer.Bx) if self.use_sparse else decay(layer.W, layer.B)
         return self.alpha * similarity + self.beta * null(reconstruction) + self.gamma * size
 
-    def closed_form(self, layer):
+    def closed_form(self, layer: LayerView) -> Optional[ClosedForm]:
         """With r = B(Wx): dB = (2 beta r - alpha x, Wx) + 2 gamma B, from one reconstruction and
         one filter gradient.
 
@@ -281,7 +333,9 @@ class Information(Rule):
         ):
             return None
         x = layer.x if self.reconstruction_amp else layer.backward_x
-        if self.alpha_is_twice_beta:  # the same, one pass over the activities less: 2 beta (r - x)
+        if _is_twice(
+            self.alpha, self.beta
+        ):  # the same, one pass over the activities less: 2 beta (r - x)
             sums, mean = layer.correlate(layer.BWx - x, layer.Wx)
             mean *= 2.0 * self.beta
         else:
@@ -304,14 +358,14 @@ class KolenPollack(Rule):
     """
 
     name = 'kolen_pollack'
-    coefficients = dict(alpha=1e-3)
+    alpha = Coefficient(1e-3)
     sees = KERNELS
     tie_gradients = True
 
-    def loss(self, layer):
+    def loss(self, layer: LayerView) -> Optional[Tensor]:
         return self.alpha * decay(layer.W, layer.B)
 
-    def closed_form(self, layer):
+    def closed_form(self, layer: LayerView) -> Optional[ClosedForm]:
         """dB = 2 alpha B."""
         return (
             ClosedForm(self.loss(layer), [(2.0 * self.alpha, layer.B)]) if layer.is_linear else None
@@ -330,23 +384,32 @@ class ProductFeedback(Rule):
     """
 
     name = 'pfa'
-    coefficients = dict(alpha=1e-3)
-    sizes = dict(expansion=10)
+    alpha = Coefficient(1e-3)
+    expansion = Size(
+        10, "neurons that a layer's error passes on its way back, over the layer's units"
+    )
     sees = KERNELS
     tie_gradients = True
 
-    def variable_shape(self, shape, classes):
+    def variable_shape(self, shape: List[int], classes: int) -> List[int]:
         """Of R: [in, inner] or [height, width, in, inner]."""
         return shape[:-1] + [self.expansion * shape[-1]]
 
-    def fixed_shape(self, shape):
+    def fixed_shape(self, shape: List[int]) -> Optional[List[int]]:
         """Of P."""
         return [self.expansion * shape[-1], shape[-1]]
 
-    def backward_kernel(self, name, W, B, size, fixed=None):
+    def backward_kernel(
+        self,
+        name: str,
+        W: Tensor,
+        B: Optional[Tensor],
+        size: Optional[float],
+        fixed: Optional[Tensor] = None,
+    ) -> Tensor:
         return tf.tensordot(B, fixed, axes=1)
 
-    def loss(self, layer):
+    def loss(self, layer: LayerView) -> Optional[Tensor]:
         return self.alpha * decay(layer.W, layer.R)
 
 
@@ -365,11 +428,11 @@ class DirectFeedback(Rule):
     name = 'dfa'
     is_direct = True
 
-    def variable_shape(self, shape, classes):
+    def variable_shape(self, shape: List[int], classes: int) -> List[int]:
         """[in, classes] or [height, width, in, classes]."""
         return shape[:-1] + [classes]
 
-    def loss(self, layer):
+    def loss(self, layer: LayerView) -> Optional[Tensor]:
         return None
 
 
@@ -385,10 +448,17 @@ class UniformSigns(Rule):
     name = 'usf'
     has_variable = False
 
-    def loss(self, layer):
+    def loss(self, layer: LayerView) -> Optional[Tensor]:
         return None
 
-    def backward_kernel(self, name, W, B, size, fixed=None):
+    def backward_kernel(
+        self,
+        name: str,
+        W: Tensor,
+        B: Optional[Tensor],
+        size: Optional[float],
+        fixed: Optional[Tensor] = None,
+    ) -> Tensor:
         return _concordant(size, W)
 
 
@@ -402,10 +472,17 @@ class FixedMagnitudes(Rule):
 
     name = 'frsf'
 
-    def loss(self, layer):
+    def loss(self, layer: LayerView) -> Optional[Tensor]:
         return None
 
-    def backward_kernel(self, name, W, B, size, fixed=None):
+    def backward_kernel(
+        self,
+        name: str,
+        W: Tensor,
+        B: Optional[Tensor],
+        size: Optional[float],
+        fixed: Optional[Tensor] = None,
+    ) -> Tensor:
         return _concordant(tf.abs(B), W)
 
 
@@ -424,19 +501,35 @@ class RedrawnMagnitudes(Rule):
     name = 'brsf'
     has_variable = False
 
-    def loss(self, layer):
+    def loss(self, layer: LayerView) -> Optional[Tensor]:
         return None
 
-    def backward_kernel(self, name, W, B, size, fixed=None):
+    def backward_kernel(
+        self,
+        name: str,
+        W: Tensor,
+        B: Optional[Tensor],
+        size: Optional[float],
+        fixed: Optional[Tensor] = None,
+    ) -> Tensor:
         seed = step_seed(seed_of(self.seed, name), self.step)
         return _concordant(
-            tf.random.stateless_uniform(W.shape, seed, maxval=math.sqrt(3.0) * size), W
+            tf.random.stateless_uniform(W.shape, seed, maxval=math.sqrt(3.0) * cast(float, size)), W
         )
 
 
-def _concordant(magnitude, W):
+def _concordant(magnitude: Tensor, W: Tensor) -> Tensor:
     """A kernel with the signs of W (0 where W is 0), through which no gradient reaches anything."""
     return tf.stop_gradient(magnitude * tf.sign(W))
 
 
-RULES = {rule.name: rule for rule in Rule.__subclasses__()}
+RULES: Dict[str, Type[Rule]] = {rule.name: rule for rule in Rule.__subclasses__()}
+
+
+# What every rule has; no setting of a rule may be called so.
+NAMES: FrozenSet[str] = frozenset(dir(Rule)) | frozenset(Rule.__annotations__)
+
+
+def declarations() -> Mapping[str, Mapping[str, Declaration]]:
+    """{rule: {name: Declaration}}: the settings that the rules declare, plain data."""
+    return {name: rule.declared for name, rule in RULES.items()}

@@ -2,6 +2,7 @@
 
 import collections
 import math
+from typing import NamedTuple, Optional
 
 import tensorflow.compat.v1 as tf
 
@@ -40,29 +41,7 @@ LayerRecord.__new__.__defaults__ = (None, None)
 ACTIVATIONS = {'sigmoid': tf.sigmoid, 'tanh': tf.tanh, 'relu': tf.nn.relu}
 
 
-class ViewOptions(
-    collections.namedtuple(
-        'ViewOptions',
-        [
-            'update_forward',
-            'input_distribution',
-            'input_stddev',
-            'use_bias_forward',
-            'use_bias_backward',
-            'activation_fn_override',
-            'activation_forward',
-            'activation_backward',
-            'batch_center_backward_input',
-            'center_input',
-            'normalize_input',
-            'batch_center_forward_output',
-            'center_forward_output',
-            'normalize_forward_output',
-            'center_backward_output',
-            'normalize_backward_output',
-        ],
-    )
-):
+class ViewOptions(NamedTuple):
     """What a rule sees of a layer. The defaults show it the layer's own input, kernels and bias.
 
     update_forward: the alignment loss moves W, too.
@@ -76,8 +55,22 @@ class ViewOptions(
     *_backward_output: Bx and W(Bx); *_backward_input: the input that B projects.
     """
 
-
-ViewOptions.__new__.__defaults__ = (False, None, 1.0, True, True) + (None,) + (False,) * 10
+    update_forward: bool = False
+    input_distribution: Optional[str] = None
+    input_stddev: float = 1.0
+    use_bias_forward: bool = True
+    use_bias_backward: bool = True
+    activation_fn_override: Optional[str] = None
+    activation_forward: bool = False
+    activation_backward: bool = False
+    batch_center_backward_input: bool = False
+    center_input: bool = False
+    normalize_input: bool = False
+    batch_center_forward_output: bool = False
+    center_forward_output: bool = False
+    normalize_forward_output: bool = False
+    center_backward_output: bool = False
+    normalize_backward_output: bool = False
 
 
 def center(x):

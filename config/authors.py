@@ -11,7 +11,8 @@ import reprlib
 from typing import Dict, List, Optional, Tuple
 
 from config.pickles import Inert, is_call_of
-from config.schema import ROWS, ConfigError, whole_steps
+from config.rows import ConfigError, coefficient
+from config.schema import ROWS, whole_steps
 
 Values = Dict[str, object]  # by the names of our settings; None where the file does not tell
 
@@ -45,6 +46,8 @@ VIEW = [
     'normalize_backward_output',
 ]
 SWITCHES = {'information': ['reconstruction_reversal', 'reconstruction_amp', 'use_sparse']}
+COEFFICIENTS = ('alpha', 'beta', 'gamma')
+KNOWN = dict(ROWS, **{row.name: row for name in COEFFICIENTS for row in coefficient(name)})
 
 OPTIMIZERS = {
     'GradientDescentOptimizer': 'gd',
@@ -129,7 +132,7 @@ def settings(document: Dict[str, Dict[str, object]]) -> Tuple[Values, List[str]]
         if (
             isinstance(value, Inert)
             or isinstance(value, (list, dict))
-            and ROWS[name].kind is not list
+            and not (name in KNOWN and KNOWN[name].kind is list)
         ):
             raise ConfigError(f'{name} is {reprlib.repr(value)}, which is no value of it')
     others = [
@@ -147,9 +150,10 @@ def _has_effect(name: str, values: Values) -> bool:
 
     def is_on(need: str) -> bool:
         setting = need.lstrip('!')
-        return bool(values.get(setting, ROWS[setting].default)) != need.startswith('!')
+        return bool(values.get(setting, KNOWN[setting].default)) != need.startswith('!')
 
-    return not ROWS[name].needs or any(is_on(need) for need in ROWS[name].needs)
+    needs = KNOWN[name].needs if name in KNOWN else ()
+    return not needs or any(is_on(need) for need in needs)
 
 
 class _Group:
@@ -315,10 +319,10 @@ def _alignment(group: _Group) -> Values:
     values: Values = {'alignment': name, 'update_forward': rule.state.get('update_forward') or None}
     for option in ([] if name in BLIND else VIEW) + SWITCHES.get(name, []):
         values[option] = rule.state.get(option)
-    for coefficient in ('alpha', 'beta', 'gamma'):
-        function = rule.state.get(coefficient)
+    for each in COEFFICIENTS:
+        function = rule.state.get(each)
         if function is not None:
-            values.update(_coefficient(group, coefficient, closure(function)))
+            values.update(_coefficient(group, each, closure(function)))
     return values
 
 

@@ -3,14 +3,14 @@ sentence for a user's mistake, an exit code out. It needs no TensorFlow.
 """
 
 import sys
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Type
+from typing import Callable, Dict, List, Optional, Tuple, Type
 
 from absl import app, flags
 from absl.flags import FLAGS, FlagValues
 
-from config.schema import ROWS, ConfigError, Row
+from config.rows import Choices, ConfigError, Row, Value, legal_values
+from config.schema import rows_of
 
-Choices = Mapping[str, Sequence[str]]  # {registry name: legal values}
 Main = Callable[[FlagValues, List[str]], int]
 
 flags.disclaim_key_flags()  # --help tells them as flags of the main that calls us
@@ -20,10 +20,17 @@ def define_flags(choices: Choices, flag_values: FlagValues = FLAGS) -> None:
     """Define one absl flag a row, and --load_params_file and --save_params_file.
 
     choices: {registry name: legal values}, of 'model', 'alignment', 'dataset', 'optimizer',
-    'schedule', 'activation' and 'preprocessing'. flag_values: where to.
+    'schedule', 'activation' and 'preprocessing'. flag_values: where to. Raises ConfigError where
+    another library has a flag of the name of a setting.
     """
-    for row in ROWS.values():
-        _define(row, choices, flag_values)
+    for row in rows_of(choices).values():
+        try:
+            _define(row, choices, flag_values)
+        except flags.DuplicateFlagError:
+            raise ConfigError(
+                f'the setting {row.name} has the name of a flag of absl or TensorFlow: call it '
+                'otherwise'
+            )
     flags.DEFINE_string(
         'load_params_file',
         None,
@@ -37,42 +44,43 @@ def define_flags(choices: Choices, flag_values: FlagValues = FLAGS) -> None:
 
 
 def _define(row: Row, choices: Choices, flag_values: FlagValues) -> None:
-    legal = choices.get(row.choices, ()) if isinstance(row.choices, str) else row.choices
+    legal = legal_values(row, choices)
     text = row.help + (' (one of: {})'.format(', '.join(legal)) if legal else '')
-    default = list(row.default) if row.kind is list else row.default
+    default = list(row.default) if isinstance(row.default, tuple) else row.default
     define = {
-        bool: flags.DEFINE_bool,
-        list: flags.DEFINE_list,
-        str: flags.DEFINE_string,
-        int: flags.DEFINE_integer,
-        float: flags.DEFINE_float,
-    }[row.kind]
-    define(row.name, default, text, flag_values=flag_values)
+        bool: 'DEFINE_bool',
+        list: 'DEFINE_list',
+        str: 'DEFINE_string',
+        int: 'DEFINE_integer',
+        float: 'DEFINE_float',
+    }
+    getattr(flags, define[row.kind])(row.name, default, text, flag_values=flag_values)
 
 
-def given_flags(flag_values: FlagValues) -> Dict[str, Any]:
+def given_flags(flag_values: FlagValues, choices: Choices) -> Dict[str, Value]:
     """{name: value} of the settings given on the command line.
 
-    Raises ConfigError for text that is no whole number in a list of them.
+    choices: those with which the flags were defined. Raises ConfigError for text that is no whole
+    number in a list of them.
     """
-    given = {name: flag_values[name].value for name in ROWS if flag_values[name].present}
-    given = {
-        name: (None if ROWS[name].default is None and value in ('', 'none', 'None') else value)
-        for name, value in given.items()
-    }
-    if given.get('layers_list'):
+    given = {}
+    for name, row in rows_of(choices).items():
+        if flag_values[name].present:
+            value = flag_values[name].value
+            is_none = row.default is None and value in ('', 'none', 'None')
+            given[name] = None if is_none else value
+    units = given.get('layers_list')
+    if units:
         try:
-            given['layers_list'] = tuple(int(units) for units in given['layers_list'])
+            given['layers_list'] = tuple(int(number) for number in units)
         except ValueError:
             raise ConfigError(
-                '--layers_list must be a comma list of whole numbers, not {!r}'.format(
-                    ','.join(given['layers_list'])
-                )
+                f'--layers_list must be a comma list of whole numbers, not {",".join(units)!r}'
             )
     return given
 
 
-def as_flag(name: str, value: object) -> str:
+def as_flag(name: str, value: Value) -> str:
     """A setting as on the command line."""
     if isinstance(value, bool):
         return '--' + ('' if value else 'no') + name
@@ -113,7 +121,7 @@ def run(
             app.run(guarded, words, flags_parser=parse)
         return guarded(parse(words))
     except SystemExit as ended:
-        return ended.code
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
 
 
 def _parse(flag_values: FlagValues, argv: List[str]) -> List[str]:

@@ -7,14 +7,19 @@
 
 import os
 import pickle
-import typing
+from typing import Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Tuple
 
 from config import authors, pickles
-from config.flags import given_flags
-from config.schema import GROUPS, ROWS, Config, ConfigError, Scope, shown
+from config.declared import GROUP, inferred
+from config.flags import FlagValues, given_flags
+from config.rows import ANY, Choices, ConfigError, Row, Scope, Value, shown
+from config.schema import GROUPS, ROWS, Config, rows_of
+
+Params = Dict[str, Dict[str, Value]]  # {group: {name: plain value}}
+Loaded = Tuple[Dict[str, Value], List[str]]
 
 
-class Asked(typing.NamedTuple):
+class Asked(NamedTuple):
     """What a command line and the settings file that it names ask for.
 
     explicit: names of the settings that the file or a flag that counts gives; the others have their
@@ -25,37 +30,40 @@ class Asked(typing.NamedTuple):
     """
 
     config: Config
-    explicit: typing.FrozenSet[str] = frozenset()
-    flags: typing.FrozenSet[str] = frozenset()
-    ignored: typing.Tuple[str, ...] = ()
-    unknown: typing.Tuple[str, ...] = ()
+    explicit: FrozenSet[str] = frozenset()
+    flags: FrozenSet[str] = frozenset()
+    ignored: Tuple[str, ...] = ()
+    unknown: Tuple[str, ...] = ()
 
 
-def to_params(config):
-    """The params dictionary of a Config: {group: {name: plain value}}."""
-    return {
-        group: {row.name: _plain(getattr(config, row.name)) for row in rows}
-        for group, rows in GROUPS.items()
-    }
+def to_params(config: Config) -> Params:
+    """The params dictionary of a Config: {group: {name: plain value}}. Of what rules declare, it
+    holds what its own rule does.
+    """
+    return _grouped(config, config.own())
 
 
-def to_keep(config):
+def to_keep(config: Config) -> Params:
     """The same of the settings that a settings file or a checkpoint's description holds: all but
     those of a single call.
     """
-    return {
-        group: {
-            row.name: _plain(getattr(config, row.name))
-            for row in rows
-            if row.scope is not Scope.CALL
-        }
-        for group, rows in GROUPS.items()
-    }
+    return _grouped(config, [row for row in config.own() if row.scope is not Scope.CALL])
 
 
-def values_of(params, where='the params dictionary'):
+def _grouped(config: Config, rows: List[Row]) -> Params:
+    params: Params = {group: {} for group in GROUPS}
+    for row in rows:
+        params[row.group][row.name] = _plain(config[row.name])
+    return params
+
+
+def values_of(
+    params: object, choices: Choices = ANY, where: str = 'the params dictionary'
+) -> Dict[str, Value]:
     """{name: value} of a params dictionary. Raises ConfigError that names what does not belong
     there.
+
+    choices: {registry name: legal values}, as for Config.of.
     """
     if not isinstance(params, dict):
         raise ConfigError(
@@ -68,8 +76,9 @@ def values_of(params, where='the params dictionary'):
     for group in set(GROUPS).intersection(params):
         if not isinstance(params[group], dict):
             raise ConfigError(f'{where}: {group} must be a dictionary')
+        rows = _rows(params[group], choices, group)
         for name, value in params[group].items():
-            if name in ROWS and ROWS[name].group == group:
+            if name in rows and rows[name].group == group:
                 values[name] = value
             else:
                 unknown.append(f'{shown(name)} in {group}')
@@ -80,7 +89,16 @@ def values_of(params, where='the params dictionary'):
     return values
 
 
-def save(config, path):
+def _rows(values: Mapping[str, object], choices: Choices, group: str) -> Dict[str, Row]:
+    """The rows that a group may have settings of."""
+    rows = rows_of(choices)
+    if group == GROUP and 'alignment' not in choices:
+        others = {name: value for name, value in values.items() if name not in ROWS}
+        rows.update((row.name, row) for row in inferred(others))
+    return rows
+
+
+def save(config: Config, path: str) -> None:
     """Write the settings to a .pkl (pickle protocol 2, plain data only). Raises ConfigError if it
     cannot be written.
     """
@@ -94,10 +112,11 @@ def save(config, path):
         raise ConfigError(f'--save_params_file={path}: {error.strerror}')
 
 
-def load(path):
+def load(path: str, choices: Choices = ANY) -> Loaded:
     """({name: value} of the settings, [what was not understood]) of a .pkl. Nothing in the file is
     executed.
 
+    choices: {registry name: legal values}, as for Config.of.
     The list is empty for a file of ours; only the authors' own files (config/authors.py) can hold
     what we have no name for.
     Raises ConfigError if there is no such file, if it is damaged or if it holds anything but plain
@@ -127,18 +146,20 @@ def load(path):
         raise ConfigError(
             f"--load_params_file={path}: this is no params file (it must hold {{'params': ...}})"
         )
-    values = values_of(document['params'], where=path)
+    values = values_of(document['params'], choices, where=path)
     # Files of earlier versions hold what one call did, too: a dry run, a restored checkpoint.
-    return {name: value for name, value in values.items() if ROWS[name].scope is not Scope.CALL}, []
+    rows = rows_of(choices)
+    call = {name for name, row in rows.items() if row.scope is Scope.CALL}
+    return {name: value for name, value in values.items() if name not in call}, []
 
 
-def _of_the_authors(content, path):
+def _of_the_authors(content: bytes, path: str) -> Optional[Loaded]:
     """The same of the authors' live objects, or None if the file is not of that kind."""
     try:
         document = pickles.inert(content)
     except pickles.PickleError:
         return None
-    if not authors.is_authors(document):
+    if not isinstance(document, dict) or not authors.is_authors(document):
         return None
     try:
         return authors.settings(document)
@@ -146,16 +167,16 @@ def _of_the_authors(content, path):
         raise ConfigError(f'--load_params_file={path}: {error}')
 
 
-def _check_name(flag, path):
+def _check_name(flag: str, path: str) -> None:
     if not path.endswith('.pkl'):
         raise ConfigError(f'--{flag}={path} must end in .pkl')
 
 
-def _plain(value):
+def _plain(value: Value) -> Value:
     return list(value) if isinstance(value, tuple) else value
 
 
-def read(flag_values, choices) -> Asked:
+def read(flag_values: FlagValues, choices: Choices) -> Asked:
     """What the command line asks for.
 
     Flags that always count come first, then those that --override names, then the settings file,
@@ -163,25 +184,27 @@ def read(flag_values, choices) -> Asked:
 
     flag_values: absl's, parsed. Raises ConfigError.
     """
-    given = given_flags(flag_values)
+    given, rows = given_flags(flag_values, choices), rows_of(choices)
     path = flag_values.load_params_file
     if path is None:
         return _asked(given, given, choices)
-    loaded, unknown = load(path)
+    loaded, unknown = load(path, choices)
+    override = given.get('override')
     counting = {
         name: value
         for name, value in given.items()
-        if ROWS[name].always or name in given.get('override', ())
+        if rows[name].always or isinstance(override, list) and name in override
     }
-    if counting.get('exp_id_suffix') and isinstance(loaded.get('exp_id_suffix'), str):
-        counting['exp_id_suffix'] = loaded['exp_id_suffix'] + counting['exp_id_suffix']
+    suffixes = loaded.get('exp_id_suffix'), counting.get('exp_id_suffix')
+    if suffixes[1] and isinstance(suffixes[0], str):
+        counting['exp_id_suffix'] = '{}{}'.format(*suffixes)
     values = dict(loaded, **counting)
     return _asked(values, counting, choices)._replace(
         ignored=tuple(name for name in given if name not in counting), unknown=tuple(unknown)
     )
 
 
-def _asked(values, flags, choices):
+def _asked(values: Dict[str, Value], flags: Dict[str, Value], choices: Choices) -> Asked:
     config = Config.of(values, choices)
     idle = [name for name in config.override if name not in values]
     if idle:

@@ -75,7 +75,8 @@ class _Unpickler(pickle._Unpickler):
     """Reads a pickle with dictionaries of a class of ours, whatever opcode makes them."""
 
     dictionary: ClassVar[Type[dict]] = dict
-    dispatch: ClassVar[Dict[int, Callable[..., None]]] = dict(pickle._Unpickler.dispatch)
+    # Each opcode's operation; those of ours take our own class.
+    dispatch: ClassVar[Dict[int, object]] = dict(pickle._Unpickler.dispatch)  # type: ignore[assignment]
     # What Python's class has while it reads: its stack, how to put something onto it, and how to
     # take all from it that came after the last mark.
     stack: List[object]

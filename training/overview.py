@@ -2,7 +2,6 @@
 
 import collections
 
-from config.schema import ROWS
 from training import cost, runtime
 
 
@@ -10,7 +9,7 @@ def settings(config):
     """The settings that differ from their defaults, a line each."""
     given = config.differing()
     width = max([len(name) for name in given] or [0])
-    return ['  {:{}}  {}'.format(name, width, given[name]) for name in ROWS if name in given]
+    return [f'  {name:{width}}  {value}' for name, value in given.items()]
 
 
 def ignored(names):

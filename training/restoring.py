@@ -13,17 +13,17 @@ import typing
 from bson import ObjectId
 import tensorflow.compat.v1 as tf
 
+from alignment import rules
 from alignment.view import ViewOptions
-from alignment.rules import RULES
 from config import params
 from config.flags import as_flag
-from config.schema import ROWS, SEED, Config, ConfigError, Scope
+from config.rows import Row
+from config.schema import ROWS, SEED, Config, ConfigError, Scope, rows_of
 from training.errors import CheckpointError
 
 DESCRIPTION = (
     'settings.json'  # beside the checkpoints of a folder: an entry for each change of the settings
 )
-COEFFICIENTS = ('alpha', 'beta', 'gamma')
 WITH_A_LOSS = (
     'alignment_optimizer',
     'alignment_rate',
@@ -88,12 +88,12 @@ def validated(
     flags: names of the settings that flags give. Raises as `continued`.
     """
     merged = _with_meaning(config, explicit, start)
-    held = _held(start.recorded)
-    left = _of_the_rule() if 'alignment' in merged.notes.get('overridden', {}) else frozenset()
+    rows, held = config.rows, _held(start.recorded, config.rows)
+    left = _of_a_rule(rows) if 'alignment' in merged.notes.get('overridden', {}) else frozenset()
     values = {
         name: value
         for name, value in held.items()
-        if ROWS[name].scope is Scope.TRAINING and name not in flags and name not in left
+        if rows[name].scope is Scope.TRAINING and name not in flags and name not in left
     }
     return merged._replace(config=merged.config.replaced(values))
 
@@ -103,7 +103,7 @@ def started(config: Config, start: Start) -> Restored:
 
     What differs is told and recorded.
     """
-    if not _held(start.recorded):
+    if not _held(start.recorded, config.rows):
         return Restored(
             config, {}, [f'{start.title} does not record its settings: they may be others']
         )
@@ -119,29 +119,30 @@ def started(config: Config, start: Start) -> Restored:
 
 def _with_meaning(config, explicit, start):
     """The Restored of a Config whose meaning is the checkpoint's."""
-    held = _held(start.recorded)
-    meaning = [name for name, row in ROWS.items() if row.scope is Scope.MEANING]
-    differing = [name for name in meaning if name in held and held[name] != getattr(config, name)]
+    held = _held(start.recorded, config.rows)
+    meaning = [name for name, row in config.rows.items() if row.scope is Scope.MEANING]
+    differing = [name for name in meaning if name in held and held[name] != config[name]]
     contradicting = [name for name in differing if name in explicit]
     refused = [name for name in contradicting if name not in config.override]
     if refused:
         raise ConfigError(
             '; '.join(
-                f'{_told(name, getattr(config, name))} contradicts {start.title}, which has '
+                f'{_told(name, config[name])} contradicts {start.title}, which has '
                 f'{_told(name, held[name])}'
                 for name in refused
             )
             + f'; leave it out, or let it differ by --override={",".join(refused)}'
         )
     overridden = {
-        name: {'recorded': _plain(held[name]), 'used': _plain(getattr(config, name))}
+        name: {'recorded': _plain(held[name]), 'used': _plain(config[name])}
         for name in contradicting
     }
-    left = _of_the_rule() if 'alignment' in overridden else frozenset()
+    left = _of_a_rule(config.rows) if 'alignment' in overridden else frozenset()
     merged = config.replaced(
         {name: held[name] for name in differing if name not in overridden and name not in left}
     )
-    missing = [name for name in meaning if name not in held]
+    own = {row.name for row in merged.own()}
+    missing = [name for name in meaning if name not in held and name in own]
     notes, lines = {}, []
     if overridden:
         notes['overridden'] = overridden
@@ -152,7 +153,7 @@ def _with_meaning(config, explicit, start):
         lines.append(f'overridden: {", ".join(told)} in {start.title}')
     if missing:
         notes['not_recorded'] = missing
-        values = [f'{name}={getattr(merged, name)}' for name in missing[:MOST_NAMED]]
+        values = [f'{name}={merged[name]}' for name in missing[:MOST_NAMED]]
         more = f' and {len(missing) - MOST_NAMED} more' if missing[MOST_NAMED:] else ''
         lines.append(
             f'{start.title} does not record {", ".join(values)}{more}: these values are those of '
@@ -162,36 +163,31 @@ def _with_meaning(config, explicit, start):
     return Restored(merged, notes, lines)
 
 
-def _of_the_rule():
+def _of_a_rule(rows: typing.Mapping[str, Row]) -> typing.FrozenSet[str]:
     """Names of the settings that only some rules have; where the rule is overridden, the recorded
     ones do not fit it.
     """
-    own = {name for rule in RULES.values() for name in [*rule.switches, *rule.sizes]}
-    scheduled = {
-        name
-        for name in ROWS
-        for coefficient in COEFFICIENTS
-        if name == coefficient or name.startswith(coefficient + '_')
-    }
+    own = {name for name, row in rows.items() if row.declared}
     alignment = {name for name in ROWS if name.startswith(('alignment_', 'use_noisy_', 'noisy_'))}
-    return own | scheduled | alignment | set(ViewOptions._fields) | set(WITH_A_LOSS)
+    return frozenset(own | alignment | set(ViewOptions._fields) | set(WITH_A_LOSS))
 
 
 def _changed(config, recorded, scopes):
     """{name: {recorded, used}} of what a Config has otherwise than a checkpoint."""
-    held = _held(recorded)
-    own = _without_own_defaults({name: getattr(config, name) for name in held})
+    rows, held = config.rows, _held(recorded, config.rows)
+    own = _without_own_defaults({name: config[name] for name in held}, rows)
     return {
-        name: {'recorded': _plain(held[name]), 'used': _plain(getattr(config, name))}
+        name: {'recorded': _plain(held[name]), 'used': _plain(config[name])}
         for name in held
-        if ROWS[name].scope in scopes and held[name] != own[name]
+        if rows[name].scope in scopes and held[name] != own[name]
     }
 
 
-def _held(recorded):
+def _held(recorded, rows):
     """{name: value} of the settings of meaning and training in a params dictionary of ours.
 
-    {} for another dictionary: the original's records hold objects by some of these names.
+    Of what rules declare, those of its own rule. rows: {name: Row} of all settings. {} for another
+    dictionary: the original's records hold objects by some of these names.
     """
     model = recorded.get('model_params')
     if (
@@ -202,29 +198,31 @@ def _held(recorded):
         return {}
     groups = {
         name: recorded.get(row.group)
-        for name, row in ROWS.items()
+        for name, row in rows.items()
         if row.scope in (Scope.MEANING, Scope.TRAINING)
+        and (not row.declared or model['alignment'] in [rule for rule, _ in row.declared])
     }
     held = {
         name: group[name]
         for name, group in groups.items()
         if isinstance(group, dict) and name in group
     }
-    held = _without_own_defaults(held)
+    held = _without_own_defaults(held, rows)
     return {
         name: tuple(value) if isinstance(value, list) else value for name, value in held.items()
     }
 
 
-def _without_own_defaults(values):
-    """The same settings without coefficients that are the rule's own.
+def _without_own_defaults(values, rows):
+    """The same settings without those that are the rule's own.
 
     A record tells the coefficients that were used, also where no flag gave them.
     """
-    rule = RULES.get(values['alignment']) if isinstance(values.get('alignment'), str) else None
-    own = rule.coefficients if rule else {}
     return {
-        name: ROWS[name].default if name in own and value == own[name] else value
+        name: rows[name].default
+        if (values.get('alignment'), value) in rows[name].declared
+        and rows[name].coefficient in (None, name)
+        else value
         for name, value in values.items()
     }
 
@@ -289,10 +287,11 @@ def describe_fetched(prefix: str, step: int, recorded: typing.Dict[str, typing.A
     Raises:
         OSError: the file cannot be written.
     """
-    held = _held(recorded)
+    rows = rows_of({'alignment': rules.declarations()})
+    held = _held(recorded, rows)
     document = {}
     for name, value in held.items():
-        document.setdefault(ROWS[name].group, {})[name] = _plain(value)
+        document.setdefault(rows[name].group, {})[name] = _plain(value)
     entry = {'digests': recorded.get('digests'), SEED: held.get(SEED), 'params': document}
     empty = {'settings': [], 'checkpoints': {}}
     _write(os.path.dirname(prefix), _with(empty, step, entry) if held else empty)

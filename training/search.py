@@ -3,7 +3,6 @@
 """
 
 import contextlib
-import dataclasses
 import itertools
 import os
 import re
@@ -20,7 +19,7 @@ from pymongo.errors import PyMongoError
 from config import params
 from config.flags import as_flag
 from config.root import ROOT
-from config.schema import LOADING, ROWS, SEED, Config, ConfigError, Scope
+from config.schema import LOADING, SEED, Config, ConfigError, Scope, rows_of
 from database import connection, server
 from database.claim import is_gone, machine
 from database.errors import StoreError
@@ -82,7 +81,7 @@ def dimension(text: str) -> Dimension:
     ConfigError.
     """
     name, _, values = text.partition('=')
-    row = ROWS.get(name)
+    row = rows_of(choices()).get(name)
     if row is None or row.group in LOADING or row.kind is list:
         raise ConfigError(
             '--space={}: {} is no setting that can be searched; write name=low:high[:log] or '
@@ -212,9 +211,7 @@ class Search:
         settings.
         """
         suffix = f'{self._config.exp_id_suffix}_{self._name}_{number}'
-        config = Config.of(
-            dict(dataclasses.asdict(self._config), exp_id_suffix=suffix, **values), choices()
-        )
+        config = Config.of(dict(self._config.values(), exp_id_suffix=suffix, **values), choices())
         check(config)
         return config
 
@@ -415,7 +412,7 @@ class Search:
         low, high = each.low, each.high
         if low is None or high is None:
             return trial.suggest_categorical(each.name, each.values or ())
-        if ROWS[each.name].kind is int:
+        if isinstance(low, int):
             return trial.suggest_int(each.name, int(low), int(high), log=each.log)
         return trial.suggest_float(each.name, low, high, log=each.log)
 
@@ -433,7 +430,7 @@ class Search:
         ] + [
             as_flag(name, value)
             for name, value in config.differing().items()
-            if ROWS[name].scope is Scope.CALL and name not in NOT_OF_A_TRIAL
+            if config.rows[name].scope is Scope.CALL and name not in NOT_OF_A_TRIAL
         ]
         with contextlib.closing(Store(*places.of(config))) as store, open(log, 'w') as output:
             process = self._launch(command, stdout=output, stderr=subprocess.STDOUT)

@@ -10,7 +10,8 @@ import shlex
 import commands
 import pytest
 
-from config import schema
+from config.schema import rows_of
+from training.experiment import choices
 
 
 def docstring(path):
@@ -74,7 +75,7 @@ def test_help_tells_of_every_flag_in_80_columns(run, program):
     assert [line for line in text.splitlines() if len(line) > 80] == []
     assert [
         name
-        for name in list(schema.ROWS) + ['load_params_file', 'save_params_file']
+        for name in list(rows_of(choices())) + ['load_params_file', 'save_params_file']
         if not re.search(rf'^ +--(\[no\])?{name}:', text, re.M)
     ] == []
 
@@ -93,6 +94,6 @@ def test_helpfull_tells_of_every_flag(run):
     assert docstring('train.py').splitlines()[0] in text
     assert [
         name
-        for name in list(schema.ROWS) + ['load_params_file', 'save_params_file']
+        for name in list(rows_of(choices())) + ['load_params_file', 'save_params_file']
         if not re.search(rf'^ +--(\[no\])?{name}:', text, re.M)
     ] == []

@@ -30,7 +30,7 @@ def command_line(choices):
             values(['program', *argv])
             asked = params.read(values, choices)
             answer.update(
-                given=flags.given_flags(values),
+                given=flags.given_flags(values, choices),
                 differing=asked.config.differing(),
                 ignored=asked.ignored,
                 unknown=asked.unknown,

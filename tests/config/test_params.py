@@ -13,8 +13,12 @@ import sys
 
 import pytest
 
+from alignment.rules import declarations
 from config import params
-from config.schema import GROUPS, ROWS, Config, ConfigError, Scope
+from config.schema import GROUPS, Config, ConfigError, Scope, rows_of
+
+RULES = {'alignment': declarations()}
+ROWS = rows_of(RULES)
 
 EVERY_KIND = dict(
     host='mongo.example',
@@ -43,6 +47,7 @@ PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 
 
 KEPT = [name for name, row in ROWS.items() if row.scope is not Scope.CALL]
+OF_ANOTHER_RULE = {'expansion'}  # than the one of EVERY_KIND
 
 
 def other(row):
@@ -58,7 +63,7 @@ def refusal(content, folder):
     with open(path, 'wb') as file:
         file.write(content)
     with pytest.raises(ConfigError) as caught:
-        params.load(path)[0]
+        params.load(path, RULES)[0]
     assert str(caught.value).startswith(('--load_params_file=' + path, path))
     return str(caught.value)
 
@@ -66,7 +71,7 @@ def refusal(content, folder):
 def valid(tmp_path):
     """The bytes of a file that is fine."""
     path = str(tmp_path / 'valid.pkl')
-    params.save(Config.of(EVERY_KIND, {}), path)
+    params.save(Config.of(EVERY_KIND, RULES), path)
     with open(path, 'rb') as file:
         return file.read()
 
@@ -75,27 +80,27 @@ def valid(tmp_path):
 
 
 def test_round_trip_of_every_kind_of_value(tmp_path):
-    config = Config.of(EVERY_KIND, {})
+    config = Config.of(EVERY_KIND, RULES)
     path = str(tmp_path / 'a.pkl')
     params.save(config, path)
-    loaded = params.load(path)[0]
-    assert Config.of(loaded, {}) == config and set(loaded) == set(KEPT)
+    loaded = params.load(path, RULES)[0]
+    assert Config.of(loaded, RULES) == config and set(loaded) == set(KEPT) - OF_ANOTHER_RULE
     assert os.listdir(str(tmp_path)) == ['a.pkl']
 
 
 def test_round_trip_of_every_setting(tmp_path):
-    config = Config(**{name: other(row) for name, row in ROWS.items()})
+    config = Config.of({}, RULES).replaced({name: other(row) for name, row in ROWS.items()})
     path = str(tmp_path / 'a.pkl')
     params.save(config, path)
-    loaded = params.load(path)[0]
+    loaded = params.load(path, RULES)[0]
     assert {
         name: tuple(value) if isinstance(value, list) else value for name, value in loaded.items()
-    } == {name: getattr(config, name) for name in KEPT}
-    assert [name for name in ROWS if getattr(config, name) == ROWS[name].default] == []
+    } == {name: config[name] for name in KEPT}
+    assert [name for name in ROWS if config[name] == ROWS[name].default] == []
 
 
 def test_the_groups_are_those_of_tfutils():
-    document = params.to_params(Config.of(EVERY_KIND, {}))
+    document = params.to_params(Config.of(EVERY_KIND, RULES))
     assert list(document) == [
         'save_params',
         'load_params',
@@ -110,8 +115,9 @@ def test_the_groups_are_those_of_tfutils():
         7,
         5,
     ]
-    assert {name for values in document.values() for name in values} == set(ROWS)
-    assert Config.of(params.values_of(document), {}) == Config.of(EVERY_KIND, {})
+    names = {name for values in document.values() for name in values}
+    assert names == set(ROWS) - OF_ANOTHER_RULE
+    assert Config.of(params.values_of(document, RULES), RULES) == Config.of(EVERY_KIND, RULES)
 
 
 def test_the_file_is_protocol_2_plain_data_that_any_python_reads(tmp_path):
@@ -153,9 +159,9 @@ def test_every_protocol_of_plain_data_is_read(tmp_path, protocol):
     path = str(tmp_path / 'a.pkl')
     with open(path, 'wb') as file:
         pickle.dump(
-            {'params': params.to_params(Config.of(EVERY_KIND, {}))}, file, protocol=protocol
+            {'params': params.to_params(Config.of(EVERY_KIND, RULES))}, file, protocol=protocol
         )
-    assert Config.of(params.load(path)[0], {}) == Config.of(EVERY_KIND, {})
+    assert Config.of(params.load(path)[0], {}) == Config.of(EVERY_KIND, RULES)
 
 
 def test_a_file_of_python_2_is_read(tmp_path):
@@ -466,7 +472,7 @@ def test_a_file_with_one_changed_byte_is_read_or_refused(tmp_path):
                 + content[place + 1 :]
             )
         try:
-            Config.of(params.load(path)[0], {})
+            Config.of(params.load(path, RULES)[0], RULES)
         except ConfigError:
             refused += 1
     assert refused > 0.8 * len(content)  # nearly all of the file is names and structure
@@ -571,7 +577,11 @@ def test_a_flag_that_override_names_counts_beside_a_file(command_line, mirror, n
     )
     assert answer['differing'] == dict(wanted, **counting)
     assert set(answer['ignored']) == {'alpha', 'train_epochs'} - set(counting)
-    assert set(KEPT) < set(answer['explicit'])  # a file of ours gives all of them
+    of_others = {
+        name for name, row in ROWS.items() if row.declared and 'mirror' not in dict(row.declared)
+    }
+    # A file of ours gives all of them.
+    assert set(KEPT) - of_others < set(answer['explicit'])
 
 
 def test_what_flags_give_is_told_from_defaults(command_line):
@@ -594,9 +604,8 @@ def test_the_suffix_extends_that_of_the_file(command_line, tmp_path):
 @pytest.fixture
 def mirror(tmp_path):
     path = str(tmp_path / 'mirror.pkl')
-    params.save(
-        Config.of(dict(alignment='mirror', alpha=0.5, layers_list=(7, 5), port=4, seed=3), {}), path
-    )
+    settings = dict(alignment='mirror', alpha=0.5, layers_list=(7, 5), port=4, seed=3)
+    params.save(Config.of(settings, RULES), path)
     return path
 
 

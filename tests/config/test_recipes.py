@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from config import params, recipes
-from config.schema import ROWS, Config
+from config.schema import ROWS, Config, rows_of
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 RULES = (
@@ -55,10 +55,11 @@ def test_a_recipe_is_whole(name, choices):
     assert 'arXiv:' in recipe.source or 'doi:' in recipe.source or 'this project' in recipe.source
     config = Config.of(recipe.settings, choices)
     experiment.check(config)
+    rows = rows_of(choices)
     settled = {
-        key: ROWS[key].default
+        key: rows[key].default
         for key in recipe.settings
-        if recipe.settings[key] == ROWS[key].default
+        if recipe.settings[key] == rows[key].default
     }
     assert settled.keys() <= {
         'train_epochs',
@@ -77,7 +78,7 @@ def test_a_recipe_has_the_rule_of_its_name_and_the_frame_of_the_released_checkpo
         256,
     )
     assert config.train_epochs * (1281167 // config.train_batch_size) == 450360
-    assert (config.alpha, config.beta, config.gamma) == (None, None, None)  # the rule's own
+    assert config.rule_settings.differing() == {}  # the rule's own
 
 
 def test_mirror_sees_noise():

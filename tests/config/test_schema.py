@@ -5,7 +5,12 @@ import re
 
 import pytest
 
-from config.schema import GROUPS, ROWS, Config, ConfigError, Scope, whole_steps
+from alignment.rules import declarations
+from config import schema
+from config.schema import GROUPS, Config, ConfigError, Scope, whole_steps
+
+RULES = {'alignment': declarations()}
+ROWS = schema.rows_of(RULES)
 
 GROUP_NAMES = (
     'save_params',
@@ -182,7 +187,7 @@ ALWAYS = (
 def refusal(values, choices=None):
     """The message with which values are refused."""
     with pytest.raises(ConfigError) as caught:
-        Config.of(values, choices or {})
+        Config.of(values, choices or RULES)
     return str(caught.value)
 
 
@@ -190,13 +195,13 @@ def refusal(values, choices=None):
 def test_every_flag_of_the_original_exists_with_its_default(name):
     assert name in ROWS
     assert ROWS[name].default == ORIGINAL[name]
-    assert getattr(Config.of({}, {}), name) == ORIGINAL[name]
+    assert Config.of({}, RULES)[name] == ORIGINAL[name]
     assert isinstance(ROWS[name].default, bool) == isinstance(ORIGINAL[name], bool)  # False == 0
 
 
 def test_groups_are_those_of_tfutils():
     assert tuple(GROUPS) == GROUP_NAMES
-    assert sum(len(rows) for rows in GROUPS.values()) == len(ROWS)  # no name twice
+    assert sum(len(rows) for rows in GROUPS.values()) == len(schema.ROWS)  # no name twice
 
 
 @pytest.mark.parametrize('row', ROWS.values(), ids=list(ROWS))
@@ -328,11 +333,11 @@ def test_digests_stay_as_they_are_stored(values, meaning, settings):
     """In claims, records and descriptions of checkpoints: they may never change for the same
     settings.
     """
-    assert Config.of(values, {}).digests() == (meaning, settings)
+    assert Config.of(values, RULES).digests() == (meaning, settings)
 
 
 def test_digests_tell_what_they_are_of():
-    digests = Config.of(dict(alignment='mirror'), {}).digests()
+    digests = Config.of(dict(alignment='mirror'), RULES).digests()
     for values, (meaning, settings) in [
         (dict(seed=1, port=3, dbname='x', gpu='1', do_restore=True), (True, True)),
         (dict(alpha=0.5), (True, False)),
@@ -341,7 +346,7 @@ def test_digests_tell_what_they_are_of():
         (dict(activation='relu'), (False, False)),
         (dict(image_size=28), (False, False)),
     ]:
-        other = Config.of(dict(values, alignment='mirror'), {}).digests()
+        other = Config.of(dict(values, alignment='mirror'), RULES).digests()
         assert (other.meaning == digests.meaning, other.settings == digests.settings) == (
             meaning,
             settings,
@@ -461,7 +466,7 @@ BOUNDS = [  # name, the last legal value, the first illegal one
 
 @pytest.mark.parametrize('name, legal, illegal', BOUNDS)
 def test_bounds(name, legal, illegal):
-    assert getattr(Config.of({name: legal}, {}), name) == legal
+    assert Config.of({name: legal}, RULES)[name] == legal
     assert f'--{name} must be ' in refusal({name: illegal})
 
 
@@ -604,7 +609,7 @@ def test_the_table_of_needs_is_whole():
 def test_a_setting_without_effect_is_refused(name, value, needs):
     assert f'--{name} has no effect without --' in refusal({name: value})
     for values in needs:
-        assert getattr(Config.of(dict(values, **{name: value}), {}), name) == value
+        assert Config.of(dict(values, **{name: value}), RULES)[name] == value
 
 
 @pytest.mark.parametrize(
@@ -676,8 +681,8 @@ def test_values_that_contradict_each_other(values, sentence):
     ],
 )
 def test_what_agrees_passes(values):
-    config = Config.of(values, {})
-    assert {name: getattr(config, name) for name in values} == values
+    config = Config.of(values, RULES)
+    assert {name: config[name] for name in values} == values
 
 
 def test_every_problem_is_told_at_once():

@@ -156,7 +156,7 @@ def test_the_flags_of_a_command_exist(read, command):
     config = read(words)
     for name, value in re.findall(r'--(\w+)=(\S+)', command):
         if name != 'load_params_file':
-            found = getattr(config, name)
+            found = config[name]
             assert (
                 found == type(found)(value)
                 if not isinstance(found, tuple)

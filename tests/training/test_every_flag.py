@@ -10,11 +10,12 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import tiny
-from config.schema import ROWS, Config, ConfigError
+from config.schema import Config, ConfigError, rows_of
 from training import devices, jobs, places, runtime
 from training.experiment import Experiment, choices
 
 pytestmark = pytest.mark.claim('flags')
+ROWS = rows_of(choices())
 NUMBERED = re.compile(
     r'(?<=CustomGradient-)\d+|(?<=_)\d+(?="\n)'
 )  # ends of names that count on from graph to graph

@@ -8,7 +8,6 @@ import sys
 import pymongo
 import pytest
 
-from config import params
 from config.flags import as_flag
 from config.schema import Config, ConfigError
 from training import jobs, places, provenance, search
@@ -345,10 +344,7 @@ class Hopeless:
 
 def test_a_hopeless_training_is_stopped_and_saved(worker, tmp_path):
     one = worker('hopeless', 1, train_epochs=400.0)
-    config = Config.of(
-        dict({name: getattr(one._config, name) for name in params.ROWS}, exp_id_suffix='_hopeless'),
-        choices(),
-    )
+    config = Config.of(dict(one._config.values(), exp_id_suffix='_hopeless'), choices())
     trial = Hopeless()
     outcome, step, top1, _ = one._train(trial, config)
     assert outcome == 'pruned' and trial.reported[-1] == (step, top1) and 0 < step < 400 * 30

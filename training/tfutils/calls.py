@@ -13,7 +13,8 @@ from typing import Callable, FrozenSet, Iterator, Optional, TypeVar, Union, cast
 import tensorflow.compat.v1 as tf
 
 from config import params as plain
-from config.schema import EXECUTING, Config, ConfigError
+from config.query import EXECUTING
+from config.schema import Config, ConfigError
 from database import records, server
 from database.place import Place
 from database.store import Store
@@ -122,7 +123,7 @@ setattr(
 
 def _plain(job: Callable[[Config, FrozenSet[str]], Job], groups: Groups) -> Job:
     """What a job gives for settings that are plain data."""
-    values = plain.values_of(groups)
+    values = plain.values_of(groups, choices())
     return job(Config.of(values, choices()), frozenset(values))
 
 

@@ -1,0 +1,31 @@
+"""The MongoDB query of --load_query."""
+
+import json
+from typing import Dict, Optional
+
+from bson import json_util
+from bson.errors import BSONError
+
+from config.rows import ConfigError, shown
+
+# Operators of a MongoDB query that run JavaScript.
+EXECUTING = ('$where', '$function', '$accumulator')
+
+
+def query_of(text: Optional[str]) -> Dict[str, object]:
+    """The query that a text in MongoDB's Extended JSON is; {} for None. Raises ConfigError."""
+    if text is None:
+        return {}
+    try:
+        query = json.loads(text)
+        typed = json_util.loads(text)
+    except (ValueError, TypeError, RecursionError, BSONError) as error:
+        raise ConfigError(f'--load_query={shown(text)} is not JSON ({error})')
+    if not isinstance(query, dict):
+        raise ConfigError(f'--load_query={shown(text)} is no query, {{"field": value, ...}}')
+    executing = sorted(name for name in EXECUTING if f'"{name}"' in json.dumps(query))
+    if executing:
+        raise ConfigError(
+            '--load_query may not hold {}, which runs code'.format(', '.join(executing))
+        )
+    return typed
