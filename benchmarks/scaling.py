@@ -24,6 +24,7 @@ from benchmarks import steps, turns
 from config.root import ROOT
 from config.schema import Config
 from training import devices
+from training.devices.nests import tensors_of
 from training.experiment import Experiment, choices
 
 Link = collections.namedtuple(
@@ -76,10 +77,12 @@ class _Counting(devices.OneDevice):
     """A device that counts the bytes it is asked to average."""
 
     def mean(self, replica_fn, batch):
-        """As OneDevice.mean."""
-        tensors, updates = super().mean(replica_fn, batch)
-        self.exchanged = sum(tensor.shape.num_elements() * tensor.dtype.size for tensor in tensors)
-        return tensors, updates
+        """See Device.mean."""
+        outcome, updates = super().mean(replica_fn, batch)
+        self.exchanged = sum(
+            tensor.shape.num_elements() * tensor.dtype.size for tensor in tensors_of(outcome)
+        )
+        return outcome, updates
 
 
 def exchanged(variant, model):

@@ -28,6 +28,9 @@ EXPLODED = 1e12  # a loss beyond this will not come back
 Schedules = collections.namedtuple(
     'Schedules', ['step', 'coefficients', 'rule', 'loss_rates', 'learning_rates']
 )
+# What a replica finds on its images. losses: training.losses.Losses. gradients: of each objective,
+# one for each trainable variable; None where there is none.
+Outcome = collections.namedtuple('Outcome', ['losses', 'gradients'])
 # A validation: initialise, then fetch totals as often as there are batches; measures and
 # measured_images together, once.
 Validation = collections.namedtuple(
@@ -359,10 +362,6 @@ class Experiment(Trainable):
         scale = losses.LossScale() if config.precision == 'float16' else losses.NoScale()
         self._rule = now.rule
         self.roles.update(dict.fromkeys(scale.names, losses.SCALE_ROLE))
-        pattern, idle = (
-            [],
-            [],
-        )  # which variable each gradient belongs to: {objective: [variable]}; and those with none
 
         def replica(batch, part):
             logits, layers = self._network(
@@ -373,29 +372,24 @@ class Experiment(Trainable):
                 terms, *now.loss_rates, separate=bool(config.alignment_optimizer)
             )
             variables = tf.trainable_variables()
-            gradients = [
-                [
-                    (g, v)
-                    for g, v in zip(tf.gradients(scale.up(objective), variables), variables)
-                    if g is not None
-                ]
-                for objective in objectives
-            ]
-            pattern[:] = [[v for _, v in pairs] for pairs in gradients]
-            # Backward kernels that the task does not move: a gradient of 0, of which no optimiser
-            # makes an update. Their slots are in every checkpoint all the same.
-            moved = {v.op.name for v in pattern[0]}
-            idle[:] = [
-                v for v in variables if self.roles[v.op.name] == BACKWARD and v.op.name not in moved
-            ]
-            return list(terms) + [g for pairs in gradients for g, _ in pairs], layers.updates
+            gradients = [tf.gradients(scale.up(objective), variables) for objective in objectives]
+            return Outcome(terms, gradients), layers.updates
 
-        tensors, updates = self.device.mean(
+        outcome, updates = self.device.mean(
             replica, {name: batch[name] for name in ('images', 'labels')}
         )
-        terms, tensors = losses.Losses(*tensors[:3]), iter(tensors[3:])
-        gradients = [[(scale.down(next(tensors)), v) for v in variables] for variables in pattern]
-        scalars = self._scalars(terms, now)
+        variables = tf.trainable_variables()
+        gradients = [
+            [(scale.down(g), v) for g, v in zip(found, variables) if g is not None]
+            for found in outcome.gradients
+        ]
+        # Backward kernels that the task does not move: a gradient of 0, of which no optimiser
+        # makes an update. Their slots are in every checkpoint all the same.
+        moved = {v.op.name for _, v in gradients[0]}
+        idle = [
+            v for v in variables if self.roles[v.op.name] == BACKWARD and v.op.name not in moved
+        ]
+        scalars = self._scalars(outcome.losses, now)
         if 'skipped' in batch:
             scalars['skipped_records'] = tf.reduce_sum(batch['skipped'])
         # Every gradient and every reported number is that of the variables before the step: all of

@@ -137,10 +137,9 @@ def results(kind, parts):
     ):
         images = tf.constant(samples.array('images', IMAGES), tf.float32)
         records = network(kind, images)
-        # of the tensors that a replica gives: (variant, 'losses' or 'gradients', layer or variable)
-        names = []
 
         def replica(batch, part):
+            # {(variant, 'losses' or 'gradients', layer or variable): tensor}
             records, tensors = network(kind, batch['images']), {}
             for case in cases_at(kind, parts):
                 losses = make(VARIANTS[case]).losses(records, part=part)
@@ -151,8 +150,7 @@ def results(kind, parts):
                     tensors.update(
                         {(case, 'gradients', v.op.name): g for v, g in found if g is not None}
                     )
-            names[:] = list(tensors)
-            return list(tensors.values()), []
+            return tensors, []
 
         tensors, _ = OneDevice(parts).mean(replica, dict(images=images))
         start(session)
@@ -167,7 +165,7 @@ def results(kind, parts):
             for r, a in zip(records, arrays)
         }
         found = {case: Result({}, {}) for case in cases_at(kind, parts)}
-        for (case, group, name), value in zip(names, session.run(tensors)):
+        for (case, group, name), value in session.run(tensors).items():
             getattr(found[case], group)[name] = value
     return layers, found
 

@@ -1,6 +1,7 @@
 """Which device a Config gets, and parts of a batch worked through one after the other."""
 
 import os
+import typing
 
 import numpy as np
 import pytest
@@ -91,6 +92,42 @@ def test_the_mean_over_parts_is_the_mean(minibatches, trace):
     np.testing.assert_allclose(
         traced, trace, rtol=1e-12
     )  # each part's update once, in the order of the parts
+
+
+class Found(typing.NamedTuple):
+    """A nest with a dictionary, whose keys are not in order, and without a tensor in one place."""
+
+    numbers: dict
+    gradients: list
+
+
+@pytest.mark.parametrize(
+    'device',
+    [
+        devices.OneDevice(),
+        devices.OneDevice(minibatches=3),
+        devices.Towers(['1', '0'], minibatches=3, cpu_devices=2),
+    ],
+    ids=['one', 'parts', 'towers'],
+)
+def test_a_mean_has_the_form_of_what_a_replica_gives(device):
+    images = np.random.RandomState(7).randn(12, 5).astype(np.float32)
+
+    def replica(batch, part):
+        del part
+        mean, square = [tf.reduce_mean(x) for x in (batch['images'], tf.square(batch['images']))]
+        by_column = tf.reduce_mean(batch['images'], axis=0)
+        return Found({'square': square, 'mean': mean}, [[None, by_column], []]), []
+
+    with tf.Graph().as_default(), tf.Session(config=device.session_config()) as session:
+        found, _ = device.mean(replica, dict(images=tf.constant(images)))
+        assert isinstance(found, Found) and found.gradients[0][0] is None
+        assert found.gradients[1] == [] and set(found.numbers) == {'square', 'mean'}
+        numbers, by_column = session.run([found.numbers, found.gradients[0][1]])
+    assert numbers == pytest.approx(
+        {'square': np.square(images).mean(), 'mean': images.mean()}, rel=1e-5
+    )
+    np.testing.assert_allclose(by_column, images.mean(axis=0), rtol=1e-5, atol=1e-6)
 
 
 # Settings under which a call of several steps must do what as many calls do.

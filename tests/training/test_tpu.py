@@ -13,6 +13,7 @@ import tiny
 from alignment.rules import RULES
 from config.schema import Config, ConfigError
 from training import checkpoints, devices, jobs, loop, overview, runtime
+from training.devices.nests import tensors_of
 from training.experiment import Experiment, choices
 
 CORES, BATCH = 8, 24
@@ -49,9 +50,9 @@ class Counting(devices.OneDevice):
     """Counts what is averaged."""
 
     def mean(self, replica_fn, batch):
-        tensors, updates = super().mean(replica_fn, batch)
-        self.shapes = [tensor.shape.as_list() for tensor in tensors]
-        return tensors, updates
+        outcome, updates = super().mean(replica_fn, batch)
+        self.shapes = [tensor.shape.as_list() for tensor in tensors_of(outcome)]
+        return outcome, updates
 
 
 def cluster(exp, metadata):

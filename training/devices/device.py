@@ -10,23 +10,23 @@ from typing import (
     Optional,
     Sequence,
     Tuple,
-    TypeVar,
     Union,
 )
 
 import tensorflow.compat.v1 as tf
 
+from training.devices.nests import Nest
 from training.types import Say
 
 Batch = Dict[str, tf.Tensor]  # {name: tensor [batch, ...]}
 Scalars = Dict[str, tf.Tensor]  # {name: float32 scalar}
 Part = Union[int, tf.Tensor]  # the index of a part of a batch, an int or int32 scalar
-Nest = TypeVar('Nest')  # a tensor, or lists, tuples and dictionaries of tensors
 # step(batch) -> (an operation that updates the variables, the scalars of the step)
 Step = Callable[[Batch], Tuple[tf.Operation, Scalars]]
-Averaged = Tuple[List[tf.Tensor], List[tf.Operation]]
-# replica_fn(batch, part) -> (list of tensors, list of update operations)
-Replica = Callable[[Batch, Part], Averaged]
+# A nest of tensors (see nests.py), and operations that update variables.
+Outcome = Tuple[Nest, List[tf.Operation]]
+# replica_fn(batch, part) -> the Outcome of the part of a batch that a replica is given
+Replica = Callable[[Batch, Part], Outcome[Nest]]
 # asking(session, a signal's number or None) -> a signal's number or None
 Asking = Callable[[tf.Session, Optional[int]], Optional[int]]
 
@@ -77,13 +77,12 @@ class Device(abc.ABC):
         """
 
     @abc.abstractmethod
-    def mean(self, replica_fn: Replica, batch: Batch) -> Averaged:
+    def mean(self, replica_fn: Replica[Nest], batch: Batch) -> Outcome[Nest]:
         """The mean of replica_fn over the parts of a batch.
 
         part: the index of these images among the equal parts that hosts, minibatches and replicas
         cut the step's batch into, in the order of the images; an int or int32 scalar.
-        Returns (list of tensors, list of operations). Equal to replica_fn(batch, 0) where its
-        tensors are batch means.
+        Equal to replica_fn(batch, 0) where its tensors are batch means.
         """
 
     @abc.abstractmethod

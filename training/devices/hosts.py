@@ -9,7 +9,8 @@ import tensorflow.compat.v1 as tf
 from config.schema import ConfigError
 from training import runtime
 from training.devices import cluster, watch
-from training.devices.device import Asking, Averaged, Batch, Replica, Say
+from training.devices.device import Asking, Batch, Outcome, Replica, Say
+from training.devices.nests import Nest, tensors_of, with_tensors
 from training.devices.towers import HOSTS, HOSTS_CPU, Towers
 from training.errors import TrainingError
 
@@ -106,11 +107,12 @@ class Hosts(Towers):
         for function in self._before_end:
             function()
 
-    def mean(self, replica_fn: Replica, batch: Batch) -> Averaged:
+    def mean(self, replica_fn: Replica[Nest], batch: Batch) -> Outcome[Nest]:
         """See Device.mean. The mean over all hosts of the mean over this one's replicas."""
-        tensors, updates = super().mean(replica_fn, batch)
+        outcome, updates = super().mean(replica_fn, batch)
         with tf.device(self._devices[0]):  # one exchange of all of them
-            return [total / self.hosts for total in self._joined(tensors, HOSTS)], updates
+            sums = self._joined(tensors_of(outcome), HOSTS)
+            return with_tensors(outcome, [total / self.hosts for total in sums]), updates
 
     def shared(self, numbers: List[int]) -> List[int]:
         """See Device.shared."""

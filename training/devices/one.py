@@ -8,17 +8,17 @@ import tensorflow.compat.v1 as tf
 from training import runtime
 from training.devices.device import (
     Asking,
-    Averaged,
     Batch,
     Call,
     Device,
-    Nest,
+    Outcome,
     Part,
     Replica,
     Say,
     Scalars,
     Step,
 )
+from training.devices.nests import Form, Nest, tensors_of, with_tensors
 
 
 class OneDevice(Device):
@@ -56,8 +56,9 @@ class OneDevice(Device):
         if self.steps_per_call == 1:
             return Call(*self._do(step, next_batch()), steps=None)
         count = tf.placeholder(tf.int32, [], name='steps')
-        rows, names = loop(lambda batch: self._do(step, batch), next_batch, count, count)
-        return Call(rows.op, {name: rows[:, column] for column, name in enumerate(names)}, count)
+        form: Form[Scalars] = Form()
+        rows = loop(lambda batch: self._do(step, batch), next_batch, count, count, form)
+        return Call(rows.op, by_name(rows, form), count)
 
     def session_config(self) -> tf.ConfigProto:
         """See Device.session_config."""
@@ -97,7 +98,7 @@ class OneDevice(Device):
         """See Device.over_replicas."""
         return tensor
 
-    def mean(self, replica_fn: Replica, batch: Batch) -> Averaged:
+    def mean(self, replica_fn: Replica[Nest], batch: Batch) -> Outcome[Nest]:
         """See Device.mean."""
         first = self._block * self.minibatches
         if self.minibatches == 1:
@@ -110,9 +111,9 @@ class OneDevice(Device):
         def part(index: Part) -> Batch:
             return {name: tf.gather(tensor, index) for name, tensor in parts.items()}
 
-        tensors, updates = replica_fn(part(0), first)  # the first of the sums that the loop adds to
+        outcome, updates = replica_fn(part(0), first)  # the first of the sums that the loop adds to
         with tf.control_dependencies(updates):
-            sums = [tf.identity(tensor) for tensor in tensors]
+            sums = [tf.identity(tensor) for tensor in tensors_of(outcome)]
         with tf.control_dependencies(
             sums
         ):  # or the loop would read statistics of batch norm before they are updated
@@ -123,9 +124,11 @@ class OneDevice(Device):
                 sums
             ):  # one part at a time: its activations are gone before the next one's
                 next_part = {name: tf.identity(tensor) for name, tensor in part(index).items()}
-            tensors, updates = replica_fn(next_part, first + index)
+            more, updates = replica_fn(next_part, first + index)
             with tf.control_dependencies(updates):
-                return [index + 1] + [total + tensor for total, tensor in zip(sums, tensors)]
+                return [index + 1] + [
+                    total + tensor for total, tensor in zip(sums, tensors_of(more))
+                ]
 
         sums = tf.while_loop(
             lambda index, *_: index < self.minibatches,
@@ -134,27 +137,28 @@ class OneDevice(Device):
             parallel_iterations=1,
             back_prop=False,
         )[1:]
-        return [total / self.minibatches for total in sums], []
+        return with_tensors(outcome, [total / self.minibatches for total in sums]), []
 
 
 def loop(
-    step: Step, next_batch: Callable[[], Batch], count: tf.Tensor, size: Union[int, tf.Tensor]
-) -> Tuple[tf.Tensor, List[str]]:
-    """(float32 [size, scalars], their names): `count` steps, one after the other, and the scalars
-    of each.
+    step: Step,
+    next_batch: Callable[[], Batch],
+    count: tf.Tensor,
+    size: Union[int, tf.Tensor],
+    form: Form[Scalars],
+) -> tf.Tensor:
+    """`count` steps, one after the other, and the scalars of each: float32 [size, scalars].
 
     step, next_batch: as for Device.call. count: int32 scalar, at most `size`; the rows after it
-    are undefined.
+    are undefined. form: gets that of the scalars.
     """
-    names: List[str] = []
 
     def one_more(index: tf.Tensor, rows: tf.TensorArray) -> Tuple[tf.Tensor, tf.TensorArray]:
         with tf.control_dependencies([index]):  # or the batch would be read once, before the loop
             batch = next_batch()
         train_op, scalars = step(batch)
-        names[:] = sorted(scalars)
         with tf.control_dependencies([train_op]):
-            return index + 1, rows.write(index, tf.stack([scalars[name] for name in names]))
+            return index + 1, rows.write(index, tf.stack(form.flatten(scalars)))
 
     rows = tf.while_loop(
         lambda index, _: index < count,
@@ -163,7 +167,12 @@ def loop(
         parallel_iterations=1,
         back_prop=False,
     )[1]
-    return tf.reshape(rows.gather(tf.range(size)), [size, len(names)]), names
+    return tf.reshape(rows.gather(tf.range(size)), [size, len(form.tensors)])
+
+
+def by_name(rows: tf.Tensor, form: Form[Scalars]) -> Scalars:
+    """{name: float32 [size]} of what `loop` gave."""
+    return form.pack([rows[:, column] for column in range(len(form.tensors))])
 
 
 def _plain(step: Step, batch: Batch) -> Tuple[tf.Operation, Scalars]:
@@ -174,12 +183,11 @@ def _plain(step: Step, batch: Batch) -> Tuple[tf.Operation, Scalars]:
 def _compiled(step: Step, batch: Batch) -> Tuple[tf.Operation, Scalars]:
     """The same, compiled by XLA."""
     names: List[str] = sorted(batch)
-    scalars: List[str] = []
+    form: Form[Scalars] = Form()
 
     def computation(*tensors: tf.Tensor) -> List[tf.Tensor]:
-        train_op, found = step(dict(zip(names, tensors)))
-        scalars[:] = sorted(found)
-        return [found[name] for name in scalars] + [train_op]
+        train_op, scalars = step(dict(zip(names, tensors)))
+        return form.flatten(scalars) + [train_op]
 
     values = runtime.xla_compile(computation, [batch[name] for name in names])
-    return tf.group(*values), dict(zip(scalars, values))
+    return tf.group(*values), form.pack(values)

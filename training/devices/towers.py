@@ -7,13 +7,14 @@ import tensorflow.compat.v1 as tf
 
 from config.schema import ConfigError
 from training import runtime
-from training.devices.device import Averaged, Batch, Part, Replica, Scalars
+from training.devices.device import Batch, Outcome, Part, Replica, Scalars
+from training.devices.nests import Nest, tensors_of, with_tensors
 from training.devices.one import OneDevice
 
 # Those that sum together: all replicas, the first device of each host, and the CPU of each host.
 REPLICAS, HOSTS, HOSTS_CPU = 1, 2, 3
 
-Outcome = TypeVar('Outcome')
+Result = TypeVar('Result')
 
 
 class Towers(OneDevice):
@@ -52,7 +53,7 @@ class Towers(OneDevice):
             else [f'/gpu:{place}' for place in range(len(gpu))]
         )
 
-    def mean(self, replica_fn: Replica, batch: Batch) -> Averaged:
+    def mean(self, replica_fn: Replica[Nest], batch: Batch) -> Outcome[Nest]:
         """See Device.mean. Each part of a batch is split over the replicas."""
         return super().mean(functools.partial(self._over_replicas, replica_fn), batch)
 
@@ -62,7 +63,7 @@ class Towers(OneDevice):
         with tf.device(self._devices[0]):
             return {name: tf.add_n([total[name] for total in totals]) for name in totals[0]}
 
-    def _each(self, function: Callable[[Batch, int], Outcome], batch: Batch) -> List[Outcome]:
+    def _each(self, function: Callable[[Batch, int], Result], batch: Batch) -> List[Result]:
         """[function(part of a batch, replica's index)] of all replicas, each on its device."""
         with tf.device('/cpu:0'):
             parts = {name: tf.split(tensor, len(self._devices)) for name, tensor in batch.items()}
@@ -75,14 +76,18 @@ class Towers(OneDevice):
                 )
         return outcomes
 
-    def _over_replicas(self, replica_fn: Replica, batch: Batch, minibatch: Part) -> Averaged:
+    def _over_replicas(
+        self, replica_fn: Replica[Nest], batch: Batch, minibatch: Part
+    ) -> Outcome[Nest]:
         first = minibatch * len(self._devices)
         towers = self._each(lambda part, replica: replica_fn(part, first + replica), batch)
+        outcome, updates = towers[0]
         with tf.device(self._devices[0]):
-            return [
-                tf.add_n(values) / len(towers)
-                for values in zip(*[tensors for tensors, _ in towers])
-            ], towers[0][1]
+            means = [
+                tf.add_n(tensors) / len(towers)
+                for tensors in zip(*[tensors_of(each) for each, _ in towers])
+            ]
+        return with_tensors(outcome, means), updates
 
     def all_mean(self, tensor: tf.Tensor) -> tf.Tensor:
         """The mean of a tensor over the replicas, on each of them; its gradient is that of the mean

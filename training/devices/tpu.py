@@ -1,14 +1,15 @@
 """A Cloud TPU."""
 
 import contextlib
-from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, Optional, Sequence
 
 import tensorflow.compat.v1 as tf
 
 from config.schema import ROWS, Config, ConfigError
 from training import runtime
-from training.devices.device import Averaged, Batch, Call, Nest, Replica, Say, Scalars, Step
-from training.devices.one import OneDevice, loop
+from training.devices.device import Batch, Call, Outcome, Replica, Say, Scalars, Step
+from training.devices.nests import Form, Nest, tensors_of, with_tensors
+from training.devices.one import OneDevice, by_name, loop
 
 
 class TPU(OneDevice):
@@ -81,29 +82,29 @@ class TPU(OneDevice):
     def call(self, step: Step, next_batch: Callable[[], Batch]) -> Call:
         """See Device.call. All cores do the same steps, on different parts of the batches."""
         count = tf.placeholder(tf.int32, [], name='steps')
-        kinds: Dict[str, Tuple[tf.DType, tf.TensorShape]] = {}
-        names: List[str] = []
+        handed: Form[Batch] = Form()
+        form: Form[Scalars] = Form()
 
         def hand_out(index: tf.Tensor) -> tf.Tensor:
             with tf.control_dependencies([index]):
                 parts = self._parts(next_batch())
-            kinds.update({name: (cores[0].dtype, cores[0].shape) for name, cores in parts.items()})
             with tf.control_dependencies(
                 [
-                    runtime.tpu_enqueue([parts[name][core] for name in sorted(parts)], core)
+                    runtime.tpu_enqueue(
+                        handed.flatten({name: cores[core] for name, cores in parts.items()}), core
+                    )
                     for core in range(self.replicas)
                 ]
             ):
                 return index + 1
 
         def take() -> Batch:
-            ordered = sorted(kinds)
-            return dict(zip(ordered, runtime.tpu_dequeue(*zip(*[kinds[name] for name in ordered]))))
+            dtypes, shapes = zip(*[(tensor.dtype, tensor.shape) for tensor in handed.tensors])
+            return handed.pack(runtime.tpu_dequeue(dtypes, shapes))
 
         def steps(count: tf.Tensor, core: tf.Tensor) -> List[tf.Tensor]:
             self._block = core
-            rows, names[:] = loop(step, take, count, self.steps_per_call)
-            return [rows]
+            return [loop(step, take, count, self.steps_per_call, form)]
 
         fed = tf.while_loop(
             lambda index: index < count,
@@ -118,14 +119,15 @@ class TPU(OneDevice):
         rows = outputs[0][0][:count]
         return Call(
             tf.group(fed, *[output for (output,) in outputs]),
-            {name: rows[:, column] for column, name in enumerate(names)},
+            by_name(rows, form),
             count,
         )
 
-    def mean(self, replica_fn: Replica, batch: Batch) -> Averaged:
+    def mean(self, replica_fn: Replica[Nest], batch: Batch) -> Outcome[Nest]:
         """See Device.mean. The mean over the parts of this core's batch, and over all cores."""
-        tensors, updates = super().mean(replica_fn, batch)
-        return [self.over_replicas(tensor) for tensor in tensors], updates
+        outcome, updates = super().mean(replica_fn, batch)
+        means = [self.over_replicas(tensor) for tensor in tensors_of(outcome)]
+        return with_tensors(outcome, means), updates
 
     def over_replicas(self, tensor: tf.Tensor) -> tf.Tensor:
         """See Device.over_replicas."""
@@ -152,16 +154,15 @@ class TPU(OneDevice):
     def _replicate(self, function: Callable[[Batch], Nest], batches: Sequence[Batch]) -> Nest:
         """What function(batch) gives on the first core, when each has computed it of its batch."""
         names: List[str] = sorted(batches[0])
-        form: List[Nest] = []
+        form: Form[Nest] = Form()
 
         def computation(*tensors: tf.Tensor) -> List[tf.Tensor]:
-            form[:] = [function(dict(zip(names, tensors)))]
-            return runtime.nest.flatten(form[0])
+            return form.flatten(function(dict(zip(names, tensors))))
 
         outputs = runtime.tpu_replicate(
             computation, [[batch[name] for name in names] for batch in batches]
         )
-        return runtime.nest.pack_sequence_as(form[0], outputs[0])
+        return form.pack(outputs[0])
 
     def _parts(self, batch: Batch) -> Dict[str, List[tf.Tensor]]:
         """{name: [tensor of each core]} of a batch."""

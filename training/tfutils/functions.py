@@ -309,10 +309,6 @@ class FunctionExperiment(Trainable):
             ('optimizer', 'func'),
             learning_rate=rate,
         )
-        names, trained = (
-            [],
-            [],
-        )  # of the tensors that a replica gives: targets, then one gradient a variable
 
         def replica(batch, part):
             del part  # a script's functions do not ask for it
@@ -323,18 +319,15 @@ class FunctionExperiment(Trainable):
                 raise ConfigError(f'loss_params: agg_func gives {loss}, and must give one number')
             targets = dict(self._step_targets(batch, outputs), loss=loss)
             pairs = optimizer.compute_gradients(loss, var_list=self._trainable())
-            names[:], trained[:] = sorted(targets), [v for g, v in pairs if g is not None]
             updates = [op for op in tf.get_collection(tf.GraphKeys.UPDATE_OPS) if op not in before]
-            return [targets[name] for name in names] + [
-                g for g, _ in pairs if g is not None
-            ], updates
+            return (targets, {v.op.name: g for g, v in pairs if g is not None}), updates
 
-        tensors, updates = self._device.mean(replica, inputs)
-        scalars = {name: tf.identity(tensor) for name, tensor in zip(names, tensors)}
+        (targets, gradients), updates = self._device.mean(replica, inputs)
+        scalars = {name: tf.identity(targets[name]) for name in sorted(targets)}
         scalars['learning_rate'] = tf.identity(rate)
-        gradients = tensors[len(names) :]
-        with tf.control_dependencies(gradients + list(scalars.values()) + updates):
-            update = optimizer.apply_gradients(list(zip(gradients, trained)))
+        pairs = [(gradients[v.op.name], v) for v in tf.global_variables() if v.op.name in gradients]
+        with tf.control_dependencies([g for g, _ in pairs] + list(scalars.values()) + updates):
+            update = optimizer.apply_gradients(pairs)
         with tf.control_dependencies([update]):
             train_op = self.global_step.assign_add(1, read_value=False)
         return Step(tf.no_op(), train_op, scalars, steps=None)
