@@ -2,6 +2,10 @@
 
 import array
 import collections
+import contextlib
+import functools
+import importlib.util
+import io
 import json
 import os
 import select
@@ -10,15 +14,21 @@ import socket
 import subprocess
 import sys
 import tempfile
+from unittest import mock
 
 from training import runtime  # noqa: F401 (first: it prepares TensorFlow)
 import tensorflow.compat.v1 as tf
+
+from config import flags
+from data import mnist
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 FORKS = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'forks.py')
 PIPES = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, cwd=ROOT)
 
 Done = collections.namedtuple('Done', 'code out err')
+
+digits = functools.lru_cache(maxsize=None)(mnist.read_subset)
 
 # The run that most tests look at: 30 steps an epoch of the 4,000 images, and 1,000 to validate in 4
 # batches, the last of 79.
@@ -62,6 +72,43 @@ def process(words, home, **variables):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         **PIPES,
     )
+
+
+@functools.lru_cache(maxsize=None)
+def module(program):
+    """The module of a program's file, such as train.py; test.py has the name of one of Python's."""
+    spec = importlib.util.spec_from_file_location(
+        'program_' + program[: -len('.py')], os.path.join(ROOT, program)
+    )
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def call(words, home, **variables):
+    """Done of a command that runs in this process, as a function.
+
+    Other than a process of its own, it reads the images of MNIST once for all commands, and its
+    standard error lacks what TensorFlow's C++ and the logs say.
+
+    words: without `python`. variables: of its environment.
+    """
+    out, err = io.StringIO(), io.StringIO()
+    with mock.patch.dict(os.environ, dict(environment(home), **variables), clear=True):
+        with mock.patch.object(mnist, 'read_subset', digits):
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                code = function(words)
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def function(words):
+    """The exit code of a command that runs as a function."""
+    if words[0] != '-m':
+        return module(words[0]).main(list(words), flags.FlagValues())
+    try:
+        return importlib.import_module(words[1]).main(list(words[2:]))
+    except SystemExit as ended:  # of argparse
+        return ended.code
 
 
 def end(running):

@@ -56,9 +56,9 @@ def forks(home):
 
 
 @pytest.fixture(scope='session')
-def run(forks):
-    """run('train.py', '--model=fc', ...) -> commands.Done."""
-    return forks.run
+def run(home):
+    """run('train.py', '--model=fc', ...) -> commands.Done, in this process."""
+    return lambda *words, **variables: commands.call(words, home, **variables)
 
 
 @pytest.fixture(scope='session')
@@ -129,7 +129,7 @@ def trained(run, where, home):
     settings = os.path.join(home, 'settings.pkl')
     fc = ['train.py'] + commands.FC + where
     half = fc + ['--exp_id_suffix=_split', '--train_epochs=0.5']
-    first = commands.end(commands.process(half + ['--save_params_file=' + settings], home))
+    first = run(*half, '--save_params_file=' + settings)
     again = run(*half)
     resumed = run(*(fc + ['--exp_id_suffix=_split', '--train_epochs=1', '--do_restore']))
     whole = run(*(fc + ['--exp_id_suffix=_whole', '--train_epochs=1']))
@@ -144,7 +144,9 @@ def installed(path):
 
 @pytest.fixture(scope='session')
 def photograph_tfrecords(run, tmp_path_factory):
-    """Folder of TFRecords of the photographs, as the program makes them: 6 to train, 4 to validate."""
+    """Folder of TFRecords of the photographs, as the program makes them: 6 to train, 4 to
+    validate.
+    """
     source, out = tmp_path_factory.mktemp('photographs'), tmp_path_factory.mktemp('tfrecords')
     for name, paths in PHOTOGRAPHS.items():
         (source / name).mkdir()

@@ -3,6 +3,7 @@ every flag.
 """
 
 import ast
+import functools
 import os
 import re
 import shlex
@@ -14,6 +15,7 @@ from config.schema import rows_of
 from training.experiment import choices
 
 
+@functools.lru_cache(maxsize=None)
 def docstring(path):
     """The first lines of a program."""
     with open(os.path.join(commands.ROOT, path), encoding='utf-8') as file:
@@ -27,10 +29,12 @@ def documented(path):
 
 
 COMMANDS = documented('train.py') + documented('test.py')
+ABOUT_IMAGENET = [words for words in COMMANDS if 'imagenet' in ' '.join(words)]
 
 
 def test_there_are_commands():
     assert [words[0] for words in COMMANDS] == ['train.py', 'train.py', 'test.py']
+    assert len(ABOUT_IMAGENET) == 2
 
 
 @pytest.mark.parametrize('words', COMMANDS, ids=' '.join)
@@ -38,14 +42,12 @@ def test_a_command_is_understood(read, words):
     assert read(words).alignment == 'symmetric'
 
 
-ABOUT_IMAGENET = [words for words in COMMANDS if 'imagenet' in ' '.join(words)]
-
-
 @pytest.mark.parametrize('words', ABOUT_IMAGENET, ids=' '.join)
 def test_a_command_about_imagenet_is_about_imagenet(read, words):
     assert read(words).dataset == 'imagenet'
 
 
+@pytest.mark.slow
 def test_the_first_command_learns(run, where, records):
     lines = commands.succeeded(run(*(COMMANDS[0] + where)))
     assert '800 steps of 50 images (10 epochs of 80 steps)' in lines
@@ -69,9 +71,10 @@ def test_the_readme_has_the_first_command_of_train():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('program', ['train.py', 'test.py', 'search.py'])
-def test_help_tells_of_every_flag_in_80_columns(run, program):
-    text = run(program, '--help', COLUMNS='80').out
+def test_help_tells_of_every_flag_in_80_columns(forks, program):
+    text = forks.run(program, '--help', COLUMNS='80').out
     assert [line for line in text.splitlines() if len(line) > 80] == []
     assert [
         name
@@ -80,17 +83,19 @@ def test_help_tells_of_every_flag_in_80_columns(run, program):
     ] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('program', ['report.py', 'search.py'])
-def test_the_commands_in_a_docstring_have_flags_that_exist(run, program):
-    text, named = run(program, '--help').out, re.findall(r'--(\w+)', docstring(program))
+def test_the_commands_in_a_docstring_have_flags_that_exist(forks, program):
+    text, named = forks.run(program, '--help').out, re.findall(r'--(\w+)', docstring(program))
     assert (
         len(named) > 4
         and [name for name in named if not re.search(rf'--(\[no\])?{name}:', text)] == []
     )
 
 
-def test_helpfull_tells_of_every_flag(run):
-    text = run('train.py', '--helpfull').out
+@pytest.mark.slow
+def test_helpfull_tells_of_every_flag(forks):
+    text = forks.run('train.py', '--helpfull').out
     assert docstring('train.py').splitlines()[0] in text
     assert [
         name

@@ -9,6 +9,7 @@ import subprocess
 import pytest
 import web
 
+pytestmark = pytest.mark.slow
 SCRIPT = os.path.join('checkpoints', 'get_checkpoints.sh')
 PREFIX = 'resnet18/mirror/model.ckpt-126250'
 DATA = PREFIX + '.data-00000-of-00001'

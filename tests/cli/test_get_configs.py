@@ -14,6 +14,7 @@ import web
 
 from config import recipes
 
+pytestmark = pytest.mark.slow
 SCRIPT = os.path.join('config', 'get_configs.sh')
 # The released settings files, written out.
 HOST = 'https://neuralalignpkls.s3-us-west-1.amazonaws.com/'

@@ -17,10 +17,10 @@ PROGRAMS = {  # words: (the package that is missed first, what pip is told)
     ('test.py', 'validate'): ('tensorflow', 'cpu'),
     ('report.py',): ('rich', 'report'),
     ('search.py',): ('tensorflow', 'cpu,search'),
-    ('-m', 'config.recipes'): ('absl', 'cpu'),
+    ('-m', 'config.recipes'): ('bson', 'cpu'),
     ('-m', 'data.build_tfrecords'): ('tensorflow', 'cpu'),
     ('-m', 'database.server', 'status'): ('pymongo', 'cpu'),
-    ('-m', 'experiments.rules'): ('absl', 'cpu'),
+    ('-m', 'experiments.rules'): ('bson', 'cpu'),
 }
 
 
@@ -32,6 +32,7 @@ def python(tmp_path_factory):
     return os.path.join(folder, 'bin', 'python')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('words', PROGRAMS, ids=' '.join)
 def test_a_missing_package_is_told_in_one_sentence(python, words):
     package, extras = PROGRAMS[words]
@@ -47,6 +48,7 @@ def test_a_missing_package_is_told_in_one_sentence(python, words):
     )
 
 
+@pytest.mark.slow
 def test_a_package_that_is_broken_is_left_to_python(python, tmp_path):
     (tmp_path / 'tensorflow').mkdir()
     (tmp_path / 'tensorflow' / '__init__.py').write_text(
@@ -60,6 +62,7 @@ def test_a_package_that_is_broken_is_left_to_python(python, tmp_path):
     assert 'is not installed' not in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['config.nothing', 'tensorflow.nothing'])
 def test_a_mistake_in_an_import_is_left_to_python(tmp_path, name):
     (tmp_path / 'tensorflow').mkdir()

@@ -2,21 +2,19 @@
 
 import os
 import re
-import subprocess
-import sys
 
 import pytest
 
 import commands
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope='module')
 def report(run, where, trained):
     """report('--html=...') -> commands.Done."""
     assert commands.succeeded(trained.whole)
-    return lambda *words: run(
-        'report.py', *([flag for flag in where if '--data_dir' not in flag] + list(words))
-    )
+    return lambda *words: run('report.py', *where, *words)
 
 
 def row(done, exp_id):
@@ -98,26 +96,18 @@ def test_a_mistake_is_told_in_a_sentence(report, words, code, beginning):
 
 def test_it_needs_no_tensorflow(where, trained, home):
     """In a process where TensorFlow cannot be imported."""
-    code = 'import runpy, sys; sys.modules["tensorflow"] = None; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name="__main__")'
-    words = [word for word in where if '--data_dir' not in word]
-    done = subprocess.run(
-        [sys.executable, '-c', code, 'report.py'] + words,
-        env=commands.environment(home),
-        **commands.PIPES,
+    code = (
+        'import runpy, sys; sys.modules["tensorflow"] = None; sys.argv = sys.argv[1:]; '
+        'runpy.run_path(sys.argv[0], run_name="__main__")'
     )
-    assert done.returncode == 0 and done.stderr == '' and 'symmetric_whole' in done.stdout
+    done = commands.end(commands.process(['-c', code, 'report.py', *where], home))
+    assert done.code == 0 and done.err == '' and 'symmetric_whole' in done.out
 
 
 def test_it_follows_a_training_and_ctrl_c_ends_it(where, trained, home, tmp_path):
     html = str(tmp_path / 'report.html')
-    words = [
-        'report.py',
-        '--watch',
-        '--every_s=1',
-        '--exp_id=symmetric_whole',
-        '--html=' + html,
-    ] + [word for word in where if '--data_dir' not in word]
-    watching = commands.process(words, home, PYTHONUNBUFFERED='1')
+    words = ['report.py', '--watch', '--every_s=1', '--exp_id=symmetric_whole', '--html=' + html]
+    watching = commands.process(words + where, home, PYTHONUNBUFFERED='1')
     for _ in range(2):
         assert any('symmetric_whole' in line for line in commands.reach(watching, 'page: '))
     watching.send_signal(2)
@@ -127,8 +117,8 @@ def test_it_follows_a_training_and_ctrl_c_ends_it(where, trained, home, tmp_path
         assert 'http-equiv="refresh" content="1"' in file.read()
 
 
-def test_help_fits_80_columns_and_tells_of_every_flag(run):
-    text = run('report.py', '--help', COLUMNS='80').out
+def test_help_fits_80_columns_and_tells_of_every_flag(forks):
+    text = forks.run('report.py', '--help', COLUMNS='80').out
     assert [line for line in text.splitlines() if len(line) > 80] == []
     for name in (
         'host',

@@ -12,6 +12,7 @@ import pytest
 from config import params
 from database.store import Store
 
+pytestmark = pytest.mark.slow
 NETWORK = ['--model=fc', '--layers_list=7,5']  # what finds the collection
 
 
@@ -376,7 +377,7 @@ def test_a_checkpoint_of_ones_own_by_its_path(run, where, records, folder, mongo
 
 
 def test_a_tuning_without_a_checkpoint_names_its_start_again(tune, run, where, records):
-    """It was stopped before its first checkpoint, and the same flags without the start are given."""
+    """It was stopped before its first checkpoint; the same flags without the start are given."""
     words = ['--reset_step', '--novalidate_first', '--learning_rate=1e11', '--train_epochs=0.2']
     commands.refusal(tune('_begun', *words), 1)
     assert records('symmetric_begun') != []

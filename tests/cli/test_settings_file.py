@@ -9,6 +9,8 @@ from config import params
 from config.schema import Config, rows_of
 from training.experiment import choices
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='module')
 def loaded(trained, run, where):

@@ -14,6 +14,7 @@ import trustme
 import commands
 from database import server
 
+pytestmark = pytest.mark.slow
 WORDS = ['train.py'] + commands.FC + ['--train_epochs=0.2', '--dbname=secret']
 PASSWORD = 'p@ss/word'
 ESCAPED = 'p%40ss%2Fword'
@@ -137,8 +138,8 @@ def test_a_replica_set_that_loses_its_primary_loses_no_step(forks, tmp_path, fre
                 dict(_id='lab', members=[dict(_id=0, host=f'127.0.0.1:{port}')]),
             )
             uri = f'mongodb://127.0.0.1:{port}/?replicaSet=lab'
-            running = forks.start(*(WORDS + ['--train_epochs=20']), MONGODB_URI=uri)
-            for beginning in ('step 60 of 600', 'step 180 of 600'):
+            running = forks.start(*(WORDS + ['--train_epochs=12']), MONGODB_URI=uri)
+            for beginning in ('step 36 of 360', 'step 120 of 360'):
                 commands.reach(running, beginning)
                 while not client.admin.command('isMaster')[
                     'ismaster'
@@ -147,5 +148,5 @@ def test_a_replica_set_that_loses_its_primary_loses_no_step(forks, tmp_path, fre
                 client.admin.command('replSetStepDown', 2, force=True)
             commands.succeeded(commands.end(running))
             found = list(client['secret']['fc_7-5.files'].find().sort('step'))
-    assert sum(len(record.get('train_results', [])) for record in found) == found[-1]['step'] == 600
+    assert sum(len(record.get('train_results', [])) for record in found) == found[-1]['step'] == 360
     assert len({record['step'] for record in found}) == len(found)

@@ -8,6 +8,8 @@ import shutil
 import commands
 import pytest
 
+pytestmark = pytest.mark.slow
+
 # what names the checkpoint, and the step that it has; the settings come from flags, or from their
 # file
 HOW = {
