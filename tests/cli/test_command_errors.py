@@ -2,20 +2,18 @@
 traceback.
 
 Exit code 2: a setting. 1: what was found, or not found, where the settings point. 3: a loss that is
-lost.
+lost. The commands run in this process; test_processes.py shows that a process ends as they do.
 """
 
 import os
 import pickle
-import re
-import shutil
 
 import commands
-import damage
 import pytest
-import tensorflow.compat.v1 as tf
 
-FILE = '-00001-of-00002'  # the damaged one of a split
+from config import params
+from config.schema import Config
+
 TRAIN = [
     'train.py',
     '--model=fc',
@@ -161,12 +159,20 @@ CASES = {  # the command, its exit code, what the sentence names
         1,
         ['cli.fc_7-5', 'None_nobody'],
     ),
-    'no such step': (
-        VALIDATE + ['--alignment=symmetric', '--exp_id_suffix=_whole', '--load_step=7'],
-        1,
-        ['checkpoint of step 7', 'symmetric_whole'],
-    ),
     'no checkpoint': (VALIDATE + ['--load_checkpoint={home}/none'], 1, ['{home}/none']),
+    'no file system': (
+        TRAIN + ['--cache_dir=foo://bucket/x'],
+        2,
+        ['--cache_dir=foo://bucket/x', 'has no file system'],
+    ),
+}
+
+WITH_A_CHECKPOINT = {
+    'no such step': (
+        VALIDATE + ['--alignment=symmetric', '--exp_id_suffix=_errors', '--load_step=7'],
+        1,
+        ['checkpoint of step 7', 'symmetric_errors'],
+    ),
     'half a path': (
         VALIDATE + ['--load_checkpoint={checkpoint}.index'],
         1,
@@ -202,22 +208,6 @@ CASES = {  # the command, its exit code, what the sentence names
             '--override=layers_list',
         ],
     ),
-    'no file system': (
-        TRAIN + ['--cache_dir=foo://bucket/x'],
-        2,
-        ['--cache_dir=foo://bucket/x', 'has no file system'],
-    ),
-    'exploding loss': (
-        TRAIN
-        + [
-            '--alignment=symmetric',
-            '--learning_rate=1e12',
-            '--train_epochs=0.2',
-            '--novalidate_first',
-        ],
-        3,
-        ['step 2: ', 'alignment_loss', 'smaller learning rate'],
-    ),
 }
 
 
@@ -232,21 +222,28 @@ class Hostile:
 
 
 @pytest.fixture(scope='module')
-def paths(trained, folder, home, tmp_path_factory):
-    """What the words above have in braces."""
+def paths(home, tmp_path_factory):
+    """What the words above have in braces, but for the checkpoint."""
     own = tmp_path_factory.mktemp('errors')
     (own / 'hostile.pkl').write_bytes(
         pickle.dumps({'params': Hostile(own / 'witness')}, protocol=2)
     )
-    with open(trained.settings, 'rb') as file:
-        (own / 'damaged.pkl').write_bytes(file.read()[:-9])
+    params.save(Config.of({}, {}), str(own / 'whole.pkl'))
+    (own / 'damaged.pkl').write_bytes((own / 'whole.pkl').read_bytes()[:-9])
     return dict(
         home=home,
         hostile=own / 'hostile.pkl',
         damaged=own / 'damaged.pkl',
         witness=own / 'witness',
-        checkpoint=folder('symmetric_whole') + '/checkpoint-30',
     )
+
+
+@pytest.fixture(scope='module')
+def checkpoint(run, where, folder):
+    """The only checkpoint of an experiment, symmetric_errors."""
+    words = [*commands.FC, *where, '--exp_id_suffix=_errors', '--train_epochs=0']
+    commands.succeeded(run('train.py', *words))
+    return folder('symmetric_errors') + '/checkpoint-0'
 
 
 def command(words, where):
@@ -255,13 +252,34 @@ def command(words, where):
     return words + [flag for flag in where if flag.split('=')[0] not in given]
 
 
+@pytest.fixture
+def check(run, where, records):
+    """check(words, code, names, {what they have in braces: its value}) runs a command."""
+
+    def refused(words, code, names, values):
+        done = run(*command([word.format(**values) for word in words], where))
+        sentence = commands.refusal(done, code)
+        assert [name for name in names if name.format(**values) not in sentence] == []
+        assert records('None_refused') == records('refused') == []
+
+    return refused
+
+
 @pytest.mark.parametrize('case', sorted(CASES))
-def test_one_sentence_names_the_fault(run, where, paths, records, case):
-    words, code, names = CASES[case]
-    done = run(*command([word.format(**paths) for word in words], where))
-    sentence = commands.refusal(done, code)
-    assert [name for name in names if name.format(**paths) not in sentence] == []
-    assert records('None_refused') == records('refused') == []
+def test_one_sentence_names_the_fault(check, paths, case):
+    check(*CASES[case], paths)
+
+
+@pytest.mark.parametrize('case', sorted(WITH_A_CHECKPOINT))
+def test_one_sentence_names_the_fault_where_there_is_a_checkpoint(check, checkpoint, case):
+    check(*WITH_A_CHECKPOINT[case], dict(checkpoint=checkpoint))
+
+
+@pytest.mark.slow
+def test_an_exploding_loss_names_its_step(check):
+    settings = ['--alignment=symmetric', '--learning_rate=1e12']
+    words = TRAIN + settings + ['--train_epochs=0.2', '--novalidate_first']
+    check(words, 3, ['step 2: ', 'alignment_loss', 'smaller learning rate'], {})
 
 
 def test_a_hostile_params_file_runs_nothing(run, where, paths):
@@ -269,160 +287,6 @@ def test_a_hostile_params_file_runs_nothing(run, where, paths):
     assert not paths['witness'].exists()
     pickle.loads(paths['hostile'].read_bytes())
     assert paths['witness'].exists()  # it would have
-
-
-@pytest.mark.parametrize(
-    'how, split, words',
-    [
-        ('half_a_jpeg', 'train', 'Invalid JPEG data'),
-        ('no_jpeg', 'validation', 'cannot be used ('),
-        ('png', 'train', 'the image is not a JPEG file'),
-        ('png', 'validation', 'the image is not a JPEG file'),
-        ('flipped_bit', 'validation', 'cannot be read (corrupted record'),
-        ('cut_off', 'train', 'cannot be read (truncated record'),
-        ('label_out_of_range', 'validation', 'the label is'),
-        ('label_out_of_range', 'train', 'the label is'),
-        ('label_missing', 'train', 'labels'),
-    ],
-)
-def test_damaged_images_are_named(run, where, damaged_tfrecords, how, split, words):
-    data = damaged_tfrecords(how, split)
-    last = (
-        len(
-            list(
-                tf.python_io.tf_record_iterator(
-                    os.path.join(damaged_tfrecords('nothing', split), split + FILE)
-                )
-            )
-        )
-        - 1
-    )
-    done = run(
-        *command(
-            [
-                'train.py',
-                '--model=fc',
-                '--layers_list=3',
-                '--dataset=imagenet',
-                '--image_size=9',
-                '--train_batch_size=5',
-                '--train_epochs=3',
-                f'--exp_id_suffix=_{how}_{split}',
-                '--data_dir=' + data,
-            ],
-            where,
-        )
-    )
-    sentence = commands.refusal(done, 1)
-    assert (
-        f'record {last} of {os.path.join(data, split + FILE)} (from 0)' in sentence
-        and words in sentence
-    )
-
-
-@pytest.mark.parametrize(
-    'said, more',
-    [(5, []), (7, ['--skip_bad_records=9']), (5, ['--iterations_per_loop=3'])],
-    ids=str,
-)
-def test_a_wrong_number_of_training_images_ends_the_training(
-    run, where, photograph_tfrecords, records, tmp_path, said, more
-):
-    data = str(tmp_path / 'data')
-    shutil.copytree(photograph_tfrecords, data)
-    path = damage.describe(data, train_images=said)
-    suffix = f'_count_{said}_{len(more)}'
-    done = run(
-        *command(
-            [
-                'train.py',
-                '--model=fc',
-                '--layers_list=3',
-                '--dataset=imagenet',
-                '--image_size=9',
-                '--train_batch_size=2',
-                '--train_epochs=1',
-                '--exp_id_suffix=' + suffix,
-                '--data_dir=' + data,
-            ]
-            + more,
-            where,
-        )
-    )
-    sentence = commands.refusal(done, 1)
-    assert f'holds 6 training images, but {path} says {said};' in sentence
-    assert [record['step'] for record in records('None' + suffix, collection='fc_3')] == [0]
-
-
-SKIPPING = [
-    'train.py',
-    '--model=fc',
-    '--layers_list=3',
-    '--dataset=imagenet',
-    '--image_size=9',
-    '--train_batch_size=5',
-    '--eval_batch_size=3',
-    '--train_epochs=4',
-]  # 4 steps of 5 of the 6 images: more than 3 epochs
-
-
-@pytest.mark.parametrize('how', ['half_a_jpeg', 'no_jpeg', 'label_out_of_range', 'label_missing'])
-def test_damaged_images_are_skipped_where_that_is_allowed(
-    run, where, damaged_tfrecords, records, how
-):
-    words = SKIPPING + [
-        '--skip_bad_records=4',
-        '--data_dir=' + damaged_tfrecords(how, 'train'),
-        '--exp_id_suffix=_skip_' + how,
-    ]
-    done = run(*command(words, where))
-    assert done.code == 0 and 'error: ' not in done.err, (
-        done.err
-    )  # the decoder has its own word for what is no JPEG
-    steps = [
-        step
-        for record in records('None_skip_' + how, collection='fc_3')
-        for step in record.get('train_results', [])
-    ]
-    skipped = sum(step['skipped_records'] for step in steps)
-    assert len(steps) == 4 and skipped in (3, 4)  # once an epoch
-    assert (
-        len(
-            re.findall(
-                '^warning: step [1-4]: 1 images that cannot be used are skipped', done.out, re.M
-            )
-        )
-        == skipped
-    )
-
-
-def test_no_more_images_are_skipped_than_is_allowed(run, where, damaged_tfrecords):
-    data = damaged_tfrecords('half_a_jpeg', 'train')
-    words = SKIPPING + ['--skip_bad_records=2', '--data_dir=' + data, '--exp_id_suffix=_skip_2']
-    sentence = commands.refusal(run(*command(words, where)), 1)
-    assert (
-        '1 images that cannot be used are skipped, 3 so far, and --skip_bad_records=2 allows no '
-        'more; record 2 of ' + os.path.join(data, 'train' + FILE) in sentence
-    )
-
-
-def test_a_validation_counts_what_it_skips(run, where, damaged_tfrecords, records):
-    data = damaged_tfrecords('no_jpeg', 'validation')
-    words = SKIPPING + [
-        '--skip_bad_records=1',
-        '--data_dir=' + data,
-        '--exp_id_suffix=_skip_validation',
-    ]
-    assert run(*command(words, where)).code == 0
-    results = records('None_skip_validation', collection='fc_3')[-1]['validation_results'][
-        'topn_val'
-    ]
-    assert (results['images'], results['skipped_records']) == (3, 1) and results['top1'] in (
-        0,
-        1 / 3,
-        2 / 3,
-        1,
-    )
 
 
 def test_a_cache_dir_that_cannot_be_is_refused_before_the_training(run, where, tmp_path, records):
@@ -441,14 +305,16 @@ def test_numbers_beyond_all_measure(run, where, flag):
 
 
 @pytest.mark.parametrize('flag', ['--load_step=30', '--load_exp_id=symmetric_whole'])
-def test_load_flags_without_effect_are_refused(run, where, trained, flag):
+def test_load_flags_without_effect_are_refused(run, where, flag):
     exp_id_suffix = '--exp_id_suffix=_' + flag.strip('-').replace('=', '_')
     done = run('train.py', *(commands.FC + where + ['--train_epochs=0', exp_id_suffix, flag]))
     assert flag.split('=')[0] in commands.refusal(done, 2)
 
 
+@pytest.mark.slow
 def test_no_step_is_recorded_twice(run, where, records):
     fc = ['train.py'] + commands.FC + where + ['--exp_id_suffix=_back', '--train_epochs=0.4']
     commands.succeeded(run(*fc))
-    run(*(fc + ['--do_restore', '--load_step=6', '--learning_rate=0.3']))
+    again = run(*fc, '--do_restore', '--load_step=6', '--learning_rate=0.3')
+    assert 'symmetric_back has records up to step 12 already' in commands.refusal(again, 2)
     assert [record['step'] for record in records('symmetric_back')] == [0, 6, 12]
