@@ -15,6 +15,7 @@ import damage
 from commands import tf
 from test_train import restored_from, validations
 
+pytestmark = pytest.mark.slow
 RECIPE = [
     '--model=fc',
     '--layers_list=32,16',
@@ -23,39 +24,53 @@ RECIPE = [
     '--beta=0.04',
     '--optimizer=momentum',
     '--learning_rate=0.1',
-    '--train_batch_size=200',
+    '--train_batch_size=198',
     '--epochs_per_checkpoint=1',
 ]
-GONE = 'host {} (task {}) is gone; look there for the reason, then start the same commands again with --do_restore'
+GONE = (
+    'host {} (task {}) is gone; look there for the reason, then start the same commands again with '
+    '--do_restore'
+)
 
 
-@pytest.fixture
-def together(forks, where, free_address):
-    """together(count, words, more words of the first, by TF_CONFIG?) -> the running processes, in
-    their order, and addresses.
-    """
-    running = []
+class Clusters:
+    """Starts trainings of several processes; those that still run in the end are killed."""
 
-    def start(count, *words, first=(), by_environment=False):
-        hosts = [free_address() for _ in range(count)]
+    def __init__(self, forks, where, free_address):
+        self._forks, self._where, self._free_address = forks, where, free_address
+        self._running = []
+
+    def start(self, count, *words, first=(), by_environment=False):
+        """(the processes in their order, their addresses) of a training.
+
+        first: more words of the first one. by_environment: TF_CONFIG says who they are.
+        """
+        hosts = [self._free_address() for _ in range(count)]
         for index in range(count):
-            own = ['--worker_hosts=' + ','.join(hosts), f'--task_index={index}'] + list(
-                first if not index else ()
-            )
+            own = ['--worker_hosts=' + ','.join(hosts), f'--task_index={index}']
+            own += [] if index else list(first)
             cluster = dict(cluster=dict(worker=hosts), task=dict(type='worker', index=index))
             more, variables = (
                 ([], dict(TF_CONFIG=json.dumps(cluster))) if by_environment else (own, {})
             )
-            running.append(
-                forks.start(*(['train.py'] + RECIPE + where + list(words) + more), **variables)
-            )
-        return running[-count:], hosts
+            command = ['train.py', *RECIPE, *self._where, *words, *more]
+            self._running.append(self._forks.start(*command, **variables))
+        return self._running[-count:], hosts
 
-    yield start
-    for process in running:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
+    def close(self):
+        """Kills what runs."""
+        for process in self._running:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+
+
+@pytest.fixture(scope='module')
+def together(forks, where, free_address):
+    """together(count, words, ...) -> the running processes and their addresses: Clusters.start."""
+    clusters = Clusters(forks, where, free_address)
+    yield clusters.start
+    clusters.close()
 
 
 @pytest.fixture(scope='module')
@@ -77,19 +92,19 @@ def test_processes_train_to_the_accuracy_of_one(together, alone, records):
         {step: float(top1) for step, top1 in alone.items()}, abs=0.002
     )
     assert validations(commands.succeeded(done[1])) == {}
-    assert 'a batch: 200 images, 100 on each of 2 replicas, 2 hosts' in done[1].out
+    assert 'a batch: 198 images, 99 on each of 2 replicas, 2 hosts' in done[1].out
     stored = records('symmetric_hosts2', collection='fc_32-16')
     assert [record['step'] for record in stored] == [0, 20, 40, 60]
     assert stored[-1]['params']['model_params']['worker_hosts'] == hosts
 
 
 def test_one_that_is_killed_is_named_and_fewer_go_on(together, alone, records):
-    running, hosts = together(4, '--exp_id_suffix=_killed', '--train_epochs=300')
+    running, hosts = together(3, '--exp_id_suffix=_killed', '--train_epochs=300')
     commands.reach(running[0], 'step 20 of 6,000')
     running[1].send_signal(signal.SIGKILL)
     done = [commands.end(process) for process in running]
     assert done[1].code == -signal.SIGKILL
-    for survivor in (done[0], done[2], done[3]):
+    for survivor in (done[0], done[2]):
         named, rest = commands.refusal(survivor, 1).split(' gone; ')
         assert f'host {hosts[1]} (task 1)' in named and rest.startswith('look there for the reason')
     reached = records('symmetric_killed', collection='fc_32-16')[-1]['step']
@@ -123,55 +138,87 @@ def test_all_stop_and_save_when_one_is_asked_to(together, records, asked):
     )
 
 
-def test_the_fault_of_one_ends_all(together):
-    running, hosts = together(2, '--exp_id_suffix=_hosts2', '--train_epochs=4')  # the name is taken
-    done = [commands.end(process) for process in running]
-    assert 'exp_id symmetric_hosts2 has records up to step 60' in commands.refusal(done[0], 2)
-    assert GONE.format(hosts[0], 0) in commands.refusal(done[1], 1)
+@pytest.fixture(scope='module')
+def elsewhere(photograph_tfrecords, tmp_path_factory):
+    """elsewhere(alike) -> a folder of the photographs, copied or put into other files."""
+
+    def copy(alike):
+        folder = str(tmp_path_factory.mktemp('elsewhere') / 'data')
+        shutil.copytree(photograph_tfrecords, folder)
+        if not alike:
+            damage.describe(folder)
+            for split in ('train', 'validation'):
+                paths = sorted(glob.glob(os.path.join(folder, split + '-*')))
+                rows = [row for path in paths for row in tf.python_io.tf_record_iterator(path)]
+                for index, path in enumerate(paths):
+                    with tf.python_io.TFRecordWriter(path) as writer:
+                        for row in rows[1 - index :: 2]:
+                            writer.write(row)
+        return folder
+
+    return copy
 
 
-def test_other_settings_than_those_of_the_first_host_are_refused(together):
-    running, hosts = together(
-        2, '--exp_id_suffix=_other', '--train_epochs=3', first=['--learning_rate=0.2']
-    )
-    done = [commands.end(process) for process in running]
-    assert f'of {hosts[1]} are not those of {hosts[0]};' in commands.refusal(done[1], 2)
-    assert GONE.format(hosts[1], 1) in commands.refusal(done[0], 1)
-
-
-@pytest.mark.parametrize('alike', [True, False])
-def test_other_images_than_those_of_the_first_host_are_refused(
-    together, photograph_tfrecords, tmp_path, alike
-):
-    elsewhere = str(tmp_path / 'elsewhere')
-    shutil.copytree(photograph_tfrecords, elsewhere)
-    if not alike:  # the same images, in other files
-        damage.describe(elsewhere)
-        for split in ('train', 'validation'):
-            paths = sorted(glob.glob(os.path.join(elsewhere, split + '-*')))
-            rows = [row for path in paths for row in tf.python_io.tf_record_iterator(path)]
-            for index, path in enumerate(paths):
-                with tf.python_io.TFRecordWriter(path) as writer:
-                    for row in rows[1 - index :: 2]:
-                        writer.write(row)
-    running, hosts = together(
-        2,
+@pytest.fixture(scope='module')
+def photographs(photograph_tfrecords):
+    """The words of a training on the photographs."""
+    return [
         '--dataset=imagenet',
         '--image_size=9',
         '--train_batch_size=4',
         '--train_epochs=1',
         '--data_dir=' + photograph_tfrecords,
-        f'--exp_id_suffix=_data_{alike}',
-        first=['--data_dir=' + elsewhere],
-    )
+    ]
+
+
+@pytest.fixture(scope='module')
+def refused(together, alone, photographs, elsewhere):
+    """{why: (what the two processes answered, their addresses)} of trainings that cannot be.
+
+    They run at the same time: most of theirs is waiting for a process that is gone.
+    """
+    started = {
+        'the name is taken': together(2, '--exp_id_suffix=_alone', '--train_epochs=4'),
+        'other settings': together(
+            2, '--exp_id_suffix=_other', '--train_epochs=3', first=['--learning_rate=0.2']
+        ),
+        'other images': together(
+            2,
+            '--exp_id_suffix=_data_other',
+            *photographs,
+            first=['--data_dir=' + elsewhere(alike=False)],
+        ),
+    }
+    return {
+        why: ([commands.end(process) for process in running], hosts)
+        for why, (running, hosts) in started.items()
+    }
+
+
+def test_the_fault_of_one_ends_all(refused):
+    done, hosts = refused['the name is taken']
+    assert 'exp_id symmetric_alone has records up to step 60' in commands.refusal(done[0], 2)
+    assert GONE.format(hosts[0], 0) in commands.refusal(done[1], 1)
+
+
+def test_other_settings_than_those_of_the_first_host_are_refused(refused):
+    done, hosts = refused['other settings']
+    assert f'of {hosts[1]} are not those of {hosts[0]};' in commands.refusal(done[1], 2)
+    assert GONE.format(hosts[1], 1) in commands.refusal(done[0], 1)
+
+
+def test_other_images_than_those_of_the_first_host_are_refused(refused):
+    done, hosts = refused['other images']
+    sentence = commands.refusal(done[1], 1)
+    assert f'the images of {hosts[1]} are not those of {hosts[0]}:' in sentence
+    assert GONE.format(hosts[1], 1) in commands.refusal(done[0], 1)
+
+
+def test_the_same_images_may_lie_elsewhere(together, photographs, elsewhere):
+    first = ['--data_dir=' + elsewhere(alike=True)]
+    running, _ = together(2, '--exp_id_suffix=_data_alike', *photographs, first=first)
     done = [commands.end(process) for process in running]
-    if alike:  # wherever they lie
-        assert [each.code for each in done] == [0, 0], done
-    else:
-        assert f'the images of {hosts[1]} are not those of {hosts[0]}:' in commands.refusal(
-            done[1], 1
-        )
-        assert GONE.format(hosts[1], 1) in commands.refusal(done[0], 1)
+    assert [each.code for each in done] == [0, 0], done
 
 
 def test_a_validation_is_for_one_host(run, where):
