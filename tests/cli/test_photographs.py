@@ -1,19 +1,34 @@
-"""The whole way of photographs: from a folder of images to the record of a ResNet in MongoDB, at
-the default sizes.
+"""The whole way of photographs: from a folder of images to the record of a ResNet in MongoDB; at
+the default sizes at night.
 """
 
 import commands
 import pytest
 
+pytestmark = pytest.mark.slow
+
+SMALL = 64  # pixels
+
 
 @pytest.mark.parametrize(
     'flags, collection, size',
     [
-        ([], 'resnet18', 224),
-        (['--use_resnet_v2'], 'resnet18v2', 299),
-        (['--preprocessing=plain', '--image_size=35'], 'resnet18', 35),
+        pytest.param(['--image_size=64'], 'resnet18', SMALL, id='resnet, small'),
+        pytest.param(
+            ['--use_resnet_v2', '--image_size=64'], 'resnet18v2', SMALL, id='inception, small'
+        ),
+        pytest.param([], 'resnet18', 224, id='resnet', marks=pytest.mark.nightly),
+        pytest.param(
+            ['--use_resnet_v2'], 'resnet18v2', 299, id='inception', marks=pytest.mark.nightly
+        ),
+        pytest.param(
+            ['--preprocessing=plain', '--image_size=35'],
+            'resnet18',
+            35,
+            id='plain',
+            marks=pytest.mark.nightly,
+        ),
     ],
-    ids=['resnet', 'inception', 'plain'],
 )
 def test_a_step_and_a_validation_of_a_resnet(
     run, where, photograph_tfrecords, records, flags, collection, size
