@@ -14,6 +14,9 @@ sys.path[:0] = [
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
     os.path.dirname(os.path.abspath(__file__)),
 ]
+# TensorFlow 2.x imports Keras, and that scikit-learn and pandas, where they are: half of the start
+# of each process. Nothing here uses them; the older Keras that this asks for is not installed.
+os.environ.setdefault('TF_USE_LEGACY_KERAS', '1')
 
 from training import runtime  # noqa: E402, F401 (the path comes first; it prepares TensorFlow before anyone imports it)
 from config import flags, params, recipes  # noqa: E402
