@@ -94,7 +94,7 @@ def run(out):
     """Run the tests in this environment and write what they gave; returns the exit code."""
     collector = Collector()
     code = pytest.main(
-        ['-q', '--no-header', '-p', 'no:warnings', '--rootdir', ROOT, os.path.join(ROOT, 'tests')],
+        ['-q', '--no-header', '--disable-warnings', '--rootdir', ROOT, os.path.join(ROOT, 'tests')],
         plugins=[collector],
     )
     from training import runtime
