@@ -12,8 +12,7 @@ import json
 import subprocess
 import sys
 
-from benchmarks import turns
-from benchmarks.bench import RULES
+from benchmarks import steps, turns  # TensorFlow is imported before the counting starts
 from config.root import ROOT
 
 
@@ -25,8 +24,6 @@ def resident(field):
 
 def peak(variant, model, image_size, batch):
     """MiB that a training of one variant takes at its peak; to be called once in a process."""
-    from benchmarks import steps  # TensorFlow is imported before the counting starts
-
     before = resident('VmRSS')
     training = steps.Steps(steps.VARIANTS[variant], model, image_size, batch)
     for _ in range(turns.WARM_UP):
@@ -37,7 +34,9 @@ def peak(variant, model, image_size, batch):
 def main():
     parser = turns.parser('benchmarks.memory', __doc__)
     parser.add_argument(
-        '--variants', default=','.join(RULES), help='comma list of: ' + ', '.join(RULES)
+        '--variants',
+        default=','.join(steps.COMPARED),
+        help='comma list of: ' + ', '.join(steps.COMPARED),
     )
     parser.add_argument('--measure', help='measure this variant alone, in this process')
     arguments = parser.parse_args()
@@ -53,7 +52,7 @@ def main():
         f'{arguments.batch}'
     )
     found = {}
-    for variant in turns.chosen(parser, arguments.variants, RULES):
+    for variant in turns.chosen(parser, arguments.variants, steps.COMPARED):
         printed = subprocess.run(
             [sys.executable, '-m', 'benchmarks.memory', '--measure=' + variant]
             + [f'--{name}={getattr(arguments, name)}' for name in ('model', 'image_size', 'batch')],

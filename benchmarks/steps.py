@@ -14,6 +14,7 @@ import time
 
 from benchmarks import plain, turns
 
+from alignment.rules import PROJECTIONS, RULES, Rule
 from config.schema import Config
 from training import devices, loop
 from training.experiment import Experiment, choices
@@ -22,23 +23,16 @@ from training.experiment import Experiment, choices
 Variant = collections.namedtuple('Variant', ['settings', 'closed'])
 
 VARIANTS = collections.OrderedDict([('backprop', Variant({}, True))])
-for _rule in (
-    'feedback',
-    'dfa',
-    'usf',
-    'frsf',
-    'brsf',
-    'kolen_pollack',
-    'symmetric',
-    'activation',
-    'information',
-    'mirror',
-):
-    VARIANTS[_rule] = Variant(dict(alignment=_rule), True)
-VARIANTS['pfa'] = Variant(dict(alignment='pfa', expansion=1), True)
-VARIANTS['mirror on noise'] = Variant(dict(alignment='mirror', input_distribution='normal'), True)
-for _rule in ('activation', 'information', 'mirror', 'mirror on noise'):
-    VARIANTS[_rule + ' by autodiff'] = VARIANTS[_rule]._replace(closed=False)
+for _name, _rule in RULES.items():  # at sizes of 1, where a step costs least
+    _settings = dict(dict.fromkeys(_rule.sizes, 1), alignment=_name)
+    VARIANTS[_name] = Variant(_settings, True)
+    if _rule.on_noise:
+        VARIANTS[_name + ' on noise'] = Variant(dict(_settings, input_distribution='normal'), True)
+COMPARED = tuple(VARIANTS)  # what benchmarks.bench and benchmarks.memory compare
+for _name in COMPARED[1:]:
+    _rule = RULES[VARIANTS[_name].settings['alignment']]
+    if _rule.sees == PROJECTIONS and _rule.closed_form is not Rule.closed_form:
+        VARIANTS[_name + ' by autodiff'] = VARIANTS[_name]._replace(closed=False)
 VARIANTS['plain tf.nn'] = None  # benchmarks/plain.py
 # Ways to compute backpropagation; they are measured when they are asked for, not by default.
 WAYS = collections.OrderedDict(
@@ -98,9 +92,13 @@ def main():
         help='comma list of: ' + ', '.join(list(VARIANTS) + list(WAYS)),
     )
     parser.add_argument(
-        '--serve', action='store_true', help='take steps as benchmarks.bench asks for them'
+        '--serve',
+        action='store_true',
+        help='take steps of every rule and of plain layers as benchmarks.bench asks for them',
     )
     arguments = parser.parse_args()
+    if arguments.serve:
+        arguments.variants = ','.join(COMPARED + ('plain tf.nn',))
     variants = collections.OrderedDict(list(VARIANTS.items()) + list(WAYS.items()))
     names, setup = (
         turns.chosen(parser, arguments.variants, variants),

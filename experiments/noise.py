@@ -9,32 +9,48 @@ numbers of mean 0 and a growing standard deviation are added to the backward ker
 that has ended is not repeated: a second call prints the same table.
 """
 
+from training import runtime  # noqa: F401 (first: it prepares TensorFlow)
+
 import argparse
 import os
 import subprocess
 import sys
-from typing import Dict, Mapping, Sequence, cast
+from typing import Dict, Type, Mapping, Sequence, cast
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from experiments import trained
+from alignment import rules
 from config import recipes
 from config.schema import Config
+from experiments import trained
 from reports import plots
 from training.experiment import choices
 
 DBNAME, RECIPE = 'noise', 'mnist_fc_mirror'
 NOISES = (0.0, 1.0, 10.0, 30.0, 100.0, 300.0)  # standard deviations, before the learning rate
 ALIGNMENT: Dict[str, object] = dict(alignment_optimizer='adam', use_noisy_alignment_opt=True)
-RULES: Dict[str, Dict[str, object]] = {
-    'symmetric': ALIGNMENT,
-    'activation': ALIGNMENT,
-    'mirror': dict(ALIGNMENT, input_distribution='normal'),
-    'information': ALIGNMENT,
-    'kolen_pollack': dict(use_noisy_global_opt=True, update_forward=True, alpha=0.005),
-}
+TIED: Dict[str, object] = dict(use_noisy_global_opt=True, update_forward=True)
+
+
+def _learned(rule: Type[rules.Rule]) -> bool:
+    """Whether a rule's backward kernel is itself what is learned, by a loss."""
+    return bool(rule.sees) and rule.backward_kernel is rules.Rule.backward_kernel
+
+
+def _of_rule(name: str, rule: Type[rules.Rule]) -> Dict[str, object]:
+    """What a rule needs. One that is tied to the task gradient has the coefficients of its
+    recipe.
+    """
+    if not rule.tie_gradients:
+        return dict(ALIGNMENT, **({'input_distribution': 'normal'} if rule.on_noise else {}))
+    recipe = recipes.RECIPES.get('mnist_' + name)
+    given = recipe.settings if recipe else {}
+    return dict(TIED, **{key: value for key, value in given.items() if key in rule.declared})
+
+
+RULES = {name: _of_rule(name, rule) for name, rule in rules.RULES.items() if _learned(rule)}
 
 
 def settings(rule: str, noise: float, **more: object) -> Dict[str, object]:
@@ -45,7 +61,7 @@ def settings(rule: str, noise: float, **more: object) -> Dict[str, object]:
         if name != 'input_distribution'
     }
     given = dict(shared, **dict(RULES[rule], alignment=rule))
-    if rule == 'kolen_pollack':  # its noise is multiplied by a larger learning rate
+    if rules.RULES[rule].tie_gradients:  # its noise is multiplied by a larger learning rate
         noise *= 0.001 / cast(float, given['learning_rate'])
     if noise:
         given.update(noisy_opt_distribution='normal', noisy_opt_variance=noise**2)

@@ -5,10 +5,14 @@
 A training that has ended is not repeated: a second call prints the same table.
 """
 
+from training import runtime  # noqa: F401 (first: it prepares TensorFlow)
+
 import argparse
 import subprocess
 import sys
+from typing import Dict
 
+from alignment import rules
 from config import recipes
 from config.schema import Config
 from database.types import Document
@@ -17,21 +21,15 @@ from training import validation
 from training.experiment import choices
 
 DBNAME = 'rules'
-RULES = (
-    'backprop',
-    'feedback',
-    'dfa',
-    'usf',
-    'frsf',
-    'brsf',
-    'symmetric',
-    'activation',
-    'mirror',
-    'information',
-    'kolen_pollack',
-    'pfa',
-)
+RULES = ('backprop', *rules.RULES)
 SUFFIX = f'_python{sys.version_info.major}.{sys.version_info.minor}'
+
+
+def settings(rule: str) -> Dict[str, object]:
+    """The recipe of a rule; for one without, the frame of the recipes, at its own defaults."""
+    if 'mnist_' + rule in recipes.RECIPES:
+        return recipes.RECIPES['mnist_' + rule].settings
+    return dict(recipes.MNIST, alignment=rule)
 
 
 def train(rule: str, arguments: argparse.Namespace) -> Document:
@@ -39,7 +37,7 @@ def train(rule: str, arguments: argparse.Namespace) -> Document:
     subprocess.CalledProcessError.
     """
     return trained.newest(
-        Config.of(recipes.RECIPES['mnist_' + rule].settings, choices()),
+        Config.of(settings(rule), choices()),
         SUFFIX,
         DBNAME,
         arguments.port,

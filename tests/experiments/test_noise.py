@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from alignment.rules import RULES
 from experiments import noise
 from config.schema import Config
 from training import experiment
@@ -14,10 +15,9 @@ from training import experiment
 def test_the_settings_are_those_of_the_noise(rule, deviation):
     config = Config.of(noise.settings(rule, deviation), experiment.choices())
     experiment.check(config)
-    rate = config.learning_rate if rule == 'kolen_pollack' else config.alignment_learning_rate
-    noisy = (
-        config.use_noisy_global_opt if rule == 'kolen_pollack' else config.use_noisy_alignment_opt
-    )
+    tied = RULES[rule].tie_gradients
+    rate = config.learning_rate if tied else config.alignment_learning_rate
+    noisy = config.use_noisy_global_opt if tied else config.use_noisy_alignment_opt
     assert noisy == (deviation > 0)
     if noisy:  # what is added in a step
         assert rate * np.sqrt(config.noisy_opt_variance) == pytest.approx(0.001 * deviation)
