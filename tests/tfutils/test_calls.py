@@ -1,4 +1,6 @@
-"""train_from_params and test_from_params: with functions, with plain data, and with what cannot be."""
+"""train_from_params and test_from_params: with functions, with plain data, and with what cannot
+be.
+"""
 
 import os
 import re
@@ -22,12 +24,17 @@ pytestmark = pytest.mark.claim('tfutils')
 
 @pytest.fixture
 def params(mongo_server, tmp_path, request):
-    """params(**changes) -> the script's dictionary; a change is {'group.name': value}."""
+    """params(changes) -> the script's dictionary; a change is {'group.name': value}.
 
-    def build(changes=()):
+    validated: whether with its validations, which most tests do not look at.
+    """
+
+    def build(changes=(), validated=False):
         given = script.parameters(
             mongo_server.port, re.sub(r'\W', '_', request.node.name), str(tmp_path), 3
         )
+        if not validated:
+            given['validation_params'] = None
         for path, value in dict(changes).items():
             group, _, name = path.partition('.')
             if name:
@@ -177,7 +184,7 @@ def test_a_training_loop_of_ones_own(params, records):
 
 
 def test_a_validation_loop_of_ones_own(params):
-    given = params()
+    given = params(validated=True)
     given['validation_params'] = {
         'three': dict(
             given['validation_params']['plain'],
@@ -206,7 +213,7 @@ def test_only_some_variables_train(params, tmp_path):
 
 
 def test_nothing_is_saved_where_nothing_is_to_be(params, records, tmp_path):
-    given = params({'save_params.do_save': False})
+    given = params({'save_params.do_save': False}, validated=True)
     results = base.train_from_params(**given)
     assert set(results) == {'topn', 'plain'} and records(
         given['save_params']['exp_id']
@@ -368,7 +375,7 @@ def test_a_group_that_does_not_exist_is_a_type_error(params, name):
 
 
 def test_a_test_needs_something_to_do_and_something_to_test(params):
-    given = params()
+    given = params(validated=True)
     for validation, words, error in (
         ({}, 'nothing to test', ConfigError),
         (given['validation_params'], 'there is no checkpoint', CheckpointError),
@@ -385,7 +392,7 @@ def test_a_test_needs_something_to_do_and_something_to_test(params):
 
 
 def test_a_test_without_save_params_only_gives_its_results(params, records):
-    given = params()
+    given = params(validated=True)
     trained = base.train_from_params(**given)
     load = {
         name: given['save_params'][name]
@@ -419,6 +426,7 @@ def plain(mongo_server, tmp_path, **more):
     )
 
 
+@pytest.mark.slow
 def test_plain_data_do_what_the_command_does(mongo_server, tmp_path, records):
     given = plain(mongo_server, tmp_path)
     given['model_params']['image_size'] = 7
@@ -527,7 +535,9 @@ def test_a_checkpoint_that_was_lost_is_not_tested(params, records, tmp_path):
             )
         session.run(tf.global_variables_initializer())
         prefix = tf.train.Saver().save(session, str(tmp_path / 'lost'))
-    given = params({'load_params': {'from_ckpt': prefix}, 'save_params.exp_id': 'tested'})
+    given = params(
+        {'load_params': {'from_ckpt': prefix}, 'save_params.exp_id': 'tested'}, validated=True
+    )
     for group in ('train_params', 'optimizer_params', 'learning_rate_params'):
         given.pop(group, None)
     with pytest.raises(CheckpointError, match='NaN or infinite numbers in hidden1/bias;'):

@@ -1,11 +1,15 @@
-"""A tfutils script of an own model: run as a command, as a user would, and what MongoDB holds of it
+"""A tfutils script of an own model: run as the main program, and what MongoDB holds of it
 afterwards.
 """
 
+import contextlib
+import io
 import os
 import pickle
+import runpy
 import subprocess
 import sys
+from unittest import mock
 
 import gridfs
 import numpy as np
@@ -20,6 +24,7 @@ import tensorflow.compat.v1 as tf
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 pytestmark = pytest.mark.claim('tfutils')
+SCRIPT = os.path.join(HERE, 'script.py')
 
 
 @pytest.fixture(scope='module')
@@ -29,24 +34,20 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def command(mongo_server, cache):
-    """command('--steps=50', ...) -> the lines that it prints."""
+def words(mongo_server, cache):
+    """The command, without `python`, and where it trains."""
+    return [SCRIPT, f'--port={mongo_server.port}', '--cache_dir=' + cache]
 
-    def run(*words):
-        done = subprocess.run(
-            [
-                sys.executable,
-                os.path.join(HERE, 'script.py'),
-                f'--port={mongo_server.port}',
-                '--cache_dir=' + cache,
-            ]
-            + list(words),
-            env=dict(os.environ, PYTHONPATH=ROOT),
-            capture_output=True,
-            text=True,
-        )
-        assert (done.returncode, done.stderr) == (0, '')
-        return done.stdout.splitlines()
+
+@pytest.fixture(scope='module')
+def command(words):
+    """command('--steps=50', ...) -> the lines that it prints as this process's main program."""
+
+    def run(*more):
+        said = io.StringIO()
+        with mock.patch.object(sys, 'argv', [*words, *more]), contextlib.redirect_stdout(said):
+            runpy.run_path(SCRIPT, run_name='__main__')
+        return said.getvalue().splitlines()
 
     return run
 
@@ -81,6 +82,20 @@ def test_it_says_what_it_does(said):
     assert resumed[1].endswith('checkpoint-50') and [
         line for line in resumed if line.startswith('step 60 of 60: topn: ')
     ]
+
+
+@pytest.mark.slow
+def test_a_user_starts_it_with_python_alone(words, database, tmp_path):
+    done = subprocess.run(
+        [sys.executable, *words, '--exp_id=process', f'--cache_dir={tmp_path}', '--steps=20'],
+        env=dict(os.environ, PYTHONPATH=ROOT),
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, '')
+    assert done.stdout.splitlines()[1] == 'starting anew'
+    found = database['tfutils-test']['points.files'].find({'exp_id': 'process'}).sort('step', 1)
+    assert [record['step'] for record in found] == [0, 10, 20]
 
 
 def test_records_come_when_tfutils_wrote_them(stored, said):
