@@ -44,6 +44,8 @@ EVERY_KIND = dict(
 )
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
+# Files are cut, and bytes changed, at every fifth place; at night at all of them.
+EVERY = pytest.mark.parametrize('every', [5, pytest.param(1, marks=pytest.mark.nightly)])
 
 
 KEPT = [name for name, row in ROWS.items() if row.scope is not Scope.CALL]
@@ -166,7 +168,10 @@ def test_every_protocol_of_plain_data_is_read(tmp_path, protocol):
 
 def test_a_file_of_python_2_is_read(tmp_path):
     path = str(tmp_path / 'a.pkl')
-    text = b'\x80\x02}U\x06paramsq\x00}U\x0cmodel_params}(U\x09alignmentU\x06mirrorU\x05alphaG?PbM\xd2\xf1\xa9\xfcuss.'
+    text = (
+        b'\x80\x02}U\x06paramsq\x00}U\x0cmodel_params}(U\x09alignmentU\x06mirrorU\x05alpha'
+        b'G?PbM\xd2\xf1\xa9\xfcuss.'
+    )
     with open(path, 'wb') as file:
         file.write(text)
     assert params.load(path)[0] == dict(alignment='mirror', alpha=0.001)
@@ -428,6 +433,7 @@ READ = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'what, place',
     [('lists', 'value'), ('tuples', 'value'), ('tuples', 'key'), ('dictionaries', 'value')],
@@ -443,9 +449,10 @@ def test_a_deep_value_among_the_settings_is_refused(tmp_path, what, place):
 
 
 @pytest.mark.claim('hostile settings')
-def test_a_file_cut_anywhere_is_refused(tmp_path):
+@EVERY
+def test_a_file_cut_anywhere_is_refused(tmp_path, every):
     content = valid(tmp_path)
-    for length in range(len(content)):
+    for length in range(0, len(content), every):
         refusal(content[:length], tmp_path)
 
 
@@ -457,14 +464,16 @@ def test_garbage_is_refused(tmp_path):
 
 
 @pytest.mark.claim('hostile settings')
-def test_a_file_with_one_changed_byte_is_read_or_refused(tmp_path):
+@EVERY
+def test_a_file_with_one_changed_byte_is_read_or_refused(tmp_path, every):
     """A changed digit or letter may still make a legal setting; whatever happens, only a
     ConfigError may come of it.
     """
     content, refused = valid(tmp_path), 0
     path = str(tmp_path / 'changed.pkl')
     stream = random.Random(7)
-    for place in range(len(content)):
+    places = range(0, len(content), every)
+    for place in places:
         with open(path, 'wb') as file:
             file.write(
                 content[:place]
@@ -475,7 +484,7 @@ def test_a_file_with_one_changed_byte_is_read_or_refused(tmp_path):
             Config.of(params.load(path, RULES)[0], RULES)
         except ConfigError:
             refused += 1
-    assert refused > 0.8 * len(content)  # nearly all of the file is names and structure
+    assert refused > 0.8 * len(places)  # nearly all of the file is names and structure
 
 
 # --- plain data that is no settings file ----------------------------------------------------------

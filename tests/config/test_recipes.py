@@ -4,8 +4,6 @@ config.recipes` writes; settings files as text.
 
 import os
 import pickle
-import subprocess
-import sys
 
 import pytest
 
@@ -28,16 +26,6 @@ RULES = (
     'pfa',
 )
 AUTHORS = os.path.join(ROOT, 'tests', 'config', 'authors')
-
-
-def run(*arguments):
-    """What the command prints, its errors and its exit code."""
-    return subprocess.run(
-        [sys.executable, '-m', 'config.recipes'] + list(arguments),
-        capture_output=True,
-        cwd=ROOT,
-        text=True,
-    )
 
 
 def test_the_recipes_are_those_that_are_asked_for():
@@ -85,13 +73,14 @@ def test_mirror_sees_noise():
     assert Config.of(recipes.RECIPES['imagenet_mirror'].settings, {}).input_distribution == 'normal'
 
 
-def test_the_command_writes_all_recipes_and_each_loads_back_equal(tmp_path, choices):
-    done = run('--folder', str(tmp_path))
-    assert (done.returncode, done.stderr) == (0, '')
+def test_the_command_writes_all_recipes_and_each_loads_back_equal(tmp_path, choices, capsys):
+    assert recipes.main(['--folder', str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    assert err == ''
     assert {file[:-4] for file in os.listdir(str(tmp_path))} == set(recipes.RECIPES)
     for name, recipe in recipes.RECIPES.items():
         path = str(tmp_path / (name + '.pkl'))
-        assert path in done.stdout
+        assert path in out
         assert Config.of(params.load(path)[0], choices) == Config.of(recipe.settings, choices)
 
 
@@ -101,7 +90,8 @@ def test_the_command_writes_the_recipes_that_are_named(tmp_path, capsys):
 
 
 SYMMETRIC = """\
-# settings file of the authors' program, a pickle of live objects; --use_resnet_v2 and --image_size alone decide on its images; what differs from the defaults:
+# settings file of the authors' program, a pickle of live objects; --use_resnet_v2 and \
+--image_size alone decide on its images; what differs from the defaults:
 --exp_id_suffix=_tuned
 --model=resnet18
 --alignment=symmetric

@@ -50,24 +50,27 @@ class ImageNet(object):
     'Metrics/functions.py': 'def metric_fn():\n    pass\ndef concat_agg_func():\n    pass\ndef '
     'online_agg_append():\n    pass\n',
     'rate_scheduler.py': """
-def build_schedule(loss_rate=1.0, alignment_rate=1.0, delay_epochs=None, alternate_step_freq=None, constant_rate=True,
-                   num_batches_per_epoch=1):
+def build_schedule(loss_rate=1.0, alignment_rate=1.0, delay_epochs=None, alternate_step_freq=None,
+                   constant_rate=True, num_batches_per_epoch=1):
     def rate_schedule(global_step):
-        return (loss_rate, alignment_rate, delay_epochs, alternate_step_freq, constant_rate, num_batches_per_epoch)
+        return (loss_rate, alignment_rate, delay_epochs, alternate_step_freq, constant_rate,
+                num_batches_per_epoch)
     return rate_schedule
-def build_alignment_coefficient_schedule(value=1.0, start=0.0, stop=1.0, cycle=0, schedule_rate=0.0, schedule_type=None,
-                                         num_batches_per_epoch=1, train_epochs=1):
+def build_alignment_coefficient_schedule(value=1.0, start=0.0, stop=1.0, cycle=0, schedule_rate=0.0,
+                                         schedule_type=None, num_batches_per_epoch=1,
+                                         train_epochs=1):
     def alignment_coefficient_schedule():
-        return value, start, stop, cycle, schedule_rate, schedule_type, num_batches_per_epoch, train_epochs
+        return (value, start, stop, cycle, schedule_rate, schedule_type, num_batches_per_epoch,
+                train_epochs)
     return alignment_coefficient_schedule
 """,
     'learning_rate.py': """
-def build_lr_schedule(learning_rate=0.1, num_batches_per_epoch=1, train_batch_size=128, base_batch_size=256,
-                      rescale_lr=False, constant_lr=True, warmup_epochs=None, alternate_step_freq=None, delay_epochs=None,
-                      delay_epochs_offset=None):
+def build_lr_schedule(learning_rate=0.1, num_batches_per_epoch=1, train_batch_size=128,
+                      base_batch_size=256, rescale_lr=False, constant_lr=True, warmup_epochs=None,
+                      alternate_step_freq=None, delay_epochs=None, delay_epochs_offset=None):
     def learning_rate_schedule(global_step):
-        return (learning_rate, num_batches_per_epoch, train_batch_size, base_batch_size, rescale_lr, constant_lr,
-                warmup_epochs, alternate_step_freq, delay_epochs, delay_epochs_offset)
+        return (learning_rate, num_batches_per_epoch, train_batch_size, base_batch_size, rescale_lr,
+                constant_lr, warmup_epochs, alternate_step_freq, delay_epochs, delay_epochs_offset)
     return learning_rate_schedule
 def drop_learning_rate(global_step, boundary_step, next_lr, prev_lr=None):
     pass
