@@ -15,6 +15,7 @@ sys.path.insert(0, os.path.join(ROOT, 'tests', 'cli'))
 
 import commands  # noqa: E402 (of tests/cli)
 
+pytestmark = pytest.mark.slow
 PROGRAM = (
     'alignment',
     'config',
