@@ -74,7 +74,15 @@ def test_dense_maps():
     assert_same_maps(Dense(), oracle.Dense(), x, K, dy)
 
 
-@pytest.mark.parametrize('few_positions', [0, 10**6], ids=['transposed', 'spread'])
+@pytest.mark.parametrize(
+    'few_positions',
+    [
+        pytest.param(0, id='transposed'),
+        pytest.param(
+            10**6, id='spread', marks=[] if gradients.FEW_POSITIONS else [pytest.mark.slow]
+        ),
+    ],
+)
 @pytest.mark.parametrize('case', CONVOLUTIONS, ids=str)
 def test_convolution_maps(case, few_positions, monkeypatch):
     monkeypatch.setattr(gradients, 'FEW_POSITIONS', few_positions)

@@ -356,6 +356,7 @@ def test_the_command(out, capsys, monkeypatch):
     assert stop.value.code == 1 and 'nowhere is not a folder' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_mnist(out, take):
     assert build_tfrecords.main(['mnist', str(out), '--shards=3']) == 0
     dataset = load('imagenet', str(out), image_size=28, preprocessing='plain')

@@ -82,6 +82,7 @@ def test_every_epoch_holds_every_image_once_in_another_order(numbered_records, t
     assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
 
 
+@pytest.mark.slow
 def test_batches_straddle_epochs_so_that_none_is_left_out(numbered_records, take):
     seen = np.concatenate(
         labels(take(lambda: load('imagenet', numbered_records, 11).train(10, seed=1), 101))
@@ -89,6 +90,7 @@ def test_batches_straddle_epochs_so_that_none_is_left_out(numbered_records, take
     np.testing.assert_array_equal(np.bincount(seen, minlength=101), np.full(101, 10))
 
 
+@pytest.mark.slow
 def test_epoch_1_of_one_seed_is_not_epoch_0_of_the_next(numbered_records, take):
     dataset = load('imagenet', numbered_records, 11)
     first = labels(take(lambda: dataset.train(101, seed=1), 2))
@@ -137,6 +139,7 @@ def test_a_validation_that_is_short_can_be_seen(numbered_records, tmp_path, take
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'preprocessing, size',
     [
@@ -328,6 +331,7 @@ def test_records_of_two_programs_do_not_go_together(folder, make_jpeg):
     assert 'of different programs' in refused(folder)
 
 
+@pytest.mark.slow
 def test_a_folder_of_another_file_system(numbered_records, take):
     """TensorFlow's own file systems read: gs:// is one, which needs the network; one in memory is
     there on 2.x alone.

@@ -120,6 +120,7 @@ def test_archives(source, tmp_path, take, capsys):
     ]
 
 
+@pytest.mark.slow
 def test_archives_that_are_unpacked_in_part_or_whole_give_the_same_images(source, tmp_path, take):
     assert build(source, tmp_path / 'archives') == 0
     half = tmp_path / 'half'
