@@ -31,7 +31,7 @@ PHOTOGRAPHS = dict(
     ],
 )
 
-Trained = collections.namedtuple('Trained', 'first again resumed whole settings')
+Trained = collections.namedtuple('Trained', 'first again resumed settings')
 
 
 @pytest.fixture
@@ -123,17 +123,20 @@ def layout_of_records(mongo_server):
 
 @pytest.fixture(scope='session')
 def trained(run, where, home):
-    """An experiment of 15 steps, tried once more, then continued to 30; and another one of 30 steps
-    at one go.
-    """
+    """An experiment of 15 steps, tried once more, then continued to 30."""
     settings = os.path.join(home, 'settings.pkl')
     fc = ['train.py'] + commands.FC + where
     half = fc + ['--exp_id_suffix=_split', '--train_epochs=0.5']
     first = run(*half, '--save_params_file=' + settings)
     again = run(*half)
     resumed = run(*(fc + ['--exp_id_suffix=_split', '--train_epochs=1', '--do_restore']))
-    whole = run(*(fc + ['--exp_id_suffix=_whole', '--train_epochs=1']))
-    return Trained(first, again, resumed, whole, settings)
+    return Trained(first, again, resumed, settings)
+
+
+@pytest.fixture(scope='session')
+def whole(run, where):
+    """The same of 30 steps at one go: commands.Done."""
+    return run('train.py', *commands.FC, *where, '--exp_id_suffix=_whole', '--train_epochs=1')
 
 
 def installed(path):

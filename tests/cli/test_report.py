@@ -11,9 +11,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope='module')
-def report(run, where, trained):
+def report(run, where, trained, whole):
     """report('--html=...') -> commands.Done."""
-    assert commands.succeeded(trained.whole)
+    assert commands.succeeded(trained.resumed) and commands.succeeded(whole)
     return lambda *words: run('report.py', *where, *words)
 
 
@@ -94,7 +94,7 @@ def test_a_mistake_is_told_in_a_sentence(report, words, code, beginning):
     assert line.startswith(beginning)
 
 
-def test_it_needs_no_tensorflow(where, trained, home):
+def test_it_needs_no_tensorflow(where, whole, home):
     """In a process where TensorFlow cannot be imported."""
     code = (
         'import runpy, sys; sys.modules["tensorflow"] = None; sys.argv = sys.argv[1:]; '
@@ -104,7 +104,7 @@ def test_it_needs_no_tensorflow(where, trained, home):
     assert done.code == 0 and done.err == '' and 'symmetric_whole' in done.out
 
 
-def test_it_follows_a_training_and_ctrl_c_ends_it(where, trained, home, tmp_path):
+def test_it_follows_a_training_and_ctrl_c_ends_it(where, whole, home, tmp_path):
     html = str(tmp_path / 'report.html')
     words = ['report.py', '--watch', '--every_s=1', '--exp_id=symmetric_whole', '--html=' + html]
     watching = commands.process(words + where, home, PYTHONUNBUFFERED='1')

@@ -103,12 +103,18 @@ def test_a_run_says_what_it_does(trained, mongo_server, folder):
     'flags, gradients, steps',
     [
         ([], 'closed form', ''),
-        (
+        pytest.param(
             ['--update_forward'],
             'automatic differentiation in 3 layers; these options have no closed form',
             '',
+            marks=pytest.mark.slow,
         ),
-        (['--iterations_per_loop=9', '--xla'], 'closed form', ', up to 9 a call, compiled by XLA'),
+        pytest.param(
+            ['--iterations_per_loop=9', '--xla'],
+            'closed form',
+            ', up to 9 a call, compiled by XLA',
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_dry_run_tells_and_does_nothing(run, where, records, folder, flags, gradients, steps):
@@ -237,7 +243,8 @@ def test_the_records(trained, records):
 
 
 @pytest.mark.claim('records')
-def test_every_record_has_the_layout_of_tfutils(trained, records, record_property):
+@pytest.mark.slow
+def test_every_record_has_the_layout_of_tfutils(trained, whole, records, record_property):
     found = records('symmetric_split') + records('symmetric_whole')
     record_property('references', len(found))
     assert [faults for record in found for faults in [layout.faults(record)] if faults] == []
@@ -309,8 +316,9 @@ def test_a_run_goes_on_after_its_last_step(trained):
     assert list(validations(lines)) == RESUMED
 
 
-def test_a_resumed_run_ends_as_one_that_never_stopped(trained, records, folder):
-    commands.succeeded(trained.whole)
+@pytest.mark.slow
+def test_a_resumed_run_ends_as_one_that_never_stopped(trained, whole, records, folder):
+    commands.succeeded(whole)
     names = ('symmetric_split', 'symmetric_whole')
     assert commands.differing(*[folder(name) + '/checkpoint-30' for name in names]) == set()
     split, whole = [recorded(records(name), RESUMED) for name in names]
@@ -451,7 +459,7 @@ def test_a_run_that_was_killed_goes_on_with_every_step_recorded_once(
 
 @pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_taken(
-    trained, run, where, mongo_server, records, folder
+    whole, run, where, mongo_server, records, folder
 ):
     words = ['train.py'] + commands.FC + where + ['--exp_id_suffix=_damaged', '--do_restore']
     commands.succeeded(run(*(words + ['--train_epochs=0.5'])))
@@ -479,7 +487,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_taken(
 
 @pytest.mark.slow
 def test_a_run_that_is_complete_says_how_it_went_and_records_nothing_more(
-    trained, run, where, records
+    whole, run, where, records
 ):
     before = records('symmetric_whole')
     lines = commands.succeeded(
@@ -488,13 +496,13 @@ def test_a_run_that_is_complete_says_how_it_went_and_records_nothing_more(
             *(commands.FC + where + ['--exp_id_suffix=_whole', '--train_epochs=1', '--do_restore']),
         )
     )
-    assert validations(lines)[30] == validations(trained.whole.out.splitlines())[30]
+    assert validations(lines)[30] == validations(whole.out.splitlines())[30]
     assert records('symmetric_whole') == before
 
 
 @pytest.mark.slow
 def test_copies_of_the_checkpoints_go_to_a_file_system_of_tensorflows(
-    trained, run, where, home, mongo_server, records, folder
+    whole, run, where, home, mongo_server, records, folder
 ):
     """file:// stands for gs://, which needs a bucket."""
     bucket = os.path.join(home, 'bucket')

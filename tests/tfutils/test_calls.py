@@ -122,7 +122,10 @@ def test_an_update_is_that_of_numpy(params, tmp_path):
         )
 
 
-@pytest.mark.parametrize('agg_func', [tf.reduce_mean, defaults.mean_and_reg_loss])
+@pytest.mark.parametrize(
+    'agg_func',
+    [tf.reduce_mean, pytest.param(defaults.mean_and_reg_loss, marks=pytest.mark.slow)],
+)
 def test_the_parts_of_a_batch_give_the_step_of_the_whole(params, records, agg_func):
     found = []
     for part in (30, 10):
@@ -286,6 +289,7 @@ def test_another_experiments_checkpoint_is_a_start(params, tmp_path, capsys, loa
     assert [name for name in new if name not in said.split('; new: ')[-1]] == []
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_model_is_refused(params, tmp_path):
     base.train_from_params(**params())
     path = str(tmp_path / 'checkpoint-3')
@@ -506,6 +510,7 @@ def test_values_are_clipped_one_by_one():
         assert session.run(variable).tolist() == [-0.25, 0.5, -0.5] and clipping.variables() == []
 
 
+@pytest.mark.slow
 def test_a_second_experiment_in_the_same_folder_trains(params, records, tmp_path):
     """Local checkpoints of the first one have later steps."""
     saving = {
