@@ -5,6 +5,12 @@ the default sizes at night.
 import commands
 import pytest
 
+from config.schema import Config
+from data.preprocessing import PREPROCESSINGS
+from training import loop, runtime
+from training.devices import OneDevice
+from training.experiment import Experiment, choices
+
 pytestmark = pytest.mark.slow
 
 SMALL = 64  # pixels
@@ -68,3 +74,22 @@ def test_a_step_and_a_validation_of_a_resnet(
     assert (
         len(results['weight_angles']) == 17 + 4 + 1
     )  # convolutions, projections of shortcuts, the final layer
+
+
+def test_a_preprocessing_decides_what_the_network_sees(photograph_tfrecords):
+    settings = dict(
+        model='fc',
+        dataset='imagenet',
+        data_dir=photograph_tfrecords,
+        image_size=35,
+        train_batch_size=5,
+        eval_batch_size=3,
+    )
+    losses = []
+    for preprocessing in PREPROCESSINGS:
+        config = Config.of(dict(settings, preprocessing=preprocessing), choices())
+        experiment = Experiment(config, OneDevice(data_format='NHWC'), training=False)
+        with loop.session(experiment, runtime.session_config()) as session:
+            (results,) = experiment.validate(session).values()
+        losses.append(results['loss'])
+    assert len(set(losses)) == len(PREPROCESSINGS) >= 3
