@@ -36,10 +36,10 @@ def on_settings(config: Config, device: Device) -> None:
     )
     (first,) = device.shared([own])
     if own != first:
-        here, there = [config.worker_hosts[index] for index in (config.task_index, 0)]
         raise ConfigError(
-            f'--worker_hosts: the settings, the number of devices or the TensorFlow of {here} are '
-            f'not those of {there}; give both the same flags but --task_index'
+            f'--worker_hosts: the settings, the number of devices or the TensorFlow of '
+            f'{_name(config)} are not those of {config.worker_hosts[0]}; give both the same flags '
+            'but --task_index'
         )
 
 
@@ -67,7 +67,12 @@ def on_data(config: Config, device: Device, dataset: Dataset) -> None:
     (first,) = device.shared([own])
     if own != first:
         raise DataError(
-            f'--data_dir: the images of {config.worker_hosts[config.task_index]} are not those of '
+            f'--data_dir: the images of {_name(config)} are not those of '
             f'{config.worker_hosts[0]}: their number, classes, shape, or the names and sizes of '
             'their files differ; give both the same data'
         )
+
+
+def _name(config: Config) -> str:
+    """The name of this host among those that train together."""
+    return config.worker_hosts[config.task_index or 0]

@@ -100,8 +100,7 @@ def _reading(prefix: str) -> Iterator[tf.train.NewCheckpointReader]:
             )
         raise CheckpointError(
             f'{prefix}: no checkpoint can be read there ({reason}); give the path of its files '
-            'without '
-            '.index or .data-*'
+            'without .index or .data-*'
         )
 
 

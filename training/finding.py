@@ -4,13 +4,16 @@ read once.
 
 import contextlib
 import os
-from typing import Any, Dict, List, Optional
+from typing import List, Optional
+
+from bson import ObjectId
 
 from config.flags import as_flag
 from config.query import query_of
 from config.schema import Config, ConfigError
 from database.errors import DamagedError
 from database.store import Store
+from database.types import Document
 from database.place import Place
 from training import checkpoints, places, restoring
 from training.errors import CheckpointError
@@ -60,13 +63,9 @@ def restore_point(config: Config, store: Store, folder: str) -> Optional[Start]:
     """
     latest = store.latest_step()
     _check_records(config, store, latest)
-    is_here = (
-        bool(config.load_checkpoint)
-        and os.path.dirname(places.absolute(config.load_checkpoint)) == folder
-    )
-    foreign = not is_here and (
-        bool(config.load_checkpoint) or config.load_db or places.source(config) != store.place
-    )
+    path = config.load_checkpoint
+    is_here = bool(path) and os.path.dirname(places.absolute(path or '')) == folder
+    foreign = not is_here and (bool(path) or config.load_db or places.source(config) != store.place)
     if config.do_restore:
         own = _own_checkpoint(config, store, folder, latest, wanted=not (foreign or is_here))
         if own and foreign:
@@ -92,10 +91,10 @@ def find(config: Config, folder: str, store: Optional[Store] = None) -> Start:
     """
     if config.load_checkpoint:
         prefix = places.absolute(config.load_checkpoint)
-        step = checkpoints.step_of(prefix)
-        return Start(prefix, prefix, restoring.description(prefix, step), prefix)
-    place, step, query = places.source(config), config.load_step, query_of(config.load_query)
-    start = fetch_from(place, folder, step, query, store)
+        recorded = restoring.description(prefix, checkpoints.step_of(prefix))
+        return Start(prefix, prefix, recorded, prefix)
+    place, query = places.source(config), query_of(config.load_query)
+    start = fetch_from(place, folder, config.load_step, query, store)
     if start is None:
         raise _no_checkpoint(config, place)
     return start
@@ -105,7 +104,7 @@ def fetch_from(
     place: Place,
     folder: str,
     step: Optional[int] = None,
-    query: Optional[Dict[str, Any]] = None,
+    query: Optional[Document] = None,
     store: Optional[Store] = None,
 ) -> Optional[Start]:
     """`fetch` from any place. store: one that is open, which serves if it is at that place."""
@@ -119,7 +118,7 @@ def fetch(
     store: Store,
     folder: str,
     step: Optional[int] = None,
-    query: Optional[Dict[str, Any]] = None,
+    query: Optional[Document] = None,
 ) -> Optional[Start]:
     """The Start of the newest checkpoint of a store, brought into <folder>/restored; None without
     one.
@@ -127,7 +126,7 @@ def fetch(
     One that is damaged is named, and the one before it is taken, unless a step is asked for.
     step, query: as for Store.find_checkpoint. Raises StoreError.
     """
-    damaged: List[Any] = []
+    damaged: List[ObjectId] = []
     while True:
         record = store.find_checkpoint(step, query, without=damaged)
         if record is None:
@@ -147,7 +146,7 @@ def fetch(
     return None
 
 
-def _download(store: Store, record: Dict[str, Any], folder: str) -> Start:
+def _download(store: Store, record: Document, folder: str) -> Start:
     """The Start of a record with a checkpoint. Raises DamagedError or CheckpointError where it is
     not whole.
     """
@@ -208,7 +207,7 @@ def _check_beginning(
     """
     if own or latest is None:
         return
-    first: Dict[str, Any] = next(store.records(), {})
+    first: Document = next(store.records(), {})
     began = first.get('params', {}).get('load_params', {})
     names = [name for name in ('load_db', 'load_checkpoint', 'load_exp_id') if began.get(name)]
     if names:

@@ -8,7 +8,7 @@ starts from it has its own settings.
 
 import json
 import os
-import typing
+from typing import Dict, FrozenSet, List, Mapping, NamedTuple, Set, Union
 
 from bson import ObjectId
 import tensorflow.compat.v1 as tf
@@ -19,11 +19,11 @@ from config import params
 from config.flags import as_flag
 from config.rows import Row
 from config.schema import ROWS, SEED, Config, ConfigError, Scope, rows_of
+from database.types import Document
 from training.errors import CheckpointError
 
-DESCRIPTION = (
-    'settings.json'  # beside the checkpoints of a folder: an entry for each change of the settings
-)
+# Beside the checkpoints of a folder: an entry for each change of the settings.
+DESCRIPTION = 'settings.json'
 WITH_A_LOSS = (
     'alignment_optimizer',
     'alignment_rate',
@@ -32,10 +32,11 @@ WITH_A_LOSS = (
 )
 MOST_NAMED = 8  # settings in one sentence
 
-Source = typing.Union[ObjectId, str]  # the `_id` of a checkpoint's record, or its path
+Rows = Mapping[str, Row]  # of all settings, by name
+Source = Union[ObjectId, str]  # the `_id` of a checkpoint's record, or its path
 
 
-class Start(typing.NamedTuple):
+class Start(NamedTuple):
     """A checkpoint to restore.
 
     prefix: its path without .index. source: the `_id` of its record, or its path, for the field
@@ -47,12 +48,12 @@ class Start(typing.NamedTuple):
 
     prefix: str
     source: Source
-    recorded: typing.Dict[str, typing.Any]
+    recorded: Document
     title: str
     is_foreign: bool = False
 
 
-class Restored(typing.NamedTuple):
+class Restored(NamedTuple):
     """The settings of a run that restores a checkpoint.
 
     notes: what its records tell of that, {name: plain value}, for the group load_params. lines: the
@@ -60,11 +61,11 @@ class Restored(typing.NamedTuple):
     """
 
     config: Config
-    notes: typing.Dict[str, typing.Any]
-    lines: typing.List[str]
+    notes: Document
+    lines: List[str]
 
 
-def continued(config: Config, explicit: typing.FrozenSet[str], start: Start) -> Restored:
+def continued(config: Config, explicit: FrozenSet[str], start: Start) -> Restored:
     """The settings of a training that continues its own checkpoint: the meaning is the
     checkpoint's.
 
@@ -80,7 +81,7 @@ def continued(config: Config, explicit: typing.FrozenSet[str], start: Start) -> 
 
 
 def validated(
-    config: Config, explicit: typing.FrozenSet[str], start: Start, flags: typing.FrozenSet[str]
+    config: Config, explicit: FrozenSet[str], start: Start, flags: FrozenSet[str]
 ) -> Restored:
     """The settings of a validation: those of the checkpoint, but for where and how this call runs.
 
@@ -117,7 +118,7 @@ def started(config: Config, start: Start) -> Restored:
     )
 
 
-def _with_meaning(config, explicit, start):
+def _with_meaning(config: Config, explicit: FrozenSet[str], start: Start) -> Restored:
     """The Restored of a Config whose meaning is the checkpoint's."""
     held = _held(start.recorded, config.rows)
     meaning = [name for name, row in config.rows.items() if row.scope is Scope.MEANING]
@@ -143,7 +144,8 @@ def _with_meaning(config, explicit, start):
     )
     own = {row.name for row in merged.own()}
     missing = [name for name in meaning if name not in held and name in own]
-    notes, lines = {}, []
+    notes: Document = {}
+    lines: List[str] = []
     if overridden:
         notes['overridden'] = overridden
         told = [
@@ -157,13 +159,12 @@ def _with_meaning(config, explicit, start):
         more = f' and {len(missing) - MOST_NAMED} more' if missing[MOST_NAMED:] else ''
         lines.append(
             f'{start.title} does not record {", ".join(values)}{more}: these values are those of '
-            'the '
-            'flags, the settings file or the defaults'
+            'the flags, the settings file or the defaults'
         )
     return Restored(merged, notes, lines)
 
 
-def _of_a_rule(rows: typing.Mapping[str, Row]) -> typing.FrozenSet[str]:
+def _of_a_rule(rows: Rows) -> FrozenSet[str]:
     """Names of the settings that only some rules have; where the rule is overridden, the recorded
     ones do not fit it.
     """
@@ -172,7 +173,7 @@ def _of_a_rule(rows: typing.Mapping[str, Row]) -> typing.FrozenSet[str]:
     return frozenset(own | alignment | set(ViewOptions._fields) | set(WITH_A_LOSS))
 
 
-def _changed(config, recorded, scopes):
+def _changed(config: Config, recorded: Document, scopes: Set[Scope]) -> Dict[str, Document]:
     """{name: {recorded, used}} of what a Config has otherwise than a checkpoint."""
     rows, held = config.rows, _held(recorded, config.rows)
     own = _without_own_defaults({name: config[name] for name in held}, rows)
@@ -183,7 +184,7 @@ def _changed(config, recorded, scopes):
     }
 
 
-def _held(recorded, rows):
+def _held(recorded: Document, rows: Rows) -> Document:
     """{name: value} of the settings of meaning and training in a params dictionary of ours.
 
     Of what rules declare, those of its own rule. rows: {name: Row} of all settings. {} for another
@@ -213,7 +214,7 @@ def _held(recorded, rows):
     }
 
 
-def _without_own_defaults(values, rows):
+def _without_own_defaults(values: Document, rows: Rows) -> Document:
     """The same settings without those that are the rule's own.
 
     A record tells the coefficients that were used, also where no flag gave them.
@@ -227,18 +228,18 @@ def _without_own_defaults(values, rows):
     }
 
 
-def _told(name, value):
+def _told(name: str, value: object) -> str:
     """A setting as on the command line; one that has no value has its default there."""
     if name == 'alignment':
         return as_flag(name, value or 'none')
     return f'the default of --{name}' if value is None else as_flag(name, value)
 
 
-def _plain(value):
+def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _listed(changed):
+def _listed(changed: Dict[str, Document]) -> str:
     named = [
         f'{name} {note["recorded"]} -> {note["used"]}'
         for name, note in list(changed.items())[:MOST_NAMED]
@@ -259,7 +260,7 @@ class Description:
     added where they change.
     """
 
-    def __init__(self, folder: str, config: Config):
+    def __init__(self, folder: str, config: Config) -> None:
         """folder: of this machine. Nothing is written before `note`."""
         self._folder = folder
         self._entry = {
@@ -281,7 +282,7 @@ class Description:
         _write(self._folder, _with(content, step, self._entry))
 
 
-def describe_fetched(prefix: str, step: int, recorded: typing.Dict[str, typing.Any]) -> None:
+def describe_fetched(prefix: str, step: int, recorded: Document) -> None:
     """Notes beside a checkpoint that came from MongoDB what its record says.
 
     Raises:
@@ -289,15 +290,15 @@ def describe_fetched(prefix: str, step: int, recorded: typing.Dict[str, typing.A
     """
     rows = rows_of({'alignment': rules.declarations()})
     held = _held(recorded, rows)
-    document = {}
+    document: Dict[str, Document] = {}
     for name, value in held.items():
         document.setdefault(rows[name].group, {})[name] = _plain(value)
     entry = {'digests': recorded.get('digests'), SEED: held.get(SEED), 'params': document}
-    empty = {'settings': [], 'checkpoints': {}}
+    empty: Document = {'settings': [], 'checkpoints': {}}
     _write(os.path.dirname(prefix), _with(empty, step, entry) if held else empty)
 
 
-def description(prefix: str, step: int) -> typing.Dict[str, typing.Any]:
+def description(prefix: str, step: int) -> Document:
     """The params dictionary of a checkpoint by its path; {} where its folder does not describe it.
 
     step: that the checkpoint holds. Raises CheckpointError where the description is damaged.
@@ -307,7 +308,7 @@ def description(prefix: str, step: int) -> typing.Dict[str, typing.Any]:
     return {} if index is None else content['settings'][index]['params']
 
 
-def _with(content, step, entry):
+def _with(content: Document, step: int, entry: Document) -> Document:
     """The content of a file in which the checkpoint of a step has an entry."""
     entries = content['settings']
     if entry not in entries:
@@ -316,14 +317,14 @@ def _with(content, step, entry):
     return content
 
 
-def _write(folder, content):
+def _write(folder: str, content: Document) -> None:
     path = os.path.join(folder, DESCRIPTION)
     with open(path + '.half', 'w') as file:
         json.dump(content, file, indent=1, sort_keys=True)
     os.replace(path + '.half', path)
 
 
-def _read(folder):
+def _read(folder: str) -> Document:
     path = f'{folder}/{DESCRIPTION}'
     try:
         if not tf.gfile.Exists(path):

@@ -5,7 +5,7 @@ sentences.
 import dataclasses
 import os
 import sys
-from typing import List, Optional
+from typing import List, Optional, cast
 
 from config import flags, params
 from config.schema import ROWS, Config, ConfigError
@@ -82,4 +82,5 @@ def _with_uri(config: Config) -> Config:
             f'--host={config.host} and --port={config.port} are not a server of the environment '
             f'variable {connection.URI}; leave one of them out'
         )
-    return dataclasses.replace(config, host=places[0][0], port=places[0][1])
+    host, port = places[0]
+    return dataclasses.replace(config, host=host, port=cast(int, port))  # a socket has none

@@ -38,6 +38,7 @@ from config.schema import ConfigError
 from database.types import Document
 from training import optimizers
 from training.devices import Device
+from training.devices.device import Outcome, Part
 from training.trainable import Plan, Step, Trainable
 from training.types import Results
 from training.validation import reading
@@ -310,7 +311,7 @@ class FunctionExperiment(Trainable):
             learning_rate=rate,
         )
 
-        def replica(batch, part):
+        def replica(batch: Tensors, part: Part) -> Outcome[Tuple[Tensors, Tensors]]:
             del part  # a script's functions do not ask for it
             before = set(tf.get_collection(tf.GraphKeys.UPDATE_OPS))
             outputs = self._outputs(batch, train=True)
