@@ -22,7 +22,7 @@ from absl import flags as absl_flags
 from config import flags
 from config.schema import ConfigError
 from training import search, start
-from training.experiment import choices
+from training.choices import choices
 
 
 def find(values: flags.FlagValues, words: List[str]) -> int:

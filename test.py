@@ -16,7 +16,7 @@ from typing import List, Optional
 from config import flags
 from config.schema import ConfigError
 from training import jobs, start
-from training.experiment import choices
+from training.choices import choices
 
 MODES = ('validate', 'validate_tpu')
 

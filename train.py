@@ -19,7 +19,7 @@ from typing import List, Optional
 from config import flags
 from config.schema import ConfigError
 from training import jobs, start
-from training.experiment import choices
+from training.choices import choices
 
 
 def train(values: flags.FlagValues, words: List[str]) -> int:

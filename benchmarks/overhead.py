@@ -21,7 +21,8 @@ from config.schema import Config
 from database import server
 from database.store import Store
 from training import devices, jobs, loop, provenance
-from training.experiment import Experiment, choices
+from training.choices import choices
+from training.experiment import Experiment
 
 SETTINGS = dict(
     model='resnet18',

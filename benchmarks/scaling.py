@@ -25,7 +25,8 @@ from config.root import ROOT
 from config.schema import Config
 from training import devices
 from training.devices.nests import tensors_of
-from training.experiment import Experiment, choices
+from training.choices import choices
+from training.experiment import Experiment
 
 Link = collections.namedtuple(
     'Link', ['bandwidth', 'latency']

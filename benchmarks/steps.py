@@ -17,7 +17,8 @@ from benchmarks import plain, turns
 from alignment.rules import PROJECTIONS, RULES, Rule
 from config.schema import Config
 from training import devices, loop
-from training.experiment import Experiment, choices
+from training.choices import choices
+from training.experiment import Experiment
 
 # settings: what differs from backpropagation. closed: gradients by the rules' closed forms.
 Variant = collections.namedtuple('Variant', ['settings', 'closed'])

@@ -26,7 +26,7 @@ from config import recipes
 from config.schema import Config
 from experiments import trained
 from reports import plots
-from training.experiment import choices
+from training.choices import choices
 
 DBNAME, RECIPE = 'noise', 'mnist_fc_mirror'
 NOISES = (0.0, 1.0, 10.0, 30.0, 100.0, 300.0)  # standard deviations, before the learning rate

@@ -18,7 +18,7 @@ from config.schema import Config
 from database.types import Document
 from experiments import trained
 from training import validation
-from training.experiment import choices
+from training.choices import choices
 
 DBNAME = 'rules'
 RULES = ('backprop', *rules.RULES)

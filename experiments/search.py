@@ -22,7 +22,7 @@ from database import connection, server
 from database.types import Document
 from experiments import trained
 from training import places
-from training.experiment import choices
+from training.choices import choices
 
 DBNAME, STUDY, RECIPE, TRIALS, WORKERS = 'search', 'search', 'mnist_fc_mirror', 30, 2
 SPACE = ('learning_rate=0.003:1:log', 'alpha=1e-5:0.1:log', 'beta=1e-5:0.1:log')

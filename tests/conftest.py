@@ -22,7 +22,7 @@ from training import runtime  # noqa: E402, F401 (the path comes first; it prepa
 from config import flags, params, recipes  # noqa: E402
 from database import server  # noqa: E402
 from tensorflow.python.framework import ops  # noqa: E402
-from training.experiment import check, choices  # noqa: E402
+from training.choices import check, choices  # noqa: E402
 
 import tiers  # noqa: E402
 

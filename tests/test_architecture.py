@@ -112,7 +112,7 @@ def test_the_walk_sees_the_program():
         os.path.join(folder, '__init__.py') for folder in folders
     } <= set(PRODUCT)
     assert len(IN_PACKAGES) > 30
-    assert {'config.flags', 'config.schema', 'training.experiment'} <= imports('train.py')
+    assert {'config.flags', 'config.schema', 'training.choices'} <= imports('train.py')
     assert {'tensorflow.compat.v1', 'absl.flags'} <= imports('training/runtime.py') | imports(
         'config/flags.py'
     )

@@ -8,13 +8,13 @@ before there is a Config.
 from typing import List
 
 from config.schema import Config, ConfigError
-from training import devices, experiment, finding, places
+from training import choices, devices, finding, places
 
 
 def training(config: Config) -> None:
     """Raises ConfigError that lists why there can be no training with these settings."""
     # What a setting needs to have an effect may come with the checkpoint: see `restored`.
-    network = [] if config.do_restore else experiment.refusals(config)
+    network = [] if config.do_restore else choices.refusals(config)
     _raise(
         network
         + _of_train(config)
@@ -34,7 +34,7 @@ def validation(config: Config) -> None:
 
 def restored(config: Config) -> None:
     """Raises ConfigError that lists why settings cannot be of which some are a checkpoint's."""
-    _raise(experiment.refusals(config) + devices.precision_refusals(config))
+    _raise(choices.refusals(config) + devices.precision_refusals(config))
 
 
 def _raise(problems: List[str]) -> None:

@@ -9,13 +9,13 @@ import tensorflow.compat.v1 as tf
 
 import data
 from alignment import angles
-from alignment.view import ACTIVATIONS, NOISE, ViewOptions
-from alignment.rules import NAMES, RULES, declarations
-from config.schema import Choices, ConfigError, rows_of, whole_steps
-from data.preprocessing import PREPROCESSINGS
+from alignment.rules import RULES
+from alignment.view import ViewOptions
+from config.schema import whole_steps
 from models import NETWORKS, NetworkOptions
 from models.layers import BACKWARD, Layers, StockLayers
 from training import losses, metrics, optimizers, runtime, schedules, validation
+from training.choices import check
 from training.trainable import Plan, Step, Trainable
 
 TARGET = 'topn_val'  # the name of the validation in every record
@@ -36,38 +36,6 @@ Outcome = collections.namedtuple('Outcome', ['losses', 'gradients'])
 Validation = collections.namedtuple(
     'Validation', ['initializer', 'totals', 'steps', 'measures', 'measured_images', 'coefficients']
 )
-
-
-def choices() -> Choices:
-    """{registry name: legal values}, for the flags and the checks of config.schema; those of
-    'alignment' tell what each rule declares. Raises ConfigError where a rule cannot declare it.
-    """
-    _check_names()
-    return {
-        'model': list(NETWORKS),
-        'alignment': declarations(),
-        'dataset': sorted(data.DATASETS),
-        'optimizer': list(optimizers.OPTIMIZERS),
-        'clipping': list(optimizers.CLIPPINGS),
-        'distribution': list(optimizers.DISTRIBUTIONS),
-        'schedule': [kind for kind in schedules.KINDS if kind],
-        'activation': list(ACTIVATIONS),
-        'noise': list(NOISE),
-        'preprocessing': list(PREPROCESSINGS),
-    }
-
-
-def _check_names() -> None:
-    """Raises ConfigError where a rule declares what every rule has by this name already."""
-    for rule in RULES.values():
-        for name in sorted(NAMES & set(rule.declared)):
-            raise ConfigError(
-                f'the rule {rule.__name__} declares the {rule.declared[name].part} {name}, but '
-                'every rule has something of that name: call it otherwise'
-            )
-
-
-rows_of(choices())  # a name that no rule may give to a setting is refused before anything else
 
 
 class Experiment(Trainable):
@@ -517,73 +485,6 @@ def preprocessing_of(config):
     takes = data.DATASETS[config.dataset].preprocessings
     by_default = 'inception' if config.use_resnet_v2 and takes else None
     return config.preprocessing or by_default
-
-
-def check(config):
-    """Raises ConfigError that lists the `refusals`."""
-    problems = refusals(config)
-    if problems:
-        raise ConfigError('; '.join(problems))
-
-
-def refusals(config):
-    """Which settings can have no effect with this rule, model or dataset, or contradict them:
-    sentences.
-    """
-    rule = RULES.get(config.alignment)
-    given = config.differing()
-    problems = []
-
-    def refuse(names, allowed, reason):
-        wrong = ['--' + name for name in names if name in given and name not in allowed]
-        if wrong:
-            problems.append('{} {}'.format(', '.join(wrong), reason))
-
-    named = 'alignment={}'.format(config.alignment or 'none (backpropagation)')
-    own = config.rule_settings
-    for name in own.coefficients:
-        family = [row.name for row in own.rows.values() if row.coefficient == name]
-        refuse(
-            family,
-            family if rule and name in rule.coefficients else (),
-            f'has no effect: {named} has no {name}',
-        )
-    refuse(
-        sorted(row.name for row in own.rows.values() if not row.coefficient),
-        rule.declared if rule else (),
-        'has no effect with ' + named,
-    )
-    refuse(
-        ViewOptions._fields,
-        rule.sees if rule else (),
-        f'has no effect: the loss of {named} does not depend on it',
-    )
-    if not (rule and rule.sees):
-        refuse(
-            [
-                'alignment_optimizer',
-                'alignment_rate',
-                'alternate_step_freq',
-                'save_alignment_coefficients',
-            ],
-            (),
-            f'has no effect: {named} has no alignment loss',
-        )
-    if config.model == 'fc':
-        refuse(
-            ['use_resnet_v2', 'bn_trainable', 'sync_batch_norm'],
-            (),
-            'is for ResNets, and --model=fc',
-        )
-    else:
-        refuse(['layers_list', 'activation'], (), f'is for --model=fc, and --model={config.model}')
-    if config.tf_layers and rule:
-        problems.append('--tf_layers is plain backpropagation; it goes with --alignment=none only')
-    if config.dataset != 'imagenet':
-        refuse(['preprocessing'], (), f'is for --dataset=imagenet, and --dataset={config.dataset}')
-    if config.dataset == 'synthetic':
-        refuse(['data_dir'], (), 'has no effect: --dataset=synthetic makes its own images')
-    return problems
 
 
 def _or(value, default):

@@ -41,7 +41,8 @@ from training import (
 from training.tensorboard import Board
 from training.devices import Device
 from training.errors import TrainingError
-from training.experiment import TARGET, Experiment, choices
+from training.choices import choices
+from training.experiment import TARGET, Experiment
 from training.local import Copies
 from training.places import say
 from training.restoring import Restored, Source, Start

@@ -20,16 +20,11 @@ from config.flags import as_flag
 from config.rows import Row
 from config.schema import ROWS, SEED, Config, ConfigError, Scope, rows_of
 from database.types import Document
+from training.choices import WITH_A_LOSS
 from training.errors import CheckpointError
 
 # Beside the checkpoints of a folder: an entry for each change of the settings.
 DESCRIPTION = 'settings.json'
-WITH_A_LOSS = (
-    'alignment_optimizer',
-    'alignment_rate',
-    'alternate_step_freq',
-    'save_alignment_coefficients',
-)
 MOST_NAMED = 8  # settings in one sentence
 
 Rows = Mapping[str, Row]  # of all settings, by name

@@ -28,7 +28,8 @@ from database.types import Document
 from database.spool import local_folder
 from training import finding, places
 from training.errors import Lost, TrainingError
-from training.experiment import TARGET, check, choices
+from training.choices import check, choices
+from training.experiment import TARGET
 
 if TYPE_CHECKING:
     import optuna

@@ -3,9 +3,10 @@
 import pytest
 
 from alignment.rules import RULES
-from benchmarks import noise, rules, steps
+from benchmarks import steps
 from config.schema import Config
-from training import experiment
+from experiments import noise, rules
+from training.choices import check, choices
 
 
 class New(RULES['mirror']):
@@ -29,8 +30,8 @@ def test_what_is_differentiated_automatically_to_compare_has_a_closed_form():
 
 @pytest.mark.parametrize('name', sorted(RULES))
 def test_a_variant_can_be_trained(name):
-    config = Config.of(steps.VARIANTS[name].settings, experiment.choices())
-    experiment.check(config)
+    config = Config.of(steps.VARIANTS[name].settings, choices())
+    check(config)
     assert config.alignment == name
     assert [config.of_rule(size) for size in RULES[name].sizes] == [1] * len(RULES[name].sizes)
 
@@ -43,6 +44,6 @@ def test_the_noise_is_on_kernels_that_a_rule_learns():
 
 def test_a_rule_without_a_recipe_is_trained_in_the_frame_of_the_others(monkeypatch):
     monkeypatch.setitem(RULES, New.name, New)
-    config = Config.of(rules.settings('new'), experiment.choices())
-    experiment.check(config)
+    config = Config.of(rules.settings('new'), choices())
+    check(config)
     assert config.alignment == 'new' and config.train_epochs == 7.0

@@ -17,7 +17,8 @@ import tensorflow.compat.v1 as tf
 from config.schema import Config
 from training import loop, runtime
 from training.devices import OneDevice
-from training.experiment import Experiment, choices
+from training.choices import choices
+from training.experiment import Experiment
 from training.validation import TrainingError
 
 pytestmark = pytest.mark.slow

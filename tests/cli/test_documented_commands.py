@@ -12,7 +12,7 @@ import commands
 import pytest
 
 from config.schema import rows_of
-from training.experiment import choices
+from training.choices import choices
 
 
 @functools.lru_cache(maxsize=None)

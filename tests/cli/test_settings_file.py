@@ -7,7 +7,7 @@ import pytest
 
 from config import params
 from config.schema import Config, rows_of
-from training.experiment import choices
+from training.choices import choices
 
 pytestmark = pytest.mark.slow
 

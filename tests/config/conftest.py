@@ -11,9 +11,9 @@ from config import flags, params, schema
 @pytest.fixture(scope='session')
 def choices():
     """The real registries."""
-    from training import experiment
+    from training.choices import choices
 
-    return experiment.choices()
+    return choices()
 
 
 @pytest.fixture(scope='session')

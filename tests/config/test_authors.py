@@ -12,7 +12,7 @@ import pytest
 from config import authors, params, pickles
 from config.schema import Config, ConfigError, whole_steps
 from data.preprocessing import PREPROCESSINGS
-from training.experiment import check, choices
+from training.choices import check, choices
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'authors')
 FILES = sorted(name for name in os.listdir(FOLDER) if name.endswith('.pkl'))

@@ -36,13 +36,13 @@ def test_the_recipes_are_those_that_are_asked_for():
 
 @pytest.mark.parametrize('name', sorted(recipes.RECIPES))
 def test_a_recipe_is_whole(name, choices):
-    from training import experiment
+    from training.choices import check
 
     recipe = recipes.RECIPES[name]
     assert recipe.source.strip() and recipe.expects.strip()
     assert 'arXiv:' in recipe.source or 'doi:' in recipe.source or 'this project' in recipe.source
     config = Config.of(recipe.settings, choices)
-    experiment.check(config)
+    check(config)
     rows = rows_of(choices)
     settled = {
         key: rows[key].default

@@ -7,14 +7,14 @@ from PIL import Image
 from alignment.rules import RULES
 from experiments import noise
 from config.schema import Config
-from training import experiment
+from training.choices import check, choices
 
 
 @pytest.mark.parametrize('rule', sorted(noise.RULES))
 @pytest.mark.parametrize('deviation', noise.NOISES)
 def test_the_settings_are_those_of_the_noise(rule, deviation):
-    config = Config.of(noise.settings(rule, deviation), experiment.choices())
-    experiment.check(config)
+    config = Config.of(noise.settings(rule, deviation), choices())
+    check(config)
     tied = RULES[rule].tie_gradients
     rate = config.learning_rate if tied else config.alignment_learning_rate
     noisy = config.use_noisy_global_opt if tied else config.use_noisy_alignment_opt

@@ -19,7 +19,7 @@ import reference
 from config.schema import Config
 from data.base import Dataset
 from training import checkpoints, devices, jobs, runtime
-from training.experiment import choices
+from training.choices import choices
 import tensorflow.compat.v1 as tf
 
 pytestmark = [pytest.mark.slow, pytest.mark.claim('original checkpoints')]

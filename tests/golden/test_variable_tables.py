@@ -10,7 +10,8 @@ import reference
 import skeleton
 from config.schema import Config
 from training import devices
-from training.experiment import Experiment, choices
+from training.choices import choices
+from training.experiment import Experiment
 
 pytestmark = pytest.mark.claim('variables')
 ORIGINALS = {'resnet18', 'resnet18_momentum_alignadam', 'resnet50v2_momentum'}

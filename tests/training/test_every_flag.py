@@ -12,7 +12,8 @@ import tensorflow.compat.v1 as tf
 import tiny
 from config.schema import Config, ConfigError, rows_of
 from training import devices, jobs, places, runtime
-from training.experiment import Experiment, choices
+from training.choices import choices
+from training.experiment import Experiment
 
 pytestmark = pytest.mark.claim('flags')
 ROWS = rows_of(choices())

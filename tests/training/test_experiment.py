@@ -10,7 +10,8 @@ import tiny
 from alignment.rules import RULES
 from config.schema import Config, ConfigError
 from training import devices, runtime
-from training.experiment import Experiment, check, choices, preprocessing_of
+from training.choices import check, choices
+from training.experiment import Experiment, preprocessing_of
 
 GOLDEN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'golden')
 TOLERANCE = 1e-4 if runtime.IS_TF2 else 1e-5

@@ -19,7 +19,8 @@ from config.schema import Config
 from database import layout, records
 from database.store import Store
 from training import checkpoints, devices, jobs, loop, provenance, runtime, stopping, validation
-from training.experiment import Experiment, choices
+from training.choices import choices
+from training.experiment import Experiment
 from training.errors import TrainingError
 
 import tensorflow.compat.v1 as tf

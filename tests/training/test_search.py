@@ -11,7 +11,7 @@ import pytest
 from config.flags import as_flag
 from config.schema import Config, ConfigError
 from training import jobs, places, provenance, search
-from training.experiment import choices
+from training.choices import choices
 from training.errors import TrainingError
 
 DBNAME = 'searches'

@@ -14,7 +14,8 @@ from alignment.rules import RULES
 from config.schema import Config, ConfigError
 from training import checkpoints, devices, jobs, loop, overview, runtime
 from training.devices.nests import tensors_of
-from training.experiment import Experiment, choices
+from training.choices import choices
+from training.experiment import Experiment
 
 CORES, BATCH = 8, 24
 TPU = dict(tpu_name='grpc://10.0.0.2:8470', train_batch_size=BATCH)

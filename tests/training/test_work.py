@@ -13,7 +13,8 @@ from alignment.rules import RULES
 from config.schema import Config
 from models.layers import Layers
 from training import devices, loop, runtime
-from training.experiment import Experiment, choices
+from training.choices import choices
+from training.experiment import Experiment
 import tensorflow.compat.v1 as tf
 
 LAYERS = {

@@ -14,7 +14,8 @@ from config.schema import Config
 from data.base import Dataset
 from models import NETWORKS
 from training import checkpoints, devices, loop
-from training.experiment import Experiment, choices
+from training.choices import choices
+from training.experiment import Experiment
 
 FC = dict(model='fc', layers_list=(7, 5), dataset='tiny', train_batch_size=12, eval_batch_size=5)
 STEPS_PER_EPOCH = 3  # of the 36 training images

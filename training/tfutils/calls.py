@@ -23,7 +23,7 @@ from database.spool import local_folder, spool_of
 from training import checkpoints, finding, jobs, loop, places, provenance, runtime
 from training.devices import Device, OneDevice
 from training.errors import CheckpointError
-from training.experiment import choices
+from training.choices import choices
 from training.places import say
 from training.restoring import Start
 from training.tfutils.functions import LOAD, SAVE, TRAIN, FunctionExperiment, Group, Groups, checked

@@ -24,7 +24,8 @@ import tensorflow.compat.v1 as tf  # noqa: E402
 from config.schema import Config  # noqa: E402
 from data import mnist  # noqa: E402
 from training import checkpoints, devices, loop  # noqa: E402
-from training.experiment import Experiment, choices  # noqa: E402
+from training.choices import choices  # noqa: E402
+from training.experiment import Experiment  # noqa: E402
 
 VERSIONS = ('tensorflow1', 'tensorflow2')
 IMAGES = dict(train=203, validation=101)

@@ -1,0 +1,123 @@
+"""What there is to choose from (rules, models, datasets, optimisers, ...), and which settings go
+with a choice.
+"""
+
+from typing import Container, Iterable, List
+
+import data
+from alignment.rules import NAMES, RULES, declarations
+from alignment.view import ACTIVATIONS, NOISE, ViewOptions
+from config.schema import Choices, Config, ConfigError, rows_of
+from data.preprocessing import PREPROCESSINGS
+from models import NETWORKS
+from training import optimizers, schedules
+
+WITH_A_LOSS = (
+    'alignment_optimizer',
+    'alignment_rate',
+    'alternate_step_freq',
+    'save_alignment_coefficients',
+)  # settings that need a rule with a loss
+
+
+def choices() -> Choices:
+    """{registry name: legal values}, for the flags and the checks of config.schema; those of
+    'alignment' tell what each rule declares. Raises ConfigError where a rule cannot declare it.
+    """
+    _check_names()
+    return {
+        'model': list(NETWORKS),
+        'alignment': declarations(),
+        'dataset': sorted(data.DATASETS),
+        'optimizer': list(optimizers.OPTIMIZERS),
+        'clipping': list(optimizers.CLIPPINGS),
+        'distribution': list(optimizers.DISTRIBUTIONS),
+        'schedule': [kind for kind in schedules.KINDS if kind],
+        'activation': list(ACTIVATIONS),
+        'noise': list(NOISE),
+        'preprocessing': list(PREPROCESSINGS),
+    }
+
+
+def _check_names() -> None:
+    """Raises ConfigError where a rule declares what every rule has by this name already."""
+    for rule in RULES.values():
+        for name in sorted(NAMES & set(rule.declared)):
+            raise ConfigError(
+                f'the rule {rule.__name__} declares the {rule.declared[name].part} {name}, but '
+                'every rule has something of that name: call it otherwise'
+            )
+
+
+rows_of(choices())  # a name that no rule may give to a setting is refused before anything else
+
+
+def check(config: Config) -> None:
+    """Raises ConfigError that lists the `refusals`."""
+    problems = refusals(config)
+    if problems:
+        raise ConfigError('; '.join(problems))
+
+
+def refusals(config: Config) -> List[str]:
+    """Which settings can have no effect with this rule, model or dataset, or contradict them:
+    sentences.
+    """
+    return _of_rule(config) + _of_model(config) + _of_dataset(config)
+
+
+def _of_rule(config: Config) -> List[str]:
+    rule = RULES.get(config.alignment or '')
+    named = f'alignment={config.alignment or "none (backpropagation)"}'
+    own = config.rule_settings
+    problems = []
+    for name in own.coefficients:
+        if not (rule and name in rule.coefficients):
+            family = [row.name for row in own.rows.values() if row.coefficient == name]
+            problems += _idle(config, family, f'has no effect: {named} has no {name}')
+    problems += _idle(
+        config,
+        sorted(row.name for row in own.rows.values() if not row.coefficient),
+        'has no effect with ' + named,
+        but=rule.declared if rule else (),
+    )
+    problems += _idle(
+        config,
+        ViewOptions._fields,
+        f'has no effect: the loss of {named} does not depend on it',
+        but=rule.sees if rule else (),
+    )
+    if not (rule and rule.sees):
+        problems += _idle(config, WITH_A_LOSS, f'has no effect: {named} has no alignment loss')
+    return problems
+
+
+def _of_model(config: Config) -> List[str]:
+    if config.model == 'fc':
+        names, reason = ['use_resnet_v2', 'bn_trainable', 'sync_batch_norm'], 'is for ResNets, and'
+    else:
+        names, reason = ['layers_list', 'activation'], 'is for --model=fc, and'
+    problems = _idle(config, names, f'{reason} --model={config.model}')
+    if config.tf_layers and config.alignment:
+        problems.append('--tf_layers is plain backpropagation; it goes with --alignment=none only')
+    return problems
+
+
+def _of_dataset(config: Config) -> List[str]:
+    problems = []
+    if config.dataset != 'imagenet':
+        problems += _idle(
+            config, ['preprocessing'], f'is for --dataset=imagenet, and --dataset={config.dataset}'
+        )
+    if config.dataset == 'synthetic':
+        problems += _idle(
+            config, ['data_dir'], 'has no effect: --dataset=synthetic makes its own images'
+        )
+    return problems
+
+
+def _idle(config: Config, names: Iterable[str], reason: str, but: Container[str] = ()) -> List[str]:
+    """A sentence on those of the settings that are given, but for some; none if none is."""
+    given = config.differing()
+    wrong = ['--' + name for name in names if name in given and name not in but]
+    return [f'{", ".join(wrong)} {reason}'] if wrong else []
