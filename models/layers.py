@@ -10,12 +10,7 @@ import tensorflow.compat.v1 as tf
 from alignment.draws import seed_of
 from alignment.gradients import Convolution, Dense, aligned, backprop, send_back
 from alignment.view import ACTIVATIONS, LayerRecord
-
-FORWARD, BACKWARD, FIXED = (
-    'forward kernel',
-    'backward kernel',
-    'fixed matrix of a backward kernel',
-)  # roles of variables
+from models.roles import Role
 
 
 class Layers:
@@ -39,7 +34,7 @@ class Layers:
 
     After the network is built: records (a LayerRecord a layer), regularization_losses (float32
     scalars), updates (operations that move the statistics of batch norm) and roles ({checkpoint
-    name: what the variable is}) can be read.
+    name: a models.roles.Role}) can be read.
     """
 
     def __init__(
@@ -170,19 +165,19 @@ class Layers:
         with tf.variable_scope('batch_normalization'):
             gamma = self._variable(
                 'gamma',
-                'batch norm',
+                Role.BATCH_NORM,
                 channels,
                 self.bn_trainable,
                 tf.zeros_initializer() if zero_gamma else tf.ones_initializer(),
             ).read_value()
             beta = self._variable(
-                'beta', 'batch norm', channels, self.bn_trainable, tf.zeros_initializer()
+                'beta', Role.BATCH_NORM, channels, self.bn_trainable, tf.zeros_initializer()
             ).read_value()
             mean = self._variable(
-                'moving_mean', 'batch norm', channels, False, tf.zeros_initializer()
+                'moving_mean', Role.BATCH_NORM, channels, False, tf.zeros_initializer()
             )
             variance = self._variable(
-                'moving_variance', 'batch norm', channels, False, tf.ones_initializer()
+                'moving_variance', Role.BATCH_NORM, channels, False, tf.ones_initializer()
             )
         if not self.is_training:
             return tf.nn.fused_batch_norm(
@@ -235,7 +230,7 @@ class Layers:
         """The forward kernel W and, under a rule, the kernels that errors go back through: {field
         of a LayerRecord: tensor}.
         """
-        W = self._kernel('forward_kernel', FORWARD, shape, initializer)
+        W = self._kernel('forward_kernel', Role.FORWARD, shape, initializer)
         self._regularize(W, l2)
         rule, name = self.rule, tf.get_variable_scope().name
         if rule is None:
@@ -248,7 +243,9 @@ class Layers:
             linear, Dense
         )  # a checkpoint holds a dense backward kernel as [units, in]
         own = rule.variable_shape(shape, self.classes)
-        B = self._kernel('backward_kernel', BACKWARD, own[::-1] if transposed else own, initializer)
+        B = self._kernel(
+            'backward_kernel', Role.BACKWARD, own[::-1] if transposed else own, initializer
+        )
         B = tf.transpose(B) if transposed else B
         if rule.is_direct:
             return dict(W=W, B=None, direct=B)
@@ -259,10 +256,10 @@ class Layers:
     def _fixed(self, shape):
         """A random matrix [inner, units] that nothing moves, of mean 0 and variance 1 / inner."""
         initializer = functools.partial(tf.random_normal_initializer, stddev=shape[0] ** -0.5)
-        return self._kernel('fixed_matrix', FIXED, shape, initializer, trainable=False)
+        return self._kernel('fixed_matrix', Role.FIXED, shape, initializer, trainable=False)
 
     def _bias(self, units, l2=0.0):
-        bias = self._variable('bias', 'bias', [units], True, tf.zeros_initializer()).read_value()
+        bias = self._variable('bias', Role.BIAS, [units], True, tf.zeros_initializer()).read_value()
         self._regularize(bias, l2)
         return bias
 
@@ -335,7 +332,7 @@ class StockLayers(Layers):
 
     def _kernels(self, linear, shape, initializer, l2):
         with tf.variable_scope(self._stock_name(linear)):
-            W = self._kernel('kernel', FORWARD, shape, initializer)
+            W = self._kernel('kernel', Role.FORWARD, shape, initializer)
         self._regularize(W, l2)
         return dict(W=W, B=None)
 

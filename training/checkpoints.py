@@ -22,7 +22,8 @@ from typing import (
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from training import losses, optimizers
+from models.roles import Role
+from training import optimizers
 from training.errors import CheckpointError
 from training.trainable import Trainable
 from training.types import Values
@@ -155,10 +156,9 @@ def restore(
     Raises CheckpointError, also where a value is not finite.
     """
     wanted = {v.op.name: v for v in experiment.variables}
-    slots = {name for name in wanted if experiment.roles[name].startswith('slot')}
-    network = set(wanted) - slots - {'global_step'}
+    network = {name for name in wanted if experiment.roles[name].is_of_network}
     needed = (
-        {name for name in wanted if experiment.roles[name] != losses.SCALE_ROLE}
+        {name for name in wanted if experiment.roles[name] is not Role.LOSS_SCALE}
         if with_optimizers
         else network
     )

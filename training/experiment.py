@@ -13,7 +13,8 @@ from alignment.rules import RULES
 from alignment.view import ViewOptions
 from config.schema import whole_steps
 from models import NETWORKS, NetworkOptions
-from models.layers import BACKWARD, Layers, StockLayers
+from models.layers import Layers, StockLayers
+from models.roles import Role, Slot
 from training import losses, metrics, optimizers, runtime, schedules, validation
 from training.choices import check
 from training.trainable import Plan, Step, Trainable
@@ -61,7 +62,7 @@ class Experiment(Trainable):
         )
         self.steps_per_epoch = self.dataset.steps_per_epoch(config.train_batch_size)
         self.train_steps = whole_steps(config.train_epochs, self.steps_per_epoch)
-        self.roles = {'global_step': 'step counter'}
+        self.roles = {'global_step': Role.STEP}
         self.graph = tf.Graph()
         with self.graph.as_default():
             tf.set_random_seed(config.seed)
@@ -329,7 +330,7 @@ class Experiment(Trainable):
         config, now = self.config, self._read_schedules()
         scale = losses.LossScale() if config.precision == 'float16' else losses.NoScale()
         self._rule = now.rule
-        self.roles.update(dict.fromkeys(scale.names, losses.SCALE_ROLE))
+        self.roles.update(dict.fromkeys(scale.names, Role.LOSS_SCALE))
 
         def replica(batch, part):
             logits, layers = self._network(
@@ -355,7 +356,9 @@ class Experiment(Trainable):
         # makes an update. Their slots are in every checkpoint all the same.
         moved = {v.op.name for _, v in gradients[0]}
         idle = [
-            v for v in variables if self.roles[v.op.name] == BACKWARD and v.op.name not in moved
+            v
+            for v in variables
+            if self.roles[v.op.name] is Role.BACKWARD and v.op.name not in moved
         ]
         scalars = self._scalars(outcome.losses, now)
         if 'skipped' in batch:
@@ -406,7 +409,7 @@ class Experiment(Trainable):
             with tf.control_dependencies(done):
                 optimizer = optimizers.build(name, rate, now.step)
                 done = [optimizers.apply(optimizer, list(zip(clipped, variables)), still)]
-            self.roles.update({v.op.name: f'slot of {name}' for v in optimizer.variables()})
+            self.roles.update({v.op.name: Slot(name) for v in optimizer.variables()})
             if getattr(config, 'use_noisy_' + which):
                 with tf.control_dependencies(done):
                     done = [self._noise(which, rate, variables + still, now)]
@@ -422,7 +425,7 @@ class Experiment(Trainable):
         if (
             now.rule and now.rule.tie_gradients
         ):  # W and B get the same gradients; only B's are noisy
-            variables = [v for v in variables if self.roles[v.op.name] == BACKWARD]
+            variables = [v for v in variables if self.roles[v.op.name] is Role.BACKWARD]
         seed = f'{config.seed}:{which}'  # of its own: the two optimisers' noise is independent
         deltas = optimizers.noise(variables, rate, now.step, distribution, variance, seed)
         return tf.group(

@@ -35,9 +35,6 @@ def objectives(losses, task_rate, alignment_rate, separate):
     return parts if separate else [parts[0] + parts[1]]
 
 
-SCALE_ROLE = 'slot of the loss scale'
-
-
 class NoScale:
     """The LossScale of types that need none."""
 

@@ -2,6 +2,7 @@
 
 import collections
 
+from models.roles import Role
 from training import cost, runtime
 
 
@@ -114,7 +115,7 @@ def variables(exp, restored, new):
         (
             v.op.name,
             'x'.join(str(n) for n in v.shape.as_list()) or 'scalar',
-            exp.roles[v.op.name],
+            exp.roles[v.op.name].text,
             'restored' if restored and v.op.name not in new else 'new',
         )
         for v in exp.variables
@@ -127,10 +128,7 @@ def variables(exp, restored, new):
 
 
 def _kind(role):
-    return (
-        'optimiser slots'
-        if role.startswith('slot')
-        else role + 's'
-        if role.endswith('kernel')
-        else 'others'
-    )
+    """What a variable of a Role or a Slot counts as."""
+    if role in (Role.FORWARD, Role.BACKWARD, Role.FIXED):
+        return role.text + 's'
+    return 'others' if role.is_of_network or role is Role.STEP else 'optimiser slots'

@@ -14,7 +14,8 @@ from alignment import angles
 from alignment.view import LayerView, ViewOptions
 from alignment.rules import RULES
 from drawn import start
-from models.layers import FIXED, Layers
+from models.layers import Layers
+from models.roles import Role
 from reference import error, stream
 from samples import KINDS, linear_of, unpadded
 
@@ -100,7 +101,7 @@ def test_the_learned_factor_receives_the_task_gradient_through_the_fixed_one(kin
     assert error(run.dR, dR.T if kind == 'dense' else dR) < TOLERANCE
     assert (
         run.trainable - {'layer/bias'} == {'layer/forward_kernel', 'layer/backward_kernel'}
-        and run.roles['layer/fixed_matrix'] == FIXED
+        and run.roles['layer/fixed_matrix'] is Role.FIXED
     )
 
 

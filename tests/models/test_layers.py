@@ -13,6 +13,7 @@ from alignment.gradients import Convolution, Dense
 from alignment.view import ACTIVATIONS
 from alignment.rules import RULES
 from models.layers import Layers, StockLayers, initial_size
+from models.roles import Role
 from drawn import start
 from reference import error, stream
 
@@ -82,9 +83,9 @@ def test_dense(activation):
     )
     assert record.B.shape.as_list() == record.W.shape.as_list() == [7, 5]
     assert run.layers.roles == {
-        'layer/forward_kernel': 'forward kernel',
-        'layer/backward_kernel': 'backward kernel',
-        'layer/bias': 'bias',
+        'layer/forward_kernel': Role.FORWARD,
+        'layer/backward_kernel': Role.BACKWARD,
+        'layer/bias': Role.BIAS,
     }
 
 
@@ -179,7 +180,7 @@ def test_batch_norm_in_training_uses_and_tracks_the_batch():
     for name in ('gamma', 'beta'):
         np.testing.assert_array_equal(run.after[BN + name], run.before[BN + name])
     assert run.trainable == {BN + 'gamma', BN + 'beta'} and set(run.layers.roles.values()) == {
-        'batch norm'
+        Role.BATCH_NORM
     }
     assert set(run.layers.roles) == set(run.before) and run.layers.records == []
 
@@ -327,7 +328,7 @@ def test_a_rule_without_a_variable_is_told_the_initial_size():
         Layers(RULES['usf']()),
     )
     assert set(run.before) == {'layer/forward_kernel', 'layer/bias'}
-    assert run.layers.roles == {'layer/forward_kernel': 'forward kernel', 'layer/bias': 'bias'}
+    assert run.layers.roles == {'layer/forward_kernel': Role.FORWARD, 'layer/bias': Role.BIAS}
     with tf.Graph().as_default(), tf.Session() as session:
         layers = Layers(RULES['usf'](), seed=1)
         layers.dense(tf.constant(images), 5, initializer=initializer)
@@ -372,9 +373,9 @@ def test_stock_layers_have_tensorflows_names_and_no_custom_gradient():
         'layer/two/dense/bias',
     }
     assert run.layers.roles == {
-        'layer/one/conv2d/kernel': 'forward kernel',
-        'layer/two/dense/kernel': 'forward kernel',
-        'layer/two/dense/bias': 'bias',
+        'layer/one/conv2d/kernel': Role.FORWARD,
+        'layer/two/dense/kernel': Role.FORWARD,
+        'layer/two/dense/bias': Role.BIAS,
     }
     assert [record.name for record in run.layers.records] == ['layer/one', 'layer/two'] and len(
         run.l2

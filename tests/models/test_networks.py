@@ -14,17 +14,18 @@ from alignment.view import ACTIVATIONS
 from models import NETWORKS, NetworkOptions
 from models.layers import Layers, StockLayers
 from models.resnet import DEPTHS
+from models.roles import Role
 from drawn import start
 from reference import error, stream
 
 ROLES = {
-    'forward_kernel': 'forward kernel',
-    'backward_kernel': 'backward kernel',
-    'bias': 'bias',
-    'gamma': 'batch norm',
-    'beta': 'batch norm',
-    'moving_mean': 'batch norm',
-    'moving_variance': 'batch norm',
+    'forward_kernel': Role.FORWARD,
+    'backward_kernel': Role.BACKWARD,
+    'bias': Role.BIAS,
+    'gamma': Role.BATCH_NORM,
+    'beta': Role.BATCH_NORM,
+    'moving_mean': Role.BATCH_NORM,
+    'moving_variance': Role.BATCH_NORM,
 }
 LABELS = sorted(skeleton.networks())
 RESNETS = [label for label in LABELS if label.startswith('resnet')]

@@ -9,6 +9,7 @@ import pytest
 import tiny
 from alignment.rules import RULES
 from config.schema import Config, ConfigError
+from models.roles import Role, Slot
 from training import devices, runtime
 from training.choices import check, choices
 from training.experiment import Experiment, preprocessing_of
@@ -64,7 +65,7 @@ def test_three_updates_are_those_of_the_original(path, record_property):
     start = {
         v.op.name: golden_start(v)
         for v in exp.variables
-        if 'kernel' in exp.roles[v.op.name] or exp.roles[v.op.name] == 'bias'
+        if exp.roles[v.op.name] in (Role.FORWARD, Role.BACKWARD, Role.BIAS)
     }
     history, scalars = tiny.train(exp, 3, start)
     wanted = {
@@ -356,13 +357,11 @@ def test_a_resumed_run_goes_on_as_if_it_had_never_stopped():
 def test_every_variable_has_a_role():
     exp = tiny.experiment(alignment='symmetric', **TWO)
     assert set(exp.roles) == {v.op.name for v in exp.variables}
-    assert {exp.roles[name] for name in tiny.named(exp.roles, 'backward_kernel')} == {
-        'backward kernel'
-    }
-    assert exp.roles['dense0/backward_kernel/Adam_1'] == exp.roles['beta1_power'] == 'slot of adam'
+    assert {exp.roles[name] for name in tiny.named(exp.roles, 'backward_kernel')} == {Role.BACKWARD}
+    assert exp.roles['dense0/backward_kernel/Adam_1'] == exp.roles['beta1_power'] == Slot('adam')
     assert (
-        exp.roles['dense0/bias/Momentum'] == 'slot of momentum'
-        and exp.roles['global_step'] == 'step counter'
+        exp.roles['dense0/bias/Momentum'] == Slot('momentum')
+        and exp.roles['global_step'] is Role.STEP
     )
 
 
@@ -371,7 +370,7 @@ def test_backprop_has_no_backward_kernel_and_a_validation_no_slots():
         tiny.trainer(learning_rate=0.5, dataset='fc', train_batch_size=8).roles, 'backward_kernel'
     )
     exp = tiny.experiment(training=False, alignment='symmetric', **TWO)
-    assert exp.step is None and not [role for role in exp.roles.values() if role.startswith('slot')]
+    assert exp.step is None and not [role for role in exp.roles.values() if isinstance(role, Slot)]
 
 
 def test_stock_layers_train_like_backprop():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from models.roles import Role, Slot
 from training import checkpoints, optimizers
 
 getattr(tf, 'disable_v2_behavior', lambda: None)()
@@ -50,7 +51,7 @@ def train(make, steps, use_resource=True, prefix=None):
             session.run(tf.global_variables_initializer())
             if prefix:
                 roles = {
-                    v.op.name: 'forward' if v.op.name in SHAPES else 'slot'
+                    v.op.name: Role.FORWARD if v.op.name in SHAPES else Slot('any')
                     for v in tf.global_variables()
                 }
                 assert (

@@ -10,6 +10,7 @@ import data
 import tiny
 from alignment.rules import RULES
 from config.schema import ConfigError
+from models.roles import Role
 from training import checkpoints, devices, losses, runtime
 from training.experiment import Experiment
 
@@ -173,7 +174,7 @@ def test_a_step_that_overflows_moves_nothing_and_halves_the_scale(scale, setting
     scale(first=2.0**60)
     exp = tiny.trainer(alignment='symmetric', precision='float16', **settings)
     history, scalars = tiny.train(exp, 60)
-    assert {exp.roles[name] for name in SCALE} == {losses.SCALE_ROLE}
+    assert {exp.roles[name] for name in SCALE} == {Role.LOSS_SCALE}
     held = [not tiny.moved(before, after) - SCALE for before, after in zip(history, history[1:])]
     assert (
         5 < sum(held) < 55 and all(held[:5]) and not any(held[-5:])
