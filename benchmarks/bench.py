@@ -9,13 +9,16 @@ Needs nothing but this Python; the environments that it measures are given by th
 """
 
 import argparse
+import functools
 import json
 import os
 import platform
 import subprocess
 import sys
+from typing import Callable, Dict, List, Mapping, NamedTuple, Tuple
 
 from benchmarks import turns
+from benchmarks.types import Ratios
 from config.root import ROOT
 
 PAPER, MODERN, PEERS = 'TensorFlow 1.13.2', 'TensorFlow 2.x', 'PyTorch'
@@ -41,29 +44,36 @@ MOST = {
 }
 
 
+class Row(NamedTuple):
+    """A figure and its target."""
+
+    figure: str
+    value: float
+    target: str
+    reached: bool
+
+
 class Table:
-    """Rows of a figure and its target."""
+    """Rows, each of which is printed when it is known."""
 
-    def __init__(self):
-        self.rows = []
+    def __init__(self) -> None:
+        self.rows: List[Row] = []
 
-    def at_most(self, figure, value, target):
+    def at_most(self, figure: str, value: float, target: float) -> None:
         """A ratio that should be small."""
-        self._add(figure, value, f'at most {target:.2f}', value <= target)
+        self._add(Row(figure, value, f'at most {target:.2f}', value <= target))
 
-    def at_least(self, figure, value, target):
+    def at_least(self, figure: str, value: float, target: float) -> None:
         """A ratio that should be large."""
-        self._add(figure, value, f'at least {target:.2f}', value >= target)
+        self._add(Row(figure, value, f'at least {target:.2f}', value >= target))
 
-    def _add(self, figure, value, target, reached):
-        self.rows.append(dict(figure=figure, value=value, target=target, reached=reached))
-        print(
-            '| {} | {:.2f} | {} | {} |'.format(figure, value, target, 'yes' if reached else 'NO'),
-            flush=True,
-        )
+    def _add(self, row: Row) -> None:
+        self.rows.append(row)
+        reached = 'yes' if row.reached else 'NO'
+        print(f'| {row.figure} | {row.value:.2f} | {row.target} | {reached} |', flush=True)
 
 
-def workers(arguments, model, peers):
+def workers(arguments: argparse.Namespace, model: str, peers: bool) -> Dict[str, turns.Worker]:
     """{runtime: Worker} of the environments that were given, each with its variants."""
     interpreters = {
         PAPER: arguments.paper,
@@ -88,13 +98,13 @@ def workers(arguments, model, peers):
     return started
 
 
-def rules(arguments, table):
+def rules(arguments: argparse.Namespace, table: Table) -> Dict[str, Ratios]:
     """Steps of every rule, of plain layers and of public peers."""
-    seconds = {}
+    seconds: Dict[str, Ratios] = {}
     for model in arguments.models.split(','):
         running = workers(arguments, model, peers=model == 'resnet18')
         timers = {
-            (name, variant): lambda worker=worker, variant=variant: worker.seconds(variant)
+            (name, variant): functools.partial(worker.seconds, variant)
             for name, worker in running.items()
             for variant in worker.names
         }
@@ -102,11 +112,13 @@ def rules(arguments, table):
         for worker in running.values():
             worker.close()
         _rows_of_rules(table, model, found)
-        seconds[model] = {'{}: {}'.format(*key): value for key, value in found.items()}
+        seconds[model] = {
+            f'{runtime}: {variant}': value for (runtime, variant), value in found.items()
+        }
     return seconds
 
 
-def _rows_of_rules(table, model, found):
+def _rows_of_rules(table: Table, model: str, found: Mapping[Tuple[str, str], float]) -> None:
     for runtime in (MODERN, PAPER):
         if (runtime, 'backprop') not in found:
             continue
@@ -128,7 +140,7 @@ def _rows_of_rules(table, model, found):
             table.at_least(f"{model}: BioTorch's {theirs} over ours (2.x)", ratio, 1.2)
 
 
-def pipeline(arguments, table):
+def pipeline(arguments: argparse.Namespace, table: Table) -> Dict[str, Ratios]:
     """Images a second of the input pipeline on one core, over a bare loop of Pillow's."""
     found = _each(arguments, 'benchmarks.pipeline')
     for runtime, ratios in found.items():
@@ -141,11 +153,11 @@ def pipeline(arguments, table):
     return found
 
 
-def overhead(arguments, table):
+def overhead(arguments: argparse.Namespace, table: Table) -> Dict[str, Ratios]:
     """The loop over the bare session, and records over none."""
     found = _each(arguments, 'benchmarks.overhead', f'--port={arguments.port}')
     for runtime, ratios in found.items():
-        step = '(a step of {:.0f} ms)'.format(ratios['step_ms'])
+        step = f'(a step of {ratios["step_ms"]:.0f} ms)'
         table.at_most(f'{runtime}: the loop over the bare session.run {step}', ratios['loop'], 1.02)
         table.at_most(
             f'{runtime}: a record of every step in MongoDB over none', ratios['records'], 1.02
@@ -153,9 +165,9 @@ def overhead(arguments, table):
     return found
 
 
-def _each(arguments, module, *words):
+def _each(arguments: argparse.Namespace, module: str, *words: str) -> Dict[str, Ratios]:
     """{runtime: what a benchmark prints as JSON}."""
-    found = {}
+    found: Dict[str, Ratios] = {}
     for name, interpreter in ((MODERN, arguments.modern), (PAPER, arguments.paper)):
         if interpreter:
             printed = subprocess.run(
@@ -170,10 +182,14 @@ def _each(arguments, module, *words):
     return found
 
 
-ROWS = {'rules': rules, 'pipeline': pipeline, 'overhead': overhead}
+ROWS: Dict[str, Callable[[argparse.Namespace, Table], Dict[str, Ratios]]] = {
+    'rules': rules,
+    'pipeline': pipeline,
+    'overhead': overhead,
+}
 
 
-def main():
+def main() -> int:
     parser = argparse.ArgumentParser(
         prog='python -m benchmarks.bench', description=__doc__.splitlines()[0]
     )
@@ -193,7 +209,8 @@ def main():
         seconds[name] = ROWS[name](arguments, table)
     if arguments.json:
         with open(arguments.json, 'w') as file:
-            json.dump(dict(rows=table.rows, seconds=seconds), file, indent=1)
+            rows = [row._asdict() for row in table.rows]
+            json.dump(dict(rows=rows, seconds=seconds), file, indent=1)
     return 0
 
 

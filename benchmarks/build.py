@@ -16,13 +16,13 @@ import statistics
 import sys
 import tempfile
 import time
+from typing import Iterable
 
 from benchmarks import pipeline
-
 from data import build_tfrecords
 
 
-def write_folder(folder, jpegs):
+def write_folder(folder: str, jpegs: Iterable[bytes]) -> None:
     """Class folders of the JPEG files."""
     for index, jpeg in enumerate(jpegs):
         place = os.path.join(folder, f'class{index % 10}')
@@ -31,22 +31,22 @@ def write_folder(folder, jpegs):
             file.write(jpeg)
 
 
-def build_seconds(folder, out, processes):
+def build_seconds(folder: str, out: str, processes: int) -> float:
     """Seconds that the command takes, without the start of Python and TensorFlow."""
-    stderr, sys.stderr = sys.stderr, io.StringIO()  # the bar
+    bar = io.StringIO()
+    stderr, sys.stderr = sys.stderr, bar
     try:
         started = time.perf_counter()
         code = build_tfrecords.main(['folder', folder, out, f'--processes={processes}'])
         seconds = time.perf_counter() - started
-        said = sys.stderr.getvalue()
     finally:
         sys.stderr = stderr
     if code:
-        raise SystemExit(said)
+        raise SystemExit(bar.getvalue())
     return seconds
 
 
-def main():
+def main() -> int:
     parser = argparse.ArgumentParser(
         prog='python -m benchmarks.build', description=__doc__.splitlines()[0]
     )

@@ -11,13 +11,14 @@ from training import runtime  # first: it prepares TensorFlow
 import collections
 import statistics
 import sys
+from typing import Counter, Dict
 
 import tensorflow.compat.v1 as tf
 
 from benchmarks import steps, turns
 
 
-def milliseconds(training):
+def milliseconds(training: steps.Steps) -> Counter[str]:
     """{kind of operation: milliseconds of a thread} of one step of a benchmarks.steps.Steps."""
     metadata = tf.RunMetadata()
     training.run(
@@ -25,7 +26,7 @@ def milliseconds(training):
         run_metadata=metadata,
     )
     kinds = {node.name: node.op for graph in metadata.partition_graphs for node in graph.node}
-    taken = collections.Counter()
+    taken: Counter[str] = collections.Counter()
     for device in metadata.step_stats.dev_stats:
         for node in device.node_stats:
             taken[kinds.get(node.node_name.split(':')[0], 'other')] += (
@@ -34,23 +35,24 @@ def milliseconds(training):
     return taken
 
 
-def medians(training, repeats):
+def medians(training: steps.Steps, repeats: int) -> Dict[str, float]:
     """The same over several steps."""
     traced = [milliseconds(training) for _ in range(turns.WARM_UP + repeats)][turns.WARM_UP :]
-    return {kind: statistics.median(step[kind] for step in traced) for kind in set().union(*traced)}
+    kinds = {kind for step in traced for kind in step}
+    return {kind: statistics.median(step[kind] for step in traced) for kind in kinds}
 
 
-def main():
+def main() -> int:
     parser = turns.parser('benchmarks.hotspots', __doc__)
     parser.add_argument(
         '--variant',
         default='mirror on noise',
-        choices=[name for name in steps.VARIANTS if steps.VARIANTS[name]],
+        choices=list(steps.VARIANTS),
     )
     parser.add_argument('--repeats', type=int, default=9, help='traced steps that count')
     parser.add_argument('--most', type=int, default=12, help='kinds of operations to show')
     arguments = parser.parse_args()
-    found = [
+    plain, own = [
         medians(
             steps.Steps(
                 steps.VARIANTS[name], arguments.model, arguments.image_size, arguments.batch
@@ -59,17 +61,12 @@ def main():
         )
         for name in ('backprop', arguments.variant)
     ]
-    print(
-        '{}, {}\n{:32} {:>10} {:>10}'.format(
-            runtime.describe(), arguments.model, 'thread-ms', 'backprop', arguments.variant
-        )
-    )
-    kinds = sorted(
-        set().union(*found), key=lambda kind: -abs(found[1].get(kind, 0) - found[0].get(kind, 0))
-    )
+    print(f'{runtime.describe()}, {arguments.model}')
+    print(f'{"thread-ms":32} {"backprop":>10} {arguments.variant:>10}')
+    kinds = sorted({*plain, *own}, key=lambda kind: -abs(own.get(kind, 0) - plain.get(kind, 0)))
     for kind in kinds[: arguments.most]:
-        print(f'{kind:32} {found[0].get(kind, 0):10.1f} {found[1].get(kind, 0):10.1f}')
-    print('{:32} {:10.1f} {:10.1f}'.format('all', *[sum(times.values()) for times in found]))
+        print(f'{kind:32} {plain.get(kind, 0):10.1f} {own.get(kind, 0):10.1f}')
+    print(f'{"all":32} {sum(plain.values()):10.1f} {sum(own.values()):10.1f}')
     return 0
 
 

@@ -20,7 +20,7 @@ from alignment import gradients
 BATCH, CHANNELS, REPEATS = 50, 256, 15
 
 
-def seconds(size, few_positions):
+def seconds(size: int, few_positions: int) -> float:
     """Median time of one input gradient of a 3x3 convolution of images of this size."""
     gradients.FEW_POSITIONS = few_positions
     with tf.Graph().as_default(), tf.Session(config=runtime.session_config()) as session:
@@ -42,7 +42,7 @@ def seconds(size, few_positions):
     return statistics.median(times[3:])
 
 
-def main():
+def main() -> int:
     print(runtime.describe())
     for size in (1, 2, 4, 7, 14):
         print(f'{size}x{size} positions: {seconds(size, 0) / seconds(size, 10**6):.2f}')

@@ -11,18 +11,19 @@ tells it.
 import json
 import subprocess
 import sys
+from typing import Dict
 
 from benchmarks import steps, turns  # TensorFlow is imported before the counting starts
 from config.root import ROOT
 
 
-def resident(field):
+def resident(field: str) -> float:
     """MiB of this process: field 'VmRSS' (now) or 'VmHWM' (at its peak)."""
     with open('/proc/self/status') as file:
         return next(int(line.split()[1]) / 1024 for line in file if line.startswith(field + ':'))
 
 
-def peak(variant, model, image_size, batch):
+def peak(variant: str, model: str, image_size: int, batch: int) -> float:
     """MiB that a training of one variant takes at its peak; to be called once in a process."""
     before = resident('VmRSS')
     training = steps.Steps(steps.VARIANTS[variant], model, image_size, batch)
@@ -31,7 +32,7 @@ def peak(variant, model, image_size, batch):
     return resident('VmHWM') - before
 
 
-def main():
+def main() -> int:
     parser = turns.parser('benchmarks.memory', __doc__)
     parser.add_argument(
         '--variants',
@@ -51,7 +52,7 @@ def main():
         f'{arguments.model}, {arguments.image_size} x {arguments.image_size}, batch '
         f'{arguments.batch}'
     )
-    found = {}
+    found: Dict[str, float] = {}
     for variant in turns.chosen(parser, arguments.variants, steps.COMPARED):
         printed = subprocess.run(
             [sys.executable, '-m', 'benchmarks.memory', '--measure=' + variant]

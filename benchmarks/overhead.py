@@ -14,9 +14,12 @@ import statistics
 import sys
 import tempfile
 import time
+from typing import Dict, List, Optional
 
 import bson
+import tensorflow.compat.v1 as tf
 
+from benchmarks.types import Ratios, Timer
 from config.schema import Config
 from database import server
 from database.store import Store
@@ -41,13 +44,15 @@ DBNAME = 'benchmark_overhead'
 class Looped:
     """Steps as the loop takes them, each with a record where it has a store."""
 
-    def __init__(self, session, experiment, store, folder):
+    def __init__(
+        self, session: tf.Session, experiment: Experiment, store: Optional[Store], folder: str
+    ) -> None:
         params = jobs.merged_params(experiment.config, experiment.settings(), provenance.describe())
         self._run = loop.Run(session, experiment, store, folder, params, lambda line: None)
         self._bar = self._run._progress(0)
         self._step, self._records = 0, store is not None
 
-    def seconds(self):
+    def seconds(self) -> float:
         """Does a step, and says how long it took."""
         started = time.perf_counter()
         self._step = self._run._steps(self._step, self._bar)
@@ -56,7 +61,7 @@ class Looped:
         return time.perf_counter() - started
 
 
-def measure(port, repeats):
+def measure(port: int, repeats: int) -> Ratios:
     """{'loop', 'records': ratio}, medians of steps taken in turns."""
     config = Config.of(SETTINGS, choices())
     experiment = Experiment(config, devices.choose(config))
@@ -67,17 +72,17 @@ def measure(port, repeats):
     ) as session:
         session.run(experiment.step.initializer)
 
-        def bare():
+        def bare() -> float:
             started = time.perf_counter()
             session.run([experiment.step.train_op, experiment.step.scalars])
             return time.perf_counter() - started
 
-        timers = {
+        timers: Dict[str, Timer] = {
             'bare': bare,
             'loop': Looped(session, experiment, None, folder).seconds,
             'records': Looped(session, experiment, store, folder).seconds,
         }
-        times = {name: [] for name in timers}
+        times: Dict[str, List[float]] = {name: [] for name in timers}
         for turn in range(5 + repeats):
             for name, seconds in timers.items():
                 times[name].append(seconds())
@@ -90,7 +95,7 @@ def measure(port, repeats):
     }
 
 
-def main():
+def main() -> int:
     parser = argparse.ArgumentParser(
         prog='python -m benchmarks.overhead', description=__doc__.splitlines()[0]
     )
@@ -99,13 +104,11 @@ def main():
     parser.add_argument('--json', action='store_true', help='print the figures alone, as JSON')
     arguments = parser.parse_args()
     found = measure(arguments.port, arguments.repeats)
-    print(
-        json.dumps(found)
-        if arguments.json
-        else '{}\nbare step: {step_ms:.1f} ms\nloop: {loop:.3f}\nrecords: {records:.3f}'.format(
-            runtime.describe(), **found
-        )
-    )
+    if arguments.json:
+        print(json.dumps(found))
+        return 0
+    print(f'{runtime.describe()}\nbare step: {found["step_ms"]:.1f} ms')
+    print(f'loop: {found["loop"]:.3f}\nrecords: {found["records"]:.3f}')
     return 0
 
 

@@ -14,6 +14,7 @@ from biotorch.layers import fa, usf
 from torch import nn
 
 from benchmarks import turns
+from benchmarks.types import Maker
 
 LAYERS = {
     'backprop': (nn.Conv2d, nn.Linear),
@@ -25,7 +26,7 @@ LAYERS = {
 class Block(nn.Module):
     """A basic block of ResNet v1."""
 
-    def __init__(self, conv, inputs, filters, stride, project):
+    def __init__(self, conv: Maker, inputs: int, filters: int, stride: int, project: bool) -> None:
         super().__init__()
         self.branch = nn.Sequential(
             conv(inputs, filters, 3, stride=stride, padding=1, bias=False),
@@ -42,12 +43,12 @@ class Block(nn.Module):
             else nn.Identity()
         )
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x [batch, channels, height, width]."""
         return torch.relu(self.branch(x) + self.shortcut(x))
 
 
-def resnet18(conv, linear):
+def resnet18(conv: Maker, linear: Maker) -> nn.Sequential:
     """Images [batch, 3, height, width] -> logits [batch, 1000]."""
     layers = [
         conv(3, 64, 7, stride=2, padding=3, bias=False),
@@ -69,7 +70,7 @@ def resnet18(conv, linear):
 class TorchSteps:
     """A training, a step at a time."""
 
-    def __init__(self, name, image_size, batch):
+    def __init__(self, name: str, image_size: int, batch: int) -> None:
         torch.manual_seed(0)
         self._model = resnet18(*LAYERS[name]).train()
         self._images = torch.randn(batch, 3, image_size, image_size)
@@ -79,7 +80,7 @@ class TorchSteps:
             trained, lr=1e-3, momentum=0.9, nesterov=True, weight_decay=1e-4
         )
 
-    def seconds(self):
+    def seconds(self) -> float:
         """Does a step, and says how long it took."""
         started = time.perf_counter()
         self._optimizer.zero_grad(set_to_none=True)
@@ -88,7 +89,7 @@ class TorchSteps:
         return time.perf_counter() - started
 
 
-def main():
+def main() -> int:
     parser = argparse.ArgumentParser(
         prog='python -m benchmarks.peers', description=__doc__.splitlines()[0]
     )

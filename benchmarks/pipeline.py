@@ -21,13 +21,15 @@ import statistics
 import sys
 import tempfile
 import time
+from typing import Dict, List, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
 import data
-from data import build_tfrecords
+from benchmarks.types import Ratios
+from data import building, sources
 
 PHOTOGRAPHS = (
     'skimage/data/astronaut.png',
@@ -44,12 +46,12 @@ SIZE = 224
 BATCH, WARM_UP = 20, 3
 
 
-class Pieces:
-    """A source of data.build_tfrecords: pieces of the photographs, each from another place."""
+class Pieces(sources.Source):
+    """A source of TFRecords: pieces of the photographs, each from another place."""
 
     label_names = ['a', 'b']
 
-    def __init__(self, count):
+    def __init__(self, count: int) -> None:
         random = np.random.RandomState(0)
         self.jpegs = [
             self._piece(random, PHOTOGRAPHS[index % len(PHOTOGRAPHS)]) for index in range(count)
@@ -59,23 +61,26 @@ class Pieces:
             for split in ('train', 'validation')
         }
 
-    def jpeg(self, index):
+    def jpeg(self, item: int) -> sources.Jpeg:
         """JPEG bytes, and None."""
-        return self.jpegs[index], None
+        return self.jpegs[item], None
 
     @staticmethod
-    def _piece(random, photograph):
+    def _piece(random: np.random.RandomState, photograph: str) -> bytes:
         package, _, inside = photograph.partition('/')
-        path = os.path.join(os.path.dirname(importlib.util.find_spec(package).origin), inside)
-        with Image.open(path) as image:
-            image = image.convert('RGB').resize((2 * WIDTH, 2 * HEIGHT))
+        spec = importlib.util.find_spec(package)
+        if spec is None:
+            raise SystemExit(f'error: {package}, which carries the photographs, is not installed')
+        path = os.path.join(os.path.dirname(str(spec.origin)), inside)
+        with Image.open(path) as file:
+            image = file.convert('RGB').resize((2 * WIDTH, 2 * HEIGHT))
         left, top = random.randint(WIDTH), random.randint(HEIGHT)
         buffer = io.BytesIO()
         image.crop((left, top, left + WIDTH, top + HEIGHT)).save(buffer, 'JPEG', quality=QUALITY)
         return buffer.getvalue()
 
 
-def bare_loop(jpegs):
+def bare_loop(jpegs: Sequence[bytes]) -> float:
     """Seconds that Pillow takes to make an array of the validation image of each."""
     side = HEIGHT * SIZE // 256
     left, top = (WIDTH - side) // 2, (HEIGHT - side) // 2
@@ -83,17 +88,17 @@ def bare_loop(jpegs):
     for jpeg in jpegs:
         with Image.open(io.BytesIO(jpeg)) as image:
             square = image.convert('RGB').crop((left, top, left + side, top + side))
-        np.asarray(square.resize((SIZE, SIZE), Image.BILINEAR))
+        np.asarray(square.resize((SIZE, SIZE), Image.Resampling.BILINEAR))
     return time.perf_counter() - started
 
 
 class Pipeline:
     """A dataset's batches, in sessions of one thread."""
 
-    def __init__(self, batches):
+    def __init__(self, batches: tf.data.Dataset) -> None:
         self._next = tf.data.make_one_shot_iterator(batches).get_next()
 
-    def seconds(self, count):
+    def seconds(self, count: int) -> float:
         """Seconds that so many batches take, after WARM_UP others."""
         # In a session of its own, or batches would be prefetched while others are measured.
         with tf.Session(
@@ -107,20 +112,20 @@ class Pipeline:
             return time.perf_counter() - started
 
 
-def measure(count, rounds):
+def measure(count: int, rounds: int) -> Ratios:
     """{'training', 'validation': images a second of the pipeline over those of the bare loop},
     medians of rounds in turns.
     """
     source = Pieces(count)
     with tempfile.TemporaryDirectory() as folder, tf.Graph().as_default():
         out = os.path.join(folder, 'tfrecords')
-        build_tfrecords.build(source, out, shards=4)
+        building.build(source, out, shards=4)
         dataset = data.load('imagenet', out)
         pipelines = {
             'training': Pipeline(dataset.train(BATCH, seed=0)),
             'validation': Pipeline(dataset.validation(BATCH).repeat()),
         }
-        ratios = {name: [] for name in pipelines}
+        ratios: Dict[str, List[float]] = {name: [] for name in pipelines}
         for _ in range(rounds):
             bare = bare_loop(source.jpegs)
             for name, pipeline in pipelines.items():
@@ -128,7 +133,7 @@ def measure(count, rounds):
     return {name: statistics.median(found) for name, found in ratios.items()}
 
 
-def main():
+def main() -> int:
     parser = argparse.ArgumentParser(
         prog='python -m benchmarks.pipeline', description=__doc__.splitlines()[0]
     )

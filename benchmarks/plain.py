@@ -15,7 +15,14 @@ BLOCKS = {'resnet18': ((2, 2, 2, 2), False), 'resnet50': ((3, 4, 6, 3), True)}
 CLASSES = 1000
 
 
-def conv_norm(x, filters, size, stride=1, relu=True, gamma=1.0):
+def conv_norm(
+    x: tf.Tensor,
+    filters: int,
+    size: int,
+    stride: int = 1,
+    relu: bool = True,
+    gamma: float = 1.0,
+) -> tf.Tensor:
     """Convolution, batch norm and ReLU."""
     if stride > 1 and size > 1:
         before = (size - 1) // 2
@@ -40,7 +47,7 @@ def conv_norm(x, filters, size, stride=1, relu=True, gamma=1.0):
     return tf.nn.relu(y) if relu else y
 
 
-def logits_of(images, model):
+def logits_of(images: tf.Tensor, model: str) -> tf.Tensor:
     """images float32 [batch, height, width, 3] -> float32 [batch, CLASSES]."""
     counts, bottleneck = BLOCKS[model]
     x = tf.nn.max_pool(conv_norm(images, 64, 7, 2), [1, 3, 3, 1], [1, 2, 2, 1], 'SAME')
@@ -71,7 +78,7 @@ def logits_of(images, model):
 class PlainSteps:
     """A training, a step at a time."""
 
-    def __init__(self, model, image_size, batch):
+    def __init__(self, model: str, image_size: int, batch: int) -> None:
         graph = tf.Graph()
         with graph.as_default():
             random = np.random.RandomState(0)
@@ -93,7 +100,7 @@ class PlainSteps:
             self._session = tf.Session(graph=graph, config=runtime.session_config())
             self._session.run(tf.global_variables_initializer())
 
-    def seconds(self):
+    def seconds(self) -> float:
         """Does a step, and says how long it took."""
         started = time.perf_counter()
         self._session.run([self._train_op, self._losses])

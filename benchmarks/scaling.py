@@ -11,26 +11,33 @@ its device for averaging. The devices of a host share its link to other hosts.
 
 from training import runtime  # first: it prepares TensorFlow
 
-import collections
+import argparse
+import functools
 import math
 import socket
 import subprocess
 import sys
+from typing import Dict, NamedTuple, Sequence
 
 import tensorflow.compat.v1 as tf
 
 from benchmarks import steps, turns
-
 from config.root import ROOT
 from config.schema import Config
 from training import devices
-from training.devices.nests import tensors_of
+from training.devices.device import Batch, Outcome, Replica
+from training.devices.nests import Nest, tensors_of
 from training.choices import choices
 from training.experiment import Experiment
 
-Link = collections.namedtuple(
-    'Link', ['bandwidth', 'latency']
-)  # bytes a second each way; seconds a message
+
+class Link(NamedTuple):
+    """What connects devices: bytes a second each way, and seconds a message."""
+
+    bandwidth: float
+    latency: float
+
+
 GBIT = 1e9 / 8  # bytes
 SPEEDS = (10, 25, 100, 400)  # Gbit/s
 DEVICES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -45,28 +52,28 @@ FITTED, CHECKED = (2**12, 2**24), (2**16, 2**20, 2**22, 2**26)  # bytes
 REPEATS = 15
 
 
-def ring(members, size, link):
+def ring(members: int, size: float, link: Link) -> float:
     """Seconds of a ring all-reduce of `size` bytes: 2 (N - 1) messages one after the other, of size
     / N bytes each.
     """
     return 2 * (members - 1) * (size / members / link.bandwidth + link.latency)
 
 
-def all_reduce(count, per_host, size, link, local):
+def all_reduce(count: int, per_host: int, size: float, link: Link, local: Link) -> float:
     """Seconds to average over `count` devices, so many a host: within each host, then between
     hosts.
     """
     return ring(min(count, per_host), size, local) + ring(math.ceil(count / per_host), size, link)
 
 
-def step_time(compute, communication, overlap):
+def step_time(compute: float, communication: float, overlap: bool) -> float:
     """Seconds of a step: with overlap, all communication that fits is hidden behind the backward
     pass, at best.
     """
     return compute + max(0.0, communication - (BACKWARD * compute if overlap else 0.0))
 
 
-def needed(compute, size, members, latency, overlap):
+def needed(compute: float, size: float, members: int, latency: float, overlap: bool) -> float:
     """The bandwidth at which averaging lengthens a step by SMALL, in bytes a second; infinite where
     none is enough.
     """
@@ -77,7 +84,7 @@ def needed(compute, size, members, latency, overlap):
 class _Counting(devices.OneDevice):
     """A device that counts the bytes it is asked to average."""
 
-    def mean(self, replica_fn, batch):
+    def mean(self, replica_fn: Replica[Nest], batch: Batch) -> Outcome[Nest]:
         """See Device.mean."""
         outcome, updates = super().mean(replica_fn, batch)
         self.exchanged = sum(
@@ -86,7 +93,7 @@ class _Counting(devices.OneDevice):
         return outcome, updates
 
 
-def exchanged(variant, model):
+def exchanged(variant: str, model: str) -> int:
     """Bytes that a step of a variant of benchmarks.steps would exchange: gradients, and three
     losses. The size of the images does not change them."""
     config = Config.of(
@@ -106,7 +113,7 @@ def exchanged(variant, model):
     return device.exchanged
 
 
-def collective(task, hosts, sizes):
+def collective(task: int, hosts: Sequence[str], sizes: Sequence[int]) -> Dict[int, float]:
     """{bytes: median seconds} of an all-reduce of float32 between processes, of which this one is
     the `task`-th.
 
@@ -131,13 +138,13 @@ def collective(task, hosts, sizes):
             session.run(variables)
             return {
                 size: turns.medians(
-                    {size: turns.timed(lambda op=mean.op: session.run(op))}, REPEATS
+                    {size: turns.timed(functools.partial(session.run, mean.op))}, REPEATS
                 )[size]
                 for size, mean in zip(sizes, means)
             }
 
 
-def over_loopback(sizes):
+def over_loopback(sizes: Sequence[int]) -> Dict[int, float]:
     """What `collective` measures between this process and another one on this machine."""
     with socket.socket() as one, socket.socket() as other:
         one.bind(('127.0.0.1', 0))
@@ -158,35 +165,31 @@ def over_loopback(sizes):
         peer.wait()
 
 
-def fit(seconds, members):
+def fit(seconds: Dict[int, float], members: int) -> Link:
     """The Link of two measured all-reduces, {bytes: seconds}."""
     (small, fast), (large, slow) = sorted(seconds.items())
     bandwidth = 2 * (members - 1) / members * (large - small) / (slow - fast)
     return Link(bandwidth, max(0.0, fast / (2 * (members - 1)) - small / members / bandwidth))
 
 
-def check():
+def check() -> None:
     """Print the model beside the all-reduce over loopback; its two parameters are those of two of
     the sizes.
     """
     found = over_loopback(FITTED + CHECKED)
     link = fit({size: found[size] for size in FITTED}, 2)
+    small, large = FITTED
     print(
-        '\nall-reduce of two processes over loopback, a link of {:.1f} Gbit/s and {:.0f} us by {} '
-        'and {:,} bytes'.format(link.bandwidth / GBIT, 1e6 * link.latency, *FITTED)
+        f'\nall-reduce of two processes over loopback, a link of {link.bandwidth / GBIT:.1f} '
+        f'Gbit/s and {1e6 * link.latency:.0f} us by {small} and {large:,} bytes'
     )
     print('| bytes | measured, ms | model, ms |\n|---|---|---|')
     for size in sorted(found):
-        print(
-            '| {:,} | {:.2f} | {} |'.format(
-                size,
-                1e3 * found[size],
-                'fitted' if size in FITTED else f'{1e3 * ring(2, size, link):.2f}',
-            )
-        )
+        modelled = 'fitted' if size in FITTED else f'{1e3 * ring(2, size, link):.2f}'
+        print(f'| {size:,} | {1e3 * found[size]:.2f} | {modelled} |')
 
 
-def table(arguments, variant, compute, size):
+def table(arguments: argparse.Namespace, variant: str, compute: float, size: int) -> None:
     """Print the step time of one variant on all devices and links, and what the paper's hardware
     would need.
     """
@@ -204,44 +207,32 @@ def table(arguments, variant, compute, size):
             all_reduce(count, arguments.per_host, size, Link(speed * GBIT, latency), local)
             for speed in SPEEDS
         ]
-        cells = [
-            '{:.1f} / {:.1f}'.format(
-                *[1e3 * step_time(compute, time, overlap) for overlap in (False, True)]
-            )
+        cells = ' | '.join(
+            f'{1e3 * step_time(compute, time, False):.1f} / '
+            f'{1e3 * step_time(compute, time, True):.1f}'
             for time in spent
-        ]
-        print(
-            '| {} | {} | {:,} | {} |'.format(
-                count,
-                math.ceil(count / arguments.per_host),
-                count * arguments.batch,
-                ' | '.join(cells),
-            )
         )
+        hosts = math.ceil(count / arguments.per_host)
+        print(f'| {count} | {hosts} | {count * arguments.batch:,} | {cells} |')
     share = compute * PAPER_BATCH / PAPER_CORES / arguments.batch
-    links = [needed(share, size, PAPER_CORES, latency, overlap) / GBIT for overlap in (False, True)]
+    apart, overlapped = [
+        needed(share, size, PAPER_CORES, latency, overlap) / GBIT for overlap in (False, True)
+    ]
     print(
-        "The paper's frame, {} devices of {} images: {:.0f} ms of arithmetic, {:,} steps in "
-        '{:.1f} days; averaging adds at '
-        'most {:.0%} on links of {:.2f} Gbit/s, with overlap {:.2f}'.format(
-            PAPER_CORES,
-            PAPER_BATCH // PAPER_CORES,
-            1e3 * share,
-            PAPER_STEPS,
-            PAPER_STEPS * share * (1 + SMALL) / 86400,
-            SMALL,
-            *links,
-        )
+        f"The paper's frame, {PAPER_CORES} devices of {PAPER_BATCH // PAPER_CORES} images: "
+        f'{1e3 * share:.0f} ms of arithmetic, {PAPER_STEPS:,} steps in '
+        f'{PAPER_STEPS * share * (1 + SMALL) / 86400:.1f} days; averaging adds at most '
+        f'{SMALL:.0%} on links of {apart:.2f} Gbit/s, with overlap {overlapped:.2f}'
     )
 
 
-def main():
+def main() -> int:
     parser = turns.parser('benchmarks.scaling', __doc__)
     parser.set_defaults(model='resnet50')
     parser.add_argument(
         '--variants',
         default='backprop',
-        help='comma list of: ' + ', '.join(v for v in steps.VARIANTS if steps.VARIANTS[v]),
+        help='comma list of: ' + ', '.join(steps.VARIANTS),
     )
     parser.add_argument(
         '--seconds',
@@ -271,14 +262,10 @@ def main():
             [int(size) for size in arguments.sizes.split(',')],
         )
         return 0
+    pixels = '' if arguments.seconds else f' of {arguments.image_size} x {arguments.image_size}'
     print(
-        '{}, {}, {} images a device{}, {:.0f} us a message'.format(
-            runtime.describe(),
-            arguments.model,
-            arguments.batch,
-            '' if arguments.seconds else f' of {arguments.image_size} x {arguments.image_size}',
-            1e6 * arguments.latency,
-        )
+        f'{runtime.describe()}, {arguments.model}, {arguments.batch} images a device{pixels}, '
+        f'{1e6 * arguments.latency:.0f} us a message'
     )
     for variant in arguments.variants.split(','):
         compute = arguments.seconds

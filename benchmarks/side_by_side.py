@@ -13,6 +13,7 @@ from training import runtime  # first: it prepares TensorFlow
 import statistics
 import sys
 import time
+from typing import Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -20,24 +21,47 @@ import tensorflow.compat.v1 as tf
 from alignment.gradients import Convolution
 
 BATCH, REPEATS = 16, 15
-LAYERS = [  # pixels, size of the kernel, channels, filters, stride
-    (32, 3, 64, 64, 1),
-    (32, 3, 64, 128, 2),
-    (16, 3, 128, 128, 1),
-    (8, 3, 256, 256, 1),
-    (4, 3, 512, 512, 1),
-    (32, 1, 64, 128, 2),
-]
 
 
-def apart(linear, x, kernels, signals):
+class Layer(NamedTuple):
+    """A convolution: pixels of its images, size of its kernel, and the rest."""
+
+    pixels: int
+    kernel: int
+    channels: int
+    filters: int
+    stride: int
+
+
+LAYERS = (
+    Layer(32, 3, 64, 64, 1),
+    Layer(32, 3, 64, 128, 2),
+    Layer(16, 3, 128, 128, 1),
+    Layer(8, 3, 256, 256, 1),
+    Layer(4, 3, 512, 512, 1),
+    Layer(32, 1, 64, 128, 2),
+)
+Made = Tuple[Sequence[tf.Tensor], Sequence[tf.Tensor]]  # projections, and filter gradients
+
+
+def apart(
+    linear: Convolution,
+    x: tf.Tensor,
+    kernels: Sequence[tf.Tensor],
+    signals: Sequence[tf.Tensor],
+) -> Made:
     """([x K of each kernel], [the filter gradient of each signal])."""
     return [linear.project(x, K) for K in kernels], [
         linear.kernel_gradient(x, y, K) for K, y in zip(kernels, signals)
     ]
 
 
-def together(linear, x, kernels, signals):
+def together(
+    linear: Convolution,
+    x: tf.Tensor,
+    kernels: Sequence[tf.Tensor],
+    signals: Sequence[tf.Tensor],
+) -> Made:
     """The same by one operation each."""
     joined = tf.concat(kernels, axis=3)
     return (
@@ -46,13 +70,14 @@ def together(linear, x, kernels, signals):
     )
 
 
-def ratios(pixels, size, channels, filters, stride):
+def ratios(layer: Layer) -> List[float]:
     """(of the forward convolution, of the filter gradient): time together over time apart, medians
     of turns.
     """
     random = np.random.RandomState(0)
+    pixels, size, channels, filters, stride = layer
 
-    def variable(*shape):
+    def variable(*shape: int) -> tf.Variable:
         return tf.Variable(random.standard_normal(shape).astype(np.float32))
 
     with tf.Graph().as_default(), tf.Session(config=runtime.session_config()) as session:
@@ -65,7 +90,7 @@ def ratios(pixels, size, channels, filters, stride):
         )
         done = [[tf.group(*tensors) for tensors in way(*arguments)] for way in (apart, together)]
         session.run(tf.global_variables_initializer())
-        times = {operation: [] for way in done for operation in way}
+        times: Dict[tf.Operation, List[float]] = {op: [] for way in done for op in way}
         for _ in range(3 + REPEATS):
             for operation in times:
                 started = time.perf_counter()
@@ -75,14 +100,14 @@ def ratios(pixels, size, channels, filters, stride):
     return [one / two for two, one in zip(*medians)]
 
 
-def main():
+def main() -> int:
     print(runtime.describe())
     print('pixels  kernel  channels  filters  stride  forward  filter gradient')
     for layer in LAYERS:
+        forward, gradient = ratios(layer)
         print(
-            '{:6}  {:6}  {:8}  {:7}  {:6}  {:7.2f}  {:15.2f}'.format(
-                *(list(layer) + ratios(*layer))
-            )
+            f'{layer.pixels:6}  {layer.kernel:6}  {layer.channels:8}  {layer.filters:7}  '
+            f'{layer.stride:6}  {forward:7.2f}  {gradient:15.2f}'
         )
     return 0
 

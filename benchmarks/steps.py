@@ -8,11 +8,14 @@ Constant images; everything of a step but reading them: forward and backward pas
 
 from training import runtime  # first: it prepares TensorFlow
 
-import collections
 import sys
 import time
+from typing import Dict, NamedTuple
+
+import tensorflow.compat.v1 as tf
 
 from benchmarks import plain, turns
+from benchmarks.types import Timer
 
 from alignment.rules import PROJECTIONS, RULES, Rule
 from config.schema import Config
@@ -20,36 +23,43 @@ from training import devices, loop
 from training.choices import choices
 from training.experiment import Experiment
 
-# settings: what differs from backpropagation. closed: gradients by the rules' closed forms.
-Variant = collections.namedtuple('Variant', ['settings', 'closed'])
 
-VARIANTS = collections.OrderedDict([('backprop', Variant({}, True))])
+class Variant(NamedTuple):
+    """A way to train. settings: what differs from backpropagation. closed: gradients by the rules'
+    closed forms.
+    """
+
+    settings: Dict[str, object]
+    closed: bool = True
+
+
+VARIANTS: Dict[str, Variant] = {'backprop': Variant({})}
 for _name, _rule in RULES.items():  # at sizes of 1, where a step costs least
-    _settings = dict(dict.fromkeys(_rule.sizes, 1), alignment=_name)
-    VARIANTS[_name] = Variant(_settings, True)
+    _settings: Dict[str, object] = dict(dict.fromkeys(_rule.sizes, 1), alignment=_name)
+    VARIANTS[_name] = Variant(_settings)
     if _rule.on_noise:
-        VARIANTS[_name + ' on noise'] = Variant(dict(_settings, input_distribution='normal'), True)
+        VARIANTS[_name + ' on noise'] = Variant(dict(_settings, input_distribution='normal'))
 COMPARED = tuple(VARIANTS)  # what benchmarks.bench and benchmarks.memory compare
 for _name in COMPARED[1:]:
-    _rule = RULES[VARIANTS[_name].settings['alignment']]
+    _rule = RULES[str(VARIANTS[_name].settings['alignment'])]
     if _rule.sees == PROJECTIONS and _rule.closed_form is not Rule.closed_form:
         VARIANTS[_name + ' by autodiff'] = VARIANTS[_name]._replace(closed=False)
-VARIANTS['plain tf.nn'] = None  # benchmarks/plain.py
+PLAIN = 'plain tf.nn'  # benchmarks/plain.py
 # Ways to compute backpropagation; they are measured when they are asked for, not by default.
-WAYS = collections.OrderedDict(
-    [
-        ('bfloat16', Variant(dict(precision='bfloat16'), True)),
-        ('float16', Variant(dict(precision='float16'), True)),
-        ('compiled', Variant(dict(xla=True), True)),
-        ('ten a call', Variant(dict(iterations_per_loop=10), True)),
-    ]
-)
+WAYS = {
+    'bfloat16': Variant(dict(precision='bfloat16')),
+    'float16': Variant(dict(precision='float16')),
+    'compiled': Variant(dict(xla=True)),
+    'ten a call': Variant(dict(iterations_per_loop=10)),
+}
 
 
 class Steps:
     """A training of one variant, a step at a time."""
 
-    def __init__(self, variant, model, image_size, batch, **settings):
+    def __init__(
+        self, variant: Variant, model: str, image_size: int, batch: int, **settings: object
+    ) -> None:
         """Builds the graph; settings: more of the Config."""
         config = Config.of(
             dict(
@@ -72,25 +82,32 @@ class Steps:
         self._session = loop.session(self._experiment, runtime.session_config())
         self._session.run(self._experiment.step.initializer)
 
-    def seconds(self):
+    def seconds(self) -> float:
         """Does what the variant does in a call, and says how long a step took."""
         started = time.perf_counter()
         steps = self._experiment.run_steps(self._session, most=100)
         return (time.perf_counter() - started) / len(steps)
 
-    def run(self, options, run_metadata):
+    def run(self, options: tf.RunOptions, run_metadata: tf.RunMetadata) -> None:
         """Does a step under tf.RunOptions, and fills tf.RunMetadata."""
         step = self._experiment.step
         self._session.run([step.train_op, step.scalars], options=options, run_metadata=run_metadata)
 
 
-def main():
-    parser = turns.parser('benchmarks.steps', __doc__)
+def timer(name: str, model: str, image_size: int, batch: int) -> Timer:
+    """What does a step of a variant, by its name."""
+    if name == PLAIN:
+        return plain.PlainSteps(model, image_size, batch).seconds
+    return Steps({**VARIANTS, **WAYS}[name], model, image_size, batch).seconds
+
+
+def main() -> int:
+    parser, by_default = turns.parser('benchmarks.steps', __doc__), list(VARIANTS) + [PLAIN]
     parser.add_argument('--repeats', type=int, default=20, help='steps of each variant that count')
     parser.add_argument(
         '--variants',
-        default=','.join(VARIANTS),
-        help='comma list of: ' + ', '.join(list(VARIANTS) + list(WAYS)),
+        default=','.join(by_default),
+        help='comma list of: ' + ', '.join(by_default + list(WAYS)),
     )
     parser.add_argument(
         '--serve',
@@ -99,23 +116,11 @@ def main():
     )
     arguments = parser.parse_args()
     if arguments.serve:
-        arguments.variants = ','.join(COMPARED + ('plain tf.nn',))
-    variants = collections.OrderedDict(list(VARIANTS.items()) + list(WAYS.items()))
-    names, setup = (
-        turns.chosen(parser, arguments.variants, variants),
-        (arguments.model, arguments.image_size, arguments.batch),
-    )
-    timers = collections.OrderedDict(
-        (
-            name,
-            (
-                plain.PlainSteps(*setup)
-                if variants[name] is None
-                else Steps(variants[name], *setup)
-            ).seconds,
-        )
-        for name in names
-    )
+        arguments.variants = ','.join(COMPARED + (PLAIN,))
+    names = turns.chosen(parser, arguments.variants, by_default + list(WAYS))
+    timers = {
+        name: timer(name, arguments.model, arguments.image_size, arguments.batch) for name in names
+    }
     if arguments.serve:
         turns.serve(timers)
         return 0

@@ -7,11 +7,16 @@ import statistics
 import subprocess
 import sys
 import time
+from typing import IO, Callable, Collection, Dict, List, Mapping, Sequence, TypeVar, cast
+
+from benchmarks.types import Timer
+
+Key = TypeVar('Key')
 
 WARM_UP = 3  # steps that do not count
 
 
-def parser(module, description):
+def parser(module: str, description: str) -> argparse.ArgumentParser:
     """The ArgumentParser of a benchmark of training steps, with what all of them take: the network
     and its images.
     """
@@ -24,19 +29,17 @@ def parser(module, description):
     return made
 
 
-def chosen(parser, text, names):
+def chosen(parser: argparse.ArgumentParser, text: str, names: Collection[str]) -> List[str]:
     """The names in a comma list; where one is not among `names`, the parser's error ends the
     process.
     """
     unknown = sorted(set(text.split(',')) - set(names))
     if unknown:
-        parser.error(
-            'no such variant: {}; there are {}'.format(', '.join(unknown), ', '.join(names))
-        )
+        parser.error(f'no such variant: {", ".join(unknown)}; there are {", ".join(names)}')
     return text.split(',')
 
 
-def serve(timers):
+def serve(timers: Mapping[str, Timer]) -> None:
     """A worker's side: for every name that comes in on standard input, do a step and answer with
     its seconds.
 
@@ -50,40 +53,41 @@ def serve(timers):
 class Worker:
     """A process that serves steps; what it prints before it is ready goes to standard error."""
 
-    def __init__(self, command, environment):
-        self._process = subprocess.Popen(
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._command = command
+        self._process: subprocess.Popen[str] = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             universal_newlines=True,
             env=environment,
         )
-        self.names = self._answer()
+        self._input = cast(IO[str], self._process.stdin)
+        self._output = cast(IO[str], self._process.stdout)
+        self.names: List[str] = json.loads(self._answer())
 
-    def seconds(self, name):
+    def seconds(self, name: str) -> float:
         """Let it do a step."""
-        self._process.stdin.write(name + '\n')
-        self._process.stdin.flush()
-        return self._answer()
+        self._input.write(name + '\n')
+        self._input.flush()
+        return float(self._answer())
 
-    def close(self):
+    def close(self) -> None:
         """End it."""
-        self._process.stdin.close()
+        self._input.close()
         self._process.wait()
 
-    def _answer(self):
-        line = self._process.stdout.readline()
+    def _answer(self) -> str:
+        line = self._output.readline()
         if not line:
-            raise RuntimeError(
-                '{} ended with code {}'.format(' '.join(self._process.args), self._process.wait())
-            )
-        return json.loads(line)
+            raise RuntimeError(f'{" ".join(self._command)} ended with code {self._process.wait()}')
+        return line
 
 
-def timed(act):
+def timed(act: Callable[[], object]) -> Timer:
     """A function that acts and returns how many seconds that took."""
 
-    def seconds():
+    def seconds() -> float:
         started = time.perf_counter()
         act()
         return time.perf_counter() - started
@@ -91,9 +95,11 @@ def timed(act):
     return seconds
 
 
-def medians(timers, repeats):
-    """{name: median seconds} of functions that do a step and return its seconds, called in turns."""
-    times = {name: [] for name in timers}
+def medians(timers: Mapping[Key, Timer], repeats: int) -> Dict[Key, float]:
+    """{name: median seconds} of functions that do a step and return its seconds, called in
+    turns.
+    """
+    times: Dict[Key, List[float]] = {name: [] for name in timers}
     for turn in range(WARM_UP + repeats):
         for name, seconds in timers.items():
             taken = seconds()

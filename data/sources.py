@@ -95,9 +95,8 @@ class Source(abc.ABC):
     def add_arguments(parser: argparse.ArgumentParser) -> None:
         """The arguments of this source; by default it needs nothing but OUT."""
 
-    @staticmethod
     @abc.abstractmethod
-    def jpeg(item: Item) -> Jpeg:
+    def jpeg(self, item: Item) -> Jpeg:
         """(JPEG bytes, what it was converted from or None). Raises DataError for an image that
         cannot be read.
         """
