@@ -36,8 +36,7 @@ def sentence(package: str) -> str:
     extras = EXTRAS.get(os.path.basename(sys.argv[0]), 'cpu')
     return (
         f'error: the package {package} is not installed in {sys.executable} (Python {version}); '
-        f'{advice}install it '
-        f"there with `pip install -e '.[{extras}]'`"
+        f"{advice}install it there with `pip install -e '.[{extras}]'`"
     )
 
 

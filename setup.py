@@ -9,8 +9,7 @@ from setuptools import find_packages, setup
 if not (sys.version_info[:2] == (3, 7) or (3, 9) <= sys.version_info[:2] <= (3, 13)):
     sys.exit(
         'This project runs on Python 3.7 (TensorFlow 1.13.2) and on Python 3.9 to 3.13 '
-        '(TensorFlow 2.x), not on '
-        'Python {}.{}.'.format(*sys.version_info[:2])
+        f'(TensorFlow 2.x), not on Python {sys.version_info[0]}.{sys.version_info[1]}.'
     )
 
 TF1 = "python_version == '3.7'"
