@@ -146,12 +146,12 @@ def stranger_port(request):
     def answer():
         while True:
             try:
-                connection, _ = listener.accept()
+                peer, _ = listener.accept()
             except OSError:
                 return
-            accepted.append(connection)
+            accepted.append(peer)
             if request.param:
-                connection.sendall(request.param)
+                peer.sendall(request.param)
 
     thread = threading.Thread(target=answer, daemon=True)
     thread.start()
@@ -159,8 +159,8 @@ def stranger_port(request):
     listener.shutdown(socket.SHUT_RDWR)
     listener.close()
     thread.join()
-    for connection in accepted:
-        connection.close()
+    for peer in accepted:
+        peer.close()
 
 
 def test_a_port_that_something_else_has_taken(stranger_port, tmp_path, impatient):
