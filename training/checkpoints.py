@@ -214,7 +214,7 @@ def _other_classes(experiment: Trainable, shapes: Shapes) -> Optional[str]:
     """A sentence on the cause where a checkpoint differs in the number of classes alone, else
     None.
     """
-    classes = getattr(getattr(experiment, 'dataset', None), 'classes', None)
+    classes = experiment.classes
     there: Set[int] = set()
     for variable in experiment.variables:
         here, stored = variable.shape.as_list(), shapes.get(variable.op.name)
@@ -224,12 +224,11 @@ def _other_classes(experiment: Trainable, shapes: Shapes) -> Optional[str]:
         if len(stored) != len(here) or [new for _, new in differing] != [classes]:
             return None
         there.update(old for old, _ in differing)
-    if len(there) != 1:
+    if len(there) != 1 or classes is None:
         return None
     return (
         f'Its network tells {there.pop():,} classes apart, and the images have {classes:,}: train '
-        'on images with as many '
-        'classes (--dataset, --data_dir).'
+        'on images with as many classes (--dataset, --data_dir).'
     )
 
 

@@ -60,6 +60,7 @@ class Experiment(Trainable):
         self.dataset = data.load(
             config.dataset, config.data_dir, config.image_size, preprocessing_of(config)
         )
+        self.classes = self.dataset.classes
         self.steps_per_epoch = self.dataset.steps_per_epoch(config.train_batch_size)
         self.train_steps = whole_steps(config.train_epochs, self.steps_per_epoch)
         self.roles = {'global_step': Role.STEP}

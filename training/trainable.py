@@ -76,6 +76,7 @@ class Trainable(abc.ABC):
         variables: all that a checkpoint holds.
         roles: {name of a variable: what it is for}; empty where that is not known.
         saver: writes the variables.
+        classes: how many the network tells apart; None where that is not known.
     """
 
     graph: tf.Graph
@@ -85,6 +86,7 @@ class Trainable(abc.ABC):
     variables: List[tf.Variable]
     roles: Dict[str, str]
     saver: tf.train.Saver
+    classes: Optional[int] = None
 
     @property
     def training_step(self) -> Step:
