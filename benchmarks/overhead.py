@@ -64,7 +64,7 @@ class Looped:
 def measure(port: int, repeats: int) -> Ratios:
     """{'loop', 'records': ratio}, medians of steps taken in turns."""
     config = Config.of(SETTINGS, choices())
-    experiment = Experiment(config, devices.choose(config))
+    experiment = Experiment(config, devices.choose(config, devices.claim(config)))
     server.ensure('localhost', port)
     store = Store('localhost', port, DBNAME, experiment.collection, str(bson.ObjectId()))
     with tempfile.TemporaryDirectory() as folder, loop.session(

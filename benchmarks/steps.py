@@ -77,7 +77,10 @@ class Steps:
             choices(),
         )
         self._experiment = Experiment(
-            config, devices.choose(config), validating=False, closed_forms=variant.closed
+            config,
+            devices.choose(config, devices.claim(config)),
+            validating=False,
+            closed_forms=variant.closed,
         )
         self._session = loop.session(self._experiment, runtime.session_config())
         self._session.run(self._experiment.step.initializer)

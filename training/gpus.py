@@ -6,6 +6,7 @@ import re
 from typing import List, NamedTuple, Optional
 
 from config.schema import ConfigError
+from training import runtime
 
 VARIABLE = 'CUDA_VISIBLE_DEVICES'
 NAME = re.compile(r'\d+$|GPU-|MIG-')  # CUDA ignores whatever follows a name that it does not know
@@ -48,7 +49,7 @@ class _Claim(NamedTuple):
 _newest = _Claim()
 
 
-def claim(gpu: List[str], hide: bool = False) -> None:
+def claim(gpu: List[str], hide: bool = False) -> int:
     """Sets CUDA_VISIBLE_DEVICES so that TensorFlow sees the GPUs of --gpu alone.
 
     Claims do not add up: each one counts within what the variable was before the first one, or
@@ -57,6 +58,9 @@ def claim(gpu: List[str], hide: bool = False) -> None:
     Args:
         gpu: The indices of --gpu.
         hide: Whether no GPU shall be seen, because the CPU is split instead.
+
+    Returns:
+        How many of them TensorFlow finds.
 
     Raises:
         ConfigError: As `visible`.
@@ -67,3 +71,4 @@ def claim(gpu: List[str], hide: bool = False) -> None:
     made = '' if hide else visible(gpu, given)
     os.environ[VARIABLE] = made
     _newest = _Claim(given, made)
+    return 0 if hide else runtime.gpu_count()

@@ -94,7 +94,7 @@ def train(
     bucket = places.copies_folder(config, place)
     if not config.skip_check:
         provenance.check_committed()
-    device = devices.choose(config, say)
+    device = devices.choose(config, devices.claim(config, say))
     call = _Call(config, _explicit(config, explicit), ignored, settings_file, place, bucket)
     if config.dry_run:
         _dry_run(call, device)
@@ -313,7 +313,7 @@ def validate(
     Other arguments and errors are those of `train`.
     """
     checks.validation(config)
-    device = devices.choose(config, say)
+    device = devices.choose(config, devices.claim(config, say))
     say(server.ensure(config.host, config.port))
     folder = places.cache_folder(config, places.of(config, config.val_exp_id))
     start = finding.find(config, folder)

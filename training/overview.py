@@ -33,7 +33,7 @@ def experiment(exp, device):
         parameters[_kind(exp.roles[variable.op.name])] += variable.shape.num_elements()
     counts = ', '.join(f'{count:,} in {kind}' for kind, count in parameters.most_common())
     return [
-        f'{runtime.describe()}, {_where(config, device)}, images as {device.data_format}',
+        f'{runtime.describe()}, {device.title}, images as {device.data_format}',
         '{} with {} on {}: {:,} training and {:,} validation images of {}, {:,} classes'.format(
             exp.collection,
             config.alignment or 'backpropagation',
@@ -81,15 +81,6 @@ def step_cost(exp):
 
 def _millions(count):
     return f'{count / 1e6:,.1f}'
-
-
-def _where(config, device):
-    """The kind of device."""
-    if config.tpu_name:
-        return f'TPU {config.tpu_name} with {device.replicas} cores'
-    if config.cpu_devices:
-        return f'devices {config.gpu} of a CPU split into {config.cpu_devices}'
-    return 'GPU ' + config.gpu if runtime.gpu_count() else 'CPU'
 
 
 def _gradients(automatic, alignment):

@@ -172,7 +172,7 @@ def results(kind, parts):
 
 @pytest.fixture(autouse=True)
 def no_gpu(monkeypatch):
-    """OneDevice chooses a GPU by the environment; what it sets there ends with the test."""
+    """All is computed on the CPU."""
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
 
 

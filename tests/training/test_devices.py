@@ -24,7 +24,7 @@ from training import devices, optimizers, runtime
 def test_a_device_that_is_not_there_is_refused(settings, words):
     before = os.environ['CUDA_VISIBLE_DEVICES']
     with pytest.raises(ConfigError, match=words):
-        devices.choose(tiny.config(**settings))
+        devices.claim(tiny.config(**settings))
     assert os.environ['CUDA_VISIBLE_DEVICES'] == before
 
 

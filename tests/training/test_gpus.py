@@ -50,13 +50,13 @@ def test_gpus_are_counted_within_what_a_scheduler_shows(given, gpu, seen):
 def test_a_gpu_beyond_them_is_refused(given, gpu, words, monkeypatch):
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', given)
     with pytest.raises(ConfigError, match=words):
-        devices.choose(tiny.config(gpu=gpu))
+        devices.claim(tiny.config(gpu=gpu))
     assert os.environ['CUDA_VISIBLE_DEVICES'] == given
 
 
 @pytest.fixture
 def seen(monkeypatch):
-    """What a choice of settings leaves in the environment; as many GPUs are there as it shows."""
+    """What a claim of settings leaves in the environment; as many GPUs are there as it shows."""
 
     def count():
         return (
@@ -66,14 +66,14 @@ def seen(monkeypatch):
         )
 
     def chosen(**settings):
-        devices.choose(tiny.config(**settings), pytest.fail)
+        assert devices.claim(tiny.config(**settings), pytest.fail) == count()
         return os.environ['CUDA_VISIBLE_DEVICES']
 
     monkeypatch.setattr(runtime, 'gpu_count', count)
     return chosen
 
 
-def test_choices_do_not_add_up(seen, monkeypatch):
+def test_claims_do_not_add_up(seen, monkeypatch):
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '4,5')
     hosts = dict(worker_hosts=('a:1', 'b:1'), task_index=1)
     for _ in range(2):
@@ -98,6 +98,28 @@ def test_a_script_of_functions_sees_what_it_is_shown(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    'settings, title',
+    [
+        ({}, 'GPU 0'),
+        (dict(gpu='3'), 'GPU 3'),
+        (dict(gpu='1,0'), 'GPU 1,0'),
+        (
+            dict(gpu='1,0', cpu_devices=2),
+            'devices 1,0 of a CPU split into 2',
+        ),
+        (dict(gpu='1', worker_hosts=('a:1', 'b:1'), task_index=0), 'GPU 1'),
+    ],
+)
+def test_a_device_is_made_of_the_gpus_that_were_found(settings, title, monkeypatch):
+    """It neither changes the environment nor looks for GPUs itself."""
+    monkeypatch.setattr(runtime, 'gpu_count', lambda: pytest.fail('it looks for GPUs'))
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '6,7')
+    config = tiny.config(**settings)
+    assert devices.choose(config, found=0 if config.cpu_devices else 2).title == title
+    assert os.environ['CUDA_VISIBLE_DEVICES'] == '6,7'
+
+
+@pytest.mark.parametrize(
     'settings, warned',
     [
         ({}, False),
@@ -110,7 +132,7 @@ def test_a_gpu_that_was_asked_for_and_is_not_there_is_told(settings, warned, mon
     said = []
     monkeypatch.setattr(runtime, 'gpu_count', lambda: 0)
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES')
-    devices.choose(tiny.config(**settings), said.append)
+    devices.claim(tiny.config(**settings), said.append)
     assert said == (
         ['warning: --gpu=7: TensorFlow finds no such GPU; the CPU is used'] if warned else []
     )

@@ -2,7 +2,7 @@
 averages over its replicas.
 """
 
-from training.devices.choose import choose, precision_refusals, refusals
+from training.devices.choose import choose, claim, precision_refusals, refusals
 from training.devices.device import Call, Device
 from training.devices.hosts import Hosts
 from training.devices.one import OneDevice
@@ -17,6 +17,7 @@ __all__ = [
     'OneDevice',
     'Towers',
     'choose',
+    'claim',
     'precision_refusals',
     'refusals',
 ]

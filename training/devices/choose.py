@@ -12,15 +12,30 @@ from training.devices.towers import Towers
 from training.devices.tpu import TPU
 
 
-def choose(config: Config, say: Say = print) -> Device:
-    """The device that a Config asks for; of the GPUs, this process then sees those of --gpu alone.
+def claim(config: Config, say: Say = print) -> int:
+    """Lets this process see those GPUs of --gpu alone; how many of them TensorFlow finds.
 
-    say: prints a line. Raises ConfigError for what the device cannot do.
+    What trains or validates calls it once, before it has a device. say: prints a line. Raises
+    ConfigError, and changes nothing, for what no device can do.
     """
-    problems = refusals(config)
-    if problems:
-        raise ConfigError('; '.join(problems))
-    minibatches = _minibatches(config)
+    _check(config)
+    if config.tpu_name:
+        return 0
+    gpu = config.gpu.split(',')
+    found = gpus.claim(gpu, hide=bool(config.cpu_devices))
+    if config.gpu != ROWS['gpu'].default and len(gpu) == 1 and not (config.cpu_devices or found):
+        say(f'warning: --gpu={config.gpu}: TensorFlow finds no such GPU; the CPU is used')
+    return found
+
+
+def choose(config: Config, found: int = 0) -> Device:
+    """The device that a Config asks for.
+
+    found: how many GPUs there are, as `claim` gave it; without any the CPU is used. Raises
+    ConfigError for what the device cannot do.
+    """
+    _check(config)
+    minibatches, steps_per_call = _minibatches(config), config.iterations_per_loop
     if config.tpu_name:
         return TPU(
             config.tpu_name,
@@ -28,30 +43,29 @@ def choose(config: Config, say: Say = print) -> Device:
             config.gcp_project,
             replicas=config.num_shards,
             minibatches=minibatches,
-            steps_per_call=config.iterations_per_loop or 100,
+            steps_per_call=steps_per_call or 100,
         )
     gpu = config.gpu.split(',')
-    steps_per_call = config.iterations_per_loop or 1
-    gpus.claim(gpu, hide=bool(config.cpu_devices))
-    if (
-        config.gpu != ROWS['gpu'].default
-        and len(gpu) == 1
-        and not config.cpu_devices
-        and not runtime.gpu_count()
-    ):
-        say(f'warning: --gpu={config.gpu}: TensorFlow finds no such GPU; the CPU is used')
+    if not config.cpu_devices and found < len(gpu) > 1:
+        raise ConfigError(
+            f'--gpu={config.gpu}: TensorFlow finds {found} of these GPUs; name those that are '
+            'there, or split the CPU by --cpu_devices'
+        )
     if config.worker_hosts:
         return Hosts(
             config.worker_hosts,
             config.task_index or 0,  # never None: `refusals` has seen to it
             gpu,
             minibatches,
-            steps_per_call,
+            steps_per_call or 1,
             cpu_devices=config.cpu_devices,
+            gpus=found,
         )
     if len(gpu) > 1 or config.cpu_devices:
-        return Towers(gpu, minibatches, steps_per_call, cpu_devices=config.cpu_devices)
-    return OneDevice(minibatches, steps_per_call, config.xla)
+        return Towers(
+            gpu, minibatches, steps_per_call or 1, cpu_devices=config.cpu_devices, gpus=found
+        )
+    return OneDevice(minibatches, steps_per_call or 1, config.xla, gpu=gpu, gpus=found)
 
 
 def refusals(config: Config) -> List[str]:
@@ -64,6 +78,12 @@ def refusals(config: Config) -> List[str]:
         + _of_loops(config)
         + precision_refusals(config)
     )
+
+
+def _check(config: Config) -> None:
+    problems = refusals(config)
+    if problems:
+        raise ConfigError('; '.join(problems))
 
 
 def _minibatches(config: Config) -> int:

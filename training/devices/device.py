@@ -69,6 +69,11 @@ class Device(abc.ABC):
     compiled: bool
     data_format: str
 
+    @property
+    @abc.abstractmethod
+    def title(self) -> str:
+        """What it is, for people: 'GPU 0', 'CPU'."""
+
     @abc.abstractmethod
     def call(self, step: Step, next_batch: Callable[[], Batch]) -> Call:
         """The Call that does steps.

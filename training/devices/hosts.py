@@ -38,8 +38,9 @@ class Hosts(Towers):
         steps_per_call: int = 1,
         data_format: Optional[str] = None,
         cpu_devices: Optional[int] = None,
+        gpus: int = 0,
     ) -> None:
-        super().__init__(gpu, minibatches, steps_per_call, data_format, cpu_devices)
+        super().__init__(gpu, minibatches, steps_per_call, data_format, cpu_devices, gpus)
         self.hosts = len(hosts)
         self.part = (own, self.hosts)
         self.leads = own == 0

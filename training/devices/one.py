@@ -24,12 +24,15 @@ from training.devices.nests import Form, Nest, tensors_of, with_tensors
 class OneDevice(Device):
     """The first GPU that TensorFlow sees (see training/gpus.py), or the CPU where it sees none.
 
+    It changes no environment and looks for no GPU: it is told how many there are.
+
     minibatches: how many equal parts of a batch are worked through one after the other, their
     results averaged.
     steps_per_call: the most steps in one call. compiled: each step is compiled by XLA.
     data_format: of images between layers; by default that of the fastest convolutions, NCHW on a
     GPU and NHWC on a CPU.
     cpu_devices: into how many devices the CPU is split; None leaves it whole.
+    gpu: the indices of --gpu. gpus: how many of these GPUs TensorFlow finds, as `claim` has it.
     """
 
     # which of the equal blocks of a step's batch `mean` is given: this host's, or this core's of a
@@ -43,13 +46,25 @@ class OneDevice(Device):
         compiled: bool = False,
         data_format: Optional[str] = None,
         cpu_devices: Optional[int] = None,
+        gpu: Sequence[str] = ('0',),
+        gpus: int = 0,
     ) -> None:
         self.cpu_devices = cpu_devices
-        self.data_format = data_format or ('NCHW' if runtime.gpu_count() else 'NHWC')
+        self.gpu = tuple(gpu)
+        self.gpus = gpus
+        self.data_format = data_format or ('NCHW' if gpus else 'NHWC')
         self.minibatches = minibatches
         self.steps_per_call = steps_per_call
         self.compiled = compiled
         self._do = _compiled if compiled else _plain
+
+    @property
+    def title(self) -> str:
+        """See Device.title."""
+        gpu = ','.join(self.gpu)
+        if self.cpu_devices:
+            return f'devices {gpu} of a CPU split into {self.cpu_devices}'
+        return f'GPU {gpu}' if self.gpus else 'CPU'
 
     def call(self, step: Step, next_batch: Callable[[], Batch]) -> Call:
         """See Device.call."""

@@ -5,7 +5,6 @@ from typing import Callable, List, Optional, Sequence, Tuple, TypeVar
 
 import tensorflow.compat.v1 as tf
 
-from config.schema import ConfigError
 from training import runtime
 from training.devices.device import Batch, Outcome, Part, Replica, Scalars
 from training.devices.nests import Nest, tensors_of, with_tensors
@@ -24,8 +23,7 @@ class Towers(OneDevice):
     The variables are on the first of them. Each works on an equal part of the batch; losses and
     gradients are averaged, and the batch norms track the statistics of the first replica's part.
 
-    gpu: the indices of --gpu. Otherwise as OneDevice. Raises ConfigError where
-    there are not as many GPUs.
+    gpu: the indices of --gpu. Otherwise as OneDevice.
     """
 
     def __init__(
@@ -35,16 +33,16 @@ class Towers(OneDevice):
         steps_per_call: int = 1,
         data_format: Optional[str] = None,
         cpu_devices: Optional[int] = None,
+        gpus: int = 0,
     ) -> None:
         super().__init__(
-            minibatches, steps_per_call, data_format=data_format, cpu_devices=cpu_devices
+            minibatches,
+            steps_per_call,
+            data_format=data_format,
+            cpu_devices=cpu_devices,
+            gpu=gpu,
+            gpus=gpus,
         )
-        if not cpu_devices and runtime.gpu_count() < len(gpu) > 1:
-            raise ConfigError(
-                '--gpu={}: TensorFlow finds {} of these GPUs; name those that are there, or split '
-                'the CPU by '
-                '--cpu_devices'.format(','.join(gpu), runtime.gpu_count())
-            )
         self.replicas = len(gpu)
         self._sums = 0  # how many have been built
         self._devices = (

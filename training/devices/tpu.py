@@ -41,6 +41,11 @@ class TPU(OneDevice):
         self.replicas = replicas
         self._place = (name, zone, project)
 
+    @property
+    def title(self) -> str:
+        """See Device.title."""
+        return f'TPU {self.name} with {self.replicas} cores'
+
     @contextlib.contextmanager
     def ready(self, say: Say = print) -> Iterator[None]:
         """Finds the TPU and starts its cores; they are given back in the end. Raises ConfigError
