@@ -9,17 +9,12 @@ both kinds of layer: dense kernels are [in, units], convolution kernels [height,
 filters].
 """
 
-import collections
+from typing import NamedTuple, Tuple
 
 import tensorflow.compat.v1 as tf
 
-# Up to so many output positions an image, a plain convolution gives the input gradient faster than
-# TensorFlow's own operation for it, which on TensorFlow 1.13.2's CPUs reads the whole kernel once
-# an image (benchmarks/input_gradient.py). training/runtime.py sets it.
-FEW_POSITIONS = 0
 
-
-class Dense(collections.namedtuple('Dense', [])):
+class Dense(NamedTuple):
     """The linear map of a dense layer; kernels float32 [in, units]."""
 
     def project(self, x, kernel):
@@ -51,12 +46,20 @@ class Dense(collections.namedtuple('Dense', [])):
         return tf.reduce_sum(y, axis=0)
 
 
-class Convolution(collections.namedtuple('Convolution', ['strides', 'padding', 'data_format'])):
+class Convolution(NamedTuple):
     """The linear map of a 2-D convolution; kernels float32 [height, width, in, filters].
 
     strides: (vertical, horizontal) in pixels; padding: 'SAME' or 'VALID'; data_format: of images,
     'NHWC' (shapes here are written so) or 'NCHW'.
+    few_positions: up to so many output positions an image, a plain convolution gives the input
+    gradient faster than TensorFlow's own operation for it, which on TensorFlow 1.13.2's CPUs reads
+    the whole kernel once an image (benchmarks/input_gradient.py).
     """
+
+    strides: Tuple[int, int]
+    padding: str
+    data_format: str = 'NHWC'
+    few_positions: int = 0
 
     def project(self, x, kernel):
         """x [batch, height, width, in] -> x * K [batch, height', width', filters]."""
@@ -70,8 +73,8 @@ class Convolution(collections.namedtuple('Convolution', ['strides', 'padding', '
         if (
             self.data_format == 'NHWC'
             and positions is not None
-            and positions <= FEW_POSITIONS
-            and (x.shape[1:3].is_fully_defined())
+            and positions <= self.few_positions
+            and x.shape[1:3].is_fully_defined()
         ):
             return self._convolve_back(y, kernel, x)
         return tf.nn.conv2d_backprop_input(
@@ -128,7 +131,7 @@ class Convolution(collections.namedtuple('Convolution', ['strides', 'padding', '
         places = height * width
         axes = [self.data_format.index(letter) for letter in 'HW']
         size, positions = [tf.stack([tf.shape(tensor)[axis] for axis in axes]) for tensor in (x, y)]
-        flat = Convolution(self.strides, self.padding)
+        flat = self._replace(data_format='NHWC')
         # 1 where an output position sends to an input position by a place, else 0
         there = flat.reconstruct(
             tf.ones(tf.concat([[1], positions, [1]], 0), e.dtype),
@@ -164,9 +167,6 @@ class Convolution(collections.namedtuple('Convolution', ['strides', 'padding', '
             {'H': self.strides[0], 'W': self.strides[1]}.get(letter, 1)
             for letter in self.data_format
         ]
-
-
-Convolution.__new__.__defaults__ = ('NHWC',)
 
 
 def _spread(y, axis, stride):

@@ -3,7 +3,7 @@
     python -m benchmarks.input_gradient
 
 Prints the time of TensorFlow's own operation over that of a plain convolution, for the deep layers
-of a ResNet on small images; alignment.gradients.FEW_POSITIONS is chosen by it.
+of a ResNet on small images; training.runtime.FEW_POSITIONS is chosen by it.
 """
 
 from training import runtime  # first: it prepares TensorFlow
@@ -15,14 +15,13 @@ import time
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from alignment import gradients
+from alignment.gradients import Convolution
 
 BATCH, CHANNELS, REPEATS = 50, 256, 15
 
 
 def seconds(size: int, few_positions: int) -> float:
     """Median time of one input gradient of a 3x3 convolution of images of this size."""
-    gradients.FEW_POSITIONS = few_positions
     with tf.Graph().as_default(), tf.Session(config=runtime.session_config()) as session:
         y = tf.Variable(
             np.random.RandomState(0)
@@ -32,7 +31,8 @@ def seconds(size: int, few_positions: int) -> float:
         kernel = tf.Variable(
             np.random.RandomState(1).standard_normal((3, 3, CHANNELS, CHANNELS)).astype(np.float32)
         )
-        dx = gradients.Convolution((1, 1), 'SAME').reconstruct(y, kernel, tf.identity(y)).op
+        linear = Convolution((1, 1), 'SAME', few_positions=few_positions)
+        dx = linear.reconstruct(y, kernel, tf.identity(y)).op
         session.run(tf.global_variables_initializer())
         times = []
         for _ in range(3 + REPEATS):

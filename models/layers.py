@@ -26,6 +26,7 @@ class Layers:
     dtype: what is computed in; variables, statistics of batch norm and losses are float32 all the
     same.
     data_format: of images between layers, 'NHWC' (shapes here are written so) or 'NCHW'.
+    few_positions: of convolutions; see alignment.gradients.Convolution.
     across: what builds these layers on several replicas, with `replicas`, their number, and
     all_mean(tensor), when the statistics of batch norm shall be those of all replicas' batches;
     None takes each one's own.
@@ -49,6 +50,7 @@ class Layers:
         across=None,
         over_replicas=None,
         classes=None,
+        few_positions=0,
     ):
         self.rule = rule
         self.is_training = is_training
@@ -60,6 +62,7 @@ class Layers:
         self.across = across
         self.over_replicas = over_replicas or (lambda tensor: tensor)
         self.classes = classes
+        self.few_positions = few_positions
         self.records = []
         self.regularization_losses = []
         self.updates = []
@@ -144,7 +147,10 @@ class Layers:
             before = (size - 1) // 2
             x = tf.pad(x, self._by_axis([0, 0], [before, size - 1 - before]))
         convolution = Convolution(
-            (stride, stride), padding or ('SAME' if stride == 1 else 'VALID'), self.data_format
+            (stride, stride),
+            padding or ('SAME' if stride == 1 else 'VALID'),
+            self.data_format,
+            self.few_positions,
         )
         kernels = self._kernels(
             convolution, [size, size, self._channels(x), filters], initializer, l2

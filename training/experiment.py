@@ -298,15 +298,16 @@ class Experiment(Trainable):
         config, device = self.config, self.device
         layers = (StockLayers if config.tf_layers else Layers)(
             rule,
-            is_training,
-            config.regularize_weights_via_model,
-            config.bn_trainable,
-            config.seed,
-            tf.as_dtype(precision),
-            device.data_format,
-            device if replicated and config.sync_batch_norm else None,
-            device.over_replicas if replicated else None,
-            self.dataset.classes,
+            is_training=is_training,
+            regularize=config.regularize_weights_via_model,
+            bn_trainable=config.bn_trainable,
+            seed=config.seed,
+            dtype=tf.as_dtype(precision),
+            data_format=device.data_format,
+            across=device if replicated and config.sync_batch_norm else None,
+            over_replicas=device.over_replicas if replicated else None,
+            classes=self.dataset.classes,
+            few_positions=runtime.FEW_POSITIONS,
         )
         logits = NETWORKS[config.model].build(
             self.dataset.normalise(images), layers, self.dataset.classes, self._network_options

@@ -54,10 +54,9 @@ with _without_notices():
 
 IS_TF2 = not tf.__version__.startswith('1.')
 
-from alignment import gradients  # noqa: E402
-
 tf.logging.set_verbosity(tf.logging.ERROR)
-gradients.FEW_POSITIONS = 0 if IS_TF2 else 16
+# Output positions up to which a plain convolution is faster; see alignment.gradients.Convolution.
+FEW_POSITIONS = 0 if IS_TF2 else 16
 HAS_BFLOAT16 = IS_TF2  # whether CPUs and GPUs compute in bfloat16
 # Whether XLA compiles a loop within a step within a loop, and a step with a branch. 1.13.2 recurses
 # without end over the first and ends the process at the second.

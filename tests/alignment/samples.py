@@ -130,7 +130,7 @@ def record(name, backward=True, **replaced):
 def linear_of(record):
     """The oracle's linear map of a LayerRecord."""
     return (
-        oracle.Convolution(*record.linear)
+        oracle.Convolution(*record.linear[:3])
         if isinstance(record.linear, Convolution)
         else oracle.Dense()
     )

@@ -114,7 +114,9 @@ def as_seen(record, arrays):
     """The oracle's Layer of a LayerRecord; arrays: its tensors' numbers."""
     linear = record.linear
     linear = (
-        oracle.Convolution(*linear) if isinstance(linear, gradients.Convolution) else oracle.Dense()
+        oracle.Convolution(*linear[:3])
+        if isinstance(linear, gradients.Convolution)
+        else oracle.Dense()
     )
     activation = next(
         (name for name, function in ACTIVATIONS.items() if function is record.activation), None

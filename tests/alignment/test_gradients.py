@@ -10,7 +10,6 @@ import tensorflow.compat.v1 as tf
 
 import oracle
 import samples
-from alignment import gradients
 from alignment.gradients import Convolution, Dense, aligned, backprop, conv2d, matmul
 from reference import error
 
@@ -84,9 +83,9 @@ def test_dense_maps():
     ],
 )
 @pytest.mark.parametrize('case', CONVOLUTIONS, ids=str)
-def test_convolution_maps(case, few_positions, monkeypatch):
-    monkeypatch.setattr(gradients, 'FEW_POSITIONS', few_positions)
-    assert_same_maps(*convolution(*case))
+def test_convolution_maps(case, few_positions):
+    linear, *others = convolution(*case)
+    assert_same_maps(linear._replace(few_positions=few_positions), *others)
 
 
 def operations(build):
@@ -99,13 +98,11 @@ def operations(build):
 @pytest.mark.parametrize(
     'image, few', [((4, 4), True), ((2, 8), True), ((4, 5), False), ((None, 4), False)]
 )
-def test_few_positions_take_the_short_way(monkeypatch, image, few):
-    monkeypatch.setattr(gradients, 'FEW_POSITIONS', 16)
-
+def test_few_positions_take_the_short_way(image, few):
     def build():
         x = tf.placeholder(tf.float32, (3,) + image + (2,))
         K = tf.zeros([3, 3, 2, FILTERS])
-        linear = Convolution((1, 1), 'SAME')
+        linear = Convolution((1, 1), 'SAME', few_positions=16)
         linear.reconstruct(linear.project(x, K), K, x)
 
     assert operations(build).count('Conv2DBackpropInput') == (0 if few else 1)
@@ -124,7 +121,7 @@ def test_the_number_of_images_may_be_open(linear, kernel, images):
         results = session.run(
             [y] + tf.gradients(tf.reduce_sum(tf.square(y)), [image, W]), {image: x}
         )
-    wanted = oracle.Dense() if len(kernel) == 2 else oracle.Convolution(*linear)
+    wanted = oracle.Dense() if len(kernel) == 2 else oracle.Convolution(*linear[:3])
     y = wanted.project(x, K)
     assert error(results[0], y) < TOLERANCE
     assert error(results[1], wanted.reconstruct(2 * y, K, x)) < TOLERANCE

@@ -112,7 +112,7 @@ def test_a_convolution_of_any_size_on_any_image(image, size, stride):
             Convolution((stride, stride), 'VALID'),
         )
     assert (
-        error(run.output, oracle.Convolution(*linear).project(padded.astype(np.float64), W))
+        error(run.output, oracle.Convolution(*linear[:3]).project(padded.astype(np.float64), W))
         < TOLERANCE
     )
     assert (
