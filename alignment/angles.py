@@ -3,9 +3,11 @@ activities, layer by layer.
 """
 
 import math
+from typing import Dict, Optional, Sequence
 
 import tensorflow.compat.v1 as tf
 
+from alignment.view import LayerRecord
 
 BLOCK = 256  # numbers that are added up at a time
 
@@ -27,7 +29,7 @@ def angle(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     return tf.atan2(_length(u - v), _length(u + v)) * (360.0 / math.pi)
 
 
-def _unit(x):
+def _unit(x: tf.Tensor) -> tf.Tensor:
     """x [n] at length 1. Its largest element becomes 1 first, so that no square is too small or
     large.
     """
@@ -35,7 +37,7 @@ def _unit(x):
     return scaled / _length(scaled)
 
 
-def _length(x):
+def _length(x: tf.Tensor) -> tf.Tensor:
     """The length of x [n]. Sums of BLOCK numbers are added up, then their sums: millions would
     round.
     """
@@ -47,7 +49,9 @@ def _length(x):
     return tf.sqrt(tf.reduce_sum(squares))
 
 
-def measure(records, task_loss, logits=None):
+def measure(
+    records: Sequence[LayerRecord], task_loss: tf.Tensor, logits: Optional[tf.Tensor] = None
+) -> Dict[str, Dict[str, tf.Tensor]]:
     """What a validation reports of every layer: {measure: {layer name: float32 scalar}}.
 
     weight_angles: (W, B). projection_angles: (Wx, Bx). gradient_angles: (the dx that B gives, the
@@ -66,7 +70,7 @@ def measure(records, task_loss, logits=None):
     errors = tf.gradients(task_loss, [record.y for record in sending]) if sending else []
     at_logits = tf.gradients(task_loss, logits)[0] if len(sending) > len(aligned) else None
 
-    def sent(record, dy):
+    def sent(record: LayerRecord, dy: tf.Tensor) -> tf.Tensor:
         """The dx that the rule gives."""
         if record.direct is None:
             return record.linear.reconstruct(dy, record.B, record.x)

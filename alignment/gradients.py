@@ -9,39 +9,43 @@ both kinds of layer: dense kernels are [in, units], convolution kernels [height,
 filters].
 """
 
-from typing import NamedTuple, Tuple
+from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import tensorflow.compat.v1 as tf
+
+Scalar = Union[float, tf.Tensor]
+# A value, and the function of its gradient that gives those of what it is computed from.
+Differentiated = Tuple[tf.Tensor, Callable[[tf.Tensor], Sequence[Optional[tf.Tensor]]]]
 
 
 class Dense(NamedTuple):
     """The linear map of a dense layer; kernels float32 [in, units]."""
 
-    def project(self, x, kernel):
+    def project(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """x [batch, in] -> x K [batch, units]."""
         return tf.matmul(x, kernel)
 
-    def reconstruct(self, y, kernel, x):
+    def reconstruct(self, y: tf.Tensor, kernel: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         """y [batch, units] -> y K^T, shaped like x [batch, in]."""
         del x
         return tf.matmul(y, kernel, transpose_b=True)
 
-    def kernel_gradient(self, x, dy, kernel):
+    def kernel_gradient(self, x: tf.Tensor, dy: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """x^T dy, shaped like the kernel."""
         del kernel
         return tf.matmul(x, dy, transpose_a=True)
 
-    def send(self, e, B, x, y):
+    def send(self, e: tf.Tensor, B: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """e [batch, classes], the error at the logits, to the input: e B^T, shaped like x [batch,
         in]. B: [in, classes].
         """
         return self.reconstruct(e, B, x)
 
-    def add_bias(self, y, bias):
+    def add_bias(self, y: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
         """y [batch, units] + bias [units]."""
         return tf.nn.bias_add(y, bias)
 
-    def sum_by_unit(self, y):
+    def sum_by_unit(self, y: tf.Tensor) -> tf.Tensor:
         """y [batch, units] -> [units]."""
         return tf.reduce_sum(y, axis=0)
 
@@ -61,13 +65,13 @@ class Convolution(NamedTuple):
     data_format: str = 'NHWC'
     few_positions: int = 0
 
-    def project(self, x, kernel):
+    def project(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """x [batch, height, width, in] -> x * K [batch, height', width', filters]."""
         return tf.nn.conv2d(
             x, kernel, strides=self._strides, padding=self.padding, data_format=self.data_format
         )
 
-    def reconstruct(self, y, kernel, x):
+    def reconstruct(self, y: tf.Tensor, kernel: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         """y -> transposed convolution of y with K, shaped like x."""
         positions = y.shape[1:3].num_elements()
         if (
@@ -86,7 +90,7 @@ class Convolution(NamedTuple):
             data_format=self.data_format,
         )
 
-    def _convolve_back(self, y, kernel, x):
+    def _convolve_back(self, y: tf.Tensor, kernel: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         """The same as a plain convolution, in NHWC: of y, spread out by the stride, with the kernel
         turned round.
         """
@@ -106,7 +110,7 @@ class Convolution(NamedTuple):
             tf.pad(y, pads + [[0, 0]]), turned, strides=[1, 1, 1, 1], padding='VALID'
         )
 
-    def kernel_gradient(self, x, dy, kernel):
+    def kernel_gradient(self, x: tf.Tensor, dy: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """The filter gradient of (x, dy), shaped like the kernel."""
         return tf.nn.conv2d_backprop_filter(
             x,
@@ -117,7 +121,7 @@ class Convolution(NamedTuple):
             data_format=self.data_format,
         )
 
-    def send(self, e, B, x, y):
+    def send(self, e: tf.Tensor, B: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """e [batch, classes], the error at the logits, to the input, shaped like x: what
         `reconstruct` makes of an error e / n at each of the n output positions of y, by B [height,
         width, in, classes].
@@ -151,25 +155,39 @@ class Convolution(NamedTuple):
         dx.set_shape(x.shape)
         return dx
 
-    def add_bias(self, y, bias):
+    def add_bias(self, y: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
         """y [batch, height, width, filters] + bias [filters]."""
         return tf.nn.bias_add(y, bias, data_format=self.data_format)
 
-    def sum_by_unit(self, y):
+    def sum_by_unit(self, y: tf.Tensor) -> tf.Tensor:
         """y [batch, height, width, filters] -> [filters]."""
         return tf.reduce_sum(
             y, axis=[axis for axis, letter in enumerate(self.data_format) if letter != 'C']
         )
 
     @property
-    def _strides(self):
+    def _strides(self) -> List[int]:
         return [
             {'H': self.strides[0], 'W': self.strides[1]}.get(letter, 1)
             for letter in self.data_format
         ]
 
 
-def _spread(y, axis, stride):
+Linear = Union[Dense, Convolution]
+
+
+class Direct(NamedTuple):
+    """A layer to whose input the error at the logits goes straight, through B [in, classes] or
+    [height, width, in, classes].
+    """
+
+    linear: Linear
+    x: tf.Tensor
+    y: tf.Tensor
+    B: tf.Tensor
+
+
+def _spread(y: tf.Tensor, axis: int, stride: int) -> tf.Tensor:
     """stride - 1 zeros between neighbours along an axis of known size."""
     if stride == 1:
         return y
@@ -187,7 +205,9 @@ def _spread(y, axis, stride):
     )
 
 
-def aligned(linear, x, W, B, tie_gradients=False):
+def aligned(
+    linear: Linear, x: tf.Tensor, W: tf.Tensor, B: tf.Tensor, tie_gradients: bool = False
+) -> tf.Tensor:
     """y = x W forward; dx = dy B^T, dW = x^T dy, dB = dW if tie_gradients else 0 (None: nothing to
     compute) backward.
 
@@ -195,8 +215,8 @@ def aligned(linear, x, W, B, tie_gradients=False):
     """
 
     @tf.custom_gradient
-    def product(x, W, B):
-        def gradient(dy):
+    def product(x: tf.Tensor, W: tf.Tensor, B: tf.Tensor) -> Differentiated:
+        def gradient(dy: tf.Tensor) -> Sequence[Optional[tf.Tensor]]:
             dW = linear.kernel_gradient(x, dy, W)
             return linear.reconstruct(dy, B, x), dW, (dW if tie_gradients else None)
 
@@ -205,11 +225,11 @@ def aligned(linear, x, W, B, tie_gradients=False):
     return product(x, W, B)
 
 
-def backprop(linear, x, W):
+def backprop(linear: Linear, x: tf.Tensor, W: tf.Tensor) -> tf.Tensor:
     """y = x W with the ordinary gradients, dx = dy W^T and dW = x^T dy."""
 
     @tf.custom_gradient
-    def product(x, W):
+    def product(x: tf.Tensor, W: tf.Tensor) -> Differentiated:
         return linear.project(x, W), lambda dy: (
             linear.reconstruct(dy, W, x),
             linear.kernel_gradient(x, dy, W),
@@ -218,27 +238,26 @@ def backprop(linear, x, W):
     return product(x, W)
 
 
-def known_product(linear, x, W, y):
+def known_product(linear: Linear, x: tf.Tensor, W: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     """y, known to be x W; its gradient reaches W alone, and nothing is multiplied again."""
 
     @tf.custom_gradient
-    def product(y, W):
+    def product(y: tf.Tensor, W: tf.Tensor) -> Differentiated:
         return tf.identity(y), lambda dy: (None, linear.kernel_gradient(x, dy, W))
 
     return product(tf.stop_gradient(y), W)
 
 
-def send_back(logits, layers):
+def send_back(logits: tf.Tensor, layers: Sequence[Direct]) -> tf.Tensor:
     """The logits [batch, classes], whose error e goes to the input of each layer, too, as dx = e
     B^T.
 
-    layers: [(linear, x, y, B)], of each the input x, the output y and B [in, classes] or [height,
-    width, in, classes]; all of one type.
+    layers: of each the input, the output and B; all of one type.
     Source: Nokland 2016 (arXiv:1609.01596).
     """
 
     @tf.custom_gradient
-    def value(logits, *inputs):
+    def value(logits: tf.Tensor, *inputs: tf.Tensor) -> Differentiated:
         del inputs
         return tf.identity(
             logits
@@ -247,7 +266,9 @@ def send_back(logits, layers):
     return value(logits, *[x for _, x, _, _ in layers])
 
 
-def with_gradient(loss, B, terms):
+def with_gradient(
+    loss: tf.Tensor, B: tf.Tensor, terms: Sequence[Tuple[Scalar, tf.Tensor]]
+) -> tf.Tensor:
     """The scalar `loss`, whose gradient with respect to B is the sum of factor * tensor over the
     terms, and to all else nothing.
 
@@ -256,7 +277,7 @@ def with_gradient(loss, B, terms):
     """
 
     @tf.custom_gradient
-    def value(loss, B):
+    def value(loss: tf.Tensor, B: tf.Tensor) -> Differentiated:
         return tf.identity(loss), lambda scale: (
             None,
             tf.add_n([(scale * factor) * tensor for factor, tensor in terms]),
@@ -265,15 +286,22 @@ def with_gradient(loss, B, terms):
     return value(tf.stop_gradient(loss), B)
 
 
-def matmul(x, W, B, tie_gradients=False):
+def matmul(x: tf.Tensor, W: tf.Tensor, B: tf.Tensor, tie_gradients: bool = False) -> tf.Tensor:
     """y [batch, units] of x [batch, in] and W [in, units]; the input gradient goes through B
     [units, in].
     """
     return aligned(Dense(), x, W, tf.transpose(B), tie_gradients)
 
 
-def conv2d(x, W, B, strides=(1, 1), padding='SAME', tie_gradients=False):
+def conv2d(
+    x: tf.Tensor,
+    W: tf.Tensor,
+    B: tf.Tensor,
+    strides: Tuple[int, int] = (1, 1),
+    padding: str = 'SAME',
+    tie_gradients: bool = False,
+) -> tf.Tensor:
     """NHWC convolution of x with W; the input gradient goes through B; both [height, width, in,
     filters].
     """
-    return aligned(Convolution(tuple(strides), padding), x, W, B, tie_gradients)
+    return aligned(Convolution(strides, padding), x, W, B, tie_gradients)

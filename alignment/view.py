@@ -1,44 +1,50 @@
 """A layer as the network made it (LayerRecord), and what a rule sees of it (LayerView)."""
 
-import collections
 import math
-from typing import NamedTuple, Optional
+from typing import Callable, List, NamedTuple, Optional, Tuple
 
 import tensorflow.compat.v1 as tf
 
-from alignment.draws import part_seed, seed_of
-from alignment.gradients import known_product
+from alignment.draws import Number, part_seed, seed_of
+from alignment.gradients import Linear, Scalar, known_product
 from alignment.primitives import batch_size, inner
 
-LayerRecord = collections.namedtuple(
-    'LayerRecord',
-    [
-        'name',  # scope in the checkpoint, 'block_group1_0/conv1'; the layer's key in every result
-        'linear',  # gradients.Dense() or gradients.Convolution(...)
-        'W',  # forward kernel, float32 [in, units] or [height, width, in, filters]
-        # the kernel that the error goes back through, in W's layout; None under backpropagation and
-        # direct feedback
-        'B',
-        'bias',  # float32 [units], or None
-        # input of the linear map (padded, where the layer pads), [batch, ...], of the type that is
-        # computed in
-        'x',
-        'y',  # x W, without bias, of the same type
-        'output',  # what the layer returns: bias and activation applied
-        # the non-linearity that follows, also when it comes after a batch norm; None for a linear
-        # layer
-        'activation',
-        # what is learned of B, float32: its variable, where B is made of it and shaped otherwise;
-        # else None
-        'R',
-        # the kernel that the logits' error goes back through, [in, classes] or [height, width, in,
-        # classes], or None
-        'direct',
-    ],
-)
-LayerRecord.__new__.__defaults__ = (None, None)
-
 ACTIVATIONS = {'sigmoid': tf.sigmoid, 'tanh': tf.tanh, 'relu': tf.nn.relu}
+
+
+class LayerRecord(NamedTuple):
+    """A layer as the network made it.
+
+    Attributes:
+        name: its scope in the checkpoint, 'block_group1_0/conv1'; the layer's key in every result.
+        linear: its linear map.
+        W: forward kernel, float32 [in, units] or [height, width, in, filters].
+        B: the kernel that the error goes back through, in W's layout; None under backpropagation
+            and direct feedback.
+        bias: float32 [units], or None.
+        x: input of the linear map (padded, where the layer pads), [batch, ...], of the type that
+            is computed in.
+        y: x W, without bias, of the same type.
+        output: what the layer returns: bias and activation applied.
+        activation: the non-linearity that follows, also when it comes after a batch norm; None for
+            a linear layer.
+        R: what is learned of B, float32: its variable, where B is made of it and shaped otherwise;
+            else None.
+        direct: the kernel that the logits' error goes back through, [in, classes] or [height,
+            width, in, classes], or None.
+    """
+
+    name: str
+    linear: Linear
+    W: tf.Tensor
+    B: Optional[tf.Tensor]
+    bias: Optional[tf.Tensor]
+    x: tf.Tensor
+    y: tf.Tensor
+    output: tf.Tensor
+    activation: Optional[Callable[[tf.Tensor], tf.Tensor]]
+    R: Optional[tf.Tensor] = None
+    direct: Optional[tf.Tensor] = None
 
 
 class ViewOptions(NamedTuple):
@@ -73,33 +79,36 @@ class ViewOptions(NamedTuple):
     normalize_backward_output: bool = False
 
 
-def center(x):
+def center(x: tf.Tensor) -> tf.Tensor:
     """Subtract from each example its mean over all features; x float32 [batch, ...]."""
     return x - tf.reduce_mean(x, axis=_features(x), keepdims=True)
 
 
-def normalize(x):
+def normalize(x: tf.Tensor) -> tf.Tensor:
     """Center each example, then divide it by its Euclidean norm; x float32 [batch, ...]."""
     return tf.nn.l2_normalize(center(x), axis=_features(x))
 
 
-def batch_center(x):
+def batch_center(x: tf.Tensor) -> tf.Tensor:
     """Subtract the mean over the batch; x float32 [batch, ...]."""
     return x - tf.reduce_mean(x, axis=0, keepdims=True)
 
 
-def _features(x):
+def _features(x: tf.Tensor) -> List[int]:
     return list(range(1, x.shape.ndims))
 
 
-def _uniform(shape, stddev, seed):
+Seed = Callable[[str], tf.Tensor]  # name of a draw -> its seed, int32 [2]
+
+
+def _uniform(shape: tf.Tensor, stddev: float, seed: Seed) -> tf.Tensor:
     half_width = math.sqrt(3.0) * stddev
     return tf.random.stateless_uniform(
         shape, seed('uniform'), minval=-half_width, maxval=half_width
     )
 
 
-def _normal(shape, stddev, seed):
+def _normal(shape: tf.Tensor, stddev: float, seed: Seed) -> tf.Tensor:
     """Draws by the transform of Box and Muller (doi:10.1214/aoms/1177706645).
 
     On CPUs it is twice as fast as TensorFlow's own operation. Two draws are faster than one that
@@ -115,8 +124,7 @@ def _normal(shape, stddev, seed):
     )
 
 
-# Noise of `shape` (int32 [rank], a tensor) with mean 0 and a standard deviation. seed: name of a
-# draw -> its seed, int32 [2].
+# Noise of `shape` (int32 [rank], a tensor) with mean 0 and a standard deviation.
 NOISE = {'uniform': _uniform, 'normal': _normal}
 
 
@@ -125,10 +133,10 @@ class _lazy:
     formula lacks.
     """
 
-    def __init__(self, function):
+    def __init__(self, function: Callable[['LayerView'], tf.Tensor]) -> None:
         self._function = function
 
-    def __get__(self, instance, owner):
+    def __get__(self, instance: 'LayerView', owner: type) -> tf.Tensor:
         value = self._function(instance)
         instance.__dict__[self._function.__name__] = value
         return value
@@ -147,7 +155,14 @@ class LayerView:
     images are); step and part are ints or integer scalars.
     """
 
-    def __init__(self, record, options, seed=None, step=0, part=0):
+    def __init__(
+        self,
+        record: LayerRecord,
+        options: ViewOptions,
+        seed: Optional[int] = None,
+        step: Number = 0,
+        part: Number = 0,
+    ) -> None:
         self.name = record.name
         self._record = record
         self._options = options
@@ -157,7 +172,7 @@ class LayerView:
         self.R = record.B if record.R is None else record.R
 
     @_lazy
-    def x(self):
+    def x(self) -> tf.Tensor:
         """The input of both projections, [batch, ...]."""
         options = self._options
         x = tf.cast(tf.stop_gradient(self._record.x), tf.float32)
@@ -171,29 +186,29 @@ class LayerView:
         return normalize(x) if options.normalize_input else x
 
     @_lazy
-    def Wx(self):
+    def Wx(self) -> tf.Tensor:
         """The forward projection as the loss sees it, [batch, ..., units]."""
         return self._forward_output(self._forward)
 
     @_lazy
-    def Bx(self):
+    def Bx(self) -> tf.Tensor:
         """The backward projection as the loss sees it, [batch, ..., units]."""
         return self._backward_output(self._backward)
 
     @_lazy
-    def BWx(self):
+    def BWx(self) -> tf.Tensor:
         """The forward projection brought back through B: a reconstruction of x, shaped like it."""
         return self._forward_output(self._record.linear.reconstruct(self._forward, self.B, self.x))
 
     @_lazy
-    def WBx(self):
+    def WBx(self) -> tf.Tensor:
         """The backward projection brought back through W: a reconstruction of x, shaped like it."""
         return self._backward_output(
             self._record.linear.reconstruct(self._backward, self.W, self.x)
         )
 
     @property
-    def is_linear(self):
+    def is_linear(self) -> bool:
         """Whether Bx is linear in B, but for the bias, and W stands still: then gradients have the
         closed forms of a rule.
         """
@@ -206,8 +221,9 @@ class LayerView:
         )
 
     @property
-    def is_plain(self):
-        """Whether Wx and Bx are x W and x B, and nothing else, of an x whose x W is known already."""
+    def is_plain(self) -> bool:
+        """Whether Wx and Bx are x W and x B, and nothing else, of an x whose x W is known already.
+        """
         options = self._options
         return (
             self.is_linear
@@ -218,7 +234,7 @@ class LayerView:
         )
 
     @property
-    def reconstructs_linearly(self):
+    def reconstructs_linearly(self) -> bool:
         """Whether BWx is Wx brought back through B, and nothing else."""
         options = self._options
         return not (
@@ -228,37 +244,37 @@ class LayerView:
         )
 
     @_lazy
-    def backward_x(self):
+    def backward_x(self) -> tf.Tensor:
         """The input that B projects, [batch, ...]."""
         return batch_center(self.x) if self._options.batch_center_backward_input else self.x
 
-    def project(self, kernel):
+    def project(self, kernel: tf.Tensor) -> tf.Tensor:
         """x through any kernel, [batch, ..., units]."""
         return self._record.linear.project(self.x, kernel)
 
-    def correlate(self, x, y):
+    def correlate(self, x: tf.Tensor, y: tf.Tensor) -> Tuple[tf.Tensor, Scalar]:
         """The filter gradient of (x, y), shaped like B, and one over the batch: together they are
         the gradient of mean_b sum(xB * y) with respect to B."""
         return self._record.linear.kernel_gradient(x, y, self.B), 1.0 / batch_size(y)
 
-    def bias_overlap(self):
+    def bias_overlap(self) -> Scalar:
         """mean_b sum(Wx * bias): what the bias adds to mean_b sum(Wx * Bx)."""
         if self._record.bias is None or not self._options.use_bias_backward:
             return 0.0
         by_unit = self._record.linear.sum_by_unit(self.Wx) / batch_size(self.Wx)
         return inner(by_unit, tf.stop_gradient(self._record.bias))
 
-    def _noise_seed(self, name):
+    def _noise_seed(self, name: str) -> tf.Tensor:
         seed, step, part = self._draw
         return part_seed(seed_of(seed, f'{self.name}:{name}'), step, part)
 
     @property
-    def _sees_the_layers_input(self):
+    def _sees_the_layers_input(self) -> bool:
         options = self._options
         return not (options.input_distribution or options.center_input or options.normalize_input)
 
     @_lazy
-    def _forward(self):
+    def _forward(self) -> tf.Tensor:
         options = self._options
         if self._sees_the_layers_input:  # the forward pass has it already
             Wx = tf.cast(tf.stop_gradient(self._record.y), tf.float32)
@@ -269,12 +285,12 @@ class LayerView:
         return self._biased(Wx, options.use_bias_forward, options.activation_forward)
 
     @_lazy
-    def _backward(self):
+    def _backward(self) -> tf.Tensor:
         options = self._options
         Bx = self._record.linear.project(self.backward_x, self.B)
         return self._biased(Bx, options.use_bias_backward, options.activation_backward)
 
-    def _biased(self, projection, use_bias, use_activation):
+    def _biased(self, projection: tf.Tensor, use_bias: bool, use_activation: bool) -> tf.Tensor:
         if use_bias and self._record.bias is not None:
             projection = self._record.linear.add_bias(
                 projection, tf.stop_gradient(self._record.bias)
@@ -283,7 +299,7 @@ class LayerView:
         activation = ACTIVATIONS[override] if override else self._record.activation
         return activation(projection) if use_activation and activation else projection
 
-    def _forward_output(self, x):
+    def _forward_output(self, x: tf.Tensor) -> tf.Tensor:
         options = self._options
         if options.center_forward_output:
             x = center(x)
@@ -291,7 +307,7 @@ class LayerView:
             x = normalize(x)
         return batch_center(x) if options.batch_center_forward_output else x
 
-    def _backward_output(self, x):
+    def _backward_output(self, x: tf.Tensor) -> tf.Tensor:
         options = self._options
         if options.center_backward_output:
             x = center(x)

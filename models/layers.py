@@ -2,15 +2,41 @@
 the rule and the angles.
 """
 
+import abc
 import functools
 import math
+from typing import Callable, Dict, List, Optional, Sequence, Tuple, TypeVar, Union
 
 import tensorflow.compat.v1 as tf
 
 from alignment.draws import seed_of
-from alignment.gradients import Convolution, Dense, aligned, backprop, send_back
+from alignment.gradients import (
+    Convolution,
+    Dense,
+    Direct,
+    Linear,
+    aligned,
+    backprop,
+    send_back,
+)
+from alignment.rules import Rule
 from alignment.view import ACTIVATIONS, LayerRecord
 from models.roles import Role
+
+
+Values = Callable[..., tf.Tensor]  # one of TensorFlow's initialisers
+Initializer = Callable[..., Values]  # makes one of a seed
+Each = TypeVar('Each')
+
+
+class Replicas(abc.ABC):
+    """What builds layers on several replicas. replicas: their number."""
+
+    replicas: int
+
+    @abc.abstractmethod
+    def all_mean(self, tensor: tf.Tensor) -> tf.Tensor:
+        """The mean of a tensor over the replicas, on each of them, through which gradients go."""
 
 
 class Layers:
@@ -27,9 +53,8 @@ class Layers:
     same.
     data_format: of images between layers, 'NHWC' (shapes here are written so) or 'NCHW'.
     few_positions: of convolutions; see alignment.gradients.Convolution.
-    across: what builds these layers on several replicas, with `replicas`, their number, and
-    all_mean(tensor), when the statistics of batch norm shall be those of all replicas' batches;
-    None takes each one's own.
+    across: what builds these layers on several replicas, when the statistics of batch norm shall be
+    those of all replicas' batches; None takes each one's own.
     over_replicas: tensor -> its mean over all replicas that share the variables, for the moving
     statistics of batch norm; None where this is the only one.
 
@@ -40,18 +65,18 @@ class Layers:
 
     def __init__(
         self,
-        rule=None,
-        is_training=True,
-        regularize=True,
-        bn_trainable=True,
-        seed=None,
-        dtype=tf.float32,
-        data_format='NHWC',
-        across=None,
-        over_replicas=None,
-        classes=None,
-        few_positions=0,
-    ):
+        rule: Optional[Rule] = None,
+        is_training: bool = True,
+        regularize: bool = True,
+        bn_trainable: bool = True,
+        seed: Optional[int] = None,
+        dtype: tf.DType = tf.float32,
+        data_format: str = 'NHWC',
+        across: Optional[Replicas] = None,
+        over_replicas: Optional[Callable[[tf.Tensor], tf.Tensor]] = None,
+        classes: Optional[int] = None,
+        few_positions: int = 0,
+    ) -> None:
         self.rule = rule
         self.is_training = is_training
         self.regularize = regularize
@@ -63,30 +88,30 @@ class Layers:
         self.over_replicas = over_replicas or (lambda tensor: tensor)
         self.classes = classes
         self.few_positions = few_positions
-        self.records = []
-        self.regularization_losses = []
-        self.updates = []
-        self.roles = {}
+        self.records: List[LayerRecord] = []
+        self.regularization_losses: List[tf.Tensor] = []
+        self.updates: List[tf.Operation] = []
+        self.roles: Dict[str, Role] = {}
 
-    def arrange(self, images):
+    def arrange(self, images: tf.Tensor) -> tf.Tensor:
         """float32 [batch, height, width, channels] -> the same images in the type and format of
         these layers.
         """
         images = tf.cast(images, self.dtype)
         return images if self.data_format == 'NHWC' else tf.transpose(images, [0, 3, 1, 2])
 
-    def finish(self, logits):
+    def finish(self, logits: tf.Tensor) -> tf.Tensor:
         """[batch, classes] -> the same, once all layers are there: under direct feedback, their
         error reaches each layer.
         """
         layers = [
-            (r.linear, r.x, r.y, tf.cast(r.direct, self.dtype))
+            Direct(r.linear, r.x, r.y, tf.cast(r.direct, self.dtype))
             for r in self.records
             if r.direct is not None
         ]
         return send_back(logits, layers) if layers else logits
 
-    def max_pool(self, x, size, stride):
+    def max_pool(self, x: tf.Tensor, size: int, stride: int) -> tf.Tensor:
         """x [batch, height, width, channels] -> the largest of each window of size x size pixels,
         every stride pixels.
         """
@@ -98,19 +123,19 @@ class Layers:
             data_format=self.data_format,
         )
 
-    def average(self, x):
+    def average(self, x: tf.Tensor) -> tf.Tensor:
         """x [batch, height, width, channels] -> its mean over the pixels, [batch, channels]."""
         return tf.reduce_mean(x, axis=[self.data_format.index(letter) for letter in 'HW'])
 
     def dense(
         self,
-        x,
-        units,
-        activation=None,
-        initializer=tf.glorot_uniform_initializer,
-        l2=0.0,
-        l2_bias=0.0,
-    ):
+        x: tf.Tensor,
+        units: int,
+        activation: Optional[str] = None,
+        initializer: Initializer = tf.glorot_uniform_initializer,
+        l2: float = 0.0,
+        l2_bias: float = 0.0,
+    ) -> tf.Tensor:
         """x [batch, in] -> activation(x W + b), [batch, units].
 
         activation: a name of alignment.view.ACTIVATIONS, or None. initializer: a class that takes
@@ -124,17 +149,17 @@ class Layers:
 
     def conv2d(
         self,
-        x,
-        filters,
-        size,
-        stride=1,
-        use_bias=False,
-        activation=None,
-        followed_by=None,
-        padding=None,
-        initializer=tf.variance_scaling_initializer,
-        l2=0.0,
-    ):
+        x: tf.Tensor,
+        filters: int,
+        size: int,
+        stride: int = 1,
+        use_bias: bool = False,
+        activation: Optional[str] = None,
+        followed_by: Optional[str] = None,
+        padding: Optional[str] = None,
+        initializer: Initializer = tf.variance_scaling_initializer,
+        l2: float = 0.0,
+    ) -> tf.Tensor:
         """x [batch, height, width, in] -> activation(x * W + b), [batch, height', width', filters].
 
         size: of the square kernel, pixels. stride: pixels. padding: 'SAME' or 'VALID'; None pads a
@@ -160,7 +185,9 @@ class Layers:
             convolution, x, kernels, bias, activation, followed_by=followed_by or activation
         )
 
-    def batch_norm(self, x, momentum, epsilon, zero_gamma=False):
+    def batch_norm(
+        self, x: tf.Tensor, momentum: float, epsilon: float, zero_gamma: bool = False
+    ) -> tf.Tensor:
         """Batch normalisation of [batch, height, width, channels] over all but channels
         (arXiv:1502.03167).
 
@@ -205,7 +232,9 @@ class Layers:
         ]
         return y
 
-    def _normalise(self, x, gamma, beta, epsilon):
+    def _normalise(
+        self, x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float
+    ) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """x by the statistics of its batch: y, shaped like it, and the mean and unbiased variance,
         float32 [channels].
         """
@@ -225,14 +254,16 @@ class Layers:
         count = tf.cast(self.across.replicas * tf.size(x) // self._channels(x), tf.float32)
         return tf.cast(y, x.dtype), mean, variance * (count / tf.maximum(count - 1.0, 1.0))
 
-    def _channels(self, x):
+    def _channels(self, x: tf.Tensor) -> int:
         return int(x.shape[self.data_format.index('C')])
 
-    def _by_axis(self, others, pixels):
+    def _by_axis(self, others: Each, pixels: Each) -> List[Each]:
         """A list with `pixels` for height and width, and `others` for batch and channels."""
         return [pixels if letter in 'HW' else others for letter in self.data_format]
 
-    def _kernels(self, linear, shape, initializer, l2):
+    def _kernels(
+        self, linear: Linear, shape: List[int], initializer: Initializer, l2: float
+    ) -> Dict[str, Optional[tf.Tensor]]:
         """The forward kernel W and, under a rule, the kernels that errors go back through: {field
         of a LayerRecord: tensor}.
         """
@@ -259,17 +290,24 @@ class Layers:
         made = rule.backward_kernel(name, W, B, None, fixed)
         return dict(W=W, B=made, R=None if made is B else B)
 
-    def _fixed(self, shape):
+    def _fixed(self, shape: List[int]) -> tf.Tensor:
         """A random matrix [inner, units] that nothing moves, of mean 0 and variance 1 / inner."""
         initializer = functools.partial(tf.random_normal_initializer, stddev=shape[0] ** -0.5)
         return self._kernel('fixed_matrix', Role.FIXED, shape, initializer, trainable=False)
 
-    def _bias(self, units, l2=0.0):
+    def _bias(self, units: int, l2: float = 0.0) -> tf.Tensor:
         bias = self._variable('bias', Role.BIAS, [units], True, tf.zeros_initializer()).read_value()
         self._regularize(bias, l2)
         return bias
 
-    def _kernel(self, name, role, shape, initializer, trainable=True):
+    def _kernel(
+        self,
+        name: str,
+        role: Role,
+        shape: List[int],
+        initializer: Initializer,
+        trainable: bool = True,
+    ) -> tf.Tensor:
         """A kernel's value, read once: whatever uses it within a step sees the same numbers."""
         seed = (
             None
@@ -278,16 +316,31 @@ class Layers:
         )
         return self._variable(name, role, shape, trainable, initializer(seed=seed)).read_value()
 
-    def _variable(self, name, role, shape, trainable, initializer):
+    def _variable(
+        self,
+        name: str,
+        role: Role,
+        shape: List[int],
+        trainable: bool,
+        initializer: Values,
+    ) -> tf.Variable:
         variable = tf.get_variable(name, shape, initializer=initializer, trainable=trainable)
         self.roles[variable.op.name] = role
         return variable
 
-    def _regularize(self, value, weight):
+    def _regularize(self, value: tf.Tensor, weight: float) -> None:
         if self.regularize and weight:
             self.regularization_losses.append(weight * tf.nn.l2_loss(value))
 
-    def _layer(self, linear, x, kernels, bias, activation, followed_by):
+    def _layer(
+        self,
+        linear: Linear,
+        x: tf.Tensor,
+        kernels: Dict[str, Optional[tf.Tensor]],
+        bias: Optional[tf.Tensor],
+        activation: Optional[str],
+        followed_by: Optional[str],
+    ) -> tf.Tensor:
         x = tf.cast(x, self.dtype)
         W, B = [
             kernel if kernel is None else tf.cast(kernel, self.dtype)
@@ -310,15 +363,19 @@ class Layers:
         )
         return output
 
-    def _product(self, linear, x, W, B):
-        return (
-            backprop(linear, x, W)
-            if B is None
-            else aligned(linear, x, W, B, self.rule.tie_gradients)
-        )
+    def _product(
+        self, linear: Linear, x: tf.Tensor, W: tf.Tensor, B: Optional[tf.Tensor]
+    ) -> tf.Tensor:
+        if B is None:
+            return backprop(linear, x, W)
+        tied = self.rule is not None and self.rule.tie_gradients
+        return aligned(linear, x, W, B, tied)
 
 
-def initial_size(initializer, shape):
+def initial_size(
+    initializer: Union[tf.random_normal_initializer, tf.variance_scaling_initializer],
+    shape: Sequence[int],
+) -> float:
     """The standard deviation of a kernel that an initialiser draws, a float.
 
     initializer: tf.random_normal_initializer, or one of variance scaling, as Glorot's are. shape:
@@ -336,19 +393,23 @@ class StockLayers(Layers):
     """Layers without a custom gradient, under the variable names of TensorFlow's own layers
     ('conv2d/kernel', 'dense/kernel'): an oracle for backpropagation (--tf_layers)."""
 
-    def _kernels(self, linear, shape, initializer, l2):
+    def _kernels(
+        self, linear: Linear, shape: List[int], initializer: Initializer, l2: float
+    ) -> Dict[str, Optional[tf.Tensor]]:
         with tf.variable_scope(self._stock_name(linear)):
             W = self._kernel('kernel', Role.FORWARD, shape, initializer)
         self._regularize(W, l2)
         return dict(W=W, B=None)
 
-    def _bias(self, units, l2=0.0):
+    def _bias(self, units: int, l2: float = 0.0) -> tf.Tensor:
         with tf.variable_scope('dense'):
             return super()._bias(units, l2)
 
-    def _product(self, linear, x, W, B):
+    def _product(
+        self, linear: Linear, x: tf.Tensor, W: tf.Tensor, B: Optional[tf.Tensor]
+    ) -> tf.Tensor:
         return linear.project(x, W)
 
     @staticmethod
-    def _stock_name(linear):
+    def _stock_name(linear: Linear) -> str:
         return 'dense' if isinstance(linear, Dense) else 'conv2d'

@@ -2,12 +2,13 @@
 
 import tensorflow.compat.v1 as tf
 
-from models.network import Network
+from models.layers import Layers
+from models.network import Network, NetworkOptions
 
 L2 = 1e-6  # of the forward kernels
 
 
-def build(images, layers, classes, options):
+def build(images: tf.Tensor, layers: Layers, classes: int, options: NetworkOptions) -> tf.Tensor:
     """images float32 [batch, ...] (flattened) -> logits [batch, classes]."""
     x = tf.reshape(images, [-1, images.shape[1:].num_elements()])
     for index, units in enumerate(options.layers_list):
@@ -17,7 +18,8 @@ def build(images, layers, classes, options):
         return layers.dense(x, classes, l2=L2)
 
 
-def label(options):
+def label(options: NetworkOptions) -> str:
+    """See Network.label."""
     return (
         'fc_' + '-'.join(str(units) for units in options.layers_list)
         if options.layers_list

@@ -1,18 +1,28 @@
 """What a network is to the rest of the program."""
 
-import collections
+from typing import Callable, NamedTuple, Tuple
 
-# build(images, layers, classes, options) -> logits [batch, classes]; layers: models.layers.Layers
-# label(options) -> the name of its results' collection in the database, 'fc_32-16' or 'resnet50v2'
-Network = collections.namedtuple('Network', ['build', 'label'])
+import tensorflow.compat.v1 as tf
+
+from models.layers import Layers
 
 
-class NetworkOptions(
-    collections.namedtuple('NetworkOptions', ['layers_list', 'activation', 'use_resnet_v2'])
-):
-    """layers_list: hidden units of fc, a tuple of ints; activation: its non-linearity by name;
-    use_resnet_v2: bool.
+class NetworkOptions(NamedTuple):
+    """layers_list: hidden units of fc; activation: its non-linearity by name; use_resnet_v2: which
+    of the two versions of a ResNet.
     """
 
+    layers_list: Tuple[int, ...] = ()
+    activation: str = 'sigmoid'
+    use_resnet_v2: bool = False
 
-NetworkOptions.__new__.__defaults__ = ((), 'sigmoid', False)
+
+class Network(NamedTuple):
+    """build(images, layers, classes, options) -> logits [batch, classes].
+
+    label(options) -> the name of its results' collection in the database, 'fc_32-16' or
+    'resnet50v2'.
+    """
+
+    build: Callable[[tf.Tensor, Layers, int, NetworkOptions], tf.Tensor]
+    label: Callable[[NetworkOptions], str]

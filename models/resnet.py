@@ -6,19 +6,27 @@ norm stands, in the initial final kernel and in the names of their scopes, which
 original's checkpoints.
 """
 
-import collections
 import functools
+from typing import List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import tensorflow.compat.v1 as tf
 
-from models.network import Network
+from models.layers import Layers
+from models.network import Network, NetworkOptions
 
 L2 = 1e-4  # of every forward kernel and of the final bias
 FILTERS = (64, 128, 256, 512)
 
-# blocks: their number in each of the four groups; bottleneck: 1x1, 3x3, 1x1 with 4 times the
-# filters out
-Depth = collections.namedtuple('Depth', ['blocks', 'bottleneck'])
+
+class Depth(NamedTuple):
+    """blocks: their number in each of the four groups. bottleneck: 1x1, 3x3, 1x1 with 4 times the
+    filters out.
+    """
+
+    blocks: Tuple[int, int, int, int]
+    bottleneck: bool
+
+
 DEPTHS = {
     18: Depth((2, 2, 2, 2), False),
     34: Depth((3, 4, 6, 3), False),
@@ -28,8 +36,13 @@ DEPTHS = {
     200: Depth((3, 24, 36, 3), True),
 }
 
-# One convolution of a block: filters, size and stride in pixels.
-Conv = collections.namedtuple('Conv', ['filters', 'size', 'stride'])
+
+class Conv(NamedTuple):
+    """One convolution of a block: its filters, size and stride in pixels."""
+
+    filters: int
+    size: int
+    stride: int
 
 
 class V1:
@@ -38,13 +51,13 @@ class V1:
     group = 'block_group{}'
     final_initializer = staticmethod(functools.partial(tf.random_normal_initializer, stddev=0.01))
 
-    def __init__(self, layers):
+    def __init__(self, layers: Layers) -> None:
         self.layers = layers
 
-    def stem(self, x):
+    def stem(self, x: tf.Tensor) -> tf.Tensor:
         return tf.nn.relu(self._conv_norm('conv0', x, Conv(64, 7, 2), relu=True))
 
-    def block(self, x, shortcut, convs):
+    def block(self, x: tf.Tensor, shortcut: Optional[Conv], convs: Sequence[Conv]) -> tf.Tensor:
         """shortcut: the Conv of a projection, or None for the identity; convs: the Convs of the
         residual branch.
         """
@@ -54,10 +67,12 @@ class V1:
         x = self._conv_norm(f'conv{len(convs)}', x, convs[-1], zero_gamma=True)
         return tf.nn.relu(x + residual)
 
-    def head(self, x):
+    def head(self, x: tf.Tensor) -> tf.Tensor:
         return x
 
-    def _conv_norm(self, scope, x, conv, relu=False, zero_gamma=False):
+    def _conv_norm(
+        self, scope: str, x: tf.Tensor, conv: Conv, relu: bool = False, zero_gamma: bool = False
+    ) -> tf.Tensor:
         with tf.variable_scope(scope):
             x = self.layers.conv2d(
                 x, conv.filters, conv.size, conv.stride, followed_by='relu' if relu else None, l2=L2
@@ -73,13 +88,13 @@ class V2:
     group = 'block_layer{}'
     final_initializer = staticmethod(tf.glorot_uniform_initializer)
 
-    def __init__(self, layers):
+    def __init__(self, layers: Layers) -> None:
         self.layers = layers
 
-    def stem(self, x):
+    def stem(self, x: tf.Tensor) -> tf.Tensor:
         return self._conv('conv0', x, Conv(64, 7, 2))
 
-    def block(self, x, shortcut, convs):
+    def block(self, x: tf.Tensor, shortcut: Optional[Conv], convs: Sequence[Conv]) -> tf.Tensor:
         residual = x
         x = self._norm_relu('bn0', x)
         if shortcut:
@@ -89,23 +104,25 @@ class V2:
             x = self._norm_relu(scope, self._conv(scope, x, conv, relu=True))
         return self._conv(f'conv{len(convs)}', x, convs[-1]) + residual
 
-    def head(self, x):
+    def head(self, x: tf.Tensor) -> tf.Tensor:
         return self._norm_relu('bnl4', x)
 
-    def _conv(self, scope, x, conv, relu=False):
+    def _conv(self, scope: str, x: tf.Tensor, conv: Conv, relu: bool = False) -> tf.Tensor:
         with tf.variable_scope(scope):
             return self.layers.conv2d(
                 x, conv.filters, conv.size, conv.stride, followed_by='relu' if relu else None, l2=L2
             )
 
-    def _norm_relu(self, scope, x):
+    def _norm_relu(self, scope: str, x: tf.Tensor) -> tf.Tensor:
         with tf.variable_scope(scope):
             return tf.nn.relu(self.layers.batch_norm(x, momentum=0.997, epsilon=1e-5))
 
 
-def build(depth, images, layers, classes, options):
+def build(
+    depth: int, images: tf.Tensor, layers: Layers, classes: int, options: NetworkOptions
+) -> tf.Tensor:
     """images float32 [batch, height, width, channels] -> logits [batch, classes]."""
-    version = (V2 if options.use_resnet_v2 else V1)(layers)
+    version: Union[V1, V2] = V2(layers) if options.use_resnet_v2 else V1(layers)
     x = layers.max_pool(version.stem(layers.arrange(images)), size=3, stride=2)
     for group, (filters, blocks) in enumerate(zip(FILTERS, DEPTHS[depth].blocks), start=1):
         for index in range(blocks):
@@ -118,7 +135,9 @@ def build(depth, images, layers, classes, options):
         return layers.dense(x, classes, initializer=version.final_initializer, l2=L2, l2_bias=L2)
 
 
-def _block(filters, bottleneck, group, first):
+def _block(
+    filters: int, bottleneck: bool, group: int, first: bool
+) -> Tuple[Optional[Conv], List[Conv]]:
     """(shortcut, convs) of a block. The first block of a group projects its shortcut and, from
     group 2 on, halves the image.
     """
@@ -130,7 +149,8 @@ def _block(filters, bottleneck, group, first):
     return (Conv(convs[-1].filters, 1, stride) if first else None), convs
 
 
-def label(depth, options):
+def label(depth: int, options: NetworkOptions) -> str:
+    """See Network.label."""
     return 'resnet{}{}'.format(depth, 'v2' if options.use_resnet_v2 else '')
 
 
