@@ -1,0 +1,396 @@
+"""Puts one mutation after the other into a copy of a tree, and runs the tests until one notices it.
+
+    python tests/mutations/run.py                      every mutation that was written by hand
+    python tests/mutations/run.py --drawn 60 --seed 1  mutations that a seed draws
+    python tests/mutations/run.py 'MNIST by 256'       some of them
+    python tests/mutations/run.py --tree DIR --column before --tiers all   another checkout
+
+In each tier the tests of the mutated package come first, those of the mutated file before the
+others, and then the rest. A test counts only if it passes without the mutation; one that does not
+is left out and named. A mutation that keeps a test from ending within --silence seconds is caught
+by that. The results go into results.csv beside this file.
+
+Tests of the source's text, and those of the mutations, do not count: they do not look at what the
+program does. This needs Python 3.11.
+"""
+
+import argparse
+import contextlib
+import csv
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+
+import by_hand
+import operators
+from mutation import Mutation, Sources, apply
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+RESULTS = os.path.join(HERE, 'results.csv')
+COLUMNS = ('mutation', 'where', 'what', 'before', 'after')
+TIERS = {
+    'fast': 'not slow and not nightly',
+    'slow': 'slow and not nightly',
+    'nightly': 'nightly',
+    'all': '',
+}
+LEFT_OUT = ('tests/mutations', 'tests/test_architecture.py')
+SUMMARY = re.compile(r'^(?:FAILED|ERROR) (tests/\S.*?)(?: - .*)?$', re.MULTILINE)
+STARTED = re.compile(r'^(tests/\S+::.+?) *(?:[A-Z]+ +\[ *\d+%\])?$', re.MULTILINE)
+COST = re.compile(r'^ *([\d.]+)s (?:call|setup|teardown) +(tests/[^:]+)::', re.MULTILINE)
+PASSED = re.compile(r'^(tests/\S+::.+?) PASSED', re.MULTILINE)
+NO_TESTS = 5  # pytest's exit code
+
+
+class Outcome(NamedTuple):
+    """What a run of tests gave.
+
+    Attributes:
+        test: The id of the test that failed, or of the one in which the run got stuck; '' where all
+            passed.
+        how: '' for a failure, else what happened instead.
+        output: What pytest printed.
+    """
+
+    test: str = ''
+    how: str = ''
+    output: str = ''
+
+
+class OutOfTime(Exception):
+    """The time for a mutation is over, and no test has noticed it yet."""
+
+
+class Copy:
+    """A copy of the tracked files of a tree, in a folder of its own.
+
+    Used as a context; whatever was started in it is ended, and it is removed.
+    """
+
+    def __init__(self, tree: str, silence: float) -> None:
+        self._tree, self._silence = tree, silence
+        self._changes = 0
+        self.place = tempfile.mkdtemp(prefix='mut-')
+        self.root = os.path.join(self.place, 'tree')
+        self._temporary = os.path.join(self.place, 't')
+
+    def __enter__(self) -> 'Copy':
+        names = subprocess.run(
+            ['git', '-C', self._tree, 'ls-files', '-z'], stdout=subprocess.PIPE, check=True
+        ).stdout.split(b'\0')
+        for name in map(os.fsdecode, filter(None, names)):
+            target = os.path.join(self.root, name)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            shutil.copy(os.path.join(self._tree, name), target)
+        subprocess.run(['git', 'init', '-q', self.root], check=True)  # .gitignore is under test
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._end_leftovers()
+        shutil.rmtree(self.place, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def changed(self, path: str, content: bytes) -> Iterator[None]:
+        """While a file has another content."""
+        with open(os.path.join(self.root, path), 'rb') as file:
+            before = file.read()
+        self._write(path, content)
+        try:
+            yield
+        finally:
+            self._write(path, before)
+
+    def _write(self, path: str, content: bytes) -> None:
+        path = os.path.join(self.root, path)
+        with open(path, 'wb') as file:
+            file.write(content)
+        self._changes += 1  # of bytecode Python sees by the time alone that it is an old one
+        moment = time.time() + 2 * self._changes
+        os.utime(path, (moment, moment))
+
+    def test(self, words: Sequence[str], until: float) -> Outcome:
+        """Runs pytest with some words up to the first failure. Raises OutOfTime."""
+        shutil.rmtree(self._temporary, ignore_errors=True)
+        os.makedirs(self._temporary)
+        command = [sys.executable, '-u', '-m', 'pytest', '-x', '-v', '-rfE', '--tb=line']
+        command += ['-p', 'no:cacheprovider', '-o', 'console_output_style=progress', *words]
+        log = os.path.join(self.place, 'log')
+        with open(log, 'wb') as output:
+            process = subprocess.Popen(
+                command,
+                cwd=self.root,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            stuck = self._wait(process, log, until)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            self._end_leftovers()
+        with open(log, errors='replace') as file:
+            return _outcome(process.returncode, stuck, file.read())
+
+    def _environment(self) -> Dict[str, str]:
+        changed = dict(os.environ, TMPDIR=self._temporary, PYTHONPATH=self.root, COLUMNS='250')
+        changed.pop('PYTHONDONTWRITEBYTECODE', None)
+        return changed
+
+    def _wait(self, process: 'subprocess.Popen[bytes]', log: str, until: float) -> bool:
+        """Whether the process got stuck instead of ending. Raises OutOfTime."""
+        size, since = 0, time.time()
+        while process.poll() is None:
+            if os.path.getsize(log) != size:
+                size, since = os.path.getsize(log), time.time()
+            if time.time() - since > self._silence:
+                return True
+            if time.time() > until:
+                raise OutOfTime
+            time.sleep(0.2)
+        return False
+
+    def _end_leftovers(self) -> None:
+        """Ends the servers that tests have left, which name this copy on their command lines."""
+        for name in filter(str.isdigit, os.listdir('/proc')):
+            with contextlib.suppress(OSError):
+                with open(f'/proc/{name}/cmdline', 'rb') as file:
+                    ours = (self.place + '/').encode() in file.read()
+                if ours and int(name) != os.getpid():
+                    os.kill(int(name), signal.SIGKILL)
+
+
+def _outcome(code: int, stuck: bool, output: str) -> Outcome:
+    started = STARTED.findall(output)
+    running = started[-1] if started else ''
+    if stuck:
+        return Outcome(running or 'before any test', 'stuck', output)
+    if code in (0, NO_TESTS):
+        return Outcome(output=output)
+    failed = SUMMARY.findall(output)
+    if failed:
+        return Outcome(failed[0], '', output)
+    return Outcome(running or 'before any test', f'pytest ended with code {code}', output)
+
+
+class Runner:
+    """Finds the test that notices a mutation.
+
+    tiers: names of TIERS. files: test files that the rest consists of, or none for all. costs:
+    {test file: seconds}. known: {mutation: the test that noticed it the last time}. passing: ids
+    of tests that pass without a mutation.
+    """
+
+    def __init__(
+        self,
+        copy: Copy,
+        tiers: Sequence[str],
+        limit: float,
+        files: Sequence[str] = (),
+        costs: Optional[Dict[str, float]] = None,
+        known: Optional[Dict[str, str]] = None,
+        passing: Sequence[str] = (),
+    ) -> None:
+        self._copy, self._tiers, self._limit = copy, tiers, limit
+        self._costs, self._known = costs or {}, known or {}
+        self._sources = Sources(copy.root)
+        self._tests = _test_files(copy.root)
+        self._rest = [name for name in self._tests if not files or name.startswith(tuple(files))]
+        self._passing: Set[str] = set(passing)
+        self._broken: Set[str] = set()  # tests that fail without a mutation
+
+    def run(self, mutation: Mutation) -> str:
+        """The tier and the test that notice a mutation, or SURVIVED, as text."""
+        path, content = apply(self._sources, mutation)
+        until = time.time() + self._limit
+        try:
+            for tier in self._tiers:
+                for names in self._stages(mutation, path):
+                    caught = self._stage(path, content, tier, names, until)
+                    if caught:
+                        return caught
+        except OutOfTime:
+            return f'not decided within {self._limit:.0f} s'
+        return 'SURVIVED'
+
+    def _stages(self, mutation: Mutation, path: str) -> List[List[str]]:
+        """What is run one after the other: the known test, the nearest files, the others."""
+        folder = f'tests/{mutation.package}/'
+        first = os.path.join(folder, 'test_' + os.path.basename(path))
+        ordered = sorted(self._tests, key=lambda name: (name != first, *self._cost(name)))
+        nearest = [name for name in ordered if name.startswith(folder)]
+        others = [name for name in ordered if name in self._rest and name not in nearest]
+        known = self._known.get(mutation.name, '')
+        exists = os.path.exists(os.path.join(self._copy.root, known.split('::')[0]))
+        return [stage for stage in ([known] if known and exists else [], nearest, others) if stage]
+
+    def _cost(self, name: str) -> List[float]:
+        return [self._costs.get(name, 0.0), os.path.getsize(os.path.join(self._copy.root, name))]
+
+    def _stage(
+        self, path: str, content: bytes, tier: str, names: List[str], until: float
+    ) -> Optional[str]:
+        """The tier and the test of some files, or one test, that notice a file's new content."""
+        chosen = ['-m', TIERS[tier]] if TIERS[tier] else []
+        while True:
+            without = [f'--deselect={test}' for test in sorted(self._broken)]
+            with self._copy.changed(path, content):
+                found = self._copy.test(chosen + without + names, until)
+            if not found.test:
+                return None
+            if '::' in names[0] and 'not found: ' in found.output:
+                return None  # the known test has another name by now
+            if found.how or found.test.split('::')[0] == found.test:
+                return f'{tier}: {found.test} ({found.how or "while it is imported"})'
+            if found.test in self._broken:
+                return f'{tier}: {found.test} (although it was left out)'
+            if self._passes(found.test, until):
+                return f'{tier}: {found.test}'
+            print(f'fails without any mutation, and is left out: {found.test}', flush=True)
+            self._broken.add(found.test)
+
+    def _passes(self, test: str, until: float) -> bool:
+        if test not in self._passing and not self._copy.test([test], until).test:
+            self._passing.add(test)
+        return test in self._passing
+
+
+def _test_files(root: str) -> List[str]:
+    """The files of tests of a tree, but for those that do not look at what the program does."""
+    found = [
+        os.path.relpath(os.path.join(folder, name), root)
+        for folder, _, names in os.walk(os.path.join(root, 'tests'))
+        for name in names
+        if name.startswith('test_') and name.endswith('.py')
+    ]
+    return sorted(name for name in found if not name.startswith(LEFT_OUT))
+
+
+def read_results() -> Dict[str, Dict[str, str]]:
+    """{mutation: {column: text}} of results.csv."""
+    if not os.path.exists(RESULTS):
+        return {}
+    with open(RESULTS, newline='', encoding='utf-8') as file:
+        return {row['mutation']: row for row in csv.DictReader(file)}
+
+
+def known_tests(column: str) -> Dict[str, str]:
+    """{mutation: the test that noticed it}, of a column of results.csv or, where that has none, of
+    the other one.
+    """
+    return {
+        name: result.partition(': ')[2].partition(' (')[0]
+        for name, row in read_results().items()
+        for result in [row[column] or row['before'] or row['after']]
+        if '::' in result
+    }
+
+
+def note(mutation: Mutation, column: str, result: str) -> None:
+    """Writes a result into results.csv; what stands there of others stays."""
+    rows = read_results()
+    row = rows.setdefault(mutation.name, dict.fromkeys(COLUMNS, ''))
+    where = '.'.join(filter(None, (mutation.package, mutation.within)))
+    row.update({'mutation': mutation.name, 'where': where, 'what': mutation.what, column: result})
+    with open(RESULTS + '.part', 'w', newline='', encoding='utf-8') as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator='\n')
+        writer.writeheader()
+        writer.writerows(rows.values())
+    os.replace(RESULTS + '.part', RESULTS)
+
+
+def read_log(path: Optional[str]) -> Tuple[Dict[str, float], List[str]]:
+    """{test file: seconds} and the ids of the tests that passed, of what `pytest -v --durations=0`
+    has printed into a file.
+    """
+    costs: Dict[str, float] = {}
+    if not path:
+        return costs, []
+    with open(path, errors='replace') as file:
+        output = file.read()
+    for seconds, name in COST.findall(output):
+        costs[name] = costs.get(name, 0.0) + float(seconds)
+    return costs, PASSED.findall(output)
+
+
+def chosen(arguments: argparse.Namespace, root: str) -> List[Mutation]:
+    """The mutations that a command line asks for."""
+    found = list(by_hand.MUTATIONS)
+    if arguments.drawn:
+        found = operators.drawn(Sources(root), arguments.seed, arguments.drawn)
+    unknown = sorted(set(arguments.names) - {mutation.name for mutation in found})
+    if unknown:
+        raise SystemExit(f'there is no mutation {", ".join(unknown)}')
+    if arguments.names:
+        found = [mutation for mutation in found if mutation.name in arguments.names]
+    if arguments.missing:
+        rows = read_results()
+        found = [each for each in found if not rows.get(each.name, {}).get(arguments.column)]
+    return found
+
+
+def parse(words: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add('names', nargs='*', help='mutations to run; default: all')
+    add('--tree', default=ROOT, help='checkout whose tests are run; default: this one')
+    add('--column', choices=('before', 'after'), default='after', help='of results.csv')
+    add('--tiers', nargs='+', choices=list(TIERS), default=['fast', 'slow'])
+    add('--drawn', type=int, default=0, help='draw so many from this tree instead')
+    add('--seed', type=int, default=0, help='of the draw')
+    add('--limit', type=float, default=1800.0, help='seconds for one mutation')
+    add('--silence', type=float, default=300.0, help='seconds within which a test must end')
+    add('--files', nargs='+', default=[], help='the only test files run after the nearest ones')
+    add(
+        '--log',
+        help='output of pytest -v --durations=0 of the same tree: files that took least come '
+        'first, and what passed counts as passing without a mutation',
+    )
+    add('--missing', action='store_true', help='only those that have no result yet')
+    return parser.parse_args(words)
+
+
+def main() -> None:
+    """Runs what the command line asks for; the exit code is 1 where one was not caught."""
+    arguments = parse()
+    mutations = chosen(arguments, ROOT)
+    missed = 0
+    with Copy(arguments.tree, arguments.silence) as copy:
+        costs, passing = read_log(arguments.log)
+        runner = Runner(
+            copy,
+            arguments.tiers,
+            arguments.limit,
+            arguments.files,
+            costs,
+            known_tests(arguments.column),
+            passing,
+        )
+        for mutation in mutations:
+            started = time.time()
+            result = runner.run(mutation)
+            missed += not result.startswith(tuple(f'{tier}: ' for tier in TIERS))
+            note(mutation, arguments.column, result)
+            where = '.'.join(filter(None, (mutation.package, mutation.within)))
+            print(
+                f'{mutation.name} | {where} | {result} | {time.time() - started:.0f} s', flush=True
+            )
+    print(f'{len(mutations) - missed} of {len(mutations)} caught')
+    sys.exit(min(missed, 1))
+
+
+if __name__ == '__main__':
+    main()
