@@ -1,0 +1,51 @@
+"""A report tells what is newest of a run, and what was reached at each trial of a search."""
+
+import datetime
+
+import bson
+import pymongo
+import pytest
+from matplotlib.figure import Figure
+
+from reports import plots, runs, searches
+
+MOMENT = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
+
+
+@pytest.fixture
+def files(mongo_server):
+    """An empty collection of records."""
+    client = pymongo.MongoClient(mongo_server.host, mongo_server.port)
+    yield client['newest']['fc.files']
+    client.drop_database('newest')
+    client.close()
+
+
+def test_the_speed_is_that_of_the_newest_record():
+    points = [
+        runs.Point(step, {}, {}, duration, 7, None, MOMENT)
+        for step, duration in ((7, 2.0), (21, 0.5), (14, 1.0))
+    ]
+    run = runs.Run('fc', 'one', points, {'train_params': {'train_batch_size': 131}})
+    assert run.images_per_s == 131 / 0.5
+
+
+def test_the_settings_are_those_of_the_newest_record(files):
+    files.insert_many(
+        dict(_id=bson.ObjectId(), exp_id=exp_id, step=step, params={'train_params': {'seed': seed}})
+        for exp_id, step, seed in (('one', 7, 1), ('one', 21, 3), ('one', 14, 2), ('two', 28, 4))
+    )
+    files.insert_one(dict(exp_id='one', step=35))  # tells no settings
+    assert runs._params(files, 'one') == {'train_params': {'seed': 3}}
+
+
+def test_the_best_so_far_knows_no_later_trial():
+    trials = [
+        searches.Trial(number, 'complete', value, 7, {})
+        for number, value in enumerate((0.25, None, 0.5, 0.125, 0.75))
+    ]
+    (plot,) = plots.of_search(searches.Search('fc', 'one', trials))
+    axes = Figure().add_subplot(1, 1, 1)
+    plot.draw(axes)
+    (best,) = [line for line in axes.get_lines() if line.get_label() == 'best so far']
+    assert list(zip(*best.get_data())) == [(0, 0.25), (2, 0.5), (3, 0.5), (4, 0.75)]
