@@ -63,3 +63,17 @@ def test_ties_are_there_and_are_not():
             metrics.totals(tf.constant(logits), tf.constant(labels), tf.constant(mask))
         )
     assert (found['images'], found['top1'], found['ties']) == (7, 3, 2)
+
+
+@pytest.mark.parametrize('padding', [0, 3])
+def test_what_fills_up_a_batch_counts_nowhere(padding):
+    """Ranks 1 to 7 by hand: five of them are among the highest five."""
+    logits = np.array([[7, 6, 5, 4, 3, 2, 1]] * 7 + [[2, 9, 3, 1, 0, 8, 5]] * padding, np.float32)
+    labels, mask = np.array(list(range(7)) + [1] * padding), np.array([1.0] * 7 + [0.0] * padding)
+    with tf.Graph().as_default(), tf.Session() as session:
+        found = session.run(
+            metrics.totals(tf.constant(logits), tf.constant(labels), tf.constant(mask, tf.float32))
+        )
+    assert (found['images'], found['top1'], found['top5'], found['ties']) == (7, 1, 5, 0)
+    each = np.log(np.exp(logits[:7]).sum(axis=1)) - logits[range(7), labels[:7]]
+    np.testing.assert_allclose(found['loss'], each.sum(), rtol=1e-6)
