@@ -173,6 +173,20 @@ def test_a_loss_on_the_backward_kernel_adds_to_its_tied_gradient():
     assert error(samples.numbers(lambda: build(False)), np.full((7, 5), 3.0)) < TOLERANCE
 
 
+def test_what_scales_a_loss_scales_its_closed_form():
+    layer = samples.layer('dense')
+
+    def build():
+        W, B = samples.leaf(layer.W), samples.leaf(layer.B)
+        loss = gradients.with_gradient(tf.reduce_sum(W * B), B, [(2.0, W), (-0.5, B)])
+        return [loss] + tf.gradients(3.0 * loss, [B]) + tf.gradients(loss, [B])
+
+    loss, scaled, alone = samples.numbers(build)
+    assert error(loss, np.sum(layer.W * layer.B)) < TOLERANCE
+    assert error(alone, 2.0 * layer.W - 0.5 * layer.B) < TOLERANCE
+    assert error(scaled, 3.0 * alone) < TOLERANCE
+
+
 @pytest.mark.parametrize('name', sorted(samples.SAMPLES))
 def test_backprop_is_what_tensorflow_differentiates(name):
     _, _, ours = gradients_of(lambda linear, x, W, B: backprop(linear, x, W), name)
