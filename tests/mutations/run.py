@@ -186,7 +186,7 @@ def _outcome(code: int, stuck: bool, output: str) -> Outcome:
 class Runner:
     """Finds the test that notices a mutation.
 
-    tiers: names of TIERS. files: test files that the rest consists of, or none for all. costs:
+    tiers: names of TIERS. files: the test files, or folders, that count; none for all. costs:
     {test file: seconds}. known: {mutation: the test that noticed it the last time}. passing: ids
     of tests that pass without a mutation.
     """
@@ -204,8 +204,9 @@ class Runner:
         self._copy, self._tiers, self._limit = copy, tiers, limit
         self._costs, self._known = costs or {}, known or {}
         self._sources = Sources(copy.root)
-        self._tests = _test_files(copy.root)
-        self._rest = [name for name in self._tests if not files or name.startswith(tuple(files))]
+        self._tests = [
+            name for name in _test_files(copy.root) if not files or name.startswith(tuple(files))
+        ]
         self._passing: Set[str] = set(passing)
         self._broken: Set[str] = set()  # tests that fail without a mutation
 
@@ -229,7 +230,7 @@ class Runner:
         first = os.path.join(folder, 'test_' + os.path.basename(path))
         ordered = sorted(self._tests, key=lambda name: (name != first, *self._cost(name)))
         nearest = [name for name in ordered if name.startswith(folder)]
-        others = [name for name in ordered if name in self._rest and name not in nearest]
+        others = [name for name in ordered if name not in nearest]
         known = self._known.get(mutation.name, '')
         exists = os.path.exists(os.path.join(self._copy.root, known.split('::')[0]))
         return [stage for stage in ([known] if known and exists else [], nearest, others) if stage]
@@ -328,11 +329,12 @@ def chosen(arguments: argparse.Namespace, root: str) -> List[Mutation]:
     found = list(by_hand.MUTATIONS)
     if arguments.drawn:
         found = operators.drawn(Sources(root), arguments.seed, arguments.drawn)
-    unknown = sorted(set(arguments.names) - {mutation.name for mutation in found})
+    by_name = {mutation.name: mutation for mutation in found}
+    unknown = sorted(set(arguments.names) - set(by_name))
     if unknown:
         raise SystemExit(f'there is no mutation {", ".join(unknown)}')
     if arguments.names:
-        found = [mutation for mutation in found if mutation.name in arguments.names]
+        found = [by_name[name] for name in arguments.names]
     if arguments.missing:
         rows = read_results()
         found = [each for each in found if not rows.get(each.name, {}).get(arguments.column)]
@@ -353,7 +355,7 @@ def parse(words: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add('--seed', type=int, default=0, help='of the draw')
     add('--limit', type=float, default=1800.0, help='seconds for one mutation')
     add('--silence', type=float, default=300.0, help='seconds within which a test must end')
-    add('--files', nargs='+', default=[], help='the only test files run after the nearest ones')
+    add('--files', nargs='+', default=[], help='the only test files or folders that are run')
     add(
         '--log',
         help='output of pytest -v --durations=0 of the same tree: files that took least come '
@@ -365,6 +367,7 @@ def parse(words: Optional[Sequence[str]] = None) -> argparse.Namespace:
 
 def main() -> None:
     """Runs what the command line asks for; the exit code is 1 where one was not caught."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # by way of what removes the copy
     arguments = parse()
     mutations = chosen(arguments, ROOT)
     missed = 0
