@@ -10,8 +10,17 @@ import tensorflow.compat.v1 as tf
 
 import oracle
 import samples
-from alignment.gradients import Convolution, Dense, aligned, backprop, conv2d, matmul
+from alignment.gradients import (
+    Convolution,
+    Dense,
+    aligned,
+    backprop,
+    conv2d,
+    matmul,
+    with_gradient,
+)
 from reference import error
+from training import runtime
 
 TOLERANCE = 1e-5
 FILTERS = 4
@@ -77,9 +86,7 @@ def test_dense_maps():
     'few_positions',
     [
         pytest.param(0, id='transposed'),
-        pytest.param(
-            10**6, id='spread', marks=[] if gradients.FEW_POSITIONS else [pytest.mark.slow]
-        ),
+        pytest.param(10**6, id='spread', marks=[] if runtime.FEW_POSITIONS else [pytest.mark.slow]),
     ],
 )
 @pytest.mark.parametrize('case', CONVOLUTIONS, ids=str)
@@ -178,7 +185,7 @@ def test_what_scales_a_loss_scales_its_closed_form():
 
     def build():
         W, B = samples.leaf(layer.W), samples.leaf(layer.B)
-        loss = gradients.with_gradient(tf.reduce_sum(W * B), B, [(2.0, W), (-0.5, B)])
+        loss = with_gradient(tf.reduce_sum(W * B), B, [(2.0, W), (-0.5, B)])
         return [loss] + tf.gradients(3.0 * loss, [B]) + tf.gradients(loss, [B])
 
     loss, scaled, alone = samples.numbers(build)
