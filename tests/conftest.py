@@ -118,3 +118,16 @@ def read(tmp_path):
         return asked.config
 
     return parse
+
+
+@pytest.fixture(scope='session')
+def forks(tmp_path_factory):
+    """The commands.Forks of tests/cli, for which the user's folder is an empty one: programs run as
+    forks of one process, which has imported TensorFlow.
+    """
+    sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), 'cli'))
+    import commands
+
+    server = commands.Forks(str(tmp_path_factory.mktemp('home')))
+    yield server
+    server.close()

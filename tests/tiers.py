@@ -9,12 +9,22 @@ the commit.
 import time
 import zlib
 
+import pytest
+
 SLICES = 20
 
 
 def slice_of(nodeid):
     """Which of the SLICES a test belongs to."""
     return zlib.crc32(nodeid.encode('utf-8')) % SLICES
+
+
+def at_night(*cases):
+    """Parameters for pytest, each a value or a tuple of values, that run at night only."""
+    return [
+        pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.nightly)
+        for case in cases
+    ]
 
 
 class Tiers:

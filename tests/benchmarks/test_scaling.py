@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+import tiers
 from benchmarks import scaling
 from benchmarks.scaling import Link
 from training import runtime
@@ -61,7 +62,7 @@ def test_a_step_by_hand(communication, overlap, seconds):
 
 
 @pytest.mark.parametrize(
-    'overlap, size, speed', itertools.product((False, True), (1e8, 2e8), scaling.SPEEDS)
+    'overlap, size, speed', list(itertools.product((False, True), (1e8, 2e8), scaling.SPEEDS))
 )
 def test_more_devices_take_longer_and_never_without_end(overlap, size, speed):
     def times(latency, speed=speed, size=size, overlap=overlap):
@@ -103,9 +104,11 @@ GOLDEN = os.path.join(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'variant, moves_kernels',
-    [('backprop', False), ('feedback', False), ('kolen_pollack', True), ('symmetric', True)],
+    [('feedback', False), ('symmetric', True)]
+    + tiers.at_night(('backprop', False), ('kolen_pollack', True)),
 )
 def test_the_bytes_are_those_of_every_gradient(variant, moves_kernels):
     with open(GOLDEN) as file:
@@ -132,6 +135,7 @@ def test_what_is_measured_is_a_mean():
             ] * 2
 
 
+@pytest.mark.slow
 def test_two_processes_are_measured():
     found = scaling.over_loopback((4, 4096))
     assert set(found) == {4, 4096} and min(found.values()) > 0

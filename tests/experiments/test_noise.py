@@ -1,11 +1,15 @@
 """The experiment with noise: its settings, one training through the program, and the plot."""
 
+import subprocess
+import sys
+import types
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from alignment.rules import RULES
-from experiments import noise
+from experiments import noise, trained
 from config.schema import Config
 from training.choices import check, choices
 
@@ -23,10 +27,18 @@ def test_the_settings_are_those_of_the_noise(rule, deviation):
         assert rate * np.sqrt(config.noisy_opt_variance) == pytest.approx(0.001 * deviation)
 
 
-def test_noise_is_felt(mongo_server, tmp_path, monkeypatch):
-    monkeypatch.setenv('HOME', str(tmp_path))  # MNIST is as it is without files and network
-    monkeypatch.setenv('https_proxy', 'http://127.0.0.1:9')
-    monkeypatch.delenv('TFUTILS_HOME', raising=False)
+@pytest.mark.slow
+def test_noise_is_felt(mongo_server, forks, tmp_path, monkeypatch):
+    """In trainings that are forks; MNIST is as it is without files and network."""
+
+    def run(command, stdout, **as_they_are):
+        assert (command[0], stdout) == (sys.executable, subprocess.DEVNULL)
+        assert as_they_are == dict(cwd=trained.ROOT, check=True)
+        done = forks.run(*command[1:])
+        assert done.code == 0, done.err
+
+    starting = types.SimpleNamespace(run=run, DEVNULL=subprocess.DEVNULL)
+    monkeypatch.setattr(trained, 'subprocess', starting)
     flags = [f'--cache_dir={tmp_path}']
     calm, loud = [
         noise.top1('symmetric', deviation, mongo_server.port, flags, train_epochs=2.0)

@@ -1,8 +1,12 @@
-"""A small campaign of faults: `make faults` runs the large one."""
+"""Small campaigns of faults: `make faults` runs the large one."""
 
 import os
 import subprocess
 import sys
+
+import pytest
+
+import fuzz
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -23,6 +27,13 @@ def table(script, *words):
     ][1:]
 
 
+@pytest.mark.slow
+def test_a_training_that_is_killed_once_loses_nothing():
+    (row,) = table('campaign.py', '--crashes=1', '--outages=0', '--seed=1')
+    assert row[1:] == ['1', '1', '0', '0']
+
+
+@pytest.mark.nightly
 def test_nothing_is_lost_and_nothing_wrong(record_property):
     """In a process of its own, which forks trainings before TensorFlow starts a thread."""
     rows = table('campaign.py', '--crashes=3', '--outages=3', '--seconds=3', '--seed=1')
@@ -30,6 +41,15 @@ def test_nothing_is_lost_and_nothing_wrong(record_property):
     record_property('references', 6)
 
 
+@pytest.mark.slow
+def test_a_little_garbage_is_read_or_refused_and_runs_nothing():
+    found = fuzz.run(inputs=400, seed=1)
+    assert sorted(found) == ['archive', 'records', 'settings', 'spool']
+    for inputs, read, refused, crashed, executed in found.values():
+        assert (inputs, read + refused, crashed, executed) == (100, 100, 0, 0) and refused > 10
+
+
+@pytest.mark.nightly
 def test_garbage_is_read_or_refused_and_runs_nothing():
     rows = table('fuzz.py', '--inputs=4000', '--seed=1')
     assert [row[0] for row in rows] == ['archive', 'records', 'settings', 'spool']

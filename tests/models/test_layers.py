@@ -386,7 +386,7 @@ def test_stock_layers_have_tensorflows_names_and_no_custom_gradient():
 
 
 def test_every_kernel_is_drawn_by_its_own_seed():
-    """Kernels of one shape: those of two layers, forward and backward, differ; a seed settles them."""
+    """Kernels of one shape, of two layers, forward and backward, differ; a seed settles them."""
 
     def kernels(seed):
         with tf.Graph().as_default(), tf.Session() as session:

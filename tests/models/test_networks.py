@@ -9,6 +9,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import skeleton
+import tiers
 from alignment.gradients import Convolution
 from alignment.view import ACTIVATIONS
 from models import NETWORKS, NetworkOptions
@@ -27,9 +28,11 @@ ROLES = {
     'moving_mean': Role.BATCH_NORM,
     'moving_variance': Role.BATCH_NORM,
 }
-LABELS = sorted(skeleton.networks())
-RESNETS = [label for label in LABELS if label.startswith('resnet')]
 SMALL = ['resnet18', 'resnet18v2', 'resnet50', 'resnet50v2']
+RESNETS = [pytest.param(label, marks=pytest.mark.slow) for label in SMALL] + tiers.at_night(
+    *sorted(set(skeleton.networks()) - set(SMALL) - {'fc_32-16'})
+)
+LABELS = ['fc_32-16'] + RESNETS
 
 
 def endings(names):
@@ -77,11 +80,11 @@ def test_every_network_gives_logits_and_tracks_its_statistics(label):
     assert built.logits == (None, skeleton.CLASSES) and built.records[-1].y == built.logits
     assert built.updates == count['moving_mean'] + count['moving_variance'] == 2 * count['gamma']
     assert built.l2 == count['forward_kernel'] + (
-        label in RESNETS
+        label.startswith('resnet')
     )  # ResNets hold the final bias small, too
 
 
-@pytest.mark.parametrize('label', ['fc_32-16'] + SMALL)
+@pytest.mark.parametrize('label', ['fc_32-16'] + RESNETS[: len(SMALL)])
 def test_a_network_under_other_settings(label):
     whole = skeleton.of(label)
     plain = skeleton.of(label, rule=None, regularize=False, is_training=False)
@@ -176,18 +179,30 @@ def test_a_resnet_is_as_deep_as_its_name_says(label):
     )  # and the dense layer
     assert len(projections) == 4 and len(depth.blocks) == 4
     assert all(record.bias is None for record in convolutions)
+    # In v1 a batch norm follows each convolution; in v2 one comes before each of a residual branch,
+    # and one at the end, in place of the stem's.
     norms = endings(skeleton.of(label).variables)['gamma']
-    assert norms == (len(convolutions) - 3 - 2 if label.endswith('v2') and False else norms)
+    assert norms == len(convolutions) - (len(projections) if label.endswith('v2') else 0)
 
 
+@pytest.mark.parametrize('depth', sorted(DEPTHS))
+def test_the_layers_of_a_depth(depth):
+    """Those of its blocks, the first convolution and the dense layer."""
+    blocks, bottleneck = DEPTHS[depth]
+    assert len(blocks) == 4 and bottleneck == (depth >= 50)
+    assert sum(blocks) * (3 if bottleneck else 2) + 2 == depth
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'image',
-    [(28, 28, 3), (33, 47, 3), (128, 128, 3), (224, 224, 3), (299, 299, 3), (1, 2, 1)],
+    [(28, 28, 3), (33, 47, 3), (1, 2, 1)]
+    + tiers.at_night(((128, 128, 3),), ((224, 224, 3),), ((299, 299, 3),)),
     ids=str,
 )
 @pytest.mark.parametrize('label', SMALL)
 def test_images_of_any_size(label, image):
-    built = skeleton.of(label, image=image)
+    built = skeleton.of(label, **{} if image == skeleton.IMAGE else dict(image=image))
     where = {record.name: record for record in built.records}
     group = 'block_layer' if label.endswith('v2') else 'block_group'
     size = halved(image[:2])
@@ -207,6 +222,7 @@ def halved(size):
     return tuple((length + 1) // 2 for length in size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('label', SMALL)
 def test_where_a_block_strides(label):
     strides = {
@@ -222,6 +238,7 @@ def test_where_a_block_strides(label):
     assert set(strides.values()) == {(1, 1), (2, 2)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('label', SMALL)
 def test_which_layers_a_relu_follows(label):
     last = 'conv3' if '50' in label else 'conv2'
@@ -235,6 +252,7 @@ def test_which_layers_a_relu_follows(label):
 # --- ResNets: numbers -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('v2', [False, True], ids=['v1', 'v2'])
 def test_how_a_resnet_starts(v2):
     """Batch norms as identity, but the last of a v1 block as 0; the final kernel small in v1,
@@ -274,6 +292,7 @@ def inference(layers, images, v2):
         ]
 
 
+@pytest.mark.slow
 def test_an_odd_image_is_validated_like_any_other():
     images = stream('images').standard_normal((3, 33, 47, 3)).astype(np.float32)
     together, alone = inference(Layers(is_training=False), images, v2=True)
@@ -298,7 +317,7 @@ def common(name):
     'name, shape, options',
     [
         ('fc', (5, 4, 3), dict(layers_list=(7, 6))),
-        ('resnet18', (2, 33, 29, 3), dict(use_resnet_v2=False)),
+        pytest.param('resnet18', (2, 33, 29, 3), dict(use_resnet_v2=False), marks=pytest.mark.slow),
     ],
 )
 def test_stock_layers_are_backpropagation(name, shape, options):

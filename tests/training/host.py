@@ -1,5 +1,5 @@
 """One of several hosts that take the steps of CASES together: python host.py TASK
-HOST:PORT,HOST:PORT OUT
+HOST:PORT,HOST:PORT OUT CASE ...
 
 OUT gets {case: tiny.train of it}, a pickle. The variables of every host but the first start with
 other values than the first's.
@@ -9,20 +9,18 @@ import os
 import pickle
 import sys
 
-sys.path[:0] = [
-    os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
-    os.path.dirname(os.path.abspath(__file__)),
-]
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.dirname(os.path.dirname(HERE)), os.path.dirname(HERE), HERE]
 
 from training import runtime  # noqa: E402, F401 (first: it prepares TensorFlow)
 
 import data  # noqa: E402
+import kinds  # noqa: E402
 import tiny  # noqa: E402
 from alignment.rules import RULES  # noqa: E402
 from models import NETWORKS  # noqa: E402
 from training import checkpoints  # noqa: E402
 
-RULE_NAMES = [None] + sorted(RULES)
 SMALL = dict(
     model='small', layers_list=(), dataset='pixels', train_batch_size=12, eval_batch_size=5
 )
@@ -41,14 +39,12 @@ def clipped(rule):
     return dict(tiny.moving_settings(rule), **TWO, **second)
 
 
-CLIPPED = [
-    None,
-    'symmetric',
-    'kolen_pollack',
-    'dfa',
-]  # one of each kind: what the task moves, and what a loss moves
+CLIPPED = [None, 'symmetric', 'kolen_pollack']  # what the task moves, and what a loss moves
 # {name: (steps, settings of each host)}
-CASES = {f'step of {rule}': (1, dict(tiny.moving_settings(rule), **SPLIT)) for rule in RULE_NAMES}
+CASES = {
+    f'step of {rule}': (1, dict(tiny.moving_settings(rule), **SPLIT))
+    for rule in [None] + sorted(RULES)
+}
 CASES.update({f'clipped step of {rule}': (1, dict(clipped(rule), **SPLIT)) for rule in CLIPPED})
 CASES.update(
     {
@@ -82,6 +78,7 @@ CASES.update(
         ),
     }
 )
+AT_NIGHT = sorted(f'step of {rule}' for rule in set(RULES) - set(kinds.REPRESENTATIVES))
 
 
 def run(exp, steps, own):
@@ -99,8 +96,8 @@ def run(exp, steps, own):
         return history + [tiny.values(session, exp)], scalars
 
 
-def main(own, hosts, out):
-    """Take all steps."""
+def main(own, hosts, out, *names):
+    """Take all steps of these cases."""
     together = dict(worker_hosts=tuple(hosts.split(',')), task_index=int(own))
     for name, dataset in dict(tiny.DATASETS, pixels=PIXELS).items():
         data.DATASETS[name] = dataset
@@ -110,7 +107,8 @@ def main(own, hosts, out):
     outcomes = {}
     with first.device.ready():
         first.device.shared([0])
-        for name, (steps, settings) in CASES.items():
+        for name in names:
+            steps, settings = CASES[name]
             device = tiny.devices.choose(tiny.config(**dict(settings, **together)))
             device.target, device._sums = (
                 first.device.target,

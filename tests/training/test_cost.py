@@ -2,6 +2,7 @@
 
 import pytest
 
+import tiers
 import tiny
 from training.cost import multiply_adds, of_step
 import tensorflow.compat.v1 as tf
@@ -37,18 +38,21 @@ def test_a_product(transposed):
         assert multiply_adds([product]) == {'matrix products': 3 * 11 * 7}
 
 
+PROJECTIONS = [(None, 0), ('feedback', 0), ('mirror', 1), ('activation', 2)]
+MORE = [
+    dict(minibatch_size=3),
+    dict(minibatch_size=6),
+    dict(iterations_per_loop=4),
+    dict(cpu_devices=2, gpu='0,1'),
+]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    'rule, projections', [(None, 0), ('feedback', 0), ('activation', 2), ('mirror', 1)]
-)
-@pytest.mark.parametrize(
-    'more',
-    [
-        {},
-        dict(minibatch_size=3),
-        dict(minibatch_size=6),
-        dict(iterations_per_loop=4),
-        dict(cpu_devices=2, gpu='0,1'),
-    ],
+    'rule, projections, more',
+    [(*counted, {}) for counted in PROJECTIONS]
+    + [(*PROJECTIONS[-1], more) for more in MORE]
+    + tiers.at_night(*[(*counted, more) for counted in PROJECTIONS[:-1] for more in MORE]),
 )
 def test_a_step_of_dense_layers(rule, projections, more):
     exp = tiny.trainer(alignment=rule, **more)

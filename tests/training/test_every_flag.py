@@ -27,24 +27,32 @@ TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ORIGINAL = """
     gcp_project tpu_zone tpu_name num_shards iterations_per_loop checkpoint_max
     data_dir cache_dir gpu port dbname exp_id_suffix skip_check
-    do_restore load_step load_port load_dbname load_collname load_exp_id load_checkpoint load_db val_exp_id
-    train_epochs train_batch_size minibatch_size eval_batch_size epochs_per_checkpoint validate_first load_params_file
+    do_restore load_step load_port load_dbname load_collname load_exp_id load_checkpoint load_db
+    val_exp_id
+    train_epochs train_batch_size minibatch_size eval_batch_size epochs_per_checkpoint
+    validate_first load_params_file
     save_params_file save_to_gfs
     optimizer alignment_optimizer grad_clip grad_clipping_value grad_clipping_method
-    use_noisy_global_opt use_noisy_alignment_opt noisy_global_opt_distribution noisy_alignment_opt_distribution
+    use_noisy_global_opt use_noisy_alignment_opt noisy_global_opt_distribution
+    noisy_alignment_opt_distribution
     noisy_opt_distribution noisy_global_opt_variance noisy_alignment_opt_variance noisy_opt_variance
-    learning_rate alignment_learning_rate base_batch_size rescale_lr alignment_rescale_lr constant_lr alignment_constant_lr
-    warmup_epochs alignment_warmup_epochs manual_lr alignment_manual_lr drop alignment_drop boundary_step
+    learning_rate alignment_learning_rate base_batch_size rescale_lr alignment_rescale_lr
+    constant_lr alignment_constant_lr
+    warmup_epochs alignment_warmup_epochs manual_lr alignment_manual_lr drop alignment_drop
+    boundary_step
     alignment_boundary_step
-    dataset image_size model use_resnet_v2 tf_layers layers_list activation regularize_weights_via_model bn_trainable
+    dataset image_size model use_resnet_v2 tf_layers layers_list activation
+    regularize_weights_via_model bn_trainable
     alignment save_alignment_coefficients
     alpha alpha_start alpha_stop alpha_cycle alpha_schedule_rate alpha_schedule_type
     beta beta_start beta_stop beta_cycle beta_schedule_rate beta_schedule_type
     gamma gamma_start gamma_stop gamma_cycle gamma_schedule_rate gamma_schedule_type
     reconstruction_reversal reconstruction_amp use_sparse
-    update_forward input_distribution input_stddev use_bias_forward use_bias_backward activation_fn_override
+    update_forward input_distribution input_stddev use_bias_forward use_bias_backward
+    activation_fn_override
     activation_forward activation_backward batch_center_backward_input center_input normalize_input
-    batch_center_forward_output center_forward_output normalize_forward_output center_backward_output
+    batch_center_forward_output center_forward_output normalize_forward_output
+    center_backward_output
     normalize_backward_output
     loss_rate alignment_rate delay_epochs alternate_step_freq constant_rate""".split()
 
@@ -96,6 +104,7 @@ NOISY = dict(
 )
 TWO = dict(alignment='symmetric', alignment_optimizer='gd')
 SEES = dict(alignment='information')
+HIDDEN = dict(layers_list=(5,))
 RESNET = dict(model='resnet18', layers_list=(), dataset='pixels', alignment='symmetric')
 SMALL = dict(RESNET, model='small')
 TPU = dict(tpu_name='mine', train_batch_size=24)
@@ -114,11 +123,11 @@ EFFECTS = {
     'epochs_per_recent_checkpoint': ({}, 1.0),
     'save_to_gfs': ({}, ('loss',)),
     'model': (dict(layers_list=(), dataset='pixels'), 'resnet18'),
-    'use_resnet_v2': (RESNET, True),
+    'use_resnet_v2': (dict(RESNET, alignment=None), True),
     'image_size': (dict(dataset='synthetic', layers_list=(3,)), 5),
     'tf_layers': ({}, True),
     'layers_list': ({}, (7,)),
-    'activation': ({}, 'relu'),
+    'activation': (HIDDEN, 'relu'),
     'regularize_weights_via_model': ({}, False),
     'bn_trainable': (SMALL, False),
     'alignment': ({}, 'feedback'),
@@ -181,6 +190,7 @@ EFFECTS.update(
         )
     }
 )
+EFFECTS['activation_forward'] = (dict(SEES, **HIDDEN), True)
 for _which in ('global_opt', 'alignment_opt'):
     EFFECTS[f'noisy_{_which}_distribution'] = (NOISY, 'uniform')
     EFFECTS[f'noisy_{_which}_variance'] = (
@@ -259,10 +269,7 @@ def used(exp):
 def observed(validating=False, **settings):
     """What a run of these settings does: its graph, with or without the validation, when it does
     what, and the variables that it trains."""
-    settings = dict(dict(tiny.FC, layers_list=(5,)), **settings)
-    if not settings['layers_list']:
-        settings.pop('layers_list')
-    config = Config.of(settings, choices())
+    config = Config.of(dict(dict(tiny.FC, layers_list=()), **settings), choices())
     exp = Experiment(config, devices.choose(config), validating=validating)
     trainable = [v.op.name for v in exp.graph.get_collection('trainable_variables')]
     return (
@@ -274,6 +281,7 @@ def observed(validating=False, **settings):
     )
 
 
+@pytest.mark.slow
 def test_the_same_settings_do_the_same():
     assert observed(alignment='symmetric') == observed(alignment='symmetric')
 
@@ -284,6 +292,7 @@ def without_it(needs, validating):
     return observed(validating, **dict(needs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('flag', sorted(EFFECTS))
 def test_a_flag_has_an_effect(flag):
     (needs, value), validating = EFFECTS[flag], flag in VALIDATIONS

@@ -4,9 +4,8 @@ that one device gives.
 
 import os
 import pickle
+import re
 import socket
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,12 +13,13 @@ import tensorflow.compat.v1 as tf
 
 import data
 import host
+import tiers
 import tiny
 from config.schema import ConfigError
 from training import devices, overview
 from training.devices import cluster, watch
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+CRASH = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'crash.py')
 ONE = dict(
     gpu='0', cpu_devices=None, minibatch_size=None, iterations_per_loop=None, sync_batch_norm=False
 )
@@ -34,27 +34,34 @@ def listening():
 
 
 @pytest.fixture(scope='module')
-def outcomes(tmp_path_factory, free_address):
-    """[{case: tiny.train of it} of each of two hosts]."""
-    folder = tmp_path_factory.mktemp('hosts')
-    hosts = ','.join([free_address(), free_address()])
-    paths = [str(folder / str(own)) for own in range(2)]
-    running = [
-        subprocess.Popen(
-            [sys.executable, host.__file__, str(own), hosts, path],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            universal_newlines=True,
-        )
-        for own, path in enumerate(paths)
-    ]
-    said = [process.communicate()[0] for process in running]
-    assert [process.returncode for process in running] == [0, 0], '\n'.join(said)
-    found = []
-    for path in paths:
-        with open(path, 'rb') as file:
-            found.append(pickle.load(file))
-    return found
+def outcomes(forks, tmp_path_factory, free_address):
+    """outcomes(case) -> [tiny.train of it by each of two hosts]. They train all cases of the day
+    together, and all of the night.
+    """
+    found = {}
+
+    def train(names):
+        folder = tmp_path_factory.mktemp('hosts')
+        hosts = ','.join([free_address(), free_address()])
+        paths = [str(folder / str(own)) for own in range(2)]
+        running = [
+            forks.start(host.__file__, str(own), hosts, path, *names)
+            for own, path in enumerate(paths)
+        ]
+        said = [''.join(process.communicate()) for process in running]
+        assert [process.returncode for process in running] == [0, 0], '\n'.join(said)
+        for path in paths:
+            with open(path, 'rb') as file:
+                for name, outcome in pickle.load(file).items():
+                    found.setdefault(name, []).append(outcome)
+
+    def of(case):
+        if case not in found:
+            at_night = case in host.AT_NIGHT
+            train([name for name in host.CASES if (name in host.AT_NIGHT) == at_night])
+        return found[case]
+
+    return of
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -68,29 +75,35 @@ def pixels():
 def alone(case, **more):
     """What one device gives in place of all hosts."""
     steps, settings = host.CASES[case]
-    history, scalars = tiny.train(tiny.trainer(**dict(settings, **dict(ONE, **more))), steps)
+    history, scalars = tiny.reference(steps, **dict(settings, **dict(ONE, **more)))
     return [history[0], history[-1]], scalars
 
 
 OWN = ('noise', 'float16', 'batch norm, statistics of each part')  # what one device does not do
+BY_DAY = [name for name in host.CASES if name not in host.AT_NIGHT]
 
 
-@pytest.mark.parametrize('case', sorted(set(host.CASES) - set(OWN)))
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'case', [case for case in BY_DAY if case not in OWN] + tiers.at_night(*host.AT_NIGHT)
+)
 def test_hosts_give_the_steps_of_one_device(outcomes, case):
-    found = tiny.differences(alone(case), outcomes[0][case])
+    found = tiny.differences(alone(case), outcomes(case)[0])
     assert tiny.beyond(found, 1e-5 if host.CASES[case][0] == 1 else 1e-4) == {}
 
 
+@pytest.mark.slow
 def test_hosts_compute_in_float16_under_one_scale(outcomes):
-    assert tiny.beyond(tiny.differences(alone('float16'), outcomes[0]['float16']), 2e-2) == {}
+    assert tiny.beyond(tiny.differences(alone('float16'), outcomes('float16')[0]), 2e-2) == {}
 
 
-@pytest.mark.parametrize('case', sorted(host.CASES))
+@pytest.mark.slow
+@pytest.mark.parametrize('case', BY_DAY + tiers.at_night(*host.AT_NIGHT))
 def test_the_variables_of_all_hosts_stay_the_same(outcomes, case):
     """Though they started with others; but for statistics of batch norm that each host tracks of
     its own part.
     """
-    (first, scalars), (second, others) = [outcome[case] for outcome in outcomes]
+    (first, scalars), (second, others) = outcomes(case)
     own = (
         tiny.named(first[0], 'moving_mean') | tiny.named(first[0], 'moving_variance')
         if case == OWN[-1]
@@ -105,16 +118,13 @@ def test_the_variables_of_all_hosts_stay_the_same(outcomes, case):
     ]
 
 
+@pytest.mark.slow
 def test_hosts_draw_the_noise_of_as_many_parts(outcomes):
     """Two hosts with three parts on two devices each draw as one device does in twelve parts."""
-    assert (
-        tiny.beyond(tiny.differences(alone('noise', minibatch_size=1), outcomes[0]['noise']), 1e-4)
-        == {}
-    )
-    other = tiny.differences(alone('noise'), outcomes[0]['noise'])
-    assert set(tiny.beyond(other, 1e-3)) >= tiny.named(
-        outcomes[0]['noise'][0][0], 'backward_kernel'
-    )
+    found = outcomes('noise')[0]
+    assert tiny.beyond(tiny.differences(alone('noise', minibatch_size=1), found), 1e-4) == {}
+    other = tiny.differences(alone('noise'), found)
+    assert set(tiny.beyond(other, 1e-3)) >= tiny.named(found[0][0], 'backward_kernel')
     assert other['model_loss'] < 1e-5
 
 
@@ -281,35 +291,19 @@ def test_the_watch_names_all_that_are_gone_when_it_finds_out(quick):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('loses', [True, False])
-def test_a_process_that_crashes_tells_which_host_is_gone(free_address, loses):
+def test_a_process_that_crashes_tells_which_host_is_gone(forks, free_address, loses):
     """TensorFlow 1.13.2 crashes when a host goes; see watch.Watch."""
     server, there = listening()
     with server:
-        done = subprocess.run(
-            [sys.executable, '-c', CRASH, there if not loses else free_address()],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=dict(os.environ, PYTHONPATH=ROOT),
-        )
-    assert done.returncode == 1
-    last = done.stdout.splitlines()[-2:]
-    assert last[0] == 'flushed' and last[1].startswith(
+        done = forks.run(CRASH, free_address() if loses else there)
+    assert done.code == 1 and done.out == 'flushed\n'
+    assert done.err.splitlines()[-1].startswith(
         'error: ' + ('host 127.0.0.1:' if loses else 'TensorFlow crashed')
     )
-    assert ('line 6 in <module>' in done.stdout) == (
-        not loses
-    )  # where it crashed is told where no host explains it
-
-
-CRASH = """
-import ctypes, sys
-from training.devices import watch
-watch.TRY_AGAIN, watch.NO_ANSWER = 0.05, 0.5
-with watch.Watch(['own:1', sys.argv[1]], 0, lambda: print('flushed', flush=True)):
-    ctypes.CDLL(None).strlen(None)
-"""
+    # where it crashed is told where no host explains it
+    assert bool(re.search(r'crash\.py", line 10 in <module>', done.err)) == (not loses)
 
 
 def test_a_port_that_is_taken_is_told():

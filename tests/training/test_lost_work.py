@@ -17,6 +17,7 @@ from training import checkpoints, finding, jobs, places, restoring
 from training.checkpoints import CheckpointError
 from training.errors import TrainingError
 
+pytestmark = pytest.mark.slow
 COLLNAME = 'fc_7-5'
 
 

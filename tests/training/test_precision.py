@@ -7,8 +7,9 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import data
+import kinds
+import tiers
 import tiny
-from alignment.rules import RULES
 from config.schema import ConfigError
 from models.roles import Role
 from training import checkpoints, devices, losses, runtime
@@ -17,7 +18,6 @@ from training.experiment import Experiment
 PRECISIONS = (
     {'float16': 2e-3, 'bfloat16': 2e-2} if runtime.HAS_BFLOAT16 else {'float16': 2e-3}
 )  # and their rounding, roughly
-RULE_NAMES = [None] + sorted(RULES)
 RESNET = dict(
     model='resnet18', layers_list=(), dataset='pixels', train_batch_size=6, eval_batch_size=5
 )
@@ -46,19 +46,17 @@ def scale(monkeypatch):
 
 
 def types(exp, kinds):
-    """The types of what the operations of these kinds give, of the training and of the validation."""
+    """The types that operations of these kinds give, of the training and of the validation."""
     return {
         op.outputs[0].dtype.base_dtype.name for op in exp.graph.get_operations() if op.type in kinds
     }
 
 
-def compared(exp, other, start=None, steps=1):
-    """The largest differences of the scalars and of each variable's movement, over the largest
-    number of each.
+def compared(one, exp):
+    """The largest differences of a step of an experiment from another one, as `tiny.train` gives
+    it: of the scalars and of each variable's movement, over the largest number of each.
     """
-    (history, scalars), (others, other_scalars) = [
-        tiny.train(e, steps, start) for e in (exp, other)
-    ]
+    (history, scalars), (others, other_scalars) = one, tiny.train(exp)
     found = {
         name: abs(float(other_scalars[-1][name]) - float(value)) / max(abs(float(value)), 1e-6)
         for name, value in scalars[-1].items()
@@ -73,17 +71,19 @@ def compared(exp, other, start=None, steps=1):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('precision', sorted(PRECISIONS))
-@pytest.mark.parametrize('rule', RULE_NAMES)
+@pytest.mark.parametrize('rule', kinds.rules())
 def test_a_step_is_that_of_float32_but_for_rounding(rule, precision):
-    settings = dict(alignment=rule, learning_rate=0.1)
-    found = compared(tiny.trainer(**settings), tiny.trainer(precision=precision, **settings))
+    settings = dict(alignment=rule, layers_list=(5,), learning_rate=0.1)
+    found = compared(tiny.reference(**settings), tiny.trainer(precision=precision, **settings))
     assert {
         name: error for name, error in found.items() if not error < 10 * PRECISIONS[precision]
     } == {}
     assert found['dense0/forward_kernel'] > PRECISIONS[precision] / 100  # it is another type
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('precision', sorted(PRECISIONS))
 def test_a_network_computes_in_it(precision):
     settings = dict(SMALL, alignment='information', learning_rate=0.1)
@@ -105,7 +105,7 @@ def test_a_network_computes_in_it(precision):
     assert {
         v.dtype.base_dtype.name for v in other.variables if v.op.name not in SCALE | {'global_step'}
     } == {'float32'}
-    found = compared(exp, other)
+    found = compared(tiny.train(exp), other)
     assert {
         name: found[name]
         for name in ('model_loss', 'alignment_loss')
@@ -114,6 +114,7 @@ def test_a_network_computes_in_it(precision):
     assert found['last/forward_kernel'] < 10 * PRECISIONS[precision]
 
 
+@pytest.mark.slow
 def test_angles_are_those_of_float32():
     settings = dict(alignment='symmetric', learning_rate=0.1)
     results = []
@@ -144,18 +145,19 @@ def test_bfloat16_is_refused_where_it_is_not_computed_in(monkeypatch):
 # --- the scale of the loss ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_gradients_too_small_for_float16_count(scale):
     settings = dict(
         alignment='feedback', loss_rate=1e-7, learning_rate=1e5
     )  # gradients around 1e-9
-    exp, scaled = tiny.trainer(**settings), tiny.trainer(precision='float16', **settings)
-    assert compared(exp, scaled)['dense0/forward_kernel'] < 0.2
+    single, scaled = tiny.reference(**settings), tiny.trainer(precision='float16', **settings)
+    assert compared(single, scaled)['dense0/forward_kernel'] < 0.2
     scale(first=1.0)
-    assert (
-        compared(exp, tiny.trainer(precision='float16', **settings))['dense0/forward_kernel'] > 0.9
-    )
+    unscaled = tiny.trainer(precision='float16', **settings)
+    assert compared(single, unscaled)['dense0/forward_kernel'] > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'settings',
     [
@@ -218,12 +220,17 @@ def test_the_scale_doubles_when_it_is_steady_and_never_falls_below_one(scale):
     assert [tuple(pair) for pair in seen] == [(1.0, 0.0), (1.0, 0.0), (1.0, 0.0), (1.0, 1.0)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'settings', [dict(iterations_per_loop=3), dict(xla=True), dict(minibatch_size=4)]
 )
 def test_the_scale_goes_wherever_a_step_goes(settings):
     base = dict(
-        alignment='information', precision='float16', optimizer='momentum', learning_rate=0.1
+        alignment='information',
+        layers_list=(5,),
+        precision='float16',
+        optimizer='momentum',
+        learning_rate=0.1,
     )
     if 'xla' in settings and not runtime.XLA_BRANCHES:
         with pytest.raises(
@@ -247,6 +254,7 @@ def test_the_scale_goes_wherever_a_step_goes(settings):
     assert other_variables['loss_scale_steps'] == variables['loss_scale_steps'] == 3
 
 
+@pytest.mark.slow
 def test_a_checkpoint_goes_from_one_precision_to_another(tmp_path):
     single, half = [
         tiny.trainer(alignment='feedback', precision=precision)
@@ -278,8 +286,11 @@ def built(data_format, **settings):
     return Experiment(tiny.config(**settings), devices.OneDevice(data_format=data_format))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    'network', [SMALL, dict(RESNET, use_resnet_v2=True)], ids=['small', 'resnet18v2']
+    'network',
+    [SMALL] + tiers.at_night(dict(RESNET, use_resnet_v2=True)),
+    ids=['small', 'resnet18v2'],
 )
 def test_channels_first_gives_the_same_step(network):
     settings = dict(network, alignment='information', learning_rate=0.1)
@@ -294,7 +305,7 @@ def test_channels_first_gives_the_same_step(network):
         not runtime.IS_TF2
     ):  # TensorFlow 1.13.2's CPUs have no convolution in NCHW: the graph is all that can be checked
         return
-    found = compared(exp, other)
+    found = compared(tiny.train(exp), other)
     assert {name: error for name, error in found.items() if not error < 2e-4} == {}
     measured = []
     for each in (exp, other):

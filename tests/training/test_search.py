@@ -1,7 +1,8 @@
-"""The search: what a space may be, and that a study goes on, is shared, and stops what is hopeless."""
+"""The search: what a space may be; a study goes on, is shared, and stops what is hopeless."""
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import pytest
 
 from config.flags import as_flag
 from config.schema import Config, ConfigError
-from training import jobs, places, provenance, search
+from training import jobs, places, search
 from training.choices import choices
 from training.errors import TrainingError
 
@@ -30,16 +31,45 @@ SETTINGS = dict(
 SPACE = ('learning_rate=0.01:1:log', 'alpha=0.001:0.1')
 
 
+class Forked:
+    """A training as a fork, with what of subprocess.Popen a search needs."""
+
+    def __init__(self, fork, output):
+        self._fork, self._output = fork, output
+
+    @property
+    def returncode(self):
+        """As that of subprocess.Popen."""
+        return self._fork.returncode
+
+    def poll(self):
+        """Its exit code, None while it runs."""
+        return self._fork.poll()
+
+    def terminate(self):
+        """Asks it to stop."""
+        self._fork.send_signal(signal.SIGTERM)
+
+    def wait(self):
+        """Until it has ended, and all it said is in its file."""
+        self._output.write(''.join(self._fork.communicate()))
+
+
 @pytest.fixture
-def worker(mongo_server, tmp_path, monkeypatch):
-    """worker(study, trials, space, **settings) -> a Search. MNIST is as it is without files and
-    network.
+def worker(mongo_server, request, tmp_path, monkeypatch):
+    """worker(study, trials, space, **settings) -> a Search, whose trainings are forks. MNIST is as
+    it is without files and network.
     """
     monkeypatch.setenv('HOME', str(tmp_path / 'home'))
     monkeypatch.setenv('https_proxy', 'http://127.0.0.1:9')
     monkeypatch.delenv('TFUTILS_HOME', raising=False)
+    monkeypatch.setattr(search, 'LOOK_S', 0.1)
 
-    def make(study, trials, space=SPACE, prune=True, launch=subprocess.Popen, **settings):
+    def launch(command, stdout, stderr):
+        assert (command[0], stderr) == (sys.executable, subprocess.STDOUT)
+        return Forked(request.getfixturevalue('forks').start(*command[1:]), stdout)
+
+    def make(study, trials, space=SPACE, prune=True, launch=launch, **settings):
         config = Config.of(
             dict(dict(SETTINGS, port=mongo_server.port, cache_dir=str(tmp_path)), **settings),
             choices(),
@@ -114,8 +144,9 @@ def test_a_search_that_cannot_be_is_refused(worker, study, space, message):
         worker(study, 1, space)
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_where_it_was_and_mongodb_holds_each_trial(
-    worker, documents, mongo_server, capfd
+    worker, documents, mongo_server, forks, capfd
 ):
     worker('onward', 1).run()
     assert len(documents('onward')) == 1
@@ -148,8 +179,8 @@ def test_a_study_goes_on_where_it_was_and_mongodb_holds_each_trial(
     )
     assert said[-1].startswith('a training with these settings: python train.py ')
     command = shlex.split(said[-1].partition(': ')[2])
-    done = subprocess.run([sys.executable] + command[1:], cwd=provenance.ROOT, capture_output=True)
-    assert done.returncode == 0, done.stderr
+    done = forks.run(*command[1:])
+    assert done.code == 0, done.err
     with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
         again = client[DBNAME]['fc_7-5.files'].find_one(
             {'exp_id': 'symmetric_onward_best'}, sort=[('step', -1)]
@@ -171,6 +202,7 @@ def test_a_study_of_another_search_is_refused(worker):
             worker('other', 1, **more)
 
 
+@pytest.mark.slow
 def test_a_training_whose_numbers_are_lost_counts_as_nothing_learned(worker, documents, capfd):
     worker('lost', 1, ('learning_rate=1e30:1e37:log',)).run()
     (found,) = documents('lost')
@@ -180,6 +212,7 @@ def test_a_training_whose_numbers_are_lost_counts_as_nothing_learned(worker, doc
     assert 'study lost: none of 1 trials gave a network that can be used' in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_training_of_that_name_is_no_trial(worker, documents, mongo_server, tmp_path):
     """Somebody trained with the very settings, under the name of the first trial."""
     one = worker('named', 1, ('learning_rate=0.05',))
@@ -189,6 +222,7 @@ def test_a_training_of_that_name_is_no_trial(worker, documents, mongo_server, tm
     assert documents('named') == []
 
 
+@pytest.mark.slow
 def test_a_training_that_fails_ends_the_search_with_its_own_words(worker, documents, tmp_path):
     bad = worker('bad', 1, dataset='cifar10')
     with pytest.raises(
@@ -198,6 +232,7 @@ def test_a_training_that_fails_ends_the_search_with_its_own_words(worker, docume
     assert [each['state'] for each in documents('bad')] == ['failed'] and bad._running() == []
 
 
+@pytest.mark.slow
 def test_a_trial_of_another_study_is_not_gone_on_with(worker, documents, tmp_path):
     """The journal of the first study is elsewhere: its trials, which have other settings, stay as
     they are.
@@ -213,6 +248,7 @@ def test_a_trial_of_another_study_is_not_gone_on_with(worker, documents, tmp_pat
     assert documents('twice') == before and other._running() == []
 
 
+@pytest.mark.slow
 def test_a_training_with_other_settings_is_not_gone_on_with(worker, documents, mongo_server):
     """The journal was emptied; what it knew is in MongoDB alone."""
     one = worker('emptied', 1)
@@ -313,6 +349,7 @@ class _Ended:
         return self.returncode
 
 
+@pytest.mark.slow
 def test_a_worker_that_died_leaves_no_trial_behind(worker):
     one = worker('dead', 1)
     trial = one._study.ask()
@@ -342,6 +379,7 @@ class Hopeless:
         return True
 
 
+@pytest.mark.slow
 def test_a_hopeless_training_is_stopped_and_saved(worker, tmp_path):
     one = worker('hopeless', 1, train_epochs=400.0)
     config = Config.of(dict(one._config.values(), exp_id_suffix='_hopeless'), choices())
@@ -350,22 +388,14 @@ def test_a_hopeless_training_is_stopped_and_saved(worker, tmp_path):
     assert outcome == 'pruned' and trial.reported[-1] == (step, top1) and 0 < step < 400 * 30
 
 
-def test_the_program_searches(mongo_server, tmp_path):
-    """search.py itself, in a process of its own: it reads the flags, and trains."""
+@pytest.mark.slow
+def test_the_program_searches(forks, mongo_server, tmp_path):
+    """search.py itself: it reads the flags, and trains in a process of its own."""
     config = Config.of(
         dict(SETTINGS, port=mongo_server.port, cache_dir=str(tmp_path), train_epochs=0.25),
         choices(),
     )
     words = [as_flag(name, value) for name, value in config.differing().items()]
-    home = dict(os.environ, HOME=str(tmp_path / 'home'), https_proxy='http://127.0.0.1:9')
-    done = subprocess.run(
-        [sys.executable, 'search.py', '--space=seed=1,2', '--study=program'] + words,
-        cwd=provenance.ROOT,
-        env=home,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert (
-        'study program: 2 trials' in done.stdout and '--exp_id_suffix=_program_best' in done.stdout
-    )
+    done = forks.run('search.py', '--space=seed=1,2', '--study=program', '--trials=1', *words)
+    assert done.code == 0, done.err
+    assert 'study program: 1 trials' in done.out and '--exp_id_suffix=_program_best' in done.out

@@ -7,13 +7,14 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import data
+import kinds
+import tiers
 import tiny
 from alignment.rules import RULES
 from config.schema import ConfigError
 from models.layers import Layers
 from training import devices, overview, validation
 
-RULE_NAMES = [None] + sorted(RULES)
 SPLIT = {2: dict(cpu_devices=2, gpu='0,1'), 4: dict(cpu_devices=5, gpu='3,0,1,4')}
 RESNET = dict(
     model='resnet18',
@@ -23,6 +24,7 @@ RESNET = dict(
     eval_batch_size=5,
     learning_rate=0.1,
 )
+SMALL = dict(RESNET, model='small')
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -33,27 +35,29 @@ def pixels():
         yield
 
 
-def differences(steps=1, start=None, against=(), **settings):
+def differences(steps=1, against=(), **settings):
     """tiny.differences of a run from the same run with the settings `against`."""
-    exp, other = tiny.trainer(**settings), tiny.trainer(**dict(settings, **dict(against)))
-    return tiny.differences(*[tiny.train(each, steps, start) for each in (other, exp)])
+    one = tiny.reference(steps, **dict(settings, **dict(against)))
+    return tiny.differences(one, tiny.train(tiny.trainer(**settings), steps))
 
 
 ONE = dict(gpu='0', cpu_devices=None)
 CLIPPED = dict(optimizer='momentum', grad_clip=True, grad_clipping_value=0.3)
 
 
-@pytest.mark.parametrize(
-    'rule, replicas', [(rule, 4) for rule in RULE_NAMES] + [('information', 2)]
-)
-def test_replicas_give_the_step_of_one_device(rule, replicas):
+@pytest.mark.slow
+@pytest.mark.parametrize('rule', kinds.rules())
+def test_replicas_give_the_step_of_one_device(rule):
     assert (
-        tiny.beyond(differences(against=ONE, **tiny.moving_settings(rule), **SPLIT[replicas]), 1e-5)
-        == {}
+        tiny.beyond(differences(against=ONE, **tiny.moving_settings(rule), **SPLIT[4]), 1e-5) == {}
     )
 
 
-@pytest.mark.parametrize('rule', [None, 'symmetric', 'information', 'kolen_pollack', 'dfa', 'pfa'])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'rule',
+    [None, 'symmetric', 'kolen_pollack'] + tiers.at_night('information', 'dfa', 'pfa'),
+)
 def test_replicas_give_the_clipped_step_of_two_optimisers(rule):
     second = (
         dict(alignment_optimizer='adam', alignment_learning_rate=0.3)
@@ -62,21 +66,22 @@ def test_replicas_give_the_clipped_step_of_two_optimisers(rule):
     )
     assert (
         tiny.beyond(
-            differences(against=ONE, **tiny.moving_settings(rule), **CLIPPED, **second, **SPLIT[4]),
+            differences(against=ONE, **tiny.moving_settings(rule), **CLIPPED, **second, **SPLIT[2]),
             1e-5,
         )
         == {}
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'settings',
     [
-        dict(minibatch_size=4),
         dict(minibatch_size=4, grad_clip=True, optimizer='swats', learning_rate=0.05),
         dict(delay_epochs=1.0),
         dict(optimizer='adagrad', learning_rate=0.1, grad_clip=True, grad_clipping_method='value'),
-    ],
+    ]
+    + tiers.at_night(dict(minibatch_size=4)),
 )
 def test_replicas_give_the_steps_of_one_device(settings):
     base = dict(tiny.moving_settings('information'), learning_rate=0.2)
@@ -86,7 +91,7 @@ def test_replicas_give_the_steps_of_one_device(settings):
                 steps=5,
                 against=dict(ONE, minibatch_size=None),
                 **dict(base, **settings),
-                **SPLIT[4],
+                **SPLIT[2],
             ),
             1e-4,
         )
@@ -94,6 +99,7 @@ def test_replicas_give_the_steps_of_one_device(settings):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('settings', [{}, dict(minibatch_size=6)])
 def test_a_call_of_several_steps_on_replicas_does_what_as_many_calls_do(settings):
     outcomes = []
@@ -109,6 +115,7 @@ def test_a_call_of_several_steps_on_replicas_does_what_as_many_calls_do(settings
     )
 
 
+@pytest.mark.slow
 def test_replicas_compute_in_float16_under_one_scale():
     found = differences(
         against=ONE, alignment='symmetric', learning_rate=1.0, precision='float16', **SPLIT[2]
@@ -182,7 +189,8 @@ def test_parts_are_numbered_over_all_hosts():
 NOISE = dict(alignment='information', input_distribution='normal', learning_rate=0.2)
 
 
-@pytest.mark.parametrize('parts', [{}, dict(minibatch_size=6)])
+@pytest.mark.slow
+@pytest.mark.parametrize('parts', [dict(minibatch_size=6)] + tiers.at_night({}))
 def test_replicas_draw_the_noise_of_as_many_parts(parts):
     """Two replicas draw as two parts do, and two parts on two replicas as four; a batch in one
     piece draws other numbers.
@@ -210,6 +218,7 @@ def test_every_operation_of_a_replica_is_on_its_device_and_every_variable_on_the
     assert {device for device in kinds['VarHandleOp'] if device} == {'/device:CPU:3'}
 
 
+@pytest.mark.slow
 def test_a_validation_is_split_over_the_replicas():
     outcomes = []
     for split in (dict(ONE, train_batch_size=12), SPLIT[4]):
@@ -227,15 +236,25 @@ def test_a_validation_is_split_over_the_replicas():
     assert places == {'/device:CPU:' + index for index in '3014'}
 
 
-def test_the_variables_are_those_of_one_device():
-    for settings in (dict(alignment='symmetric', optimizer='adam'), RESNET):
-        exp, other = tiny.trainer(**settings), tiny.trainer(**settings, **SPLIT[2])
-        assert exp.roles == other.roles
-        assert [(v.op.name, v.shape) for v in exp.variables] == [
-            (v.op.name, v.shape) for v in other.variables
-        ]
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'settings',
+    [
+        dict(alignment='symmetric', optimizer='adam'),
+        SMALL,
+    ]
+    + tiers.at_night(RESNET),
+    ids=['fc', 'small', 'resnet18'],
+)
+def test_the_variables_are_those_of_one_device(settings):
+    exp, other = tiny.trainer(**settings), tiny.trainer(**settings, **SPLIT[2])
+    assert exp.roles == other.roles
+    assert [(v.op.name, v.shape) for v in exp.variables] == [
+        (v.op.name, v.shape) for v in other.variables
+    ]
 
 
+@pytest.mark.slow
 def test_the_overview_tells_the_parts_of_a_batch():
     exp = tiny.experiment(minibatch_size=4, **SPLIT[4])
     lines = '\n'.join(overview.experiment(exp, exp.device))
@@ -268,13 +287,13 @@ def batch_norm(device):
 # --- statistics of batch norm over all replicas ---------------------------------------------------
 
 
+@pytest.mark.slow
 def test_with_statistics_of_all_replicas_a_network_takes_the_step_of_one_device():
     """On two replicas; test_hosts.py has four."""
     found = differences(
         against=dict(ONE, sync_batch_norm=False),
         **dict(
-            RESNET,
-            model='small',
+            SMALL,
             alignment='information',
             learning_rate=1.0,
             sync_batch_norm=True,

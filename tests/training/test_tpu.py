@@ -9,6 +9,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import data
+import kinds
+import tiers
 import tiny
 from alignment.rules import RULES
 from config.schema import Config, ConfigError
@@ -20,9 +22,11 @@ from training.experiment import Experiment
 CORES, BATCH = 8, 24
 TPU = dict(tpu_name='grpc://10.0.0.2:8470', train_batch_size=BATCH)
 RESNET = dict(model='resnet18', layers_list=(), dataset='many', eval_batch_size=13)
-BATCH_NORMS = (
-    1 + 16 + 4
-)  # of ResNet-18: its first convolution, 8 blocks of two, a projected shortcut in each group
+SMALL = dict(RESNET, model='small')
+BATCH_NORMS = {
+    'small': 2,
+    'resnet18': 1 + 16 + 4,  # the first convolution, 8 blocks of two, 4 projections of shortcuts
+}
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -77,9 +81,11 @@ def of_type(operations, *types):
     return [op for op in operations if op.type in types]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'rule, sums',
-    [(None, 6 + 3), ('feedback', 6 + 3), ('symmetric', 9 + 3), ('kolen_pollack', 9 + 3)],
+    [(None, 6 + 3), ('symmetric', 9 + 3), ('kolen_pollack', 9 + 3)]
+    + tiers.at_night(('feedback', 6 + 3)),
 )
 def test_every_gradient_and_loss_is_averaged_over_the_cores(rule, sums):
     training, measures, totals = clusters(built(alignment=rule, **TPU))
@@ -91,10 +97,11 @@ def test_every_gradient_and_loss_is_averaged_over_the_cores(rule, sums):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'settings',
-    [{}, dict(alignment_optimizer='adam'), RESNET],
-    ids=['fc', 'two optimisers', 'resnet18'],
+    [{}, dict(alignment_optimizer='adam'), SMALL] + tiers.at_night(RESNET),
+    ids=['fc', 'two optimisers', 'small', 'resnet18'],
 )
 def test_what_is_averaged_is_what_one_device_averages(settings):
     counting = Counting()
@@ -103,7 +110,7 @@ def test_what_is_averaged_is_what_one_device_averages(settings):
     shapes = [op.outputs[0].shape.as_list() for op in of_type(training, 'CrossReplicaSum')]
     statistics = shapes[: len(shapes) - len(counting.shapes)]
     assert shapes[len(statistics) :] == counting.shapes
-    assert len(statistics) == (2 * BATCH_NORMS if settings is RESNET else 0)
+    assert len(statistics) == 2 * BATCH_NORMS.get(settings.get('model'), 0)
 
 
 # Shapes that TensorFlow's graph does not tell: of a stack, whose size XLA knows at last, and of
@@ -117,22 +124,22 @@ def is_known(tensor):
     return tensor.shape.is_fully_defined() or (source.op.type, source.value_index) in UNKNOWN
 
 
-SMALL = dict(RESNET, model='small')
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'precision, settings',
     [
-        (precision, settings)
-        for precision in ('float32', 'bfloat16')
-        for settings in (
-            dict(alignment='information'),
-            dict(alignment='brsf', minibatch_size=8),
-            dict(SMALL, alignment='symmetric'),
-            dict(SMALL, alignment='dfa'),
-        )
+        ('float32', dict(alignment='information')),
+        ('float32', dict(SMALL, alignment='dfa')),
+        ('bfloat16', dict(alignment='brsf', minibatch_size=8)),
+        ('bfloat16', dict(SMALL, alignment='symmetric')),
     ]
-    + [('bfloat16', dict(RESNET, alignment='symmetric'))],
+    + tiers.at_night(
+        ('bfloat16', dict(alignment='information')),
+        ('bfloat16', dict(SMALL, alignment='dfa')),
+        ('float32', dict(alignment='brsf', minibatch_size=8)),
+        ('float32', dict(SMALL, alignment='symmetric')),
+        ('bfloat16', dict(RESNET, alignment='symmetric')),
+    ),
 )
 def test_shapes_are_static_and_types_those_of_a_tpu(precision, settings):
     exp = built(precision=precision, **dict(TPU, **settings))
@@ -206,30 +213,21 @@ def trained(exp, calls):
         return tiny.values(session, exp), scalars
 
 
-CASES = {
-    str(rule): dict(alignment=rule, model='small', dataset='squares')
-    for rule in [None] + list(RULES)
+# What these rules are trained with beside, on the small fully connected network; mirror stands for
+# what draws noise.
+MORE = {
+    'symmetric': dict(optimizer='adam', alignment_optimizer='momentum', grad_clip=True),
+    'information': dict(alpha_schedule_type='linear', alpha_schedule_rate=0.5, constant_lr=False),
+    'kolen_pollack': dict(minibatch_size=4),
+    'mirror': dict(
+        input_distribution='normal',
+        alignment_optimizer='gd',
+        use_noisy_alignment_opt=True,
+        noisy_opt_distribution='uniform',
+    ),
 }
-CASES['two optimisers'] = dict(
-    alignment='symmetric', optimizer='adam', alignment_optimizer='momentum', grad_clip=True
-)
-CASES['schedules'] = dict(
-    alignment='information',
-    alpha_schedule_type='linear',
-    alpha_schedule_rate=0.5,
-    constant_lr=False,
-)
-CASES['noise'] = dict(
-    alignment='mirror',
-    input_distribution='normal',
-    use_noisy_global_opt=True,
-    noisy_opt_distribution='uniform',
-)
-CASES['parts'] = dict(alignment='kolen_pollack', minibatch_size=4)
-DRAWING = {
-    'brsf',
-    'noise',
-}  # XLA draws other numbers, by the step alone; the first forward pass is the same
+FC_RULES = kinds.rules(where=lambda rule: rule.name != 'mirror') + ['mirror']
+ON_CONVOLUTIONS = ['information', 'dfa']  # by day
 
 
 # The XLA of TensorFlow 1.13.2 gives a batch norm the variance over n positions of a batch, its
@@ -238,41 +236,54 @@ POSITIONS = {'first': 8 * 5 * 5, 'second': 8 * 3 * 3}
 OLD = 0.9**3  # what three steps leave of the first moving variance
 
 
-@pytest.mark.parametrize('case', sorted(CASES))
-def test_the_loop_of_a_core_gives_the_numbers_of_one_device(case, monkeypatch):
-    settings = dict(dict(dataset='fc', train_batch_size=8, learning_rate=0.05), **CASES[case])
+def assert_a_core_trains_like_one_device(monkeypatch, **settings):
+    """Three steps in two calls of the loop of a core give the numbers of as many on one device."""
     images = data.DATASETS[settings['dataset']]()  # all of its batches are the same one
     equal_cores(monkeypatch, dict(images=images.images[:8], labels=images.labels[:8]))
-    variables, scalars = trained(built(validating=False, **settings), [1] * 3)
+    history, scalars = tiny.reference(3, **settings)
     core = devices.TPU(
         'local', None, None, CORES, 8 // settings.get('minibatch_size', 8), steps_per_call=5
     )
-    split = built(core, False, **settings)
+    split = Experiment(tiny.config(**settings), core, validating=False)
     others, other_scalars = trained(split, [2, 1])
     assert others['global_step'] == 3 == len(other_scalars)
-    if case in DRAWING:
+    draws = settings['alignment'] == 'brsf' or 'input_distribution' in settings
+    if draws:  # XLA draws other numbers, by the step alone; the first forward pass is the same
         assert other_scalars[0]['model_loss'] == pytest.approx(scalars[0]['model_loss'], rel=1e-5)
         assert all(np.isfinite(value).all() for value in others.values())
         assert len({float(step['model_loss']) for step in other_scalars}) == 3
         again, _ = trained(split, [1, 2])
         assert tiny.moved(again, others) == set()
         return
-    for name in variables:
+    for name, value in history[3].items():
         if name.endswith('moving_variance') and not runtime.IS_TF2:
-            variables[name] = OLD + (variables[name] - OLD) * (
-                1.0 - 1.0 / POSITIONS[name.split('/')[0]]
-            )
+            value = OLD + (value - OLD) * (1.0 - 1.0 / POSITIONS[name.split('/')[0]])
         np.testing.assert_allclose(
-            others[name],
-            variables[name],
-            rtol=0,
-            atol=1e-4 * np.abs(variables[name]).max(),
-            err_msg=name,
+            others[name], value, rtol=0, atol=1e-4 * np.abs(value).max(), err_msg=name
         )
     for step, other in zip(scalars, other_scalars):
         assert {name: float(value) for name, value in other.items()} == pytest.approx(
             {name: float(value) for name, value in step.items()}, rel=1e-5
         )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('rule', FC_RULES)
+def test_the_loop_of_a_core_gives_the_numbers_of_one_device(rule, monkeypatch):
+    settings = dict(dataset='fc', layers_list=(5,), train_batch_size=8, learning_rate=0.05)
+    settings.update(MORE.get(rule, {}), alignment=rule)
+    assert_a_core_trains_like_one_device(monkeypatch, **settings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'rule',
+    ON_CONVOLUTIONS
+    + tiers.at_night(None, *[rule for rule in RULES if rule not in ON_CONVOLUTIONS]),
+)
+def test_the_loop_of_a_core_gives_the_numbers_of_convolutions(rule, monkeypatch):
+    small = dict(model='small', layers_list=(), dataset='squares', train_batch_size=8)
+    assert_a_core_trains_like_one_device(monkeypatch, alignment=rule, learning_rate=0.05, **small)
 
 
 def test_the_parts_of_all_cores_are_numbered(monkeypatch):
@@ -300,7 +311,8 @@ def test_the_parts_of_all_cores_are_numbered(monkeypatch):
     ]  # of parts 0 and 1, 2 and 3, 4 and 5
 
 
-@pytest.mark.parametrize('rule', ['information', 'frsf'])
+@pytest.mark.slow
+@pytest.mark.parametrize('rule', ['information'] + tiers.at_night('frsf'))
 def test_a_validation_split_over_cores_gives_the_numbers_of_one_device(rule, monkeypatch):
     def replicate(computation, inputs):
         return [
@@ -315,7 +327,9 @@ def test_a_validation_split_over_cores_gives_the_numbers_of_one_device(rule, mon
     found = []
     for device in (devices.OneDevice(), devices.TPU('local', None, None, replicas=2)):
         exp = Experiment(
-            tiny.config(alignment=rule, eval_batch_size=5, measure_images=7), device, training=False
+            tiny.config(alignment=rule, layers_list=(5,), eval_batch_size=5, measure_images=7),
+            device,
+            training=False,
         )
         with tiny.session(exp) as session:
             found.append(runtime.nest.flatten(exp.validate(session)['topn_val']))
@@ -378,6 +392,7 @@ def machine():
     yield server.target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'name, why',
     [
@@ -421,6 +436,7 @@ def test_the_operations_that_start_and_stop_a_tpu(operation, kind):
     assert 'TPU_SYSTEM' in made.device
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_machine_is_written_here(machine, tmp_path, monkeypatch):
     exp = tiny.trainer(alignment='symmetric', optimizer='momentum')
     monkeypatch.setattr(exp.saver, 'save', lambda *_, **__: pytest.fail('the other machine writes'))
@@ -437,6 +453,7 @@ def test_a_checkpoint_of_another_machine_is_written_here(machine, tmp_path, monk
         assert tiny.moved(values, tiny.values(session, exp)) == set() and values['global_step'] == 1
 
 
+@pytest.mark.slow
 def test_a_dry_run_needs_no_tpu(capsys):
     jobs.train(tiny.config(dry_run=True, **TPU))
     assert 'TPU grpc://10.0.0.2:8470 with 8 cores' in capsys.readouterr().out

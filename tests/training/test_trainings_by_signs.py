@@ -1,16 +1,18 @@
-"""Trainings by the rules that make B of the signs of W: what they move, save, restore and report."""
+"""Trainings by the rules that make B of the signs of W: what they move, save and report."""
 
 import numpy as np
 import pytest
 
+import tiers
 import tiny
 from training import checkpoints
 
+pytestmark = pytest.mark.slow
 SIGNS = ('usf', 'frsf', 'brsf')
 SETTINGS = dict(optimizer='momentum', learning_rate=0.1)
 
 
-@pytest.mark.parametrize('rule', SIGNS)
+@pytest.mark.parametrize('rule', ['frsf', 'brsf'] + tiers.at_night('usf'))
 def test_a_run_restored_from_its_checkpoint_goes_on_as_if_it_had_never_stopped(tmp_path, rule):
     whole, scalars = tiny.train(tiny.trainer(alignment=rule, **SETTINGS), 5)
     exp = tiny.trainer(alignment=rule, **SETTINGS)
@@ -102,11 +104,9 @@ def restored(tmp_path, wrote, reads):
         ('symmetric', 'usf'),
         ('feedback', 'brsf'),
         ('feedback', 'frsf'),
-        ('usf', None),
         (None, 'brsf'),
-        ('frsf', 'usf'),
-        ('brsf', 'usf'),
-    ],
+    ]
+    + tiers.at_night(('usf', None), ('frsf', 'usf'), ('brsf', 'usf')),
 )
 def test_a_checkpoint_of_another_rule_is_restored(tmp_path, wrote, reads):
     written, found = restored(tmp_path, wrote, reads)

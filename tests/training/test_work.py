@@ -7,6 +7,7 @@ import collections
 import pytest
 
 import data
+import tiers
 import tiny
 from alignment.view import ViewOptions
 from alignment.rules import RULES
@@ -17,6 +18,7 @@ from training.choices import choices
 from training.experiment import Experiment
 import tensorflow.compat.v1 as tf
 
+pytestmark = pytest.mark.slow
 LAYERS = {
     'small': 2,
     'resnet18': 21,
@@ -82,7 +84,8 @@ def convolutions(model, **settings):
 
 @pytest.mark.parametrize(
     'rule, model',
-    [(rule, 'small') for rule in sorted(EXTRA, key=str)] + [('information', 'resnet18')],
+    [(rule, 'small') for rule in sorted(EXTRA, key=str)]
+    + tiers.at_night(('information', 'resnet18')),
 )
 def test_a_step_runs_the_convolutions_of_the_count_and_no_more(rule, model):
     settings = (

@@ -9,6 +9,7 @@ import numpy as np
 from training import runtime  # noqa: F401 (first: it prepares TensorFlow)
 import tensorflow.compat.v1 as tf
 
+import data
 from alignment.rules import RULES
 from config.schema import Config
 from data.base import Dataset
@@ -20,6 +21,7 @@ from training.experiment import Experiment
 FC = dict(model='fc', layers_list=(7, 5), dataset='tiny', train_batch_size=12, eval_batch_size=5)
 STEPS_PER_EPOCH = 3  # of the 36 training images
 EXPERIMENTS = {}  # by Config: a graph is built once, and every session starts it anew
+REFERENCES = {}  # by settings: trainings that others are compared with, while pytest runs
 
 
 def stream(tag):
@@ -135,6 +137,17 @@ def train(exp, steps=1, start=None):
     return history, scalars
 
 
+def reference(steps=1, **settings):
+    """`train` of `trainer(**settings)`, which is done once however many are compared with it.
+    Nobody may change what it gives.
+    """
+    given = config(**settings)
+    key = given, data.DATASETS[given.dataset], NETWORKS[given.model], steps
+    if key not in REFERENCES:
+        REFERENCES[key] = train(trainer(**settings), steps)
+    return REFERENCES[key]
+
+
 def differences(one, other):
     """The largest differences of another run, as `train` gives it, from one: of each scalar,
     relative to it, and of the movement of each variable, relative to its length, beyond what
@@ -144,17 +157,15 @@ def differences(one, other):
     found = {}
     for step, other_step in zip(scalars, other_scalars):
         for name, value in step.items():
-            found[name] = max(
-                found.get(name, 0.0),
-                abs(float(other_step[name]) - float(value)) / max(abs(float(value)), 1e-6),
-            )
+            error = abs(float(other_step[name]) - float(value)) / max(abs(float(value)), 1e-6)
+            found[name] = np.maximum(found.get(name, 0.0), error)  # NaN if it is one
     for name in set(history[0]) - {'global_step'}:
         move, another = [
             variables[-1][name].astype(np.float64) - variables[0][name]
             for variables in (history, others)
         ]
         rounding = np.finfo(np.float32).eps * np.linalg.norm(history[-1][name])
-        found[name] = max(np.linalg.norm(another - move) - rounding, 0.0) / max(
+        found[name] = np.maximum(np.linalg.norm(another - move) - rounding, 0.0) / max(
             np.linalg.norm(move), 1e-9
         )
     assert moved(history[0], history[-1]) == moved(others[0], others[-1]) != set()
@@ -167,9 +178,9 @@ def beyond(found, limit):
 
 
 def moving_settings(rule):
-    """Settings under which each variable that a rule (its name) moves moves far."""
-    sees = rule and RULES[rule].sees
-    return dict({'alignment_rate': 30.0} if sees else {}, alignment=rule, learning_rate=1.0)
+    """Settings of two layers under which each variable that a rule (its name) moves moves far."""
+    sees = {'alignment_rate': 30.0} if rule and RULES[rule].sees else {}
+    return dict(sees, alignment=rule, learning_rate=1.0, layers_list=(5,))
 
 
 def moved(before, after):
