@@ -182,7 +182,9 @@ def test_the_same_runs_give_the_same_page(found, full):
     assert rendered(again) == full
 
 
-@pytest.mark.parametrize('exp_id', ['symmetric', HOSTILE, 'lost'])
+@pytest.mark.parametrize(
+    'exp_id', ['symmetric', pytest.param(HOSTILE, marks=pytest.mark.slow), 'lost']
+)
 def test_a_png_shows_each_plot(found, tmp_path, exp_id):
     (run,) = [run for run in found if run.exp_id == exp_id]
     drawn = plots.comparing([run]) + plots.of_run(run)
