@@ -2,11 +2,12 @@
 
 import abc
 import math
-from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import tensorflow.compat.v1 as tf
 
 from database.types import Document
+from models.roles import Role, Slot
 from training.types import Results
 
 
@@ -84,7 +85,7 @@ class Trainable(abc.ABC):
     step: Optional[Step]
     initializer: tf.Operation
     variables: List[tf.Variable]
-    roles: Dict[str, str]
+    roles: Dict[str, Union[Role, Slot]]
     saver: tf.train.Saver
     classes: Optional[int] = None
 

@@ -189,7 +189,7 @@ class FunctionExperiment(Trainable):
         self._is_training = training
         self._model = dict(params['model_params'])
         self._device = device
-        self.roles: Dict[str, str] = {}
+        self.roles = {}
         # What a record tells: the dictionary, and what the model says of itself.
         self.described: Groups = dict(params)
         self.graph = tf.Graph()
