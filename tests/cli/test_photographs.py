@@ -9,7 +9,8 @@ from config.schema import Config
 from data.preprocessing import PREPROCESSINGS
 from training import loop, runtime
 from training.devices import OneDevice
-from training.experiment import Experiment, choices
+from training.choices import choices
+from training.experiment import Experiment
 
 pytestmark = pytest.mark.slow
 

@@ -115,7 +115,7 @@ def test_tars_of_tfutils_come_flat(tmp_path, inside):
         [INDEX, special(DATA, tarfile.GNUTYPE_SPARSE)],
         [special('..', tarfile.DIRTYPE), INDEX, DATA],
     ],
-    ids=str,
+    ids=lambda members: ' '.join(getattr(member, 'name', member) for member in members) or 'none',
 )
 def test_hostile_tars_leave_no_trace(tmp_path, hostile):
     folder = tmp_path / 'deep' / 'to'
