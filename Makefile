@@ -1,5 +1,5 @@
 # make train   set up, train ResNet-18 with symmetric alignment on real digits, validate
-# make check   what to run while you work: the fast tests
+# make check   what to run while you work: style, types and the fast tests
 # make test    the tests of this runtime, but for those of the night
 # make test-all  every test
 # make report  what came out of make train, as a table and a page
@@ -35,7 +35,12 @@ train: $(VENV)/ready-train config/quickstart.pkl $(DATA)/dataset.json
 
 setup: $(VENV)/ready-test
 
-check: $(VENV)/ready-test  ## while you work: the fast tests
+check: $(VENV)/ready-test  ## while you work: style and types (where Python 3.10 or newer runs), and the fast tests
+ifneq ($(VERSION),$(filter 3.7 3.9,$(VERSION)))
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check --quiet .
+	$(RUN) -m mypy
+endif
 	$(RUN) -m pytest -q -rs -n $(WORKERS) --dist loadfile -m 'not slow and not nightly' tests $(ARGS)
 
 test: $(VENV)/ready-test  ## before you share a change: the fast and the slow tests

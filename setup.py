@@ -92,6 +92,9 @@ setup(
         'test': [
             'pytest>=7,<10',
             'pytest-xdist>=3.5,<4',
+            # Of one version each, because what they ask for changes between versions.
+            "ruff==0.17.6; python_version >= '3.10'",
+            "mypy==2.4.1; python_version >= '3.10'",
             'scikit-learn>=1.0,<2',
             'scikit-image>=0.18,<1',
             'trustme>=0.9,<2',

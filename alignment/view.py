@@ -222,7 +222,7 @@ class LayerView:
 
     @property
     def is_plain(self) -> bool:
-        """Whether Wx and Bx are x W and x B and nothing else, of an x whose x W is known already."""
+        """Whether Wx and Bx are x W and x B and nothing else, of an x whose x W is known."""
         options = self._options
         return (
             self.is_linear

@@ -1,4 +1,6 @@
-"""The losses of a step, the objectives that optimisers minimise, and the scale that float16 needs."""
+"""The losses of a step, the objectives that optimisers minimise, and the scale that float16
+needs.
+"""
 
 import collections
 
@@ -9,7 +11,9 @@ Losses = collections.namedtuple('Losses', ['model', 'reg', 'alignment'])
 
 
 def cross_entropy(logits, labels):
-    """Per image, in nats: logits float32 [batch, classes], labels int64 [batch] -> float32 [batch]."""
+    """Per image, in nats: logits float32 [batch, classes], labels int64 [batch] -> float32
+    [batch].
+    """
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
 
 
