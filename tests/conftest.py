@@ -70,6 +70,14 @@ def graphs_of_a_file():
     gc.collect()
 
 
+@pytest.fixture
+def record_property(record_property):
+    """record_property(name, number) -> noted of the test; a worker of pytest can send no number of
+    NumPy.
+    """
+    return lambda name, number: record_property(name, getattr(number, 'item', lambda: number)())
+
+
 @pytest.fixture(scope='session')
 def free_address():
     """free_address() -> '127.0.0.1:port', where nothing listens."""
