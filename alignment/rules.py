@@ -80,6 +80,10 @@ class Rule:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        if {'declared', 'coefficients', 'switches', 'sizes'} & set(vars(cls)):
+            raise TypeError(
+                f'{cls.__name__} declares its settings one by one: alpha = Coefficient(1e-3)'
+            )
         found = {name: value for name, value in vars(cls).items() if isinstance(value, Declared)}
         cls.declared = dict(cls.declared, **{n: each.declaration for n, each in found.items()})
         cls.coefficients = _defaults(cls, Coefficient.part)
@@ -523,7 +527,7 @@ def _concordant(magnitude: Tensor, W: Tensor) -> Tensor:
     return tf.stop_gradient(magnitude * tf.sign(W))
 
 
-RULES: Dict[str, Type[Rule]] = {rule.name: rule for rule in Rule.__subclasses__()}
+RULES = {rule.name: rule for rule in Rule.__subclasses__()}
 
 
 # What every rule has; no setting of a rule may be called so.

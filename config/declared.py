@@ -179,8 +179,7 @@ def _rows(name: str, part: str, by_rule: Mapping[str, Declaration]) -> List[Row]
     if part == COEFFICIENT:
         return [each._replace(declared=own, group=GROUP) for each in coefficient(name, text)]
     kind, at_least = (bool, None) if part == SWITCH else (int, 1)
-    defaults = {default for _, default in own}
-    shared = defaults.pop() if len(defaults) == 1 else None
+    shared = own[0][1] if all(default == own[0][1] for _, default in own) else None
     text += '' if shared is not None else "; default: the rule's own"
     made = row(name, kind, shared, MEANING, text, at_least=at_least)
     return [made._replace(declared=own, group=GROUP)]
@@ -203,12 +202,12 @@ def _check_names(
     """
     for each in rows:
         name = each.coefficient or each.name
-        rule, (part, default, _) = next(iter(found[name].items()))
+        rule, (part, _, _) = next(iter(found[name].items()))
         brought = '' if each.name == name else f', which brings the setting {each.name}'
         named = f'the rule {rule} declares the {part} {name}{brought}'
         answers = {each.name} | ({'no' + each.name} if each.kind is bool else set())
         if answers & taken:
-            raise ConfigError(f'{named}, but that name is taken: call it otherwise')
+            raise ConfigError(f'{named}, but that name is taken: choose another')
         taken |= answers
         wrong = [
             problem(each, own, {}) or (own is None and 'needs a value')

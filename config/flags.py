@@ -28,8 +28,8 @@ def define_flags(choices: Choices, flag_values: FlagValues = FLAGS) -> None:
             _define(row, choices, flag_values)
         except flags.DuplicateFlagError:
             raise ConfigError(
-                f'the setting {row.name} has the name of a flag of absl or TensorFlow: call it '
-                'otherwise'
+                f'the setting {row.name} has the name of a flag of absl or TensorFlow: choose '
+                'another'
             )
     flags.DEFINE_string(
         'load_params_file',

@@ -7,13 +7,13 @@
 
 import os
 import pickle
-from typing import Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Dict, FrozenSet, List, NamedTuple, Optional, Tuple
 
 from config import authors, pickles
-from config.declared import GROUP, inferred
+from config.declared import GROUP
 from config.flags import FlagValues, given_flags
 from config.rows import ANY, Choices, ConfigError, Row, Scope, Value, shown
-from config.schema import GROUPS, ROWS, Config, rows_of
+from config.schema import GROUPS, Config, rows_of
 
 Params = Dict[str, Dict[str, Value]]  # {group: {name: plain value}}
 Loaded = Tuple[Dict[str, Value], List[str]]
@@ -76,7 +76,7 @@ def values_of(
     for group in set(GROUPS).intersection(params):
         if not isinstance(params[group], dict):
             raise ConfigError(f'{where}: {group} must be a dictionary')
-        rows = _rows(params[group], choices, group)
+        rows = rows_of(choices, params[group] if group == GROUP else {})
         for name, value in params[group].items():
             if name in rows and rows[name].group == group:
                 values[name] = value
@@ -87,15 +87,6 @@ def values_of(
             '{} holds settings that do not exist here: {}'.format(where, ', '.join(sorted(unknown)))
         )
     return values
-
-
-def _rows(values: Mapping[str, object], choices: Choices, group: str) -> Dict[str, Row]:
-    """The rows that a group may have settings of."""
-    rows = rows_of(choices)
-    if group == GROUP and 'alignment' not in choices:
-        others = {name: value for name, value in values.items() if name not in ROWS}
-        rows.update((row.name, row) for row in inferred(others))
-    return rows
 
 
 def save(config: Config, path: str) -> None:

@@ -313,11 +313,19 @@ TAKEN = frozenset(
 )
 
 
-def rows_of(choices: Choices) -> Dict[str, Row]:
-    """{name: Row} of all settings: those of the table and, where choices['alignment'] tells what
-    the rules declare, those of the rules. Raises ConfigError for a name that is taken.
+def rows_of(choices: Choices, values: Mapping[str, object] = {}) -> Dict[str, Row]:
+    """{name: Row} of all settings: those of the table and those that the rules declare, as
+    choices['alignment'] tells. Raises ConfigError for a name that is taken.
+
+    values: {name: value}; where choices does not tell what the rules declare, those of them that
+    are not in the table, and that a rule could declare, are settings of a rule.
     """
-    return in_order(_declared_rows(choices))
+    rules = choices.get('alignment')
+    if not isinstance(rules, Mapping):
+        others = {name: value for name, value in values.items() if name not in ROWS}
+        return in_order(declared.inferred(others))
+    negated = {'no' + name for name, each in ROWS.items() if each.kind is bool}
+    return in_order(declared.rows_of(rules, TAKEN | set(ROWS) | negated))
 
 
 def in_order(rows: Iterable[Row]) -> Dict[str, Row]:
@@ -328,14 +336,6 @@ def in_order(rows: Iterable[Row]) -> Dict[str, Row]:
         if name == 'alignment':
             table.update((own.name, own) for own in rows)
     return table
-
-
-def _declared_rows(choices: Choices) -> List[Row]:
-    rules = choices.get('alignment')
-    if not isinstance(rules, Mapping):
-        return []
-    negated = {'no' + name for name, each in ROWS.items() if each.kind is bool}
-    return declared.rows_of(rules, TAKEN | set(ROWS) | negated)
 
 
 class Digests(NamedTuple):
@@ -483,10 +483,7 @@ class Config:
         choices: {registry name: legal values}; where it does not tell what the rules declare, any
         setting that a rule could declare is taken. Raises ConfigError that lists every problem.
         """
-        told = isinstance(choices.get('alignment'), Mapping)
-        others = {name: value for name, value in values.items() if name not in ROWS}
-        rows = _declared_rows(choices) if told else declared.inferred(others)
-        table = in_order(rows)
+        table = rows_of(choices, values)
         unknown = sorted(set(values) - set(table))
         if unknown:
             raise ConfigError('no such setting: {}'.format(', '.join(unknown)))
@@ -499,6 +496,7 @@ class Config:
         ]
         if problems:
             raise ConfigError('; '.join(problems))
+        rows = [each for name, each in table.items() if name not in ROWS]
         own = {each.name: fixed.pop(each.name, each.default) for each in rows}
         own = declared.settled(rows, own, fixed.get('alignment'))
         config = _with(cls(rule_settings=RuleSettings(rows, own)), fixed)

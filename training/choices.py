@@ -45,7 +45,7 @@ def _check_names() -> None:
         for name in sorted(NAMES & set(rule.declared)):
             raise ConfigError(
                 f'the rule {rule.__name__} declares the {rule.declared[name].part} {name}, but '
-                'every rule has something of that name: call it otherwise'
+                'every rule has something of that name: choose another'
             )
 
 

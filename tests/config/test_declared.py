@@ -111,8 +111,7 @@ def test_a_name_cannot_be_two_things():
 )
 def test_a_name_that_is_taken_is_refused(name, declaration):
     assert refusal(new={name: declaration}) == (
-        f'the rule new declares the {declaration[0]} {name}, but that name is taken: call it '
-        'otherwise'
+        f'the rule new declares the {declaration[0]} {name}, but that name is taken: choose another'
     )
 
 
@@ -121,7 +120,7 @@ def test_a_derived_name_that_is_taken_is_refused(monkeypatch):
     monkeypatch.setattr(schema, 'ROWS', rows)
     assert refusal(new=dict(delta=DELTA)) == (
         'the rule new declares the coefficient delta, which brings the setting delta_cycle, but '
-        'that name is taken: call it otherwise'
+        'that name is taken: choose another'
     )
 
 

@@ -18,11 +18,13 @@ import commands  # noqa: E402 (of tests/cli)
 pytestmark = pytest.mark.slow
 PROGRAM = (
     'alignment',
+    'benchmarks',
     'config',
     'data',
     'database',
     'models',
     'training',
+    'test.py',
     'train.py',
     'missing_packages.py',
 )

@@ -1,0 +1,92 @@
+"""What docs/adding.md says of optimisers, schedules, non-linearities and metrics: each is one
+entry, in a copy of the program, and what it says of other places is so.
+"""
+
+import os
+import re
+import shutil
+import sys
+
+import pymongo
+import pytest
+
+import test_adding
+
+sys.path.insert(0, os.path.join(test_adding.ROOT, 'tests', 'cli'))
+
+import commands  # noqa: E402 (of tests/cli)
+
+from database.layout import faults  # noqa: E402
+
+pytestmark = pytest.mark.slow
+
+# file: (line after which an entry comes, the entry)
+ENTRIES = {
+    'training/optimizers.py': (
+        'OPTIMIZERS = {\n',
+        "    'plain': lambda rate, step: tf.train.GradientDescentOptimizer(rate),\n",
+    ),
+    'training/schedules.py': (
+        'KINDS = {\n',
+        "    'inverse': lambda value, rate, p: value / (1.0 + rate * p),\n",
+    ),
+    'alignment/layer.py': ("ACTIVATIONS = {'sigmoid': tf.sigmoid,", " 'elu': tf.nn.elu,"),
+    'training/metrics.py': (
+        "        'images': tf.reduce_sum(mask),\n",
+        "        'top3': tf.reduce_sum(mask * _in_top(3, logits, labels)),\n",
+    ),
+}
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    """run(words of a command without its `python`) of a program with the entries -> Done."""
+    folder = tmp_path_factory.mktemp('program')
+    for name in test_adding.PROGRAM:
+        source = os.path.join(test_adding.ROOT, name)
+        (shutil.copytree if os.path.isdir(source) else shutil.copy)(source, str(folder / name))
+    for path, (line, entry) in ENTRIES.items():
+        text = (folder / path).read_text(encoding='utf-8')
+        assert text.count(line) == 1, path
+        (folder / path).write_text(text.replace(line, line + entry), encoding='utf-8')
+    forks = commands.Forks(str(tmp_path_factory.mktemp('home')), str(folder))
+    yield forks.run
+    forks.close()
+
+
+def test_one_entry_makes_an_optimiser_a_schedule_a_non_linearity_and_a_metric(
+    run, mongo_server, tmp_path
+):
+    what = ['--alignment=symmetric', '--model=fc', '--layers_list=8', '--activation=elu']
+    how = ['--optimizer=plain', '--alpha_schedule_type=inverse', '--alpha_schedule_rate=0.5']
+    where = [f'--port={mongo_server.port}', f'--cache_dir={tmp_path}', '--dbname=one_place']
+    size = ['--train_epochs=1', '--train_batch_size=400', '--save_alignment_coefficients']
+    commands.succeeded(run('train.py', *what, *how, *where, *size))
+    with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
+        record = client['one_place']['fc_8.files'].find_one(sort=[('step', -1)])
+    results = record['validation_results']['topn_val']
+    assert results['top1'] <= results['top3'] <= results['top5']
+    assert results['alignment_coefficients']['alpha'] == pytest.approx(1e-3 / 1.5, rel=0.1)
+    # As the docs say, the layout of the records has to know a metric.
+    assert faults(record) == ['validation_results.topn_val.top3 is no result']
+
+
+def test_the_help_names_them(run):
+    text = ' '.join(run('train.py', '--help').out.split())
+    for flag, value in (
+        ('optimizer', 'plain'),
+        ('alignment_optimizer', 'plain'),
+        ('activation', 'elu'),
+        ('activation_fn_override', 'elu'),
+        ('beta_schedule_type', 'inverse'),
+    ):
+        assert re.search(rf'--{flag}: [^(]*(\([^o][^(]*)*\(one of: [^)]*\b{value}\b', text), flag
+
+
+def test_the_places_that_the_docs_name_exist():
+    table = test_adding.text().partition('\n## All else\n')[2]
+    paths = set(re.findall(r'`(\w+/\w+(?:\.py)?)`', table))
+    assert len(paths) > 8
+    for path in paths:
+        found = os.path.join(test_adding.ROOT, path)
+        assert os.path.exists(found) or os.path.exists(found + '.py'), path
