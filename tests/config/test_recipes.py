@@ -7,24 +7,12 @@ import pickle
 
 import pytest
 
+from alignment import rules
 from config import params, recipes
 from config.schema import ROWS, Config, rows_of
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-RULES = (
-    'backprop',
-    'feedback',
-    'dfa',
-    'usf',
-    'frsf',
-    'brsf',
-    'symmetric',
-    'activation',
-    'mirror',
-    'information',
-    'kolen_pollack',
-    'pfa',
-)
+RULES = ('backprop', *rules.RULES)
 AUTHORS = os.path.join(ROOT, 'tests', 'config', 'authors')
 
 

@@ -448,7 +448,7 @@ def test_a_record_of_backprop_has_no_coefficients():
 
 # --- settings that cannot have an effect ----------------------------------------------------------
 
-NO_RULE_LOSS = (None, 'feedback', 'usf', 'frsf', 'brsf', 'dfa')
+NO_RULE_LOSS = (None, *[name for name, rule in RULES.items() if not rule.sees])
 NO_LOSS = [
     dict(alignment_optimizer='adam'),
     dict(alignment_rate=2.0),
