@@ -5,7 +5,7 @@ layer's input through W and B; reconstructions [batch, ...] have the shape of th
 is a float32 scalar: summed over everything but the batch, averaged over the batch.
 """
 
-from typing import Callable, Union
+from typing import Union
 
 import tensorflow.compat.v1 as tf
 
@@ -22,19 +22,19 @@ def self(W: tf.Tensor, B: tf.Tensor) -> tf.Tensor:
 
 def sparse(Wx: tf.Tensor, Bx: tf.Tensor) -> tf.Tensor:
     """|Wx|^2 + |Bx|^2: the energy of both projections."""
-    return batch_mean(square, Wx) + batch_mean(square, Bx)
+    return batch_mean(square(Wx), Wx) + batch_mean(square(Bx), Bx)
 
 
 def amp(Wx: tf.Tensor, Bx: tf.Tensor) -> tf.Tensor:
     """-sum(Wx * Bx): minus the inner product of two projections (or of the input and its
     reconstruction).
     """
-    return -batch_mean(inner, Wx, Bx)
+    return -batch_mean(inner(Wx, Bx), Wx)
 
 
 def null(reconstruction: tf.Tensor) -> tf.Tensor:
     """|B(Wx)|^2: the energy of a reconstruction of the input."""
-    return batch_mean(square, reconstruction)
+    return batch_mean(square(reconstruction), reconstruction)
 
 
 def square(x: tf.Tensor) -> tf.Tensor:
@@ -47,9 +47,9 @@ def inner(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(x * y)
 
 
-def batch_mean(total: Callable[..., tf.Tensor], *tensors: tf.Tensor) -> tf.Tensor:
-    """A sum over everything, square or inner, of tensors [batch, ...], over the batch: a scalar."""
-    return total(*tensors) / batch_size(tensors[0])
+def batch_mean(total: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """A sum over everything, over the number of examples in x [batch, ...]: a scalar."""
+    return total / batch_size(x)
 
 
 def batch_size(x: tf.Tensor) -> Union[float, tf.Tensor]:

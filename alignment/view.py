@@ -1,7 +1,7 @@
 """A layer as the network made it (LayerRecord), and what a rule sees of it (LayerView)."""
 
 import math
-from typing import Callable, List, NamedTuple, Optional, Tuple
+from typing import Callable, List, NamedTuple, Optional, Tuple, Union
 
 import tensorflow.compat.v1 as tf
 
@@ -159,7 +159,7 @@ class LayerView:
         self,
         record: LayerRecord,
         options: ViewOptions,
-        seed: Optional[int] = None,
+        seed: Union[int, str, None] = None,
         step: Number = 0,
         part: Number = 0,
     ) -> None:
@@ -222,7 +222,9 @@ class LayerView:
 
     @property
     def is_plain(self) -> bool:
-        """Whether Wx and Bx are x W and x B and nothing else, of an x whose x W is known."""
+        """Whether Wx and Bx are x W and x B and nothing else, of an x whose x W is known
+        already.
+        """
         options = self._options
         return (
             self.is_linear

@@ -70,11 +70,12 @@ def measure(port: int, repeats: int) -> Ratios:
     with tempfile.TemporaryDirectory() as folder, loop.session(
         experiment, runtime.session_config()
     ) as session:
-        session.run(experiment.step.initializer)
+        training = experiment.training_step
+        session.run(training.initializer)
 
         def bare() -> float:
             started = time.perf_counter()
-            session.run([experiment.step.train_op, experiment.step.scalars])
+            session.run([training.train_op, training.scalars])
             return time.perf_counter() - started
 
         timers: Dict[str, Timer] = {

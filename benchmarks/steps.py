@@ -83,7 +83,7 @@ class Steps:
             closed_forms=variant.closed,
         )
         self._session = loop.session(self._experiment, runtime.session_config())
-        self._session.run(self._experiment.step.initializer)
+        self._session.run(self._experiment.training_step.initializer)
 
     def seconds(self) -> float:
         """Does what the variant does in a call, and says how long a step took."""
@@ -93,7 +93,7 @@ class Steps:
 
     def run(self, options: tf.RunOptions, run_metadata: tf.RunMetadata) -> None:
         """Does a step under tf.RunOptions, and fills tf.RunMetadata."""
-        step = self._experiment.step
+        step = self._experiment.training_step
         self._session.run([step.train_op, step.scalars], options=options, run_metadata=run_metadata)
 
 

@@ -5,7 +5,7 @@ the rule and the angles.
 import abc
 import functools
 import math
-from typing import Callable, Dict, List, Optional, Sequence, Tuple, TypeVar, Union
+from typing import Callable, Dict, List, Optional, Sequence, Tuple, TypeVar
 
 import tensorflow.compat.v1 as tf
 
@@ -22,10 +22,8 @@ from alignment.gradients import (
 from alignment.rules import Rule
 from alignment.view import ACTIVATIONS, LayerRecord
 from models.roles import Role
+from models.types import Initializer, MakeInitializer
 
-
-Values = Callable[..., tf.Tensor]  # one of TensorFlow's initialisers
-Initializer = Callable[..., Values]  # makes one of a seed
 Each = TypeVar('Each')
 
 
@@ -74,7 +72,7 @@ class Layers:
         data_format: str = 'NHWC',
         across: Optional[Replicas] = None,
         over_replicas: Optional[Callable[[tf.Tensor], tf.Tensor]] = None,
-        classes: Optional[int] = None,
+        classes: int = 0,
         few_positions: int = 0,
     ) -> None:
         self.rule = rule
@@ -132,7 +130,7 @@ class Layers:
         x: tf.Tensor,
         units: int,
         activation: Optional[str] = None,
-        initializer: Initializer = tf.glorot_uniform_initializer,
+        initializer: MakeInitializer = tf.glorot_uniform_initializer,
         l2: float = 0.0,
         l2_bias: float = 0.0,
     ) -> tf.Tensor:
@@ -157,7 +155,7 @@ class Layers:
         activation: Optional[str] = None,
         followed_by: Optional[str] = None,
         padding: Optional[str] = None,
-        initializer: Initializer = tf.variance_scaling_initializer,
+        initializer: MakeInitializer = tf.variance_scaling_initializer,
         l2: float = 0.0,
     ) -> tf.Tensor:
         """x [batch, height, width, in] -> activation(x * W + b), [batch, height', width', filters].
@@ -262,7 +260,7 @@ class Layers:
         return [pixels if letter in 'HW' else others for letter in self.data_format]
 
     def _kernels(
-        self, linear: Linear, shape: List[int], initializer: Initializer, l2: float
+        self, linear: Linear, shape: List[int], initializer: MakeInitializer, l2: float
     ) -> Dict[str, Optional[tf.Tensor]]:
         """The forward kernel W and, under a rule, the kernels that errors go back through: {field
         of a LayerRecord: tensor}.
@@ -286,7 +284,8 @@ class Layers:
         B = tf.transpose(B) if transposed else B
         if rule.is_direct:
             return dict(W=W, B=None, direct=B)
-        fixed = rule.fixed_shape(shape) and self._fixed(rule.fixed_shape(shape))
+        inner = rule.fixed_shape(shape)
+        fixed = self._fixed(inner) if inner else None
         made = rule.backward_kernel(name, W, B, None, fixed)
         return dict(W=W, B=made, R=None if made is B else B)
 
@@ -305,7 +304,7 @@ class Layers:
         name: str,
         role: Role,
         shape: List[int],
-        initializer: Initializer,
+        initializer: MakeInitializer,
         trainable: bool = True,
     ) -> tf.Tensor:
         """A kernel's value, read once: whatever uses it within a step sees the same numbers."""
@@ -322,7 +321,7 @@ class Layers:
         role: Role,
         shape: List[int],
         trainable: bool,
-        initializer: Values,
+        initializer: Initializer,
     ) -> tf.Variable:
         variable = tf.get_variable(name, shape, initializer=initializer, trainable=trainable)
         self.roles[variable.op.name] = role
@@ -373,7 +372,7 @@ class Layers:
 
 
 def initial_size(
-    initializer: Union[tf.random_normal_initializer, tf.variance_scaling_initializer],
+    initializer: Initializer,
     shape: Sequence[int],
 ) -> float:
     """The standard deviation of a kernel that an initialiser draws, a float.
@@ -394,7 +393,7 @@ class StockLayers(Layers):
     ('conv2d/kernel', 'dense/kernel'): an oracle for backpropagation (--tf_layers)."""
 
     def _kernels(
-        self, linear: Linear, shape: List[int], initializer: Initializer, l2: float
+        self, linear: Linear, shape: List[int], initializer: MakeInitializer, l2: float
     ) -> Dict[str, Optional[tf.Tensor]]:
         with tf.variable_scope(self._stock_name(linear)):
             W = self._kernel('kernel', Role.FORWARD, shape, initializer)

@@ -2,48 +2,92 @@
 validation.
 """
 
-import collections
 import functools
+from typing import (
+    Callable,
+    Dict,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+    TypeVar,
+)
 
 import tensorflow.compat.v1 as tf
 
 import data
 from alignment import angles
-from alignment.rules import RULES
+from alignment.gradients import Scalar
+from alignment.rules import RULES, Rule
 from alignment.view import ViewOptions
-from config.schema import whole_steps
+from config.schema import Config, whole_steps
+from database.types import Document
 from models import NETWORKS, NetworkOptions
 from models.layers import Layers, StockLayers
 from models.roles import Role, Slot
 from training import losses, metrics, optimizers, runtime, schedules, validation
 from training.choices import check
+from training.devices.device import Batch, Device, Part, Scalars
+from training.devices.towers import Towers
 from training.trainable import Plan, Step, Trainable
+from training.types import Results
 
 TARGET = 'topn_val'  # the name of the validation in every record
 RECORD_EVERY = 100  # steps between two records without a validation
 EXPLODED = 1e12  # a loss beyond this will not come back
 
-# What depends on the step counter alone. step: updates done before this one, read once, int64
-# scalar. coefficients: {name: float32 scalar}. rule: an alignment.rules.Rule or None. loss_rates,
-# learning_rates: float32 scalars.
-Schedules = collections.namedtuple(
-    'Schedules', ['step', 'coefficients', 'rule', 'loss_rates', 'learning_rates']
-)
-# What a replica finds on its images. losses: training.losses.Losses. gradients: of each objective,
-# one for each trainable variable; None where there is none.
-Outcome = collections.namedtuple('Outcome', ['losses', 'gradients'])
-# A validation: initialise, then fetch totals as often as there are batches; measures and
-# measured_images together, once.
-Validation = collections.namedtuple(
-    'Validation', ['initializer', 'totals', 'steps', 'measures', 'measured_images', 'coefficients']
-)
+Value = TypeVar('Value')
+Gradients = List[Tuple[tf.Tensor, tf.Variable]]
+
+
+class Schedules(NamedTuple):
+    """What depends on the step counter alone.
+
+    Attributes:
+        step: updates done before this one, read once, int64 scalar.
+        coefficients: of the rule, {name: float32 scalar}.
+        rule: with these coefficients; None for backpropagation.
+        loss_rates: of the task's and the alignment's loss, float32 scalars.
+        learning_rates: of each optimiser, float32 scalars.
+    """
+
+    step: tf.Tensor
+    coefficients: Dict[str, tf.Tensor]
+    rule: Optional[Rule]
+    loss_rates: Tuple[tf.Tensor, tf.Tensor]
+    learning_rates: List[tf.Tensor]
+
+
+class Outcome(NamedTuple):
+    """What a replica finds on its images.
+
+    gradients: of each objective, one for each trainable variable; None where there is none.
+    """
+
+    losses: losses.Losses
+    gradients: List[List[Optional[tf.Tensor]]]
+
+
+class Validation(NamedTuple):
+    """A validation, in terms of Session.run: initialise, then fetch totals as often as there are
+    batches; measures, measured_images and coefficients together, once.
+    """
+
+    initializer: tf.Operation
+    totals: Dict[str, tf.Tensor]
+    steps: int
+    measures: Dict[str, Dict[str, tf.Tensor]]
+    measured_images: tf.Tensor
+    coefficients: Dict[str, tf.Tensor]
 
 
 class Experiment(Trainable):
     """The graph of one experiment.
 
-    config: config.schema.Config. device: of training/devices/. first_step: updates done before,
-    when a run is resumed.
+    first_step: updates done before, when a run is resumed.
     training: False builds the validation alone. validating: False builds the training alone.
     closed_forms: take the gradients of alignment losses by the rules' closed forms where there are;
     False differentiates all of them automatically, to compare. Raises ConfigError or data.DataError
@@ -51,8 +95,14 @@ class Experiment(Trainable):
     """
 
     def __init__(
-        self, config, device, first_step=0, training=True, validating=True, closed_forms=True
-    ):
+        self,
+        config: Config,
+        device: Device,
+        first_step: int = 0,
+        training: bool = True,
+        validating: bool = True,
+        closed_forms: bool = True,
+    ) -> None:
         check(config)
         self.config = config
         self.device = device
@@ -79,8 +129,8 @@ class Experiment(Trainable):
         self.graph.finalize()
 
     @property
-    def plan(self):
-        """What a run does when: a training.loop.Plan."""
+    def plan(self) -> Plan:
+        """What a run does when."""
         config, validate_every = self.config, self.to_steps(self.config.epochs_per_checkpoint)
         scalars = tuple(self.step.scalars) if self.step else ()
         return Plan(
@@ -101,27 +151,35 @@ class Experiment(Trainable):
         )
 
     @property
-    def automatic_layers(self):
+    def built_validation(self) -> Validation:
+        """The Validation of a graph that validates. Raises ValueError for one that only trains."""
+        if self.validation is None:
+            raise ValueError('this graph was built to train: it has no validation')
+        return self.validation
+
+    @property
+    def automatic_layers(self) -> Optional[List[str]]:
         """Names of the layers whose alignment loss is differentiated automatically; None where no
         rule has a loss.
         """
         return self._rule.automatic if self._rule and self._rule.sees else None
 
-    def run_steps(self, session, most):
+    def run_steps(self, session: tf.Session, most: int) -> List[Document]:
         """Up to `most` training steps in one call: [{name: float32 scalar} of the state before its
         update], one a step.
         """
-        if self.step.steps is None:
-            return [session.run([self.step.train_op, self.step.scalars])[1]]
+        step = self.training_step
+        if step.steps is None:
+            return [session.run([step.train_op, step.scalars])[1]]
         count = min(most, self.device.steps_per_call)
-        scalars = session.run([self.step.train_op, self.step.scalars], {self.step.steps: count})[1]
+        scalars = session.run([step.train_op, step.scalars], {step.steps: count})[1]
         return [{name: values[index] for name, values in scalars.items()} for index in range(count)]
 
-    def validate(self, session, between=lambda: None):
+    def validate(self, session: tf.Session, between: Callable[[], None] = lambda: None) -> Results:
         """{TARGET: results} over the whole validation set; see training.validation.validate."""
         return {TARGET: validation.validate(session, self, between)}
 
-    def find_damage(self, step, steps, in_files):
+    def find_damage(self, step: int, steps: int, in_files: bool) -> Optional[str]:
         """One sentence on the record that kept the steps after `step` from being done, or None.
 
         steps: in the call. in_files: the files themselves cannot be read.
@@ -136,27 +194,27 @@ class Experiment(Trainable):
                 ),
             )
 
-    def find_validation_damage(self, in_files):
+    def find_validation_damage(self, in_files: bool) -> Optional[str]:
         """The same of a validation."""
         with tf.Graph().as_default():
             return self.dataset.find_damage(
                 'validation', None if in_files else self.dataset.records('validation', None)
             )
 
-    def summary(self, results):
+    def summary(self, results: Results) -> str:
         """One line of what `validate` gave."""
         return validation.summary(results[TARGET])
 
-    def warnings(self, results):
+    def warnings(self, results: Results) -> List[str]:
         """What is odd about what `validate` gave: a list of sentences."""
         return validation.warnings(results[TARGET], self.config.precision)
 
     @property
-    def collection(self):
+    def collection(self) -> str:
         """The name of the records' collection: 'fc_32-16', 'resnet50v2'."""
         return NETWORKS[self.config.model].label(self._network_options)
 
-    def settings(self):
+    def settings(self) -> Dict[str, Document]:
         """What a record tells of the settings beyond the flags: {group: {name: plain value}}."""
         config, to_steps = self.config, self.to_steps
         build = NETWORKS[config.model].build
@@ -185,18 +243,18 @@ class Experiment(Trainable):
             },
             'validation_params': {
                 TARGET: {
-                    'num_steps': self.validation.steps,
+                    'num_steps': self.built_validation.steps,
                     'validation_images': self.dataset.validation_images,
                     'data_params': {'batch_size': config.eval_batch_size},
                 }
             },
         }
 
-    def _of_the_rule(self):
+    def _of_the_rule(self) -> Document:
         """What a record tells of what the rule declares: the values that are used, and, for a
         reader that does not know the rule, its own defaults.
         """
-        rule = RULES.get(self.config.alignment)
+        rule = RULES.get(self.config.alignment or '')
         if rule is None:
             return {}
         coefficients = {name: float(value) for name, value in rule.coefficients.items()}
@@ -204,37 +262,23 @@ class Experiment(Trainable):
         used = {name: _or(self.config.of_rule(name), default) for name, default in own.items()}
         return dict(used, declared=own)
 
-    def to_steps(self, epochs):
+    def to_steps(self, epochs: Optional[float]) -> Optional[int]:
         """A duration in epochs (float) as whole steps, at least 1; None stays None."""
         return None if epochs is None else max(1, whole_steps(epochs, self.steps_per_epoch))
 
     @property
-    def _network_options(self):
+    def _network_options(self) -> NetworkOptions:
         config = self.config
         return NetworkOptions(tuple(config.layers_list), config.activation, config.use_resnet_v2)
 
-    def _read_schedules(self):
+    def _read_schedules(self) -> Schedules:
         """The Schedules at the step counter's value."""
         config, per_epoch = self.config, self.steps_per_epoch
         step = self.global_step.read_value()
-
-        def coefficient(name, default):
-            given = config.coefficient(name)
-            return schedules.Coefficient(
-                _or(given.value, default),
-                start=given.start,
-                stop=given.stop,
-                cycle=given.cycle,
-                rate=given.rate,
-                kind=given.kind,
-                steps_per_epoch=per_epoch,
-                train_epochs=config.train_epochs,
-            )
-
-        rule = RULES.get(config.alignment)
+        cls = RULES.get(config.alignment or '')
         planned = (
-            {name: coefficient(name, default) for name, default in rule.coefficients.items()}
-            if rule
+            {name: self._coefficient(name, value) for name, value in cls.coefficients.items()}
+            if cls
             else {}
         )
         coefficients = {name: schedule(step) for name, schedule in planned.items()}
@@ -244,23 +288,14 @@ class Experiment(Trainable):
             name: float(schedule.value) if schedule.is_constant else coefficients[name]
             for name, schedule in planned.items()
         }
-        rule = rule and rule(
-            options=ViewOptions(*[getattr(config, name) for name in ViewOptions._fields]),
-            seed=config.seed,
-            step=step,
-            **values,
-            **{
-                name: _or(config.of_rule(name), default)
-                for name, default in [*rule.switches.items(), *rule.sizes.items()]
-            },
-        )
+        rule = self._make_rule(cls, values, step) if cls else None
         loss_rates = schedules.LossRates(
             per_epoch,
-            config.loss_rate,
-            config.alignment_rate,
-            config.delay_epochs,
-            config.alternate_step_freq,
-            config.constant_rate,
+            loss_rate=config.loss_rate,
+            alignment_rate=config.alignment_rate,
+            delay_epochs=config.delay_epochs,
+            alternate_step_freq=config.alternate_step_freq,
+            constant=config.constant_rate,
         )(step)
         learning_rates = [self._learning_rate('', delay_epochs=config.delay_epochs)(step)]
         if config.alignment_optimizer:
@@ -269,33 +304,63 @@ class Experiment(Trainable):
             )
         return Schedules(step, coefficients, rule, loss_rates, learning_rates)
 
-    def _learning_rate(self, prefix, **delay):
+    def _coefficient(self, name: str, default: float) -> schedules.Coefficient:
+        given = self.config.coefficient(name)
+        return schedules.Coefficient(
+            _or(given.value, default),
+            start=given.start,
+            stop=given.stop,
+            cycle=given.cycle,
+            rate=given.rate,
+            kind=given.kind,
+            steps_per_epoch=self.steps_per_epoch,
+            train_epochs=self.config.train_epochs,
+        )
+
+    def _make_rule(
+        self, cls: Type[Rule], coefficients: Mapping[str, Scalar], step: tf.Tensor
+    ) -> Rule:
         config = self.config
+        others = [*cls.switches.items(), *cls.sizes.items()]
+        return cls(
+            options=ViewOptions(**{name: getattr(config, name) for name in ViewOptions._fields}),
+            seed=config.seed,
+            step=step,
+            **coefficients,
+            **{name: _or(config.of_rule(name), default) for name, default in others},
+        )
 
-        def setting(name):
-            return getattr(config, prefix + name)
-
+    def _learning_rate(self, prefix: str, **delay: Optional[float]) -> schedules.LearningRate:
+        config = self.config
         return schedules.LearningRate(
-            base=setting('learning_rate'),
+            base=getattr(config, prefix + 'learning_rate'),
             steps_per_epoch=self.steps_per_epoch,
             batch_size=config.train_batch_size,
             base_batch_size=config.base_batch_size,
-            rescale=setting('rescale_lr'),
-            constant=setting('constant_lr'),
-            warmup_epochs=setting('warmup_epochs'),
+            rescale=getattr(config, prefix + 'rescale_lr'),
+            constant=getattr(config, prefix + 'constant_lr'),
+            warmup_epochs=getattr(config, prefix + 'warmup_epochs'),
             alternate_step_freq=config.alternate_step_freq,
-            manual=setting('manual_lr'),
-            drop=_or(setting('drop'), config.drop),
-            boundary_step=_or(setting('boundary_step'), config.boundary_step),
+            manual=getattr(config, prefix + 'manual_lr'),
+            drop=_or(getattr(config, prefix + 'drop'), config.drop),
+            boundary_step=_or(getattr(config, prefix + 'boundary_step'), config.boundary_step),
             **delay,
         )
 
-    def _network(self, rule, images, is_training, precision='float32', replicated=False):
+    def _network(
+        self,
+        rule: Optional[Rule],
+        images: tf.Tensor,
+        is_training: bool,
+        precision: str = 'float32',
+        replicated: bool = False,
+    ) -> Tuple[tf.Tensor, Layers]:
         """(logits, float32; layers) of one replica. precision: the name of the type that is
         computed in. replicated: batch norm takes its statistics over all replicas, as far as they
         are asked for and the device tracks them.
         """
         config, device = self.config, self.device
+        across = device if replicated and config.sync_batch_norm else None
         layers = (StockLayers if config.tf_layers else Layers)(
             rule,
             is_training=is_training,
@@ -304,7 +369,7 @@ class Experiment(Trainable):
             seed=config.seed,
             dtype=tf.as_dtype(precision),
             data_format=device.data_format,
-            across=device if replicated and config.sync_batch_norm else None,
+            across=across if isinstance(across, Towers) else None,
             over_replicas=device.over_replicas if replicated else None,
             classes=self.dataset.classes,
             few_positions=runtime.FEW_POSITIONS,
@@ -315,7 +380,7 @@ class Experiment(Trainable):
         self.roles.update(layers.roles)
         return tf.cast(layers.finish(logits), tf.float32), layers
 
-    def _build_step(self, first_step):
+    def _build_step(self, first_step: int) -> Step:
         iterator = tf.data.make_initializable_iterator(
             runtime.untranslated(self.dataset.train)(
                 self.config.train_batch_size,
@@ -327,14 +392,14 @@ class Experiment(Trainable):
         )
         return Step(iterator.initializer, *self.device.call(self._step, iterator.get_next))
 
-    def _step(self, batch):
+    def _step(self, batch: Batch) -> Tuple[tf.Operation, Scalars]:
         """(train_op, scalars) of a step on a batch."""
         config, now = self.config, self._read_schedules()
         scale = losses.LossScale() if config.precision == 'float16' else losses.NoScale()
         self._rule = now.rule
         self.roles.update(dict.fromkeys(scale.names, Role.LOSS_SCALE))
 
-        def replica(batch, part):
+        def replica(batch: Batch, part: Part) -> Tuple[Outcome, List[tf.Operation]]:
             logits, layers = self._network(
                 now.rule, batch['images'], True, config.precision, replicated=True
             )
@@ -373,7 +438,7 @@ class Experiment(Trainable):
         with tf.control_dependencies([done]):
             return self.global_step.assign_add(1, read_value=False), scalars
 
-    def _scalars(self, terms, now):
+    def _scalars(self, terms: losses.Losses, now: Schedules) -> Scalars:
         """What is recorded of every step."""
         total = tf.add_n(losses.objectives(terms, *now.loss_rates, separate=True))
         scalars = {
@@ -392,15 +457,20 @@ class Experiment(Trainable):
             )
         return {name: tf.identity(tensor) for name, tensor in scalars.items()}
 
-    def _apply(self, gradients, idle, now):
+    def _apply(
+        self, gradients: Sequence[Gradients], idle: List[tf.Variable], now: Schedules
+    ) -> tf.Operation:
         """The update by one optimiser after the other, and their noise. idle: variables of the
         first optimiser, too.
         """
         config = self.config
-        names = [(config.optimizer, 'global_opt'), (config.alignment_optimizer, 'alignment_opt')]
-        done = []
+        names = [
+            (config.optimizer, 'global_opt'),
+            (config.alignment_optimizer or '', 'alignment_opt'),
+        ]
+        done: List[tf.Operation] = []
         for (name, which), rate, pairs, still in zip(
-            names, now.learning_rates, gradients, [idle, []]
+            names, now.learning_rates, gradients, (idle, [])
         ):
             clipped = [g for g, _ in pairs]
             if config.grad_clip:
@@ -417,7 +487,9 @@ class Experiment(Trainable):
                     done = [self._noise(which, rate, variables + still, now)]
         return tf.group(*done)
 
-    def _noise(self, which, rate, variables, now):
+    def _noise(
+        self, which: str, rate: tf.Tensor, variables: List[tf.Variable], now: Schedules
+    ) -> tf.Operation:
         config = self.config
         distribution, variance = [
             getattr(config, f'noisy_{which}_{name}') for name in ('distribution', 'variance')
@@ -434,7 +506,7 @@ class Experiment(Trainable):
             *[v.assign_add(delta, read_value=False) for v, delta in zip(variables, deltas)]
         )
 
-    def _build_validation(self):
+    def _build_validation(self) -> Validation:
         config, dataset, device = self.config, self.dataset, self.device
         batch_size = min(config.eval_batch_size, dataset.validation_images)
         batch_size += -batch_size % device.replicas
@@ -463,7 +535,7 @@ class Experiment(Trainable):
             else {},
         )
 
-    def _totals(self, batch):
+    def _totals(self, batch: Batch) -> Scalars:
         """What training.metrics.totals counts in a batch."""
         logits, _ = self._network(
             self._read_schedules().rule, batch['images'], False, self.config.precision
@@ -475,7 +547,7 @@ class Experiment(Trainable):
             else totals
         )
 
-    def _measures(self, batch):
+    def _measures(self, batch: Batch) -> Dict[str, Dict[str, tf.Tensor]]:
         """What alignment.angles.measure tells of a batch."""
         logits, layers = self._network(self._read_schedules().rule, batch['images'], True)
         return angles.measure(
@@ -483,7 +555,7 @@ class Experiment(Trainable):
         )
 
 
-def preprocessing_of(config):
+def preprocessing_of(config: Config) -> Optional[str]:
     """The preprocessing of a Config's images, where it is not that of its dataset by default:
     ResNets of the second version have their own.
     """
@@ -492,5 +564,5 @@ def preprocessing_of(config):
     return config.preprocessing or by_default
 
 
-def _or(value, default):
+def _or(value: Optional[Value], default: Value) -> Value:
     return default if value is None else value

@@ -2,23 +2,37 @@
 needs.
 """
 
-import collections
+from typing import Callable, Iterable, List, NamedTuple, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
-# model: mean cross-entropy; reg: L2 loss; alignment: sum over the layers. float32 scalars.
-Losses = collections.namedtuple('Losses', ['model', 'reg', 'alignment'])
+from alignment.draws import Number
+from models.layers import Layers
 
 
-def cross_entropy(logits, labels):
+class Losses(NamedTuple):
+    """model: mean cross-entropy; reg: L2 loss; alignment: sum over the layers. float32 scalars."""
+
+    model: tf.Tensor
+    reg: tf.Tensor
+    alignment: tf.Tensor
+
+
+def cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Per image, in nats: logits float32 [batch, classes], labels int64 [batch] -> float32
     [batch].
     """
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
 
 
-def of(logits, labels, layers, closed_forms=True, part=0):
-    """The Losses of a batch; layers: the models.layers.Layers that the network was built of.
+def of(
+    logits: tf.Tensor,
+    labels: tf.Tensor,
+    layers: Layers,
+    closed_forms: bool = True,
+    part: Number = 0,
+) -> Losses:
+    """The Losses of a batch; layers: those that the network was built of.
 
     closed_forms: of the gradients of alignment losses, where there are; part: which part of the
     step's batch this is (see alignment.rules.Rule.losses).
@@ -31,7 +45,9 @@ def of(logits, labels, layers, closed_forms=True, part=0):
     )
 
 
-def objectives(losses, task_rate, alignment_rate, separate):
+def objectives(
+    losses: Losses, task_rate: tf.Tensor, alignment_rate: tf.Tensor, separate: bool
+) -> List[tf.Tensor]:
     """What to minimise: [task_rate * (model + reg) + alignment_rate * alignment], or its two parts
     if separate.
     """
@@ -42,17 +58,19 @@ def objectives(losses, task_rate, alignment_rate, separate):
 class NoScale:
     """The LossScale of types that need none."""
 
-    names = ()
+    names: Tuple[str, ...] = ()
 
-    def up(self, objective):
+    def up(self, objective: tf.Tensor) -> tf.Tensor:
         """The objective."""
         return objective
 
-    def down(self, gradient):
+    def down(self, gradient: tf.Tensor) -> tf.Tensor:
         """The gradient."""
         return gradient
 
-    def guard(self, gradients, update):
+    def guard(
+        self, gradients: Sequence[tf.Tensor], update: Callable[[], tf.Operation]
+    ) -> tf.Operation:
         """What update() gives."""
         del gradients
         return update()
@@ -70,24 +88,26 @@ class LossScale:
     """
 
     first, steady_steps = 2.0**15, 2000
-    names = ('loss_scale', 'loss_scale_steps')
+    names: Tuple[str, ...] = ('loss_scale', 'loss_scale_steps')
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._variables = [
             tf.get_variable(name, [], dtype, tf.constant_initializer(value), trainable=False)
             for name, dtype, value in zip(self.names, (tf.float32, tf.int32), (self.first, 0))
         ]
         self._scale, self._steps = [variable.read_value() for variable in self._variables]
 
-    def up(self, objective):
+    def up(self, objective: tf.Tensor) -> tf.Tensor:
         """The scalar to differentiate instead of an objective."""
         return objective * self._scale
 
-    def down(self, gradient):
+    def down(self, gradient: tf.Tensor) -> tf.Tensor:
         """The gradient of the objective, of that of `up`."""
         return gradient / self._scale
 
-    def guard(self, gradients, update):
+    def guard(
+        self, gradients: Sequence[tf.Tensor], update: Callable[[], tf.Operation]
+    ) -> tf.Operation:
         """The operation that does what update() -> operation does where all gradients are finite,
         and moves the factor.
         """
@@ -110,6 +130,6 @@ class LossScale:
         )
 
 
-def _sum(scalars):
+def _sum(scalars: Iterable[tf.Tensor]) -> tf.Tensor:
     scalars = list(scalars)
     return tf.add_n(scalars) if scalars else tf.constant(0.0)

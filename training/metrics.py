@@ -1,11 +1,13 @@
 """What a validation counts."""
 
+from typing import Dict
+
 import tensorflow.compat.v1 as tf
 
 from training import losses
 
 
-def totals(logits, labels, mask):
+def totals(logits: tf.Tensor, labels: tf.Tensor, mask: tf.Tensor) -> Dict[str, tf.Tensor]:
     """Sums over the images of a batch that count (mask 1): {images, top1, top5, ties, loss},
     float32 scalars.
 
@@ -22,7 +24,7 @@ def totals(logits, labels, mask):
     }
 
 
-def _in_top(k, logits, labels):
+def _in_top(k: int, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """1 where fewer than k logits are higher than the label's and all are finite, else 0: float32
     [batch].
 
@@ -33,13 +35,13 @@ def _in_top(k, logits, labels):
     return tf.cast(tf.logical_and(higher < k, tf.is_finite(of_label)), tf.float32)
 
 
-def _shared(logits, labels):
+def _shared(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """1 where another class has the label's logit, else 0: float32 [batch]."""
     equal = tf.equal(logits, _of_label(logits, labels)[:, tf.newaxis])
     return tf.cast(tf.reduce_sum(tf.cast(equal, tf.int32), axis=1) > 1, tf.float32)
 
 
-def _of_label(logits, labels):
+def _of_label(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """The logit of each label, float32 [batch]; it is not finite where any logit of the image is
     not.
     """

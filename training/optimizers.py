@@ -11,12 +11,28 @@ never races with its increment.
 
 import math
 import re
-from typing import Callable, Dict, List, Optional, Sequence, Set, Tuple, Union
+from typing import (
+    Callable,
+    Dict,
+    Iterable,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+    TypeVar,
+    Union,
+)
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from alignment.draws import seed_of, step_seed
+from database.types import Array
+
+Clipped = List[Optional[tf.Tensor]]
+Choice = TypeVar('Choice')
 
 
 def build(name: str, learning_rate: tf.Tensor, step: tf.Tensor) -> tf.train.Optimizer:
@@ -33,9 +49,7 @@ def build(name: str, learning_rate: tf.Tensor, step: tf.Tensor) -> tf.train.Opti
     return _choose(OPTIMIZERS, name, 'optimizer')(learning_rate, step)
 
 
-def clip(
-    gradients: Sequence[Optional[tf.Tensor]], method: str, value: float
-) -> List[Optional[tf.Tensor]]:
+def clip(gradients: Sequence[Optional[tf.Tensor]], method: str, value: float) -> Clipped:
     """Returns the gradients, None staying None, clipped by CLIPPINGS[method] to `value`.
 
     'norm' scales all gradients by one factor so that their global norm is at most `value`; 'value'
@@ -49,7 +63,9 @@ def clip(
 
 
 def apply(
-    optimizer: tf.train.Optimizer, gradients_and_variables, idle: Sequence[tf.Variable] = ()
+    optimizer: tf.train.Optimizer,
+    gradients_and_variables: Iterable[Tuple[Optional[tf.Tensor], tf.Variable]],
+    idle: Sequence[tf.Variable] = (),
 ) -> tf.Operation:
     """Returns the op that updates every variable that has a gradient, once all gradients here are
     known.
@@ -106,7 +122,7 @@ def noise(
     """
     draw = _choose(DISTRIBUTIONS, distribution, 'noise distribution')
 
-    def drawn(variable):
+    def drawn(variable: tf.Variable) -> tf.Tensor:
         return draw(variable.shape, step_seed(seed_of(seed, variable.op.name), step), variance)
 
     return [learning_rate * drawn(variable) for variable in variables]
@@ -142,25 +158,27 @@ class RAdam(tf.train.Optimizer):
         self.t = tf.cast(step, tf.float32) + 1.0
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
 
-    def _create_slots(self, var_list):
+    def _create_slots(self, var_list: Sequence[tf.Variable]) -> None:
         for variable in var_list:
             self._zeros_slot(variable, 'm', self._name)
             self._zeros_slot(variable, 'v', self._name)
 
-    def _resource_apply_dense(self, grad, handle):
+    def _resource_apply_dense(self, grad: tf.Tensor, handle: tf.Variable) -> tf.Operation:
         update, moments = self._adam(grad, handle)
         return tf.group(handle.assign_add(update, read_value=False), moments)
 
-    def _apply_dense(self, grad, var):
+    def _apply_dense(self, grad: tf.Tensor, var: tf.Variable) -> tf.Operation:
         return self._resource_apply_dense(grad, var)
 
-    def _resource_apply_sparse(self, grad, handle, indices):
+    def _resource_apply_sparse(
+        self, grad: tf.Tensor, handle: tf.Variable, indices: tf.Tensor
+    ) -> tf.Operation:
         return self._apply_sparse(grad, handle)
 
-    def _apply_sparse(self, grad, var):
+    def _apply_sparse(self, grad: tf.Tensor, var: tf.Variable) -> tf.Operation:
         raise NotImplementedError(f'{self._name} takes no sparse gradient: {var.op.name}.')
 
-    def _adam(self, gradient, variable):
+    def _adam(self, gradient: tf.Tensor, variable: tf.Variable) -> Tuple[tf.Tensor, tf.Operation]:
         """Returns the update (of the variable's shape) and the op that stores its moments."""
         m_slot, v_slot = self.get_slot(variable, 'm'), self.get_slot(variable, 'v')
         m = self.beta1 * m_slot + (1 - self.beta1) * gradient
@@ -210,7 +228,7 @@ class SWATS(RAdam):
         super().__init__(learning_rate, step, beta1, beta2, epsilon, name)
         self.rectified = rectified
 
-    def _create_slots(self, var_list):
+    def _create_slots(self, var_list: Sequence[tf.Variable]) -> None:
         super()._create_slots(var_list)
         for variable in var_list:
             self._zeros_slot(variable, 'momentum', self._name + '/momentum')
@@ -224,7 +242,7 @@ class SWATS(RAdam):
                     f'{self._name}/{name}',
                 )
 
-    def _resource_apply_dense(self, grad, handle):
+    def _resource_apply_dense(self, grad: tf.Tensor, handle: tf.Variable) -> tf.Operation:
         slots = {name: self.get_slot(handle, name) for name in ('momentum', 'rate', 'sgd')}
         rate, sgd = tf.identity(slots['rate']), tf.equal(slots['sgd'], 1.0)
         p, moments = self._adam(grad, handle)
@@ -241,7 +259,9 @@ class SWATS(RAdam):
             ),
         )
 
-    def _estimate(self, p, gradient, mean):
+    def _estimate(
+        self, p: tf.Tensor, gradient: tf.Tensor, mean: tf.Tensor
+    ) -> Tuple[tf.Tensor, tf.Tensor]:
         """Returns the next Lambda (from the switch on the rate) and whether to switch: float32 and
         bool scalars.
         """
@@ -264,8 +284,8 @@ SLOT_OF_SWATS = re.compile(r'(.+?)/(SWATS|SWRATS)(_\d+)?(/(momentum|rate|sgd)(_(
 def stored_slots(
     variables: Sequence[tf.Variable],
     stored: Dict[str, List[int]],
-    read: Callable[[str], np.ndarray],
-) -> Tuple[Dict[str, np.ndarray], Set[str]]:
+    read: Callable[[str], Array],
+) -> Tuple[Dict[str, Array], Set[str]]:
     """Finds the slots of SWATS and SWRATS in a checkpoint whose layout is not ours.
 
     The original's layout is known. Its phase (0: Adam) becomes `sgd`, its Lambda `rate`; its p_k,
@@ -281,12 +301,14 @@ def stored_slots(
       and the names of the slots here that it holds in a layout that is neither ours nor the
       original's.
     """
-    there = {}  # {variable: names of its slots in the checkpoint}
+    there: Dict[str, Set[str]] = {}  # {variable: names of its slots in the checkpoint}
     for name in stored:
         match = SLOT_OF_SWATS.fullmatch(name)
         if match:
             there.setdefault(match.group(1), set()).add(name)
-    values, unknown, seen = {}, set(), {}
+    values: Dict[str, Array] = {}
+    unknown: Set[str] = set()
+    seen: Dict[str, int] = {}
     for slot in variables:
         match = SLOT_OF_SWATS.fullmatch(slot.op.name)
         if not (match and match.group(5) == 'rate'):  # of which each optimiser has one
@@ -316,7 +338,13 @@ def stored_slots(
     return values, unknown
 
 
-def _original_slots(owner, index, found, stored, read):
+def _original_slots(
+    owner: str,
+    index: int,
+    found: Set[str],
+    stored: Dict[str, List[int]],
+    read: Callable[[str], Array],
+) -> Optional[Dict[str, Array]]:
     """{slot of ours: value} of a variable's optimiser number `index` in the original's layout; None
     where it has another.
     """
@@ -346,7 +374,7 @@ def _original_slots(owner, index, found, stored, read):
     )
 
 
-def _numbered(name, number):
+def _numbered(name: str, number: int) -> str:
     """The name of the scope that TensorFlow opens as number 0, 1, ... of a name."""
     return f'{name}_{number}' if number else name
 
@@ -358,7 +386,7 @@ def weight(beta: float, t: tf.Tensor) -> tf.Tensor:
     return -tf.math.expm1(t * math.log(beta))
 
 
-def rectification(beta2: float, t: tf.Tensor):
+def rectification(beta2: float, t: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
     """Returns rho_t and r_t of RAdam, float32 scalars (arXiv:1908.03265, algorithm 2).
 
       rho_inf = 2 / (1 - beta2) - 1,  rho_t = rho_inf - 2 t beta2^t / (1 - beta2^t)
@@ -374,29 +402,29 @@ def rectification(beta2: float, t: tf.Tensor):
     return rho, tf.sqrt((real - 4) * (real - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * real))
 
 
-def _clip_norm(gradients, value):
+def _clip_norm(gradients: Sequence[Optional[tf.Tensor]], value: float) -> Clipped:
     norm = tf.global_norm(gradients)
     norm = tf.where(tf.is_finite(norm), norm, tf.ones_like(norm))
     return tf.clip_by_global_norm(gradients, value, use_norm=norm)[0]
 
 
-def _clip_value(gradients, value):
+def _clip_value(gradients: Sequence[Optional[tf.Tensor]], value: float) -> Clipped:
     return [
         None if gradient is None else tf.clip_by_value(gradient, -value, value)
         for gradient in gradients
     ]
 
 
-def _normal(shape, seed, variance):
+def _normal(shape: tf.TensorShape, seed: tf.Tensor, variance: float) -> tf.Tensor:
     return math.sqrt(variance) * tf.random.stateless_normal(shape, seed)
 
 
-def _uniform(shape, seed, variance):
+def _uniform(shape: tf.TensorShape, seed: tf.Tensor, variance: float) -> tf.Tensor:
     half = math.sqrt(12 * variance) / 2  # a uniform variable of width w has variance w^2 / 12
     return tf.random.stateless_uniform(shape, seed, -half, half)
 
 
-def _choose(registry, name, what):
+def _choose(registry: Mapping[str, Choice], name: str, what: str) -> Choice:
     if name not in registry:
         raise ValueError(
             'Unknown {} {!r}: choose one of {}.'.format(what, name, ', '.join(sorted(registry)))
@@ -404,7 +432,7 @@ def _choose(registry, name, what):
     return registry[name]
 
 
-OPTIMIZERS = {
+OPTIMIZERS: Dict[str, Callable[[tf.Tensor, tf.Tensor], tf.train.Optimizer]] = {
     'gd': lambda learning_rate, step: tf.train.GradientDescentOptimizer(learning_rate),
     'momentum': lambda learning_rate, step: tf.train.MomentumOptimizer(
         learning_rate, 0.9, use_nesterov=True

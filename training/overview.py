@@ -1,19 +1,23 @@
 """What a run tells of itself before it starts."""
 
 import collections
+from typing import Container, Counter, List, Optional, Sequence, Union
 
-from models.roles import Role
+from config.schema import Config
+from models.roles import Role, Slot
 from training import cost, runtime
+from training.devices import Device
+from training.experiment import Experiment
 
 
-def settings(config):
+def settings(config: Config) -> List[str]:
     """The settings that differ from their defaults, a line each."""
     given = config.differing()
     width = max([len(name) for name in given] or [0])
     return [f'  {name:{width}}  {value}' for name, value in given.items()]
 
 
-def ignored(names):
+def ignored(names: Sequence[str]) -> List[str]:
     """A line on the flags that were given but do not count; none without any."""
     return (
         [
@@ -25,10 +29,10 @@ def ignored(names):
     )
 
 
-def experiment(exp, device):
+def experiment(exp: Experiment, device: Device) -> List[str]:
     """What is run on what: a few lines."""
     config, dataset = exp.config, exp.dataset
-    parameters = collections.Counter()
+    parameters: Counter[str] = collections.Counter()
     for variable in exp.variables:
         parameters[_kind(exp.roles[variable.op.name])] += variable.shape.num_elements()
     counts = ', '.join(f'{count:,} in {kind}' for kind, count in parameters.most_common())
@@ -64,7 +68,7 @@ def experiment(exp, device):
     ] + _gradients(exp.automatic_layers, config.alignment)
 
 
-def step_cost(exp):
+def step_cost(exp: Experiment) -> List[str]:
     """What a training step computes, a line."""
     where = (
         ' on each core' if exp.config.tpu_name else ' on each host' if exp.device.hosts > 1 else ''
@@ -79,11 +83,11 @@ def step_cost(exp):
     ]
 
 
-def _millions(count):
+def _millions(count: int) -> str:
     return f'{count / 1e6:,.1f}'
 
 
-def _gradients(automatic, alignment):
+def _gradients(automatic: Optional[List[str]], alignment: Optional[str]) -> List[str]:
     """How the gradients of the alignment losses are taken."""
     if automatic is None:
         return []
@@ -98,9 +102,9 @@ def _gradients(automatic, alignment):
     ]
 
 
-def variables(exp, restored, new):
-    """Every variable: name, shape, role and whether it was restored or is new. restored: bool; new:
-    names that are not.
+def variables(exp: Experiment, restored: bool, new: Container[str]) -> List[str]:
+    """Every variable: name, shape, role and whether it was restored or is new. new: names that are
+    not restored.
     """
     rows = [
         (
@@ -118,7 +122,7 @@ def variables(exp, restored, new):
     ]
 
 
-def _kind(role):
+def _kind(role: Union[Role, Slot]) -> str:
     """What a variable of a Role or a Slot counts as."""
     if role in (Role.FORWARD, Role.BACKWARD, Role.FIXED):
         return role.text + 's'

@@ -9,6 +9,12 @@ import platform
 import re
 import tempfile
 import warnings
+from types import ModuleType
+from typing import Iterator, List, Optional, Sequence, TypeVar
+
+from training.types import Computation
+
+Function = TypeVar('Function')
 
 os.environ.setdefault(
     'TF_CPP_MIN_LOG_LEVEL', '3'
@@ -28,7 +34,7 @@ NOTICES = re.compile(
 
 
 @contextlib.contextmanager
-def _without_notices():
+def _without_notices() -> Iterator[None]:
     """Nothing that the process writes to standard error meanwhile is shown before its end, and the
     NOTICES never are.
     """
@@ -66,12 +72,12 @@ if IS_TF2:
 tf.enable_resource_variables()
 
 
-def describe():
+def describe() -> str:
     """'TensorFlow 2.21.0 on Python 3.11.7'."""
     return f'TensorFlow {tf.__version__} on Python {platform.python_version()}'
 
 
-def untranslated(function):
+def untranslated(function: Function) -> Function:
     """A function that makes a tf.data.Dataset, whose Python functions become graphs as they stand,
     as they do on 1.13.2. TensorFlow 2.x translates the source of each, for control flow that ours
     do not have; it takes most of the time.
@@ -79,7 +85,7 @@ def untranslated(function):
     return tf.autograph.experimental.do_not_convert(function) if IS_TF2 else function
 
 
-def gpu_count():
+def gpu_count() -> int:
     """How many GPUs this process can see."""
     from tensorflow.python.client import device_lib
 
@@ -88,12 +94,11 @@ def gpu_count():
     )
 
 
-def xla_compile(computation, inputs):
+def xla_compile(computation: Computation, inputs: Sequence[tf.Tensor]) -> List[tf.Tensor]:
     """[tensor]: what computation(*inputs) gives, compiled by XLA; its operations are done before
     any of them is there.
 
-    computation(tensor, ...) -> a list of tensors and, after them, operations. inputs: a list of
-    tensors.
+    computation(tensor, ...) -> a list of tensors and, after them, operations.
     """
     if IS_TF2:
         return tf.xla.experimental.compile(computation, inputs)
@@ -102,7 +107,7 @@ def xla_compile(computation, inputs):
     return xla.compile(computation, inputs)
 
 
-def tpu_address(name, zone, project):
+def tpu_address(name: str, zone: Optional[str], project: Optional[str]) -> str:
     """The address of a TPU's host for a Session: 'grpc://10.0.0.2:8470', or '' where the TPU is in
     this machine.
 
@@ -120,17 +125,19 @@ def tpu_address(name, zone, project):
     return '' if address == 'local' else address
 
 
-def tpu_start():
+def tpu_start() -> tf.Operation:
     """The operation that makes the cores of a TPU one system; before any step."""
     return _tpu().initialize_system()
 
 
-def tpu_stop():
+def tpu_stop() -> tf.Operation:
     """The operation that undoes tpu_start."""
     return _tpu().shutdown_system()
 
 
-def tpu_replicate(computation, inputs):
+def tpu_replicate(
+    computation: Computation, inputs: Sequence[Sequence[tf.Tensor]]
+) -> List[List[tf.Tensor]]:
     """[[tensor] of each replica]: what computation(*its inputs) -> a list of tensors gives on each
     core of a TPU.
 
@@ -140,12 +147,12 @@ def tpu_replicate(computation, inputs):
     return _tpu().replicate(computation, inputs)
 
 
-def tpu_sum(tensor):
+def tpu_sum(tensor: tf.Tensor) -> tf.Tensor:
     """Within a computation of tpu_replicate: the sum of a tensor over the replicas."""
     return _tpu().cross_replica_sum(tensor)
 
 
-def tpu_enqueue(tensors, core):
+def tpu_enqueue(tensors: Sequence[tf.Tensor], core: int) -> tf.Operation:
     """The operation of the host that hands a list of tensors of known shapes to a core, by its
     number.
     """
@@ -153,14 +160,14 @@ def tpu_enqueue(tensors, core):
     return enqueue(inputs=tensors, shapes=[tensor.shape for tensor in tensors], device_ordinal=core)
 
 
-def tpu_dequeue(dtypes, shapes):
+def tpu_dequeue(dtypes: Sequence[tf.DType], shapes: Sequence[tf.TensorShape]) -> List[tf.Tensor]:
     """Within a computation: the next list of tensors that the host has handed to this core."""
     dequeue = tf.raw_ops.InfeedDequeueTuple if IS_TF2 else _tpu().infeed_dequeue_tuple
     with tf.device(_tpu().core(0)):
         return dequeue(dtypes=dtypes, shapes=shapes)
 
 
-def _tpu():
+def _tpu() -> ModuleType:
     if IS_TF2:
         return tf.tpu
     from tensorflow.contrib import tpu
@@ -168,7 +175,7 @@ def _tpu():
     return tpu
 
 
-def all_sum(tensor, group, size, key):
+def all_sum(tensor: tf.Tensor, group: int, size: int, key: int) -> tf.Tensor:
     """The sum of a tensor over the devices that make this call: each of them gets it.
 
     group: an int of their own for the devices that sum together, of which there are `size`. key: an
@@ -180,7 +187,7 @@ def all_sum(tensor, group, size, key):
     return collective_ops.all_reduce(tensor, size, group, key, 'Add', 'Id', subdiv_offsets=(0,))
 
 
-def session_config(cpu_devices=None):
+def session_config(cpu_devices: Optional[int] = None) -> tf.ConfigProto:
     """Options of every Session: memory of a GPU is taken as it is needed; what has no GPU kernel
     runs on the CPU.
 

@@ -9,7 +9,7 @@ Kunin et al. 2020 (arXiv:2003.01513).
 """
 
 import dataclasses
-from typing import Optional
+from typing import Callable, Dict, Optional, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -95,7 +95,7 @@ class LearningRate:
     drop: int = 0
     boundary_step: Optional[int] = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_counts(self.steps_per_epoch, self.alternate_step_freq)
         if self.warmup_epochs < 0:
             raise ValueError(f'warmup_epochs must be 0 or more, not {self.warmup_epochs}.')
@@ -125,14 +125,14 @@ class LearningRate:
             return tf.constant(self.scaled, tf.float32)
         return self._steps(epochs(step, self.steps_per_epoch))
 
-    def _manual(self, step):
+    def _manual(self, step: tf.Tensor) -> tf.Tensor:
         if self.drop == 0:
             return self.scaled * warmup(epochs(step, self.steps_per_epoch), self.warmup_epochs)
         before = tf.constant(self.scaled * 0.1 ** (self.drop - 1), tf.float32)
         after = tf.constant(self.scaled * 0.1**self.drop, tf.float32)
         return tf.where(step <= self.boundary_step, before, after)
 
-    def _steps(self, epoch):
+    def _steps(self, epoch: tf.Tensor) -> tf.Tensor:
         stretch = 1 + (self.alternate_step_freq or 0)
         if self.drops_delayed_by is not None:
             return self.scaled * drops(epoch, stretch, self.drops_delayed_by)
@@ -143,7 +143,7 @@ class LearningRate:
         )
 
 
-KINDS = {
+KINDS: Dict[Optional[str], Callable[[float, float, tf.Tensor], tf.Tensor]] = {
     None: lambda value, rate, p: tf.constant(value, tf.float32),
     'linear': lambda value, rate, p: value + rate * p,
     'exponential': lambda value, rate, p: value * tf.exp(tf.minimum(rate * p, LARGEST_EXPONENT)),
@@ -183,7 +183,7 @@ class Coefficient:
     rate: float = 0.0
     kind: Optional[str] = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_counts(self.steps_per_epoch)
         if self.kind not in KINDS:
             raise ValueError(
@@ -236,10 +236,10 @@ class LossRates:
     alternate_step_freq: Optional[int] = None
     constant: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_counts(self.steps_per_epoch, self.alternate_step_freq)
 
-    def __call__(self, step: tf.Tensor):
+    def __call__(self, step: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
         epoch = epochs(step, self.steps_per_epoch)
         factor = tf.ones_like(epoch) if self.constant else drops(epoch)
         delayed = epoch < (self.delay_epochs or 0)
@@ -254,7 +254,7 @@ class LossRates:
         )
 
 
-def _check_counts(steps_per_epoch, alternate_step_freq=None):
+def _check_counts(steps_per_epoch: int, alternate_step_freq: Optional[int] = None) -> None:
     if steps_per_epoch < 1:
         raise ValueError(f'steps_per_epoch must be 1 or more, not {steps_per_epoch}.')
     if alternate_step_freq is not None and alternate_step_freq < 1:

@@ -1,9 +1,16 @@
 """What TensorBoard shows of a training: event files beside its checkpoints."""
 
+import functools
+from typing import Callable, List, Optional, Sequence, Tuple, TypeVar
+
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from database.layout import ANGLES
+from database.types import Document
+from training.types import Results, Say
+
+Made = TypeVar('Made')
 
 EDGES = np.arange(0.0, 181.0, 5.0)  # degrees: the bins of angles, [edge, next edge)
 
@@ -18,15 +25,21 @@ class Board:
     what an earlier run wrote of later steps is hidden. say: prints a line.
     """
 
-    def __init__(self, folder, step, say=print):
+    def __init__(self, folder: str, step: int, say: Say = print) -> None:
         self._folder, self._say = folder, say
-        self._writer = self._guarded(self._open, step)
+        self._writer = self._guarded(functools.partial(self._open, step))
         if self._writer and step:
-            self._guarded(
-                self._writer.add_session_log, tf.SessionLog(status=tf.SessionLog.START), step + 1
-            )
+            start = tf.SessionLog(status=tf.SessionLog.START)
+            self._guarded(functools.partial(self._writer.add_session_log, start, step + 1))
 
-    def write(self, step, batch_size, duration, train_results, results):
+    def write(
+        self,
+        step: int,
+        batch_size: int,
+        duration: float,
+        train_results: Sequence[Document],
+        results: Results,
+    ) -> None:
         """Write the steps up to `step`, [{name: number}] a step, and a validation, {target: {name:
         number or {layer: number}}}.
 
@@ -43,28 +56,23 @@ class Board:
             for target, found in results.items()
         ]
         if self._writer:
-            self._guarded(self._add, events)
+            self._guarded(functools.partial(_add, self._writer, events))
 
-    def close(self):
+    def close(self) -> None:
         """Write what is left."""
         if self._writer:
             self._guarded(self._writer.close)
 
-    def _open(self, step):
+    def _open(self, step: int) -> tf.summary.FileWriter:
         tf.gfile.MakeDirs(self._folder)
         if not tf.gfile.IsDirectory(self._folder):
             raise OSError('it is no folder')
         return tf.summary.FileWriter(self._folder, filename_suffix=f'.{step}')
 
-    def _add(self, events):
-        for step, values in events:
-            self._writer.add_summary(tf.Summary(value=values), step)
-        self._writer.flush()
-
-    def _guarded(self, function, *arguments):
-        """function(*arguments); where the folder takes no more, the training goes on without."""
+    def _guarded(self, function: Callable[[], Made]) -> Optional[Made]:
+        """function(); where the folder takes no more, the training goes on without."""
         try:
-            return function(*arguments)
+            return function()
         except (OSError, tf.errors.OpError) as error:
             self._writer = None
             self._say(
@@ -74,10 +82,18 @@ class Board:
             return None
 
 
-def scalars(name, values):
+def _add(
+    writer: tf.summary.FileWriter, events: Sequence[Tuple[int, List[tf.Summary.Value]]]
+) -> None:
+    for step, values in events:
+        writer.add_summary(tf.Summary(value=values), step)
+    writer.flush()
+
+
+def scalars(name: str, values: Document) -> List[tf.Summary.Value]:
     """[tf.Summary.Value] of {name: number or a dictionary of such}, named by their path; None and
     what is neither are left out."""
-    found = []
+    found: List[tf.Summary.Value] = []
     for key, value in sorted(values.items()):
         path = f'{name}/{key}'
         if isinstance(value, dict):
@@ -87,7 +103,7 @@ def scalars(name, values):
     return found
 
 
-def histograms(name, values):
+def histograms(name: str, values: Document) -> List[tf.Summary.Value]:
     """[tf.Summary.Value] of the angles, {layer: degrees}, among the results of a validation."""
     found = {
         key: [float(angle) for angle in angles.values() if angle is not None]
@@ -101,7 +117,7 @@ def histograms(name, values):
     ]
 
 
-def histogram(angles):
+def histogram(angles: Sequence[float]) -> tf.HistogramProto:
     """The tf.HistogramProto of a list of angles in degrees."""
     counts, _ = np.histogram(angles, EDGES)
     return tf.HistogramProto(

@@ -60,7 +60,7 @@ def validate(
     between: is called before each batch, and what it raises ends this. Raises TrainingError if not
     every image was seen once.
     """
-    validation, source = experiment.validation, experiment.plan.source
+    validation, source = experiment.built_validation, experiment.plan.source
     find = experiment.find_validation_damage
     session.run(validation.initializer)
     sums = dict.fromkeys(validation.totals, 0.0)

@@ -5,6 +5,7 @@ from typing import Callable, List, Optional, Sequence, Tuple, TypeVar
 
 import tensorflow.compat.v1 as tf
 
+from models.layers import Replicas
 from training import runtime
 from training.devices.device import Batch, Outcome, Part, Replica, Scalars
 from training.devices.nests import Nest, tensors_of, with_tensors
@@ -16,7 +17,7 @@ REPLICAS, HOSTS, HOSTS_CPU = 1, 2, 3
 Result = TypeVar('Result')
 
 
-class Towers(OneDevice):
+class Towers(OneDevice, Replicas):
     """Several GPUs (or devices of a CPU that is split) in one process: a replica of the step on
     each.
 
