@@ -12,7 +12,7 @@ import missing_packages  # noqa: F401 (first: it tells which package this Python
 import os
 import sys
 import time
-from typing import Callable, List, Optional, Tuple
+from typing import List, Optional, Tuple
 
 import rich.console
 from absl import flags as absl_flags
@@ -32,16 +32,14 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the flags: those of train.py that say where, with its defaults, and our own."""
     for name in PLACES:
         row = ROWS[name]
-        define: Callable[..., object] = (
-            absl_flags.DEFINE_integer if row.kind is int else absl_flags.DEFINE_string
-        )
-        define(
-            name,
-            row.default,
-            row.help
+        flags.define(
+            row
             if name != 'cache_dir'
-            else 'folder of local files, as of train.py: records may wait there for MongoDB',
-            flag_values=flag_values,
+            else row._replace(
+                help='folder of local files, as of train.py: records may wait there for MongoDB'
+            ),
+            {},
+            flag_values,
         )
     absl_flags.DEFINE_string(
         'collname',

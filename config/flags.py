@@ -25,7 +25,7 @@ def define_flags(choices: Choices, flag_values: FlagValues = FLAGS) -> None:
     """
     for row in rows_of(choices).values():
         try:
-            _define(row, choices, flag_values)
+            define(row, choices, flag_values)
         except flags.DuplicateFlagError:
             raise ConfigError(
                 f'the setting {row.name} has the name of a flag of absl or TensorFlow: choose '
@@ -43,7 +43,8 @@ def define_flags(choices: Choices, flag_values: FlagValues = FLAGS) -> None:
     )
 
 
-def _define(row: Row, choices: Choices, flag_values: FlagValues) -> None:
+def define(row: Row, choices: Choices, flag_values: FlagValues) -> None:
+    """Defines the flag of a row. choices: as in `define_flags`. flag_values: where to."""
     legal = legal_values(row, choices)
     text = row.help + (' (one of: {})'.format(', '.join(legal)) if legal else '')
     default = list(row.default) if isinstance(row.default, tuple) else row.default

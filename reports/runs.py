@@ -172,7 +172,7 @@ class Run:
             if (tuple(value) if isinstance(value, list) else value) != rows[name].default
         }
 
-    def _rows_of_the_rule(self) -> Dict[str, Row]:
+    def _rows_of_the_rule(self) -> List[Row]:
         """The rows of what the rule declares, as its records tell it."""
         own = self._group('model_params').get('declared')
         own = own if isinstance(own, dict) else OLDER

@@ -22,6 +22,7 @@ from typing import (
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from database.types import Array
 from models.roles import Role
 from training import optimizers
 from training.errors import CheckpointError
@@ -293,7 +294,7 @@ class _Stored(NamedTuple):
 
     shapes: Shapes
     unknown: Set[str]
-    read: Callable[[str], np.ndarray]
+    read: Callable[[str], Array]
 
 
 @contextlib.contextmanager
@@ -350,7 +351,7 @@ def load(session: tf.Session, experiment: Trainable, values: Values) -> None:
     assign(session, {v: values[v.op.name] for v in experiment.variables if v.op.name in values})
 
 
-def assign(session: tf.Session, values: Dict[tf.Variable, np.ndarray]) -> None:
+def assign(session: tf.Session, values: Dict[tf.Variable, Array]) -> None:
     """Give variables their values, {variable: array}.
 
     To run a variable's initialiser, and feed the tensor that it assigns, gives the variable what is
@@ -364,11 +365,11 @@ def assign(session: tf.Session, values: Dict[tf.Variable, np.ndarray]) -> None:
         )
 
 
-def _groups(values: Dict[tf.Variable, np.ndarray]) -> List[Dict[tf.Variable, np.ndarray]]:
+def _groups(values: Dict[tf.Variable, Array]) -> List[Dict[tf.Variable, Array]]:
     """Values, {variable: array}, in groups of at most AT_A_TIME bytes or one variable, none of
     which holds two variables that start with the same tensor: it can be fed but one value.
     """
-    groups: List[Dict[tf.Variable, np.ndarray]] = []
+    groups: List[Dict[tf.Variable, Array]] = []
     fed: Set[str] = set()  # by the last group
     size = 0  # bytes of the last group
     for variable, value in values.items():

@@ -28,6 +28,7 @@ from database.types import Document
 from database.spool import local_folder
 from training import finding, places
 from training.errors import Lost, TrainingError
+from training.types import Launch
 from training.choices import check, choices
 from training.experiment import TARGET
 
@@ -49,8 +50,6 @@ NOT_OF_A_TRIAL = (
 )  # flags of one call that a trial does not get
 
 Value = Union[None, bool, int, float, str]  # of a setting that is searched
-# Starts a command, as subprocess.Popen does: (words, stdout=file, stderr=subprocess.STDOUT)
-Launch = Callable[..., 'subprocess.Popen[bytes]']
 
 
 class Dimension(NamedTuple):

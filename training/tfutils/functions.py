@@ -40,7 +40,7 @@ from training import optimizers
 from training.devices import Device
 from training.devices.device import Outcome, Part
 from training.trainable import Plan, Step, Trainable
-from training.types import Results
+from training.types import Aggregate, Function, Gather, MakeOptimizer, Results
 from training.validation import reading
 
 # The names that each part of the dictionary may have beside its functions' own arguments, with
@@ -112,7 +112,6 @@ Group = Document  # of the dictionary: {name: value, or a function}
 Groups = Dict[str, Group]
 Tensors = Dict[str, tf.Tensor]
 Pairs = List[Tuple[tf.Tensor, tf.Variable]]  # gradients, each with its variable
-Function = Callable[..., tf.Tensor]  # one that makes a tensor, or an optimiser
 
 
 class ClipOptimizer:
@@ -125,7 +124,7 @@ class ClipOptimizer:
 
     def __init__(
         self,
-        optimizer_class: Callable[..., tf.train.Optimizer],
+        optimizer_class: MakeOptimizer,
         clip: bool = True,
         clipping_method: str = 'value',
         clipping_value: float = 1.0,
@@ -434,8 +433,8 @@ class Validation(NamedTuple):
     targets: Tensors
     steps: int
     loop: Callable[[tf.Session, Tensors], Document]
-    online_agg_func: Callable[..., object]
-    agg_func: Callable[..., Document]
+    online_agg_func: Gather
+    agg_func: Aggregate
 
 
 def checked(params: Groups, group: str, defaults: Group, where: str = '') -> Group:
