@@ -48,7 +48,7 @@ setup(
     install_requires=[
         'absl-py>=1.0,<3',
         'tqdm>=4.60,<5',
-        'pillow>=9,<14',
+        'pillow>=9.1,<14',
         # TensorFlow 1.13.2 breaks with NumPy 1.17 (its dtype checks) and with protobuf 3.21 (its
         # generated code).
         'numpy>=1.16.6,<1.17; ' + TF1,

@@ -76,7 +76,9 @@ class _Unpickler(pickle._Unpickler):
 
     dictionary: ClassVar[Type[dict]] = dict
     # Each opcode's operation; those of ours take our own class.
-    dispatch: ClassVar[Dict[int, object]] = dict(pickle._Unpickler.dispatch)  # type: ignore[assignment]
+    dispatch: ClassVar[Dict[int, object]] = {  # type: ignore[assignment]
+        **pickle._Unpickler.dispatch
+    }
     # What Python's class has while it reads: its stack, how to put something onto it, and how to
     # take all from it that came after the last mark.
     stack: List[object]

@@ -281,8 +281,8 @@ GROUPS: Dict[str, List[Row]] = {
             'only to backward kernels)'),
         row('use_noisy_alignment_opt', bool, False, TRAINING,
             'the same for --alignment_optimizer'),
-    ] + _noise('global_opt', 'updates of --optimizer') + _noise('alignment_opt', 'updates of '
-                                                                                 '--alignment_optimizer')
+    ] + _noise('global_opt', 'updates of --optimizer')
+      + _noise('alignment_opt', 'updates of --alignment_optimizer')
       + _noise('opt', 'updates of either optimiser that has no distribution of its own'),
     'validation_params': [
         row('eval_batch_size', int, 1024, TRAINING,

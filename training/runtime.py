@@ -56,7 +56,7 @@ def _without_notices() -> Iterator[None]:
 
 with _without_notices():
     import tensorflow.compat.v1 as tf  # noqa: E402
-    from tensorflow.python.util import nest  # noqa: E402, F401 (tf.nest, which 1.13.2 does not show)
+    from tensorflow.python.util import nest  # noqa: E402, F401 (1.13.2 has no tf.nest)
 
 IS_TF2 = not tf.__version__.startswith('1.')
 
