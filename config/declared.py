@@ -1,6 +1,5 @@
 """The settings that alignment rules declare: their rows, and their values in a Config."""
 
-import collections
 from typing import (
     Dict,
     Iterable,
@@ -24,11 +23,15 @@ SUFFIXES = tuple(each.name for each in coefficient(''))  # of the six rows of a 
 GROUP = 'model_params'  # where settings files and records have them
 # What records and settings files from before rules declared their settings hold, whatever the rule:
 # {name: default}, None for coefficients.
-OLDER: Mapping[str, Value] = collections.OrderedDict(
-    [('alpha', None), ('beta', None), ('gamma', None)]
-    + [('reconstruction_reversal', False), ('reconstruction_amp', False), ('use_sparse', False)]
-    + [('expansion', 10)]
-)
+OLDER: Mapping[str, Value] = {
+    'alpha': None,
+    'beta': None,
+    'gamma': None,
+    'reconstruction_reversal': False,
+    'reconstruction_amp': False,
+    'use_sparse': False,
+    'expansion': 10,
+}
 
 
 class Scheduled(NamedTuple):
@@ -52,7 +55,7 @@ class RuleSettings(Mapping[str, Value]):
     def __init__(self, rows: Iterable[Row] = (), values: Optional[Mapping[str, Value]] = None):
         """values: of some of the rows; the others have their defaults."""
         given = values or {}
-        self.rows = collections.OrderedDict((each.name, each) for each in rows)
+        self.rows = {each.name: each for each in rows}
         self._values = {name: given.get(name, each.default) for name, each in self.rows.items()}
 
     def __getitem__(self, name: str) -> Value:
@@ -109,10 +112,10 @@ def rows_of(declarations: Declarations, taken: Iterable[str]) -> List[Row]:
     taken: the names that the other settings have. Raises ConfigError for one that is declared, too,
     or that rules declare as different things, or whose default cannot be.
     """
-    found: Dict[str, Dict[str, Declaration]] = collections.OrderedDict()
+    found: Dict[str, Dict[str, Declaration]] = {}
     for rule, settings in declarations.items():
         for name, declaration in settings.items():
-            found.setdefault(name, collections.OrderedDict())[rule] = declaration
+            found.setdefault(name, {})[rule] = declaration
     rows = [
         each
         for part in PARTS
@@ -162,7 +165,7 @@ def settled(rows: Iterable[Row], values: Mapping[str, Value], rule: object) -> D
 
 def _part(name: str, by_rule: Mapping[str, Declaration]) -> str:
     """What a name is, in all rules."""
-    parts: Dict[str, str] = collections.OrderedDict()
+    parts: Dict[str, str] = {}
     for rule, (part, _, _) in by_rule.items():
         parts.setdefault(part, rule)
     if len(parts) > 1:
@@ -187,7 +190,7 @@ def _rows(name: str, part: str, by_rule: Mapping[str, Declaration]) -> List[Row]
 
 def _help(by_rule: Mapping[str, Declaration]) -> str:
     """'information: what it says', for all rules that say something."""
-    texts: Dict[str, List[str]] = collections.OrderedDict()
+    texts: Dict[str, List[str]] = {}
     for rule, (_, _, text) in by_rule.items():
         if text:
             texts.setdefault(text, []).append(rule)

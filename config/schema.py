@@ -5,7 +5,6 @@ dictionary follow this table; what a rule declares for itself (config/declared.p
 To add a hyperparameter, add a row here and the field of its name to Config.
 """
 
-import collections
 import dataclasses
 import hashlib
 import json
@@ -301,9 +300,9 @@ GROUPS: Dict[str, List[Row]] = {
 LOADING = ('save_params', 'load_params')  # the groups that say where, not what
 SEED = 'seed'  # stands beside the digests: runs that differ in it alone have the same settings
 
-ROWS: Dict[str, Row] = collections.OrderedDict(
-    (each.name, each._replace(group=group)) for group, rows in GROUPS.items() for each in rows
-)
+ROWS: Dict[str, Row] = {
+    each.name: each._replace(group=group) for group, rows in GROUPS.items() for each in rows
+}
 # Names that no rule may give to a setting of its own, beside those of ROWS: other flags of the
 # commands, and what records hold beside the settings.
 TAKEN = frozenset(
@@ -330,7 +329,7 @@ def rows_of(choices: Choices, values: Mapping[str, object] = {}) -> Dict[str, Ro
 
 def in_order(rows: Iterable[Row]) -> Dict[str, Row]:
     """{name: Row} of the table and of rows that rules declare, in their place."""
-    table: Dict[str, Row] = collections.OrderedDict()
+    table: Dict[str, Row] = {}
     for name, each in ROWS.items():
         table[name] = each
         if name == 'alignment':
@@ -523,7 +522,7 @@ class Config:
 
     def values(self) -> Dict[str, Value]:
         """{name: value} of all settings."""
-        return collections.OrderedDict((name, self[name]) for name in self.rows)
+        return {name: self[name] for name in self.rows}
 
     def own(self) -> List[Row]:
         """The rows of all settings but those that other rules declare and that have no value."""
@@ -536,9 +535,7 @@ class Config:
 
     def differing(self) -> Dict[str, Value]:
         """{name: value} of the settings that differ from their default."""
-        return collections.OrderedDict(
-            (name, self[name]) for name, each in self.rows.items() if self[name] != each.default
-        )
+        return {name: self[name] for name, each in self.rows.items() if self[name] != each.default}
 
     def replaced(self, values: Mapping[str, Value]) -> 'Config':
         """The Config with other values, {name: value}; lists become tuples. They are not checked;

@@ -15,6 +15,7 @@ import pytest
 
 from alignment.rules import declarations
 from config import params
+from config.rows import ANY
 from config.schema import GROUPS, Config, ConfigError, Scope, rows_of
 
 RULES = {'alignment': declarations()}
@@ -567,6 +568,40 @@ def test_what_a_call_did_is_not_read_from_a_file_of_an_earlier_version(tmp_path)
         pickle.dump({'params': document}, file, 2)
     config = Config.of(params.load(path)[0], {})
     assert config.differing() == dict(alpha=0.5, alignment='mirror')
+
+
+# Files that commit 84e74ca wrote, each with the settings of every rule: what differs, and digests.
+OLDER = {
+    'information': (
+        dict(
+            port=4,
+            layers_list=(7, 5),
+            alignment='information',
+            alpha=0.25,
+            beta_cycle=3.0,
+            beta_schedule_type='cyclic',
+            gamma_stop=0.5,
+            use_sparse=True,
+            seed=3,
+        ),
+        ('892c87140ff7be15', '324774e271d9fd31'),
+    ),
+    'pfa': (
+        dict(alignment='pfa', expansion=2, update_forward=True),
+        ('d710c71c0c21c884', 'd710c71c0c21c884'),
+    ),
+    'dfa': (dict(alignment='dfa'), ('f2118f8055b87428', 'f2118f8055b87428')),
+}
+
+
+@pytest.mark.parametrize('choices', [RULES, ANY], ids=['declared', 'nothing known'])
+@pytest.mark.parametrize('name', sorted(OLDER))
+def test_a_file_from_before_rules_declared_their_settings_is_read(name, choices):
+    path = os.path.join(ROOT, 'tests', 'config', 'older', name + '.pkl')
+    values, unknown = params.load(path, choices)
+    assert {'alpha', 'gamma_schedule_rate', 'use_sparse', 'expansion'} <= set(values)
+    config = Config.of(values, choices)
+    assert (config.differing(), config.digests(), unknown) == (*OLDER[name], [])
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,35 @@ def test_settings_are_those_that_differ_from_their_defaults_and_say_what_is_trai
     )
 
 
+def of_record(**model):
+    """The settings of a run whose newest record has these model_params."""
+    point = runs.Point(1, {}, {}, None, 0, None, datetime.datetime.min)
+    return runs.Run('fc', 'run', [point], {'model_params': model}).settings
+
+
+def test_settings_of_a_rule_that_nobody_here_knows_are_those_that_its_records_declare():
+    own = dict(delta=0.001, bounded=False, every=1, wide=3)
+    used = dict(delta=0.1, delta_stop=0.75, delta_cycle=None, bounded=True, every=1, wide=4)
+    told = of_record(alignment='difference', declared=own, func='fc', num_classes=10, **used)
+    assert told == dict(alignment='difference', delta=0.1, delta_stop=0.75, bounded=True, wide=4)
+    assert list(told) == ['alignment', 'delta', 'delta_stop', 'bounded', 'wide']
+
+
+def test_settings_of_a_rule_in_a_record_that_declares_none_are_those_of_then():
+    then = dict(alpha=0.001, alpha_start=0.25, gamma=None, use_sparse=False, expansion=10)
+    assert of_record(alignment='symmetric', delta=3.0, **then) == dict(
+        alignment='symmetric', alpha=0.001, alpha_start=0.25
+    )
+    assert of_record(alignment='pfa', expansion=2) == dict(alignment='pfa', expansion=2)
+
+
+def test_a_record_that_declares_nonsense_is_read():
+    assert of_record(alignment='x', declared='alpha', alpha=0.5) == dict(alignment='x', alpha=0.5)
+    assert of_record(alignment='x', declared={'a': [1], 'b': 'text', 'c': {}}, a=2) == dict(
+        alignment='x'
+    )
+
+
 @pytest.mark.parametrize(
     'exp_id, state',
     [
