@@ -67,6 +67,8 @@ HAS_BFLOAT16 = IS_TF2  # whether CPUs and GPUs compute in bfloat16
 # Whether XLA compiles a loop within a step within a loop, and a step with a branch. 1.13.2 recurses
 # without end over the first and ends the process at the second.
 XLA_NESTS_LOOPS = XLA_BRANCHES = IS_TF2
+# Whether the process may crash when another host goes; see training.devices.watch.
+HOSTS_CRASH = not IS_TF2
 if IS_TF2:
     tf.disable_v2_behavior()
 tf.enable_resource_variables()

@@ -303,7 +303,7 @@ def test_a_process_that_crashes_tells_which_host_is_gone(forks, free_address, lo
         'error: ' + ('host 127.0.0.1:' if loses else 'TensorFlow crashed')
     )
     # where it crashed is told where no host explains it
-    assert bool(re.search(r'crash\.py", line 10 in <module>', done.err)) == (not loses)
+    assert bool(re.search(r'crash\.py", line 12 in <module>', done.err)) == (not loses)
 
 
 def test_a_port_that_is_taken_is_told():

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Type
 
 from config.schema import ConfigError
+from training import runtime
 from training.devices.device import Say
 
 Host = Tuple[int, str]  # the index of a process, and where it listens, 'host:port'
@@ -34,8 +35,9 @@ class Watch:
     hosts: 'host:port' of each. own: the index of this process. at_loss: called before this process
     is ended because a host is gone. Within its context, which the main thread enters, a process
     that does not end by itself within PATIENCE after that is ended, with exit code 1; so is one
-    that crashes: TensorFlow 1.13.2's collectives read from address 0 when a host goes
-    (BufRendezvous::DoneWithHook), and would end this process before it could say which.
+    that crashes, where that is to be expected: TensorFlow 1.13.2's collectives read from address 0
+    when a host goes (BufRendezvous::DoneWithHook), and would end this process before it could say
+    which.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Watch:
         self._lost = threading.Event()
         self._over = threading.Event()
         self._gone: List[Host] = []
+        self._crashes = contextlib.ExitStack()
 
     def wait(self, seconds: float, say: Say) -> None:
         """Until all are there, for so many seconds at most. say: prints a line. Raises ConfigError
@@ -86,12 +89,12 @@ class Watch:
         for other in self._others:
             threading.Thread(target=self._look_after, args=[other], daemon=True).start()
         threading.Thread(target=self._end, daemon=True).start()
-        self._crashes = _crashes_told(self._crashed)
-        self._crashes.__enter__()
+        if runtime.HOSTS_CRASH:
+            self._crashes.enter_context(_crashes_told(self._crashed))
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._crashes.__exit__(None, None, None)
+        self._crashes.close()
         self._over.set()
 
     def _look_after(self, other: Host) -> None:
@@ -149,29 +152,19 @@ class Watch:
 @contextlib.contextmanager
 def _crashes_told(function: Callable[[], None]) -> Iterator[None]:
     """Within the context, function is called, in a thread of its own, when a thread of the process
-    crashes.
+    crashes. Three steps:
 
-    The one that crashed meets its fault again and again meanwhile, and the process goes on without
-    it: end it soon. Where it holds Python's lock, nothing goes on, and the process ends after
-    STUCK.
+    1. The signal SIGSEGV is handled by doing nothing. The thread that crashed returns to its fault
+       and meets it again and again, while the other threads go on: function has to end the process.
+    2. Python's handler in C writes the number of each signal to a pipe, whatever the thread. A
+       thread of ours waits at its end, and calls function when it reads SIGSEGV.
+    3. If the thread that crashed holds Python's lock, no other one goes on. For that case
+       faulthandler's own thread, which needs no lock, ends the process STUCK seconds after our
+       thread last put it off.
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-
-    def listen() -> None:
-        with open(reading, 'rb', buffering=0) as signals:
-            while True:
-                faulthandler.dump_traceback_later(STUCK, exit=True)
-                if not select.select([signals], [], [], STUCK / 10)[0]:
-                    continue
-                number = signals.read(1)
-                if not number or number[0] == signal.SIGSEGV:
-                    break
-        faulthandler.cancel_dump_traceback_later()
-        if number:
-            function()
-
-    threading.Thread(target=listen, daemon=True).start()
+    threading.Thread(target=_wait_for_crash, args=[reading, function], daemon=True).start()
     enabled = faulthandler.is_enabled()
     faulthandler.disable()
     wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
@@ -184,6 +177,24 @@ def _crashes_told(function: Callable[[], None]) -> Iterator[None]:
         os.close(writing)
         if enabled:
             faulthandler.enable()
+
+
+def _wait_for_crash(reading: int, function: Callable[[], None]) -> None:
+    """Calls function when the pipe tells of SIGSEGV; until then, and until the pipe is closed, puts
+    off the end of the process.
+    """
+    number = b''
+    with open(reading, 'rb', buffering=0) as signals:
+        while True:
+            faulthandler.dump_traceback_later(STUCK, exit=True)
+            if not select.select([signals], [], [], STUCK / 10)[0]:
+                continue
+            number = signals.read(1)
+            if not number or number[0] == signal.SIGSEGV:
+                break
+    faulthandler.cancel_dump_traceback_later()
+    if number:
+        function()
 
 
 def lost(hosts: Sequence[Host]) -> str:
