@@ -27,12 +27,6 @@ def table(script, *words):
     ][1:]
 
 
-@pytest.mark.slow
-def test_a_training_that_is_killed_once_loses_nothing():
-    (row,) = table('campaign.py', '--crashes=1', '--outages=0', '--seed=1')
-    assert row[1:] == ['1', '1', '0', '0']
-
-
 @pytest.mark.nightly
 def test_nothing_is_lost_and_nothing_wrong(record_property):
     """In a process of its own, which forks trainings before TensorFlow starts a thread."""

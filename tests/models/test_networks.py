@@ -313,19 +313,33 @@ def common(name):
     return name[: -len(ending)] + STOCK[ending] if ending else name
 
 
+def convolutional(images, layers, classes, options):
+    """A network of all that ResNets are made of."""
+    x = layers.arrange(images)
+    for scope, stride in (('first', 2), ('second', 1)):
+        with tf.variable_scope(scope):
+            x = layers.conv2d(x, 6, size=3, stride=stride, followed_by='relu', l2=1e-2)
+            x = tf.nn.relu(layers.batch_norm(x, momentum=0.9, epsilon=1e-5))
+        x = layers.max_pool(x, size=3, stride=2)
+    with tf.variable_scope('last'):
+        return layers.dense(layers.average(x), classes, l2=1e-2, l2_bias=1e-2)
+
+
 @pytest.mark.parametrize(
-    'name, shape, options',
+    'build, shape, options',
     [
-        ('fc', (5, 4, 3), dict(layers_list=(7, 6))),
-        pytest.param('resnet18', (2, 33, 29, 3), dict(use_resnet_v2=False), marks=pytest.mark.slow),
-    ],
+        (NETWORKS['fc'].build, (5, 4, 3), dict(layers_list=(7, 6))),
+        (convolutional, (3, 33, 29, 3), {}),
+    ]
+    + tiers.at_night((NETWORKS['resnet18'].build, (2, 33, 29, 3), dict(use_resnet_v2=False))),
+    ids=['fc', 'convolutional', 'resnet18'],
 )
-def test_stock_layers_are_backpropagation(name, shape, options):
+def test_stock_layers_are_backpropagation(build, shape, options):
     images, results = stream('images').standard_normal(shape).astype(np.float32), []
     for kind in (Layers, StockLayers):
         with tf.Graph().as_default(), tf.Session() as session:
             layers = kind()
-            logits = NETWORKS[name].build(tf.constant(images), layers, 7, NetworkOptions(**options))
+            logits = build(tf.constant(images), layers, 7, NetworkOptions(**options))
             loss = tf.reduce_sum(tf.square(logits)) + tf.add_n(layers.regularization_losses)
             variables = {common(v.op.name): v for v in tf.trainable_variables()}
             start(session, common)

@@ -39,16 +39,14 @@ def clipped(rule):
     return dict(tiny.moving_settings(rule), **TWO, **second)
 
 
-CLIPPED = [None, 'symmetric', 'kolen_pollack']  # what the task moves, and what a loss moves
+# One of each kind: what the task moves, and what a loss moves.
+CLIPPED = [None, 'symmetric', 'kolen_pollack', 'dfa']
 # {name: (steps, settings of each host)}
-CASES = {
-    f'step of {rule}': (1, dict(tiny.moving_settings(rule), **SPLIT))
-    for rule in [None] + sorted(RULES)
-}
+CASES = {f'step of {rule}': (1, tiny.moving_settings(rule)) for rule in [None] + sorted(RULES)}
 CASES.update({f'clipped step of {rule}': (1, dict(clipped(rule), **SPLIT)) for rule in CLIPPED})
 CASES.update(
     {
-        'one device each': (1, tiny.moving_settings('symmetric')),
+        'two devices each': (1, dict(tiny.moving_settings('symmetric'), **SPLIT)),
         'parts': (
             4,
             dict(tiny.moving_settings('information'), learning_rate=0.2, minibatch_size=4, **SPLIT),
@@ -78,7 +76,9 @@ CASES.update(
         ),
     }
 )
-AT_NIGHT = sorted(f'step of {rule}' for rule in set(RULES) - set(kinds.REPRESENTATIVES))
+AT_NIGHT = ['clipped step of dfa'] + [
+    f'step of {rule}' for rule in sorted(set(RULES) - set(kinds.REPRESENTATIVES))
+]
 
 
 def run(exp, steps, own):

@@ -8,7 +8,7 @@ from training.cost import multiply_adds, of_step
 import tensorflow.compat.v1 as tf
 
 CONVOLUTION = (3 * 5 * 6 * 7) * (3 * 2 * 5)  # values of the output, values of the kernel for each
-DENSE = 20 * 7, 7 * 5, 5 * 10  # of tiny.FC, an image
+DENSE = 20 * 5, 5 * 10  # of tiny.FC, an image
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import os
 import numpy as np
 import pytest
 
-import kinds
 import tiny
 from alignment.rules import RULES
 from config.schema import Config, ConfigError
@@ -99,7 +98,6 @@ TWO = dict(CLIPPED, alignment_optimizer='adam', alignment_learning_rate=0.1)
 
 def assert_parts_train_like_the_whole(parts, **settings):
     """The same variables after three steps, the same losses in each."""
-    settings = dict(settings, layers_list=(5,))
     history, scalars = tiny.reference(3, **settings)
     in_parts = tiny.trainer(minibatch_size=12 // parts, **settings)
     other_history, other_scalars = tiny.train(in_parts, 3)
@@ -116,13 +114,13 @@ def assert_parts_train_like_the_whole(parts, **settings):
 @pytest.mark.slow
 @pytest.mark.parametrize('rule', [None] + sorted(RULES))
 def test_two_parts_of_a_batch_update_like_the_whole(rule):
-    """The one mechanism that every rule runs in `make test`; the others run over kinds.rules()."""
+    """The one mechanism that every rule runs in `make test`; others run over kinds.rules()."""
     settings = dict(TWO if rule in WITH_LOSS else CLIPPED, alignment=rule)
     assert_parts_train_like_the_whole(2, **settings)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('rule', kinds.rules())
+@pytest.mark.nightly
+@pytest.mark.parametrize('rule', [None] + sorted(RULES))
 def test_four_parts_of_a_batch_update_like_the_whole(rule):
     settings = dict(TWO if rule in WITH_LOSS else CLIPPED, alignment=rule)
     assert_parts_train_like_the_whole(4, **settings)
@@ -201,8 +199,9 @@ def noise_of(start, **settings):
 
 @pytest.mark.slow
 def test_noise_of_kolen_pollack_moves_backward_kernels_only():
-    start = tiny.train(tiny.trainer(alignment='kolen_pollack', learning_rate=0.5), 0)[0][0]
-    noise = noise_of(start, alignment='kolen_pollack', learning_rate=0.5, use_noisy_global_opt=True)
+    settings = dict(alignment='kolen_pollack', learning_rate=0.5, layers_list=(7, 5))
+    start = tiny.train(tiny.trainer(**settings), 0)[0][0]
+    noise = noise_of(start, use_noisy_global_opt=True, **settings)
     assert set(noise) == tiny.named(start, 'backward_kernel')
     drawn = np.concatenate([value.ravel() for value in noise.values()]) / (0.5 * 2.0)
     assert 0.85 < drawn.std() < 1.15 and abs(drawn.mean()) < 0.2  # of 225 standard normal numbers
@@ -277,6 +276,7 @@ def test_update_forward_lets_the_alignment_move_forward_kernels():
 # --- what a step reports --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'settings, rates',
     [
@@ -416,7 +416,7 @@ def test_a_record_tells_what_was_resolved():
     )
     settings = exp.settings()
     assert settings['save_params'] == dict(
-        collname='fc_7-5',
+        collname='fc_5',
         exp_id='information_x',
         do_save=True,
         save_valid_freq=4,

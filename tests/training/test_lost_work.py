@@ -18,7 +18,7 @@ from training.checkpoints import CheckpointError
 from training.errors import TrainingError
 
 pytestmark = pytest.mark.slow
-COLLNAME = 'fc_7-5'
+COLLNAME = 'fc_5'
 
 
 @pytest.fixture
@@ -194,10 +194,10 @@ def test_a_name_is_no_pattern(client, settings, tmp_path, capsys):
 def test_a_checkpoint_that_was_lost_is_neither_validated_nor_continued(client, settings, tmp_path):
     exp = tiny.trainer(learning_rate=0.1)
     with tiny.session(
-        exp, {'dense1/bias': np.full([5], np.nan), 'global_step': np.int64(1)}
+        exp, {'dense0/bias': np.full([5], np.nan), 'global_step': np.int64(1)}
     ) as session:
         prefix = checkpoints.save(session, exp, str(tmp_path), 1)
-    words = f'{re.escape(prefix)}: NaN or infinite numbers in dense1/bias;'
+    words = f'{re.escape(prefix)}: NaN or infinite numbers in dense0/bias;'
     for job, more in (
         (jobs.validate, dict(val_exp_id='lost')),
         (jobs.train, {}),

@@ -216,6 +216,7 @@ def test_reference_variables_update_alike(name):
     assert_same(history, oracle(ORACLES[name], 3)[0])
 
 
+@pytest.mark.slow
 def test_updates_are_deterministic():
     first, second = train(build('swrats'), 9)[0][-1], train(build('swrats'), 9)[0][-1]
     for name in SHAPES:
@@ -307,6 +308,7 @@ def original_checkpoint(folder, step, values, rules):
         return tf.train.Saver().save(session, str(folder / 'checkpoint'), global_step=step)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('rectified, adam', [(False, Adam), (True, RAdam)], ids=['SWATS', 'SWRATS'])
 def test_a_training_of_the_originals_swats_goes_on(tmp_path, rectified, adam):
     """After step 12: one variable in its SGD phase for long, one since then, and one that changes

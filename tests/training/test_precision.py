@@ -75,7 +75,7 @@ def compared(one, exp):
 @pytest.mark.parametrize('precision', sorted(PRECISIONS))
 @pytest.mark.parametrize('rule', kinds.rules())
 def test_a_step_is_that_of_float32_but_for_rounding(rule, precision):
-    settings = dict(alignment=rule, layers_list=(5,), learning_rate=0.1)
+    settings = dict(alignment=rule, learning_rate=0.1)
     found = compared(tiny.reference(**settings), tiny.trainer(precision=precision, **settings))
     assert {
         name: error for name, error in found.items() if not error < 10 * PRECISIONS[precision]
@@ -227,7 +227,6 @@ def test_the_scale_doubles_when_it_is_steady_and_never_falls_below_one(scale):
 def test_the_scale_goes_wherever_a_step_goes(settings):
     base = dict(
         alignment='information',
-        layers_list=(5,),
         precision='float16',
         optimizer='momentum',
         learning_rate=0.1,

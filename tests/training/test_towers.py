@@ -330,7 +330,8 @@ def batch_norms(device, across):
     return means(device, replica, images=images, weights=weights)
 
 
-@pytest.mark.parametrize('replicas', [2, 3, 6])
+@pytest.mark.slow
+@pytest.mark.parametrize('replicas', [2, 3] + tiers.at_night(6))
 def test_statistics_of_all_replicas_and_their_gradients_are_those_of_the_whole_batch(replicas):
     device = devices.Towers([str(index) for index in range(replicas)], cpu_devices=replicas)
     (tensors, variables), (others, other_variables) = (
