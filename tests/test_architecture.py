@@ -181,6 +181,11 @@ def test_a_main_then_prepares_tensorflow(path):
     assert imports_in_order(path)[1] == 'training.runtime'
 
 
+def test_what_prepares_tensorflow_imports_nothing_of_ours():
+    """It might import TensorFlow before the environment is prepared."""
+    assert not top(imports('training/runtime.py')) & (packages() | set(MAINS))
+
+
 def defined(node, prefix=''):
     """(name, node) of every public class, function and method."""
     for child in ast.iter_child_nodes(node):

@@ -10,9 +10,7 @@ import re
 import tempfile
 import warnings
 from types import ModuleType
-from typing import Iterator, List, Optional, Sequence, TypeVar
-
-from training.types import Computation
+from typing import Callable, Iterator, List, Optional, Sequence, TypeVar
 
 Function = TypeVar('Function')
 
@@ -96,7 +94,7 @@ def gpu_count() -> int:
     )
 
 
-def xla_compile(computation: Computation, inputs: Sequence[tf.Tensor]) -> List[tf.Tensor]:
+def xla_compile(computation: Callable, inputs: Sequence[tf.Tensor]) -> List[tf.Tensor]:
     """[tensor]: what computation(*inputs) gives, compiled by XLA; its operations are done before
     any of them is there.
 
@@ -138,7 +136,7 @@ def tpu_stop() -> tf.Operation:
 
 
 def tpu_replicate(
-    computation: Computation, inputs: Sequence[Sequence[tf.Tensor]]
+    computation: Callable, inputs: Sequence[Sequence[tf.Tensor]]
 ) -> List[List[tf.Tensor]]:
     """[[tensor] of each replica]: what computation(*its inputs) -> a list of tensors gives on each
     core of a TPU.

@@ -9,7 +9,6 @@ from database.types import Array, Document
 
 Say = Callable[[str], None]  # prints a line
 Results = Dict[str, Document]  # of a validation: {target: {name: number, or {layer: number}}}
-Computation = Callable[..., list]  # of tensors, each an argument: a list of tensors and operations
 Values = Dict[str, Array]  # of variables, by their names in a checkpoint
 Function = Callable[..., tf.Tensor]  # of a tfutils script: it makes a tensor, or an optimiser
 MakeOptimizer = Callable[..., tf.train.Optimizer]
