@@ -379,7 +379,7 @@ def test_a_checkpoint_of_ones_own_by_its_path(run, where, records, folder, mongo
 def test_a_tuning_without_a_checkpoint_names_its_start_again(tune, run, where, records):
     """It was stopped before its first checkpoint; the same flags without the start are given."""
     words = ['--reset_step', '--novalidate_first', '--learning_rate=1e11', '--train_epochs=0.2']
-    commands.refusal(tune('_begun', *words), 1)
+    commands.refusal(tune('_begun', *words), 3)
     assert records('symmetric_begun') != []
     done = run('train.py', *(commands.FC + where + ['--exp_id_suffix=_begun', '--do_restore']))
     message = commands.refusal(done, 2)
