@@ -20,7 +20,7 @@ PROGRAMS = {  # words: (the package that is missed first, what pip is told)
     ('-m', 'config.recipes'): ('bson', 'cpu'),
     ('-m', 'data.build_tfrecords'): ('tensorflow', 'cpu'),
     ('-m', 'database.server', 'status'): ('pymongo', 'cpu'),
-    ('-m', 'experiments.rules'): ('bson', 'cpu'),
+    ('-m', 'experiments.rules'): ('tensorflow', 'cpu'),
 }
 
 

@@ -4,6 +4,7 @@ MONGODB_URI, which nothing shows.
 
 import contextlib
 import os
+import socket
 import subprocess
 import time
 
@@ -20,9 +21,15 @@ PASSWORD = 'p@ss/word'
 ESCAPED = 'p%40ss%2Fword'
 
 
+def listens(port):
+    """Whether a process of this machine listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(('127.0.0.1', port)) == 0
+
+
 @contextlib.contextmanager
 def mongod(folder, address, *words):
-    """The port of a mongod with these options."""
+    """The port of a mongod with these options, which listens."""
     port = int(address.rpartition(':')[2])
     start = [
         server.find_mongod(),
@@ -38,6 +45,9 @@ def mongod(folder, address, *words):
     ] + server.SMALL
     running = subprocess.Popen(start + list(words), stdout=subprocess.DEVNULL)
     try:
+        while not listens(port):
+            assert running.poll() is None
+            time.sleep(0.02)
         yield port
     finally:
         running.terminate()
