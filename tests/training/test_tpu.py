@@ -214,21 +214,16 @@ def trained(exp, calls):
         return tiny.values(session, exp), scalars
 
 
-# What these rules are trained with beside, on the small fully connected network; mirror stands for
-# what draws noise.
+# What these rules are trained with beside, on the small fully connected network. Mirror stands for
+# what draws noise: XLA compiles a generator for each draw, and takes seconds for one.
 MORE = {
     'symmetric': dict(optimizer='adam', alignment_optimizer='momentum', grad_clip=True),
     'information': dict(alpha_schedule_type='linear', alpha_schedule_rate=0.5, constant_lr=False),
     'kolen_pollack': dict(minibatch_size=4),
-    'mirror': dict(
-        input_distribution='normal',
-        alignment_optimizer='gd',
-        use_noisy_alignment_opt=True,
-        noisy_opt_distribution='uniform',
-    ),
+    'mirror': dict(input_distribution='normal'),
 }
 FC_RULES = kinds.rules(where=lambda rule: rule.name != 'mirror') + ['mirror']
-ON_CONVOLUTIONS = ['information']  # by day
+ON_CONVOLUTIONS = ['dfa']  # by day
 
 
 # The XLA of TensorFlow 1.13.2 gives a batch norm the variance over n positions of a batch, its
@@ -273,6 +268,14 @@ def assert_a_core_trains_like_one_device(monkeypatch, **settings):
 def test_the_loop_of_a_core_gives_the_numbers_of_one_device(rule, monkeypatch):
     settings = dict(dataset='fc', layers_list=(5,), train_batch_size=8, learning_rate=0.05)
     settings.update(MORE.get(rule, {}), alignment=rule)
+    assert_a_core_trains_like_one_device(monkeypatch, **settings)
+
+
+@pytest.mark.nightly
+def test_the_loop_of_a_core_draws_noise_of_updates(monkeypatch):
+    settings = dict(dataset='fc', train_batch_size=8, learning_rate=0.05)
+    noise = dict(use_noisy_global_opt=True, noisy_opt_distribution='uniform')
+    settings.update(MORE['mirror'], alignment='mirror', **noise)
     assert_a_core_trains_like_one_device(monkeypatch, **settings)
 
 
