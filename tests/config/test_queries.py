@@ -2,12 +2,12 @@
 
 import pytest
 
-from config import schema
+from config.query import query_of
+from config.schema import ConfigError
 
 
 @pytest.mark.parametrize('operator', ['$where', '$function', '$accumulator'])
 @pytest.mark.parametrize('form', ['{{"{}": "1"}}', '{{"$expr": [{{"{}": {{"body": "1"}}}}]}}'])
 def test_a_query_runs_no_code(operator, form):
-    config = schema.Config(load_query=form.format(operator))
-    with pytest.raises(schema.ConfigError, match=rf'may not hold \{operator}'):
-        schema.query_of(config)
+    with pytest.raises(ConfigError, match=rf'may not hold .*\{operator}'):
+        query_of(form.format(operator))

@@ -2,11 +2,11 @@
 
 import pytest
 
-from database import server, writer
+from database import connection, writer
 
 
 @pytest.fixture
 def impatient(monkeypatch):
     """A server that is away is given up after a second, not after three, and soon tried again."""
-    monkeypatch.setattr(server, 'ANSWER_S', 1.0)
+    monkeypatch.setattr(connection, 'ANSWER_S', 1.0)
     monkeypatch.setattr(writer, 'LONGEST_PAUSE_S', 0.2)

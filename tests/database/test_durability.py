@@ -56,7 +56,7 @@ def test_an_entry_stays_on_the_disk_until_it_is_written(tmp_path):
         there.append(os.path.exists(path))
 
     writer = Writer(lambda error: True, str, spool)
-    writer.add('the record', write, entry={'step': 7}, kept=path)
+    writer.add('the record', write, None, entry={'step': 7}, kept=path)
     assert trying.wait(60)
     there.append(os.path.exists(path))
     may_end.set()

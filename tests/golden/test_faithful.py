@@ -24,6 +24,7 @@ def marked(tree):
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and node.func.attr == 'claim'
+        and getattr(node.func.value, 'attr', None) == 'mark'
     }
 
 
