@@ -20,19 +20,19 @@ from database.layout import faults  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
-# file: (line after which an entry comes, the entry)
+# file: (what an entry comes after, as a regular expression, and the entry)
 ENTRIES = {
     'training/optimizers.py': (
-        'OPTIMIZERS = {\n',
+        r'^OPTIMIZERS\b.* = \{\n',
         "    'plain': lambda rate, step: tf.train.GradientDescentOptimizer(rate),\n",
     ),
     'training/schedules.py': (
-        'KINDS = {\n',
+        r'^KINDS\b.* = \{\n',
         "    'inverse': lambda value, rate, p: value / (1.0 + rate * p),\n",
     ),
-    'alignment/layer.py': ("ACTIVATIONS = {'sigmoid': tf.sigmoid,", " 'elu': tf.nn.elu,"),
+    'alignment/view.py': (r'^ACTIVATIONS\b.* = \{', "'elu': tf.nn.elu, "),
     'training/metrics.py': (
-        "        'images': tf.reduce_sum(mask),\n",
+        r"^        'images': tf\.reduce_sum\(mask\),\n",
         "        'top3': tf.reduce_sum(mask * _in_top(3, logits, labels)),\n",
     ),
 }
@@ -45,10 +45,11 @@ def run(tmp_path_factory):
     for name in test_adding.PROGRAM:
         source = os.path.join(test_adding.ROOT, name)
         (shutil.copytree if os.path.isdir(source) else shutil.copy)(source, str(folder / name))
-    for path, (line, entry) in ENTRIES.items():
+    for path, (before, entry) in ENTRIES.items():
         text = (folder / path).read_text(encoding='utf-8')
-        assert text.count(line) == 1, path
-        (folder / path).write_text(text.replace(line, line + entry), encoding='utf-8')
+        (found,) = re.finditer(before, text, re.MULTILINE)
+        text = text[: found.end()] + entry + text[found.end() :]
+        (folder / path).write_text(text, encoding='utf-8')
     forks = commands.Forks(str(tmp_path_factory.mktemp('home')), str(folder))
     yield forks.run
     forks.close()
