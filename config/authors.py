@@ -10,9 +10,10 @@ code (github.com/neuroailab/Neural-Alignment, params.py).
 import reprlib
 from typing import Dict, List, Optional, Tuple
 
+from config.declared import OLDER
 from config.pickles import Inert, is_call_of
-from config.rows import ConfigError, coefficient
-from config.schema import ROWS, whole_steps
+from config.rows import ANY, ConfigError
+from config.schema import rows_of, whole_steps
 
 Values = Dict[str, object]  # by the names of our settings; None where the file does not tell
 
@@ -47,7 +48,7 @@ VIEW = [
 ]
 SWITCHES = {'information': ['reconstruction_reversal', 'reconstruction_amp', 'use_sparse']}
 COEFFICIENTS = ('alpha', 'beta', 'gamma')
-KNOWN = dict(ROWS, **{row.name: row for name in COEFFICIENTS for row in coefficient(name)})
+KNOWN = rows_of(ANY, OLDER)
 
 OPTIMIZERS = {
     'GradientDescentOptimizer': 'gd',
@@ -99,9 +100,9 @@ PASSED_OVER: Dict[str, List[str]] = {
 }
 
 
-def is_authors(document: object) -> bool:
+def is_authors(document: Dict[str, object]) -> bool:
     """Whether what was read has the form of the authors' files."""
-    params = document.get('params') if isinstance(document, dict) else None
+    params = document.get('params')
     return isinstance(params, dict) and all(
         isinstance(params.get(group), dict) for group in PASSED_OVER
     )
@@ -132,7 +133,7 @@ def settings(document: Dict[str, Dict[str, object]]) -> Tuple[Values, List[str]]
         if (
             isinstance(value, Inert)
             or isinstance(value, (list, dict))
-            and not (name in KNOWN and KNOWN[name].kind is list)
+            and KNOWN[name].kind is not list
         ):
             raise ConfigError(f'{name} is {reprlib.repr(value)}, which is no value of it')
     others = [
@@ -152,8 +153,7 @@ def _has_effect(name: str, values: Values) -> bool:
         setting = need.lstrip('!')
         return bool(values.get(setting, KNOWN[setting].default)) != need.startswith('!')
 
-    needs = KNOWN[name].needs if name in KNOWN else ()
-    return not needs or any(is_on(need) for need in needs)
+    return not KNOWN[name].needs or any(is_on(need) for need in KNOWN[name].needs)
 
 
 class _Group:
