@@ -13,7 +13,7 @@ from config import authors, pickles
 from config.declared import GROUP
 from config.flags import FlagValues, given_flags
 from config.rows import ANY, Choices, ConfigError, Row, Scope, Value, shown
-from config.schema import GROUPS, Config, rows_of
+from config.schema import GROUPS, ROWS, Config, rows_of
 
 Params = Dict[str, Dict[str, Value]]  # {group: {name: plain value}}
 Loaded = Tuple[Dict[str, Value], List[str]]
@@ -139,8 +139,7 @@ def load(path: str, choices: Choices = ANY) -> Loaded:
         )
     values = values_of(document['params'], choices, where=path)
     # Files of earlier versions hold what one call did, too: a dry run, a restored checkpoint.
-    rows = rows_of(choices)
-    call = {name for name, row in rows.items() if row.scope is Scope.CALL}
+    call = {name for name, row in ROWS.items() if row.scope is Scope.CALL}
     return {name: value for name, value in values.items() if name not in call}, []
 
 
@@ -186,9 +185,9 @@ def read(flag_values: FlagValues, choices: Choices) -> Asked:
         for name, value in given.items()
         if rows[name].always or isinstance(override, list) and name in override
     }
-    suffixes = loaded.get('exp_id_suffix'), counting.get('exp_id_suffix')
-    if suffixes[1] and isinstance(suffixes[0], str):
-        counting['exp_id_suffix'] = '{}{}'.format(*suffixes)
+    before, after = loaded.get('exp_id_suffix'), counting.get('exp_id_suffix')
+    if after and isinstance(before, str):
+        counting['exp_id_suffix'] = f'{before}{after}'
     values = dict(loaded, **counting)
     return _asked(values, counting, choices)._replace(
         ignored=tuple(name for name in given if name not in counting), unknown=tuple(unknown)
