@@ -122,7 +122,6 @@ class Dataset:
                 f'There is no preprocessing {preprocessing!r}; '
                 f'--preprocessing is one of {", ".join(self.preprocessings)}.'
             )
-        self.data_dir = data_dir
         size = self.default_size if image_size is None else image_size
         self.image_shape = (size, size, self.channels)
 

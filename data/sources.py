@@ -19,7 +19,6 @@ from typing import (
     Set,
     Tuple,
     Type,
-    Union,
     cast,
 )
 
@@ -94,6 +93,10 @@ class Source(abc.ABC):
     @staticmethod
     def add_arguments(parser: argparse.ArgumentParser) -> None:
         """The arguments of this source; by default it needs nothing but OUT."""
+
+    @abc.abstractmethod
+    def __init__(self, args: argparse.Namespace) -> None:
+        """Lists the images. Raises DataError where that cannot be."""
 
     @abc.abstractmethod
     def jpeg(self, item: Item) -> Jpeg:
@@ -238,9 +241,7 @@ class MnistSubset(Source):
         return encode(Image.fromarray(item)), None
 
 
-SOURCES: Dict[str, Union[Type[ImageNet], Type[Folder], Type[MnistSubset]]] = dict(
-    imagenet=ImageNet, folder=Folder, mnist=MnistSubset
-)
+SOURCES: Dict[str, Type[Source]] = dict(imagenet=ImageNet, folder=Folder, mnist=MnistSubset)
 
 
 def fingerprint(item: object) -> bytes:

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Tuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-Batch = Dict[
-    str, tf.Tensor
-]  # images and labels, and what else there is, of a batch or of one image
+# Images and labels, and what else there is, of a batch or of one image.
+Batch = Dict[str, tf.Tensor]
 Record = tf.Tensor  # or a dictionary of tensors: what is stored of an image
 Decoder = Callable[..., Batch]  # takes a Record, and its number where it has one
 Shape = Tuple[int, int, int]  # height, width and channels, in pixels
