@@ -76,7 +76,6 @@ class Store:
             )
         self.place = Place(host, port, dbname, collname, exp_id)
         self.exp_id = exp_id
-        self._address = f'{host}:{port}'
         self._client = connection.connect(host, port)
         recent = records.recent_database(dbname, collname, exp_id)
         self._buckets = Buckets(
@@ -209,8 +208,8 @@ class Store:
             return None
         where = f' in {self._spool.folder}' if self._spool else ''
         return (
-            f'MongoDB at {self._address} takes no records ({trouble}): {self.pending} wait{where} '
-            'and are tried again.'
+            f'MongoDB at {self.place.server} takes no records ({trouble}): {self.pending} '
+            f'wait{where} and are tried again.'
         )
 
     @property
@@ -250,12 +249,12 @@ class Store:
                 else 'the files stay where they are'
             )
             raise StoreError(
-                f'MongoDB at {self._address} ({trouble}) did not take '
+                f'MongoDB at {self.place.server} ({trouble}) did not take '
                 f'{", ".join(lost[:MOST_NAMED])}{more}: {where}.'
             )
         if self.errors:
             raise StoreError(
-                f'Not everything was written to MongoDB at {self._address}: '
+                f'Not everything was written to MongoDB at {self.place.server}: '
                 + ' '.join(self.errors[:MOST_NAMED])
             )
 
@@ -397,9 +396,9 @@ class Store:
             for other in present:
                 if name != other and name.lower() == other.lower():
                     raise StoreError(
-                        f'MongoDB at {self._address} has the database {other} and refuses {name}, '
-                        'which differs in case only: '
-                        'choose another --dbname or --exp_id_suffix.'
+                        f'MongoDB at {self.place.server} has the database {other} and refuses '
+                        f'{name}, which differs in case only: choose another --dbname or '
+                        '--exp_id_suffix.'
                     )
 
     @contextlib.contextmanager
@@ -408,7 +407,7 @@ class Store:
             yield
         except (PyMongoError, gridfs.errors.GridFSError) as error:
             raise StoreError(
-                f'MongoDB at {self._address} could not be read ({connection.reason(error)}): '
+                f'MongoDB at {self.place.server} could not be read ({connection.reason(error)}): '
                 'check that it runs and lets you in.'
             ) from error
 
