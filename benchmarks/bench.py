@@ -128,9 +128,8 @@ def _rows_of_rules(table: Table, model: str, found: Mapping[Tuple[str, str], flo
         plain = found[runtime, 'backprop'] / found[runtime, 'plain tf.nn']
         table.at_most(f'{runtime}, {model}: backprop over plain tf.nn', plain, 1.02)
     if {(MODERN, 'backprop'), (PAPER, 'backprop')} <= set(found):
-        for rule in [name for runtime, name in found if runtime == MODERN]:
-            if rule == 'plain tf.nn':
-                continue
+        ours = [name for runtime, name in found if runtime == MODERN and name != 'plain tf.nn']
+        for rule in ours:
             table.at_least(
                 f'{model}: {rule}, 1.13.2 over 2.x', found[PAPER, rule] / found[MODERN, rule], 2.0
             )
