@@ -11,11 +11,10 @@ that has ended is not repeated: a second call prints the same table.
 
 from training import runtime  # noqa: F401 (first: it prepares TensorFlow)
 
-import argparse
 import os
 import subprocess
 import sys
-from typing import Dict, Type, Mapping, Sequence, cast
+from typing import Dict, Mapping, Sequence, Type, cast
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -99,14 +98,8 @@ def draw(found: Mapping[str, Sequence[float]], path: str) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog='python -m experiments.noise', description=__doc__.splitlines()[0]
-    )
-    parser.add_argument('--cache_dir', required=True, help='folder for checkpoints')
+    parser = trained.parser('experiments.noise', __doc__)
     parser.add_argument('--png', required=True, help='where the plot goes')
-    parser.add_argument(
-        '--port', type=int, default=29029, help='where MongoDB answers on this machine'
-    )
     arguments = parser.parse_args()
     flags = ['--cache_dir=' + os.path.abspath(arguments.cache_dir)]
     print(

@@ -54,15 +54,9 @@ def row(rule: str, record: Document) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog='python -m experiments.rules', description=__doc__.splitlines()[0]
-    )
+    parser = trained.parser('experiments.rules', __doc__)
     parser.add_argument(
         '--data_dir', required=True, help='TFRecords of MNIST, by data.build_tfrecords'
-    )
-    parser.add_argument('--cache_dir', required=True, help='folder for checkpoints')
-    parser.add_argument(
-        '--port', type=int, default=29029, help='where MongoDB answers on this machine'
     )
     arguments = parser.parse_args()
     print('| rule          | top-1  | weight angle | gradient angle |\n|---|---|---|---|')

@@ -7,7 +7,6 @@ Two workers share the study. A search or training that has ended is not repeated
 prints the same table.
 """
 
-import argparse
 import os
 import subprocess
 import sys
@@ -76,14 +75,7 @@ def top1(name: str, values: Dict[str, object], seed: int, port: int, cache: str)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog='python -m experiments.search', description=__doc__.splitlines()[0]
-    )
-    parser.add_argument('--cache_dir', required=True, help='folder for checkpoints and the study')
-    parser.add_argument(
-        '--port', type=int, default=29029, help='where MongoDB answers on this machine'
-    )
-    arguments = parser.parse_args()
+    arguments = trained.parser('experiments.search', __doc__).parse_args()
     cache = '--cache_dir=' + os.path.abspath(arguments.cache_dir)
     server.ensure('localhost', arguments.port)
     if not searched(arguments.port, cache):

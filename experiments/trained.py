@@ -2,6 +2,7 @@
 holds.
 """
 
+import argparse
 import os
 import subprocess
 import sys
@@ -11,11 +12,30 @@ from typing import Sequence, cast
 from config import params
 from config.root import ROOT
 from config.schema import Config
-from database import connection
+from database import connection, server
 from database.types import Document
 from training import places
 
 HOST = 'localhost'
+
+
+def parser(module: str, description: str) -> argparse.ArgumentParser:
+    """The ArgumentParser of an experiment, with what all of them take: where their trainings keep
+    what they make.
+    """
+    made = argparse.ArgumentParser(
+        prog='python -m ' + module, description=description.splitlines()[0]
+    )
+    made.add_argument(
+        '--cache_dir', required=True, help='folder for checkpoints and other local files'
+    )
+    made.add_argument(
+        '--port',
+        type=int,
+        default=server.DEFAULT_PORT,
+        help='where MongoDB answers on this machine',
+    )
+    return made
 
 
 def newest(config: Config, suffix: str, dbname: str, port: int, flags: Sequence[str]) -> Document:
