@@ -6,16 +6,15 @@ import os
 from typing import List, Optional
 
 from config.schema import Config
-from database import records
-from database.store import Store
+from database import records, server
 from database.place import Place
 from database.spool import local_folder
+from database.store import Store
 from models import NETWORKS, NetworkOptions
 from training import runtime
 from training.errors import CheckpointError
 from training.local import has_file_system
 
-HOME = '~/.tfutils'  # where local files are that no flag places elsewhere
 REPLAY_S = 3600  # within which MongoDB must take what waits on disk
 
 
@@ -58,7 +57,7 @@ def cache_folder(config: Config, place: Place) -> str:
     records.check_names(place.dbname, place.collname, place.exp_id)
     base = config.cache_dir
     if not base or is_remote(base):
-        base = HOME
+        base = server.DEFAULT_ROOT
     return make_folder(local_folder(base, place), '--cache_dir')
 
 

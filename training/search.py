@@ -25,7 +25,6 @@ from database.claim import is_gone, machine
 from database.errors import StoreError
 from database.store import Store
 from database.types import Document
-from database.spool import local_folder
 from training import finding, places
 from training.errors import Lost, TrainingError
 from training.types import Launch
@@ -150,10 +149,7 @@ class Search:
         self._prune, self._launch = prune, launch
         self._grid = _grid(space)
         self._trials = min(trials, len(self._grid)) if self._grid else trials
-        place = places.of(config, 'searches')
-        self._folder = places.make_folder(
-            local_folder(config.cache_dir or server.DEFAULT_ROOT, place), '--cache_dir'
-        )
+        self._folder = places.cache_folder(config, places.of(config, 'searches'))
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._study = self._open()
         self._identity = self._identify()

@@ -222,6 +222,14 @@ def test_a_training_of_that_name_is_no_trial(worker, documents, mongo_server, tm
     assert documents('named') == []
 
 
+def test_a_bucket_keeps_copies_alone_and_the_journal_is_at_home(worker, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    one = worker('copied', 1, cache_dir='gs://bucket/folder')
+    assert one._folder.startswith(str(tmp_path / 'home' / '.tfutils'))
+    assert os.path.exists(os.path.join(one._folder, 'copied.study'))
+    assert os.listdir(str(tmp_path)) == ['home']
+
+
 @pytest.mark.slow
 def test_a_training_that_fails_ends_the_search_with_its_own_words(worker, documents, tmp_path):
     bad = worker('bad', 1, dataset='cifar10')
