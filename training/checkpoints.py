@@ -16,6 +16,7 @@ from typing import (
     Pattern,
     Sequence,
     Set,
+    Tuple,
     Union,
 )
 
@@ -34,6 +35,7 @@ MOST_NAMED = 5  # variables in one sentence
 AT_A_TIME = 1 << 27  # bytes of variables in one call of a session; another machine bears 2 GiB
 
 Shapes = Dict[str, List[int]]  # of variables, by name
+Names = Union[List[str], Tuple[str, ...], Pattern[str], None]  # None: all
 
 
 def save(session: tf.Session, experiment: Trainable, folder: str, step: int) -> str:
@@ -237,7 +239,7 @@ def restore_some(
     session: tf.Session,
     experiment: Trainable,
     prefix: str,
-    names: Union[Sequence[str], Pattern[str], None] = None,
+    names: Names = None,
     renamed: Optional[Dict[str, str]] = None,
     with_step: bool = True,
 ) -> List[str]:
@@ -340,10 +342,10 @@ def _check_finite(prefix: str, experiment: Trainable, values: Values) -> None:
         )
 
 
-def _is_chosen(name: str, names: Union[Sequence[str], Pattern[str], None]) -> bool:
+def _is_chosen(name: str, names: Names) -> bool:
     if not names:
         return True
-    return bool(names.match(name)) if hasattr(names, 'match') else name in names
+    return name in names if isinstance(names, (list, tuple)) else bool(names.match(name))
 
 
 def load(session: tf.Session, experiment: Trainable, values: Values) -> None:
