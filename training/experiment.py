@@ -26,12 +26,11 @@ from alignment.view import ViewOptions
 from config.schema import Config, whole_steps
 from database.types import Document
 from models import NETWORKS, NetworkOptions
-from models.layers import Layers, StockLayers
+from models.layers import Layers, Replicas, StockLayers
 from models.roles import Role, Slot
 from training import losses, metrics, optimizers, runtime, schedules, validation
 from training.choices import check
 from training.devices.device import Batch, Device, Part, Scalars
-from training.devices.towers import Towers
 from training.trainable import Plan, Step, Trainable
 from training.types import Results
 
@@ -360,7 +359,7 @@ class Experiment(Trainable):
         are asked for and the device tracks them.
         """
         config, device = self.config, self.device
-        across = device if replicated and config.sync_batch_norm else None
+        together = replicated and config.sync_batch_norm
         layers = (StockLayers if config.tf_layers else Layers)(
             rule,
             is_training=is_training,
@@ -369,7 +368,7 @@ class Experiment(Trainable):
             seed=config.seed,
             dtype=tf.as_dtype(precision),
             data_format=device.data_format,
-            across=across if isinstance(across, Towers) else None,
+            across=device if together and isinstance(device, Replicas) else None,
             over_replicas=device.over_replicas if replicated else None,
             classes=self.dataset.classes,
             few_positions=runtime.FEW_POSITIONS,
