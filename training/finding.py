@@ -4,7 +4,7 @@ read once.
 
 import contextlib
 import os
-from typing import List, Optional
+from typing import List, Optional, Sequence
 
 from bson import ObjectId
 
@@ -32,9 +32,7 @@ LOCATING = (
 
 def refusals(config: Config) -> List[str]:
     """Which flags name two checkpoints: sentences."""
-    others = [
-        name for name in LOCATING + ('load_db',) if getattr(config, name) not in (None, False)
-    ]
+    others = located(config) + (['load_db'] if config.load_db else [])
     if not (config.load_checkpoint and others):
         return []
     return [
@@ -45,14 +43,21 @@ def refusals(config: Config) -> List[str]:
 
 def idle(config: Config) -> List[str]:
     """Which flags say where a checkpoint is that a training does not look for: sentences."""
-    names = [name for name in LOCATING if getattr(config, name) is not None]
+    names = located(config)
     if not names or config.load_checkpoint or config.load_db or config.do_restore:
         return []
-    return [
-        '{} {} no effect without --load_db or --do_restore'.format(
-            ' and '.join('--' + name for name in names), 'has' if len(names) == 1 else 'have'
-        )
-    ]
+    return [f'{no_effect(names)} without --load_db or --do_restore']
+
+
+def located(config: Config) -> List[str]:
+    """Names of the settings that say where a checkpoint is, as far as they are given."""
+    return [name for name in LOCATING if getattr(config, name) is not None]
+
+
+def no_effect(names: Sequence[str]) -> str:
+    """The beginning of a sentence: '--load_step and --load_query have no effect'."""
+    flags = ' and '.join('--' + name for name in names)
+    return f'{flags} {"has" if len(names) == 1 else "have"} no effect'
 
 
 def restore_point(config: Config, store: Store, folder: str) -> Optional[Start]:
@@ -63,8 +68,8 @@ def restore_point(config: Config, store: Store, folder: str) -> Optional[Start]:
     """
     latest = store.latest_step()
     _check_records(config, store, latest)
-    path = config.load_checkpoint
-    is_here = bool(path) and os.path.dirname(places.absolute(path or '')) == folder
+    path = config.load_checkpoint or ''
+    is_here = bool(path) and os.path.dirname(places.absolute(path)) == folder
     foreign = not is_here and (bool(path) or config.load_db or places.source(config) != store.place)
     if config.do_restore:
         own = _own_checkpoint(config, store, folder, latest, wanted=not (foreign or is_here))

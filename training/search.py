@@ -498,13 +498,13 @@ def refusals(config: Config, space: Sequence[Dimension], study: str) -> List[str
         problems.append(f'--study={study} must be letters, digits, - and _')
     if config.dry_run:
         problems.append('--dry_run is for train.py; a search learns nothing from it')
-    locating = [name for name in finding.LOCATING if getattr(config, name) is not None]
-    if locating and not config.load_db:
-        problems.append(f'{_no_effect(locating)} in a search without --load_db')
+    located = finding.located(config)
+    if located and not config.load_db:
+        problems.append(f'{finding.no_effect(located)} in a search without --load_db')
     idle = [name for name in ('do_restore', 'val_exp_id') if getattr(config, name)]
     if idle:
         problems.append(
-            f'{_no_effect(idle)} in a search: it goes on by itself, and records trainings'
+            f'{finding.no_effect(idle)} in a search: it goes on by itself, and records trainings'
         )
     hidden = sorted({'top1', 'ties', 'images'} & set(config.save_to_gfs))
     if hidden:
@@ -513,11 +513,6 @@ def refusals(config: Config, space: Sequence[Dimension], study: str) -> List[str
             'must stay in their records'
         )
     return problems
-
-
-def _no_effect(names: Sequence[str]) -> str:
-    flags = ' and '.join('--' + name for name in names)
-    return f'{flags} {"has" if len(names) == 1 else "have"} no effect'
 
 
 def _top1(results: Document) -> float:

@@ -11,7 +11,7 @@ import tiny
 from alignment.rules import RULES
 from config import params
 from config.schema import ConfigError
-from training import restoring
+from training import finding, restoring
 from training.checkpoints import CheckpointError
 
 WAS = dict(
@@ -287,3 +287,15 @@ def test_a_damaged_description_is_told_and_replaced(folder, content):
         described(folder, 3)
     note(folder, 3, learning_rate=0.5)
     assert described(folder, 3) == 0.5
+
+
+@pytest.mark.parametrize(
+    'other', [dict(load_db=True), dict(load_step=0), dict(load_exp_id=''), dict(load_query='{}')]
+)
+def test_a_path_and_another_checkpoint_are_refused(other):
+    (problem,) = finding.refusals(tiny.config(load_checkpoint='checkpoint-6', **other))
+    assert f'by its path, and --{next(iter(other))} another one' in problem
+
+
+def test_a_path_alone_is_no_second_checkpoint():
+    assert finding.refusals(tiny.config(load_checkpoint='checkpoint-6')) == []
