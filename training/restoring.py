@@ -13,14 +13,13 @@ from typing import Dict, FrozenSet, List, Mapping, NamedTuple, Set, Union
 from bson import ObjectId
 import tensorflow.compat.v1 as tf
 
-from alignment import rules
 from alignment.view import ViewOptions
 from config import params
 from config.flags import as_flag
 from config.rows import Row
 from config.schema import ROWS, SEED, Config, ConfigError, Scope, rows_of
 from database.types import Document
-from training.choices import WITH_A_LOSS
+from training.choices import WITH_A_LOSS, choices
 from training.errors import CheckpointError
 
 # Beside the checkpoints of a folder: an entry for each change of the settings.
@@ -283,7 +282,7 @@ def describe_fetched(prefix: str, step: int, recorded: Document) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    rows = rows_of({'alignment': rules.declarations()})
+    rows = rows_of(choices())
     held = _held(recorded, rows)
     document: Dict[str, Document] = {}
     for name, value in held.items():
