@@ -127,7 +127,7 @@ def _dry_run(call: _Call, device: Device) -> None:
     if call.config.do_restore:
         say('a dry run looks at no record: what --do_restore would bring is not shown')
     more = overview.variables(experiment, restored=False, new=())
-    _tell(call, call.config, experiment, overview.step_cost(experiment) + more)
+    _tell(call, experiment, overview.step_cost(experiment) + more)
 
 
 def _say_where(call: _Call, trained: _Trained) -> None:
@@ -146,11 +146,11 @@ def _say_where(call: _Call, trained: _Trained) -> None:
         )
 
 
-def _tell(call: _Call, config: Config, experiment: Experiment, more: List[str]) -> None:
+def _tell(call: _Call, experiment: Experiment, more: List[str]) -> None:
     """Print what is run on what, and more lines."""
     for line in (
         ['settings that differ from their defaults:']
-        + overview.settings(config)
+        + overview.settings(experiment.config)
         + overview.ignored(call.ignored)
         + overview.experiment(experiment, experiment.device)
         + more
@@ -163,10 +163,9 @@ def _train(call: _Call, device: Device, store: Optional[Store], folder: str) -> 
     checkpoints.
     """
     agreement.on_settings(call.config, device)
-    start, restored = None, Restored(call.config, {}, [])
+    start = finding.restore_point(call.config, store, folder) if store else None
+    restored = _restored(call, start)
     if store:
-        start = finding.restore_point(call.config, store, folder)
-        restored = _restored(call, start)
         _write_settings(restored.config, call.settings_file)
     config, first_step = agreement.on_start(restored.config, device, start)
     experiment = Experiment(config, device, first_step)
@@ -178,7 +177,7 @@ def _train(call: _Call, device: Device, store: Optional[Store], folder: str) -> 
         session.run(experiment.level)
         lines = _beginning(config, start, first_step, experiment.train_steps)
         lines += overview.variables(experiment, restored=bool(start), new=new)
-        _tell(call, config, experiment, restored.lines + lines)
+        _tell(call, experiment, restored.lines + lines)
         notes = _notes(restored.notes, call.ignored)
         if store:
             store.describe(digests=config.digests()._asdict(), seed=config.seed)
