@@ -13,12 +13,8 @@ from training import checkpoints, runtime
 from training.devices import Device
 from training.restoring import Start
 
-OF_A_HOST = (
-    'task_index',
-    'data_dir',
-    'gpu',
-    'cpu_devices',
-)  # settings that differ from host to host
+# Settings that differ from host to host.
+OF_A_HOST = ('task_index', 'data_dir', 'gpu', 'cpu_devices')
 
 
 def on_settings(config: Config, device: Device) -> None:

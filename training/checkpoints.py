@@ -90,9 +90,8 @@ def _reading(prefix: str) -> Iterator[tf.train.NewCheckpointReader]:
     """TensorFlow's reader of a checkpoint; what it raises becomes a CheckpointError."""
     path = prefix
     try:
-        if re.search(
-            r'\.(index|data-[0-9]+-of-[0-9]+)$', prefix
-        ):  # TensorFlow would take it for one of another format
+        # TensorFlow would take it for one of another format.
+        if re.search(r'\.(index|data-[0-9]+-of-[0-9]+)$', prefix):
             raise ValueError('this is one of its files')
         with _plain(prefix) as path:
             yield tf.train.load_checkpoint(path)
@@ -247,10 +246,8 @@ def restore_some(
     names of those it has not.
 
     names: restore these alone, a list or a compiled regular expression. renamed: restore these
-    alone, {name in the
-    checkpoint: name here}. with_step: restore the step counter, too.
-    Raises CheckpointError if it has none of them, or one in another shape, or one that is not
-    finite.
+    alone, {name in the checkpoint: name here}. with_step: restore the step counter, too. Raises
+    CheckpointError if it has none of them, or one in another shape, or one that is not finite.
     """
     wanted = {v.op.name: v for v in experiment.variables}
     pairs = (
@@ -337,8 +334,7 @@ def _check_finite(prefix: str, experiment: Trainable, values: Values) -> None:
     if names:
         raise CheckpointError(
             f'{prefix}: NaN or infinite numbers in {names}; this checkpoint is of a training that '
-            'was lost, '
-            'take one of an earlier step'
+            'was lost, take one of an earlier step'
         )
 
 
@@ -395,9 +391,8 @@ def _is_optional(name: str, network: Set[str]) -> bool:
     nothing here uses.
     """
     parts = name.split('/')
-    scopes = [
-        '/'.join(parts[:end]) for end in range(1, len(parts) + 1)
-    ]  # of a slot: its variable is one of them
+    # Of a slot: its variable is one of them.
+    scopes = ['/'.join(parts[:end]) for end in range(1, len(parts) + 1)]
     aligned = any(n.endswith('/backward_kernel') for n in network)
     return (
         name.startswith(('beta1_power', 'beta2_power', 'global_step', 'loss_scale'))

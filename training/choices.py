@@ -12,12 +12,13 @@ from data.preprocessing import PREPROCESSINGS
 from models import NETWORKS
 from training import optimizers, schedules
 
+# Settings that need a rule with a loss.
 WITH_A_LOSS = (
     'alignment_optimizer',
     'alignment_rate',
     'alternate_step_freq',
     'save_alignment_coefficients',
-)  # settings that need a rule with a loss
+)
 
 
 def choices() -> Choices:

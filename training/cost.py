@@ -60,9 +60,8 @@ def of_step(exp: Experiment) -> Dict[str, int]:
     """The same of a training step of an Experiment: of its replicas on this host, or of one core of
     a TPU.
     """
-    repeats = exp.device.minibatches / min(
-        exp.device.minibatches, 2
-    )  # the graph has the first part of a batch, and a loop
+    # The graph has the first part of a batch, and a loop.
+    repeats = exp.device.minibatches / min(exp.device.minibatches, 2)
     step = exp.training_step
     counts = multiply_adds([step.train_op] + list(step.scalars.values()))
     return collections.OrderedDict((kind, int(repeats * count)) for kind, count in counts.items())

@@ -495,9 +495,8 @@ class Experiment(Trainable):
         ]
         if distribution is None:
             distribution, variance = config.noisy_opt_distribution, config.noisy_opt_variance
-        if (
-            now.rule and now.rule.tie_gradients
-        ):  # W and B get the same gradients; only B's are noisy
+        # W and B get the same gradients; only B's are noisy.
+        if now.rule and now.rule.tie_gradients:
             variables = [v for v in variables if self.roles[v.op.name] is Role.BACKWARD]
         seed = f'{config.seed}:{which}'  # of its own: the two optimisers' noise is independent
         deltas = optimizers.noise(variables, rate, now.step, distribution, variance, seed)

@@ -20,6 +20,7 @@ from training.errors import CheckpointError
 from training.places import say
 from training.restoring import Start
 
+# Settings that say where a checkpoint is.
 LOCATING = (
     'load_step',
     'load_query',
@@ -27,7 +28,7 @@ LOCATING = (
     'load_dbname',
     'load_collname',
     'load_exp_id',
-)  # say where a checkpoint is
+)
 
 
 def refusals(config: Config) -> List[str]:

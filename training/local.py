@@ -47,9 +47,8 @@ class Kept:
                 step: (self._which(step), self._time(paths), step) for step, paths in files.items()
             }
             for step in sorted(files, key=lambda step: written[step])[: -self.keep]:
-                for path in (
-                    sorted(files[step], reverse=True) if self._may_go(step) else ()
-                ):  # the index first
+                # The index first.
+                for path in sorted(files[step], reverse=True) if self._may_go(step) else ():
                     with contextlib.suppress(tf.errors.OpError):
                         tf.gfile.Remove(path)
 

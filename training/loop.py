@@ -244,9 +244,8 @@ class Run:
     def _validate(self, step: int, between: Callable[[], None] = lambda: None) -> Results:
         started = time.time()
         results = self.experiment.validate(self.session, between)
-        self._validating += (
-            time.time() - started
-        )  # the duration of a step is that of training alone
+        # The duration of a step is that of training alone.
+        self._validating += time.time() - started
         if results:
             self.say(f'step {step:,} of {self.plan.steps:,}: {self.experiment.summary(results)}')
             for warning in self.experiment.warnings(results):

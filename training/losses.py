@@ -81,8 +81,8 @@ class LossScale:
     and changes with need.
 
     A step of which a gradient overflows moves no variable, and halves the factor, down to 1; so
-    many steps in a row without
-    one double it. It is a power of 2: to multiply and to divide by it changes no digit.
+    many steps in a row without one double it. It is a power of 2: to multiply and to divide by it
+    changes no digit.
 
     names: of its two variables, the factor (float32) and the steps since it changed (int32).
     """

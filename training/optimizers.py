@@ -72,8 +72,8 @@ def apply(
 
     A gradient reads other variables than its own, so no variable may move before the last gradient
     is there. With two optimisers build both updates inside `tf.control_dependencies` of all
-    gradients. `idle` variables get slots, and nothing
-    else: what a gradient of 0 at every step would do.
+    gradients. `idle` variables get slots, and nothing else: what a gradient of 0 at every step
+    would do.
 
     Raises:
       ValueError: no variable has a gradient.
@@ -83,15 +83,13 @@ def apply(
         for gradient, variable in gradients_and_variables
         if gradient is not None
     ]
-    with tf.control_dependencies([gradient for gradient, _ in pairs]), tf.name_scope(
-        None
-    ):  # Adam names its powers by it
+    # Adam names its powers by the scope.
+    with tf.control_dependencies([gradient for gradient, _ in pairs]), tf.name_scope(None):
         update = optimizer.apply_gradients(pairs)
     if idle:
         with tf.control_dependencies(None):
-            optimizer._create_slots(
-                list(idle)
-            )  # by the method that apply_gradients itself makes them with
+            # By the method that apply_gradients itself makes them with.
+            optimizer._create_slots(list(idle))
     return update
 
 
@@ -314,9 +312,8 @@ def stored_slots(
         if not (match and match.group(5) == 'rate'):  # of which each optimiser has one
             continue
         owner, name, count = match.group(1), match.group(2), int(match.group(7) or 0)
-        index = seen[owner] = (
-            seen.get(owner, -1) + 1
-        )  # the original numbers the slots of two optimisers through
+        # The original numbers the slots of two optimisers through.
+        index = seen[owner] = seen.get(owner, -1) + 1
         ours = dict(
             m=_numbered(f'{owner}/{name}', 2 * count),
             v=_numbered(f'{owner}/{name}', 2 * count + 1),
@@ -326,9 +323,8 @@ def stored_slots(
             },
         )
         found = there.get(owner, set())
-        if not found or any(
-            '/rate' in each[len(owner) :] for each in found
-        ):  # there are none, or they are ours
+        # There are none, or they are ours.
+        if not found or any('/rate' in each[len(owner) :] for each in found):
             continue
         originals = _original_slots(owner, index, found, stored, read)
         if originals is None:

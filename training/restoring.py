@@ -342,6 +342,5 @@ def _read(folder: str) -> Document:
     ) as error:
         raise CheckpointError(
             f'{path} does not describe its checkpoints ({str(error).splitlines()[0]}); take it '
-            'away, '
-            'and the flags decide on the settings'
+            'away, and the flags decide on the settings'
         )

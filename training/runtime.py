@@ -14,9 +14,8 @@ from typing import Callable, Iterator, List, Optional, Sequence, TypeVar
 
 Function = TypeVar('Function')
 
-os.environ.setdefault(
-    'TF_CPP_MIN_LOG_LEVEL', '3'
-)  # the C++ side speaks of optimisations, not of problems
+# The C++ side speaks of optimisations, not of problems.
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 if platform.machine() in ('x86_64', 'AMD64'):
     # TensorFlow 2.x's other convolutions, which it takes by itself on processors without AVX-512
     # VNNI, are slower (measured: 1.5 to 6 times on AVX2) and know no NCHW.

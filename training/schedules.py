@@ -109,8 +109,7 @@ class LearningRate:
         if self.manual and self.drop and self.boundary_step is None:
             raise ValueError(
                 f'A manual learning rate with drop={self.drop} needs boundary_step, the last step '
-                'before '
-                'the drop.'
+                'before the drop.'
             )
 
     @property
@@ -147,9 +146,8 @@ KINDS: Dict[Optional[str], Callable[[float, float, tf.Tensor], tf.Tensor]] = {
     None: lambda value, rate, p: tf.constant(value, tf.float32),
     'linear': lambda value, rate, p: value + rate * p,
     'exponential': lambda value, rate, p: value * tf.exp(tf.minimum(rate * p, LARGEST_EXPONENT)),
-    'cyclic': lambda value, rate, p: (
-        value + rate * p
-    ),  # linear, along a triangular wave it cannot do without
+    # Linear, along a triangular wave it cannot do without.
+    'cyclic': lambda value, rate, p: value + rate * p,
 }
 
 

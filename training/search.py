@@ -41,12 +41,8 @@ LOOK_S = 1.0  # between two looks at the validations of a training
 LOST = 0.0  # the top-1 of a training whose numbers are lost: the estimator shall learn from it
 UNPRUNED_TRIALS = 5  # before any is stopped
 FINAL = 'complete', 'pruned', 'lost'
-NOT_OF_A_TRIAL = (
-    'dry_run',
-    'do_restore',
-    'val_exp_id',
-    'override',
-)  # flags of one call that a trial does not get
+# Flags of one call that a trial does not get.
+NOT_OF_A_TRIAL = ('dry_run', 'do_restore', 'val_exp_id', 'override')
 
 Value = Union[None, bool, int, float, str]  # of a setting that is searched
 
@@ -103,8 +99,7 @@ def dimension(text: str) -> Dimension:
         pass
     raise ConfigError(
         f'--space={text}: {values!r} is no range of {name}; write low:high or low:high:log with '
-        'low < high (above 0 for log), '
-        'or one,another'
+        'low < high (above 0 for log), or one,another'
     )
 
 

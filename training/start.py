@@ -1,4 +1,4 @@
-"""The door of train.py and test.py: from the command line to a Config, and from errors to
+"""What train.py, test.py and search.py share: from the command line to a Config, and from errors to
 sentences.
 """
 
@@ -23,7 +23,7 @@ def run(
     argv: Optional[List[str]] = None,
     flag_values: flags.FlagValues = flags.FLAGS,
 ) -> int:
-    """The door (config.flags.run) for what trains and validates.
+    """config.flags.run for what trains and validates.
 
     A run that a signal stopped, once all is saved, has the exit code of the signal: 143 SIGTERM,
     130 SIGINT. A training whose numbers are lost has one of its own, Lost.exit_code.
@@ -47,7 +47,8 @@ def run(
 
 def read(flag_values: flags.FlagValues, choices: flags.Choices) -> params.Asked:
     """What the command line and TF_CONFIG ask for (config.params.Asked). Warnings name the flags
-    that do not count beside a settings file, and what was not understood in it."""
+    that do not count beside a settings file, and what was not understood in it.
+    """
     asked = params.read(flag_values, choices)
     path, config = flag_values.load_params_file, asked.config
     if asked.ignored:
@@ -62,8 +63,7 @@ def read(flag_values: flags.FlagValues, choices: flags.Choices) -> params.Asked:
     if config.override and not (path or config.do_restore or config.val_exp_id):
         raise ConfigError(
             f'--override={",".join(config.override)} has no effect without --load_params_file, '
-            '--do_restore or '
-            'test.py'
+            '--do_restore or test.py'
         )
     return asked._replace(
         config=_with_uri(cluster.with_cluster(config, os.environ.get('TF_CONFIG')))

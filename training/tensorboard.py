@@ -19,10 +19,10 @@ class Board:
     """Writes the numbers of a training as TensorFlow events.
 
     Scalars of each step are train/<name>; those of a validation <target>/<name>, and of each layer
-    <target>/<name>/<layer>.
-    Angles are a histogram over the layers, too. folder: of TensorFlow's file systems. step: from
-    which the training goes on;
-    what an earlier run wrote of later steps is hidden. say: prints a line.
+    <target>/<name>/<layer>. Angles are a histogram over the layers, too.
+
+    folder: of TensorFlow's file systems. step: from which the training goes on; what an earlier run
+    wrote of later steps is hidden. say: prints a line.
     """
 
     def __init__(self, folder: str, step: int, say: Say = print) -> None:

@@ -16,13 +16,13 @@ from training.types import Results
 if TYPE_CHECKING:
     from training.experiment import Experiment
 
-
 MANY_TIES = 0.01  # of the images: more are told
+# The files, not the images.
 UNREADABLE = (
     tf.errors.DataLossError,
     tf.errors.NotFoundError,
     tf.errors.PermissionDeniedError,
-)  # the files, not the images
+)
 
 
 @contextlib.contextmanager
@@ -54,9 +54,8 @@ def validate(
     whole validation set.
 
     top1, top5: fractions; loss: mean cross-entropy in nats; ties: int, images whose top-1 was
-    decided by one. Of the layers,
-    measured on the first images alone: angles, None where there is none; measured_images,
-    undefined_angles: int, how many.
+    decided by one. Of the layers, measured on the first images alone: angles, None where there is
+    none; measured_images, undefined_angles: int, how many.
     between: is called before each batch, and what it raises ends this. Raises TrainingError if not
     every image was seen once.
     """
@@ -188,9 +187,8 @@ def warnings(results: Document, precision: str = 'float32') -> List[str]:
     computed in.
     """
     ties, images = results.get('ties'), results.get('images')
-    if (
-        ties is None or images is None or ties <= MANY_TIES * images
-    ):  # --save_to_gfs may have taken them
+    # --save_to_gfs may have taken them.
+    if ties is None or images is None or ties <= MANY_TIES * images:
         return []
     rounded = (
         ''
@@ -199,8 +197,6 @@ def warnings(results: Document, precision: str = 'float32') -> List[str]:
     )
     return [
         f'warning: the top-1 of {ties:,} of {images:,} images was decided by a tie: another class '
-        'has the same '
-        'highest logit. These count as right, as in the original. So many usually mean a dead '
-        'network, whose '
-        f'logits are all equal{rounded}'
+        'has the same highest logit. These count as right, as in the original. So many usually '
+        f'mean a dead network, whose logits are all equal{rounded}'
     ]
