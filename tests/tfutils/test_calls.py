@@ -215,6 +215,22 @@ def test_only_some_variables_train(params, tmp_path):
     }
 
 
+def test_a_variable_that_no_checkpoint_holds_trains_too(params):
+    def model(inputs, train=True, seed=0):
+        kept_from_checkpoints = [tf.GraphKeys.LOCAL_VARIABLES]
+        shape = [script.WIDTH, script.CLASSES]
+        weights = tf.get_variable('weights', shape, collections=kept_from_checkpoints)
+        return tf.matmul(inputs['images'], weights), {}
+
+    experiment = base.train_from_params(dont_run=True, **params({'model_params': {'func': model}}))
+    (weights,) = experiment.graph.get_collection(tf.GraphKeys.LOCAL_VARIABLES)
+    with tf.Session(graph=experiment.graph) as session:
+        session.run(experiment.initializer)
+        before = session.run(weights)
+        experiment.run_steps(session, 1)
+        assert np.any(before != session.run(weights))
+
+
 def test_nothing_is_saved_where_nothing_is_to_be(params, records, tmp_path):
     given = params({'save_params.do_save': False}, validated=True)
     results = base.train_from_params(**given)

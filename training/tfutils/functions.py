@@ -325,7 +325,8 @@ class FunctionExperiment(Trainable):
         (targets, gradients), updates = self._device.mean(replica, inputs)
         scalars = {name: tf.identity(targets[name]) for name in sorted(targets)}
         scalars['learning_rate'] = tf.identity(rate)
-        pairs = [(gradients[v.op.name], v) for v in tf.global_variables() if v.op.name in gradients]
+        trained = [v for v in tf.trainable_variables() if v.op.name in gradients]
+        pairs = [(gradients[v.op.name], v) for v in trained]
         with tf.control_dependencies([g for g, _ in pairs] + list(scalars.values()) + updates):
             update = optimizer.apply_gradients(pairs)
         with tf.control_dependencies([update]):
