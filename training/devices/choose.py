@@ -35,7 +35,7 @@ def choose(config: Config, found: int = 0) -> Device:
     ConfigError for what the device cannot do.
     """
     _check(config)
-    minibatches, steps_per_call = _minibatches(config), config.iterations_per_loop
+    minibatches = _minibatches(config)
     if config.tpu_name:
         return TPU(
             config.tpu_name,
@@ -43,8 +43,9 @@ def choose(config: Config, found: int = 0) -> Device:
             config.gcp_project,
             replicas=config.num_shards,
             minibatches=minibatches,
-            steps_per_call=steps_per_call or 100,
+            steps_per_call=config.iterations_per_loop or 100,
         )
+    steps_per_call = config.iterations_per_loop or 1
     gpu = config.gpu.split(',')
     if not config.cpu_devices and found < len(gpu) > 1:
         raise ConfigError(
@@ -57,15 +58,13 @@ def choose(config: Config, found: int = 0) -> Device:
             config.task_index or 0,  # never None: `refusals` has seen to it
             gpu,
             minibatches,
-            steps_per_call or 1,
+            steps_per_call,
             cpu_devices=config.cpu_devices,
             gpus=found,
         )
     if len(gpu) > 1 or config.cpu_devices:
-        return Towers(
-            gpu, minibatches, steps_per_call or 1, cpu_devices=config.cpu_devices, gpus=found
-        )
-    return OneDevice(minibatches, steps_per_call or 1, config.xla, gpu=gpu, gpus=found)
+        return Towers(gpu, minibatches, steps_per_call, cpu_devices=config.cpu_devices, gpus=found)
+    return OneDevice(minibatches, steps_per_call, config.xla, gpu=gpu, gpus=found)
 
 
 def refusals(config: Config) -> List[str]:

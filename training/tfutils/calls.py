@@ -123,8 +123,9 @@ setattr(
 
 def _plain(job: Callable[[Config, FrozenSet[str]], Job], groups: Groups) -> Job:
     """What a job gives for settings that are plain data."""
-    values = plain.values_of(groups, choices())
-    return job(Config.of(values, choices()), frozenset(values))
+    legal = choices()
+    values = plain.values_of(groups, legal)
+    return job(Config.of(values, legal), frozenset(values))
 
 
 def _train(

@@ -185,7 +185,6 @@ class FunctionExperiment(Trainable):
     def __init__(self, params: Groups, device: Device, training: bool = True) -> None:
         self._save = checked(params, 'save_params', SAVE)
         self._train = checked(params, 'train_params', TRAIN) if training else {}
-        self._is_training = training
         self._model = dict(params['model_params'])
         self._device = device
         self.roles = {}
@@ -367,7 +366,7 @@ class FunctionExperiment(Trainable):
                 f'model_params: {_named(function)} must give (outputs, a dictionary for the record)'
             )
         self.described['model_params'] = dict(
-            {'seed': 0}, **self._model, cfg_final=given[1], train=self._is_training
+            {'seed': 0}, **self._model, cfg_final=given[1], train=bool(self._train)
         )
         return given[0]
 
