@@ -4,9 +4,9 @@ In the class of a rule, `alpha = Coefficient(1e-3)` gives it the setting `alpha`
 a place in records and settings files, and `self.alpha` in the formula. Nothing else needs to know.
 """
 
-from typing import ClassVar, Generic, NamedTuple, Optional, Type, TypeVar, Union, overload
+from typing import ClassVar, Generic, NamedTuple, Optional, Type, TypeVar, overload
 
-from alignment.types import Tensor
+from alignment.gradients import Scalar
 
 T = TypeVar('T')
 D = TypeVar('D', bound='Declared')
@@ -47,7 +47,7 @@ class Declared(Generic[T]):
         return Declaration(self.part, self.default, self.help)
 
 
-class Coefficient(Declared[Union[float, Tensor]]):
+class Coefficient(Declared[Scalar]):
     """The weight of a term: a number, or, where it has a schedule, a float32 scalar tensor."""
 
     part = 'coefficient'

@@ -19,6 +19,7 @@ from typing import (
     Optional,
     Tuple,
     Type,
+    TypeVar,
     Union,
     cast,
 )
@@ -26,12 +27,13 @@ from typing import (
 import tensorflow.compat.v1 as tf
 
 from alignment.declarations import Coefficient, Declaration, Declared, Size, Switch
-from alignment.draws import seed_of, step_seed
-from alignment.gradients import with_gradient
+from alignment.draws import Number, seed_of, step_seed
+from alignment.gradients import Scalar, with_gradient
 from alignment.view import LayerRecord, LayerView, ViewOptions
 from alignment.primitives import amp, decay, inner, null, sparse, square
 from alignment.primitives import self as self_product
-from alignment.types import Tensor
+
+T = TypeVar('T')
 
 
 class ClosedForm(NamedTuple):
@@ -39,8 +41,8 @@ class ClosedForm(NamedTuple):
     which it is the sum.
     """
 
-    loss: Tensor
-    dB: List[Tuple[Tensor, Tensor]]
+    loss: tf.Tensor
+    dB: List[Tuple[Scalar, tf.Tensor]]
 
 
 KERNELS = frozenset(['update_forward'])  # what a rule over the kernels alone can see
@@ -75,7 +77,7 @@ class Rule:
     on_noise: ClassVar[bool] = False
     options: ViewOptions
     seed: Union[int, str, None]
-    step: Tensor
+    step: Number
     automatic: List[str]  # names of the layers whose loss was differentiated automatically
 
     def __init_subclass__(cls) -> None:
@@ -86,16 +88,16 @@ class Rule:
             )
         found = {name: value for name, value in vars(cls).items() if isinstance(value, Declared)}
         cls.declared = dict(cls.declared, **{n: each.declaration for n, each in found.items()})
-        cls.coefficients = _defaults(cls, Coefficient.part)
-        cls.switches = _defaults(cls, Switch.part)
-        cls.sizes = _defaults(cls, Size.part)
+        cls.coefficients = _defaults(cls, Coefficient)
+        cls.switches = _defaults(cls, Switch)
+        cls.sizes = _defaults(cls, Size)
 
     def __init__(
         self,
         options: ViewOptions = ViewOptions(),
         seed: Union[int, str, None] = None,
-        step: Tensor = 0,
-        **values: Tensor,
+        step: Number = 0,
+        **values: object,
     ) -> None:
         self.options = options
         self.seed = seed
@@ -111,7 +113,7 @@ class Rule:
             )
         self.__dict__.update(values)
 
-    def loss(self, layer: LayerView) -> Optional[Tensor]:
+    def loss(self, layer: LayerView) -> Optional[tf.Tensor]:
         """The alignment loss of one layer (a LayerView): a float32 scalar, or None where the rule
         has none.
         """
@@ -132,11 +134,11 @@ class Rule:
     def backward_kernel(
         self,
         name: str,
-        W: Tensor,
-        B: Optional[Tensor],
+        W: tf.Tensor,
+        B: Optional[tf.Tensor],
         size: Optional[float],
-        fixed: Optional[Tensor] = None,
-    ) -> Tensor:
+        fixed: Optional[tf.Tensor] = None,
+    ) -> tf.Tensor:
         """The kernel that a layer's error goes back through, float32, shaped like W. Where it is
         not B itself, no gradient reaches W through it.
 
@@ -158,8 +160,8 @@ class Rule:
         return None
 
     def losses(
-        self, records: List[LayerRecord], closed: bool = True, part: Tensor = 0
-    ) -> Dict[str, Tensor]:
+        self, records: List[LayerRecord], closed: bool = True, part: Number = 0
+    ) -> Dict[str, tf.Tensor]:
         """The alignment loss of every LayerRecord: {layer name: float32 scalar}.
 
         closed: take gradients by closed forms where there are; False differentiates every loss
@@ -177,7 +179,7 @@ class Rule:
         }
         return {name: loss for name, loss in losses.items() if loss is not None}
 
-    def _loss(self, layer: LayerView, closed: bool) -> Optional[Tensor]:
+    def _loss(self, layer: LayerView, closed: bool) -> Optional[tf.Tensor]:
         form = self.closed_form(layer) if closed else None
         if form is not None:
             return with_gradient(form.loss, layer.B, form.dB)
@@ -185,11 +187,13 @@ class Rule:
         return self.loss(layer)
 
 
-def _defaults(rule: Type[Rule], part: str) -> Dict[str, Tensor]:
-    return {name: each.default for name, each in rule.declared.items() if each.part == part}
+def _defaults(rule: Type[Rule], kind: Type[Declared[T]]) -> Dict[str, T]:
+    """{name: default} of what a rule declares of one kind."""
+    found = {name: getattr(rule, name) for name in rule.declared}
+    return {name: each.default for name, each in found.items() if isinstance(each, kind)}
 
 
-def _is_twice(one: Tensor, other: Tensor) -> bool:
+def _is_twice(one: Scalar, other: Scalar) -> bool:
     """Whether two coefficients are numbers (no schedule), and the first is twice the second."""
     return isinstance(one, float) and isinstance(other, float) and one == 2.0 * other
 
@@ -202,7 +206,7 @@ class Feedback(Rule):
 
     name = 'feedback'
 
-    def loss(self, layer: LayerView) -> Optional[Tensor]:
+    def loss(self, layer: LayerView) -> Optional[tf.Tensor]:
         return None
 
 
@@ -218,7 +222,7 @@ class Symmetric(Rule):
     beta = Coefficient(2e-3)
     sees = KERNELS
 
-    def loss(self, layer: LayerView) -> Optional[Tensor]:
+    def loss(self, layer: LayerView) -> Optional[tf.Tensor]:
         return self.alpha * decay(layer.W, layer.B) + self.beta * self_product(layer.W, layer.B)
 
     def closed_form(self, layer: LayerView) -> Optional[ClosedForm]:
@@ -245,7 +249,7 @@ class Activation(Rule):
     beta = Coefficient(2e-3)
     sees = PROJECTIONS
 
-    def loss(self, layer: LayerView) -> Optional[Tensor]:
+    def loss(self, layer: LayerView) -> Optional[tf.Tensor]:
         return self.alpha * sparse(layer.Wx, layer.Bx) + self.beta * amp(layer.Wx, layer.Bx)
 
     def closed_form(self, layer: LayerView) -> Optional[ClosedForm]:
@@ -279,7 +283,7 @@ class Mirror(Rule):
     sees = PROJECTIONS
     on_noise = True
 
-    def loss(self, layer: LayerView) -> Optional[Tensor]:
+    def loss(self, layer: LayerView) -> Optional[tf.Tensor]:
         return self.alpha * decay(layer.W, layer.B) + self.beta * amp(layer.Wx, layer.Bx)
 
     def closed_form(self, layer: LayerView) -> Optional[ClosedForm]:
@@ -314,7 +318,7 @@ class Information(Rule):
     use_sparse = Switch(False, 'penalise the projections |Wx|^2 + |Bx|^2, not the kernels')
     sees = PROJECTIONS
 
-    def loss(self, layer: LayerView) -> Optional[Tensor]:
+    def loss(self, layer: LayerView) -> Optional[tf.Tensor]:
         reconstruction = layer.WBx if self.reconstruction_reversal else layer.BWx
         similarity = (
             amp(layer.x, reconstruction) if self.reconstruction_amp else amp(layer.Wx, layer.Bx)
@@ -366,7 +370,7 @@ class KolenPollack(Rule):
     sees = KERNELS
     tie_gradients = True
 
-    def loss(self, layer: LayerView) -> Optional[Tensor]:
+    def loss(self, layer: LayerView) -> Optional[tf.Tensor]:
         return self.alpha * decay(layer.W, layer.B)
 
     def closed_form(self, layer: LayerView) -> Optional[ClosedForm]:
@@ -406,14 +410,14 @@ class ProductFeedback(Rule):
     def backward_kernel(
         self,
         name: str,
-        W: Tensor,
-        B: Optional[Tensor],
+        W: tf.Tensor,
+        B: Optional[tf.Tensor],
         size: Optional[float],
-        fixed: Optional[Tensor] = None,
-    ) -> Tensor:
+        fixed: Optional[tf.Tensor] = None,
+    ) -> tf.Tensor:
         return tf.tensordot(B, fixed, axes=1)
 
-    def loss(self, layer: LayerView) -> Optional[Tensor]:
+    def loss(self, layer: LayerView) -> Optional[tf.Tensor]:
         return self.alpha * decay(layer.W, layer.R)
 
 
@@ -436,7 +440,7 @@ class DirectFeedback(Rule):
         """[in, classes] or [height, width, in, classes]."""
         return shape[:-1] + [classes]
 
-    def loss(self, layer: LayerView) -> Optional[Tensor]:
+    def loss(self, layer: LayerView) -> Optional[tf.Tensor]:
         return None
 
 
@@ -452,17 +456,17 @@ class UniformSigns(Rule):
     name = 'usf'
     has_variable = False
 
-    def loss(self, layer: LayerView) -> Optional[Tensor]:
+    def loss(self, layer: LayerView) -> Optional[tf.Tensor]:
         return None
 
     def backward_kernel(
         self,
         name: str,
-        W: Tensor,
-        B: Optional[Tensor],
+        W: tf.Tensor,
+        B: Optional[tf.Tensor],
         size: Optional[float],
-        fixed: Optional[Tensor] = None,
-    ) -> Tensor:
+        fixed: Optional[tf.Tensor] = None,
+    ) -> tf.Tensor:
         return _concordant(size, W)
 
 
@@ -476,17 +480,17 @@ class FixedMagnitudes(Rule):
 
     name = 'frsf'
 
-    def loss(self, layer: LayerView) -> Optional[Tensor]:
+    def loss(self, layer: LayerView) -> Optional[tf.Tensor]:
         return None
 
     def backward_kernel(
         self,
         name: str,
-        W: Tensor,
-        B: Optional[Tensor],
+        W: tf.Tensor,
+        B: Optional[tf.Tensor],
         size: Optional[float],
-        fixed: Optional[Tensor] = None,
-    ) -> Tensor:
+        fixed: Optional[tf.Tensor] = None,
+    ) -> tf.Tensor:
         return _concordant(tf.abs(B), W)
 
 
@@ -505,24 +509,24 @@ class RedrawnMagnitudes(Rule):
     name = 'brsf'
     has_variable = False
 
-    def loss(self, layer: LayerView) -> Optional[Tensor]:
+    def loss(self, layer: LayerView) -> Optional[tf.Tensor]:
         return None
 
     def backward_kernel(
         self,
         name: str,
-        W: Tensor,
-        B: Optional[Tensor],
+        W: tf.Tensor,
+        B: Optional[tf.Tensor],
         size: Optional[float],
-        fixed: Optional[Tensor] = None,
-    ) -> Tensor:
+        fixed: Optional[tf.Tensor] = None,
+    ) -> tf.Tensor:
         seed = step_seed(seed_of(self.seed, name), self.step)
         return _concordant(
             tf.random.stateless_uniform(W.shape, seed, maxval=math.sqrt(3.0) * cast(float, size)), W
         )
 
 
-def _concordant(magnitude: Tensor, W: Tensor) -> Tensor:
+def _concordant(magnitude: Scalar, W: tf.Tensor) -> tf.Tensor:
     """A kernel with the signs of W (0 where W is 0), through which no gradient reaches anything."""
     return tf.stop_gradient(magnitude * tf.sign(W))
 
