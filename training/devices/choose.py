@@ -5,11 +5,12 @@ from typing import List
 from config.schema import ROWS, Config, ConfigError
 from training import gpus, runtime
 from training.devices import cluster, tpu
-from training.devices.device import Device, Say
+from training.devices.device import Device
 from training.devices.hosts import Hosts
 from training.devices.one import OneDevice
 from training.devices.towers import Towers
 from training.devices.tpu import TPU
+from training.types import Say
 
 
 def claim(config: Config, say: Say = print) -> int:

@@ -9,10 +9,11 @@ import tensorflow.compat.v1 as tf
 from config.schema import ConfigError
 from training import runtime
 from training.devices import cluster, watch
-from training.devices.device import Asking, Batch, Outcome, Replica, Say
+from training.devices.device import Asking, Batch, Outcome, Replica
 from training.devices.nests import Nest, tensors_of, with_tensors
 from training.devices.towers import HOSTS, HOSTS_CPU, Towers
 from training.errors import TrainingError
+from training.types import Say
 
 
 class Hosts(Towers):

@@ -14,11 +14,11 @@ from training.devices.device import (
     Outcome,
     Part,
     Replica,
-    Say,
     Scalars,
     Step,
 )
 from training.devices.nests import Form, Nest, tensors_of, with_tensors
+from training.types import Say
 
 
 class OneDevice(Device):

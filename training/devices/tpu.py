@@ -7,9 +7,10 @@ import tensorflow.compat.v1 as tf
 
 from config.schema import ROWS, Config, ConfigError
 from training import runtime
-from training.devices.device import Batch, Call, Outcome, Replica, Say, Scalars, Step
+from training.devices.device import Batch, Call, Outcome, Replica, Scalars, Step
 from training.devices.nests import Form, Nest, tensors_of, with_tensors
 from training.devices.one import OneDevice, by_name, loop
+from training.types import Say
 
 
 class TPU(OneDevice):

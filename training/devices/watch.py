@@ -14,7 +14,7 @@ from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Ty
 
 from config.schema import ConfigError
 from training import runtime
-from training.devices.device import Say
+from training.types import Say
 
 Host = Tuple[int, str]  # the index of a process, and where it listens, 'host:port'
 Failure = Type[OSError]  # ConnectionRefusedError, a machine's answer, or OSError, none at all
