@@ -177,9 +177,9 @@ def measured(results):
 
 
 def worst(got, golden):
-    """The worst relative error of what both have."""
+    """The worst relative error of what both have; NaN if one is."""
     assert got and set(got) <= set(golden)
-    return max(reference.error(value, golden[name]) for name, value in got.items())
+    return np.max([reference.error(value, golden[name]) for name, value in got.items()])
 
 
 def test_a_validation_gives_the_numbers_of_the_original(
