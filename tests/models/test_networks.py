@@ -9,6 +9,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import skeleton
+import small
 import tiers
 from alignment.gradients import Convolution
 from alignment.view import ACTIVATIONS
@@ -313,23 +314,11 @@ def common(name):
     return name[: -len(ending)] + STOCK[ending] if ending else name
 
 
-def convolutional(images, layers, classes, options):
-    """A network of all that ResNets are made of."""
-    x = layers.arrange(images)
-    for scope, stride in (('first', 2), ('second', 1)):
-        with tf.variable_scope(scope):
-            x = layers.conv2d(x, 6, size=3, stride=stride, followed_by='relu', l2=1e-2)
-            x = tf.nn.relu(layers.batch_norm(x, momentum=0.9, epsilon=1e-5))
-        x = layers.max_pool(x, size=3, stride=2)
-    with tf.variable_scope('last'):
-        return layers.dense(layers.average(x), classes, l2=1e-2, l2_bias=1e-2)
-
-
 @pytest.mark.parametrize(
     'build, shape, options',
     [
         (NETWORKS['fc'].build, (5, 4, 3), dict(layers_list=(7, 6))),
-        (convolutional, (3, 33, 29, 3), {}),
+        (small.build, (3, 33, 29, 3), {}),
     ]
     + tiers.at_night((NETWORKS['resnet18'].build, (2, 33, 29, 3), dict(use_resnet_v2=False))),
     ids=['fc', 'convolutional', 'resnet18'],

@@ -10,6 +10,7 @@ from training import runtime  # noqa: F401 (first: it prepares TensorFlow)
 import tensorflow.compat.v1 as tf
 
 import data
+import small
 from alignment.rules import RULES
 from config.schema import Config
 from data.base import Dataset
@@ -76,20 +77,7 @@ DATASETS = {
 }
 
 
-def _small(images, layers, classes, options):
-    x = layers.arrange(images)
-    for scope, stride in (('first', 2), ('second', 1)):
-        with tf.variable_scope(scope):
-            x = layers.conv2d(x, 6, size=3, stride=stride, followed_by='relu', l2=1e-2)
-            x = tf.nn.relu(layers.batch_norm(x, momentum=0.9, epsilon=1e-5))
-        x = layers.max_pool(x, size=3, stride=2)
-    with tf.variable_scope('last'):
-        return layers.dense(layers.average(x), classes, l2=1e-2, l2_bias=1e-2)
-
-
-# A network of all that ResNets are made of, for models.NETWORKS; a graph of a whole one takes many
-# times as long to build.
-SMALL = NETWORKS['resnet18']._replace(build=_small)
+SMALL = NETWORKS['resnet18']._replace(build=small.build)  # for models.NETWORKS
 
 
 def config(**settings):
