@@ -13,10 +13,9 @@ import kinds
 import tiers
 import tiny
 from alignment.rules import RULES
-from config.schema import Config, ConfigError
+from config.schema import ConfigError
 from training import checkpoints, devices, jobs, loop, overview, runtime
 from training.devices.nests import tensors_of
-from training.choices import choices
 from training.experiment import Experiment
 
 CORES, BATCH = 8, 24
@@ -44,10 +43,7 @@ def squares():
 
 def built(device=None, validating=True, **settings):
     """The Experiment of tiny settings on the device that they choose, or on another."""
-    settings = dict(tiny.FC, **settings)
-    if settings['model'] != 'fc':
-        settings.pop('layers_list')
-    config = Config.of(settings, choices())
+    config = tiny.config(**settings)
     return Experiment(config, device or devices.choose(config), validating=validating)
 
 
@@ -240,7 +236,7 @@ def assert_a_core_trains_like_one_device(monkeypatch, **settings):
     core = devices.TPU(
         'local', None, None, CORES, 8 // settings.get('minibatch_size', 8), steps_per_call=5
     )
-    split = Experiment(tiny.config(**settings), core, validating=False)
+    split = built(core, False, **settings)
     others, other_scalars = trained(split, [2, 1])
     assert others['global_step'] == 3 == len(other_scalars)
     draws = settings['alignment'] == 'brsf' or 'input_distribution' in settings
