@@ -48,14 +48,6 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture(scope='session')
-def forks(home):
-    """commands.Forks."""
-    server = commands.Forks(home)
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope='session')
 def run(home):
     """run('train.py', '--model=fc', ...) -> commands.Done, in this process."""
     return lambda *words, **variables: commands.call(words, home, **variables)

@@ -4,7 +4,6 @@ MONGODB_URI, which nothing shows.
 
 import contextlib
 import os
-import socket
 import subprocess
 import time
 
@@ -13,18 +12,12 @@ import pytest
 import trustme
 
 import commands
-from database import server
+from database import connection, server
 
 pytestmark = pytest.mark.slow
 WORDS = ['train.py'] + commands.FC + ['--train_epochs=0.2', '--dbname=secret']
 PASSWORD = 'p@ss/word'
 ESCAPED = 'p%40ss%2Fword'
-
-
-def listens(port):
-    """Whether a process of this machine listens there."""
-    with socket.socket() as probe:
-        return probe.connect_ex(('127.0.0.1', port)) == 0
 
 
 @contextlib.contextmanager
@@ -45,7 +38,7 @@ def mongod(folder, address, *words):
     ] + server.SMALL
     running = subprocess.Popen(start + list(words), stdout=subprocess.DEVNULL)
     try:
-        while not listens(port):
+        while not connection.listens('127.0.0.1', port):
             assert running.poll() is None
             time.sleep(0.02)
         yield port
