@@ -7,6 +7,7 @@ of each kind in `make test`, and all the others at night.
 
 import pytest
 
+import tiers
 from alignment.view import ViewOptions
 from alignment.rules import KERNELS, PROJECTIONS, RULES
 
@@ -57,8 +58,5 @@ def rules(backprop=True, where=lambda rule: True):
     """
     names = [name for name in REPRESENTATIVES if where(RULES[name])]
     others = [name for name, rule in RULES.items() if name not in REPRESENTATIVES and where(rule)]
-    return (
-        ([pytest.param(None, id='None')] if backprop else [])
-        + names
-        + [pytest.param(name, marks=pytest.mark.nightly) for name in others]
-    )
+    first = [pytest.param(None, id='None')] if backprop else []
+    return first + names + tiers.at_night(*others)

@@ -8,6 +8,7 @@ import tensorflow.compat.v1 as tf
 
 import oracle
 import samples
+import tiers
 from alignment import angles
 from alignment.gradients import Dense, aligned
 from reference import error, stream
@@ -63,7 +64,7 @@ LENGTHS = [(1.0, 1.0), (1e-30, 1e-30), (1e-6, 3e-8), (3e19, 1e-30), (1e30, 1e30)
     'size, thetas, lengths',
     [(size, THETAS, LENGTHS) for size in (3, 257, 66049)]
     + [(3000017, (1e-4, 37.0, 180.0), LENGTHS[:1])]
-    + [pytest.param(3000017, THETAS, LENGTHS[:2], marks=pytest.mark.nightly)],
+    + tiers.at_night((3000017, THETAS, LENGTHS[:2])),
     ids=lambda value: str(value) if isinstance(value, int) else str(len(value)),
 )  # about powers of the numbers that are added up at a time
 def test_angles_are_right_whatever_the_lengths(size, thetas, lengths):

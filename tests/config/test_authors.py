@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+import tiers
 from config import authors, params, pickles
 from config.schema import Config, ConfigError, whole_steps
 from data.preprocessing import PREPROCESSINGS
@@ -259,7 +260,7 @@ def test_a_crafted_file_is_refused(tmp_path, data):
 
 
 @pytest.mark.claim('hostile settings')
-@pytest.mark.parametrize('every', [31, pytest.param(3, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize('every', [31] + tiers.at_night(3))
 def test_a_truncated_or_garbled_file_is_refused_or_read(tmp_path, every):
     whole = content()
     for length in range(0, len(whole) - 1, 2 * every + 1):

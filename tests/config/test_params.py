@@ -13,6 +13,7 @@ import sys
 
 import pytest
 
+import tiers
 from alignment.rules import declarations
 from config import params
 from config.rows import ANY
@@ -46,7 +47,7 @@ EVERY_KIND = dict(
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 # Files are cut, and bytes changed, at every fifth place; at night at all of them.
-EVERY = pytest.mark.parametrize('every', [5, pytest.param(1, marks=pytest.mark.nightly)])
+EVERY = pytest.mark.parametrize('every', [5] + tiers.at_night(1))
 
 
 KEPT = [name for name, row in ROWS.items() if row.scope is not Scope.CALL]

@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from PIL import Image
 
+import tiers
 from data import DataError, load, sources
 from training import runtime
 
@@ -142,12 +143,7 @@ def test_a_validation_that_is_short_can_be_seen(numbered_records, tmp_path, take
 @pytest.mark.slow
 @pytest.mark.parametrize(
     'preprocessing, size',
-    [
-        ('resnet', 64),
-        ('inception', 75),
-        pytest.param('resnet', 224, marks=pytest.mark.nightly),
-        pytest.param('inception', 299, marks=pytest.mark.nightly),
-    ],
+    [('resnet', 64), ('inception', 75)] + tiers.at_night(('resnet', 224), ('inception', 299)),
 )
 def test_photographs(photograph_records, take, preprocessing, size):
     dataset = load('imagenet', photograph_records, size, preprocessing)

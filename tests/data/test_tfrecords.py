@@ -12,6 +12,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
+import tiers
 from data import DataError, imagenet, load, mnist, sources
 from test_imagenet import example
 
@@ -395,7 +396,7 @@ HOW = [dict(tolerant=True), dict(part=(1, 2)), dict(first_step=4)]
 WRONG = [(said, {}) for said in (47, 49)]
 WRONG += [pytest.param(said, {}, marks=pytest.mark.slow) for said in (6, 46, 70)]
 WRONG += [pytest.param(said, how, marks=pytest.mark.slow) for said in (47, 49) for how in HOW]
-WRONG += [pytest.param(said, how, marks=pytest.mark.nightly) for said in (6, 46, 70) for how in HOW]
+WRONG += tiers.at_night(*[(said, how) for said in (6, 46, 70) for how in HOW])
 
 
 @pytest.mark.parametrize('said, how', WRONG, ids=str)
