@@ -42,6 +42,16 @@ class Mutation(typing.NamedTuple):
     what: str
     silent: bool = True
 
+    @property
+    def where(self) -> str:
+        """Its package and what it changes there, for people."""
+        return where(self.package, self.within)
+
+
+def where(package: str, within: Optional[str]) -> str:
+    """The whole name of a function, method or class of a package, or the package for None."""
+    return f'{package}.{within}' if within else package
+
 
 Fragment = Union[ast.expr, List[ast.stmt]]
 Place = Tuple[ast.AST, ast.AST]  # the first and the last node of an expression or of statements
@@ -92,15 +102,21 @@ class Sources:
             self._packages[package] = [File(self.root, path) for path in sorted(paths)]
         return self._packages[package]
 
+    def places(
+        self, package: str, within: Optional[str], fragment: Fragment
+    ) -> List[Tuple[File, Place]]:
+        """Where a fragment stands within the functions or classes of a qualified name."""
+        return [
+            (file, place)
+            for file in self.of(package)
+            for scope in file.scope(within)
+            for place in places(scope, fragment)
+        ]
+
     def find(self, mutation: Mutation) -> Tuple[File, Place]:
         """The file of a mutation, and what it replaces there. Raises MutationError."""
         old, _ = fragments(mutation)
-        found = [
-            (file, place)
-            for file in self.of(mutation.package)
-            for scope in file.scope(mutation.within)
-            for place in places(scope, old)
-        ]
+        found = self.places(mutation.package, mutation.within, old)
         if len(found) != 1:
             raise MutationError(
                 f'{mutation.name}: {mutation.before!r} is there {len(found)} times in '

@@ -11,7 +11,7 @@ import itertools
 import os
 from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-from mutation import Mutation, Sources, places
+from mutation import Mutation, Sources, where
 
 PACKAGES = ('alignment', 'models', 'training', 'data', 'database', 'config')
 SHOWN = 30  # characters around what a mutation changes, in its description
@@ -115,19 +115,14 @@ def _mutation(sources: Sources, candidate: Candidate, seed: int) -> Optional[Mut
         fragment = ast.parse(before).body
         if isinstance(ancestor, ast.expr):
             fragment = ancestor
-        found = [
-            place
-            for file in sources.of(candidate.package)
-            for scope in file.scope(candidate.within or None)
-            for place in places(scope, fragment)
-        ]
-        if len(found) == 1:
-            where = '.'.join(filter(None, (candidate.package, candidate.within)))
-            digest = hashlib.sha256(f'{where} {before} {after}'.encode()).hexdigest()[:6]
+        package, within = candidate.package, candidate.within or None
+        if len(sources.places(package, within, fragment)) == 1:
+            place = where(package, within)
+            digest = hashlib.sha256(f'{place} {before} {after}'.encode()).hexdigest()[:6]
             return Mutation(
-                f'drawn {candidate.operator} {where} {digest}',
-                candidate.package,
-                candidate.within or None,
+                f'drawn {candidate.operator} {place} {digest}',
+                package,
+                within,
                 before,
                 after,
                 'drawn by seed {}: {} becomes {}'.format(seed, *_difference(before, after)),

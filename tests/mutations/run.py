@@ -301,8 +301,8 @@ def note(mutation: Mutation, column: str, result: str) -> None:
     """Writes a result into results.csv; what stands there of others stays."""
     rows = read_results()
     row = rows.setdefault(mutation.name, dict.fromkeys(COLUMNS, ''))
-    where = '.'.join(filter(None, (mutation.package, mutation.within)))
-    row.update({'mutation': mutation.name, 'where': where, 'what': mutation.what, column: result})
+    told = {'mutation': mutation.name, 'where': mutation.where, 'what': mutation.what}
+    row.update(told, **{column: result})
     with open(RESULTS + '.part', 'w', newline='', encoding='utf-8') as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator='\n')
         writer.writeheader()
@@ -341,7 +341,7 @@ def chosen(arguments: argparse.Namespace, root: str) -> List[Mutation]:
     return found
 
 
-def parse(words: Optional[Sequence[str]] = None) -> argparse.Namespace:
+def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -362,7 +362,7 @@ def parse(words: Optional[Sequence[str]] = None) -> argparse.Namespace:
         'first, and what passed counts as passing without a mutation',
     )
     add('--missing', action='store_true', help='only those that have no result yet')
-    return parser.parse_args(words)
+    return parser.parse_args()
 
 
 def main() -> None:
@@ -387,10 +387,9 @@ def main() -> None:
             result = runner.run(mutation)
             missed += not result.startswith(tuple(f'{tier}: ' for tier in TIERS))
             note(mutation, arguments.column, result)
-            where = '.'.join(filter(None, (mutation.package, mutation.within)))
-            print(
-                f'{mutation.name} | {where} | {result} | {time.time() - started:.0f} s', flush=True
-            )
+            seconds = time.time() - started
+            told = f'{mutation.name} | {mutation.where} | {result} | {seconds:.0f} s'
+            print(told, flush=True)
     print(f'{len(mutations) - missed} of {len(mutations)} caught')
     sys.exit(min(missed, 1))
 
