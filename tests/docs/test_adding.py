@@ -6,16 +6,12 @@ import os
 import re
 import shlex
 import shutil
-import sys
 
+import commands
 import pytest
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, os.path.join(ROOT, 'tests', 'cli'))
-
-import commands  # noqa: E402 (of tests/cli)
-
 pytestmark = pytest.mark.slow
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAM = (
     'alignment',
     'benchmarks',
@@ -45,14 +41,19 @@ def examples():
     ]
 
 
-@pytest.fixture(scope='module')
-def extended(tmp_path_factory):
-    """The folder of a program that has the three additions."""
-    folder = tmp_path_factory.mktemp('extended')
+def copy_program(folder):
+    """Puts a copy of the program into a folder."""
     for name in PROGRAM:
         source = os.path.join(ROOT, name)
         copy = shutil.copytree if os.path.isdir(source) else shutil.copy
         copy(source, str(folder / name))
+
+
+@pytest.fixture(scope='module')
+def extended(tmp_path_factory):
+    """The folder of a program that has the three additions."""
+    folder = tmp_path_factory.mktemp('extended')
+    copy_program(folder)
     found = PLACE.findall(text())
     assert [path for _, path, _ in found] == [
         'alignment/rules.py',

@@ -4,19 +4,13 @@ entry, in a copy of the program, and what it says of other places is so.
 
 import os
 import re
-import shutil
-import sys
 
+import commands
 import pymongo
 import pytest
 
 import test_adding
-
-sys.path.insert(0, os.path.join(test_adding.ROOT, 'tests', 'cli'))
-
-import commands  # noqa: E402 (of tests/cli)
-
-from database.layout import faults  # noqa: E402
+from database.layout import faults
 
 pytestmark = pytest.mark.slow
 
@@ -42,9 +36,7 @@ ENTRIES = {
 def run(tmp_path_factory):
     """run(words of a command without its `python`) of a program with the entries -> Done."""
     folder = tmp_path_factory.mktemp('program')
-    for name in test_adding.PROGRAM:
-        source = os.path.join(test_adding.ROOT, name)
-        (shutil.copytree if os.path.isdir(source) else shutil.copy)(source, str(folder / name))
+    test_adding.copy_program(folder)
     for path, (before, entry) in ENTRIES.items():
         text = (folder / path).read_text(encoding='utf-8')
         (found,) = re.finditer(before, text, re.MULTILINE)

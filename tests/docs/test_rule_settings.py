@@ -3,22 +3,15 @@ program that has it, by one file touched, they are settings like all others; and
 taken are refused.
 """
 
-import os
 import pickle
 import re
-import shutil
-import sys
 
+import commands
 import pymongo
 import pytest
 
 import test_adding
-
-sys.path.insert(0, os.path.join(test_adding.ROOT, 'tests', 'cli'))
-
-import commands  # noqa: E402 (of tests/cli)
-
-from config import recipes  # noqa: E402
+from config import recipes
 
 pytestmark = pytest.mark.slow
 
@@ -30,9 +23,7 @@ HOW = ['--optimizer=momentum', '--learning_rate=0.05', '--train_batch_size=200']
 
 def extend(folder, *changes):
     """A copy of the program with the rule of the docs, changed: (text, other text)."""
-    for name in test_adding.PROGRAM:
-        source = os.path.join(test_adding.ROOT, name)
-        (shutil.copytree if os.path.isdir(source) else shutil.copy)(source, str(folder / name))
+    test_adding.copy_program(folder)
     ((_, path, code),) = [
         found for found in test_adding.PLACE.findall(test_adding.text()) if 'rules.py' in found[1]
     ]
@@ -112,9 +103,8 @@ def test_a_resumed_training_has_the_settings_of_its_record(trained, run, where, 
 
 
 def test_a_validation_has_the_settings_of_its_record(trained, run, where, records):
-    words = ['--alignment=difference', '--model=fc', '--layers_list=16', '--exp_id_suffix=_own']
     commands.succeeded(
-        run('test.py', 'validate', '--val_exp_id=own', '--load_step=40', *words, *where)
+        run('test.py', 'validate', '--val_exp_id=own', '--load_step=40', *WHAT, *where)
     )
     model = records('own')[-1]['model_params']
     assert [model[name] for name in ('delta', 'delta_stop', 'bounded', 'every')] == USED

@@ -1,0 +1,6 @@
+"""Puts commands.py of tests/cli on the path: examples of the documents are commands."""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'cli'))
