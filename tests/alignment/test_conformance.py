@@ -112,17 +112,11 @@ def network(kind, images, rule=None):
 
 def as_seen(record, arrays):
     """The oracle's Layer of a LayerRecord; arrays: its tensors' numbers."""
-    linear = record.linear
-    linear = (
-        oracle.Convolution(*linear[:3])
-        if isinstance(linear, gradients.Convolution)
-        else oracle.Dense()
-    )
     activation = next(
         (name for name, function in ACTIVATIONS.items() if function is record.activation), None
     )
     W, B, bias, x = [None if array is None else array.astype(np.float64) for array in arrays]
-    return oracle.Layer(linear, W, B, bias, x, activation)
+    return oracle.Layer(samples.oracle_of(record.linear), W, B, bias, x, activation)
 
 
 # losses: {layer: number}. gradients: {variable: array}, of the sum of the losses.

@@ -128,7 +128,7 @@ def test_the_number_of_images_may_be_open(linear, kernel, images):
         results = session.run(
             [y] + tf.gradients(tf.reduce_sum(tf.square(y)), [image, W]), {image: x}
         )
-    wanted = oracle.Dense() if len(kernel) == 2 else oracle.Convolution(*linear[:3])
+    wanted = samples.oracle_of(linear)
     y = wanted.project(x, K)
     assert error(results[0], y) < TOLERANCE
     assert error(results[1], wanted.reconstruct(2 * y, K, x)) < TOLERANCE

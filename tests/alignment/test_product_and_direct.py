@@ -17,7 +17,7 @@ from drawn import start
 from models.layers import Layers
 from models.roles import Role
 from reference import error, stream
-from samples import KINDS, linear_of, unpadded
+from samples import KINDS, oracle_of, unpadded
 
 TOLERANCE = 1e-5
 EXPANSION = 3
@@ -83,7 +83,7 @@ def test_the_error_goes_back_through_the_product(kind):
         EXPANSION * units,
     )
     np.testing.assert_array_equal(run.R, run.stored.T if kind == 'dense' else run.stored)
-    linear, B = linear_of(run.record), np.einsum('...m,mu->...u', run.R, run.P)
+    linear, B = oracle_of(run.record.linear), np.einsum('...m,mu->...u', run.R, run.P)
     assert run.B.shape == run.W.shape and error(run.B, B) < TOLERANCE
     assert error(run.y, linear.project(run.x, run.W)) < TOLERANCE
     assert error(run.dx, unpadded(kind, linear.reconstruct(run.dy, B, run.x))) < TOLERANCE
@@ -95,7 +95,7 @@ def test_the_error_goes_back_through_the_product(kind):
 @pytest.mark.parametrize('kind', sorted(KINDS))
 def test_the_learned_factor_receives_the_task_gradient_through_the_fixed_one(kind):
     run = Product(kind)
-    dW = linear_of(run.record).kernel_gradient(run.x, run.dy, run.W)
+    dW = oracle_of(run.record.linear).kernel_gradient(run.x, run.dy, run.W)
     assert error(run.dW, dW) < TOLERANCE
     dR = np.einsum('...u,mu->...m', dW, run.P)
     assert error(run.dR, dR.T if kind == 'dense' else dR) < TOLERANCE
@@ -186,7 +186,7 @@ class Direct:
                 ]
             )
         (self.below, self.above, self.top), self.gradients, self.measures, self.output = fetched
-        self.linear = [linear_of(record) for record in layers.records]
+        self.linear = [oracle_of(record.linear) for record in layers.records]
         assert all(record.B is None for record in layers.records)
 
     def sent(self, which):

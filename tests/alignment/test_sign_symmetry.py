@@ -10,7 +10,7 @@ from alignment.gradients import Convolution, Dense
 from alignment.rules import RULES
 from models.layers import Layers
 from reference import error, stream, variable
-from samples import KINDS, linear_of, unpadded
+from samples import KINDS, oracle_of, unpadded
 
 SIGNS = ('usf', 'frsf', 'brsf')
 TOLERANCE = 1e-5
@@ -59,7 +59,7 @@ class Run:
 @pytest.mark.parametrize('rule', SIGNS)
 def test_the_error_goes_back_through_the_kernel_of_the_rule(rule, kind):
     run = Run(rule, kind)
-    linear = linear_of(run.record)
+    linear = oracle_of(run.record.linear)
     assert isinstance(run.record.linear, Dense if kind == 'dense' else Convolution)
     magnitude = {
         'usf': KINDS[kind][3],
