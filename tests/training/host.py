@@ -26,24 +26,13 @@ SMALL = dict(
 )
 PIXELS = tiny.dataset('pixels', image_shape=(9, 11, 3))
 SPLIT = dict(cpu_devices=2, gpu='0,1')
-TWO = dict(optimizer='momentum', grad_clip=True, grad_clipping_value=0.3)
-
-
-def clipped(rule):
-    """Settings of a clipped step by two optimisers, where a rule allows them."""
-    second = (
-        dict(alignment_optimizer='adam', alignment_learning_rate=0.3)
-        if rule and RULES[rule].sees
-        else {}
-    )
-    return dict(tiny.moving_settings(rule), **TWO, **second)
-
-
 # One of each kind: what the task moves, and what a loss moves.
 CLIPPED = [None, 'symmetric', 'kolen_pollack', 'dfa']
 # {name: (steps, settings of each host)}
 CASES = {f'step of {rule}': (1, tiny.moving_settings(rule)) for rule in [None] + sorted(RULES)}
-CASES.update({f'clipped step of {rule}': (1, dict(clipped(rule), **SPLIT)) for rule in CLIPPED})
+CASES.update(
+    {f'clipped step of {rule}': (1, dict(tiny.clipped_settings(rule), **SPLIT)) for rule in CLIPPED}
+)
 CASES.update(
     {
         'two devices each': (1, dict(tiny.moving_settings('symmetric'), **SPLIT)),

@@ -169,11 +169,7 @@ def one_by_one(case, steps=7):
 
 def called(calls, **settings):
     """(variables, [scalars of each step]) after calls of so many steps each."""
-    exp = tiny.trainer(**dict(settings, **RATE))
-    with tiny.session(exp) as session:
-        session.run(exp.step.initializer)
-        scalars = [step for steps in calls for step in exp.run_steps(session, steps)]
-        return tiny.values(session, exp), scalars
+    return tiny.calls(tiny.trainer(**dict(settings, **RATE)), calls)
 
 
 # No loop knows an optimiser: one without slots is in three of these, one with powers of its own and

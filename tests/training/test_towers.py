@@ -10,7 +10,6 @@ import data
 import kinds
 import tiers
 import tiny
-from alignment.rules import RULES
 from config.schema import ConfigError
 from models.layers import Layers
 from training import devices, overview, validation
@@ -42,7 +41,6 @@ def differences(steps=1, against=(), **settings):
 
 
 ONE = dict(gpu='0', cpu_devices=None)
-CLIPPED = dict(optimizer='momentum', grad_clip=True, grad_clipping_value=0.3)
 BY_VALUE = dict(grad_clipping_method='value')
 
 
@@ -60,18 +58,8 @@ def test_replicas_give_the_step_of_one_device(rule):
     [None, 'symmetric', 'kolen_pollack'] + tiers.at_night('information', 'dfa', 'pfa'),
 )
 def test_replicas_give_the_clipped_step_of_two_optimisers(rule):
-    second = (
-        dict(alignment_optimizer='adam', alignment_learning_rate=0.3)
-        if rule and RULES[rule].sees
-        else {}
-    )
-    assert (
-        tiny.beyond(
-            differences(against=ONE, **tiny.moving_settings(rule), **CLIPPED, **second, **SPLIT[2]),
-            1e-5,
-        )
-        == {}
-    )
+    found = differences(against=ONE, **tiny.clipped_settings(rule), **SPLIT[2])
+    assert tiny.beyond(found, 1e-5) == {}
 
 
 @pytest.mark.slow
@@ -106,10 +94,8 @@ def test_a_call_of_several_steps_on_replicas_does_what_as_many_calls_do(settings
     outcomes = []
     for calls, more in (([1] * 5, {}), ([3, 2], dict(iterations_per_loop=3))):
         exp = tiny.trainer(alignment='brsf', learning_rate=0.1, **SPLIT[2], **settings, **more)
-        with tiny.session(exp) as session:
-            session.run(exp.step.initializer)
-            scalars = [step for steps in calls for step in exp.run_steps(session, steps)]
-            outcomes.append((tiny.values(session, exp), [float(step['loss']) for step in scalars]))
+        variables, scalars = tiny.calls(exp, calls)
+        outcomes.append((variables, [float(step['loss']) for step in scalars]))
     (variables, losses), (others, other_losses) = outcomes
     assert (
         tiny.moved(variables, others) == set() and losses == other_losses and len(set(losses)) == 5

@@ -202,14 +202,6 @@ def equal_cores(patch, batch):
     )
 
 
-def trained(exp, calls):
-    """(variables, [scalars of each step]) of calls of so many steps."""
-    with tiny.session(exp) as session:
-        session.run(exp.step.initializer)
-        scalars = [step for steps in calls for step in exp.run_steps(session, steps)]
-        return tiny.values(session, exp), scalars
-
-
 # What these rules are trained with beside, on the small fully connected network. Mirror stands for
 # what draws noise: XLA compiles a generator for each draw, and takes seconds for one.
 MORE = {
@@ -237,14 +229,14 @@ def assert_a_core_trains_like_one_device(monkeypatch, **settings):
         'local', None, None, CORES, 8 // settings.get('minibatch_size', 8), steps_per_call=5
     )
     split = built(core, False, **settings)
-    others, other_scalars = trained(split, [2, 1])
+    others, other_scalars = tiny.calls(split, [2, 1])
     assert others['global_step'] == 3 == len(other_scalars)
     draws = settings['alignment'] == 'brsf' or 'input_distribution' in settings
     if draws:  # XLA draws other numbers, by the step alone; the first forward pass is the same
         assert other_scalars[0]['model_loss'] == pytest.approx(scalars[0]['model_loss'], rel=1e-5)
         assert all(np.isfinite(value).all() for value in others.values())
         assert len({float(step['model_loss']) for step in other_scalars}) == 3
-        again, _ = trained(split, [1, 2])
+        again, _ = tiny.calls(split, [1, 2])
         assert tiny.moved(again, others) == set()
         return
     for name, value in history[3].items():

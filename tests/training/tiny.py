@@ -125,6 +125,16 @@ def train(exp, steps=1, start=None):
     return history, scalars
 
 
+def calls(exp, counts):
+    """Calls of so many steps each, from the initial variables: the variables after them, and each
+    step's scalars.
+    """
+    with session(exp) as opened:
+        opened.run(exp.step.initializer)
+        scalars = [step for count in counts for step in exp.run_steps(opened, count)]
+        return values(opened, exp), scalars
+
+
 def reference(steps=1, **settings):
     """`train` of `trainer(**settings)`, which is done once however many are compared with it.
     Nobody may change what it gives.
@@ -169,6 +179,18 @@ def moving_settings(rule):
     """Settings under which each variable that a rule (its name) moves moves far."""
     sees = {'alignment_rate': 30.0} if rule and RULES[rule].sees else {}
     return dict(sees, alignment=rule, learning_rate=1.0)
+
+
+def clipped_settings(rule):
+    """Those of a clipped step by two optimisers, where the rule allows a second one."""
+    second = dict(alignment_optimizer='adam', alignment_learning_rate=0.3)
+    return dict(
+        moving_settings(rule),
+        optimizer='momentum',
+        grad_clip=True,
+        grad_clipping_value=0.3,
+        **(second if rule and RULES[rule].sees else {}),
+    )
 
 
 def moved(before, after):
