@@ -18,8 +18,8 @@ from config.schema import Config
 from training import loop, runtime
 from training.devices import OneDevice
 from training.choices import choices
+from training.errors import TrainingError
 from training.experiment import Experiment
-from training.validation import TrainingError
 
 pytestmark = pytest.mark.slow
 FILE = '-00001-of-00002'  # the damaged one of a split

@@ -71,16 +71,21 @@ def test_the_readme_has_the_first_command_of_train():
     ]
 
 
+def untold(text):
+    """The settings that the help of a program does not tell of."""
+    return [
+        name
+        for name in [*rows_of(choices()), 'load_params_file', 'save_params_file']
+        if not re.search(rf'^ +--(\[no\])?{name}:', text, re.M)
+    ]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('program', ['train.py', 'test.py', 'search.py'])
 def test_help_tells_of_every_flag_in_80_columns(forks, program):
     text = forks.run(program, '--help', COLUMNS='80').out
     assert [line for line in text.splitlines() if len(line) > 80] == []
-    assert [
-        name
-        for name in list(rows_of(choices())) + ['load_params_file', 'save_params_file']
-        if not re.search(rf'^ +--(\[no\])?{name}:', text, re.M)
-    ] == []
+    assert untold(text) == []
 
 
 @pytest.mark.slow
@@ -97,8 +102,4 @@ def test_the_commands_in_a_docstring_have_flags_that_exist(forks, program):
 def test_helpfull_tells_of_every_flag(forks):
     text = forks.run('train.py', '--helpfull').out
     assert docstring('train.py').splitlines()[0] in text
-    assert [
-        name
-        for name in list(rows_of(choices())) + ['load_params_file', 'save_params_file']
-        if not re.search(rf'^ +--(\[no\])?{name}:', text, re.M)
-    ] == []
+    assert untold(text) == []

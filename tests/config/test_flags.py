@@ -1,4 +1,4 @@
-"""The door of a command: exit codes, and flags of its own."""
+"""What a command does with its flags, and the exit codes that it ends with."""
 
 import absl.flags
 import pytest

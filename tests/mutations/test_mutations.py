@@ -15,7 +15,6 @@ pytestmark = pytest.mark.skipif(
     sys.version_info < (3, 9),
     reason='mutations need the positions of syntax trees, and their text: Python 3.9',
 )
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SOURCE = '''"""A house."""
 
 
@@ -39,7 +38,7 @@ class House:
 @pytest.fixture(scope='module')
 def sources():
     """The files of the program, parsed once."""
-    return Sources(ROOT)
+    return Sources(run.ROOT)
 
 
 @pytest.fixture
