@@ -46,10 +46,10 @@ BY_VALUE = dict(grad_clipping_method='value')
 
 @pytest.mark.slow
 @pytest.mark.parametrize('rule', kinds.rules())
-def test_replicas_give_the_step_of_one_device(rule):
-    assert (
-        tiny.beyond(differences(against=ONE, **tiny.moving_settings(rule), **SPLIT[2]), 1e-5) == {}
-    )
+@pytest.mark.parametrize('replicas', [2] + tiers.at_night(4))
+def test_replicas_give_the_step_of_one_device(rule, replicas):
+    found = differences(against=ONE, **tiny.moving_settings(rule), **SPLIT[replicas])
+    assert tiny.beyond(found, 1e-5) == {}
 
 
 @pytest.mark.slow
