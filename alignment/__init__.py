@@ -1,3 +1,1 @@
-"""The science: layers whose errors travel back through kernels of their own, and the rules that
-align those kernels.
-"""
+"""Layers that send errors back through separate backward kernels, and the rules that align them."""

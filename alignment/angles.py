@@ -1,6 +1,4 @@
-"""How well forward and backward kernels agree: angles in degrees, and sizes of weights and
-activities, layer by layer.
-"""
+"""Measures of each layer: angles between forward and backward kernels, and sizes of weights."""
 
 import math
 from typing import Dict, Optional, Sequence
@@ -9,37 +7,42 @@ import tensorflow.compat.v1 as tf
 
 from alignment.view import LayerRecord
 
-BLOCK = 256  # numbers that are added up at a time
+BLOCK = 256  # how many numbers are added up at a time
 
 
 def angle(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """The angle between two tensors of one shape, flattened.
+    """Returns the angle between two tensors of the same shape, as flat vectors.
 
-    It is exact to some 1e-5 degrees, whatever the lengths and the number of elements.
+    The error is about 1e-5 degrees for any lengths and any number of elements.
 
     Args:
-        a, b: float32, of any shape that is static.
+        a: float32, any static shape.
+        b: float32, the same shape.
 
     Returns:
-        float32 scalar, degrees from 0 to 180. NaN where there is no angle: one of them is zero, or
-        holds a number that is not finite. (TensorFlow's CPU takes numbers below 1.2e-38 as zeros.)
+        A float32 scalar from 0 to 180 degrees. It is NaN where no angle is defined: one of the
+        tensors is zero or contains a number that is not finite. (TensorFlow treats numbers below
+        1.2e-38 as zero on CPUs.)
     """
     u, v = [_unit(tf.reshape(t, [-1])) for t in (a, b)]
-    # The arc cosine of u v would lose half of the digits near 0 and 180 degrees.
+    # The arc cosine of the inner product would lose half of the digits near 0 and 180 degrees.
     return tf.atan2(_length(u - v), _length(u + v)) * (360.0 / math.pi)
 
 
 def _unit(x: tf.Tensor) -> tf.Tensor:
-    """x [n] at length 1. Its largest element becomes 1 first, so that no square is too small or
-    large.
+    """Returns x [n], scaled to length 1.
+
+    The largest element is scaled to 1 first, so that no square overflows or underflows.
     """
     scaled = x / tf.reduce_max(tf.abs(x))  # 0 / 0 is NaN
     return scaled / _length(scaled)
 
 
 def _length(x: tf.Tensor) -> tf.Tensor:
-    """The length of x [n]. Sums of BLOCK numbers are added up, then their sums: millions would
-    round.
+    """Returns the length of x [n].
+
+    Adds up blocks of BLOCK numbers, then the sums of the blocks: a single sum of millions of
+    numbers would lose digits.
     """
     squares = tf.square(x)
     while squares.shape.num_elements() > BLOCK:
@@ -52,18 +55,25 @@ def _length(x: tf.Tensor) -> tf.Tensor:
 def measure(
     records: Sequence[LayerRecord], task_loss: tf.Tensor, logits: Optional[tf.Tensor] = None
 ) -> Dict[str, Dict[str, tf.Tensor]]:
-    """What a validation reports of every layer: {measure: {layer name: float32 scalar}}.
+    """Returns the measures that a validation reports for each layer.
 
-    weight_angles: (W, B). projection_angles: (Wx, Bx). gradient_angles: (the dx that B gives, the
-    dx that W would).
-    weightsq_norm, actsq_norm: sum of squares of W, of the layer's output over the batch;
-    weightsq_mean, actsq_mean:
-    their means. hebb_angle: 0, as in every record of the original, which never finished it; kept
-    for its readers. Angles are there only for layers that have a backward kernel; under direct
-    feedback, whose kernels have another shape,
-    those of gradients alone. task_loss: the scalar whose gradient the layers send. logits: [batch,
-    classes], float32, which direct feedback needs. An angle is NaN where there is none; see
-    `angle`.
+    Args:
+        records: The layers of the network.
+        task_loss: A float32 scalar. The errors of the layers are its gradients.
+        logits: float32 [batch, classes]. Required under direct feedback.
+
+    Returns:
+        {measure: {layer name: float32 scalar}}. Angles are in degrees and NaN where they are
+        undefined (see `angle`). Only layers with a backward kernel have angles. Under direct
+        feedback, whose kernels do not have the shape of W, they only have the gradient angle.
+
+        - weight_angles: between W and B.
+        - projection_angles: between xW and xB.
+        - gradient_angles: between the input gradient that the rule sends, and dy W^T.
+        - hebb_angle: Always 0, as in every record of the original code, which never implemented
+          it. It is kept for programs that read these records.
+        - weightsq_norm, weightsq_mean: sum and mean of the squares of W.
+        - actsq_norm, actsq_mean: sum and mean of the squares of the layer's output, over the batch.
     """
     aligned = [record for record in records if record.B is not None]
     sending = [record for record in records if record.B is not None or record.direct is not None]
@@ -71,7 +81,7 @@ def measure(
     at_logits = tf.gradients(task_loss, logits)[0] if len(sending) > len(aligned) else None
 
     def sent(record: LayerRecord, dy: tf.Tensor) -> tf.Tensor:
-        """The dx that the rule gives."""
+        """Returns the input gradient that the rule sends."""
         if record.direct is None:
             return record.linear.reconstruct(dy, record.B, record.x)
         return record.linear.send(at_logits, record.direct, record.x, record.y)

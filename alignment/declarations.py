@@ -1,7 +1,8 @@
-"""What a rule declares of the numbers that its formula is made with: each is a setting.
+"""Declarations of the settings that a rule's formula uses.
 
-In the class of a rule, `alpha = Coefficient(1e-3)` gives it the setting `alpha`: a flag with help,
-a place in records and settings files, and `self.alpha` in the formula. Nothing else needs to know.
+A line `alpha = Coefficient(1e-3)` in the class of a rule declares the setting `alpha`. The rule
+then has a flag with a help text, an entry in records and settings files, and `self.alpha` in its
+formula. No other file has to be changed.
 """
 
 from typing import ClassVar, Generic, NamedTuple, Optional, Type, TypeVar, overload
@@ -13,7 +14,13 @@ D = TypeVar('D', bound='Declared')
 
 
 class Declaration(NamedTuple):
-    """A setting of a rule, as plain data. part: 'coefficient', 'switch' or 'size'."""
+    """A setting of a rule, as plain data.
+
+    Attributes:
+        part: 'coefficient', 'switch' or 'size'.
+        default: The default value for this rule.
+        help: The help text of the flag.
+    """
 
     part: str
     default: object
@@ -21,9 +28,11 @@ class Declaration(NamedTuple):
 
 
 class Declared(Generic[T]):
-    """A setting that a class declares; an instance has its value, or else the default.
+    """A setting that a class declares. On an instance, it is the value or else the default.
 
-    default: the rule's own. help: for --help, what it is; the name of the rule is put before it.
+    Args:
+        default: The default value for this rule.
+        help: A description for --help. The name of the rule is put in front of it.
     """
 
     part: ClassVar[str]
@@ -43,23 +52,23 @@ class Declared(Generic[T]):
 
     @property
     def declaration(self) -> Declaration:
-        """The same as plain data."""
+        """This declaration as plain data."""
         return Declaration(self.part, self.default, self.help)
 
 
 class Coefficient(Declared[Scalar]):
-    """The weight of a term: a number, or, where it has a schedule, a float32 scalar tensor."""
+    """The weight of a term: a number, or a float32 scalar tensor if it follows a schedule."""
 
     part = 'coefficient'
 
 
 class Switch(Declared[bool]):
-    """A variant of the formula."""
+    """A setting that turns a variant of the formula on or off."""
 
     part = 'switch'
 
 
 class Size(Declared[int]):
-    """A whole number, at least 1, that shapes are made with."""
+    """A whole number of at least 1 that determines shapes."""
 
     part = 'size'

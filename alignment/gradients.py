@@ -1,12 +1,11 @@
-"""Matrix product and convolution whose input gradient goes through a backward kernel.
+"""Matrix product and convolution whose input gradient uses a separate backward kernel.
 
-A layer computes y = x W. Backpropagation would return dx = dy W^T; here dx = dy B^T, with a
-backward kernel B of its own (feedback alignment: Lillicrap et al. 2016; with learned B: Kunin et
-al. 2020, arXiv:2003.01513).
+A layer computes y = x W. Backpropagation returns the input gradient dx = dy W^T; the operations in
+this module return dx = dy B^T, with a separate backward kernel B (feedback alignment: Lillicrap et
+al. 2016, doi:10.1038/ncomms13276; with a learned B: Kunin et al. 2020, arXiv:2003.01513).
 
-Inside this package every kernel has the layout of the forward kernel, so that one formula serves
-both kinds of layer: dense kernels are [in, units], convolution kernels [height, width, in,
-filters].
+In this package, every kernel has the layout of the forward kernel, so that one formula serves both
+kinds of layer: dense kernels are [in, units], convolution kernels [height, width, in, filters].
 """
 
 from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple, Union
@@ -14,50 +13,58 @@ from typing import Callable, List, NamedTuple, Optional, Sequence, Tuple, Union
 import tensorflow.compat.v1 as tf
 
 Scalar = Union[float, tf.Tensor]
-# A value, and the function of its gradient that gives those of what it is computed from.
+# A value, and the function that computes the gradients of its inputs from its own gradient.
 Differentiated = Tuple[tf.Tensor, Callable[[tf.Tensor], Sequence[Optional[tf.Tensor]]]]
 
 
 class Dense(NamedTuple):
-    """The linear map of a dense layer; kernels float32 [in, units]."""
+    """The linear map of a dense layer. Kernels are float32 [in, units]."""
 
     def project(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        """x [batch, in] -> x K [batch, units]."""
+        """Returns x K, [batch, units], for x [batch, in]."""
         return tf.matmul(x, kernel)
 
     def reconstruct(self, y: tf.Tensor, kernel: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-        """y [batch, units] -> y K^T, shaped like x [batch, in]."""
+        """Returns y K^T, with the shape of x [batch, in], for y [batch, units]."""
         del x
         return tf.matmul(y, kernel, transpose_b=True)
 
     def kernel_gradient(self, x: tf.Tensor, dy: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        """x^T dy, shaped like the kernel."""
+        """Returns x^T dy, with the shape of the kernel."""
         del kernel
         return tf.matmul(x, dy, transpose_a=True)
 
     def send(self, e: tf.Tensor, B: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        """e [batch, classes], the error at the logits, to the input: e B^T, shaped like x [batch,
-        in]. B: [in, classes].
+        """Returns the input gradient e B^T under direct feedback, with the shape of x [batch, in].
+
+        Args:
+            e: The error at the logits, [batch, classes].
+            B: The kernel from the classes to the input, [in, classes].
+            x: The input of the layer.
+            y: The output of the layer. It is not used.
         """
         return self.reconstruct(e, B, x)
 
     def add_bias(self, y: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-        """y [batch, units] + bias [units]."""
+        """Returns y + bias, for y [batch, units] and bias [units]."""
         return tf.nn.bias_add(y, bias)
 
     def sum_by_unit(self, y: tf.Tensor) -> tf.Tensor:
-        """y [batch, units] -> [units]."""
+        """Returns the sum of y [batch, units] over the batch, [units]."""
         return tf.reduce_sum(y, axis=0)
 
 
 class Convolution(NamedTuple):
-    """The linear map of a 2-D convolution; kernels float32 [height, width, in, filters].
+    """The linear map of a 2-D convolution. Kernels are float32 [height, width, in, filters].
 
-    strides: (vertical, horizontal) in pixels; padding: 'SAME' or 'VALID'; data_format: of images,
-    'NHWC' (shapes here are written so) or 'NCHW'.
-    few_positions: up to so many output positions an image, a plain convolution gives the input
-    gradient faster than TensorFlow's own operation for it, which on TensorFlow 1.13.2's CPUs reads
-    the whole kernel once an image (benchmarks/input_gradient.py).
+    Attributes:
+        strides: (vertical, horizontal), in pixels.
+        padding: 'SAME' or 'VALID'.
+        data_format: The layout of images, 'NHWC' or 'NCHW'. Shapes in this class are for NHWC.
+        few_positions: The largest number of output positions per image at which the input gradient
+            is computed as a plain convolution. TensorFlow's own operation is slower there: on CPUs,
+            TensorFlow 1.13.2 reads the whole kernel once for each image
+            (benchmarks/input_gradient.py).
     """
 
     strides: Tuple[int, int]
@@ -66,13 +73,16 @@ class Convolution(NamedTuple):
     few_positions: int = 0
 
     def project(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        """x [batch, height, width, in] -> x * K [batch, height', width', filters]."""
+        """Returns the convolution of x [batch, height, width, in] with the kernel.
+
+        The result is [batch, height', width', filters].
+        """
         return tf.nn.conv2d(
             x, kernel, strides=self._strides, padding=self.padding, data_format=self.data_format
         )
 
     def reconstruct(self, y: tf.Tensor, kernel: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-        """y -> transposed convolution of y with K, shaped like x."""
+        """Returns the transposed convolution of y with the kernel, with the shape of x."""
         positions = y.shape[1:3].num_elements()
         if (
             self.data_format == 'NHWC'
@@ -91,8 +101,9 @@ class Convolution(NamedTuple):
         )
 
     def _convolve_back(self, y: tf.Tensor, kernel: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-        """The same as a plain convolution, in NHWC: of y, spread out by the stride, with the kernel
-        turned round.
+        """Returns the same as `reconstruct`, by a plain convolution in NHWC.
+
+        It convolves y, with zeros inserted for the stride, with the rotated kernel.
         """
         pads = [[0, 0]]
         for axis, stride in enumerate(self.strides):
@@ -111,7 +122,7 @@ class Convolution(NamedTuple):
         )
 
     def kernel_gradient(self, x: tf.Tensor, dy: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        """The filter gradient of (x, dy), shaped like the kernel."""
+        """Returns the kernel gradient of (x, dy), with the shape of the kernel."""
         return tf.nn.conv2d_backprop_filter(
             x,
             tf.shape(kernel),
@@ -122,21 +133,26 @@ class Convolution(NamedTuple):
         )
 
     def send(self, e: tf.Tensor, B: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        """e [batch, classes], the error at the logits, to the input, shaped like x: what
-        `reconstruct` makes of an error e / n at each of the n output positions of y, by B [height,
-        width, in, classes].
+        """Returns the input gradient under direct feedback, with the shape of x.
 
-        Because e is the same at all positions, each place in the kernel sends one vector, and an
-        input position gets the sum
-        of those whose output positions there are: (positions, places) (places, in) products an
-        image, whatever the classes.
+        The result equals `reconstruct` applied to an error e / n at each of the n output positions
+        of y. Because e is the same at all positions, each place in the kernel sends one vector, and
+        an input position receives the sum over the places from which an output position reaches it.
+        This takes one matrix product (positions, places) (places, in) for each image, whatever the
+        number of classes.
+
+        Args:
+            e: The error at the logits, [batch, classes].
+            B: The kernel from the classes to the input, [height, width, in, classes].
+            x: The input of the layer, [batch, height, width, in].
+            y: The output of the layer, [batch, height', width', filters].
         """
         height, width, inputs, _ = B.shape.as_list()
         places = height * width
         axes = [self.data_format.index(letter) for letter in 'HW']
         size, positions = [tf.stack([tf.shape(tensor)[axis] for axis in axes]) for tensor in (x, y)]
         flat = self._replace(data_format='NHWC')
-        # 1 where an output position sends to an input position by a place, else 0
+        # 1 where an output position reaches an input position through a place of the kernel, else 0
         there = flat.reconstruct(
             tf.ones(tf.concat([[1], positions, [1]], 0), e.dtype),
             tf.reshape(tf.eye(places, dtype=e.dtype), [height, width, places, 1]),
@@ -156,11 +172,11 @@ class Convolution(NamedTuple):
         return dx
 
     def add_bias(self, y: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-        """y [batch, height, width, filters] + bias [filters]."""
+        """Returns y + bias, for y [batch, height, width, filters] and bias [filters]."""
         return tf.nn.bias_add(y, bias, data_format=self.data_format)
 
     def sum_by_unit(self, y: tf.Tensor) -> tf.Tensor:
-        """y [batch, height, width, filters] -> [filters]."""
+        """Returns the sum of y [batch, height, width, filters] by filter, [filters]."""
         return tf.reduce_sum(
             y, axis=[axis for axis, letter in enumerate(self.data_format) if letter != 'C']
         )
@@ -177,8 +193,13 @@ Linear = Union[Dense, Convolution]
 
 
 class Direct(NamedTuple):
-    """A layer to whose input the error at the logits goes straight, through B [in, classes] or
-    [height, width, in, classes].
+    """A layer whose input receives the error at the logits directly.
+
+    Attributes:
+        linear: The linear map of the layer.
+        x: The input of the layer, [batch, ...].
+        y: The output of the linear map, [batch, ...].
+        B: The kernel from the classes to the input, [in, classes] or [height, width, in, classes].
     """
 
     linear: Linear
@@ -188,7 +209,7 @@ class Direct(NamedTuple):
 
 
 def _spread(y: tf.Tensor, axis: int, stride: int) -> tf.Tensor:
-    """stride - 1 zeros between neighbours along an axis of known size."""
+    """Returns y with stride - 1 zeros between neighbours along an axis of known size."""
     if stride == 1:
         return y
     size = int(y.shape[axis])
@@ -208,10 +229,22 @@ def _spread(y: tf.Tensor, axis: int, stride: int) -> tf.Tensor:
 def aligned(
     linear: Linear, x: tf.Tensor, W: tf.Tensor, B: tf.Tensor, tie_gradients: bool = False
 ) -> tf.Tensor:
-    """y = x W forward; dx = dy B^T, dW = x^T dy, dB = dW if tie_gradients else 0 (None: nothing to
-    compute) backward.
+    """Returns y = x W, whose input gradient goes through B.
 
-    linear: Dense() or Convolution(...); W, B: kernels of one shape; tie_gradients: Kolen-Pollack.
+    The gradients are::
+
+        dx = dy B^T
+        dW = x^T dy
+        dB = dW if tie_gradients, else 0
+
+    A gradient of 0 is None in TensorFlow, so it costs nothing.
+
+    Args:
+        linear: Dense() or Convolution(...).
+        x: The input, [batch, ...].
+        W: The forward kernel.
+        B: The backward kernel, with the shape of W.
+        tie_gradients: Whether B receives the gradient of W, as under Kolen-Pollack.
     """
 
     @tf.custom_gradient
@@ -226,7 +259,7 @@ def aligned(
 
 
 def backprop(linear: Linear, x: tf.Tensor, W: tf.Tensor) -> tf.Tensor:
-    """y = x W with the ordinary gradients, dx = dy W^T and dW = x^T dy."""
+    """Returns y = x W with the ordinary gradients, dx = dy W^T and dW = x^T dy."""
 
     @tf.custom_gradient
     def product(x: tf.Tensor, W: tf.Tensor) -> Differentiated:
@@ -239,7 +272,7 @@ def backprop(linear: Linear, x: tf.Tensor, W: tf.Tensor) -> tf.Tensor:
 
 
 def known_product(linear: Linear, x: tf.Tensor, W: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """y, known to be x W; its gradient reaches W alone, and nothing is multiplied again."""
+    """Returns y, which must equal x W, with a gradient to W only; the product is not recomputed."""
 
     @tf.custom_gradient
     def product(y: tf.Tensor, W: tf.Tensor) -> Differentiated:
@@ -249,11 +282,13 @@ def known_product(linear: Linear, x: tf.Tensor, W: tf.Tensor, y: tf.Tensor) -> t
 
 
 def send_back(logits: tf.Tensor, layers: Sequence[Direct]) -> tf.Tensor:
-    """The logits [batch, classes], whose error e goes to the input of each layer, too, as dx = e
-    B^T.
+    """Returns the logits; their error e is also sent to the input of each layer, as dx = e B^T.
 
-    layers: of each the input, the output and B; all of one type.
     Source: Nokland 2016 (arXiv:1609.01596).
+
+    Args:
+        logits: [batch, classes].
+        layers: The layers that receive the error. Their tensors have the dtype of the logits.
     """
 
     @tf.custom_gradient
@@ -269,11 +304,13 @@ def send_back(logits: tf.Tensor, layers: Sequence[Direct]) -> tf.Tensor:
 def with_gradient(
     loss: tf.Tensor, B: tf.Tensor, terms: Sequence[Tuple[Scalar, tf.Tensor]]
 ) -> tf.Tensor:
-    """The scalar `loss`, whose gradient with respect to B is the sum of factor * tensor over the
-    terms, and to all else nothing.
+    """Returns the scalar `loss`, with a given gradient with respect to B and no other gradient.
 
-    terms: [(factor, tensor shaped like B)]; each tensor is gone over once, whatever else scales the
-    loss.
+    Args:
+        loss: A float32 scalar.
+        B: The backward kernel.
+        terms: [(factor, tensor with the shape of B)]. The gradient is the sum of factor * tensor.
+            Each tensor is multiplied only once: what scales the loss is folded into the factor.
     """
 
     @tf.custom_gradient
@@ -287,8 +324,16 @@ def with_gradient(
 
 
 def matmul(x: tf.Tensor, W: tf.Tensor, B: tf.Tensor, tie_gradients: bool = False) -> tf.Tensor:
-    """y [batch, units] of x [batch, in] and W [in, units]; the input gradient goes through B
-    [units, in].
+    """Returns x W, whose input gradient goes through B.
+
+    Args:
+        x: float32 [batch, in].
+        W: float32 [in, units].
+        B: float32 [units, in], the layout in which checkpoints store dense backward kernels.
+        tie_gradients: Whether B receives the gradient of W.
+
+    Returns:
+        float32 [batch, units].
     """
     return aligned(Dense(), x, W, tf.transpose(B), tie_gradients)
 
@@ -301,7 +346,17 @@ def conv2d(
     padding: str = 'SAME',
     tie_gradients: bool = False,
 ) -> tf.Tensor:
-    """NHWC convolution of x with W; the input gradient goes through B; both [height, width, in,
-    filters].
+    """Returns the NHWC convolution of x with W, whose input gradient goes through B.
+
+    Args:
+        x: float32 [batch, height, width, in].
+        W: float32 [height, width, in, filters].
+        B: float32, with the shape of W.
+        strides: (vertical, horizontal), in pixels.
+        padding: 'SAME' or 'VALID'.
+        tie_gradients: Whether B receives the gradient of W.
+
+    Returns:
+        float32 [batch, height', width', filters].
     """
     return aligned(Convolution(strides, padding), x, W, B, tie_gradients)

@@ -1,8 +1,9 @@
-"""The terms that alignment losses are sums of (Kunin et al. 2020, arXiv:2003.01513, table 1).
+"""The terms of alignment losses (Kunin et al. 2020, arXiv:2003.01513, table 1).
 
-W, B: kernels of one shape (layout of the forward kernel); Wx, Bx: projections [batch, ...] of the
-layer's input through W and B; reconstructions [batch, ...] have the shape of the input. Every term
-is a float32 scalar: summed over everything but the batch, averaged over the batch.
+W and B are kernels of the same shape, in the layout of the forward kernel. Wx and Bx are the
+projections [batch, ...] of a layer's input through W and B. A reconstruction [batch, ...] has the
+shape of the input. Each term is a float32 scalar: a sum over all elements, averaged over the batch
+where the term has one.
 """
 
 from typing import Union
@@ -11,50 +12,52 @@ import tensorflow.compat.v1 as tf
 
 
 def decay(W: tf.Tensor, B: tf.Tensor) -> tf.Tensor:
-    """|W|^2 + |B|^2."""
+    """Returns |W|^2 + |B|^2."""
     return square(W) + square(B)
 
 
-def self(W: tf.Tensor, B: tf.Tensor) -> tf.Tensor:
-    """-sum(W * B): minus the inner product of the two kernels."""
+def kernel_product(W: tf.Tensor, B: tf.Tensor) -> tf.Tensor:
+    """Returns -sum(W * B), minus the inner product of both kernels. The paper calls it "self"."""
     return -inner(W, B)
 
 
 def sparse(Wx: tf.Tensor, Bx: tf.Tensor) -> tf.Tensor:
-    """|Wx|^2 + |Bx|^2: the energy of both projections."""
+    """Returns |Wx|^2 + |Bx|^2, the energy of both projections, averaged over the batch."""
     return batch_mean(square(Wx), Wx) + batch_mean(square(Bx), Bx)
 
 
 def amp(Wx: tf.Tensor, Bx: tf.Tensor) -> tf.Tensor:
-    """-sum(Wx * Bx): minus the inner product of two projections (or of the input and its
-    reconstruction).
+    """Returns -sum(Wx * Bx), averaged over the batch.
+
+    The arguments are two projections, or the input and its reconstruction.
     """
     return -batch_mean(inner(Wx, Bx), Wx)
 
 
 def null(reconstruction: tf.Tensor) -> tf.Tensor:
-    """|B(Wx)|^2: the energy of a reconstruction of the input."""
+    """Returns |B(Wx)|^2, the energy of a reconstruction of the input, averaged over the batch."""
     return batch_mean(square(reconstruction), reconstruction)
 
 
 def square(x: tf.Tensor) -> tf.Tensor:
-    """|x|^2, the sum of the squares of a tensor of any shape: a scalar, in one pass."""
+    """Returns |x|^2, the sum of squares of a tensor of any shape, in one pass: a scalar."""
     return 2.0 * tf.nn.l2_loss(x)
 
 
 def inner(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """sum(x * y) of two tensors of one shape: a scalar."""
+    """Returns sum(x * y) for two tensors of the same shape: a scalar."""
     return tf.reduce_sum(x * y)
 
 
 def batch_mean(total: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-    """A sum over everything, over the number of examples in x [batch, ...]: a scalar."""
+    """Returns a sum over a batch, divided by the number of examples in x [batch, ...]: a scalar."""
     return total / batch_size(x)
 
 
 def batch_size(x: tf.Tensor) -> Union[float, tf.Tensor]:
-    """How many examples [batch, ...] holds: a number where that is known before the graph runs,
-    else a float32 scalar.
+    """Returns the number of examples in x [batch, ...].
+
+    It is a number if the static shape gives it, and a float32 scalar tensor otherwise.
     """
     return (
         float(int(x.shape[0]))

@@ -1,11 +1,22 @@
-"""The alignment rules: how a layer's backward kernel B comes to help its forward kernel W learn.
-One class a rule.
+"""The alignment rules: how each layer gets its backward kernel B. One class is one rule.
 
-To add a rule, add a class: a name, its coefficients with their defaults, and its loss (or, where B
-is made of W and not learned, its backward kernel). It is found by itself, and so are the settings
-that it declares (alignment/declarations.py).
-W, B, Wx, Bx, BWx, WBx are those of alignment/view.py; the terms are those of
-alignment/primitives.py.
+To add a rule, add a class with a name, coefficients with their defaults, and a loss (or, if B is
+computed from W instead of learned, a backward kernel). The class is registered automatically, and
+so are the settings that it declares (alignment/declarations.py).
+
+Symbols in this module:
+
+- W, B: the forward and backward kernel of a layer. Both are float32 [in, units] in dense layers and
+  [height, width, in, filters] in convolutions.
+- x: the layer's input, [batch, ...]. Wx and Bx are its projections through W and B, [batch, ...,
+  units]. BWx = B(Wx) and WBx = W(Bx) are reconstructions of x, with the shape of x.
+- |.|^2 is a sum of squares, * an elementwise product, and sum(...) a sum over all elements. Terms
+  of activities are averaged over the batch.
+
+alignment/view.py computes these symbols, and alignment/primitives.py the terms of the losses.
+
+A rule is local if the update of a weight of B only uses what is available at its two neurons: the
+activities and errors of the layer, and B itself.
 """
 
 import math
@@ -30,61 +41,80 @@ from alignment.declarations import Coefficient, Declaration, Declared, Size, Swi
 from alignment.draws import Number, seed_of, step_seed
 from alignment.gradients import Scalar, with_gradient
 from alignment.view import LayerRecord, LayerView, ViewOptions
-from alignment.primitives import amp, decay, inner, null, sparse, square
-from alignment.primitives import self as self_product
+from alignment.primitives import amp, decay, inner, kernel_product, null, sparse, square
 
 T = TypeVar('T')
 
 
 class ClosedForm(NamedTuple):
-    """A loss, a scalar, and its gradient with respect to B as [(factor, tensor shaped like B)], of
-    which it is the sum.
+    """A loss and its gradient with respect to B, as formulas.
+
+    Attributes:
+        loss: A float32 scalar.
+        dB: [(factor, tensor with the shape of B)]. The gradient is the sum of factor * tensor.
     """
 
     loss: tf.Tensor
     dB: List[Tuple[Scalar, tf.Tensor]]
 
 
-KERNELS = frozenset(['update_forward'])  # what a rule over the kernels alone can see
+# The ViewOptions that can change the loss of a rule: of one that only uses kernels, and of others.
+KERNELS = frozenset(['update_forward'])
 PROJECTIONS = frozenset(ViewOptions._fields)
 
 
 class Rule:
-    """An alignment rule.
+    """An alignment rule. All arguments are keyword arguments.
 
-    Arguments are keywords: any of the class's coefficients (a Python number or a float32 scalar
-    tensor), any of its switches (bool) and sizes (int), options (ViewOptions), seed (int or None,
-    of what the rule draws) and step (int or
-    integer scalar tensor, updates done before this one: numbers that are new at every step are
-    drawn by it).
-    Raises TypeError for any other name.
+    A class that inherits from Rule sets some of the class attributes below. `declared`,
+    `coefficients`, `switches` and `sizes` are collected from its declarations automatically.
+
+    Args:
+        options: What the rule sees of a layer.
+        seed: The seed of everything that the rule draws, or None.
+        step: The number of updates done before this one, an int or an integer scalar tensor.
+            Numbers that are drawn again at every step depend on it.
+        **values: Values of the settings that the class declares: coefficients (a Python number or a
+            float32 scalar tensor), switches (bool) and sizes (int). The others keep their defaults.
+
+    Raises:
+        TypeError: A keyword is not a setting of this rule.
+
+    Attributes:
+        name: The value of --alignment that selects the rule.
+        declared: All settings that the class declares.
+        coefficients: The default of each coefficient. Each can follow a schedule.
+        switches: The default of each switch, a variant of the formula.
+        sizes: The default of each size of the kernels that B is computed from.
+        sees: The ViewOptions that change the loss.
+        tie_gradients: Whether B receives the task gradient of W.
+        has_variable: Whether a layer has a variable for B.
+        is_direct: Whether the error of the logits goes directly to each layer, through its
+            variable.
+        on_noise: Whether the source of the rule uses noise in place of the layer's input.
+        automatic: The names of the layers whose loss was differentiated automatically.
     """
 
-    name: ClassVar[str]  # its value in --alignment
-    # What the class declares, and the defaults of its coefficients (weights of the terms, each of
-    # which can have a schedule), of its switches (variants of the formula) and of its sizes (of the
-    # kernels that B is made of): they are found by themselves.
+    name: ClassVar[str]
     declared: ClassVar[Dict[str, Declaration]] = {}
     coefficients: ClassVar[Dict[str, float]] = {}
     switches: ClassVar[Dict[str, bool]] = {}
     sizes: ClassVar[Dict[str, int]] = {}
-    sees: ClassVar[FrozenSet[str]] = frozenset()  # which ViewOptions change its loss
-    tie_gradients: ClassVar[bool] = False  # whether B receives W's gradient of the task loss
-    has_variable: ClassVar[bool] = True  # whether a layer has a variable for B
-    # Whether errors come from the logits straight to each layer, through its variable.
+    sees: ClassVar[FrozenSet[str]] = frozenset()
+    tie_gradients: ClassVar[bool] = False
+    has_variable: ClassVar[bool] = True
     is_direct: ClassVar[bool] = False
-    # Whether its source shows it noise instead of the layer's input.
     on_noise: ClassVar[bool] = False
     options: ViewOptions
     seed: Union[int, str, None]
     step: Number
-    automatic: List[str]  # names of the layers whose loss was differentiated automatically
+    automatic: List[str]
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if {'declared', 'coefficients', 'switches', 'sizes'} & set(vars(cls)):
             raise TypeError(
-                f'{cls.__name__} declares its settings one by one: alpha = Coefficient(1e-3)'
+                f'{cls.__name__} must declare each setting separately: alpha = Coefficient(1e-3)'
             )
         found = {name: value for name, value in vars(cls).items() if isinstance(value, Declared)}
         cls.declared = dict(cls.declared, **{n: each.declaration for n, each in found.items()})
@@ -107,27 +137,29 @@ class Rule:
         if unknown:
             settings = [*self.coefficients, *self.switches, *self.sizes]
             raise TypeError(
-                '{} has no {}; it takes {}'.format(
-                    self.name, ', '.join(unknown), ', '.join(settings) or 'nothing'
-                )
+                f'{self.name} has no {", ".join(unknown)}; '
+                f'its settings are: {", ".join(settings) or "none"}'
             )
         self.__dict__.update(values)
 
     def loss(self, layer: LayerView) -> Optional[tf.Tensor]:
-        """The alignment loss of one layer (a LayerView): a float32 scalar, or None where the rule
-        has none.
-        """
+        """Returns the loss of one layer, a float32 scalar, or None if the rule has no loss."""
         raise NotImplementedError
 
     def variable_shape(self, shape: List[int], classes: int) -> List[int]:
-        """The shape of a layer's variable for B, in W's layout, a list. shape: of W. classes: of
-        the network.
+        """Returns the shape of a layer's variable for B, in the layout of W.
+
+        Args:
+            shape: The shape of W.
+            classes: The number of classes of the network.
         """
         return shape
 
     def fixed_shape(self, shape: List[int]) -> Optional[List[int]]:
-        """The shape [inner, units] of a second, random and fixed matrix that B is made with, or
-        None. shape: of W.
+        """Returns the shape [inner, units] of a fixed random factor of B, or None if there is none.
+
+        Args:
+            shape: The shape of W.
         """
         return None
 
@@ -139,36 +171,43 @@ class Rule:
         size: Optional[float],
         fixed: Optional[tf.Tensor] = None,
     ) -> tf.Tensor:
-        """The kernel that a layer's error goes back through, float32, shaped like W. Where it is
-        not B itself, no gradient reaches W through it.
+        """Returns the kernel that a layer's error goes back through, float32, with the shape of W.
 
-        name: of the layer. W: forward kernel, float32. B: the value of the layer's variable,
-        float32, of variable_shape, or None
-        where the rule has no variable. size: the standard deviation that W starts with, a float;
-        None where there is B.
-        fixed: the matrix of fixed_shape, float32, or None.
+        Unless the result is B itself, no gradient reaches W through it.
+
+        Args:
+            name: The name of the layer.
+            W: The forward kernel, float32.
+            B: The value of the layer's variable, float32 of `variable_shape`, or None if the rule
+                has no variable.
+            size: The initial standard deviation of W. None if there is B.
+            fixed: The matrix of `fixed_shape`, float32, or None.
         """
         return B
 
     def closed_form(self, layer: LayerView) -> Optional[ClosedForm]:
-        """The ClosedForm of `loss`, by fewer operations than automatic differentiation takes, or
-        None where there is none.
+        """Returns the closed form of `loss`, or None if there is none.
 
-        (x, y) below is the filter gradient of x and y, averaged over the batch: d/dB mean_b sum(xB
-        * y).
+        A closed form takes fewer operations than automatic differentiation. In the formulas of the
+        rules, (x, y) stands for the kernel gradient of x and y, averaged over the batch:
+        (x, y) = d/dB mean_b sum(xB * y).
         """
         return None
 
     def losses(
         self, records: List[LayerRecord], closed: bool = True, part: Number = 0
     ) -> Dict[str, tf.Tensor]:
-        """The alignment loss of every LayerRecord: {layer name: float32 scalar}.
+        """Returns the alignment loss of each layer: {layer name: float32 scalar}.
 
-        closed: take gradients by closed forms where there are; False differentiates every loss
-        automatically. Afterwards `automatic` holds the names of the layers whose loss is
-        differentiated automatically.
-        part: which part of the step's batch the records' images are, an int or int32 scalar; each
-        has its own noise.
+        Afterwards, `automatic` contains the names of the layers whose loss is differentiated
+        automatically.
+
+        Args:
+            records: The layers.
+            closed: Whether to use closed forms where they exist. False differentiates every loss
+                automatically.
+            part: The part of the step's batch that the records were computed from, an int or an
+                int32 scalar. Each part has its own noise.
         """
         self.automatic = []
         losses = {
@@ -188,18 +227,20 @@ class Rule:
 
 
 def _defaults(rule: Type[Rule], kind: Type[Declared[T]]) -> Dict[str, T]:
-    """{name: default} of what a rule declares of one kind."""
+    """Returns {name: default} of the settings of one kind that a rule declares."""
     found = {name: getattr(rule, name) for name in rule.declared}
     return {name: each.default for name, each in found.items() if isinstance(each, kind)}
 
 
 def _is_twice(one: Scalar, other: Scalar) -> bool:
-    """Whether two coefficients are numbers (no schedule), and the first is twice the second."""
+    """Returns whether two coefficients are numbers (no schedule), the first twice the second."""
     return isinstance(one, float) and isinstance(other, float) and one == 2.0 * other
 
 
 class Feedback(Rule):
-    """Feedback alignment: B is random and stays as it is; W learns to live with it. Loss 0.
+    """Feedback alignment: B is random and stays fixed, and W learns to agree with it.
+
+    This rule has no loss. It is local: B never changes.
 
     Source: Lillicrap et al. 2016 (doi:10.1038/ncomms13276).
     """
@@ -207,12 +248,18 @@ class Feedback(Rule):
     name = 'feedback'
 
     def loss(self, layer: LayerView) -> Optional[tf.Tensor]:
+        """Returns None: this rule has no loss."""
         return None
 
 
 class Symmetric(Rule):
-    """Symmetric alignment: alpha (|W|^2 + |B|^2) - beta sum(W * B). At beta = 2 alpha its minimum
-    over B is B = W.
+    """Symmetric alignment: turns B towards W, weight by weight.
+
+    Loss::
+
+        alpha (|W|^2 + |B|^2) - beta sum(W * B)
+
+    At beta = 2 alpha, its minimum over B is B = W. The rule is not local: it uses W itself.
 
     Source: Kunin et al. 2020 (arXiv:2003.01513).
     """
@@ -223,10 +270,14 @@ class Symmetric(Rule):
     sees = KERNELS
 
     def loss(self, layer: LayerView) -> Optional[tf.Tensor]:
-        return self.alpha * decay(layer.W, layer.B) + self.beta * self_product(layer.W, layer.B)
+        """Returns alpha (|W|^2 + |B|^2) - beta sum(W * B)."""
+        return self.alpha * decay(layer.W, layer.B) + self.beta * kernel_product(layer.W, layer.B)
 
     def closed_form(self, layer: LayerView) -> Optional[ClosedForm]:
-        """dB = 2 alpha B - beta W. At beta = 2 alpha the loss is alpha |B - W|^2."""
+        """Returns the loss with dB = 2 alpha B - beta W.
+
+        At beta = 2 alpha, the loss is computed as alpha |B - W|^2, which differs only by rounding.
+        """
         if not layer.is_linear:
             return None
         if not _is_twice(self.beta, self.alpha):
@@ -238,8 +289,14 @@ class Symmetric(Rule):
 
 
 class Activation(Rule):
-    """Activation alignment: alpha (|Wx|^2 + |Bx|^2) - beta sum(Wx * Bx). At beta = 2 alpha its
-    minimum is Bx = Wx.
+    """Activation alignment: turns the projection Bx towards Wx.
+
+    Loss::
+
+        alpha (|Wx|^2 + |Bx|^2) - beta sum(Wx * Bx)
+
+    At beta = 2 alpha, its minimum over B is Bx = Wx. The rule is not local: it uses the projection
+    Bx, which the network itself does not compute.
 
     Source: Kunin et al. 2020 (arXiv:2003.01513).
     """
@@ -250,11 +307,15 @@ class Activation(Rule):
     sees = PROJECTIONS
 
     def loss(self, layer: LayerView) -> Optional[tf.Tensor]:
+        """Returns alpha (|Wx|^2 + |Bx|^2) - beta sum(Wx * Bx)."""
         return self.alpha * sparse(layer.Wx, layer.Bx) + self.beta * amp(layer.Wx, layer.Bx)
 
     def closed_form(self, layer: LayerView) -> Optional[ClosedForm]:
-        """dB = (x, 2 alpha Bx - beta Wx). At beta = 2 alpha, with D = B - W, dB = 2 alpha (x, xD),
-        and the loss is alpha |xD|^2 = alpha sum(D * (x, xD))."""
+        """Returns the loss with dB = (x, 2 alpha Bx - beta Wx).
+
+        At beta = 2 alpha, with D = B - W, this is dB = 2 alpha (x, xD), and the loss is
+        alpha |xD|^2 = alpha sum(D * (x, xD)).
+        """
         if not layer.is_linear:
             return None
         if layer.is_plain and _is_twice(self.beta, self.alpha):
@@ -270,11 +331,16 @@ class Activation(Rule):
 
 
 class Mirror(Rule):
-    """Weight mirror: alpha (|W|^2 + |B|^2) - beta mean_b sum(Wx * Bx). Meant for noise as the input
-    x.
+    """Weight mirror: turns B towards W by the correlation of the layer's input and output.
 
-    Source: Akrout et al. 2019 (arXiv:1904.05391), as a sum of primitives: Kunin et al. 2020
-    (arXiv:2003.01513).
+    Loss::
+
+        alpha (|W|^2 + |B|^2) - beta mean_b sum(Wx * Bx)
+
+    It is meant for noise as the input x. The rule is local: the gradient uses x, Wx and B.
+
+    Source: Akrout et al. 2019 (arXiv:1904.05391). The formula as a sum of primitives is from Kunin
+    et al. 2020 (arXiv:2003.01513).
     """
 
     name = 'mirror'
@@ -284,11 +350,13 @@ class Mirror(Rule):
     on_noise = True
 
     def loss(self, layer: LayerView) -> Optional[tf.Tensor]:
+        """Returns alpha (|W|^2 + |B|^2) - beta mean_b sum(Wx * Bx)."""
         return self.alpha * decay(layer.W, layer.B) + self.beta * amp(layer.Wx, layer.Bx)
 
     def closed_form(self, layer: LayerView) -> Optional[ClosedForm]:
-        """dB = 2 alpha B - beta (x, Wx), and mean_b sum(Wx * xB) = sum(B * (x, Wx)): no projection
-        through B is made.
+        """Returns the loss with dB = 2 alpha B - beta (x, Wx).
+
+        Because mean_b sum(Wx * xB) = sum(B * (x, Wx)), no projection through B is computed.
         """
         if not layer.is_linear:
             return None
@@ -301,11 +369,21 @@ class Mirror(Rule):
 
 
 class Information(Rule):
-    """Information alignment: -alpha mean_b sum(Wx * Bx) + beta |B(Wx)|^2 + gamma (|W|^2 + |B|^2).
+    """Information alignment: like the weight mirror, with a penalty on the reconstruction of x.
 
-    reconstruction_reversal: W(Bx) is the reconstruction, not B(Wx). reconstruction_amp: the first
-    term compares x with
-    the reconstruction. use_sparse: the last term is |Wx|^2 + |Bx|^2.
+    Loss::
+
+        -alpha mean_b sum(Wx * Bx) + beta |B(Wx)|^2 + gamma (|W|^2 + |B|^2)
+
+    Variants of the loss:
+
+    - reconstruction_reversal: The reconstruction is W(Bx) instead of B(Wx).
+    - reconstruction_amp: The first term is -alpha mean_b sum(x * reconstruction).
+    - use_sparse: The last term is gamma (|Wx|^2 + |Bx|^2).
+
+    The rule is local with its default switches: the gradient uses x, Wx, B(Wx) and B. With
+    reconstruction_reversal or use_sparse, it uses Bx as well, which the network does not compute.
+
     Source: Kunin et al. 2020 (arXiv:2003.01513).
     """
 
@@ -319,6 +397,7 @@ class Information(Rule):
     sees = PROJECTIONS
 
     def loss(self, layer: LayerView) -> Optional[tf.Tensor]:
+        """Returns -alpha mean_b sum(Wx * Bx) + beta |B(Wx)|^2 + gamma (|W|^2 + |B|^2)."""
         reconstruction = layer.WBx if self.reconstruction_reversal else layer.BWx
         similarity = (
             amp(layer.x, reconstruction) if self.reconstruction_amp else amp(layer.Wx, layer.Bx)
@@ -327,12 +406,13 @@ class Information(Rule):
         return self.alpha * similarity + self.beta * null(reconstruction) + self.gamma * size
 
     def closed_form(self, layer: LayerView) -> Optional[ClosedForm]:
-        """With r = B(Wx): dB = (2 beta r - alpha x, Wx) + 2 gamma B, from one reconstruction and
-        one filter gradient.
+        """Returns the loss with dB = (2 beta r - alpha x, Wx) + 2 gamma B, where r = B(Wx).
 
-        sum(B * (r, Wx)) = |r|^2, so sum(B * (2 beta r - alpha x, Wx)) = 2 beta |r|^2 - alpha mean_b
-        sum(Wx * xB) gives the loss without a projection through B. reconstruction_amp changes the
-        loss by the bias alone: sum(x * B(Wx)) is sum(Wx * xB).
+        This takes one reconstruction and one kernel gradient. The loss needs no projection through
+        B, because sum(B * (r, Wx)) = |r|^2 and so
+        sum(B * (2 beta r - alpha x, Wx)) = 2 beta |r|^2 - alpha mean_b sum(Wx * xB).
+        reconstruction_amp only removes the bias from the loss: sum(x * B(Wx)) = sum(Wx * xB).
+        There is no closed form with reconstruction_reversal or use_sparse.
         """
         if (
             not (layer.is_linear and layer.reconstructs_linearly)
@@ -343,7 +423,7 @@ class Information(Rule):
         x = layer.x if self.reconstruction_amp else layer.backward_x
         if _is_twice(
             self.alpha, self.beta
-        ):  # the same, one pass over the activities less: 2 beta (r - x)
+        ):  # 2 beta (r - x) is the same, with one pass over the activities less
             sums, mean = layer.correlate(layer.BWx - x, layer.Wx)
             mean *= 2.0 * self.beta
         else:
@@ -359,8 +439,18 @@ class Information(Rule):
 
 
 class KolenPollack(Rule):
-    """Kolen-Pollack: B receives W's gradient and both decay, alpha (|W|^2 + |B|^2), so that they
-    grow alike.
+    """Kolen-Pollack: B receives the task gradient of W, and weight decay makes B and W converge.
+
+    Loss::
+
+        alpha (|W|^2 + |B|^2)
+
+    Total gradient of B::
+
+        dB = x^T dy + 2 alpha B
+
+    W is decayed in the same way only with update_forward. The rule is local: the update of B does
+    not use the values of W.
 
     Source: Kolen & Pollack 1994; Akrout et al. 2019 (arXiv:1904.05391).
     """
@@ -371,24 +461,37 @@ class KolenPollack(Rule):
     tie_gradients = True
 
     def loss(self, layer: LayerView) -> Optional[tf.Tensor]:
+        """Returns alpha (|W|^2 + |B|^2)."""
         return self.alpha * decay(layer.W, layer.B)
 
     def closed_form(self, layer: LayerView) -> Optional[ClosedForm]:
-        """dB = 2 alpha B."""
+        """Returns the loss with dB = 2 alpha B. `tie_gradients` adds the task gradient."""
         return (
             ClosedForm(self.loss(layer), [(2.0 * self.alpha, layer.B)]) if layer.is_linear else None
         )
 
 
 class ProductFeedback(Rule):
-    """Product feedback alignment, PFA: errors go back by two steps, B = R P. P, [expansion units,
-    units], is random and fixed; R is learned: it receives the task gradient as it comes through P,
-    dR = dW P^T, and decays like W, alpha (|W|^2 + |R|^2). R grows like W P^T, hence B like W P^T P,
-    the nearer to W the larger `expansion`; neither factor comes to have the weights of the way
-    forth.
+    """Product feedback alignment (PFA): the error goes back in two steps, through B = R P.
 
-    P has mean 0 and variance 1 / (expansion units), so that P^T P is around 1.
-    Source: Li & Benna 2024 (arXiv:2405.20594), who call P B, and B R B.
+    P is random and fixed. R is learned: it receives the task gradient through P, and it decays.
+
+    Loss::
+
+        alpha (|W|^2 + |R|^2)
+
+    Total gradient of R::
+
+        dR = dW P^T + 2 alpha R
+
+    W is decayed in the same way only with update_forward. R grows like W P^T, hence B grows like W
+    P^T P, which is closer to W the larger `expansion` is. Neither factor has the weights of W. The
+    rule is local: the update of R does not use the values of W.
+
+    P is [expansion units, units], with mean 0 and variance 1 / (expansion units), so that P^T P is
+    close to the identity. R is [in, expansion units] or [height, width, in, expansion units].
+
+    Source: Li & Benna 2024 (arXiv:2405.20594). The paper calls P "B", and B "R B".
     """
 
     name = 'pfa'
@@ -400,11 +503,11 @@ class ProductFeedback(Rule):
     tie_gradients = True
 
     def variable_shape(self, shape: List[int], classes: int) -> List[int]:
-        """Of R: [in, inner] or [height, width, in, inner]."""
+        """Returns the shape of R: [in, inner] or [height, width, in, inner]."""
         return shape[:-1] + [self.expansion * shape[-1]]
 
     def fixed_shape(self, shape: List[int]) -> Optional[List[int]]:
-        """Of P."""
+        """Returns the shape of P: [inner, units]."""
         return [self.expansion * shape[-1], shape[-1]]
 
     def backward_kernel(
@@ -415,21 +518,29 @@ class ProductFeedback(Rule):
         size: Optional[float],
         fixed: Optional[tf.Tensor] = None,
     ) -> tf.Tensor:
+        """Returns R P."""
         return tf.tensordot(B, fixed, axes=1)
 
     def loss(self, layer: LayerView) -> Optional[tf.Tensor]:
+        """Returns alpha (|W|^2 + |R|^2)."""
         return self.alpha * decay(layer.W, layer.R)
 
 
 class DirectFeedback(Rule):
-    """Direct feedback alignment, DFA: the error e at the logits goes straight to the input of every
-    layer, dx = e B^T, with B, [in, classes], random and fixed. No loss.
+    """Direct feedback alignment (DFA): each layer receives the error e of the logits directly.
 
-    At a convolution, B [height, width, in, classes], each of the n output positions sends e / n
-    back, as if the positions were
-    averaged: the paper's B, from the classes to every pixel of a feature map, would not fit into
-    memory on ImageNet.
-    Source: Nokland 2016 (arXiv:1609.01596); one B for all positions as in BioTorch
+    Input gradient::
+
+        dx = e B^T
+
+    B is [in, classes], random and fixed. This rule has no loss. It is local except for e, which
+    each layer receives from the logits.
+
+    At a convolution, B is [height, width, in, classes], and each of the n output positions sends e
+    / n back, as if the positions were averaged. The paper has a separate B from the classes to
+    every pixel of a feature map, which would not fit into memory on ImageNet.
+
+    Source: Nokland 2016 (arXiv:1609.01596). One B for all positions is used as in BioTorch
     (github.com/jsalbert/biotorch).
     """
 
@@ -437,26 +548,34 @@ class DirectFeedback(Rule):
     is_direct = True
 
     def variable_shape(self, shape: List[int], classes: int) -> List[int]:
-        """[in, classes] or [height, width, in, classes]."""
+        """Returns the shape of B: [in, classes] or [height, width, in, classes]."""
         return shape[:-1] + [classes]
 
     def loss(self, layer: LayerView) -> Optional[tf.Tensor]:
+        """Returns None: this rule has no loss."""
         return None
 
 
 class UniformSigns(Rule):
-    """Uniform sign-concordant feedback, uSF: B = s sign(W), with s the standard deviation that W
-    starts with. No loss.
+    """Uniform sign-concordant feedback (uSF): B has the signs of W and one magnitude.
 
-    Source: Liao, Leibo & Poggio 2016 (arXiv:1510.05067); on ImageNet: Xiao et al. 2018
-    (arXiv:1811.03567); as one of three,
-    uSF, frSF and brSF: Moskovitz, Litwin-Kumar & Abbott 2018 (arXiv:1812.06488).
+    Backward kernel::
+
+        B = s sign(W)
+
+    s is the initial standard deviation of W. This rule has no loss. It is not local: it uses the
+    signs of W.
+
+    Source: Liao, Leibo & Poggio 2016 (arXiv:1510.05067); on ImageNet, Xiao et al. 2018
+    (arXiv:1811.03567). Moskovitz, Litwin-Kumar & Abbott 2018 (arXiv:1812.06488) compare uSF, frSF
+    and brSF.
     """
 
     name = 'usf'
     has_variable = False
 
     def loss(self, layer: LayerView) -> Optional[tf.Tensor]:
+        """Returns None: this rule has no loss."""
         return None
 
     def backward_kernel(
@@ -467,12 +586,19 @@ class UniformSigns(Rule):
         size: Optional[float],
         fixed: Optional[tf.Tensor] = None,
     ) -> tf.Tensor:
+        """Returns s sign(W)."""
         return _concordant(size, W)
 
 
 class FixedMagnitudes(Rule):
-    """Sign-concordant feedback of fixed random magnitude, frSF: |M| sign(W). M starts as W does and
-    stays. No loss.
+    """Fixed random-magnitude sign-concordant feedback (frSF): the signs of W, fixed magnitudes.
+
+    Backward kernel::
+
+        B = |M| sign(W)
+
+    M has the shape of W, is drawn from the same distribution as the initial W, and stays fixed.
+    This rule has no loss. It is not local: it uses the signs of W.
 
     Source: Liao, Leibo & Poggio 2016 (arXiv:1510.05067); Moskovitz, Litwin-Kumar & Abbott 2018
     (arXiv:1812.06488).
@@ -481,6 +607,7 @@ class FixedMagnitudes(Rule):
     name = 'frsf'
 
     def loss(self, layer: LayerView) -> Optional[tf.Tensor]:
+        """Returns None: this rule has no loss."""
         return None
 
     def backward_kernel(
@@ -491,17 +618,22 @@ class FixedMagnitudes(Rule):
         size: Optional[float],
         fixed: Optional[tf.Tensor] = None,
     ) -> tf.Tensor:
+        """Returns |M| sign(W), where M is the layer's variable."""
         return _concordant(tf.abs(B), W)
 
 
 class RedrawnMagnitudes(Rule):
-    """Sign-concordant feedback of batchwise random magnitude, brSF: |M| sign(W), with M drawn anew
-    at every step. No loss.
+    """Batchwise random-magnitude sign-concordant feedback (brSF): B is drawn at each step.
 
-    |M| is uniform from 0 to sqrt(3) s, so that its mean square is s^2, with s the standard
-    deviation that W starts with. The
-    draw depends on seed, step and the layer's name alone: all parts of a batch have the same, and
-    so has a resumed run.
+    Backward kernel::
+
+        B = |M| sign(W)
+
+    |M| has the shape of W and is uniform from 0 to sqrt(3) s, so that its mean square is s^2, where
+    s is the initial standard deviation of W. The draw only depends on the seed, the step and the
+    name of the layer: all parts of a batch use the same numbers, and so does a resumed run. This
+    rule has no loss. It is not local: it uses the signs of W.
+
     Source: Liao, Leibo & Poggio 2016 (arXiv:1510.05067); Moskovitz, Litwin-Kumar & Abbott 2018
     (arXiv:1812.06488).
     """
@@ -510,6 +642,7 @@ class RedrawnMagnitudes(Rule):
     has_variable = False
 
     def loss(self, layer: LayerView) -> Optional[tf.Tensor]:
+        """Returns None: this rule has no loss."""
         return None
 
     def backward_kernel(
@@ -520,6 +653,7 @@ class RedrawnMagnitudes(Rule):
         size: Optional[float],
         fixed: Optional[tf.Tensor] = None,
     ) -> tf.Tensor:
+        """Returns |M| sign(W), where |M| is drawn for this step."""
         seed = step_seed(seed_of(self.seed, name), self.step)
         return _concordant(
             tf.random.stateless_uniform(W.shape, seed, maxval=math.sqrt(3.0) * cast(float, size)), W
@@ -527,17 +661,17 @@ class RedrawnMagnitudes(Rule):
 
 
 def _concordant(magnitude: Scalar, W: tf.Tensor) -> tf.Tensor:
-    """A kernel with the signs of W (0 where W is 0), through which no gradient reaches anything."""
+    """Returns a kernel with the signs of W (0 where W is 0). No gradient passes through it."""
     return tf.stop_gradient(magnitude * tf.sign(W))
 
 
 RULES = {rule.name: rule for rule in Rule.__subclasses__()}
 
 
-# What every rule has; no setting of a rule may be called so.
+# The attributes of every rule. No setting of a rule may have one of these names.
 NAMES: FrozenSet[str] = frozenset(dir(Rule)) | frozenset(Rule.__annotations__)
 
 
 def declarations() -> Mapping[str, Mapping[str, Declaration]]:
-    """{rule: {name: Declaration}}: the settings that the rules declare, plain data."""
+    """Returns the settings that the rules declare, as plain data: {rule: {name: Declaration}}."""
     return {name: rule.declared for name, rule in RULES.items()}

@@ -1,4 +1,4 @@
-"""A layer as the network made it (LayerRecord), and what a rule sees of it (LayerView)."""
+"""A layer as the network built it (LayerRecord), and what a rule sees of it (LayerView)."""
 
 import math
 from typing import Callable, List, NamedTuple, Optional, Tuple, Union
@@ -13,24 +13,25 @@ ACTIVATIONS = {'sigmoid': tf.sigmoid, 'tanh': tf.tanh, 'relu': tf.nn.relu}
 
 
 class LayerRecord(NamedTuple):
-    """A layer as the network made it.
+    """A layer as the network built it.
 
     Attributes:
-        name: its scope in the checkpoint, 'block_group1_0/conv1'; the layer's key in every result.
-        linear: its linear map.
-        W: forward kernel, float32 [in, units] or [height, width, in, filters].
-        B: the kernel that the error goes back through, in W's layout; None under backpropagation
-            and direct feedback.
+        name: Its scope in the checkpoint, such as 'block_group1_0/conv1'. It is the layer's key in
+            all results.
+        linear: Its linear map.
+        W: The forward kernel, float32 [in, units] or [height, width, in, filters].
+        B: The kernel that the error goes back through, in the layout of W. None under
+            backpropagation and direct feedback.
         bias: float32 [units], or None.
-        x: input of the linear map (padded, where the layer pads), [batch, ...], of the type that
-            is computed in.
-        y: x W, without bias, of the same type.
-        output: what the layer returns: bias and activation applied.
-        activation: the non-linearity that follows, also when it comes after a batch norm; None for
-            a linear layer.
-        R: what is learned of B, float32: its variable, where B is made of it and shaped otherwise;
-            else None.
-        direct: the kernel that the logits' error goes back through, [in, classes] or [height,
+        x: The input of the linear map, [batch, ...], after padding if the layer pads, in the
+            compute dtype.
+        y: x W without the bias, in the compute dtype.
+        output: The output of the layer, after the bias and the activation.
+        activation: The non-linearity that follows the layer, even if a batch norm comes between.
+            None for a linear layer.
+        R: The variable that B is computed from, float32, if B is not the variable itself. Otherwise
+            None.
+        direct: The kernel that the error of the logits goes back through, [in, classes] or [height,
             width, in, classes], or None.
     """
 
@@ -48,17 +49,27 @@ class LayerRecord(NamedTuple):
 
 
 class ViewOptions(NamedTuple):
-    """What a rule sees of a layer. The defaults show it the layer's own input, kernels and bias.
+    """What a rule sees of a layer. The defaults show the layer's own input, kernels and bias.
 
-    update_forward: the alignment loss moves W, too.
-    input_distribution: None (the layer's input), 'uniform' or 'normal' noise of mean 0 and
-    input_stddev instead.
-    use_bias_forward, use_bias_backward: add the bias to Wx, to Bx.
-    activation_forward, activation_backward: apply the layer's non-linearity (or
-    activation_fn_override) to Wx, to Bx. center_*: subtract each example's mean. normalize_*:
-    center, then divide each example by its norm. batch_center_*: subtract the mean over the batch.
-    *_input: the input; *_forward_output: Wx and B(Wx);
-    *_backward_output: Bx and W(Bx); *_backward_input: the input that B projects.
+    Attributes:
+        update_forward: The alignment loss trains W as well.
+        input_distribution: None for the layer's input. 'uniform' or 'normal' for noise of mean 0
+            instead.
+        input_stddev: The standard deviation of this noise.
+        use_bias_forward: Add the bias to Wx.
+        use_bias_backward: Add the bias to Bx.
+        activation_fn_override: The non-linearity to use in place of the layer's.
+        activation_forward: Apply the non-linearity to Wx.
+        activation_backward: Apply the non-linearity to Bx.
+        batch_center_backward_input: Subtract the mean over the batch from the input that B
+            projects.
+        center_input: Subtract the mean of each example from the input.
+        normalize_input: Center each example of the input, then divide it by its norm.
+        batch_center_forward_output: Subtract the mean over the batch from Wx and B(Wx).
+        center_forward_output: Subtract the mean of each example from Wx and B(Wx).
+        normalize_forward_output: Center each example of Wx and B(Wx), then divide it by its norm.
+        center_backward_output: Subtract the mean of each example from Bx and W(Bx).
+        normalize_backward_output: Center each example of Bx and W(Bx), then divide it by its norm.
     """
 
     update_forward: bool = False
@@ -80,17 +91,17 @@ class ViewOptions(NamedTuple):
 
 
 def center(x: tf.Tensor) -> tf.Tensor:
-    """Subtract from each example its mean over all features; x float32 [batch, ...]."""
+    """Returns x without the mean of each example over its features, float32 [batch, ...]."""
     return x - tf.reduce_mean(x, axis=_features(x), keepdims=True)
 
 
 def normalize(x: tf.Tensor) -> tf.Tensor:
-    """Center each example, then divide it by its Euclidean norm; x float32 [batch, ...]."""
+    """Returns x with each example centered, then divided by its norm, float32 [batch, ...]."""
     return tf.nn.l2_normalize(center(x), axis=_features(x))
 
 
 def batch_center(x: tf.Tensor) -> tf.Tensor:
-    """Subtract the mean over the batch; x float32 [batch, ...]."""
+    """Returns x without its mean over the batch, float32 [batch, ...]."""
     return x - tf.reduce_mean(x, axis=0, keepdims=True)
 
 
@@ -98,7 +109,7 @@ def _features(x: tf.Tensor) -> List[int]:
     return list(range(1, x.shape.ndims))
 
 
-Seed = Callable[[str], tf.Tensor]  # name of a draw -> its seed, int32 [2]
+Seed = Callable[[str], tf.Tensor]  # takes the name of a draw, returns its seed, int32 [2]
 
 
 def _uniform(shape: tf.Tensor, stddev: float, seed: Seed) -> tf.Tensor:
@@ -109,10 +120,10 @@ def _uniform(shape: tf.Tensor, stddev: float, seed: Seed) -> tf.Tensor:
 
 
 def _normal(shape: tf.Tensor, stddev: float, seed: Seed) -> tf.Tensor:
-    """Draws by the transform of Box and Muller (doi:10.1214/aoms/1177706645).
+    """Draws normal numbers by the Box-Muller transform (doi:10.1214/aoms/1177706645).
 
-    On CPUs it is twice as fast as TensorFlow's own operation. Two draws are faster than one that
-    is cut in halves.
+    On CPUs, this is twice as fast as TensorFlow's own operation. Two separate draws are faster than
+    one draw that is split in halves.
     """
     count = tf.reduce_prod(shape)
     half = [(count + 1) // 2]
@@ -124,14 +135,13 @@ def _normal(shape: tf.Tensor, stddev: float, seed: Seed) -> tf.Tensor:
     )
 
 
-# Noise of `shape` (int32 [rank], a tensor) with mean 0 and a standard deviation.
+# Each function draws noise of mean 0. Its arguments are the shape (a tensor, int32 [rank]), the
+# standard deviation and a Seed.
 NOISE = {'uniform': _uniform, 'normal': _normal}
 
 
 class _lazy:
-    """A property that is computed once, when first asked for: a rule builds no operation that its
-    formula lacks.
-    """
+    """A property that is computed on first use, so a rule only adds the operations that it uses."""
 
     def __init__(self, function: Callable[['LayerView'], tf.Tensor]) -> None:
         self._function = function
@@ -143,16 +153,20 @@ class _lazy:
 
 
 class LayerView:
-    """The symbols of an alignment loss, for one layer: W, B, R (what is learned of B), x, Wx, Bx,
-    BWx and WBx.
+    """The symbols of an alignment loss for one layer: W, B, R, x, Wx, Bx, BWx and WBx.
 
-    The input, the bias and (unless update_forward) W carry a stop-gradient: a loss over these
-    symbols is local to its layer and moves B only. All are float32, whatever type the network
-    computes in.
+    R is the layer's variable for B, which is B itself under most rules. The input, the bias and
+    (unless update_forward) W carry a stop-gradient. A loss over these symbols is therefore local to
+    its layer and only trains B. All symbols are float32, whatever the compute dtype of the network.
 
-    The input noise depends on the seed (an int or None), the layer's name, the step (updates done
-    before this one) and the part (the index, in the step's batch, of the part that the record's
-    images are); step and part are ints or integer scalars.
+    Args:
+        record: The layer.
+        options: What the rule sees of it.
+        seed: The seed of the input noise, or None. The noise also depends on the layer's name, the
+            step and the part.
+        step: The number of updates done before this one, an int or an integer scalar.
+        part: The part of the step's batch that the record was computed from, an int or an integer
+            scalar.
     """
 
     def __init__(
@@ -197,20 +211,21 @@ class LayerView:
 
     @_lazy
     def BWx(self) -> tf.Tensor:
-        """The forward projection brought back through B: a reconstruction of x, shaped like it."""
+        """The forward projection, sent back through B: a reconstruction with the shape of x."""
         return self._forward_output(self._record.linear.reconstruct(self._forward, self.B, self.x))
 
     @_lazy
     def WBx(self) -> tf.Tensor:
-        """The backward projection brought back through W: a reconstruction of x, shaped like it."""
+        """The backward projection, sent back through W: a reconstruction with the shape of x."""
         return self._backward_output(
             self._record.linear.reconstruct(self._backward, self.W, self.x)
         )
 
     @property
     def is_linear(self) -> bool:
-        """Whether Bx is linear in B, but for the bias, and W stands still: then gradients have the
-        closed forms of a rule.
+        """Whether Bx is linear in B, apart from the bias, and the loss does not train W.
+
+        Closed forms are valid only in this case.
         """
         options = self._options
         return not (
@@ -222,8 +237,9 @@ class LayerView:
 
     @property
     def is_plain(self) -> bool:
-        """Whether Wx and Bx are x W and x B and nothing else, of an x whose x W is known
-        already.
+        """Whether Wx and Bx are exactly x W and x B, and x is the layer's own input.
+
+        The forward pass has already computed x W in this case.
         """
         options = self._options
         return (
@@ -236,7 +252,7 @@ class LayerView:
 
     @property
     def reconstructs_linearly(self) -> bool:
-        """Whether BWx is Wx brought back through B, and nothing else."""
+        """Whether BWx is Wx sent back through B without further changes."""
         options = self._options
         return not (
             options.center_forward_output
@@ -250,16 +266,18 @@ class LayerView:
         return batch_center(self.x) if self._options.batch_center_backward_input else self.x
 
     def project(self, kernel: tf.Tensor) -> tf.Tensor:
-        """x through any kernel, [batch, ..., units]."""
+        """Returns x projected through any kernel, [batch, ..., units]."""
         return self._record.linear.project(self.x, kernel)
 
     def correlate(self, x: tf.Tensor, y: tf.Tensor) -> Tuple[tf.Tensor, Scalar]:
-        """The filter gradient of (x, y), shaped like B, and one over the batch: together they are
-        the gradient of mean_b sum(xB * y) with respect to B."""
+        """Returns the kernel gradient of (x, y), with the shape of B, and one over the batch size.
+
+        Their product is the gradient of mean_b sum(xB * y) with respect to B.
+        """
         return self._record.linear.kernel_gradient(x, y, self.B), 1.0 / batch_size(y)
 
     def bias_overlap(self) -> Scalar:
-        """mean_b sum(Wx * bias): what the bias adds to mean_b sum(Wx * Bx)."""
+        """Returns mean_b sum(Wx * bias): what the bias adds to mean_b sum(Wx * Bx)."""
         if self._record.bias is None or not self._options.use_bias_backward:
             return 0.0
         by_unit = self._record.linear.sum_by_unit(self.Wx) / batch_size(self.Wx)
@@ -277,7 +295,7 @@ class LayerView:
     @_lazy
     def _forward(self) -> tf.Tensor:
         options = self._options
-        if self._sees_the_layers_input:  # the forward pass has it already
+        if self._sees_the_layers_input:  # then the forward pass has computed it already
             Wx = tf.cast(tf.stop_gradient(self._record.y), tf.float32)
             if options.update_forward:
                 Wx = known_product(self._record.linear, self.x, self.W, Wx)

@@ -26,7 +26,7 @@ def pair(shape):
 def test_terms_of_kernels_are_sums(shape):
     W, B = pair(shape)
     np.testing.assert_allclose(term('decay', W, B), (W**2).sum() + (B**2).sum(), 1e-5)
-    np.testing.assert_allclose(term('self', W, B), -(W * B).sum(), 1e-5)
+    np.testing.assert_allclose(term('kernel_product', W, B), -(W * B).sum(), 1e-5)
 
 
 @pytest.mark.parametrize('shape', ACTIVITIES, ids=str)
@@ -46,7 +46,9 @@ def test_terms_of_activities_are_means_over_the_batch(shape):
     )
 
 
-@pytest.mark.parametrize('name, sign', [('self', -1), ('amp', -1), ('decay', 1), ('sparse', 1)])
+@pytest.mark.parametrize(
+    'name, sign', [('kernel_product', -1), ('amp', -1), ('decay', 1), ('sparse', 1)]
+)
 def test_the_sign_rewards_agreement_and_punishes_size(name, sign):
     W, _ = pair((4, 3))
     assert np.sign(term(name, W, W)) == sign
