@@ -1,12 +1,14 @@
-"""Networks of injected layers. A file here with a NETWORKS dictionary adds its names to --model;
-nothing else is needed.
+"""The networks, each built from injected layers.
+
+A module in this package that has a NETWORKS dictionary adds its networks to --model. Nothing else
+is needed.
 """
 
 import importlib
 import pkgutil
 from typing import Dict
 
-from models.network import Network, NetworkOptions  # noqa: F401 (for those who import the package)
+from models.network import Network, NetworkOptions  # noqa: F401 (exported)
 
 NETWORKS: Dict[str, Network] = {}
 for _module in sorted(m.name for m in pkgutil.iter_modules(__path__)):

@@ -1,5 +1,6 @@
-"""The layers that networks are built of: they make the kernels, and keep a record of each layer for
-the rule and the angles.
+"""The layers that networks are built from.
+
+They create the kernels, and they keep a record of each layer for the rule and the angles.
 """
 
 import abc
@@ -28,37 +29,45 @@ Each = TypeVar('Each')
 
 
 class Replicas(abc.ABC):
-    """What builds layers on several replicas. replicas: their number."""
+    """A device that builds layers on several replicas.
+
+    Attributes:
+        replicas: The number of replicas.
+    """
 
     replicas: int
 
     @abc.abstractmethod
     def all_mean(self, tensor: tf.Tensor) -> tf.Tensor:
-        """The mean of a tensor over the replicas, on each of them, through which gradients go."""
+        """Returns the mean of a tensor over the replicas, on each replica, and passes gradients."""
 
 
 class Layers:
-    """Makes layers in the current variable scope.
+    """Builds layers in the current variable scope.
 
-    rule: an alignment.rules.Rule, or None for backpropagation (no backward kernels then). A rule
-    without a variable for B
-    makes backward kernels of the forward kernels. classes: of the network, which direct feedback
-    must know.
-    is_training: batch norm uses and tracks the statistics of the batch. seed: of the initial
-    kernels, an int or None.
-    regularize: collect L2 losses. bn_trainable: train batch norm's gamma and beta.
-    dtype: what is computed in; variables, statistics of batch norm and losses are float32 all the
-    same.
-    data_format: of images between layers, 'NHWC' (shapes here are written so) or 'NCHW'.
-    few_positions: of convolutions; see alignment.gradients.Convolution.
-    across: what builds these layers on several replicas, when the statistics of batch norm shall be
-    those of all replicas' batches; None takes each one's own.
-    over_replicas: tensor -> its mean over all replicas that share the variables, for the moving
-    statistics of batch norm; None where this is the only one.
+    Args:
+        rule: The alignment rule, or None for backpropagation, which has no backward kernels. A rule
+            without a variable for B computes the backward kernels from the forward kernels.
+        is_training: Whether batch norm uses and tracks the statistics of the batch.
+        regularize: Whether to collect L2 losses.
+        bn_trainable: Whether to train gamma and beta of batch norm.
+        seed: The seed of the initial kernels, or None.
+        dtype: The compute dtype. Variables, batch norm statistics and losses are always float32.
+        data_format: The layout of images between layers, 'NHWC' or 'NCHW'. Shapes here are for
+            NHWC.
+        across: The device, if batch norm should use the statistics of all replicas. None for the
+            statistics of each replica.
+        over_replicas: Returns the mean of a tensor over all replicas that share the variables, for
+            the moving statistics of batch norm. None if there is only one replica.
+        classes: The number of classes of the network. Required under direct feedback.
+        few_positions: See alignment.gradients.Convolution.
 
-    After the network is built: records (a LayerRecord a layer), regularization_losses (float32
-    scalars), updates (operations that move the statistics of batch norm) and roles ({checkpoint
-    name: a models.roles.Role}) can be read.
+    Attributes:
+        records: A LayerRecord for each layer. This and the attributes below are complete once the
+            network is built.
+        regularization_losses: float32 scalars.
+        updates: Operations that update the moving statistics of batch norm.
+        roles: {variable name in the checkpoint: its models.roles.Role}.
     """
 
     def __init__(
@@ -92,15 +101,18 @@ class Layers:
         self.roles: Dict[str, Role] = {}
 
     def arrange(self, images: tf.Tensor) -> tf.Tensor:
-        """float32 [batch, height, width, channels] -> the same images in the type and format of
-        these layers.
+        """Returns images in the dtype and layout of these layers.
+
+        Args:
+            images: float32 [batch, height, width, channels].
         """
         images = tf.cast(images, self.dtype)
         return images if self.data_format == 'NHWC' else tf.transpose(images, [0, 3, 1, 2])
 
     def finish(self, logits: tf.Tensor) -> tf.Tensor:
-        """[batch, classes] -> the same, once all layers are there: under direct feedback, their
-        error reaches each layer.
+        """Returns the logits [batch, classes]. Call it when all layers are built.
+
+        Under direct feedback, it sends the error of the logits to each layer.
         """
         layers = [
             Direct(r.linear, r.x, r.y, tf.cast(r.direct, self.dtype))
@@ -110,8 +122,12 @@ class Layers:
         return send_back(logits, layers) if layers else logits
 
     def max_pool(self, x: tf.Tensor, size: int, stride: int) -> tf.Tensor:
-        """x [batch, height, width, channels] -> the largest of each window of size x size pixels,
-        every stride pixels.
+        """Returns the maximum of each window of size x size pixels, at every `stride` pixels.
+
+        Args:
+            x: [batch, height, width, channels].
+            size: The side of a window, in pixels.
+            stride: The distance between windows, in pixels.
         """
         return tf.nn.max_pool(
             x,
@@ -122,7 +138,7 @@ class Layers:
         )
 
     def average(self, x: tf.Tensor) -> tf.Tensor:
-        """x [batch, height, width, channels] -> its mean over the pixels, [batch, channels]."""
+        """Returns x [batch, height, width, channels] averaged over pixels, [batch, channels]."""
         return tf.reduce_mean(x, axis=[self.data_format.index(letter) for letter in 'HW'])
 
     def dense(
@@ -134,11 +150,15 @@ class Layers:
         l2: float = 0.0,
         l2_bias: float = 0.0,
     ) -> tf.Tensor:
-        """x [batch, in] -> activation(x W + b), [batch, units].
+        """Returns activation(x W + b), [batch, units].
 
-        activation: a name of alignment.view.ACTIVATIONS, or None. initializer: a class that takes
-        seed.
-        l2, l2_bias: weights of 1/2 |W|^2 and 1/2 |b|^2 in the loss.
+        Args:
+            x: [batch, in].
+            units: The number of units.
+            activation: A name in alignment.view.ACTIVATIONS, or None.
+            initializer: A class of initialisers, called with the seed.
+            l2: The weight of 1/2 |W|^2 in the loss.
+            l2_bias: The weight of 1/2 |b|^2 in the loss.
         """
         shape = [int(x.shape[-1]), units]
         kernels = self._kernels(Dense(), shape, initializer, l2)
@@ -158,13 +178,21 @@ class Layers:
         initializer: MakeInitializer = tf.variance_scaling_initializer,
         l2: float = 0.0,
     ) -> tf.Tensor:
-        """x [batch, height, width, in] -> activation(x * W + b), [batch, height', width', filters].
+        """Returns activation(x * W + b), [batch, height', width', filters].
 
-        size: of the square kernel, pixels. stride: pixels. padding: 'SAME' or 'VALID'; None pads a
-        strided convolution symmetrically by size - 1 whatever the size of the image, others with
-        SAME.
-        followed_by: the name of the non-linearity that comes after this layer's batch norm, which
-        the rule may be shown.
+        Args:
+            x: [batch, height, width, in].
+            filters: The number of output channels.
+            size: The side of the square kernel, in pixels.
+            stride: The stride in both directions, in pixels.
+            use_bias: Whether to add a bias.
+            activation: A name in alignment.view.ACTIVATIONS, or None.
+            followed_by: The name of the non-linearity after this layer's batch norm, which a rule
+                can be shown. None for `activation`.
+            padding: 'SAME' or 'VALID'. None pads a strided convolution symmetrically by size - 1,
+                for any image size, and uses 'SAME' otherwise.
+            initializer: A class of initialisers, called with the seed.
+            l2: The weight of 1/2 |W|^2 in the loss.
         """
         if padding is None and stride > 1:
             before = (size - 1) // 2
@@ -186,11 +214,13 @@ class Layers:
     def batch_norm(
         self, x: tf.Tensor, momentum: float, epsilon: float, zero_gamma: bool = False
     ) -> tf.Tensor:
-        """Batch normalisation of [batch, height, width, channels] over all but channels
-        (arXiv:1502.03167).
+        """Returns x, batch-normalised over all axes but the channels (arXiv:1502.03167).
 
-        momentum: of the moving statistics. zero_gamma: gamma starts at 0, so that a residual block
-        starts as identity.
+        Args:
+            x: [batch, height, width, channels].
+            momentum: The momentum of the moving statistics.
+            epsilon: The number that is added to the variance.
+            zero_gamma: Whether gamma starts at 0, so that a residual block starts as the identity.
         """
         channels = [self._channels(x)]
         with tf.variable_scope('batch_normalization'):
@@ -233,8 +263,10 @@ class Layers:
     def _normalise(
         self, x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float
     ) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """x by the statistics of its batch: y, shaped like it, and the mean and unbiased variance,
-        float32 [channels].
+        """Returns x normalised by the statistics of its batch, and these statistics.
+
+        Returns:
+            y, with the shape of x, and the mean and the unbiased variance, float32 [channels].
         """
         if self.across is None:
             return tf.nn.fused_batch_norm(
@@ -256,14 +288,15 @@ class Layers:
         return int(x.shape[self.data_format.index('C')])
 
     def _by_axis(self, others: Each, pixels: Each) -> List[Each]:
-        """A list with `pixels` for height and width, and `others` for batch and channels."""
+        """Returns a list: `pixels` for height and width, `others` for batch and channels."""
         return [pixels if letter in 'HW' else others for letter in self.data_format]
 
     def _kernels(
         self, linear: Linear, shape: List[int], initializer: MakeInitializer, l2: float
     ) -> Dict[str, Optional[tf.Tensor]]:
-        """The forward kernel W and, under a rule, the kernels that errors go back through: {field
-        of a LayerRecord: tensor}.
+        """Returns the kernels of a layer: {field of LayerRecord: tensor}.
+
+        They are the forward kernel W and, under a rule, the kernels that errors go back through.
         """
         W = self._kernel('forward_kernel', Role.FORWARD, shape, initializer)
         self._regularize(W, l2)
@@ -276,7 +309,7 @@ class Layers:
             )
         transposed = isinstance(
             linear, Dense
-        )  # a checkpoint holds a dense backward kernel as [units, in]
+        )  # checkpoints store a dense backward kernel as [units, in]
         own = rule.variable_shape(shape, self.classes)
         B = self._kernel(
             'backward_kernel', Role.BACKWARD, own[::-1] if transposed else own, initializer
@@ -290,7 +323,7 @@ class Layers:
         return dict(W=W, B=made, R=None if made is B else B)
 
     def _fixed(self, shape: List[int]) -> tf.Tensor:
-        """A random matrix [inner, units] that nothing moves, of mean 0 and variance 1 / inner."""
+        """Returns a fixed random matrix [inner, units], with mean 0 and variance 1 / inner."""
         initializer = functools.partial(tf.random_normal_initializer, stddev=shape[0] ** -0.5)
         return self._kernel('fixed_matrix', Role.FIXED, shape, initializer, trainable=False)
 
@@ -307,7 +340,7 @@ class Layers:
         initializer: MakeInitializer,
         trainable: bool = True,
     ) -> tf.Tensor:
-        """A kernel's value, read once: whatever uses it within a step sees the same numbers."""
+        """Returns the value of a kernel, read once: all uses within a step see the same numbers."""
         seed = (
             None
             if self.seed is None
@@ -375,10 +408,12 @@ def initial_size(
     initializer: Initializer,
     shape: Sequence[int],
 ) -> float:
-    """The standard deviation of a kernel that an initialiser draws, a float.
+    """Returns the standard deviation of the kernels that an initialiser draws.
 
-    initializer: tf.random_normal_initializer, or one of variance scaling, as Glorot's are. shape:
-    [in, units] or [height, width, in, filters].
+    Args:
+        initializer: tf.random_normal_initializer, or a variance scaling initialiser such as
+            Glorot's.
+        shape: The shape of the kernel, [in, units] or [height, width, in, filters].
     """
     if isinstance(initializer, tf.random_normal_initializer):
         return initializer.stddev
@@ -389,8 +424,10 @@ def initial_size(
 
 
 class StockLayers(Layers):
-    """Layers without a custom gradient, under the variable names of TensorFlow's own layers
-    ('conv2d/kernel', 'dense/kernel'): an oracle for backpropagation (--tf_layers)."""
+    """Layers without custom gradients: an oracle for backpropagation (--tf_layers).
+
+    The variables have the names of TensorFlow's own layers, 'conv2d/kernel' and 'dense/kernel'.
+    """
 
     def _kernels(
         self, linear: Linear, shape: List[int], initializer: MakeInitializer, l2: float

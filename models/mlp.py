@@ -1,15 +1,15 @@
-"""The fully connected network: hidden layers with a non-linearity, then a linear one."""
+"""The fully connected network: hidden layers with a non-linearity, then a linear layer."""
 
 import tensorflow.compat.v1 as tf
 
 from models.layers import Layers
 from models.network import Network, NetworkOptions
 
-L2 = 1e-6  # of the forward kernels
+L2 = 1e-6  # the weight of the L2 loss of each forward kernel
 
 
 def build(images: tf.Tensor, layers: Layers, classes: int, options: NetworkOptions) -> tf.Tensor:
-    """images float32 [batch, ...] (flattened) -> logits [batch, classes]."""
+    """Returns the logits [batch, classes] for images, float32 [batch, ...], which are flattened."""
     x = tf.reshape(images, [-1, images.shape[1:].num_elements()])
     for index, units in enumerate(options.layers_list):
         with tf.variable_scope(f'dense{index}'):
@@ -19,7 +19,7 @@ def build(images: tf.Tensor, layers: Layers, classes: int, options: NetworkOptio
 
 
 def label(options: NetworkOptions) -> str:
-    """See Network.label."""
+    """Returns the name of the collection, such as 'fc_32-16'. See Network.label."""
     return (
         'fc_' + '-'.join(str(units) for units in options.layers_list)
         if options.layers_list

@@ -1,4 +1,4 @@
-"""What a network is to the rest of the program."""
+"""The interface of a network to the rest of the program."""
 
 from typing import Callable, NamedTuple, Tuple
 
@@ -8,8 +8,12 @@ from models.layers import Layers
 
 
 class NetworkOptions(NamedTuple):
-    """layers_list: hidden units of fc; activation: its non-linearity by name; use_resnet_v2: which
-    of the two versions of a ResNet.
+    """The settings of a network.
+
+    Attributes:
+        layers_list: The numbers of hidden units of fc.
+        activation: The name of the non-linearity of fc.
+        use_resnet_v2: Whether a ResNet is version 2 rather than version 1.
     """
 
     layers_list: Tuple[int, ...] = ()
@@ -18,10 +22,12 @@ class NetworkOptions(NamedTuple):
 
 
 class Network(NamedTuple):
-    """build(images, layers, classes, options) -> logits [batch, classes].
+    """A network that --model can select.
 
-    label(options) -> the name of its results' collection in the database, 'fc_32-16' or
-    'resnet50v2'.
+    Attributes:
+        build: build(images, layers, classes, options) returns the logits, [batch, classes].
+        label: label(options) returns the name of the collection for its results, such as 'fc_32-16'
+            or 'resnet50v2'.
     """
 
     build: Callable[[tf.Tensor, Layers, int, NetworkOptions], tf.Tensor]

@@ -1,9 +1,8 @@
-"""Residual networks v1 (post-activation, arXiv:1512.03385) and v2 (pre-activation,
-arXiv:1603.05027), any image size.
+"""Residual networks for any image size, v1 (arXiv:1512.03385) and v2 (arXiv:1603.05027).
 
-Both versions share the stem, the four groups of blocks and the head; they differ in where batch
-norm stands, in the initial final kernel and in the names of their scopes, which are those of the
-original's checkpoints.
+Version 1 is post-activation and version 2 is pre-activation. Both share the stem, the four groups
+of blocks and the head. They differ in the position of batch norm, in the initial kernel of the last
+layer, and in the names of their scopes, which are the names in the original code's checkpoints.
 """
 
 import functools
@@ -14,13 +13,17 @@ import tensorflow.compat.v1 as tf
 from models.layers import Layers
 from models.network import Network, NetworkOptions
 
-L2 = 1e-4  # of every forward kernel and of the final bias
+L2 = 1e-4  # the weight of the L2 loss of each forward kernel and of the last bias
 FILTERS = (64, 128, 256, 512)
 
 
 class Depth(NamedTuple):
-    """blocks: their number in each of the four groups. bottleneck: 1x1, 3x3, 1x1 with 4 times the
-    filters out.
+    """The blocks of a ResNet of one depth.
+
+    Attributes:
+        blocks: The number of blocks in each of the four groups.
+        bottleneck: Whether a block is 1x1, 3x3, 1x1 with 4 times the filters at its end, rather
+            than 3x3, 3x3.
     """
 
     blocks: Tuple[int, int, int, int]
@@ -38,7 +41,7 @@ DEPTHS = {
 
 
 class Conv(NamedTuple):
-    """One convolution of a block: its filters, size and stride in pixels."""
+    """One convolution of a block: its number of filters, its size and its stride in pixels."""
 
     filters: int
     size: int
@@ -46,7 +49,7 @@ class Conv(NamedTuple):
 
 
 class V1:
-    """Convolution, batch norm, ReLU; a ReLU after the sum."""
+    """Version 1: convolution, batch norm, ReLU, and a ReLU after the sum."""
 
     group = 'block_group{}'
     final_initializer = staticmethod(functools.partial(tf.random_normal_initializer, stddev=0.01))
@@ -55,11 +58,16 @@ class V1:
         self.layers = layers
 
     def stem(self, x: tf.Tensor) -> tf.Tensor:
+        """Returns the output of the first convolution, batch norm and ReLU."""
         return tf.nn.relu(self._conv_norm('conv0', x, Conv(64, 7, 2), relu=True))
 
     def block(self, x: tf.Tensor, shortcut: Optional[Conv], convs: Sequence[Conv]) -> tf.Tensor:
-        """shortcut: the Conv of a projection, or None for the identity; convs: the Convs of the
-        residual branch.
+        """Returns the output of one block.
+
+        Args:
+            x: [batch, height, width, channels].
+            shortcut: The convolution of a projection shortcut, or None for the identity.
+            convs: The convolutions of the residual branch.
         """
         residual = self._conv_norm('conv0', x, shortcut) if shortcut else x
         for index, conv in enumerate(convs[:-1], start=1):
@@ -68,6 +76,7 @@ class V1:
         return tf.nn.relu(x + residual)
 
     def head(self, x: tf.Tensor) -> tf.Tensor:
+        """Returns x: the last block ends with a ReLU."""
         return x
 
     def _conv_norm(
@@ -81,8 +90,9 @@ class V1:
 
 
 class V2:
-    """Batch norm, ReLU, convolution; the projection of a shortcut starts after the block's first
-    batch norm and ReLU.
+    """Version 2: batch norm, ReLU, convolution.
+
+    A projection shortcut takes the output of the block's first batch norm and ReLU.
     """
 
     group = 'block_layer{}'
@@ -92,9 +102,11 @@ class V2:
         self.layers = layers
 
     def stem(self, x: tf.Tensor) -> tf.Tensor:
+        """Returns the output of the first convolution."""
         return self._conv('conv0', x, Conv(64, 7, 2))
 
     def block(self, x: tf.Tensor, shortcut: Optional[Conv], convs: Sequence[Conv]) -> tf.Tensor:
+        """Returns the output of one block. See V1.block."""
         residual = x
         x = self._norm_relu('bn0', x)
         if shortcut:
@@ -105,6 +117,7 @@ class V2:
         return self._conv(f'conv{len(convs)}', x, convs[-1]) + residual
 
     def head(self, x: tf.Tensor) -> tf.Tensor:
+        """Returns x after the final batch norm and ReLU."""
         return self._norm_relu('bnl4', x)
 
     def _conv(self, scope: str, x: tf.Tensor, conv: Conv, relu: bool = False) -> tf.Tensor:
@@ -121,7 +134,7 @@ class V2:
 def build(
     depth: int, images: tf.Tensor, layers: Layers, classes: int, options: NetworkOptions
 ) -> tf.Tensor:
-    """images float32 [batch, height, width, channels] -> logits [batch, classes]."""
+    """Returns the logits [batch, classes] for images, float32 [batch, height, width, channels]."""
     version: Union[V1, V2] = V2(layers) if options.use_resnet_v2 else V1(layers)
     x = layers.max_pool(version.stem(layers.arrange(images)), size=3, stride=2)
     for group, (filters, blocks) in enumerate(zip(FILTERS, DEPTHS[depth].blocks), start=1):
@@ -138,8 +151,10 @@ def build(
 def _block(
     filters: int, bottleneck: bool, group: int, first: bool
 ) -> Tuple[Optional[Conv], List[Conv]]:
-    """(shortcut, convs) of a block. The first block of a group projects its shortcut and, from
-    group 2 on, halves the image.
+    """Returns (shortcut, convs) of a block.
+
+    The first block of a group has a projection shortcut and, from group 2 on, halves the image
+    size.
     """
     stride = 2 if first and group > 1 else 1
     if bottleneck:
@@ -150,7 +165,7 @@ def _block(
 
 
 def label(depth: int, options: NetworkOptions) -> str:
-    """See Network.label."""
+    """Returns the name of the collection, such as 'resnet50v2'. See Network.label."""
     return 'resnet{}{}'.format(depth, 'v2' if options.use_resnet_v2 else '')
 
 

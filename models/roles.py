@@ -1,11 +1,11 @@
-"""What the variables of a training are for."""
+"""The purposes of the variables of a training."""
 
 import enum
 from typing import NamedTuple
 
 
 class Role(enum.Enum):
-    """What a variable is for. The value is its text for people."""
+    """The purpose of a variable. The value is the text that users see."""
 
     FORWARD = 'forward kernel'
     BACKWARD = 'backward kernel'
@@ -17,26 +17,30 @@ class Role(enum.Enum):
 
     @property
     def text(self) -> str:
-        """For people."""
+        """The text that users see."""
         return self.value
 
     @property
     def is_of_network(self) -> bool:
-        """Whether a network without its training has such a variable."""
+        """Whether a network has such a variable even when it is not trained."""
         return self not in (Role.LOSS_SCALE, Role.STEP)
 
 
 class Slot(NamedTuple):
-    """The role of a variable in which an optimiser, by its name in --optimizer, keeps something."""
+    """The role of an optimiser's slot.
+
+    Attributes:
+        optimizer: The name of the optimiser, as in --optimizer.
+    """
 
     optimizer: str
 
     @property
     def text(self) -> str:
-        """For people."""
+        """The text that users see."""
         return f'slot of {self.optimizer}'
 
     @property
     def is_of_network(self) -> bool:
-        """See Role.is_of_network."""
+        """Always False. See Role.is_of_network."""
         return False

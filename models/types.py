@@ -1,6 +1,6 @@
-"""Names for what TensorFlow gives no types of."""
+"""Names for types that TensorFlow does not define."""
 
 from typing import Any, Callable
 
-Initializer = Any  # one of TensorFlow's, such as tf.zeros_initializer()
-MakeInitializer = Callable[..., Initializer]  # makes one of a seed: initializer(seed=3)
+Initializer = Any  # an initialiser of TensorFlow, such as tf.zeros_initializer()
+MakeInitializer = Callable[..., Initializer]  # creates one from a seed: initializer(seed=3)

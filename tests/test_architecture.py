@@ -208,7 +208,6 @@ UNDOCUMENTED = {
     'data/imagenet.py': {'Imagenet.records', 'Imagenet.example'},
     'data/mnist.py': {'Mnist.records', 'Mnist.example'},
     'data/synthetic.py': {'Synthetic.records', 'Synthetic.example'},
-    'models/resnet.py': {'V1.stem', 'V1.head', 'V2.stem', 'V2.block', 'V2.head'},
 }
 
 
