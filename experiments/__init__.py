@@ -1,6 +1,6 @@
-"""Programs that compare rules by training them; README.md quotes what they print."""
+"""Programs that train rules and compare the results. README.md quotes what they print."""
 
 import sys
 
-if sys.argv[:1] == ['-m']:  # one of them is about to run
-    import missing_packages  # noqa: F401 (first: it tells which package this Python lacks)
+if sys.argv[:1] == ['-m']:  # one of the programs is about to run
+    import missing_packages  # noqa: F401 (first: it reports which packages are missing)

@@ -1,8 +1,8 @@
-"""One training of each rule on the 5,000 MNIST images, and a table of what MongoDB then holds.
+"""Trains each rule once on the 5,000 MNIST images and prints a table of the results in MongoDB.
 
     make rules
 
-A training that has ended is not repeated: a second call prints the same table.
+Finished trainings are not repeated: a second call prints the same table.
 """
 
 from training import runtime  # noqa: F401 (first: it prepares TensorFlow)
@@ -26,15 +26,17 @@ SUFFIX = f'_python{sys.version_info.major}.{sys.version_info.minor}'
 
 
 def settings(rule: str) -> Dict[str, object]:
-    """The recipe of a rule; for one without, the frame of the recipes, at its own defaults."""
+    """Returns the settings of a rule's recipe, or those common to the recipes if it has none."""
     if 'mnist_' + rule in recipes.RECIPES:
         return recipes.RECIPES['mnist_' + rule].settings
     return dict(recipes.MNIST, alignment=rule)
 
 
 def train(rule: str, arguments: argparse.Namespace) -> Document:
-    """Trains by the recipe of a rule; returns its newest record with a validation. Raises
-    subprocess.CalledProcessError.
+    """Trains with the recipe of a rule and returns the newest record of a validation.
+
+    Raises:
+        subprocess.CalledProcessError: The training fails.
     """
     return trained.newest(
         Config.of(settings(rule), choices()),
@@ -46,7 +48,7 @@ def train(rule: str, arguments: argparse.Namespace) -> Document:
 
 
 def row(rule: str, record: Document) -> str:
-    """One line of the table."""
+    """Returns one line of the table."""
     results = record['validation_results']['topn_val']
     angles = [validation.mean_angle(results, name) for name in ('weight_angles', 'gradient_angles')]
     weight, gradient = ['-' if angle is None else f'{angle:.1f}' for angle in angles]
@@ -54,9 +56,12 @@ def row(rule: str, record: Document) -> str:
 
 
 def main() -> int:
+    """Trains each rule and prints the table. Returns the exit code."""
     parser = trained.parser('experiments.rules', __doc__)
     parser.add_argument(
-        '--data_dir', required=True, help='TFRecords of MNIST, by data.build_tfrecords'
+        '--data_dir',
+        required=True,
+        help='folder of the MNIST TFRecords that data.build_tfrecords writes',
     )
     arguments = parser.parse_args()
     print('| rule          | top-1  | weight angle | gradient angle |\n|---|---|---|---|')
@@ -65,8 +70,8 @@ def main() -> int:
             print(row(rule, train(rule, arguments)), flush=True)
         except subprocess.CalledProcessError as error:
             print(
-                f'error: the training of {rule} ended with exit code {error.returncode}; its '
-                'message stands above',
+                f'error: the training of {rule} ended with exit code {error.returncode}; '
+                'see its message above',
                 file=sys.stderr,
             )
             return 1

@@ -1,10 +1,9 @@
-"""A search over learning rate, alpha and beta of mirror, and its best settings beside the default
-on other seeds.
+"""Searches settings of the weight mirror and compares the best with the default on other seeds.
 
     make search
 
-Two workers share the study. A search or training that has ended is not repeated: a second call
-prints the same table.
+The search is over the learning rate, alpha and beta. Two workers share its study. Finished searches
+and trainings are not repeated: a second call prints the same table.
 """
 
 import os
@@ -25,7 +24,7 @@ from training.choices import choices
 
 DBNAME, STUDY, RECIPE, TRIALS, WORKERS = 'search', 'search', 'mnist_fc_mirror', 30, 2
 SPACE = ('learning_rate=0.003:1:log', 'alpha=1e-5:0.1:log', 'beta=1e-5:0.1:log')
-SEEDS = (1, 2, 3)  # the search itself had 0
+SEEDS = (1, 2, 3)  # the search itself uses seed 0
 
 
 def search(*words: str) -> 'subprocess.Popen[bytes]':
@@ -36,9 +35,11 @@ def search(*words: str) -> 'subprocess.Popen[bytes]':
 
 
 def searched(port: int, cache: str) -> bool:
-    """Lets the workers search. Returns whether all of them ended well.
+    """Runs the search in WORKERS workers. Returns whether all of them succeeded.
 
-    port: of MongoDB. cache: the flag of the folder for checkpoints and the study.
+    Args:
+        port: The port of MongoDB.
+        cache: The flag that sets the folder for checkpoints and the study.
     """
     with tempfile.TemporaryDirectory() as folder:
         (path,) = recipes.write([RECIPE], folder, choices())
@@ -55,7 +56,7 @@ def searched(port: int, cache: str) -> bool:
 
 
 def best_trial(port: int) -> Document:
-    """The trial of the search whose top-1 is best, as MongoDB holds it."""
+    """Returns the trial of the search that has the best top-1, as stored in MongoDB."""
     collection = places.collection(Config.of(recipes.RECIPES[RECIPE].settings, choices()))
     with connection.connect('localhost', port) as client:
         found = client[DBNAME][collection + '.searches'].find_one(
@@ -65,9 +66,17 @@ def best_trial(port: int) -> Document:
 
 
 def top1(name: str, values: Dict[str, object], seed: int, port: int, cache: str) -> float:
-    """The top-1 after a training from a seed, with values in place of the recipe's.
+    """Trains, unless this was done before, and returns the top-1, a fraction.
 
-    Raises subprocess.CalledProcessError.
+    Args:
+        name: A name for the settings, part of the exp_id.
+        values: The settings that replace those of the recipe.
+        seed: The seed of the training.
+        port: The port of MongoDB.
+        cache: The flag that sets the folder for checkpoints.
+
+    Raises:
+        subprocess.CalledProcessError: The training fails.
     """
     words = name.replace(' ', '_').replace("'", '')
     config = Config.of(dict(recipes.RECIPES[RECIPE].settings, seed=seed, **values), choices())
@@ -75,6 +84,7 @@ def top1(name: str, values: Dict[str, object], seed: int, port: int, cache: str)
 
 
 def main() -> int:
+    """Runs the search and the trainings, and prints the table. Returns the exit code."""
     arguments = trained.parser('experiments.search', __doc__).parse_args()
     cache = '--cache_dir=' + os.path.abspath(arguments.cache_dir)
     server.ensure('localhost', arguments.port)

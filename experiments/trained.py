@@ -1,6 +1,4 @@
-"""A training by train.py, as those experiments need it that compare trainings by what MongoDB then
-holds.
-"""
+"""Trainings for the experiments, run as processes of train.py."""
 
 import argparse
 import os
@@ -20,8 +18,11 @@ HOST = 'localhost'
 
 
 def parser(module: str, description: str) -> argparse.ArgumentParser:
-    """The ArgumentParser of an experiment, with what all of them take: where their trainings keep
-    what they make.
+    """Returns a parser with the arguments that all experiments share.
+
+    Args:
+        module: The module that the user runs, such as 'experiments.noise'.
+        description: The docstring of the module. Its first line is shown.
     """
     made = argparse.ArgumentParser(
         prog='python -m ' + module, description=description.splitlines()[0]
@@ -33,18 +34,26 @@ def parser(module: str, description: str) -> argparse.ArgumentParser:
         '--port',
         type=int,
         default=server.DEFAULT_PORT,
-        help='where MongoDB answers on this machine',
+        help='port of MongoDB on this machine',
     )
     return made
 
 
 def newest(config: Config, suffix: str, dbname: str, port: int, flags: Sequence[str]) -> Document:
-    """Trains in a process of its own, where that was not done before; returns the newest record
-    with a validation.
+    """Trains in a separate process, unless this was done before; returns the newest validation.
 
-    config: config.schema.Config, of what is trained. suffix: of the exp_id. dbname, port: where the
-    records go. flags: what else train.py is told.
-    Raises subprocess.CalledProcessError where the training fails; its message is on standard error.
+    Args:
+        config: The settings of the training.
+        suffix: The suffix of the exp_id.
+        dbname: The database for the records.
+        port: The port of MongoDB.
+        flags: Further flags of train.py.
+
+    Returns:
+        The newest record with a validation.
+
+    Raises:
+        subprocess.CalledProcessError: The training fails. Its message is on standard error.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, 'settings.pkl')
@@ -73,6 +82,6 @@ def newest(config: Config, suffix: str, dbname: str, port: int, flags: Sequence[
 
 
 def top1(record: Document) -> float:
-    """The top-1 of a record with a validation, a fraction."""
+    """Returns the top-1 of a record with a validation, a fraction."""
     value: float = record['validation_results']['topn_val']['top1']
     return value
