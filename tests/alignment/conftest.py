@@ -1,6 +1,4 @@
-"""Puts the recipe of tests/golden/reference.py on the path: its streams give these tests their
-numbers, too.
-"""
+"""Puts tests/golden on the path: these tests draw their numbers as its reference.py does."""
 
 import os
 import sys

@@ -1,6 +1,4 @@
-"""What alignment/ should compute, a second time: NumPy, float64, one output position, one image
-after the other.
-"""
+"""A second implementation of alignment/ in NumPy: float64, with loops over images and positions."""
 
 import collections
 
@@ -8,7 +6,7 @@ import numpy as np
 
 
 class Dense:
-    """y = x K; K [in, units]."""
+    """y = x K, with K [in, units]."""
 
     def project(self, x, K):
         return np.einsum('ni,iu->nu', x, K)
@@ -24,8 +22,9 @@ class Dense:
 
 
 class Convolution(collections.namedtuple('Convolution', ['strides', 'padding', 'data_format'])):
-    """y = x * K; K [height, width, in, filters]. NCHW is NHWC with the axes brought there and
-    back.
+    """y = x * K, with K [height, width, in, filters].
+
+    NCHW is computed as NHWC: the axes are moved there and back.
     """
 
     def project(self, x, K):
@@ -66,9 +65,7 @@ class Convolution(collections.namedtuple('Convolution', ['strides', 'padding', '
         )
 
     def _frame(self, x, K):
-        """The padded input, [(output position, its window)], and where in the padded input the
-        input is.
-        """
+        """Returns the padded input, [(output position, window)], and the slices of the input."""
         starts, pads = [], []
         for axis in (0, 1):
             length, size, stride = x.shape[1 + axis], K.shape[axis], self.strides[axis]
@@ -100,7 +97,8 @@ ACTIVATIONS = {
     'relu': lambda x: np.maximum(x, 0),
 }
 
-# W and B in the forward kernel's layout; bias, an array or None; activation, a name or None.
+# W and B are in the layout of the forward kernel. bias is an array or None; activation is a name or
+# None.
 Layer = collections.namedtuple('Layer', ['linear', 'W', 'B', 'bias', 'x', 'activation'])
 Seen = collections.namedtuple('Seen', ['W', 'B', 'x', 'Wx', 'Bx', 'BWx', 'WBx'])
 
@@ -118,7 +116,13 @@ def batch_center(x):
 
 
 def see(layer, options, noise=None):
-    """The Seen of a Layer; options: ViewOptions; noise: what an input_distribution has drawn."""
+    """Returns the Seen of a Layer.
+
+    Args:
+        layer: A Layer.
+        options: ViewOptions.
+        noise: The numbers that an input_distribution has drawn.
+    """
 
     def changed(x, *changes):
         for change, wanted in changes:
@@ -174,12 +178,12 @@ def see(layer, options, noise=None):
 
 
 def inner(a, b):
-    """The inner product of two kernels."""
+    """Returns the inner product of two kernels."""
     return np.vdot(a, b)
 
 
 def mean_inner(a, b):
-    """The inner product of two activities, image by image, averaged over the images."""
+    """Returns the inner product of two activities for each image, averaged over the images."""
     return sum(inner(p, q) for p, q in zip(a, b)) / len(a)
 
 
@@ -203,8 +207,8 @@ def information(
     )
 
 
-# The loss of one layer, by the rule's name: a function of what it sees, its coefficients and
-# switches. None: no loss.
+# The loss of one layer by the name of the rule: a function of a Seen, the coefficients and the
+# switches. None if the rule has no loss.
 LOSSES = {
     'feedback': None,
     'usf': None,
@@ -218,7 +222,7 @@ LOSSES = {
     'kolen_pollack': lambda s, alpha: alpha * decay(s),
     'pfa': lambda s, alpha: (
         alpha * decay(s)
-    ),  # where what is learned of B is B; else test_product_and_direct.py
+    ),  # if R is B; test_product_and_direct.py tests the other case
 }
 
 
@@ -226,14 +230,15 @@ LOSSES = {
 
 
 def slope(function, at, direction, step=1e-4):
-    """The derivative of a scalar function at an array along a direction, by central finite
-    differences.
+    """Returns the derivative of a scalar function at an array along a direction.
+
+    It is computed by central finite differences.
     """
     return (function(at + step * direction) - function(at - step * direction)) / (2 * step)
 
 
 def angle(a, b):
-    """In degrees."""
+    """Returns the angle between two arrays, in degrees."""
     a, b = [
         v / np.sqrt(np.sum(v**2))
         for v in (a.ravel().astype(np.longdouble), b.ravel().astype(np.longdouble))

@@ -1,5 +1,6 @@
-"""Small layers of all kinds, as LayerRecords and as the oracle's Layers, and settings of every
-option of a view.
+"""Small layers of all kinds, and values for every option of a view.
+
+Each layer is available as a LayerRecord and as a Layer of the oracle.
 """
 
 import collections
@@ -13,7 +14,7 @@ from alignment.view import ACTIVATIONS, LayerRecord
 from reference import stream
 from training import runtime
 
-# Shapes of input and kernel; no two sizes of one layer are equal.
+# Shapes of the input and the kernel. All sizes of a layer are different.
 Sample = collections.namedtuple('Sample', ['x', 'kernel', 'linear', 'oracle', 'bias', 'activation'])
 
 
@@ -29,13 +30,13 @@ SAMPLES = {
     'strided': convolution((3, 8, 7, 2), (3, 4, 2, 5), (2, 2), 'SAME', False, 'relu'),
     'valid': convolution((2, 7, 6, 3), (2, 3, 3, 4), (1, 2), 'VALID', True, None),
 }
-if runtime.IS_TF2:  # TensorFlow 1.13.2 has no convolution in NCHW on CPUs
+if runtime.IS_TF2:  # TensorFlow 1.13.2 has no NCHW convolution on CPUs
     SAMPLES['channels first'] = convolution(
         (3, 2, 6, 7), (3, 1, 2, 5), (1, 2), 'SAME', True, 'tanh', 'NCHW'
     )
 
-# Layers that models.layers makes: (images, a layer of them, its kernel's shape, the standard
-# deviation that it starts with); no two sizes are equal.
+# Layers that models.layers builds: (shape of the images, a function that builds the layer, shape of
+# its kernel, initial standard deviation of its kernel). All sizes of a layer are different.
 KINDS = {
     'dense': ((4, 7), lambda layers, x: layers.dense(x, 5), (7, 5), np.sqrt(2 / (7 + 5))),
     'conv': (
@@ -58,7 +59,7 @@ KINDS = {
     ),
 }
 
-# Values of each option, alone or with those without which it changes nothing.
+# Values of each option, together with the options without which it has no effect.
 SETTINGS = {
     'update_forward': [dict(update_forward=True)],
     'input_distribution': [dict(input_distribution='normal'), dict(input_distribution='uniform')],
@@ -86,12 +87,12 @@ SETTINGS = {
 
 
 def array(tag, shape, scale=1.0):
-    """Numbers that TensorFlow holds exactly, as float64."""
+    """Returns numbers that TensorFlow represents exactly, as float64."""
     return (scale * stream(tag).standard_normal(shape)).astype(np.float32).astype(np.float64)
 
 
 def layer(name):
-    """The oracle's Layer of a sample."""
+    """Returns the oracle's Layer of a sample."""
     sample = SAMPLES[name]
     bias = array(name + '/bias', sample.kernel[-1:], 0.5) if sample.bias else None
     return oracle.Layer(
@@ -105,8 +106,10 @@ def layer(name):
 
 
 def record(name, backward=True, **replaced):
-    """The LayerRecord of a sample, of placeholders with defaults: they can be differentiated by and
-    fed.
+    """Returns the LayerRecord of a sample.
+
+    Its tensors are placeholders with defaults: gradients can be taken with respect to them, and
+    they can be fed.
     """
     sample, arrays = SAMPLES[name], layer(name)._replace(**replaced)
     W, B, x = [leaf(value) for value in (arrays.W, arrays.B, arrays.x)]
@@ -128,14 +131,20 @@ def record(name, backward=True, **replaced):
 
 
 def oracle_of(linear):
-    """The oracle's linear map for one of ours; it has no faster way to choose."""
+    """Returns the oracle's linear map for one of ours.
+
+    The oracle has no `few_positions`: it computes every convolution in the same way.
+    """
     if isinstance(linear, Convolution):
         return oracle.Convolution(linear.strides, linear.padding, linear.data_format)
     return oracle.Dense()
 
 
 def unpadded(kind, dx):
-    """The gradient of a kind's images, of that of its input, which a layer of stride 2 pads."""
+    """Returns the gradient of the images, computed from the gradient of the layer's input.
+
+    They differ if the layer pads, as layers with a stride do.
+    """
     return dx[:, 1:-1, 1:-1] if kind == 'stride 2' else dx
 
 
@@ -144,6 +153,6 @@ def leaf(value):
 
 
 def numbers(build):
-    """The numbers of the tensors that `build` makes in a graph of its own."""
+    """Returns the values of the tensors that `build` creates in a separate graph."""
     with tf.Graph().as_default(), tf.Session() as session:
         return session.run(build())

@@ -1,4 +1,4 @@
-"""Angles between kernels, projections and gradients, and sizes, layer by layer."""
+"""Angles between kernels, projections and gradients, and sizes of weights and activities."""
 
 import functools
 
@@ -15,7 +15,7 @@ from reference import error, stream
 
 ANGLES = ('weight_angles', 'projection_angles', 'gradient_angles')
 SIZES = ('weightsq_norm', 'weightsq_mean', 'actsq_norm', 'actsq_mean')
-DEGREES = 2e-5  # what float32 rounds
+DEGREES = 2e-5  # the rounding error of float32
 
 
 def degrees(a, b):
@@ -43,7 +43,7 @@ def test_orthogonal_arrays_are_at_ninety_degrees():
 
 @functools.lru_cache(maxsize=1)
 def basis(size):
-    """Two orthogonal float64 unit vectors."""
+    """Returns two orthogonal float64 unit vectors."""
     x, y = [stream(f'angle {size} {which}').standard_normal(size) for which in 'xy']
     x /= np.linalg.norm(x)
     y -= x * (x @ y)
@@ -51,7 +51,7 @@ def basis(size):
 
 
 def pair(size, theta):
-    """Two float64 unit vectors at an angle, in degrees."""
+    """Returns two float64 unit vectors at an angle, in degrees."""
     x, y = basis(size)
     return x, np.cos(np.radians(theta)) * x + np.sin(np.radians(theta)) * y
 
@@ -66,9 +66,9 @@ LENGTHS = [(1.0, 1.0), (1e-30, 1e-30), (1e-6, 3e-8), (3e19, 1e-30), (1e30, 1e30)
     + [(3000017, (1e-4, 37.0, 180.0), LENGTHS[:1])]
     + tiers.at_night((3000017, THETAS, LENGTHS[:2])),
     ids=lambda value: str(value) if isinstance(value, int) else str(len(value)),
-)  # about powers of the numbers that are added up at a time
+)  # around powers of BLOCK
 def test_angles_are_right_whatever_the_lengths(size, thetas, lengths):
-    """Of float32 vectors, against their angle in long doubles, where the processor has them."""
+    """The angles of float32 vectors equal those in long doubles, if the processor has them."""
     with tf.Graph().as_default(), tf.Session() as session:
         a, b = [tf.placeholder(tf.float32, [size]) for _ in 'ab']
         angle = angles.angle(a, b)
@@ -86,7 +86,7 @@ def test_angles_are_right_whatever_the_lengths(size, thetas, lengths):
 
 
 def test_sums_of_millions_do_not_drift():
-    """Numbers that are all positive: their squares add up without ever cancelling."""
+    """All numbers are positive, so their squares add up without cancelling."""
     a = np.abs(stream('millions').standard_normal(3000017)).astype(np.float32)
     b = a[::-1].copy()
     assert abs(degrees(a, b) - oracle.angle(a, b)) < DEGREES
@@ -94,8 +94,10 @@ def test_sums_of_millions_do_not_drift():
 
 
 def test_elements_that_are_nearly_nothing():
-    """Denormal numbers, which TensorFlow takes as zeros on a CPU, do not count beside others; of
-    them alone, no angle is made up."""
+    """Denormal numbers, which TensorFlow treats as zero on CPUs, do not change an angle.
+
+    Vectors that have no other elements have no angle.
+    """
     a = np.array([1e-30, 1e-40, -1e-39, 0, 1e-31], np.float32)
     assert abs(degrees(a, a[::-1]) - oracle.angle(a, a[::-1])) < DEGREES and degrees(a, a) < DEGREES
     tiny = np.float32(1e-41) * np.arange(1, 8, dtype=np.float32)
@@ -116,7 +118,7 @@ def test_where_there_is_no_angle_it_is_nan(bad, whole):
 
 
 def task(record):
-    """A loss whose gradient with respect to the layer's output is not the same everywhere."""
+    """Returns a loss whose gradient with respect to the layer's output differs between elements."""
     return tf.reduce_sum(record.y * tf.constant(error_signal(record.name), tf.float32))
 
 
@@ -146,7 +148,7 @@ def test_what_a_validation_reports_of_a_layer(name):
         weight_angles=oracle.angle(layer.W, layer.B),
         projection_angles=oracle.angle(
             project(layer.x, layer.W), project(layer.x, layer.B)
-        ),  # without the bias
+        ),  # excludes the bias
         gradient_angles=oracle.angle(
             reconstruct(dy, layer.B, layer.x), reconstruct(dy, layer.W, layer.x)
         ),
@@ -196,9 +198,7 @@ def test_without_any_backward_kernel_there_are_no_angles():
 
 
 def test_the_error_is_the_one_that_arrives_at_the_layer():
-    """Two layers: the lower one's gradient angle belongs to the error that the upper one's B has
-    sent down.
-    """
+    """The lower layer's gradient angle uses the error that the upper layer's B sends."""
     W, B = [stream('upper' + which).standard_normal((5, 3)) for which in 'WB']
 
     def build():
@@ -210,6 +210,6 @@ def test_the_error_is_the_one_that_arrives_at_the_layer():
     layer = samples.layer('dense')
     dy = (
         2 * (output @ W) @ B.T * output * (1 - output)
-    )  # of the sigmoid, at the product before the bias
+    )  # the derivative of the sigmoid, at the product before the bias
     wanted = oracle.angle(dy @ layer.B.T, dy @ layer.W.T)
     assert abs(measured['gradient_angles']['dense'] - wanted) < 1e-2

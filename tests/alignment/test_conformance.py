@@ -1,5 +1,6 @@
-"""Every rule on every kind of layer, whole batches and parts of them: its loss, its gradients, what
-it sees and moves.
+"""Every rule on every kind of layer: its loss, its gradients, what it sees, and what it trains.
+
+The rules run on whole batches and on parts of batches.
 """
 
 import collections
@@ -23,8 +24,7 @@ from training.devices import OneDevice
 IMAGES = (6, 7, 5, 3)
 TOLERANCE = 1e-5
 
-# The layer above: what is made of the activities x of the convolution below it, float32 [6, 4, 3,
-# 5].
+# The layer above: a function of the activities x of the convolution below, float32 [6, 4, 3, 5].
 KINDS = {
     'dense': lambda layers, x: layers.dense(flat(x), 4, activation='tanh'),
     'dense without bias': lambda layers, x: layers.dense(flat(x), 4),
@@ -37,25 +37,25 @@ KINDS = {
     ),
     'valid without bias': lambda layers, x: layers.conv2d(x, 4, 2, padding='VALID'),
 }
-if runtime.IS_TF2:  # TensorFlow 1.13.2 has no convolution in NCHW on CPUs
+if runtime.IS_TF2:  # TensorFlow 1.13.2 has no NCHW convolution on CPUs
     KINDS.update(
         {kind + ' NCHW': KINDS[kind] for kind in ('conv', 'stride 2', 'valid without bias')}
     )
 PLACES = [(kind, 1) for kind in KINDS] + [
     ('dense', 3),
     ('stride 2', 3),
-]  # (kind, parts of the batch)
+]  # (kind, number of parts of the batch)
 FULL = [
     ('dense', 1),
     ('stride 2', 1),
-]  # where every variant of a rule is tried, elsewhere the rule as it is
+]  # the places at which all variants of a rule are tested, not only its defaults
 
-# A rule and what differs from its defaults, switches and options.
+# A rule, and the switches and options that differ from its defaults.
 Variant = collections.namedtuple('Variant', ['rule', 'settings'])
 
 
 def variants():
-    """Every rule: as it is, with each switch and with all of them, and with W free to move."""
+    """Returns all rules: with defaults, with each switch, with all switches, and with W trained."""
     for name, rule in RULES.items():
         yield Variant(name, {})
         for switch, default in rule.switches.items():
@@ -77,7 +77,7 @@ CASES = [
     for case in VARIANTS
     if (kind, parts) in FULL or not VARIANTS[case].settings
 ]
-# Coefficients of the conformance: not the defaults, at which terms cancel.
+# Coefficients for these tests. At the default coefficients, terms would cancel.
 COEFFICIENTS = dict(alpha=0.3, beta=0.7, gamma=1.1)
 
 
@@ -86,7 +86,13 @@ def flat(x):
 
 
 def make(variant, coefficients=COEFFICIENTS, seed=None):
-    """The Rule of a variant; coefficients: {name: number or tensor}, more than it has or fewer."""
+    """Returns the Rule of a variant.
+
+    Args:
+        variant: A Variant.
+        coefficients: {name: number or tensor}. Names that the rule does not have are ignored.
+        seed: The seed of the rule.
+    """
     rule = RULES[variant.rule]
     switches = {name: value for name, value in variant.settings.items() if name in rule.switches}
     options = {name: value for name, value in variant.settings.items() if name not in rule.switches}
@@ -95,7 +101,7 @@ def make(variant, coefficients=COEFFICIENTS, seed=None):
 
 
 def network(kind, images, rule=None):
-    """The records of two layers, 'below' and 'above'."""
+    """Returns the records of two layers, 'below' and 'above'."""
     layers = Layers(
         rule or RULES['symmetric'](),
         data_format='NCHW' if kind.endswith('NCHW') else 'NHWC',
@@ -111,7 +117,7 @@ def network(kind, images, rule=None):
 
 
 def as_seen(record, arrays):
-    """The oracle's Layer of a LayerRecord; arrays: its tensors' numbers."""
+    """Returns the oracle's Layer of a LayerRecord, given the values of its tensors."""
     activation = next(
         (name for name, function in ACTIVATIONS.items() if function is record.activation), None
     )
@@ -119,14 +125,17 @@ def as_seen(record, arrays):
     return oracle.Layer(samples.oracle_of(record.linear), W, B, bias, x, activation)
 
 
-# losses: {layer: number}. gradients: {variable: array}, of the sum of the losses.
+# losses: {layer: number}. gradients: {variable: array}, the gradients of the sum of the losses.
 Result = collections.namedtuple('Result', ['losses', 'gradients'])
 
 
 @functools.lru_cache(maxsize=None)
 def results(kind, parts):
-    """({layer name: oracle.Layer}, {variant: Result}) of our code; parts: of the batch, one after
-    the other.
+    """Returns ({layer name: oracle.Layer}, {variant: Result}), computed by our code.
+
+    Args:
+        kind: A kind of layer.
+        parts: The number of parts that the batch is split into.
     """
     with tf.Graph().as_default(), tf.Session() as session, tf.variable_scope(
         '', reuse=tf.AUTO_REUSE
@@ -168,12 +177,12 @@ def results(kind, parts):
 
 @pytest.fixture(autouse=True)
 def no_gpu(monkeypatch):
-    """All is computed on the CPU."""
+    """Computes everything on the CPU."""
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
 
 
 def expected(case, layer):
-    """The loss of one oracle.Layer by the formula, float64."""
+    """Returns the loss of an oracle.Layer by the formula, in float64."""
     rule = make(VARIANTS[case])
     values = {name: getattr(rule, name) for name in list(rule.coefficients) + list(rule.switches)}
     return oracle.LOSSES[rule.name](oracle.see(layer, rule.options), **values)
@@ -214,7 +223,7 @@ def test_a_rule_refuses_what_it_does_not_know(name):
     assert all(getattr(rule, coefficient) == 7.0 for coefficient in rule.coefficients)
     assert {c: getattr(RULES[name](), c) for c in rule.coefficients} == RULES[
         name
-    ].coefficients  # the class keeps its own
+    ].coefficients  # the defaults of the class are unchanged
 
 
 # --- losses and gradients -------------------------------------------------------------------------
@@ -246,7 +255,7 @@ def test_the_gradient_is_that_of_finite_differences(case, kind, parts):
     for name, (layer, which) in kernels.items():
         kernel, gradient = getattr(layer, which), found[case].gradients[name]
         if which == 'B' and kernel.ndim == 2:
-            gradient = gradient.T  # a checkpoint holds it as [units, in]
+            gradient = gradient.T  # checkpoints store it as [units, in]
         assert gradient.shape == kernel.shape
         for tag in ('one way', 'another'):
             direction = samples.array(tag, kernel.shape)
@@ -292,7 +301,7 @@ def test_the_task_moves_backward_kernels_only_where_they_are_tied(name, kind):
         fixed = session.run(fixed)
     for layer in ('below', 'above'):
         forward, backward = found[layer + '/forward_kernel'], layer + '/backward_kernel'
-        if RULES[name].is_direct and layer == 'below':  # nothing comes through the layer above
+        if RULES[name].is_direct and layer == 'below':  # no error comes through the layer above
             assert forward is None
             continue
         assert np.any(forward) and (backward in found) == RULES[name].has_variable
@@ -313,8 +322,9 @@ def test_the_task_moves_backward_kernels_only_where_they_are_tied(name, kind):
 
 
 def loss_of(sample, rule):
-    """The loss of a sample's layer, and its gradients with respect to B and W (0 where there is
-    none).
+    """Returns the loss of a sample's layer, and its gradients with respect to B and W.
+
+    A gradient is 0 if there is none.
     """
     record = samples.record(sample)
     loss = rule.losses([record])[sample]
@@ -380,7 +390,7 @@ def test_a_rule_sees_the_options_that_it_says(name):
             error(*numbers) if np.shape(numbers[0]) == np.shape(numbers[1]) else 1.0
             for numbers in zip(*[found[repr(case)] for case in cases])
         ]
-        # Rounding, where an option only takes another way to the same numbers, or a change.
+        # Either rounding, if the option computes the same numbers in another way, or a change.
         assert all(difference < 1e-6 or difference > 1e-4 for difference in differences)
         assert any(difference > 1e-4 for difference in differences) == (
             option in RULES[name].sees
@@ -413,8 +423,8 @@ def test_a_rule_over_kernels_builds_no_activity(name):
     assert types <= {'L2Loss', 'Mul', 'Sum', 'Const', 'Neg', 'Sub', 'AddV2', 'Add', 'StopGradient'}
 
 
-# The work of a rule beside the layer's own forward pass: (convolutions, transposed convolutions,
-# filter gradients).
+# The operations of a rule in addition to the layer's forward pass: (convolutions, transposed
+# convolutions, kernel gradients).
 WORK = {
     'symmetric': (0, 0, 0),
     'kolen_pollack': (0, 0, 0),
@@ -454,12 +464,13 @@ def test_a_rule_takes_the_products_of_its_closed_form(name, scheduled):
             node.op for node in tf.graph_util.extract_sub_graph(graph.as_graph_def(), fetched).node
         ]
     work = [types.count(kind) for kind in ('Conv2D', 'Conv2DBackpropInput', 'Conv2DBackpropFilter')]
-    assert tuple(work) == tuple(np.add(WORK[name], (1, 0, 0)))  # one is the layer's own
+    assert tuple(work) == tuple(np.add(WORK[name], (1, 0, 0)))  # one is the forward pass
 
 
 def settings_of_every_kind():
-    """Every option, alone and in pairs with those that meet it, as samples.SETTINGS has them, and
-    every switch.
+    """Returns every option alone and in pairs with those that interact with it, and every switch.
+
+    The values are from samples.SETTINGS.
     """
     for name, rule in RULES.items():
         if rule.sees:
@@ -475,11 +486,12 @@ def settings_of_every_kind():
 
 EVERY_KIND = list(settings_of_every_kind())
 AS_IT_IS = [(name, case) for name, case in EVERY_KIND if not case]
-THOROUGH = ('dense', 'strided')  # samples on which every option is tried, on the others at night
+# Samples on which all options are tested. The other samples are tested at night.
+THOROUGH = ('dense', 'strided')
 
 
 def closed_forms():
-    """Parameters for pytest: (sample, coefficients, settings)."""
+    """Returns parameters for pytest: (sample, coefficients, settings)."""
     twice = [dict(alpha=0.5, beta=1.0, gamma=0.25), dict(alpha=0.5, beta=0.25, gamma=0.125)]
     for sample in samples.SAMPLES:
         marks = [] if sample in THOROUGH else [pytest.mark.nightly]
@@ -525,10 +537,10 @@ def test_a_closed_form_is_what_automatic_differentiation_gives(sample, coefficie
             found[name, case, False],
         )
         errors = [error(a, b) for a, b in zip(slopes, other_slopes)]
-        assert np.max(errors) < TOLERANCE, (name, case)  # NaN if one is
+        assert np.max(errors) < TOLERANCE, (name, case)  # NaN if an error is NaN
         terms = abs(
             np.vdot(other_slopes[0], samples.layer(sample).B)
-        )  # of which some losses are small differences
+        )  # some losses are small differences of these numbers
         assert abs(loss - other_loss) < TOLERANCE * max(abs(other_loss), terms), (name, case)
 
 
@@ -536,8 +548,9 @@ def test_a_closed_form_is_what_automatic_differentiation_gives(sample, coefficie
 
 
 def descend(sample, rule, rate, steps, task=None):
-    """The angle between B and W in degrees at the start and after gradient descent; what has no
-    gradient stays.
+    """Returns the angle between B and W, in degrees, before and after gradient descent.
+
+    Variables without a gradient stay fixed.
     """
     with tf.Graph().as_default(), tf.Session() as session:
         record = samples.record(sample)

@@ -1,6 +1,4 @@
-"""Matrix product and convolution forward and back, against loops in NumPy, TensorFlow's own
-gradients and differences.
-"""
+"""Products and convolutions, forward and back, against NumPy, TensorFlow and finite differences."""
 
 import itertools
 
@@ -25,8 +23,9 @@ from training import runtime
 TOLERANCE = 1e-5
 FILTERS = 4
 STRIDES = [(1, 1), (2, 2), (3, 3), (1, 2), (3, 2)]
-# Height and width of the image, then of the kernel: many and few output positions, 1 x 1 to 5 x 5,
-# kernels that leave out pixels (1 x 1 with a stride), and images smaller than the kernel.
+# Height and width of the image, then of the kernel. The cases have many and few output positions,
+# kernels from 1 x 1 to 5 x 5, kernels that skip pixels (1 x 1 with a stride), and images smaller
+# than the kernel.
 SIZES = [
     ((9, 7), (3, 3)),
     ((6, 7), (1, 1)),
@@ -51,8 +50,10 @@ CONVOLUTIONS = [
 
 
 def convolution(image, kernel, strides, padding):
-    """(our map, the oracle's, x, a kernel, a signal at the output) of a convolution of 3 images
-    with 2 channels.
+    """Returns the parts of one convolution of 3 images with 2 channels.
+
+    Returns:
+        (our map, the oracle's map, x, a kernel, a signal at the output).
     """
     linear, wanted = Convolution(strides, padding), oracle.Convolution(strides, padding)
     x, K = samples.array('x', (3,) + image + (2,)), samples.array('K', kernel + (2, FILTERS))
@@ -96,7 +97,7 @@ def test_convolution_maps(case, few_positions):
 
 
 def operations(build):
-    """The types of the operations that `build` makes."""
+    """Returns the types of the operations that `build` creates."""
     with tf.Graph().as_default() as graph:
         build()
         return [operation.type for operation in graph.get_operations()]
@@ -139,7 +140,10 @@ def test_the_number_of_images_may_be_open(linear, kernel, images):
 
 
 def gradients_of(product, name):
-    """(y, dx, dW, dB) of a sample where the loss is sum(y * dy); product(linear, x, W, B) -> y."""
+    """Returns (y, dx, dW, dB) of a sample for the loss sum(y * dy).
+
+    `product` is a function (linear, x, W, B) -> y.
+    """
     layer = samples.layer(name)
     dy = samples.array('dy', layer.linear.project(layer.x, layer.W).shape)
 
@@ -164,7 +168,7 @@ def test_errors_go_through_the_backward_kernel(name, tie):
     assert error(dW, layer.linear.kernel_gradient(layer.x, dy, layer.W)) < TOLERANCE
     np.testing.assert_array_equal(
         dB, dW if tie else np.nan
-    )  # none, not a tensor of zeros for an optimiser to apply
+    )  # None, not a tensor of zeros that an optimiser would apply
 
 
 def test_a_loss_on_the_backward_kernel_adds_to_its_tied_gradient():
@@ -222,7 +226,7 @@ def test_backprop_is_the_limit_of_differences(name):
         assert abs(np.vdot(dW, step_W) - slope_W) < TOLERANCE * scale_W
 
 
-# --- the two functions for those who bring their own kernels --------------------------------------
+# --- matmul and conv2d ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize('tie', [False, True], ids=['free', 'tied'])

@@ -1,6 +1,4 @@
-"""What a rule sees of a layer: every option against NumPy, what carries no gradient, and what is
-never built.
-"""
+"""What a rule sees of a layer: every option against NumPy, stop-gradients, and lazy operations."""
 
 import collections
 
@@ -64,7 +62,7 @@ def test_a_view_shows_what_its_options_say(settings, name):
     def build():
         record = samples.record(name)
         view = LayerView(record, options, seed=3)
-        noise = LayerView(record, drawn, seed=3).x  # the draw itself, before it is centered
+        noise = LayerView(record, drawn, seed=3).x  # the draw before centering
         return {symbol: getattr(view, symbol) for symbol in SYMBOLS}, noise
 
     got, noise = samples.numbers(build)
@@ -78,8 +76,9 @@ def test_a_view_shows_what_its_options_say(settings, name):
 
 
 def test_a_layer_followed_by_a_non_linearity_of_its_own_shows_it():
-    """Layers without an activation show the bare projection; those that a ReLU follows after batch
-    norm show a ReLU.
+    """A layer without an activation shows its bare projection.
+
+    A layer that is followed by batch norm and a ReLU shows its projection after a ReLU.
     """
     record, followed = samples.numbers(
         lambda: [
@@ -101,8 +100,12 @@ LARGE = (50, 41, 23)  # 47150 draws
 
 
 def draws(*places, runs=1, **settings):
-    """Noise in place of a large input, at each place, (seed, step, part, name of the layer), in as
-    many runs of one session.
+    """Returns the noise in place of a large input.
+
+    Args:
+        *places: (seed, step, part, name of the layer) of each draw.
+        runs: How often one session computes all of the draws.
+        **settings: ViewOptions.
     """
     with tf.Graph().as_default(), tf.Session() as session:
         record = samples.record('dense')._replace(x=tf.fill(LARGE, 7.0))
@@ -126,7 +129,7 @@ def test_noise_has_mean_zero_and_the_asked_deviation(distribution, kurtosis, std
         abs(z.mean()) < 0.02 and abs(z.std() - 1) < 0.015 and abs(np.mean(z**4) - kurtosis) < 0.15
     )
     assert np.abs(z).max() < (6 if distribution == 'normal' else np.sqrt(3) + 1e-6)
-    for axis in range(3):  # every image, row and column draws its own
+    for axis in range(3):  # each image, row and column has its own numbers
         assert abs(np.mean(z * np.roll(z, 1, axis))) < 0.02
 
 
@@ -152,7 +155,7 @@ def test_noise_depends_on_seed_step_part_and_layer_alone(distribution):
 
 @pytest.mark.parametrize(
     'distribution, wanted',
-    [  # of TensorFlow 1.13.2 and 2.21 alike
+    [  # the same on TensorFlow 1.13.2 and 2.21
         ('normal', [0.9768997, -0.5601392, -2.1971469, -0.7055581]),
         ('uniform', [1.6037396, -1.3672753, -0.6667846, 0.6566011]),
     ],
@@ -243,7 +246,7 @@ NOISE = dict(input_distribution='normal', center_input=True)
         (['W', 'B'], NOISE, 0, 0, 0),
         (['x'], {}, 0, 0, 0),
         (['x', 'x'], NOISE, 0, 0, 1),
-        (['Wx'], {}, 0, 0, 0),  # the forward pass has it
+        (['Wx'], {}, 0, 0, 0),  # the forward pass has computed it
         (['Wx'], dict(center_input=True), 1, 0, 0),
         (['Wx'], dict(update_forward=True), 0, 0, 0),
         (['Wx'], NOISE, 1, 0, 1),

@@ -12,7 +12,7 @@ ACTIVITIES = [(1, 3), (5, 2), (4, 3, 2, 5)]
 
 
 def term(name, a, *others):
-    """A primitive of NumPy arrays, as TensorFlow computes it."""
+    """Returns a primitive of NumPy arrays, computed by TensorFlow."""
     return samples.numbers(
         lambda: getattr(primitives, name)(*[tf.constant(x, tf.float32) for x in (a,) + others])
     )

@@ -1,5 +1,6 @@
-"""Feedback in two steps (pfa) and straight from the logits (dfa): kernels, errors, what moves,
-angles, and what learns.
+"""Product feedback (pfa) and direct feedback (dfa).
+
+The tests check the kernels, the errors, which variables change, the angles, and which layers learn.
 """
 
 import functools
@@ -28,8 +29,9 @@ CLASSES = 11
 
 
 class Product:
-    """One layer of a kind under pfa, in float64: W, P, R in W's layout, B, x, y, dy, and dx, dW, dR
-    of sum(y * dy).
+    """One layer of a kind under pfa, in float64.
+
+    It has W, P, R in the layout of W, B, x, y and dy, and dx, dW and dR for the loss sum(y * dy).
     """
 
     def __init__(self, kind):
@@ -132,7 +134,7 @@ def test_the_fixed_matrix_starts_so_that_it_keeps_the_size_of_an_error():
 def test_where_the_factor_has_grown_like_the_forward_kernel_the_angle_is_that_of_random_matrices(
     expansion,
 ):
-    """With R = W P^T, B is W P^T P, at acos(1 / sqrt(1 + 1 / expansion)) from W."""
+    """If R = W P^T, then B = W P^T P, whose angle to W is acos(1 / sqrt(1 + 1 / expansion))."""
     units = 60
     with tf.Graph().as_default(), tf.Session() as session:
         W = stream('W').standard_normal([90, units]).astype(np.float32)
@@ -149,8 +151,9 @@ def test_where_the_factor_has_grown_like_the_forward_kernel_the_angle_is_that_of
 
 
 class Direct:
-    """A convolution below a layer of a kind, and the logits: float64 arrays of a loss sum(c *
-    logits), so that e is c.
+    """A convolution below a layer of a kind, and the logits, as float64 arrays.
+
+    The loss is sum(c * logits), so that e is c.
     """
 
     def __init__(self, kind, dtype=tf.float32):
@@ -190,7 +193,7 @@ class Direct:
         assert all(record.B is None for record in layers.records)
 
     def sent(self, which):
-        """What the rule sends to the input of a layer, by the formula."""
+        """Returns the error that the rule sends to the input of a layer, by the formula."""
         _, B, x, y, _ = [
             array.astype(np.float64) for array in (self.below, self.above, self.top)[which]
         ]
@@ -201,7 +204,7 @@ class Direct:
         return self.linear[which].reconstruct(e, B, x)
 
 
-direct = functools.lru_cache(maxsize=None)(Direct)  # the numbers of a kind serve several tests
+direct = functools.lru_cache(maxsize=None)(Direct)  # several tests use the numbers of a kind
 
 
 @pytest.mark.parametrize('kind', sorted(KINDS))
@@ -278,8 +281,9 @@ def test_errors_of_several_layers_of_one_input_add_up_with_those_of_a_shortcut()
 
 
 def descent(rule, hidden, steps=300, rate=0.1):
-    """The squared error of a network before and after gradient descent. hidden: whether the lower
-    layers move.
+    """Returns the squared error of a network before and after gradient descent.
+
+    `hidden` tells whether the lower layers are trained.
     """
     with tf.Graph().as_default(), tf.Session() as session:
         layers = Layers(RULES[rule](), seed=5, classes=6)

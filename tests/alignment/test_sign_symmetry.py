@@ -1,5 +1,7 @@
-"""The rules that make B of the signs of W: the kernels, the errors that go back through them, what
-moves, and what learns.
+"""The rules that compute B from the signs of W.
+
+The tests check the kernels, the errors that go back through them, which variables change, and which
+layers learn.
 """
 
 import numpy as np
@@ -18,9 +20,10 @@ SEED = 5
 
 
 class Run:
-    """One layer of a kind under a rule, with numbers: W, K (what errors go back through), M (of the
-    variable of B, in W's layout, or None), x, y, dy, dx and dW (of sum(y * dy)), float64; record is
-    its LayerRecord.
+    """One layer of a kind under a rule, with its values in float64.
+
+    It has W, K (the kernel that errors go back through), M (the variable of B in the layout of W,
+    or None), x, y and dy, and dx and dW for the loss sum(y * dy). `record` is its LayerRecord.
     """
 
     def __init__(self, rule, kind, step=0, seed=SEED, zeros=False, name='layer'):
@@ -91,7 +94,7 @@ def test_where_a_weight_is_0_no_error_goes_back(rule):
     assert np.array_equal(run.K == 0, run.W == 0) and np.any(run.W == 0)
 
 
-# --- drawn anew -----------------------------------------------------------------------------------
+# --- draws at every step --------------------------------------------------------------------------
 
 
 def test_magnitudes_are_uniform_and_their_mean_square_is_that_of_the_kernel():
@@ -132,10 +135,10 @@ def test_the_step_may_be_a_tensor():
 
 
 def descent(rule, steps=150, rate=0.2):
-    """The squared error of two convolutions under a dense layer, before and after gradient descent.
-    The dense layer stands
-    still: all that the convolutions learn by comes through its backward kernel, and for the first
-    of them through another.
+    """Returns the squared error of two convolutions under a dense layer before and after descent.
+
+    The dense layer stays fixed. All that the convolutions learn from comes through its backward
+    kernel and, for the first convolution, through one more backward kernel.
     """
     with tf.Graph().as_default(), tf.Session() as session:
         step = tf.get_variable('step', (), tf.int32, tf.zeros_initializer(), trainable=False)
