@@ -1,4 +1,4 @@
-"""The experiment with noise: its settings, one training through the program, and the plot."""
+"""The noise experiment: its settings, one training by the program, and the plot."""
 
 import subprocess
 import sys
@@ -23,13 +23,13 @@ def test_the_settings_are_those_of_the_noise(rule, deviation):
     rate = config.learning_rate if tied else config.alignment_learning_rate
     noisy = config.use_noisy_global_opt if tied else config.use_noisy_alignment_opt
     assert noisy == (deviation > 0)
-    if noisy:  # what is added in a step
+    if noisy:  # the size of the noise in a step
         assert rate * np.sqrt(config.noisy_opt_variance) == pytest.approx(0.001 * deviation)
 
 
 @pytest.mark.slow
 def test_noise_is_felt(mongo_server, forks, tmp_path, monkeypatch):
-    """In trainings that are forks; MNIST is as it is without files and network."""
+    """The trainings run in forks. MNIST is the fallback that needs no files and no network."""
 
     def run(command, stdout, **as_they_are):
         assert (command[0], stdout) == (sys.executable, subprocess.DEVNULL)

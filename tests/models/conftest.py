@@ -1,6 +1,4 @@
-"""Puts what these tests share with others on the path: golden/reference.py and skeleton.py,
-alignment/oracle.py.
-"""
+"""Puts tests/golden (reference.py, skeleton.py) and tests/alignment (oracle.py) on the path."""
 
 import os
 import sys

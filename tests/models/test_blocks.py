@@ -1,5 +1,6 @@
-"""The block of ResNet v2, of which the original has left no numbers: what its convolutions read and
-what it adds up (arXiv:1603.05027, figure 4e).
+"""The block of ResNet v2: what its convolutions read and what it adds up.
+
+The original code has left no reference numbers for it. The source is arXiv:1603.05027, figure 4e.
 """
 
 import numpy as np
@@ -10,7 +11,7 @@ from models.layers import Layers
 from models.resnet import V2, Conv
 from reference import error
 
-# (the projection of the shortcut, or None; the convolutions of the residual branch)
+# (the projection of the shortcut or None, the convolutions of the residual branch)
 BLOCKS = {
     'projection': (Conv(6, 1, 1), [Conv(6, 3, 1), Conv(6, 3, 1)]),
     'identity': (None, [Conv(5, 3, 1), Conv(5, 3, 1)]),
@@ -29,7 +30,7 @@ def test_the_branches_of_a_block(name):
         records = {record.name: (record.x, record.y) for record in layers.records}
         added, records = session.run((added, records))
     first, last = records['conv1'], records[f'conv{len(convs)}']
-    assert first[0].min() == 0.0 < first[0].max()  # what batch norm and ReLU have made
+    assert first[0].min() == 0.0 < first[0].max()  # the output of batch norm and ReLU
     assert abs((first[0] > 0).mean() - 0.5) < 0.1
     if shortcut:
         np.testing.assert_array_equal(records['conv0'][0], first[0])

@@ -1,6 +1,4 @@
-"""Layers by themselves: what they compute, which variables they make and how these start, what they
-leave on record.
-"""
+"""Single layers: outputs, variables and their initial values, and records."""
 
 import functools
 
@@ -26,11 +24,17 @@ def array(tag, shape):
 
 
 class Run:
-    """What `build` makes of an image batch: the layers, the output's numbers and those of every
-    variable, before and after.
+    """The result of a function that builds layers for a batch of images.
 
-    build: a function of (Layers, images). values: draw the variables by name, or leave them as they
-    start.
+    It has the layers, the output, and the values of all variables before and after one run.
+
+    Args:
+        build: A function of (Layers, images).
+        images: The batch.
+        layers: The Layers to use. None for a rule with backward kernels.
+        values: Whether to draw the variables by their names. If not, they keep their initial
+            values.
+        updates: Whether to update the moving statistics.
     """
 
     def __init__(self, build, images, layers=None, values=True, updates=False):
@@ -104,9 +108,7 @@ def test_a_convolution_of_any_size_on_any_image(image, size, stride):
     assert run.before['layer/backward_kernel'].shape == W.shape == (size, size, 2, 5)
     if stride == 1:
         padded, linear = images, Convolution((1, 1), 'SAME')
-    # by the same number of pixels on either side, one more at the end where it is odd, whatever the
-    # image
-    else:
+    else:  # padded equally on both sides, or by one pixel more at the end, for any image size
         pad = ((size - 1) // 2, size // 2)
         padded, linear = (
             np.pad(images, [(0, 0), pad, pad, (0, 0)], 'constant'),
@@ -155,7 +157,7 @@ def test_a_rule_may_be_shown_the_non_linearity_after_batch_norm():
 # --- batch norm -----------------------------------------------------------------------------------
 
 BN = 'layer/batch_normalization/'
-MOMENTUM, EPSILON = 0.9, 1e-2  # a large epsilon: it shows
+MOMENTUM, EPSILON = 0.9, 1e-2  # a large epsilon has a visible effect
 
 
 def batch_norm(layers, x, zero_gamma=False):
@@ -247,7 +249,7 @@ def test_kernels_are_settled_by_the_seed_and_their_name():
         pair = [first[scope + which + '_kernel'].ravel() for which in ('forward', 'backward')]
         assert (
             abs(np.corrcoef(pair)[0, 1]) < 0.05
-        )  # one independent of the other, however alike their shapes
+        )  # independent kernels, even if their shapes are similar
     assert not np.any(first['layer/two/bias'])
 
 
@@ -264,7 +266,7 @@ def test_how_kernels_start(which):
     conv, dense = [first[f'layer/{scope}/{which}_kernel'] for scope in ('one', 'two')]
     fan_in = (
         5 * 5 * 30
-    )  # variance scaling: a normal cut at two of its deviations, of variance 1 / fan-in
+    )  # variance scaling: normal, truncated at two standard deviations, variance 1 / fan-in
     assert (
         abs(conv.std() * np.sqrt(fan_in) - 1) < 0.02 and abs(conv.mean() * np.sqrt(fan_in)) < 0.02
     )
@@ -385,7 +387,7 @@ def test_stock_layers_have_tensorflows_names_and_no_custom_gradient():
 
 
 def test_every_kernel_is_drawn_by_its_own_seed():
-    """Kernels of one shape, of two layers, forward and backward, differ; a seed settles them."""
+    """Kernels of one shape differ between layers and directions, and a seed determines them."""
 
     def kernels(seed):
         with tf.Graph().as_default(), tf.Session() as session:

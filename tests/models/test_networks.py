@@ -1,5 +1,6 @@
-"""Every network, ResNets in both versions and all depths: records, scopes, roles, image sizes, and
-how it starts.
+"""All networks: records, scopes, roles, image sizes, and initial values.
+
+ResNets are tested in both versions and at all depths.
 """
 
 import collections
@@ -82,7 +83,7 @@ def test_every_network_gives_logits_and_tracks_its_statistics(label):
     assert built.updates == count['moving_mean'] + count['moving_variance'] == 2 * count['gamma']
     assert built.l2 == count['forward_kernel'] + (
         label.startswith('resnet')
-    )  # ResNets hold the final bias small, too
+    )  # ResNets also regularise the last bias
 
 
 @pytest.mark.parametrize('label', ['fc_32-16'] + RESNETS[: len(SMALL)])
@@ -177,18 +178,18 @@ def test_a_resnet_is_as_deep_as_its_name_says(label):
     projections = [record for record in convolutions if record.name.endswith('/conv0')]
     assert len(convolutions) - len(projections) + 1 == int(
         label[len('resnet') :].replace('v2', '')
-    )  # and the dense layer
+    )  # one more for the dense layer
     assert len(projections) == 4 and len(depth.blocks) == 4
     assert all(record.bias is None for record in convolutions)
-    # In v1 a batch norm follows each convolution; in v2 one comes before each of a residual branch,
-    # and one at the end, in place of the stem's.
+    # In v1, a batch norm follows each convolution. In v2, a batch norm precedes each convolution of
+    # a residual branch, and one at the end of the network takes the place of the stem's.
     norms = endings(skeleton.of(label).variables)['gamma']
     assert norms == len(convolutions) - (len(projections) if label.endswith('v2') else 0)
 
 
 @pytest.mark.parametrize('depth', sorted(DEPTHS))
 def test_the_layers_of_a_depth(depth):
-    """Those of its blocks, the first convolution and the dense layer."""
+    """The layers are the first convolution, the layers of the blocks, and the dense layer."""
     blocks, bottleneck = DEPTHS[depth]
     assert len(blocks) == 4 and bottleneck == (depth >= 50)
     assert sum(blocks) * (3 if bottleneck else 2) + 2 == depth
@@ -208,7 +209,7 @@ def test_images_of_any_size(label, image):
     group = 'block_layer' if label.endswith('v2') else 'block_group'
     size = halved(image[:2])
     assert where['conv0'].y == (None,) + size + (64,)
-    size = halved(size)  # the pool
+    size = halved(size)  # the pooling
     for number, width in enumerate((64, 128, 256, 512), start=1):
         size = size if number == 1 else halved(size)
         width = width * (4 if '50' in label else 1)
@@ -246,7 +247,7 @@ def test_which_layers_a_relu_follows(label):
     for record in skeleton.of(label).records:
         followed = not record.name.endswith(('/conv0', '/' + last)) and record.name != 'dense'
         if label.endswith('v2') and record.name == 'conv0':
-            followed = False  # a block's own batch norm comes first
+            followed = False  # the batch norm of the block comes first
         assert record.activation is (tf.nn.relu if followed else None), record.name
 
 
@@ -256,8 +257,9 @@ def test_which_layers_a_relu_follows(label):
 @pytest.mark.slow
 @pytest.mark.parametrize('v2', [False, True], ids=['v1', 'v2'])
 def test_how_a_resnet_starts(v2):
-    """Batch norms as identity, but the last of a v1 block as 0; the final kernel small in v1,
-    Glorot uniform in v2.
+    """Batch norms start as the identity, but the last one of a v1 block starts as 0.
+
+    The kernel of the last layer is small in v1 and Glorot uniform in v2.
     """
     with tf.Graph().as_default(), tf.Session() as session:
         layers = Layers(seed=3)
@@ -283,7 +285,7 @@ def test_how_a_resnet_starts(v2):
 
 
 def inference(layers, images, v2):
-    """Logits of a ResNet-18 whose variables are drawn by name, for one batch after the other."""
+    """Returns the logits of a ResNet-18 with variables drawn by name, one array for each batch."""
     with tf.Graph().as_default(), tf.Session() as session:
         batch = tf.placeholder(tf.float32, (None,) + images.shape[1:])
         logits = NETWORKS['resnet18'].build(batch, layers, 7, NetworkOptions(use_resnet_v2=v2))
@@ -309,7 +311,7 @@ STOCK = {
 
 
 def common(name):
-    """A variable's name under Layers, whichever layers made it."""
+    """Returns the name under Layers of a variable that any class of layers has created."""
     ending = next((ending for ending in STOCK if name.endswith(ending)), None)
     return name[: -len(ending)] + STOCK[ending] if ending else name
 

@@ -1,4 +1,4 @@
-"""What variables are for: which of them a network has without a training, and what people read."""
+"""The roles of variables: which of them an untrained network has, and the texts that users see."""
 
 from models.roles import Role, Slot
 
