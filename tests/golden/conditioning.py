@@ -1,11 +1,11 @@
-"""How far the gradients of a network move when its images move by rounding alone.
+"""Measures how much the gradients of a network change when its images change by rounding alone.
 
     python tests/golden/conditioning.py resnet18 resnet34 resnet50
 
-Prints, for each network, the largest change of a gradient over its largest element when every pixel
-is multiplied by 1 + 2e-7 u, u uniform in -1..1 (a float32 rounds by up to 6e-8). Two correct
-programs may differ by as much. Images, labels and variables are those of the recipe in README.md,
-without a backward kernel.
+For each network, this prints the largest change of a gradient over its largest element, when every
+pixel is multiplied by 1 + 2e-7 u, with u uniform in -1..1 (a float32 rounds by up to 6e-8). Two
+correct programs may differ by this much. Images, labels and variables follow the recipe in
+README.md. The network has no backward kernels.
 """
 
 import os
@@ -28,9 +28,7 @@ SHAPE, CLASSES, NOISE = (2, 128, 128, 3), 1000, 2e-7
 
 
 def gradients(network):
-    """[{variable name: gradient}] of the task loss, for the images of the recipe and for those that
-    moved.
-    """
+    """Returns [{variable name: gradient}] of the task loss, for the original and changed images."""
     images = reference.stream('images:resnet18').standard_normal(SHAPE)
     labels = reference.stream('labels:resnet18').randint(0, CLASSES, len(images))
     moved = images * (1 + NOISE * reference.stream('conditioning').uniform(-1, 1, SHAPE))

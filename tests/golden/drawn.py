@@ -1,4 +1,4 @@
-"""Variables with the values of the recipe of reference.py."""
+"""Variables with the values of the recipe in reference.py."""
 
 import tensorflow.compat.v1 as tf
 
@@ -7,8 +7,9 @@ from training import checkpoints
 
 
 def start(session, named=lambda name: name):
-    """Give every variable of the default graph the value that its name draws; named: the name that
-    it is drawn by.
+    """Gives every variable of the default graph the value that its name determines.
+
+    `named` maps a variable's name to the name that its value is drawn by.
     """
     session.run(tf.global_variables_initializer())
     checkpoints.assign(

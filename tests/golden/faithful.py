@@ -1,5 +1,7 @@
-"""A table of what this program claims to have in common with the original: how many references a
-claim was checked on, and the worst error.
+"""Prints a table of what this program has in common with the original code.
+
+For each claim, the table has the number of references that it was checked against, and the worst
+error.
 
     make faithful
 
@@ -18,11 +20,11 @@ import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-# allowed: the largest relative error, (1.13.2, 2.x); None: compared exactly.
+# allowed: the largest relative error on (1.13.2, 2.x). None: compared exactly.
 Claim = collections.namedtuple('Claim', ['text', 'allowed'])
 NUMBERS = (1e-5, 1e-4)
 
-# By the name that `@pytest.mark.claim(name)` gives the tests behind it.
+# The key is the name in `@pytest.mark.claim(name)` of the tests behind a claim.
 CLAIMS = {
     'fc': Claim(
         'one step of fc, 13 rules and options: outputs, losses, gradients, angles', NUMBERS
@@ -50,8 +52,10 @@ CLAIMS = {
 
 
 def claims_of(item):
-    """The names of the claims that a test is behind. Raises UsageError for one that there is not
-    in the table.
+    """Returns the names of the claims that a test supports.
+
+    Raises:
+        UsageError: The table has no claim of that name.
     """
     names = [mark.args[0] for mark in item.iter_markers('claim')]
     unknown = sorted(set(names) - set(CLAIMS))
@@ -61,21 +65,21 @@ def claims_of(item):
 
 
 class Collector:
-    """A pytest plugin: runs the tests behind the claims alone, and gathers what they report."""
+    """A pytest plugin that runs only the tests behind the claims, and collects what they report."""
 
     def __init__(self):
         self.results = {
             name: dict(references=0, error=None, failed=[], passed=0) for name in CLAIMS
         }
-        self._claims = {}  # of a test, by its nodeid
+        self._claims = {}  # {nodeid of a test: its claims}
 
     def pytest_collection_modifyitems(self, items):
-        """Leaves out what is behind no claim."""
+        """Deselects the tests that support no claim."""
         self._claims = {item.nodeid: claims_of(item) for item in items}
         items[:] = [item for item in items if self._claims[item.nodeid]]
 
     def pytest_runtest_logreport(self, report):
-        """Adds a test to its claims."""
+        """Adds the result of a test to its claims."""
         if report.when != 'call' and report.passed:
             return
         properties = dict(report.user_properties)
@@ -91,7 +95,7 @@ class Collector:
 
 
 def run(out):
-    """Run the tests in this environment and write what they gave; returns the exit code."""
+    """Runs the tests in this environment and writes their results. Returns the exit code."""
     collector = Collector()
     code = pytest.main(
         ['-q', '--no-header', '--disable-warnings', '--rootdir', ROOT, os.path.join(ROOT, 'tests')],
@@ -112,8 +116,9 @@ def run(out):
 
 
 def table(paths):
-    """Print the table of what runs gave, a column a runtime; returns 1 if a claim failed or was not
-    checked, else 0.
+    """Prints the table of the results of several runs, with one column for each runtime.
+
+    Returns 1 if a claim failed or was not checked, else 0.
     """
     runs = []
     for path in paths:

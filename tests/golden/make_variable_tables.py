@@ -1,9 +1,9 @@
-"""Writes variables_<network>.json, the tables of every network's variables under an alignment rule.
+"""Writes variables_<network>.json, the tables of every network's variables under a rule.
 
     PYTHONPATH=. python tests/golden/make_variable_tables.py [network ...]
 
 Run it in the repository root after a deliberate change of a network, and read the diff: a
-checkpoint of before can be restored only where its names and shapes are still there.
+checkpoint from before the change can be restored only if its names and shapes still exist.
 """
 
 import json
@@ -18,7 +18,7 @@ TRAINABLE, OTHERS, COUNTER = 'float32, trainable', 'float32', 'int64'
 
 
 def table(label):
-    """{kind: {variable: shape}} of a network, before any optimiser adds its slots."""
+    """Returns {kind: {variable: shape}} of a network, before any optimiser adds its slots."""
     variables = skeleton.of(label).variables
     kinds = {TRAINABLE: {}, OTHERS: {}, COUNTER: {'global_step': []}}
     for name in sorted(variables):
@@ -28,7 +28,7 @@ def table(label):
 
 
 def text(kinds):
-    """The table as JSON, a variable a line."""
+    """Returns the table as JSON, with one variable a line."""
     blocks = [
         '{}: {{\n{}\n}}'.format(
             json.dumps(kind),
@@ -47,7 +47,7 @@ def file_of(label):
 
 
 def main(labels):
-    """Write the tables of these networks, or of all."""
+    """Writes the tables of these networks, or of all networks."""
     for label in labels or skeleton.networks():
         content = text(table(label))
         with open(reference.path(file_of(label)), 'w', encoding='utf-8') as file:

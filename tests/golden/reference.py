@@ -1,6 +1,4 @@
-"""The recipe of the reference numbers' inputs (README.md), the files there are, and how far from
-them a number is.
-"""
+"""The recipe for the inputs of the reference numbers (README.md), their files, and their errors."""
 
 import json
 import os
@@ -12,13 +10,14 @@ FOLDER = os.path.dirname(os.path.abspath(__file__))
 
 
 def path(name):
-    """The path of a file of this folder."""
+    """Returns the path of a file in this folder."""
     return os.path.join(FOLDER, name)
 
 
 def files(start, end):
-    """The names between `start` and `end` of this folder's files: {'resnet18'} of
-    variables_resnet18.json.
+    """Returns the parts between `start` and `end` of the names of this folder's files.
+
+    For example, {'resnet18'} for variables_resnet18.json.
     """
     return {
         name[len(start) : -len(end)]
@@ -33,12 +32,12 @@ def read_json(name):
 
 
 def stream(tag):
-    """The random numbers of a tag: NumPy's legacy generator, whose streams never change."""
+    """Returns the random numbers of a tag, from NumPy's legacy generator, which never changes."""
     return np.random.RandomState(zlib.crc32(tag.encode('ascii')) & 0xFFFFFFFF)
 
 
 def variable(name, shape):
-    """A variable's value, float32, by its checkpoint name: 'conv0/forward_kernel'."""
+    """Returns the value of a variable, float32, by its name, such as 'conv0/forward_kernel'."""
     last = name.rpartition('/')[2]
     if last == 'moving_variance':
         return (1 + 0.5 * stream(name).random_sample(shape)).astype(np.float32)
@@ -51,8 +50,9 @@ def variable(name, shape):
 
 
 def error(got, wanted):
-    """The largest difference over the largest number; infinite where only zeros or another shape
-    are wanted.
+    """Returns the largest difference over the largest wanted number.
+
+    It is infinite if the shapes differ, or if only zeros are wanted and others are given.
     """
     got, wanted = np.asarray(got, np.float64), np.asarray(wanted, np.float64)
     if got.shape != wanted.shape:

@@ -1,5 +1,6 @@
-"""What a network asks Layers for, found without making one TensorFlow variable: ResNet-200 in
-seconds.
+"""What a network requests from Layers, without creating any TensorFlow variable.
+
+This takes seconds even for ResNet-200.
 """
 
 import collections
@@ -11,10 +12,9 @@ from alignment.rules import RULES
 from models import NETWORKS, NetworkOptions
 from models.layers import Layers
 
-# variables: {checkpoint name: (shape, trainable)}, float32 all. records: LayerRecords with shapes
-# in place of tensors.
-# roles: Layers.roles. l2: how many L2 losses. updates: how many updates of moving statistics.
-# logits: their shape.
+# variables: {checkpoint name: (shape, trainable)}, all float32. records: LayerRecords with shapes
+# in place of tensors. roles: Layers.roles. l2: the number of L2 losses. updates: the number of
+# updates of moving statistics. logits: the shape of the logits.
 Skeleton = collections.namedtuple(
     'Skeleton', ['variables', 'records', 'roles', 'l2', 'updates', 'logits']
 )
@@ -24,15 +24,13 @@ CLASSES = 1000
 
 
 def networks():
-    """{name of the results' collection: (network, its NetworkOptions)}: every network, ResNets in
-    both versions.
-    """
+    """Returns {collection: (network, its NetworkOptions)}, including both versions of ResNets."""
     options = [NetworkOptions(layers_list=(32, 16), use_resnet_v2=v2) for v2 in (False, True)]
     return {network.label(o): (network, o) for network in NETWORKS.values() for o in options}
 
 
 class _Variable:
-    """Stands in for a variable that is read, and assigned to, but never made."""
+    """A substitute for a variable: it can be read and assigned to, but it is never created."""
 
     def __init__(self, name, shape):
         self.op = self
@@ -47,8 +45,13 @@ class _Variable:
 
 @functools.lru_cache(maxsize=None)
 def of(label, image=IMAGE, rule='symmetric', **settings):
-    """The Skeleton of a network of networks(); rule: a name of RULES, or None. settings: of
-    Layers.
+    """Returns the Skeleton of a network.
+
+    Args:
+        label: A name from `networks()`.
+        image: The shape of an image.
+        rule: A name in RULES, or None.
+        **settings: Further settings of Layers.
     """
     network, options = networks()[label]
     variables = {}
@@ -83,5 +86,5 @@ def of(label, image=IMAGE, rule='symmetric', **settings):
 
 
 def shape_of(tensor):
-    """The static shape as a tuple, None where it is open; None without a tensor."""
+    """Returns the static shape as a tuple, with None where it is unknown. None without a tensor."""
     return None if tensor is None else tuple(tensor.shape.as_list())

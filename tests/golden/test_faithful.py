@@ -1,4 +1,4 @@
-"""The claims of `make faithful` and the tests that are marked as being behind them."""
+"""The claims of `make faithful`, and the tests that are marked as supporting them."""
 
 import ast
 import glob
@@ -10,14 +10,14 @@ FILES = glob.glob(os.path.join(faithful.ROOT, 'tests', '**', 'test_*.py'), recur
 
 
 def trees():
-    """The syntax of every file of tests."""
+    """Returns the syntax trees of all test files."""
     for path in FILES:
         with open(path, encoding='utf-8') as file:
             yield path, ast.parse(file.read(), path)
 
 
 def marked(tree):
-    """The names in `pytest.mark.claim(name)` of a file."""
+    """Returns the names in `pytest.mark.claim(name)` of a file."""
     return {
         ast.literal_eval(node.args[0])
         for node in ast.walk(tree)
@@ -33,7 +33,7 @@ def test_every_marker_names_a_claim_and_every_claim_has_a_test():
 
 
 def test_no_file_gives_its_marks_twice():
-    """The second `pytestmark` of a file would take the place of the first."""
+    """A second `pytestmark` in a file would replace the first."""
     names = {
         os.path.basename(path): [
             node.targets[0].id

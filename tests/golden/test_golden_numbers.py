@@ -1,5 +1,6 @@
-"""Every number of a training step that the original gave: outputs, losses, gradients, angles and
-sizes, moving statistics.
+"""The numbers of a training step of the original code.
+
+They are outputs, losses, gradients, angles, sizes and moving statistics.
 """
 
 import numpy as np
@@ -17,7 +18,7 @@ from training import losses, runtime
 
 TOLERANCE = 1e-4 if runtime.IS_TF2 else 1e-5
 
-# The files there are, <net>_<rule>[_<option>].npz.
+# The existing files, <net>_<rule>[_<option>].npz.
 FILES = {
     'fc': [
         'None',
@@ -60,7 +61,7 @@ INPUTS = ('images', 'labels', 'var/')
 
 
 def build(net, images, layers):
-    """The logits of one of the three networks."""
+    """Returns the logits of one of the three networks."""
     if net != 'conv':
         return NETWORKS[net].build(
             images, layers, CLASSES[net], NetworkOptions(layers_list=(32, 16))
@@ -76,8 +77,9 @@ def build(net, images, layers):
 
 
 def rule_of(name):
-    """The Rule that a file's name describes, with its default coefficients; None for
-    backpropagation.
+    """Returns the rule that a file's name describes, with its default coefficients.
+
+    None stands for backpropagation.
     """
     rule = next((rule for rule in RULES if name.startswith(rule)), 'None')
     option = OPTIONS[name[len(rule) :].lstrip('_')]
@@ -87,18 +89,19 @@ def rule_of(name):
 
 
 def inputs(net):
-    """Images and labels by the recipe."""
+    """Returns the images and labels of the recipe."""
     images = reference.stream('images:' + net).standard_normal(IMAGES[net]).astype(np.float32)
     return images, reference.stream('labels:' + net).randint(0, CLASSES[net], len(images))
 
 
 def step(net, rule):
-    """What our code gives: {key of the file: value}, with whole gradients under 'grad_task/...' and
-    'grad_align/...'.
+    """Returns the results of our code, {key of the file: value}.
+
+    Whole gradients are under 'grad_task/...' and 'grad_align/...'.
     """
     config = runtime.session_config()
     config.intra_op_parallelism_threads = (
-        2  # on one thread float32 sums round differently: 1.6e-5 in ResNet-18
+        2  # float32 sums on one thread round differently: by 1.6e-5 in ResNet-18
     )
     with tf.Graph().as_default(), tf.Session(config=config) as session:
         images, labels = [tf.constant(array) for array in inputs(net)]
@@ -126,7 +129,7 @@ def step(net, rule):
         for (
             name,
             variable,
-        ) in targets.items():  # where the original computed zeros, we compute nothing
+        ) in targets.items():  # we compute nothing where the original computes zeros
             if name.endswith('backward_kernel'):
                 fetches.setdefault('grad_task/' + name, tf.zeros(variable.shape))
         for metric, values in angles.measure(layers.records, terms.model).items():
@@ -144,8 +147,9 @@ def step(net, rule):
 
 
 def summaries(results):
-    """The gradients as a ResNet's file holds them; /sum is left out, which cancellation makes
-    meaningless.
+    """Returns the gradients in the form in which a ResNet's file stores them.
+
+    /sum is left out: it is meaningless because of cancellation.
     """
     for key, value in results.items():
         if not key.startswith('grad_'):
@@ -201,5 +205,5 @@ def test_the_recipe_gives_the_inputs_of_the_original(name):
 def test_every_file_of_numbers_is_read():
     trainings = {
         name for name in reference.files('', '.npz') if name.startswith('fctrain_')
-    }  # tests/training reads these
+    }  # tests/training reads these files
     assert reference.files('', '.npz') - trainings == set(NAMES)

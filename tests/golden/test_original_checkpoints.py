@@ -1,8 +1,8 @@
-"""A checkpoint with the original's variables, as its Saver wrote it and tfutils stored it, gives
-the original's numbers here.
+"""A checkpoint of the original code's variables gives the original's numbers in this program.
 
-The variables are those of the original's table (names, shapes, types, slots), with the values of
-reference.py; the numbers are those that the original gave for these values on these images.
+The checkpoint is written by the same Saver as the original's and stored as tfutils stored it. The
+variables are those in the original's table (names, shapes, types, slots), with the values of
+reference.py. The numbers are what the original code computed for these values on these images.
 """
 
 import datetime
@@ -32,7 +32,7 @@ GOES_ON = dict(do_restore=True, train_epochs=float(STEP + 1))
 
 
 class Images(Dataset):
-    """The two images of the numbers, to train and to validate."""
+    """The two images of the numbers, for both training and validation."""
 
     name = 'golden'
     image_dtype = tf.float32
@@ -57,8 +57,9 @@ class Images(Dataset):
 
 @pytest.fixture(autouse=True, scope='module')
 def images(mongo_server, tmp_path_factory):
-    """--dataset=golden, and one graph for both tests, that of the training: most of their time goes
-    into it.
+    """Adds --dataset=golden, and caches one training graph for both tests.
+
+    Building the graph takes most of the time of these tests.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(data.DATASETS, 'golden', Images)
@@ -71,14 +72,14 @@ def images(mongo_server, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def golden():
-    """{key: array} that the original gave."""
+    """Returns {key: array} as computed by the original code."""
     with np.load(reference.path(GOLDEN)) as file:
         return dict(file)
 
 
 @pytest.fixture(scope='module')
 def prefix(tmp_path_factory):
-    """The checkpoint's path: three files, with the .meta that a Saver writes by default."""
+    """Returns the path of the checkpoint: three files, including the .meta that a Saver writes."""
     values = {}
     with tf.Graph().as_default(), tf.Session() as session:
         for row in reference.read_json(TABLE):
@@ -105,8 +106,9 @@ def prefix(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def stored(mongo_server, prefix):
-    """The `_id` of the checkpoint's record as tfutils put it into GridFS, its .tar named by its
-    whole path.
+    """Returns the `_id` of the checkpoint's record, stored in GridFS as by tfutils.
+
+    The .tar is named by its whole path.
     """
     with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
         path = os.path.join(os.path.dirname(prefix), f'checkpoint-{STEP}.tar')
@@ -139,8 +141,9 @@ def stored(mongo_server, prefix):
 
 
 def config(mongo_server, folder, **settings):
-    """ResNet-18 with symmetric alignment, momentum for the task and Adam for the alignment, that
-    learn nothing.
+    """Returns settings with which nothing is learned.
+
+    They are ResNet-18, symmetric alignment, momentum for the task and Adam for the alignment.
     """
     return Config.of(
         dict(
@@ -167,7 +170,7 @@ def config(mongo_server, folder, **settings):
 
 
 def measured(results):
-    """{key of the golden file: value} of a validation."""
+    """Returns {key of the golden file: value} of a validation."""
     return {
         f'metric/{name}/{layer}': value
         for name, layers in results['topn_val'].items()
@@ -177,7 +180,7 @@ def measured(results):
 
 
 def worst(got, golden):
-    """The worst relative error of what both have; NaN if one is."""
+    """Returns the worst relative error of the common keys. It is NaN if any error is NaN."""
     assert got and set(got) <= set(golden)
     return np.max([reference.error(value, golden[name]) for name, value in got.items()])
 
@@ -202,8 +205,9 @@ def test_a_validation_gives_the_numbers_of_the_original(
 def test_a_training_goes_on_with_the_losses_of_the_original(
     mongo_server, stored, golden, tmp_path, record_property
 ):
-    """do_restore, with every slot of both optimisers; the first step's losses are those of the
-    restored variables.
+    """The training resumes with every slot of both optimisers (--do_restore).
+
+    The losses of the first step are those of the restored variables.
     """
     jobs.train(config(mongo_server, tmp_path, **GOES_ON))
     with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:

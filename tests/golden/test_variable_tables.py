@@ -1,6 +1,4 @@
-"""The names, shapes and types of every variable: what a checkpoint of today and one of the original
-have in common.
-"""
+"""The names, shapes and types of all variables, compared with checkpoints of the original code."""
 
 import pytest
 import tensorflow.compat.v1 as tf
@@ -22,8 +20,9 @@ def stored(label):
 
 
 def rows(kinds, slots=()):
-    """A table as rows (name, dtype, shape, trainable), with the slots that an optimiser adds to
-    what it trains.
+    """Returns a table as rows (name, dtype, shape, trainable).
+
+    They include the slots that an optimiser adds to the trained variables.
     """
     found = set()
     for kind, variables in kinds.items():
@@ -35,13 +34,13 @@ def rows(kinds, slots=()):
 
 
 def original(name):
-    """A table of the original as rows."""
+    """Returns a table of the original code as rows."""
     table = reference.read_json(f'vars_{name}.json')
     return {(row['name'], row['dtype'], tuple(row['shape']), row['trainable']) for row in table}
 
 
 def tier(label):
-    """slow, where a network is deep."""
+    """Returns the mark `slow` if a network is deep."""
     return [] if label.startswith(('fc', 'resnet18', 'resnet34')) else [pytest.mark.slow]
 
 

@@ -1,12 +1,13 @@
-"""Trains a tiny network for 20 steps and stores its checkpoint, and what one more step from it computes:
+"""Trains a tiny network for 20 steps and stores its checkpoint and the results of one more step.
 
     python tests/golden/checkpoints/make_checkpoints.py
 
-Run it once under TensorFlow 1.13.2 and once under 2.x: each writes the folder of its own version, tensorflow1 or
-tensorflow2. tests/cli/test_golden_checkpoints.py restores both under either. A new one is needed only when the names or
-shapes of variables, or the numbers of a step, are meant to change.
+Run it once under TensorFlow 1.13.2 and once under 2.x: each run writes the folder of its version,
+tensorflow1 or tensorflow2. tests/cli/test_golden_checkpoints.py restores both under either version.
+New checkpoints are needed only if the names or shapes of variables, or the numbers of a step, are
+meant to change.
 
-Every step sees all 203 images, so that the order in which they come has no part in the numbers.
+Every step uses all 203 images, so that their order does not affect the numbers.
 """
 import os
 import shutil
@@ -36,11 +37,11 @@ SETTINGS = dict(model='fc', layers_list=(7, 5), activation='tanh', image_size=6,
 
 
 class Observed(Experiment):
-    """An experiment whose gradients and logits can be looked at.
+    """An experiment whose gradients and logits can be read.
 
     Attributes:
-        gradients: {objective and variable: tensor}, what the optimisers are given.
-        logits: those of the first 13 validation images.
+        gradients: {objective and variable: tensor}, the gradients that the optimisers apply.
+        logits: The logits of the first 13 validation images.
     """
 
     def _network(self, rule, images, is_training, precision='float32', replicated=False):
@@ -55,10 +56,10 @@ class Observed(Experiment):
 
 
 def experiment(folder):
-    """The experiment, of digits that it writes to a folder as the files of MNIST."""
+    """Returns the experiment, on digits that are written to a folder as the files of MNIST."""
     for split, (images, labels) in mnist.read_subset().items():
         for name, array in zip(mnist.FILES[split], (images, labels)):
-            array = array[::len(array) // IMAGES[split]][:IMAGES[split]]  # they lie there digit by digit
+            array = array[::len(array) // IMAGES[split]][:IMAGES[split]]  # the images are ordered by digit
             with open(os.path.join(folder, name), 'wb') as file:
                 file.write(struct.pack('>{}I'.format(1 + array.ndim), 0x800 + array.ndim, *array.shape) + array.tobytes())
     config = Config.of(dict(SETTINGS, data_dir=folder), choices())
@@ -66,7 +67,10 @@ def experiment(folder):
 
 
 def numbers(exp, prefix):
-    """{what: array} of a checkpoint: logits, and the losses and gradients of the next step and all variables after it."""
+    """Returns {name: array} of a checkpoint.
+
+    They are the logits, the losses and gradients of the next step, and all variables after it.
+    """
     with loop.session(exp, runtime.session_config()) as session:
         checkpoints.restore(session, exp, prefix)
         session.run([exp.step.initializer, exp.validation.initializer])
@@ -79,7 +83,7 @@ def numbers(exp, prefix):
 
 
 def place(version):
-    """(path prefix of the checkpoint, path of its numbers) of a version."""
+    """Returns (path prefix of the checkpoint, path of its numbers) for a version of TensorFlow."""
     folder = os.path.join(FOLDER, version)
     return os.path.join(folder, 'checkpoint-{}'.format(STEPS)), os.path.join(folder, 'numbers.npz')
 
