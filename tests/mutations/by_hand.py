@@ -1,5 +1,6 @@
-"""The mutations that were written by hand: what somebody would do who wants a number to be wrong
-without anybody noticing it.
+"""The mutations that were written by hand.
+
+They are what somebody would do who wants a number to be wrong without anybody noticing it.
 """
 
 from mutation import Mutation

@@ -1,10 +1,10 @@
-"""Mutations: small faults that are put into the program, of which the tests must notice each.
+"""Mutations: small faults that are put into the program. The tests must detect each of them.
 
-A mutation says what it replaces as source text. Both sides are compared as syntax trees, within a
-function or class of a package, so that neither the formatting nor the file of that function
-matters. It has to fit at exactly one place.
+A mutation gives the code that it replaces as source text. Both are compared as syntax trees, within
+a function or class of a package, so that neither the formatting nor the file of that function
+matters. The code must be found at exactly one place.
 
-The positions of syntax trees are those of Python 3.8 and later.
+Syntax trees have the necessary positions on Python 3.8 and later.
 """
 
 import ast
@@ -16,22 +16,22 @@ PACKAGES = ('alignment', 'models', 'training', 'data', 'database', 'config', 're
 
 
 class MutationError(Exception):
-    """A mutation that fits nowhere, or at several places, or changes nothing."""
+    """A mutation that fits nowhere, fits at several places, or changes nothing."""
 
 
 class Mutation(typing.NamedTuple):
     """A fault.
 
     Attributes:
-        name: What it is called, unique.
-        package: The package of PACKAGES in which it lies.
+        name: A unique name.
+        package: The package of PACKAGES that it changes.
         within: The function, method or class that it changes, by its qualified name, such as
-            'Spool.keep' or 'OneDevice.mean.add_part'. None where it lies in none of them.
-        before: An expression or statements, as they stand there.
-        after: What takes their place.
-        what: One sentence for people.
-        silent: Whether it leaves shapes, dtypes, names and exit codes as they are: the program
-            runs, and only its results are wrong.
+            'Spool.keep' or 'OneDevice.mean.add_part'. None for code outside of these.
+        before: An expression or statements, as in the code.
+        after: The code that replaces them.
+        what: One sentence that describes the fault to users.
+        silent: Whether shapes, dtypes, names and exit codes stay the same. The program then runs,
+            and only its results are wrong.
     """
 
     name: str
@@ -44,12 +44,12 @@ class Mutation(typing.NamedTuple):
 
     @property
     def where(self) -> str:
-        """Its package and what it changes there, for people."""
+        """The package and what the mutation changes there, as a text for users."""
         return where(self.package, self.within)
 
 
 def where(package: str, within: Optional[str]) -> str:
-    """The whole name of a function, method or class of a package, or the package for None."""
+    """Returns the whole name of a function, method or class, or the package if `within` is None."""
     return f'{package}.{within}' if within else package
 
 
@@ -66,11 +66,13 @@ class File:
             self.content = file.read()
         self.tree = ast.parse(self.content)
         self.syntax = ast.dump(self.tree)
-        self.scopes: Dict[str, List[ast.AST]] = {}  # those of each qualified name
+        self.scopes: Dict[
+            str, List[ast.AST]
+        ] = {}  # the functions and classes of each qualified name
         self._find_scopes(self.tree, '')
 
     def scope(self, within: Optional[str]) -> List[ast.AST]:
-        """The functions or classes of a qualified name, or the file for None."""
+        """Returns the functions or classes of a qualified name, or the file for None."""
         return [self.tree] if within is None else self.scopes.get(within, [])
 
     def _find_scopes(self, node: ast.AST, prefix: str) -> None:
@@ -84,14 +86,14 @@ class File:
 
 
 class Sources:
-    """The source files of a tree, package by package; each is parsed once."""
+    """The source files of a tree by package. Each file is parsed once."""
 
     def __init__(self, root: str) -> None:
         self.root = root
         self._packages: Dict[str, List[File]] = {}
 
     def of(self, package: str) -> List[File]:
-        """The files of a package, by their paths."""
+        """Returns the files of a package, ordered by path."""
         if package not in self._packages:
             paths = [
                 os.path.relpath(os.path.join(folder, name), self.root)
@@ -105,7 +107,7 @@ class Sources:
     def places(
         self, package: str, within: Optional[str], fragment: Fragment
     ) -> List[Tuple[File, Place]]:
-        """Where a fragment stands within the functions or classes of a qualified name."""
+        """Returns where a fragment occurs within the functions or classes of a qualified name."""
         return [
             (file, place)
             for file in self.of(package)
@@ -114,7 +116,11 @@ class Sources:
         ]
 
     def find(self, mutation: Mutation) -> Tuple[File, Place]:
-        """The file of a mutation, and what it replaces there. Raises MutationError."""
+        """Returns the file that a mutation changes, and the place of what it replaces.
+
+        Raises:
+            MutationError: The code is not found at exactly one place.
+        """
         old, _ = fragments(mutation)
         found = self.places(mutation.package, mutation.within, old)
         if len(found) != 1:
@@ -126,7 +132,11 @@ class Sources:
 
 
 def apply(sources: Sources, mutation: Mutation) -> Tuple[str, bytes]:
-    """The path of the file that a mutation changes, and its new content. Raises MutationError."""
+    """Returns the path of the file that a mutation changes, and its new content.
+
+    Raises:
+        MutationError: The mutation does not fit.
+    """
     file, (first, last) = sources.find(mutation)
     _, new = fragments(mutation)
     start = _offset(file.content, first.lineno, first.col_offset)
@@ -141,7 +151,7 @@ def apply(sources: Sources, mutation: Mutation) -> Tuple[str, bytes]:
 
 
 def fragments(mutation: Mutation) -> Tuple[Fragment, Fragment]:
-    """What stands before and after: two expressions, or two lists of statements."""
+    """Returns the code before and after: two expressions, or two lists of statements."""
     try:
         old, new = [
             ast.parse(text.strip(), mode='eval').body for text in (mutation.before, mutation.after)
@@ -152,7 +162,7 @@ def fragments(mutation: Mutation) -> Tuple[Fragment, Fragment]:
 
 
 def places(scope: ast.AST, fragment: Fragment) -> Iterator[Place]:
-    """Where a fragment stands within a scope."""
+    """Yields the places where a fragment occurs within a scope."""
     if isinstance(fragment, ast.expr):
         wanted = ast.dump(fragment)
         for node in walk(scope):
@@ -170,8 +180,9 @@ def places(scope: ast.AST, fragment: Fragment) -> Iterator[Place]:
 
 
 def walk(node: ast.AST) -> Iterator[ast.AST]:
-    """A node and all below it, but for the inside of f-strings, whose positions Python 3.11 does
-    not know.
+    """Yields a node and all nodes below it, but none inside an f-string.
+
+    Python 3.11 does not know the positions inside f-strings.
     """
     yield node
     if not isinstance(node, ast.JoinedStr):
@@ -180,12 +191,12 @@ def walk(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _offset(content: bytes, line: int, column: int) -> int:
-    """Where a line, counted from 1, and a column in bytes lie in a file."""
+    """Returns the offset in a file of a line, counted from 1, and a column in bytes."""
     return sum(len(each) for each in content.splitlines(keepends=True)[: line - 1]) + column
 
 
 def _text(fragment: Fragment, indent: int) -> bytes:
-    """A fragment as source text that can stand at a column."""
+    """Returns a fragment as source text that can be inserted at a column."""
     if isinstance(fragment, ast.expr):
         return f'({ast.unparse(fragment)})'.encode()
     lines = ast.unparse(ast.Module(fragment, [])).split('\n')
@@ -193,7 +204,7 @@ def _text(fragment: Fragment, indent: int) -> bytes:
 
 
 class _Replace(ast.NodeTransformer):
-    """Puts a fragment in place of the nodes that begin and end where others do."""
+    """Replaces the nodes that begin and end at a place by a fragment."""
 
     def __init__(self, place: Place, fragment: Fragment) -> None:
         first, last = place
@@ -220,5 +231,5 @@ class _Replace(ast.NodeTransformer):
 
 
 def _replaced(content: bytes, place: Place, fragment: Fragment) -> str:
-    """The syntax of a file with a fragment at a place, as text."""
+    """Returns the syntax of a file after a fragment replaces a place, as text."""
     return ast.dump(_Replace(place, fragment).visit(ast.parse(content)))

@@ -1,7 +1,7 @@
-"""Mutations that a seed draws: each operator changes one node of the syntax tree.
+"""Mutations drawn by a seed. Each operator changes one node of the syntax tree.
 
-Which ones are drawn depends on the seed and on the changed functions alone, so that most of a draw
-stays when other code changes or a file moves.
+The draw depends only on the seed and on the changed functions. Most of a draw therefore stays the
+same when other code changes or a file is moved.
 """
 
 import ast
@@ -14,13 +14,13 @@ from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 from mutation import Mutation, Sources, where
 
 PACKAGES = ('alignment', 'models', 'training', 'data', 'database', 'config')
-SHOWN = 30  # characters around what a mutation changes, in its description
-# What functions of these names are given, is for people.
+SHOWN = 30  # the number of characters around a change that its description shows
+# The arguments of functions with these names are texts for users.
 TELLING = {
     'say', '_say', 'print', 'debug', 'info', 'warning', 'error', 'write', 'filterwarnings', 'note',
     'set_verbosity',
 }  # fmt: skip
-# To swap what these are given would end the program at once.
+# The program would end at once if the arguments of these functions were swapped.
 ORDERED = {'isinstance', 'issubclass', 'getattr', 'setattr', 'hasattr', 'open', 'enumerate'}
 
 COMPARISONS = {
@@ -36,7 +36,7 @@ OTHER_NAMES = {
 
 
 class Candidate(NamedTuple):
-    """A node, where it is, and what may take its place."""
+    """A node, its place, and what it can be replaced by."""
 
     operator: str
     package: str
@@ -46,7 +46,7 @@ class Candidate(NamedTuple):
 
 
 def drawn(sources: Sources, seed: int, count: int) -> List[Mutation]:
-    """Mutations of the tree: from each operator in turn the one that the seed puts first."""
+    """Returns mutations of the tree: in turn the first of each operator, ordered by the seed."""
     by_operator: Dict[str, List[Tuple[str, Candidate]]] = {name: [] for name in OPERATORS}
     statement, text = None, ''
     for candidate in candidates(sources):
@@ -75,7 +75,7 @@ def drawn(sources: Sources, seed: int, count: int) -> List[Mutation]:
 
 
 def candidates(sources: Sources) -> Iterator[Candidate]:
-    """All that can be drawn."""
+    """Returns everything that can be drawn."""
     for package in PACKAGES:
         for file in sources.of(package):
             yield from _below(file.tree, package, '', ())
@@ -84,7 +84,10 @@ def candidates(sources: Sources) -> Iterator[Candidate]:
 def _below(
     node: ast.AST, package: str, within: str, ancestors: Tuple[ast.AST, ...]
 ) -> Iterator[Candidate]:
-    """The candidates in a node. ancestors: those within its statement, the nearest first."""
+    """Yields the candidates in a node.
+
+    `ancestors` are the nodes above it within its statement, the nearest first.
+    """
     if isinstance(node, (ast.JoinedStr, ast.Raise, ast.Assert)) or _tells(node):
         return
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
@@ -104,8 +107,9 @@ def _below(
 
 
 def _mutation(sources: Sources, candidate: Candidate, seed: int) -> Optional[Mutation]:
-    """The Mutation of a candidate, by the smallest part of its statement that stands at one place;
-    None where there is none.
+    """Returns the Mutation of a candidate, or None if there is none.
+
+    It replaces the smallest part of the candidate's statement that occurs at only one place.
     """
     node = candidate.ancestors[0]
     for ancestor in candidate.ancestors:
@@ -131,14 +135,14 @@ def _mutation(sources: Sources, candidate: Candidate, seed: int) -> Optional[Mut
 
 
 def _can_be_replaced(node: ast.AST) -> bool:
-    """Whether this is an expression, or a statement without others in it."""
+    """Returns whether a node is an expression, or a statement that contains no other statement."""
     if isinstance(node, ast.stmt):
         return not hasattr(node, 'body')
     return isinstance(node, ast.expr) and not isinstance(node, ast.Slice)
 
 
 def _changed(ancestor: ast.AST, node: ast.AST, new: ast.AST) -> ast.AST:
-    """A copy of an ancestor in which something else stands in place of a node."""
+    """Returns a copy of an ancestor in which a node is replaced."""
     if ancestor is node:
         return new
     changed = copy.copy(ancestor)
@@ -154,7 +158,7 @@ def _changed(ancestor: ast.AST, node: ast.AST, new: ast.AST) -> ast.AST:
 
 
 def _difference(before: str, after: str) -> Tuple[str, str]:
-    """Two texts without most of what they begin and end with alike."""
+    """Returns two texts without most of their common beginning and end."""
     same = len(os.path.commonprefix([before, after]))
     start = max(0, same - SHOWN)
     rest = len(before[same:]), len(after[same:])
@@ -165,7 +169,7 @@ def _difference(before: str, after: str) -> Tuple[str, str]:
 
 
 def _name(node: ast.AST) -> str:
-    """The last part of a function's name."""
+    """Returns the last part of a function's name."""
     return getattr(node, 'attr', None) or getattr(node, 'id', '')
 
 
@@ -178,7 +182,7 @@ def _is_docstring(node: ast.AST) -> bool:
 
 
 def _is_text(node: ast.AST) -> bool:
-    """Whether what is added, or multiplied, is no number."""
+    """Returns whether the operands of a sum or product are not numbers."""
     return any(
         isinstance(each, (ast.JoinedStr, ast.List, ast.Tuple, ast.ListComp))
         or (isinstance(each, ast.Constant) and isinstance(each.value, (str, bytes)))

@@ -1,16 +1,16 @@
-"""Puts one mutation after the other into a copy of a tree, and runs the tests until one notices it.
+"""Puts each mutation into a copy of a tree, and runs the tests until one detects it.
 
     python tests/mutations/run.py                      every mutation that was written by hand
     python tests/mutations/run.py --drawn 60 --seed 1  mutations that a seed draws
     python tests/mutations/run.py 'MNIST by 256'       some of them
     python tests/mutations/run.py --tree DIR --column before --tiers all   another checkout
 
-In each tier the tests of the mutated package come first, those of the mutated file before the
-others, and then the rest. A test counts only if it passes without the mutation; one that does not
-is left out and named. A mutation that keeps a test from ending within --silence seconds is caught
-by that. The results go into results.csv beside this file.
+In each tier, the tests of the mutated package run first (those of the mutated file before the
+others), and then all other tests. A test counts only if it passes without the mutation; a test that
+does not is left out and reported. A mutation is also caught if it keeps a test from ending within
+--silence seconds. The results are written to results.csv in this folder.
 
-Tests of the source's text, and those of the mutations, do not count: they do not look at what the
+Tests of the source text, and the tests of the mutations, do not count: they do not check what the
 program does. This needs Python 3.11.
 """
 
@@ -46,16 +46,15 @@ SUMMARY = re.compile(r'^(?:FAILED|ERROR) (tests/\S.*?)(?: - .*)?$', re.MULTILINE
 STARTED = re.compile(r'^(tests/\S+::.+?) *(?:[A-Z]+ +\[ *\d+%\])?$', re.MULTILINE)
 COST = re.compile(r'^ *([\d.]+)s (?:call|setup|teardown) +(tests/[^:]+)::', re.MULTILINE)
 PASSED = re.compile(r'^(tests/\S+::.+?) PASSED', re.MULTILINE)
-NO_TESTS = 5  # pytest's exit code
+NO_TESTS = 5  # the exit code of pytest if it collects no tests
 
 
 class Outcome(NamedTuple):
-    """What a run of tests gave.
+    """The result of a run of tests.
 
     Attributes:
-        test: The id of the test that failed, or of the one in which the run got stuck; '' where all
-            passed.
-        how: '' for a failure, else what happened instead.
+        test: The id of the test that failed or got stuck. '' if all tests passed.
+        how: '' for a failure, otherwise what happened instead.
         output: What pytest printed.
     """
 
@@ -65,13 +64,14 @@ class Outcome(NamedTuple):
 
 
 class OutOfTime(Exception):
-    """The time for a mutation is over, and no test has noticed it yet."""
+    """The time limit of a mutation is over, and no test has detected it."""
 
 
 class Copy:
-    """A copy of the tracked files of a tree, in a folder of its own.
+    """A copy of the tracked files of a tree, in a separate folder.
 
-    Used as a context; whatever was started in it is ended, and it is removed.
+    It is a context manager. On exit, it ends whatever was started in the copy, and removes the
+    copy.
     """
 
     def __init__(self, tree: str, silence: float) -> None:
@@ -89,7 +89,7 @@ class Copy:
             target = os.path.join(self.root, name)
             os.makedirs(os.path.dirname(target), exist_ok=True)
             shutil.copy(os.path.join(self._tree, name), target)
-        subprocess.run(['git', 'init', '-q', self.root], check=True)  # .gitignore is under test
+        subprocess.run(['git', 'init', '-q', self.root], check=True)  # .gitignore is tested
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -98,7 +98,7 @@ class Copy:
 
     @contextlib.contextmanager
     def changed(self, path: str, content: bytes) -> Iterator[None]:
-        """While a file has another content."""
+        """Gives a file another content for the duration of the context."""
         with open(os.path.join(self.root, path), 'rb') as file:
             before = file.read()
         self._write(path, content)
@@ -111,12 +111,17 @@ class Copy:
         path = os.path.join(self.root, path)
         with open(path, 'wb') as file:
             file.write(content)
-        self._changes += 1  # of bytecode Python sees by the time alone that it is an old one
+        # Python only recognises outdated bytecode by the time of the source file.
+        self._changes += 1
         moment = time.time() + 2 * self._changes
         os.utime(path, (moment, moment))
 
     def test(self, words: Sequence[str], until: float) -> Outcome:
-        """Runs pytest with some words up to the first failure. Raises OutOfTime."""
+        """Runs pytest with some arguments up to the first failure.
+
+        Raises:
+            OutOfTime: The time limit is over.
+        """
         shutil.rmtree(self._temporary, ignore_errors=True)
         os.makedirs(self._temporary)
         command = [sys.executable, '-u', '-m', 'pytest', '-x', '-v', '-rfE', '--tb=line']
@@ -148,7 +153,11 @@ class Copy:
         return changed
 
     def _wait(self, process: 'subprocess.Popen[bytes]', log: str, until: float) -> bool:
-        """Whether the process got stuck instead of ending. Raises OutOfTime."""
+        """Waits for the process. Returns whether it got stuck instead of ending.
+
+        Raises:
+            OutOfTime: The time limit is over.
+        """
         size, since = 0, time.time()
         while process.poll() is None:
             if os.path.getsize(log) != size:
@@ -161,7 +170,10 @@ class Copy:
         return False
 
     def _end_leftovers(self) -> None:
-        """Ends the servers that tests have left, which name this copy on their command lines."""
+        """Ends the servers that tests have left running.
+
+        Their command lines contain the path of this copy.
+        """
         for name in filter(str.isdigit, os.listdir('/proc')):
             with contextlib.suppress(OSError):
                 with open(f'/proc/{name}/cmdline', 'rb') as file:
@@ -184,11 +196,16 @@ def _outcome(code: int, stuck: bool, output: str) -> Outcome:
 
 
 class Runner:
-    """Finds the test that notices a mutation.
+    """Finds the test that detects a mutation.
 
-    tiers: names of TIERS. files: the test files, or folders, that count; none for all. costs:
-    {test file: seconds}. known: {mutation: the test that noticed it the last time}. passing: ids
-    of tests that pass without a mutation.
+    Args:
+        copy: The copy of the tree that is mutated.
+        tiers: Names of TIERS.
+        limit: The time limit for one mutation, in seconds.
+        files: The test files or folders to run. Empty for all.
+        costs: {test file: seconds}.
+        known: {mutation: the test that detected it the last time}.
+        passing: The ids of tests that pass without a mutation.
     """
 
     def __init__(
@@ -211,7 +228,7 @@ class Runner:
         self._broken: Set[str] = set()  # tests that fail without a mutation
 
     def run(self, mutation: Mutation) -> str:
-        """The tier and the test that notice a mutation, or SURVIVED, as text."""
+        """Returns the tier and the test that detect a mutation, or SURVIVED, as text."""
         path, content = apply(self._sources, mutation)
         until = time.time() + self._limit
         try:
@@ -225,7 +242,7 @@ class Runner:
         return 'SURVIVED'
 
     def _stages(self, mutation: Mutation, path: str) -> List[List[str]]:
-        """What is run one after the other: the known test, the nearest files, the others."""
+        """Returns what is run in turn: the known test, the nearest files, the other files."""
         folder = f'tests/{mutation.package}/'
         first = os.path.join(folder, 'test_' + os.path.basename(path))
         ordered = sorted(self._tests, key=lambda name: (name != first, *self._cost(name)))
@@ -241,7 +258,10 @@ class Runner:
     def _stage(
         self, path: str, content: bytes, tier: str, names: List[str], until: float
     ) -> Optional[str]:
-        """The tier and the test of some files, or one test, that notice a file's new content."""
+        """Returns the tier and the test that detect a file's new content, or None.
+
+        `names` are test files, or one test.
+        """
         chosen = ['-m', TIERS[tier]] if TIERS[tier] else []
         while True:
             without = [f'--deselect={test}' for test in sorted(self._broken)]
@@ -250,14 +270,14 @@ class Runner:
             if not found.test:
                 return None
             if '::' in names[0] and 'not found: ' in found.output:
-                return None  # the known test has another name by now
+                return None  # the known test was renamed
             if found.how or found.test.split('::')[0] == found.test:
                 return f'{tier}: {found.test} ({found.how or "while it is imported"})'
             if found.test in self._broken:
                 return f'{tier}: {found.test} (although it was left out)'
             if self._passes(found.test, until):
                 return f'{tier}: {found.test}'
-            print(f'fails without any mutation, and is left out: {found.test}', flush=True)
+            print(f'left out, because it fails without a mutation: {found.test}', flush=True)
             self._broken.add(found.test)
 
     def _passes(self, test: str, until: float) -> bool:
@@ -267,7 +287,7 @@ class Runner:
 
 
 def _test_files(root: str) -> List[str]:
-    """The files of tests of a tree, but for those that do not look at what the program does."""
+    """Returns the test files of a tree that check what the program does."""
     found = [
         os.path.relpath(os.path.join(folder, name), root)
         for folder, _, names in os.walk(os.path.join(root, 'tests'))
@@ -278,7 +298,7 @@ def _test_files(root: str) -> List[str]:
 
 
 def read_results() -> Dict[str, Dict[str, str]]:
-    """{mutation: {column: text}} of results.csv."""
+    """Returns {mutation: {column: text}} of results.csv."""
     if not os.path.exists(RESULTS):
         return {}
     with open(RESULTS, newline='', encoding='utf-8') as file:
@@ -286,8 +306,9 @@ def read_results() -> Dict[str, Dict[str, str]]:
 
 
 def known_tests(column: str) -> Dict[str, str]:
-    """{mutation: the test that noticed it}, of a column of results.csv or, where that has none, of
-    the other one.
+    """Returns {mutation: the test that detected it}.
+
+    It is read from a column of results.csv or, if that is empty, from the other column.
     """
     return {
         name: result.partition(': ')[2].partition(' (')[0]
@@ -298,7 +319,7 @@ def known_tests(column: str) -> Dict[str, str]:
 
 
 def note(mutation: Mutation, column: str, result: str) -> None:
-    """Writes a result into results.csv; what stands there of others stays."""
+    """Writes a result to results.csv. The results of other mutations stay."""
     rows = read_results()
     row = rows.setdefault(mutation.name, dict.fromkeys(COLUMNS, ''))
     told = {'mutation': mutation.name, 'where': mutation.where, 'what': mutation.what}
@@ -311,8 +332,10 @@ def note(mutation: Mutation, column: str, result: str) -> None:
 
 
 def read_log(path: Optional[str]) -> Tuple[Dict[str, float], List[str]]:
-    """{test file: seconds} and the ids of the tests that passed, of what `pytest -v --durations=0`
-    has printed into a file.
+    """Reads a file with the output of `pytest -v --durations=0`.
+
+    Returns:
+        {test file: seconds}, and the ids of the tests that passed.
     """
     costs: Dict[str, float] = {}
     if not path:
@@ -325,7 +348,7 @@ def read_log(path: Optional[str]) -> Tuple[Dict[str, float], List[str]]:
 
 
 def chosen(arguments: argparse.Namespace, root: str) -> List[Mutation]:
-    """The mutations that a command line asks for."""
+    """Returns the mutations that the command line selects."""
     found = list(by_hand.MUTATIONS)
     if arguments.drawn:
         found = operators.drawn(Sources(root), arguments.seed, arguments.drawn)
@@ -342,32 +365,37 @@ def chosen(arguments: argparse.Namespace, root: str) -> List[Mutation]:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add('names', nargs='*', help='mutations to run; default: all')
-    add('--tree', default=ROOT, help='checkout whose tests are run; default: this one')
-    add('--column', choices=('before', 'after'), default='after', help='of results.csv')
+    add('names', nargs='*', help='mutations to run (default: all)')
+    add('--tree', default=ROOT, help='checkout whose tests are run (default: this one)')
+    add(
+        '--column',
+        choices=('before', 'after'),
+        default='after',
+        help='column of results.csv to write',
+    )
     add('--tiers', nargs='+', choices=list(TIERS), default=['fast', 'slow'])
-    add('--drawn', type=int, default=0, help='draw so many from this tree instead')
-    add('--seed', type=int, default=0, help='of the draw')
+    add('--drawn', type=int, default=0, help='draw this number of mutations from this tree instead')
+    add('--seed', type=int, default=0, help='seed of the draw')
     add('--limit', type=float, default=1800.0, help='seconds for one mutation')
     add('--silence', type=float, default=300.0, help='seconds within which a test must end')
-    add('--files', nargs='+', default=[], help='the only test files or folders that are run')
+    add('--files', nargs='+', default=[], help='test files or folders to run (default: all)')
     add(
         '--log',
-        help='output of pytest -v --durations=0 of the same tree: files that took least come '
-        'first, and what passed counts as passing without a mutation',
+        help='file with the output of pytest -v --durations=0 on the same tree: the fastest files '
+        'run first, and tests that passed there count as passing without a mutation',
     )
-    add('--missing', action='store_true', help='only those that have no result yet')
+    add('--missing', action='store_true', help='run only mutations that have no result yet')
     return parser.parse_args()
 
 
 def main() -> None:
-    """Runs what the command line asks for; the exit code is 1 where one was not caught."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # by way of what removes the copy
+    """Runs the selected mutations. The exit code is 1 if one was not caught."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the copy is removed
     arguments = parse()
     mutations = chosen(arguments, ROOT)
     missed = 0

@@ -1,4 +1,4 @@
-"""The mutations fit the program as it is now. What they break is up to run.py."""
+"""The mutations fit the current program. run.py checks whether tests detect them."""
 
 import ast
 import os
@@ -43,7 +43,7 @@ def sources():
 
 @pytest.fixture
 def house(tmp_path):
-    """house(path, source) -> the Sources of a program of one file."""
+    """A function (path, source) that returns the Sources of a program of one file."""
 
     def make(path, source=SOURCE):
         tmp_path.joinpath(path).parent.mkdir(parents=True)
