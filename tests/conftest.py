@@ -1,4 +1,4 @@
-"""What several test folders share: the repository on the path, and a real MongoDB server."""
+"""Shared by all test folders: the repository on the path, and a real MongoDB server."""
 
 import collections
 import gc
@@ -14,11 +14,12 @@ sys.path[:0] = [
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
     os.path.dirname(os.path.abspath(__file__)),
 ]
-# TensorFlow 2.x imports Keras, and that scikit-learn and pandas, where they are: half of the start
-# of each process. Nothing here uses them; the older Keras that this asks for is not installed.
+# TensorFlow 2.x imports Keras, which imports scikit-learn and pandas if they are installed. This
+# takes half of the start time of each process. Nothing here uses them, and the older Keras that
+# this variable requests is not installed.
 os.environ.setdefault('TF_USE_LEGACY_KERAS', '1')
 
-from training import runtime  # noqa: E402, F401 (the path comes first; it prepares TensorFlow before anyone imports it)
+from training import runtime  # noqa: E402, F401 (after the path; it prepares TensorFlow)
 from config import flags, params, recipes  # noqa: E402
 from database import server  # noqa: E402
 from tensorflow.python.framework import ops  # noqa: E402
@@ -27,27 +28,27 @@ from training.choices import check, choices  # noqa: E402
 import tiers  # noqa: E402
 
 Address = collections.namedtuple('Address', 'host port root')
-PORTS = range(10000, 32000)  # below those that Linux gives to whoever connects
+PORTS = range(10000, 32000)  # below the ports that Linux gives to clients
 
 
 pytest_addoption = tiers.add_options
 
 
 def pytest_configure(config):
-    """Tests of one slice, and none too late, where the command asks for it."""
+    """Registers the plugin of tiers.py with the values of its two options."""
     config.pluginmanager.register(
         tiers.Tiers(config.getoption('slice'), config.getoption('stop_after'))
     )
 
 
 def pytest_collection_finish():
-    """Modules and tests live as long as the process: no collection of garbage need look at them."""
+    """Excludes modules and tests from garbage collection: they live as long as the process."""
     gc.collect()
     gc.freeze()
 
 
 def free_port():
-    """A TCP port that nothing listens on, and that the system does not give to connections."""
+    """Returns a TCP port that nothing listens on and that the system does not give to clients."""
     while True:
         port = random.SystemRandom().choice(PORTS)
         with socket.socket() as probe:
@@ -60,9 +61,7 @@ def free_port():
 
 @pytest.fixture(autouse=True, scope='module')
 def graphs_of_a_file():
-    """Graphs live no longer than the tests of a file: TensorFlow keeps every custom gradient, and
-    its graph, for ever.
-    """
+    """Drops graphs after each test file: TensorFlow keeps every custom gradient, and its graph."""
     yield
     registry = (getattr(ops, 'gradient_registry', None) or ops._gradient_registry)._registry
     for name in [name for name in registry if name.startswith('CustomGradient-')]:
@@ -72,23 +71,19 @@ def graphs_of_a_file():
 
 @pytest.fixture
 def record_property(record_property):
-    """record_property(name, number) -> noted of the test; a worker of pytest can send no number of
-    NumPy.
-    """
+    """Records a number of a test, also if it is a NumPy number, which workers cannot send."""
     return lambda name, number: record_property(name, getattr(number, 'item', lambda: number)())
 
 
 @pytest.fixture(scope='session')
 def free_address():
-    """free_address() -> '127.0.0.1:port', where nothing listens."""
+    """A function that returns an address, 'host:port', on which nothing listens."""
     return lambda: f'127.0.0.1:{free_port()}'
 
 
 @pytest.fixture(scope='session')
 def mongo_server(tmp_path_factory):
-    """A private mongod on a free port, with `host`, `port` and `root`; it is stopped when the tests
-    end.
-    """
+    """A private mongod on a free port, with `host`, `port` and `root`. Stops after the tests."""
     address = Address('localhost', free_port(), str(tmp_path_factory.mktemp('mongo')))
     server.ensure(*address)
     yield address
@@ -97,9 +92,7 @@ def mongo_server(tmp_path_factory):
 
 @pytest.fixture
 def own_port(tmp_path):
-    """A free port and an empty root for a server of the test's own; whatever it starts there is
-    stopped.
-    """
+    """A free port and an empty root for a test's own server, which is stopped after the test."""
     address = Address('localhost', free_port(), str(tmp_path / 'root'))
     yield address
     server.stop(address.port, address.root)
@@ -107,8 +100,9 @@ def own_port(tmp_path):
 
 @pytest.fixture
 def read(tmp_path):
-    """read(words) -> the Config of a command; its config/*.pkl are our recipes, and a file in the
-    authors' form.
+    """A function that returns the Config of a command line, given as a list of words.
+
+    Its config/*.pkl are our recipes, and one file in the authors' form.
     """
     recipes.write(list(recipes.RECIPES), str(tmp_path), choices())
     shutil.copy(
@@ -130,8 +124,9 @@ def read(tmp_path):
 
 @pytest.fixture(scope='session')
 def forks(tmp_path_factory):
-    """The commands.Forks of tests/cli, for which the user's folder is an empty one: programs run as
-    forks of one process, which has imported TensorFlow.
+    """The commands.Forks of tests/cli: programs run as forks of one process.
+
+    The process has imported TensorFlow, and the user's folder is empty.
     """
     sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), 'cli'))
     import commands

@@ -1,8 +1,8 @@
 """The kinds of alignment rules.
 
-A device, a precision or an exchange between hosts does not know rules; what differs between rules
-is how their backward kernel comes about. A test of such a mechanism runs over `rules()`: one rule
-of each kind in `make test`, and all the others at night.
+A device, a precision or an exchange between hosts does not depend on the rule. Rules differ in how
+their backward kernels come about. A test of such a mechanism runs over `rules()`: one rule of each
+kind in `make test`, and all other rules at night.
 """
 
 import pytest
@@ -11,14 +11,14 @@ import tiers
 from alignment.view import ViewOptions
 from alignment.rules import KERNELS, PROJECTIONS, RULES
 
-SHAPE = [3, 4]  # of a forward kernel
+SHAPE = [3, 4]  # the shape of a forward kernel
 
 
 def _has_fixed_factor(rule):
     return rule(options=ViewOptions()).fixed_shape(SHAPE) is not None
 
 
-# kind: (the rule that stands for it, whether a class of RULES belongs to it)
+# {kind: (the rule that represents it, a function: does a class of RULES belong to it)}
 KINDS = {
     'a fixed backward kernel': (
         'frsf',
@@ -44,17 +44,19 @@ REPRESENTATIVES = [representative for representative, _ in KINDS.values()]
 
 
 def of(rule):
-    """The kinds that a class of RULES belongs to: a list of one, unless the kinds are
-    incomplete.
+    """Returns the kinds that a class of RULES belongs to.
+
+    The list has one element, unless the kinds are incomplete.
     """
     return [kind for kind, (_, belongs) in KINDS.items() if belongs(rule)]
 
 
 def rules(backprop=True, where=lambda rule: True):
-    """Parameters for pytest: the name of each rule, the representatives of the kinds first.
+    """Returns parameters for pytest: the name of each rule, with one rule of each kind first.
 
-    backprop: whether None, backpropagation without any rule, is the first. where: which rules
-    (classes) there are.
+    Args:
+        backprop: Whether None, backpropagation without a rule, is the first parameter.
+        where: A function that selects classes of rules.
     """
     names = [name for name in REPRESENTATIVES if where(RULES[name])]
     others = [name for name, rule in RULES.items() if name not in REPRESENTATIVES and where(rule)]

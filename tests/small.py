@@ -1,13 +1,12 @@
-"""A network of all that ResNets are made of, in small: a graph of a whole one takes many times as
-long to build.
-"""
+"""A small network that has all parts of a ResNet. Its graph is built many times faster."""
 
 import tensorflow.compat.v1 as tf
 
 
 def build(images, layers, classes, options):
-    """Two convolutions with batch norm, and a dense layer: as `build` of an entry of
-    models.NETWORKS.
+    """Returns the logits of two convolutions with batch norm and a dense layer.
+
+    The signature is that of `build` in an entry of models.NETWORKS.
     """
     del options
     x = layers.arrange(images)

@@ -1,9 +1,9 @@
-"""A pytest plugin: one slice of the nightly tests, and a time after which no further test starts.
+"""A pytest plugin that runs one slice of the nightly tests, for a limited time.
 
     pytest -m nightly --slice=7 --stop_after=240 tests
 
-runs those of the nightly tests whose crc32(id) modulo 20 is 7, as `.ci/run` does with the number of
-the commit.
+runs the nightly tests whose crc32(id) modulo 20 is 7. `.ci/run` does so with the number of the
+commit. After 240 seconds, no further test starts.
 """
 
 import time
@@ -15,12 +15,12 @@ SLICES = 20
 
 
 def slice_of(nodeid):
-    """Which of the SLICES a test belongs to."""
+    """Returns the slice, of SLICES, that a test belongs to."""
     return zlib.crc32(nodeid.encode('utf-8')) % SLICES
 
 
 def at_night(*cases):
-    """Parameters for pytest, each a value or a tuple of values, that run at night only."""
+    """Returns parameters for pytest that only run at night. Each is a value or a tuple."""
     return [
         pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.nightly)
         for case in cases
@@ -28,7 +28,7 @@ def at_night(*cases):
 
 
 class Tiers:
-    """The two options of this plugin at work, and what it left out."""
+    """The plugin with its two options; it also remembers which tests it left out."""
 
     def __init__(self, number, stop_after):
         self.number = number
@@ -36,21 +36,21 @@ class Tiers:
         self.not_reached = []
 
     def pytest_collection_modifyitems(self, config, items):
-        """Keeps the tests of the slice alone."""
+        """Keeps only the tests of the slice."""
         if self.number is not None:
             others = [item for item in items if slice_of(item.nodeid) != self.number % SLICES]
             config.hook.pytest_deselected(items=others)
             items[:] = [item for item in items if slice_of(item.nodeid) == self.number % SLICES]
 
     def pytest_runtest_protocol(self, item):
-        """Passes over a test that comes too late; None lets pytest run it."""
+        """Skips a test that comes too late. None lets pytest run it."""
         if self.ends is None or time.time() < self.ends:
             return None
         self.not_reached.append(item.nodeid)
         return True
 
     def pytest_terminal_summary(self, terminalreporter):
-        """Names the tests that came too late."""
+        """Prints the names of the tests that came too late."""
         if self.not_reached:
             terminalreporter.section('not reached in time')
             for nodeid in self.not_reached:
@@ -58,16 +58,16 @@ class Tiers:
 
 
 def add_options(parser):
-    """The options of the plugin."""
+    """Adds the options of the plugin."""
     parser.addoption(
         '--slice',
         type=int,
         metavar='NUMBER',
-        help=f'run the tests whose crc32(id) modulo {SLICES} is this number modulo the same',
+        help=f'run only the tests whose crc32(id) modulo {SLICES} is NUMBER modulo {SLICES}',
     )
     parser.addoption(
         '--stop_after',
         type=float,
         metavar='SECONDS',
-        help='start no further test after so long, and name those that were not reached',
+        help='start no further test after this time, and list the tests that were not reached',
     )
