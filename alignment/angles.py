@@ -70,8 +70,8 @@ def measure(
         - weight_angles: between W and B.
         - projection_angles: between xW and xB.
         - gradient_angles: between the input gradient that the rule sends, and dy W^T.
-        - hebb_angle: Always 0, as in every record of the original code, which never implemented
-          it. It is kept for programs that read these records.
+        - hebb_angle: Always 0 for all layers, as in the records of the original code, which never
+          implemented it. It is kept for programs that read these records.
         - weightsq_norm, weightsq_mean: sum and mean of the squares of W.
         - actsq_norm, actsq_mean: sum and mean of the squares of the layer's output, over the batch.
     """

@@ -109,7 +109,7 @@ def _features(x: tf.Tensor) -> List[int]:
     return list(range(1, x.shape.ndims))
 
 
-Seed = Callable[[str], tf.Tensor]  # takes the name of a draw, returns its seed, int32 [2]
+Seed = Callable[[str], tf.Tensor]  # maps the name of a draw to its seed, int32 [2]
 
 
 def _uniform(shape: tf.Tensor, stddev: float, seed: Seed) -> tf.Tensor:

@@ -92,7 +92,7 @@ class V1:
 class V2:
     """Version 2: batch norm, ReLU, convolution.
 
-    A projection shortcut takes the output of the block's first batch norm and ReLU.
+    A projection shortcut starts from the output of the block's first batch norm and ReLU.
     """
 
     group = 'block_layer{}'
