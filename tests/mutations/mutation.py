@@ -125,7 +125,7 @@ class Sources:
         found = self.places(mutation.package, mutation.within, old)
         if len(found) != 1:
             raise MutationError(
-                f'{mutation.name}: {mutation.before!r} is there {len(found)} times in '
+                f'{mutation.name}: {mutation.before!r} occurs {len(found)} times in '
                 f'{mutation.within or "the files"} of {mutation.package}'
             )
         return found[0]
@@ -146,7 +146,7 @@ def apply(sources: Sources, mutation: Mutation) -> Tuple[str, bytes]:
     if changed == file.syntax:
         raise MutationError(f'{mutation.name} changes nothing')
     if changed != _replaced(file.content, (first, last), new):
-        raise MutationError(f'{mutation.name}: the new text means something else where it stands')
+        raise MutationError(f'{mutation.name}: the new code has another meaning at this place')
     return file.path, content
 
 
