@@ -1,3 +1,1 @@
-"""Where results live: experiments' records and checkpoints in MongoDB, and the server that holds
-them.
-"""
+"""Stores records and checkpoints of experiments in MongoDB, and starts a server if needed."""

@@ -1,4 +1,4 @@
-"""The .tar of a checkpoint: the Saver's `.index` and `.data-*` files under their base names."""
+"""Packs and unpacks archives: .tar files with the `.index` and `.data-*` files of a checkpoint."""
 
 import glob
 import os
@@ -16,24 +16,24 @@ MEMBER = re.compile(
 
 
 def pack(prefix: str, tar_path: str) -> str:
-    """Packs a checkpoint into one uncompressed .tar, which appears at its place whole or not at
-    all.
+    """Packs a checkpoint into one uncompressed archive, which is written atomically.
 
     Args:
-        prefix: the Saver's path, without `.index`.
-        tar_path: where the .tar goes; an older file of that name is replaced.
+        prefix: The path of the checkpoint, without `.index`.
+        tar_path: The path of the archive. An existing file is replaced.
 
     Returns:
         `tar_path`.
 
     Raises:
-        StoreError: files of the checkpoint are missing.
+        StoreError: Files of the checkpoint are missing, or its name cannot be stored.
+        OSError: The archive cannot be written.
     """
     paths = [prefix + '.index'] + sorted(glob.glob(glob.escape(prefix) + '.data-?????-of-?????'))
     missing = [path for path in paths if not os.path.isfile(path)]
     if missing:
         raise StoreError(
-            f'The checkpoint {prefix} has no file {missing[0]}: save it before packing it.'
+            f'The checkpoint {prefix} has no file {missing[0]}. Save it before packing it.'
         )
     _checked_prefix([os.path.basename(path) for path in paths], prefix)
     half = tar_path + '.half'
@@ -58,16 +58,21 @@ def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def unpack(tar_path: str, folder: str) -> str:
-    """Unpacks a checkpoint's .tar, ours or tfutils', into a folder; a file of the same name there
-    is replaced.
+    """Unpacks an archive of this program or of tfutils into a folder.
 
-    The `.index` comes last, so that the folder never shows half a checkpoint.
+    Existing files of the same name are replaced. The `.index` file is put in place last, so that
+    the folder never contains an incomplete checkpoint.
+
+    Args:
+        tar_path: The path of the archive.
+        folder: The existing folder for the files.
 
     Returns:
-        The checkpoint's path without `.index`.
+        The path of the checkpoint, without `.index`.
 
     Raises:
-        DamagedError: the .tar is broken, or holds anything but the files of one checkpoint.
+        DamagedError: The archive is damaged, or contains anything but the files of one checkpoint.
+        OSError: A file cannot be read or written.
     """
     half = tempfile.mkdtemp(prefix='.unpacking-', dir=folder)
     try:
@@ -75,14 +80,16 @@ def unpack(tar_path: str, folder: str) -> str:
             members = _members(tar, tar_path)
             prefix = _checked_prefix(members, tar_path)
             for name, member in members.items():
-                content = cast(IO[bytes], tar.extractfile(member))  # of a regular file, as checked
+                content = cast(
+                    IO[bytes], tar.extractfile(member)
+                )  # never None: _members accepts only regular files
                 with open(os.path.join(half, name), 'xb') as target:
                     shutil.copyfileobj(content, target, 1 << 20)
         for name in sorted(members, key=lambda name: name.endswith('.index')):
             os.replace(os.path.join(half, name), os.path.join(folder, name))
     except tarfile.TarError as error:
         raise DamagedError(
-            f'The archive {tar_path} is not a whole .tar ({error}): fetch it again.'
+            f'The archive {tar_path} is not a complete .tar file ({error}). Download it again.'
         ) from error
     finally:
         shutil.rmtree(half)
@@ -90,7 +97,7 @@ def unpack(tar_path: str, folder: str) -> str:
 
 
 def _members(tar: tarfile.TarFile, tar_path: str) -> Dict[str, tarfile.TarInfo]:
-    """The regular files of a .tar by base name; refuses whatever could reach out of the folder."""
+    """Returns the regular files of a .tar by base name; refuses paths that leave the folder."""
     members: Dict[str, tarfile.TarInfo] = {}
     for member in tar:
         parts = member.name.split('/')
@@ -99,28 +106,37 @@ def _members(tar: tarfile.TarFile, tar_path: str) -> Dict[str, tarfile.TarInfo]:
             continue
         if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
             raise DamagedError(
-                f'The archive {tar_path} holds {member.name!r}, which is not a regular file: it '
-                "is no checkpoint of ours or tfutils', and was not unpacked."
+                f'The archive {tar_path} contains {member.name!r}, which is not a regular file. It '
+                'is not a checkpoint of this program or of tfutils, so it was not unpacked.'
             )
         if member.name.startswith('/') or '..' in parts or not MEMBER.fullmatch(name):
             raise DamagedError(
-                f'The archive {tar_path} holds {member.name!r}, which is not the name of a '
-                "checkpoint's file: it was not unpacked."
+                f'The archive {tar_path} contains {member.name!r}, which is not the name of a '
+                'checkpoint file. It was not unpacked.'
             )
         if name in members:
-            raise DamagedError(f'The archive {tar_path} holds {name} twice: it was not unpacked.')
+            raise DamagedError(
+                f'The archive {tar_path} contains {name} twice. It was not unpacked.'
+            )
         members[name] = member
     return members
 
 
 def _checked_prefix(names: Collection[str], source: str) -> str:
-    """The one prefix of a checkpoint's file names, which must be an .index and every shard of the
-    data.
+    """Returns the common prefix of the file names of one complete checkpoint.
+
+    Args:
+        names: The base names: one `.index` file and every shard of the data.
+        source: The archive or checkpoint, for messages.
+
+    Raises:
+        StoreError: A name cannot be stored.
+        DamagedError: The names are not those of one complete checkpoint.
     """
     matches = [match for match in map(MEMBER.fullmatch, names) if match]
     if len(matches) != len(names):
         raise StoreError(
-            f'{source} has a name that cannot be stored: use letters, digits, "-", "_" and ".".'
+            f'{source} has a name that cannot be stored. Use letters, digits, "-", "_" and ".".'
         )
     prefixes = {match.group('prefix') for match in matches}
     shards = {match.group('shard') for match in matches if match.group('shard')}
@@ -133,7 +149,7 @@ def _checked_prefix(names: Collection[str], source: str) -> str:
     )
     if not whole:
         raise DamagedError(
-            f'{source} is not one whole checkpoint, an .index and all of its .data-*, but: '
-            f'{", ".join(sorted(names)) or "nothing"}.'
+            f'{source} must contain one complete checkpoint, an .index file and all of its .data-* '
+            f'files, but it contains: {", ".join(sorted(names)) or "nothing"}.'
         )
     return prefixes.pop()

@@ -1,4 +1,4 @@
-"""A GridFS bucket whose `.files` documents are records, with or without a file behind them."""
+"""A GridFS bucket whose `.files` documents are records, with or without a file."""
 
 import datetime
 import hashlib
@@ -16,9 +16,10 @@ from pymongo.write_concern import WriteConcern
 from database.errors import DamagedError, StoreError
 from database.types import Document
 
-CHUNK_BYTES = 261120  # as tfutils' GridFS wrote
+CHUNK_BYTES = 261120  # as in tfutils
 CHUNKS_A_WRITE = 32
-MOST_BYTES = (16 << 20) - 4096  # of a document: MongoDB's limit, less room for what GridFS adds
+# Per document: the limit of MongoDB, minus room for the fields of GridFS.
+MOST_BYTES = (16 << 20) - 4096
 # An acknowledged write survives a kill -9 of the server and, in a replica set, a change of the
 # primary.
 JOURNALED = WriteConcern(w='majority', j=True)
@@ -27,14 +28,17 @@ JOURNALED = WriteConcern(w='majority', j=True)
 class Bucket:
     """The collections `<name>.files` and `<name>.chunks` of a database.
 
+    Nothing is created before the first `insert`.
+
+    Args:
+        database: The pymongo database.
+        name: The name of the bucket.
+
     Attributes:
-        files: the collection of records; `find` whatever you like in it.
+        files: The collection of records, for any query.
     """
 
     def __init__(self, database: Database[Document], name: str) -> None:
-        """Args: a pymongo database and the bucket's name; nothing is created before the first
-        `insert`.
-        """
         self.files: Collection[Document] = database.get_collection(
             name + '.files', write_concern=JOURNALED
         )
@@ -50,23 +54,25 @@ class Bucket:
         stream: Optional[BinaryIO] = None,
         filename: Optional[str] = None,
     ) -> None:
-        """Stores a record, with the bytes of a stream as its GridFS file; storing its `_id` again
-        changes nothing.
+        """Stores a record, optionally with a file. Storing the same `_id` again changes nothing.
 
-        The document comes after the chunks, so that nobody finds half a file.
+        The document is written after the chunks, so that readers never find an incomplete file.
 
         Args:
-            record: document with an `_id`.
-            stream: binary file, read from its beginning, or None.
-            filename: the GridFS file's name.
+            record: The document, with an `_id`.
+            stream: A binary file, read from its beginning, that becomes the GridFS file; or None.
+            filename: The name of the GridFS file.
 
         Raises:
-            pymongo's errors as they come; DocumentTooLarge and bson's InvalidDocument before
-            anything is written.
+            DocumentTooLarge: The document is too large. Nothing is written.
+            bson.errors.InvalidDocument: The document cannot be encoded. Nothing is written.
+            PyMongoError: MongoDB does not store it.
         """
         size = len(bson.encode(record))
         if size > MOST_BYTES:
-            raise DocumentTooLarge(f'{size} bytes without its file, and {MOST_BYTES} is the most')
+            raise DocumentTooLarge(
+                f'{size} bytes without its file; at most {MOST_BYTES} are allowed'
+            )
         self._ensure_indexes()
         if self.holds(record):
             return
@@ -83,14 +89,14 @@ class Bucket:
         try:
             self.files.insert_one(record)
         except DuplicateKeyError:
-            pass  # an earlier try, whose answer was lost in an outage
+            pass  # stored by an earlier attempt whose reply was lost in an outage
 
     def holds(self, record: Document) -> bool:
-        """Whether the record is stored, by its `_id`."""
+        """Returns whether a record with this `_id` is stored."""
         return bool(self.files.count_documents({'_id': record['_id']}, limit=1))
 
     def remove(self, ids: Iterable[bson.ObjectId]) -> None:
-        """Deletes records by `_id`, their files, and the named results of theirs."""
+        """Deletes records by `_id`, together with their files and named results."""
         ids = list(ids) + [
             file['_id'] for file in self.files.find({'item_for': {'$in': list(ids)}}, {'_id': 1})
         ]
@@ -98,8 +104,9 @@ class Bucket:
         self._chunks.delete_many({'files_id': {'$in': ids}})
 
     def sweep(self, before: datetime.datetime) -> None:
-        """Deletes the chunks of files that were begun before a datetime (UTC) and never finished:
-        their writer has died.
+        """Deletes the chunks of unfinished files that were started before a datetime (UTC).
+
+        A file that old is unfinished because the process that wrote it died.
         """
         begun = bson.ObjectId.from_datetime(before)
         found = self._chunks.distinct('files_id', {'files_id': {'$lt': begun}})
@@ -109,7 +116,7 @@ class Bucket:
                 self._chunks.delete_many({'files_id': file_id})
 
     def prune(self, query: Document, keep: int) -> None:
-        """Deletes the files that match a query but for the `keep` uploaded last."""
+        """Deletes the files that match a query, except the `keep` newest uploads."""
         newest_first = self.files.find(query, {'_id': 1}).sort(
             [('uploadDate', DESCENDING), ('_id', DESCENDING)]
         )
@@ -118,15 +125,16 @@ class Bucket:
             self._chunks.delete_many({'files_id': file['_id']})
 
     def download(self, file: Document, target: IO[bytes]) -> None:
-        """Copies a file's bytes to a binary stream and checks them.
+        """Copies the bytes of a file to a binary stream and checks them.
 
         Args:
-            file: its document in `files`.
-            target: where the bytes go.
+            file: The document of the file in `files`.
+            target: The binary stream to write to.
 
         Raises:
-            DamagedError: the bytes are not those that were stored.
-            gridfs.errors.GridFSError, pymongo's errors: they cannot be read.
+            DamagedError: The bytes differ from those that were stored.
+            gridfs.errors.GridFSError: Parts of the file are missing.
+            PyMongoError: MongoDB cannot be read.
         """
         md5, length = hashlib.md5(), 0
         with self._gridfs.open_download_stream(file['_id']) as source:
@@ -136,14 +144,16 @@ class Bucket:
                 target.write(piece)
         if length != file['length'] or file.get('md5', md5.hexdigest()) != md5.hexdigest():
             raise DamagedError(
-                f'The file {file["filename"]} of record {file["_id"]} came as {length} bytes with '
-                f'md5 {md5.hexdigest()}, but {file["length"]} bytes with md5 {file.get("md5")} '
-                'were stored: the database is damaged; take another checkpoint.'
+                f'The file {file["filename"]} of record {file["_id"]} was read as {length} bytes '
+                f'with md5 {md5.hexdigest()}, but {file["length"]} bytes with md5 '
+                f'{file.get("md5")} were stored. The database is damaged; use another checkpoint.'
             )
 
     def _write_chunks(self, file_id: bson.ObjectId, stream: BinaryIO) -> Tuple[int, str]:
-        """Writes a stream's chunks in place of whatever an interrupted try left; returns its bytes
-        and md5.
+        """Writes the chunks of a stream, replacing those of an interrupted attempt.
+
+        Returns:
+            (size in bytes, md5 in hexadecimal) of the stream.
         """
         self._chunks.delete_many({'files_id': file_id})
         stream.seek(0)
@@ -161,9 +171,7 @@ class Bucket:
         return length, md5.hexdigest()
 
     def _ensure_indexes(self) -> None:
-        """Those of GridFS, and the one by which an experiment's records are found in the order of
-        their steps.
-        """
+        """Creates the indexes of GridFS and one that lists the records of an experiment by step."""
         if not self._indexed:
             self.files.create_index([('filename', ASCENDING), ('uploadDate', ASCENDING)])
             self.files.create_index(
@@ -174,23 +182,32 @@ class Bucket:
 
 
 class Buckets:
-    """Where an experiment's records and checkpoints lie.
+    """The two buckets that hold the records and checkpoints of an experiment.
+
+    Args:
+        main: The bucket of its collection.
+        recent: The bucket of its recent checkpoints.
+        collname: Name of its collection.
+        exp_id: Name of the experiment.
+        recent_limit: How many recent checkpoints are kept.
 
     Attributes:
-        main: the Bucket of its collection, which lasts.
-        recent: the Bucket of its recent checkpoints, each with the fields of its record.
+        main: The bucket of its collection, which is kept.
+        recent: The bucket of its recent checkpoints, each with the fields of its record.
     """
 
     def __init__(
         self, main: Bucket, recent: Bucket, collname: str, exp_id: str, recent_limit: int
     ) -> None:
-        """recent_limit: how many recent checkpoints are kept."""
         self.main, self.recent = main, recent
         self._collname, self._exp_id, self._recent_limit = collname, exp_id, recent_limit
 
     def write(self, record: Document, checkpoint: Optional[str]) -> None:
-        """Writes a record, with its checkpoint, the path of a .tar, where there is one; again
-        changes nothing.
+        """Writes a record. Writing it again changes nothing.
+
+        Args:
+            record: The document.
+            checkpoint: Path of the archive to store with it, or None.
         """
         if self.main.holds(record):
             return
@@ -203,8 +220,13 @@ class Buckets:
             self.main.insert(dict(record, saved_filters=False))
 
     def write_recent(self, record: Document, path: str) -> None:
-        """Writes a .tar among the recent checkpoints, and removes those that are too many; again
-        changes nothing.
+        """Writes a recent checkpoint and removes the oldest ones beyond the limit.
+
+        Writing it again changes nothing.
+
+        Args:
+            record: The document of its record.
+            path: Path of the archive.
         """
         if self.recent.holds(record):
             return
@@ -220,8 +242,9 @@ class Buckets:
         )
 
     def newest(self, wanted: Document) -> Optional[Document]:
-        """Of the documents, in both, that match a query, the one of the highest step that was
-        uploaded last; None without any.
+        """Returns the document in either bucket that matches a query and has the highest step.
+
+        If several have that step, it is the one uploaded last. Returns None if there is no match.
         """
         found = [
             _newest(self.main.files, wanted),
@@ -234,35 +257,39 @@ class Buckets:
         )
 
     def file_of(self, record: Document) -> Tuple[Bucket, Document]:
-        """The bucket, and the document there, of a record's file. Raises StoreError where it has
-        none.
+        """Returns the bucket of the file of a record, and the document of the file there.
+
+        Raises:
+            StoreError: The record has no file.
         """
         for bucket in (self.main, self.recent):
             file = bucket.files.find_one({'_id': record['_id'], 'filename': {'$exists': True}})
             if file:
                 return bucket, file
         raise StoreError(
-            f'Record {record["_id"]} (step {record["step"]}) holds no weights, or holds them no '
-            'more: choose another step.'
+            f'Record {record["_id"]} (step {record["step"]}) has no weights, or they have been '
+            'removed. Choose another step.'
         )
 
     def _neighbours(self) -> Document:
-        """Tells our recent checkpoints from those of a_b, c, d and a, b_c, d, whose database has
-        the same name.
+        """Returns the condition that excludes recent checkpoints of another collection.
+
+        The databases of (a_b, c, d) and (a, b_c, d) have the same name.
         """
         return {
             'collname': {'$in': [self._collname, None]}
-        }  # None: the original did not write the field
+        }  # None: records of the original do not have the field
 
 
 def _saver_fields() -> Document:
-    """What tfutils notes beside the weights; our Saver is never sharded."""
+    """Returns the fields that tfutils stores with weights. Our Saver is never sharded."""
     return {'saved_filters': True, '_saver_write_version': 2, '_saver_num_data_files': 1}
 
 
 def _newest(files: Collection[Document], wanted: Document) -> Optional[Document]:
-    """Of the documents of the highest step the one uploaded last; two look-ups, so that the index
-    serves the first.
+    """Returns the last uploaded document of the highest step, or a false value if there is none.
+
+    It makes two queries so that the first one can use the index.
     """
     top = files.find_one(wanted, {'step': 1}, sort=[('step', DESCENDING)])
     return top and files.find_one(

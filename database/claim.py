@@ -1,5 +1,6 @@
-"""Who is at an experiment: one process at a time, told by a document that lives as long as it is
-renewed.
+"""A lock on an experiment: only one process at a time may hold it.
+
+The lock is a document that the process renews regularly, as a heartbeat.
 """
 
 import datetime
@@ -15,22 +16,28 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 from database.errors import StoreError
 from database.types import Document
 
-LASTS = datetime.timedelta(seconds=60)  # after its last renewal, by the server's clock
+LASTS = datetime.timedelta(seconds=60)  # from its last renewal, by the server's clock
 RENEW_S = 10
 
 
 class Claim:
-    """One process's right to an experiment: the document `_id` = exp_id of a collection.
+    """The lock of one process on an experiment: the document with `_id` = exp_id of a collection.
+
+    Args:
+        collection: The collection of claims.
+        exp_id: The experiment to claim.
 
     Attributes:
-        taken: one sentence where another process has taken it since, after an outage longer than
-        LASTS; else None.
+        taken: A message if another process has taken the claim, which can happen after an outage
+            longer than LASTS; otherwise None.
+
+    Raises:
+        StoreError: Another process holds the claim. The message contains its host, process id and
+            start time.
+        PyMongoError: MongoDB cannot be read or written.
     """
 
     def __init__(self, collection: Collection[Document], exp_id: str) -> None:
-        """Takes it. Raises StoreError that names the host, process and start of the one who has it;
-        pymongo's errors.
-        """
         self._collection = collection
         self._own: Document = dict(
             _id=exp_id,
@@ -47,14 +54,18 @@ class Claim:
         self._thread.start()
 
     def describe(self, **fields: object) -> None:
-        """Notes more in the claim, plain data by name. Raises pymongo's errors."""
+        """Stores more fields, plain data by name, in the claim.
+
+        Raises:
+            PyMongoError: MongoDB cannot be written.
+        """
         self._own.update(fields)
         self._collection.update_one(
             {key: self._own[key] for key in ('_id', 'owner')}, {'$set': fields}
         )
 
     def release(self) -> None:
-        """Gives it up; nothing is raised where the server is away, and it expires."""
+        """Releases the claim. If the server does not answer, the claim expires by itself."""
         self._over.set()
         self._thread.join(2 * RENEW_S)
         try:
@@ -73,7 +84,7 @@ class Claim:
             return
         except DuplicateKeyError:
             found = self._collection.find_one({'_id': self._own['_id']})
-        if found is None:  # given up just now
+        if found is None:  # it was released just now
             return self._take()
         if (
             not _is_over(found, now)
@@ -94,12 +105,14 @@ class Claim:
             except StoreError as error:
                 self.taken = str(error)
             except PyMongoError:
-                continue  # an outage: the next time
+                continue  # an outage; retry at the next renewal
 
 
 def held(collection: Collection[Document]) -> Set[str]:
-    """The exp_ids of a collection of claims that a process is at now, a set. Raises pymongo's
-    errors.
+    """Returns the set of exp_ids that a process holds now, from a collection of claims.
+
+    Raises:
+        PyMongoError: MongoDB cannot be read.
     """
     now = _now(collection)
     claims = collection.find({'renewed': {'$type': 'date'}, 'process': {'$type': 'int'}})
@@ -107,35 +120,43 @@ def held(collection: Collection[Document]) -> Set[str]:
 
 
 def _now(collection: Collection[Document]) -> datetime.datetime:
-    """The time of the server's clock."""
+    """Returns the time of the server's clock."""
     time: datetime.datetime = collection.database.client.admin.command('isMaster')['localTime']
     return time
 
 
 def _is_over(found: Document, now: datetime.datetime) -> bool:
-    """Whether a claim has expired, or is of a process of this machine that has ended."""
+    """Returns whether a claim has expired or its process, on this machine, has ended."""
     return now - found['renewed'] > LASTS or is_gone(found.get('machine'), found['process'])
 
 
 def is_gone(where: Optional[str], process: Optional[int]) -> bool:
-    """Whether a process has ended, as far as can be told here. where: the machine() of it; process:
-    its number.
+    """Returns whether a process is known to have ended.
+
+    Args:
+        where: The result of `machine` in that process.
+        process: Its process id.
+
+    Returns:
+        True only for a process of this machine that has ended. For other machines this cannot be
+        known.
     """
     return where == machine() is not None and process is not None and not _lives(process)
 
 
 def _sentence(found: Document) -> str:
     return (
-        f'exp_id {found["_id"]} is being trained by process {found["process"]} on host '
-        f'{found["host"]} since {found["started"]:%Y-%m-%d %H:%M:%S} UTC: wait for it or stop it, '
-        'or choose another --exp_id_suffix (the claim of a process that died expires '
-        f'{LASTS.seconds} s after its last sign of life).'
+        f'Process {found["process"]} on host {found["host"]} has been training exp_id '
+        f'{found["_id"]} since {found["started"]:%Y-%m-%d %H:%M:%S} UTC. Wait for it, stop it, or '
+        'choose another --exp_id_suffix (the claim of a process that died expires '
+        f'{LASTS.seconds} s after it was last renewed).'
     )
 
 
 def machine() -> Optional[str]:
-    """What a process number is unique in: this start of this machine, and its name space; None
-    where that is not known.
+    """Returns an identifier of the scope in which process ids are unique, or None if unknown.
+
+    It consists of the host name, the boot id of this machine and the process id namespace.
     """
     try:
         with open('/proc/sys/kernel/random/boot_id') as file:

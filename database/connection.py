@@ -1,4 +1,4 @@
-"""Finds the MongoDB server of a host and port, and says in a few words why it does not answer."""
+"""Connects to the MongoDB server at a host and port, or explains briefly why that fails."""
 
 import os
 import socket
@@ -12,7 +12,7 @@ from pymongo.errors import PyMongoError
 from database.errors import ServerError
 from database.types import Document
 
-URI = 'MONGODB_URI'  # the environment variable; it may hold a password, and is never shown
+URI = 'MONGODB_URI'  # the environment variable; it may contain a password and is never shown
 
 ANSWER_S = 3.0
 REQUEST_S = 60.0
@@ -22,18 +22,22 @@ Client = pymongo.MongoClient[Document]
 
 
 class NothingThereError(ServerError):
-    """Nothing listens at a host and port: there a server can be started."""
+    """Nothing listens at a host and port, so a server can be started there."""
 
 
 def connect(host: str, port: int) -> Client:
     """Returns a MongoClient of a server that has answered.
 
-    Where the environment variable MONGODB_URI names this server, its user name, password, TLS and
-    other options count.
+    If the environment variable MONGODB_URI names this server, its user name, password, TLS and
+    other options are used.
+
+    Args:
+        host: Name or address of the server.
+        port: TCP port of the server.
 
     Raises:
-        NothingThereError: nothing answers within 3 s. ServerError: what answers is not MongoDB, or
-        does not let us in.
+        NothingThereError: Nothing answers within 3 s.
+        ServerError: The program that answers is not MongoDB, or the server refuses access.
     """
     limits: Document = dict(
         serverSelectionTimeoutMS=int(ANSWER_S * 1000),
@@ -50,17 +54,19 @@ def connect(host: str, port: int) -> Client:
         client.admin.command('ping')
     except PyMongoError as error:
         client.close()
-        touch(host, port)  # a server that has just ended is no stranger on its port
+        touch(host, port)  # if the server has just stopped, nothing listens: not another program
         raise ServerError(
-            f'Port {port} of {host} is taken by something that does not answer as MongoDB does '
-            f'({reason(error)}): choose another --port.'
+            f'Port {port} of {host} is in use by a program that does not answer like MongoDB '
+            f'({reason(error)}). Choose another --port.'
         ) from error
     return client
 
 
 def uri_places() -> List[Tuple[str, Optional[int]]]:
-    """[(host, port)] of the servers of MONGODB_URI; [] where it is not set. Raises ServerError,
-    without it, if it is none.
+    """Returns [(host, port)] of the servers in MONGODB_URI, or [] if it is not set.
+
+    Raises:
+        ServerError: MONGODB_URI is not a valid URI. The message does not contain the URI.
     """
     uri = os.environ.get(URI)
     if not uri:
@@ -69,9 +75,9 @@ def uri_places() -> List[Tuple[str, Optional[int]]]:
         return [(host, port) for host, port in pymongo.uri_parser.parse_uri(uri)['nodelist']]
     except (PyMongoError, ValueError, TypeError) as error:
         raise ServerError(
-            f'{URI} is no URI of MongoDB ({type(error).__name__}): give '
+            f'{URI} is not a valid MongoDB URI ({type(error).__name__}). Use the form '
             'mongodb://user:password@host:port/?options, with %-escapes in '
-            'user and password.'
+            'the user name and the password.'
         ) from None
 
 
@@ -79,43 +85,44 @@ def _connect_by_uri(host: str, port: int, limits: Document) -> Client:
     try:
         client: Client = pymongo.MongoClient(os.environ[URI], **limits)
         client.admin.command('ping')
-        client.list_database_names()  # a server lets everybody ping
+        client.list_database_names()  # a server answers a ping even without a login
         return client
     except (PyMongoError, ValueError) as error:
         told = reason(error)
     raise ServerError(
-        f'MongoDB at {host}:{port}, as {URI} names it, is not there or does not let us in '
-        f'({told}): check the host, the user, the password and the options there.'
+        f'MongoDB at {host}:{port}, the server in {URI}, does not answer or refuses access '
+        f'({told}). Check the host, the user name, the password and the options in the URI.'
     )
 
 
 def reason(error: Exception) -> str:
-    """The first few words of an error of pymongo's, whose texts go on with the state of every
-    host.
-    """
+    """Returns the first words of a pymongo error, without the state of every host that follows."""
     words = str(error).split(', Timeout:')[0].split(', full error')[0].split(' (configured')[0]
     return ' '.join(words.split()) or type(error).__name__
 
 
 def touch(host: str, port: int) -> None:
-    """Opens a connection and closes it again; raises NothingThereError when there is none."""
+    """Opens a connection and closes it again.
+
+    Raises:
+        NothingThereError: Nothing answers within 3 s.
+        ServerError: The port is out of range.
+    """
     if not 0 < port < 65536:
-        raise ServerError(f'The port is {port}: it must be between 1 and 65535.')
-    address = '127.0.0.1' if host == 'localhost' else host  # as pymongo does
+        raise ServerError(f'The port is {port}, but it must be between 1 and 65535.')
+    address = '127.0.0.1' if host == 'localhost' else host  # as in pymongo
     try:
         socket.create_connection((address, port), ANSWER_S).close()
-    except (
-        OSError,
-        UnicodeError,
-    ) as error:  # UnicodeError: a host name with an empty or too long label
+    # A host name with an empty or too long label raises UnicodeError.
+    except (OSError, UnicodeError) as error:
         raise NothingThereError(
-            f'Nothing answers at {host}:{port} ({error}): check the host and --port, or start a '
+            f'Nothing answers at {host}:{port} ({error}). Check the host and --port, or start a '
             'MongoDB server there.'
         ) from error
 
 
 def listens(host: str, port: int) -> bool:
-    """Whether anything listens there."""
+    """Returns whether anything listens at a host and port."""
     try:
         touch(host, port)
     except NothingThereError:
@@ -124,8 +131,10 @@ def listens(host: str, port: int) -> bool:
 
 
 def version(host: str, port: int) -> str:
-    """The version of the MongoDB there. Raises ServerError as `connect`, or where it keeps silent
-    on it.
+    """Returns the version of the MongoDB server at a host and port.
+
+    Raises:
+        ServerError: The server cannot be reached (as in `connect`) or does not report its version.
     """
     client = connect(host, port)
     try:
@@ -133,15 +142,15 @@ def version(host: str, port: int) -> str:
         return told
     except PyMongoError as error:
         raise ServerError(
-            f'MongoDB at {host}:{port} does not tell its version ({reason(error)}): check that it '
-            'may be used.'
+            f'MongoDB at {host}:{port} does not report its version ({reason(error)}). Check that '
+            'you have access to it.'
         ) from error
     finally:
         client.close()
 
 
 def wait(condition: Callable[[], bool], timeout_s: float) -> bool:
-    """Whether a condition came true within a time in seconds."""
+    """Waits for a condition; returns whether it became true within `timeout_s` seconds."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:

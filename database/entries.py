@@ -1,6 +1,7 @@
-"""What a store has to write: a record with its checkpoints, or the bulky results of one.
+"""The entries that a store writes: a record with its checkpoints, or the bulky results of a record.
 
-An entry says what it is, writes itself, and has a form in BSON, in which the spool keeps it.
+An entry describes itself, writes itself, and converts itself to the BSON document that the spool
+keeps.
 """
 
 import io
@@ -14,14 +15,14 @@ from database.types import Document
 
 
 class RecordEntry(NamedTuple):
-    """A record, its checkpoints, and which records it replaces.
+    """A record, its checkpoints, and the records that it replaces.
 
     Attributes:
-        record: the document.
-        checkpoint: path of the .tar that becomes the record's own file, or None.
-        recent: path of the .tar that goes among the recent checkpoints, or None.
-        replacing: the `_id`s of the records that are removed once this one is stored.
-        remove: whether the files are removed once they are stored, by whoever stores them.
+        record: The document of the record.
+        checkpoint: Path of the archive that becomes the GridFS file of the record, or None.
+        recent: Path of the archive to store as a recent checkpoint, or None.
+        replacing: The `_id`s of the records to remove once this one is stored.
+        remove: Whether the local files are to be removed once they are stored.
     """
 
     record: Document
@@ -32,16 +33,22 @@ class RecordEntry(NamedTuple):
 
     @property
     def paths(self) -> List[str]:
-        """The files that are stored with it, each once."""
+        """The paths of the files that are stored with the record, without duplicates."""
         return sorted({path for path in (self.checkpoint, self.recent) if path})
 
     def describe(self) -> str:
-        """What it is, for messages."""
+        """Returns a description of the entry for messages."""
         files = f' with {" and ".join(self.paths)}' if self.paths else ''
         return f'the record of step {self.record.get("step")}{files}'
 
     def write(self, buckets: Buckets) -> None:
-        """Writes it; again changes nothing. Raises pymongo's and bson's errors, and OSError."""
+        """Writes the record and its files. Writing it again changes nothing.
+
+        Raises:
+            PyMongoError: MongoDB does not store it.
+            BSONError: The record cannot be encoded.
+            OSError: A file cannot be read.
+        """
         buckets.write(self.record, self.checkpoint)
         if self.recent:
             buckets.write_recent(self.record, self.recent)
@@ -49,7 +56,7 @@ class RecordEntry(NamedTuple):
             buckets.main.remove(self.replacing)
 
     def to_bson(self) -> Document:
-        """As the spool keeps it."""
+        """Returns the document that the spool keeps."""
         paths = {
             name: path
             for name, path in (('checkpoint', self.checkpoint), ('recent', self.recent))
@@ -59,12 +66,12 @@ class RecordEntry(NamedTuple):
 
 
 class ResultsEntry(NamedTuple):
-    """The bulky results of a record: a GridFS file.
+    """The bulky results of a record, stored as a GridFS file.
 
     Attributes:
-        document: what its document in `<collection>.files` holds beside the fields of GridFS.
-        content: the bytes of the file.
-        filename: its name.
+        document: The fields of its document in `<collection>.files`, without those of GridFS.
+        content: The bytes of the file.
+        filename: The name of the file.
     """
 
     document: Document
@@ -73,19 +80,24 @@ class ResultsEntry(NamedTuple):
 
     @property
     def paths(self) -> List[str]:
-        """None: it is not in a file yet."""
+        """An empty list, because the results are not in a local file."""
         return []
 
     def describe(self) -> str:
-        """What it is, for messages."""
+        """Returns a description of the entry for messages."""
         return f'the results {self.filename}'
 
     def write(self, buckets: Buckets) -> None:
-        """Writes it; again changes nothing. Raises pymongo's and bson's errors."""
+        """Writes the results. Writing them again changes nothing.
+
+        Raises:
+            PyMongoError: MongoDB does not store them.
+            BSONError: The document cannot be encoded.
+        """
         buckets.main.insert(self.document, io.BytesIO(self.content), self.filename)
 
     def to_bson(self) -> Document:
-        """As the spool keeps it."""
+        """Returns the document that the spool keeps."""
         return dict(self._asdict())
 
 
@@ -93,8 +105,12 @@ Entry = Union[RecordEntry, ResultsEntry]
 
 
 def of(document: Document) -> Entry:
-    """The entry that `to_bson` made a document of. Raises KeyError, TypeError or ValueError for
-    another one.
+    """Returns the entry of a document that `to_bson` returned.
+
+    Raises:
+        KeyError: The document lacks a field.
+        TypeError: A field of the document has the wrong type.
+        ValueError: A field of the document has the wrong value.
     """
     if 'content' in document:
         return ResultsEntry(document['document'], document['content'], document['filename'])
@@ -108,8 +124,10 @@ def of(document: Document) -> Entry:
 
 
 def kept(spool: Spool) -> Dict[str, Entry]:
-    """{path: entry} of what a spool keeps, in its order. Raises StoreError for one that is
-    damaged.
+    """Returns {path: entry} of the entries in a spool, in their order.
+
+    Raises:
+        StoreError: An entry is damaged.
     """
     found = {}
     for path, document in spool.entries():

@@ -1,10 +1,11 @@
-"""The errors of this package: each message is one sentence for the user; catch StoreError to catch
-all.
+"""The errors of this package, all subclasses of StoreError.
+
+Each message is one or two sentences for the user.
 """
 
 
 class StoreError(Exception):
-    """Something about the database that the user has to know or decide."""
+    """A problem with the database that the user has to know about or decide on."""
 
 
 class RecordError(StoreError):
@@ -12,8 +13,8 @@ class RecordError(StoreError):
 
 
 class ServerError(StoreError):
-    """No MongoDB server where one was looked for, or one that cannot be started or stopped."""
+    """No MongoDB server answers, or it cannot be started or stopped."""
 
 
 class DamagedError(StoreError):
-    """What is stored is not whole any more."""
+    """Stored data is damaged or incomplete."""

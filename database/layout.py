@@ -1,7 +1,7 @@
-"""The layout of a record, as tfutils has it: a document of `<collection>.files`, field by field,
-and a check of a document.
+"""The layout of a record, and a function that checks a document against it.
 
-Notebooks and mongo-shell queries written for tfutils rely on these names and types.
+A record is a document of `<collection>.files`. Its layout is that of tfutils: notebooks and
+mongo-shell queries written for tfutils rely on these names and types.
 """
 
 import datetime
@@ -16,9 +16,9 @@ class Field(NamedTuple):
     """A field of a record.
 
     Attributes:
-        types: of the value.
-        meaning: for people.
-        needed: when it must be there: 'always', with 'weights', or 'never'.
+        types: The types that the value may have.
+        meaning: A description for readers.
+        needed: When the field is required: 'always', with 'weights' or 'never'.
     """
 
     types: Tuple[type, ...]
@@ -32,24 +32,24 @@ FIELDS = {
     '_id': Field((bson.ObjectId,), 'identity', 'always'),
     'exp_id': Field((str,), 'experiment', 'always'),
     'step': Field((int,), 'updates done', 'always'),
-    'duration': Field((float,), 'seconds a step since the last record; where no step was made, of '
+    'duration': Field((float,), 'seconds per step since the last record; without steps, seconds of '
                                 'the validation', 'always'),
     'params': Field((dict,), 'every setting: {group: {name: value}}', 'always'),
     'saved_filters': Field((bool,), 'whether the record holds a checkpoint', 'always'),
-    'train_results': Field((list,), 'a dictionary of numbers for each step since the last record; '
-                                    'absent if none', 'never'),
-    'validation_results': Field((dict,), '{target: {name: number, or {layer: number}}}; absent '
+    'train_results': Field((list,), 'one dictionary of numbers per step since the last record; '
+                                    'absent if there are no steps', 'never'),
+    'validation_results': Field((dict,), '{target: {name: number or {layer: number}}}; absent '
                                          'without a validation', 'never'),
     'validates': Field((bson.ObjectId, str), '_id of the record, or path of the checkpoint, that '
                                              'was validated', 'never'),
-    'collname': Field((str,), 'collection, in databases of recent checkpoints', 'never'),
-    'filename': Field((str,), "GridFS: the checkpoint's name, checkpoint-<step>.tar", 'weights'),
-    'length': Field((int,), 'GridFS: bytes', 'weights'),
-    'chunkSize': Field((int,), 'GridFS: bytes of a chunk, 261120', 'weights'),
-    'md5': Field((str,), 'GridFS: hexadecimal sum of the file', 'weights'),
+    'collname': Field((str,), 'collection; only in databases of recent checkpoints', 'never'),
+    'filename': Field((str,), "GridFS: name of the archive, checkpoint-<step>.tar", 'weights'),
+    'length': Field((int,), 'GridFS: size in bytes', 'weights'),
+    'chunkSize': Field((int,), 'GridFS: bytes per chunk, 261120', 'weights'),
+    'md5': Field((str,), 'GridFS: MD5 checksum of the file in hexadecimal', 'weights'),
     'uploadDate': Field((datetime.datetime,), 'GridFS: when it was stored (UTC)', 'weights'),
-    '_saver_write_version': Field((int,), "format of TensorFlow's Saver, 2", 'weights'),
-    '_saver_num_data_files': Field((int,), 'how many .data files the checkpoint has', 'weights'),
+    '_saver_write_version': Field((int,), "format version of TensorFlow's Saver, 2", 'weights'),
+    '_saver_num_data_files': Field((int,), 'number of .data files of the checkpoint', 'weights'),
 }
 # fmt: on
 GROUPS = (
@@ -65,21 +65,21 @@ GROUPS = (
 GROUPS_OF_A_SCRIPT = (
     'save_params',
     'model_params',
-)  # a tfutils script's own dictionary, which names no --model
+)  # of the dictionary that a tfutils script passes, which has no --model
 STEP = ('loss', 'model_loss', 'reg_loss', 'alignment_loss', 'total_loss', 'learning_rate')
 VALIDATION = ('top1', 'top5', 'loss', 'images', 'global_step')
 VALIDATION_THAT_MEASURES = (
     'measured_images',
     'undefined_angles',
     'ties',
-)  # in records that tell --measure_images
+)  # in records whose settings include --measure_images
 VALIDATION_THAT_SKIPS = ('skipped_records',)  # with --skip_bad_records
 STEP_OF_A_SCRIPT = ('loss', 'learning_rate')
 ANGLES = (
     'weight_angles',
     'projection_angles',
     'gradient_angles',
-)  # a layer's is null where there is none
+)  # the value of a layer is null if its angle is undefined
 BY_LAYER = ANGLES + (
     'hebb_angle',
     'weightsq_norm',
@@ -91,11 +91,16 @@ BY_LAYER = ANGLES + (
 
 
 def faults(document: Document) -> List[str]:
-    """What is not as the layout says, as a list of sentences; an empty one for a record of ours.
+    """Returns the deviations of a document from the layout.
 
-    document: as pymongo reads it from `<collection>.files` (not a named result of --save_to_gfs).
+    Args:
+        document: A record as pymongo reads it from `<collection>.files` (not a named result of
+            --save_to_gfs).
+
+    Returns:
+        A list of descriptions such as 'step is a float'. It is empty for a correct record.
     """
-    found = [f'{name} is no field of a record' for name in document if name not in FIELDS]
+    found = [f'{name} is not a field of a record' for name in document if name not in FIELDS]
     for name, field in FIELDS.items():
         needed = (
             field.needed == 'always'
@@ -107,12 +112,12 @@ def faults(document: Document) -> List[str]:
         elif not _is(document[name], field.types):
             found.append(f'{name} is a {type(document[name]).__name__}')
         elif field.needed == 'weights' and not needed:
-            found.append(f'{name} is there without a checkpoint')
+            found.append(f'{name} is present without a checkpoint')
     return found or _inside(document)
 
 
 def _inside(document: Document) -> List[str]:
-    """Faults of what the fields hold."""
+    """Returns the deviations inside the fields."""
     params, steps, validations = (
         document['params'],
         document.get('train_results', []),
@@ -131,13 +136,13 @@ def _inside(document: Document) -> List[str]:
     for i, step in enumerate(steps):
         found += [f'train_results[{i}].{name} is missing' for name in names if name not in step]
         found += [
-            f'train_results[{i}].{name} is no number'
+            f'train_results[{i}].{name} is not a number'
             for name in step
             if not _is(step[name], NUMBER)
         ]
     for target, results in validations.items():
         found += (
-            ([] if _is(results, (dict,)) else [f'validation_results.{target} is no dictionary'])
+            ([] if _is(results, (dict,)) else [f'validation_results.{target} is not a dictionary'])
             if of_script
             else _inside_validation(f'validation_results.{target}.', results, params)
         )
@@ -154,18 +159,20 @@ def _inside_validation(where: str, results: Document, params: Document) -> List[
     needed = [name for name in given if name not in in_gridfs]
     known = VALIDATION + VALIDATION_THAT_MEASURES + VALIDATION_THAT_SKIPS
     found = [
-        where + name + ' is no number' for name in needed if not _is(results.get(name), NUMBER)
+        where + name + ' is not a number' for name in needed if not _is(results.get(name), NUMBER)
     ]
-    found += [where + name + ' is no result' for name in results if name not in known + BY_LAYER]
     found += [
-        where + name + ' is no number'
+        where + name + ' is not a known result' for name in results if name not in known + BY_LAYER
+    ]
+    found += [
+        where + name + ' is not a number'
         for name in known
         if name not in needed and not _is(results.get(name, 0), NUMBER)
     ]
     for name in set(BY_LAYER).intersection(results):
         layers = results[name] if isinstance(results[name], dict) else {'': None}
         found += [
-            where + f'{name}.{layer} is no number'
+            where + f'{name}.{layer} is not a number'
             for layer, value in layers.items()
             if not (_is(value, NUMBER) or value is None and name in ANGLES)
         ]

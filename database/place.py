@@ -1,14 +1,17 @@
-"""Where an experiment is: on which server, in which database and collection, under which name."""
+"""The place of an experiment in MongoDB: server, database, collection and name."""
 
 from typing import NamedTuple
 
 
 class Place(NamedTuple):
-    """An experiment's place in MongoDB; Store(*place) opens it.
+    """The place of an experiment in MongoDB. `Store(*place)` opens it.
 
     Attributes:
-        host, port: the server.
-        dbname, collname, exp_id: database, collection (GridFS bucket) and experiment.
+        host: Name or address of the server.
+        port: TCP port of the server.
+        dbname: Name of the database.
+        collname: Name of the collection (the GridFS bucket).
+        exp_id: Name of the experiment.
     """
 
     host: str
@@ -19,11 +22,11 @@ class Place(NamedTuple):
 
     @property
     def server(self) -> str:
-        """host:port, as in the name of a folder and in messages."""
+        """The server as host:port, as used in folder names and messages."""
         return f'{self.host}:{self.port}'
 
     def text(self) -> str:
-        """What to tell people of it."""
+        """Returns a description of the place for messages."""
         return (
             f'database {self.dbname}, collection {self.collname}.files, exp_id {self.exp_id} at '
             f'{self.server}'

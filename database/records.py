@@ -1,6 +1,4 @@
-"""The document of one saving point, in the layout of tfutils, made of plain data that BSON can
-hold.
-"""
+"""Builds records in the layout of tfutils from plain data that BSON can store, and checks names."""
 
 import collections.abc
 import datetime
@@ -16,34 +14,37 @@ from database.errors import RecordError
 from database.types import Array, Document
 
 INT64 = range(-(2**63), 2**63)
-DEEPEST = 80  # MongoDB refuses documents that nest deeper than 100; a cycle ends here, too
+DEEPEST = 80  # MongoDB refuses documents nested deeper than 100; this also stops cycles
 
 DATABASE_NAME_BYTES = 63
 DATABASE_NAME_ILLEGAL = re.compile(r'[/\\. "$*<>:|?\x00-\x1f\x7f]')
 COLLECTION_NAME_BYTES = 180  # `<dbname>.<collname>.chunks` must stay below 256
-EXP_ID_BYTES = 200  # it is the name of a folder as well
+EXP_ID_BYTES = 200  # it is also the name of a folder
 SYSTEM_DATABASES = ('admin', 'config', 'local')
 
 RECENT_SUFFIX = '___RECENT'
 SHORTENED = re.compile(rf'~[0-9a-f]{{16}}{RECENT_SUFFIX}$')
 
-Path = Tuple[Union[str, int], ...]  # the keys and numbers that lead to a value
+Path = Tuple[Union[str, int], ...]  # the keys and indices that lead to a value
 
 
 def plain(value: object, where: str = 'value') -> object:
-    """Turns a value into plain data: None, bool, int, float, str, bytes, ObjectId, datetime, list
-    and dict.
+    """Converts a value to plain data that BSON can store.
 
-    NumPy scalars and arrays become numbers and lists, tuples lists, functions, classes and what has
-    a __call__ {'modname', 'objname'}, with 'args' and 'keywords' if partial; '.' in a key becomes
-    '___' and a leading '$' gets a '_' before it.
+    Plain data consists of None, bool, int, float, str, bytes, ObjectId, datetime, list and dict.
+    NumPy scalars become numbers. NumPy arrays and tuples become lists. Functions, classes and
+    objects with a `__call__` become {'modname', 'objname'}, with 'args' and 'keywords' for a
+    partial. In keys, '.' becomes '___' and a leading '$' gets a '_' before it.
 
     Args:
-        value: what to convert; it is not changed.
-        where: the name of the value, for messages.
+        value: The value to convert. It is not changed.
+        where: The name of the value for messages.
+
+    Returns:
+        The plain data.
 
     Raises:
-        RecordError: something in it cannot be stored; the message names its key path.
+        RecordError: A part of the value cannot be stored. The message contains its key path.
     """
     return _plain(value, (where,))
 
@@ -51,8 +52,8 @@ def plain(value: object, where: str = 'value') -> object:
 def _plain(value: object, path: Path) -> object:
     if len(path) > DEEPEST:
         raise RecordError(
-            f'{_where(path[:6])}... nests deeper than {DEEPEST} levels: a record must be flatter, '
-            'and may not hold itself.'
+            f'{_where(path[:6])}... is nested deeper than {DEEPEST} levels. A record must be '
+            'flatter and must not contain itself.'
         )
     if isinstance(value, collections.abc.Mapping):
         return _plain_mapping(value, path)
@@ -69,7 +70,7 @@ def _plain(value: object, path: Path) -> object:
 
 
 def _named(function: object) -> Document:
-    """A function or class by its name, or what has a __call__ by that of its class."""
+    """Returns the module and name of a function or class, or of the class of a callable object."""
     name = getattr(function, '__name__', None)
     named = function if isinstance(name, str) else type(function)
     return {
@@ -86,8 +87,8 @@ def _plain_scalar(value: object, path: Path) -> object:
     if isinstance(value, (int, np.integer)) and not isinstance(value, np.timedelta64):
         if int(value) not in INT64:
             raise RecordError(
-                f'{_where(path)} is {int(value)}, beyond the 64-bit integers that MongoDB stores: '
-                'give a float or text.'
+                f'{_where(path)} is {int(value)}, which exceeds the 64-bit integers of MongoDB. '
+                'Use a float or text instead.'
             )
         return int(value)
     if isinstance(value, (float, np.floating)):
@@ -98,20 +99,20 @@ def _plain_scalar(value: object, path: Path) -> object:
         return bytes(value)
     raise RecordError(
         f'{_where(path)} is a {type(value).__module__}.{type(value).__name__}, which a record '
-        'cannot hold: give numbers, text, lists, dictionaries or arrays.'
+        'cannot contain. Use numbers, text, lists, dictionaries or arrays.'
     )
 
 
 def _plain_array(array: Array, path: Path) -> object:
     if array.dtype.kind in 'bi':
         return array.tolist()
-    if array.dtype.kind == 'f':  # tolist() would leave the elements of a long double as they are
+    if array.dtype.kind == 'f':  # tolist() alone would not convert the elements of a long double
         return array.astype(np.float64).tolist()
     if array.dtype.kind in 'uOSU':
         return _plain(array.tolist(), path)
     raise RecordError(
-        f'{_where(path)} is an array of {array.dtype}, which a record cannot hold: convert it to '
-        'numbers or text.'
+        f'{_where(path)} is an array of {array.dtype}, which a record cannot contain. Convert it '
+        'to numbers or text.'
     )
 
 
@@ -122,8 +123,8 @@ def _plain_mapping(mapping: Mapping[object, object], path: Path) -> Document:
         safe = _safe_key(key, path)
         if safe in result:
             raise RecordError(
-                f'{_where(path)} has the keys {origins[safe]!r} and {key!r}, which are stored as '
-                f'one key, {safe!r}: rename one of them.'
+                f'{_where(path)} has the keys {origins[safe]!r} and {key!r}, which would both be '
+                f'stored as {safe!r}. Rename one of them.'
             )
         result[safe] = _plain(item, path + (safe,))
         origins[safe] = key
@@ -135,7 +136,8 @@ def _safe_key(key: object, path: Path) -> str:
         key = str(int(key))
     if not isinstance(key, str) or '\0' in key:
         raise RecordError(
-            f'{_where(path)} has the key {key!r}, which a record cannot hold: use text without NUL.'
+            f'{_where(path)} has the key {key!r}, which a record cannot contain. Use text without '
+            'NUL.'
         )
     safe = _text(key, path).replace('.', '___')
     return '_' + safe if safe.startswith('$') else safe
@@ -147,7 +149,7 @@ def _text(value: str, path: Path) -> str:
         text.encode('utf-8')
     except UnicodeEncodeError:
         raise RecordError(
-            f'{_where(path)} holds the text {text!r}, which is not valid Unicode.'
+            f'{_where(path)} contains the text {text!r}, which is not valid Unicode.'
         ) from None
     return text
 
@@ -167,34 +169,32 @@ def build(
     saved_filters: bool = False,
     validates: Union[bson.ObjectId, str, None] = None,
 ) -> Document:
-    """Makes the record of one saving point.
+    """Builds a record.
 
     Args:
-        exp_id: name of the experiment.
-        step: global step, 0 or more.
-        params: the whole dictionary of parameters.
-        duration: seconds a step or, where no step was made, of the validation; None where nothing
-        was timed.
-        train_results: one dictionary a step since the last record; the field is left out when
-            empty, so that {'train_results': {'$exists': True}} finds what a reader of tfutils'
-            records expects.
-        validation_results: dictionary of dictionaries, by validation target; left out when empty,
-        too.
-        saved_filters: whether the weights are stored with it; `Store.save` sets this to what it
-        stores.
-        validates: `_id` of the record whose weights were validated; the field is left out when
-        None.
+        exp_id: Name of the experiment.
+        step: Global step, 0 or more.
+        params: All settings, as a nested dictionary.
+        duration: Seconds per step; without steps, seconds of the validation; None if nothing was
+            timed.
+        train_results: One dictionary per step since the last record. The field is omitted if there
+            are none, so that {'train_results': {'$exists': True}} finds the records that users of
+            tfutils expect.
+        validation_results: {target: {name: result}}. The field is omitted if it is empty.
+        saved_filters: Whether the weights are stored with the record. `Store.save` overwrites this
+            with what it stores.
+        validates: The `_id` of the record, or the path of the checkpoint, that was validated. The
+            field is omitted if it is None.
 
     Returns:
-        A dictionary of plain data with an `_id` of its own, so that writing it twice stores it
-        once.
+        A dictionary of plain data. It has a new `_id`, so that writing it twice stores it once.
 
     Raises:
-        RecordError: a value cannot be stored; the message names its key path.
+        RecordError: A value cannot be stored. The message contains its key path.
     """
     whole = plain(step, 'step')
     if isinstance(whole, bool) or not isinstance(whole, int) or whole < 0:
-        raise RecordError(f'step is {whole!r}: it must be a whole number, 0 or more.')
+        raise RecordError(f'step is {whole!r}, but it must be a whole number, 0 or more.')
     record = {
         'exp_id': exp_id,
         'step': whole,
@@ -218,21 +218,23 @@ def build(
 
 
 def recent_database(dbname: str, collname: str, exp_id: str) -> str:
-    """Name of the database of an experiment's recent checkpoints; legal for MongoDB whatever the
-    names.
+    """Returns the name of the database of recent checkpoints of an experiment.
 
-    It is `<dbname>_<collname>_<exp_id>___RECENT`, as tfutils has it; where MongoDB would refuse
-    that, a shortened one with a hash, which no other experiment gets. (tfutils' own form cannot
-    tell a_b, c, d from a, b_c, d: `Store` keeps such neighbours apart by the fields exp_id and
-    collname.)
+    The name is `<dbname>_<collname>_<exp_id>___RECENT`, as in tfutils. If MongoDB would refuse that
+    name, it is a shortened name with a hash, which is unique to the experiment. The form of tfutils
+    is the same for the names (a_b, c, d) and (a, b_c, d), so `Store` distinguishes such experiments
+    by the fields exp_id and collname.
+
+    Args:
+        dbname: Name of the database.
+        collname: Name of the collection.
+        exp_id: Name of the experiment.
     """
     name = f'{dbname}_{collname}_{exp_id}{RECENT_SUFFIX}'
     legal = len(name.encode('utf-8')) <= DATABASE_NAME_BYTES and not DATABASE_NAME_ILLEGAL.search(
         name
     )
-    if legal and not SHORTENED.search(
-        name
-    ):  # the plain form never takes what a shortened one may be
+    if legal and not SHORTENED.search(name):  # never use a plain name that could be a shortened one
         return name
     digest = hashlib.sha256(
         '\0'.join((dbname, collname, exp_id)).encode('utf-8', 'surrogatepass')
@@ -243,10 +245,15 @@ def recent_database(dbname: str, collname: str, exp_id: str) -> str:
 
 
 def check_names(dbname: str, collname: str, exp_id: str) -> None:
-    """Refuses names that MongoDB would refuse, or that would not be the name of one folder.
+    """Checks that MongoDB accepts the names, and that each is usable as the name of one folder.
+
+    Args:
+        dbname: Name of the database.
+        collname: Name of the collection.
+        exp_id: Name of the experiment.
 
     Raises:
-        RecordError: one of them is illegal; the message says which, why and what to use.
+        RecordError: A name is illegal. The message says which one, why, and what to use.
     """
     _check_name('dbname', dbname, DATABASE_NAME_BYTES)
     _check_name('collname', collname, COLLECTION_NAME_BYTES)
@@ -254,37 +261,39 @@ def check_names(dbname: str, collname: str, exp_id: str) -> None:
     illegal = DATABASE_NAME_ILLEGAL.search(dbname)
     if illegal:
         raise RecordError(
-            f'The dbname {dbname!r} holds {illegal.group()!r}, which MongoDB does not allow: use '
-            'letters, digits, "-" and "_".'
+            f'The dbname {dbname!r} contains {illegal.group()!r}, which MongoDB does not allow. '
+            'Use letters, digits, "-" and "_".'
         )
     if dbname.lower() in SYSTEM_DATABASES:
         raise RecordError(
-            f"The dbname {dbname!r} is one of MongoDB's own databases: choose another."
+            f"The dbname {dbname!r} is one of MongoDB's own databases. Choose another name."
         )
     if collname.startswith('system.'):
         raise RecordError(
-            f'The collname {collname!r} begins with "system.", which MongoDB keeps for itself: '
-            'choose another.'
+            f'The collname {collname!r} begins with "system.", which MongoDB reserves for itself. '
+            'Choose another name.'
         )
 
 
 def _check_name(kind: str, name: str, most_bytes: int) -> None:
-    advice = 'use letters, digits, "-" and "_"'
+    advice = 'Use letters, digits, "-" and "_"'
     if not isinstance(name, str) or not name.strip():
-        raise RecordError(f'The {kind} is {name!r}: it must be a name; {advice}.')
+        raise RecordError(f'The {kind} is {name!r}, but it must be a name. {advice}.')
     fault = re.search(r'[/\\$]', name)
     if fault:
         raise RecordError(
-            f'The {kind} {name!r} holds {fault.group()!r}, which neither a MongoDB name nor a '
-            f'folder may: {advice}.'
+            f'The {kind} {name!r} contains {fault.group()!r}, which is allowed neither in MongoDB '
+            f'names nor in folder names. {advice}.'
         )
     if not name.isprintable():
-        raise RecordError(f'The {kind} {name!r} holds a control character: {advice}.')
+        raise RecordError(f'The {kind} {name!r} contains a control character. {advice}.')
     if name.startswith('.') or name.endswith('.') or '..' in name:
-        raise RecordError(f'The {kind} {name!r} begins or ends with "." or holds "..": {advice}.')
+        raise RecordError(
+            f'The {kind} {name!r} begins or ends with "." or contains "..". {advice}.'
+        )
     size = len(name.encode('utf-8'))
     if size > most_bytes:
         raise RecordError(
-            f'The {kind} {name!r} is {size} bytes long, and {most_bytes} is the most: choose a '
-            'shorter one.'
+            f'The {kind} {name!r} is {size} bytes long, but at most {most_bytes} are allowed. '
+            'Choose a shorter name.'
         )

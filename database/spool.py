@@ -1,4 +1,4 @@
-"""What MongoDB does not take, on disk until it does: one file for each thing to write, in order."""
+"""The spool: entries kept on disk, in order and one file each, until MongoDB can store them."""
 
 import os
 import re
@@ -12,46 +12,53 @@ from database.place import Place
 from database.types import Document
 
 ENTRY = re.compile(r'(\d{8})\.bson')
-REFUSED = '.refused'  # ends the name of what MongoDB will never take
+REFUSED = '.refused'  # suffix of entries that MongoDB will never accept
 
 
 def local_folder(root: str, place: Place) -> str:
-    """Where an experiment's local files lie."""
+    """Returns the folder of the local files of an experiment."""
     folder = database_folder(root, place.server, place.dbname)
     return os.path.join(folder, place.collname, place.exp_id)
 
 
 def database_folder(root: str, address: str, dbname: str) -> str:
-    """Where the local files of all experiments of a database lie. address: host:port."""
+    """Returns the folder of the local files of a database; `address` is host:port."""
     return os.path.join(os.path.expanduser(root), address, dbname)
 
 
 def spool_of(folder: str) -> str:
-    """Where, in an experiment's folder, records wait for MongoDB."""
+    """Returns the spool folder inside the folder of an experiment."""
     return os.path.join(folder, 'spool')
 
 
 def damaged(path: str, error: Exception) -> StoreError:
-    """The error that tells of an entry that cannot be read."""
+    """Returns the error that reports an entry that cannot be read."""
     return StoreError(
-        f'{path}, a record that waits for MongoDB, cannot be read ({error}): move it away to go '
-        'on without it.'
+        f'{path}, a record waiting for MongoDB, cannot be read ({error}). Move the file away to '
+        'continue without it.'
     )
 
 
 class Spool:
-    """A folder of entries, BSON documents in files `00000001.bson`, `00000002.bson`, ...
+    """A folder of entries: BSON documents in files `00000001.bson`, `00000002.bson`, ...
 
-    An entry is there whole or not at all, also after the power failed.
+    Entries are written atomically: after a power failure, an entry is either complete or absent.
+
+    Args:
+        folder: The folder of the entries. It is created with the first entry.
     """
 
     def __init__(self, folder: str) -> None:
-        """folder: where the entries lie; it is made with the first one."""
         self.folder = folder
 
     def keep(self, entry: Document) -> str:
-        """Write an entry, a document, behind all others; returns its path. Raises OSError where the
-        disk takes none.
+        """Writes an entry after all others and returns its path.
+
+        Args:
+            entry: The document of the entry.
+
+        Raises:
+            OSError: The file cannot be written.
         """
         os.makedirs(self.folder, exist_ok=True)
         path = os.path.join(self.folder, f'{max([0] + self._numbers()) + 1:08d}.bson')
@@ -62,14 +69,16 @@ class Spool:
         os.replace(path + '.half', path)
         directory = os.open(self.folder, os.O_RDONLY)
         try:
-            os.fsync(directory)  # its name, too
+            os.fsync(directory)  # makes the new name durable, too
         finally:
             os.close(directory)
         return path
 
     def entries(self) -> List[Tuple[str, Document]]:
-        """[(path, document)] in the order in which they were kept. Raises StoreError for one that
-        is damaged.
+        """Returns [(path, document)] in the order in which the entries were written.
+
+        Raises:
+            StoreError: An entry is damaged.
         """
         found = []
         for number in sorted(self._numbers()):
@@ -82,7 +91,7 @@ class Spool:
         return found
 
     def refuse(self, path: str) -> str:
-        """Set an entry aside that can never be written; returns its new path."""
+        """Renames an entry that MongoDB will never accept, and returns its new path."""
         os.replace(path, path + REFUSED)
         return path + REFUSED
 

@@ -1,6 +1,4 @@
-"""One experiment's place in MongoDB: records and checkpoints, written in the background, read back
-whole.
-"""
+"""The store of one experiment: writes records and checkpoints in the background and reads them."""
 
 import contextlib
 import copy
@@ -26,22 +24,43 @@ from database.spool import Spool
 from database.types import Document
 from database.writer import Writer
 
-# A server that shuts down, starts, is no primary or has no room answers with these; BulkWriteError
-# keeps them in its details.
+# A server returns these codes while it starts or shuts down, if it is not the primary, or if its
+# disk is full. A BulkWriteError contains them in its details.
 OUTAGE_CODES = {6, 7, 64, 89, 91, 189, 9001, 10107, 11600, 11602, 13435, 13436, 14031}
-DUPLICATE_CHUNK = (
-    11000  # of an earlier try that the server had not finished when we cleared its chunks
-)
-DIED = datetime.timedelta(days=1)  # after which an upload that has not ended will not end
-MOST_NAMED = 5  # lost records that one sentence names
+# A chunk of an earlier attempt, which the server was still writing when we deleted its chunks.
+DUPLICATE_CHUNK = 11000
+DIED = datetime.timedelta(days=1)  # age at which an unfinished upload is considered dead
+MOST_NAMED = 5  # how many lost records a message names
 
 
 class Store:
-    """The records of one experiment in collection `<collname>.files` of a database, and its recent
-    checkpoints.
+    """The records of one experiment in the collection `<collname>.files`, and its checkpoints.
 
-    Saving only queues: a background thread writes, in order, and repeats what an outage stops.
-    Reading sees what is written; call `flush` first to see all. Opening a store writes nothing.
+    Saving only queues: a background thread writes in order and retries after an outage. Reading
+    returns only what is already written; call `flush` first to see everything. The constructor
+    connects and queues the entries that an earlier store left in the spool. Without such entries
+    and unless `exclusive` is set, opening a store writes nothing.
+
+    Args:
+        host: Name or address of the MongoDB server.
+        port: TCP port of the server.
+        dbname: Name of the database.
+        collname: Name of the collection (the GridFS bucket).
+        exp_id: Name of the experiment.
+        recent_limit: How many recent checkpoints of the experiment are kept.
+        spool: Folder that keeps waiting entries during an outage, or None to keep nothing.
+        exclusive: Whether to claim the experiment, so that no other exclusive store of it can be
+            open. This also removes unfinished uploads that are more than a day old.
+
+    Attributes:
+        place: The place of the experiment.
+        exp_id: Name of the experiment.
+        replayed: How many entries of the spool were queued at the start.
+
+    Raises:
+        StoreError: MongoDB does not answer within 3 s or refuses access, the spool is damaged, or
+            another process has claimed the experiment.
+        RecordError: A name is illegal.
     """
 
     def __init__(
@@ -55,24 +74,10 @@ class Store:
         spool: Optional[str] = None,
         exclusive: bool = False,
     ) -> None:
-        """Connects, and queues what an earlier store left in the spool.
-
-        Args:
-            host, port: the MongoDB server.
-            dbname, collname, exp_id: database, collection (GridFS bucket) and experiment.
-            recent_limit: how many recent checkpoints of the experiment are kept.
-            spool: folder that keeps, during an outage, what waits; None keeps nothing.
-            exclusive: whether no other exclusive store of the experiment may be open; it also
-                removes what uploads have left that died more than a day ago.
-
-        Raises:
-            StoreError: MongoDB does not answer within 3 s, or refuses us, or the spool is damaged,
-                or another process is at the experiment; RecordError: a name is illegal.
-        """
         records.check_names(dbname, collname, exp_id)
         if recent_limit < 1:
             raise StoreError(
-                f'recent_limit is {recent_limit}: at least 1 recent checkpoint must be kept.'
+                f'recent_limit is {recent_limit}, but at least 1 recent checkpoint must be kept.'
             )
         self.place = Place(host, port, dbname, collname, exp_id)
         self.exp_id = exp_id
@@ -114,28 +119,28 @@ class Store:
         on_written: Optional[Callable[[str], object]] = None,
         replacing: Sequence[bson.ObjectId] = (),
     ) -> bson.ObjectId:
-        """Queues a record and returns at once; saving the same `_id` again changes nothing.
+        """Queues a record and returns at once. Saving the same `_id` again changes nothing.
 
         Args:
-            record: document of `records.build`; it is copied.
-            checkpoint: path of a .tar to store as the record's own GridFS file, or None.
-            recent: path of a .tar to store, with the record's fields, among the recent checkpoints,
-            or None.
-            on_written: called with the path of each .tar from the writer's thread, once it is
-                safely stored. Until then the file must stay where it is.
-            replacing: `_id`s of older records of the experiment that are removed once this one is
-            stored.
+            record: The document, from `records.build`. It is copied.
+            checkpoint: Path of an archive to store as the GridFS file of the record, or None.
+            recent: Path of an archive to store as a recent checkpoint, with the fields of the
+                record, or None.
+            on_written: Called in the thread of the writer with the path of each archive once it is
+                safely stored. The archive must not be moved before.
+            replacing: The `_id`s of older records of the experiment to remove once this one is
+                stored.
 
         Returns:
-            The record's `_id`.
+            The `_id` of the record.
 
         Raises:
-            StoreError: the record is another experiment's, or the store is closed.
+            StoreError: The record belongs to another experiment, or the store is closed.
         """
         if record['exp_id'] != self.exp_id:
             raise StoreError(
                 f'The record of step {record["step"]} belongs to experiment '
-                f'{record["exp_id"]!r}, not to {self.exp_id!r}: save it in a store of its own.'
+                f'{record["exp_id"]!r}, not to {self.exp_id!r}. Use the store of its experiment.'
             )
         identity = record.get('_id') or bson.ObjectId()
         self._add(
@@ -156,20 +161,21 @@ class Store:
         train_results: Optional[Mapping[str, object]] = None,
         validation_results: Optional[Mapping[str, object]] = None,
     ) -> None:
-        """Queues a record's bulky results, as tfutils' --save_to_gfs: one GridFS file `<record
-        id>_fileitems`.
+        """Queues the bulky results of a record as one GridFS file, like --save_to_gfs of tfutils.
 
-        The file is a pickle (protocol 2) of {'train_results': {name: [a value a step]},
-        'validation_results': {target: {name: value}}}, in plain data, without what is empty; its
-        field `item_for` is the record's `_id`.
+        The file `<record id>_fileitems` is a pickle (protocol 2) of plain data:
+        {'train_results': {name: [one value per step]}, 'validation_results': {target: {name:
+        value}}}, without empty parts. Its field `item_for` is the `_id` of the record.
 
         Args:
-            record_id: `_id` of the record they belong to.
-            train_results, validation_results: dictionaries as above of numbers, arrays, text, lists
-            or dictionaries.
+            record_id: The `_id` of the record.
+            train_results: {name: [one value per step]}; values are numbers, arrays, text, lists or
+                dictionaries.
+            validation_results: {target: {name: value}}, with values of the same kinds.
 
         Raises:
-            RecordError: a result cannot be stored. StoreError: the store is closed.
+            RecordError: A result cannot be stored.
+            StoreError: The store is closed.
         """
         given = dict(train_results=train_results, validation_results=validation_results)
         results = {kind: records.plain(values, kind) for kind, values in given.items() if values}
@@ -185,7 +191,7 @@ class Store:
     def _add(
         self, entry: Entry, on_written: Callable[[str], object], kept: Optional[str] = None
     ) -> None:
-        """Queues an entry. kept: where the spool keeps it already."""
+        """Queues an entry; `kept` is the path of the spool file it was loaded from, if any."""
 
         def done() -> None:
             for path in entry.paths:
@@ -197,41 +203,46 @@ class Store:
 
     @property
     def pending(self) -> int:
-        """How many records and named results are not written yet."""
+        """The number of records and named results that are not written yet."""
         return len(self._writer.pending)
 
     @property
     def failure(self) -> Optional[str]:
-        """One sentence on the trouble that keeps records from being written right now, or None."""
+        """A message about the current outage, which keeps records from being written, or None."""
         trouble = self._writer.trouble
         if trouble is None:
             return None
         where = f' in {self._spool.folder}' if self._spool else ''
         return (
-            f'MongoDB at {self.place.server} takes no records ({trouble}): {self.pending} '
-            f'wait{where} and are tried again.'
+            f'MongoDB at {self.place.server} cannot store records at the moment ({trouble}). '
+            f'The number of records waiting{where} is {self.pending}; they are retried '
+            'automatically.'
         )
 
     @property
     def errors(self) -> List[str]:
-        """One sentence for each record that can never be written, and why."""
+        """One message for each record that can never be written, with the reason."""
         return list(self._writer.errors)
 
     def flush(self, timeout_s: Optional[float] = None) -> bool:
-        """Waits until everything is written, `timeout_s` seconds at most (None: as long as it
-        takes).
+        """Waits until everything is written.
+
+        Args:
+            timeout_s: How many seconds to wait at most, or None to wait without a limit.
 
         Returns:
-            Whether everything was.
+            Whether everything is written and no record has failed for good.
         """
         return self._writer.flush(timeout_s)
 
     def close(self, timeout_s: float = 60) -> None:
-        """Writes what is queued, `timeout_s` seconds at most, and disconnects; a second call does
-        nothing.
+        """Writes what is queued and disconnects. A second call does nothing.
+
+        Args:
+            timeout_s: How many seconds to wait at most for the queue.
 
         Raises:
-            StoreError: something was not written; the message says what, and where its files lie.
+            StoreError: Something was not written. The message says what, and where it is kept.
         """
         if self._closed:
             return
@@ -243,18 +254,17 @@ class Store:
             trouble = self._writer.trouble or 'it did not answer in time'
             more = f' and {len(lost) - MOST_NAMED} more' if len(lost) > MOST_NAMED else ''
             where = (
-                f'they lie in {self._spool.folder}, and the same command, started again, writes '
-                'them'
+                f'They are kept in {self._spool.folder}; run the same command again to write them'
                 if self._spool
-                else 'the files stay where they are'
+                else 'Their files stay in place'
             )
             raise StoreError(
-                f'MongoDB at {self.place.server} ({trouble}) did not take '
-                f'{", ".join(lost[:MOST_NAMED])}{more}: {where}.'
+                f'MongoDB at {self.place.server} ({trouble}) did not store '
+                f'{", ".join(lost[:MOST_NAMED])}{more}. {where}.'
             )
         if self.errors:
             raise StoreError(
-                f'Not everything was written to MongoDB at {self.place.server}: '
+                f'Not everything was written to MongoDB at {self.place.server}. '
                 + ' '.join(self.errors[:MOST_NAMED])
             )
 
@@ -264,13 +274,21 @@ class Store:
         self._client.close()
 
     def is_claimed(self) -> bool:
-        """Whether a process trains the experiment at the moment. Raises StoreError as `count`."""
+        """Returns whether a process has claimed the experiment now.
+
+        Raises:
+            StoreError: The database cannot be read.
+        """
         with self._reading():
             return self.exp_id in held(self._claims)
 
     def describe(self, **fields: object) -> None:
-        """Notes in the claim of an exclusive store what is done with the experiment, plain data by
-        name.
+        """Stores a description of the current training in the claim, as plain data by name.
+
+        It does nothing if the store is not exclusive.
+
+        Args:
+            **fields: The fields to store.
 
         Raises:
             StoreError: MongoDB does not answer.
@@ -281,7 +299,7 @@ class Store:
 
     @property
     def taken(self) -> Optional[str]:
-        """One sentence where another process has taken the experiment over, or None."""
+        """A message if another process has taken over the experiment, or None."""
         return self._claim.taken if self._claim else None
 
     def find_checkpoint(
@@ -290,19 +308,18 @@ class Store:
         query: Optional[Document] = None,
         without: Sequence[bson.ObjectId] = (),
     ) -> Optional[Document]:
-        """The newest record with weights, lasting or recent.
+        """Finds the newest record with weights, including recent checkpoints.
 
         Args:
-            step: its step; the highest there is when None.
-            query: what else it must match, in MongoDB's language; its `exp_id` counts in place of
-            this store's.
-            without: `_id`s of those that do not count.
+            step: The step of the record, or None for the highest step.
+            query: A further condition as a MongoDB query. Its `exp_id` replaces that of the store.
+            without: The `_id`s of records to ignore.
 
         Returns:
-            The document, to hand to `download`, or None where there is none.
+            The document, which can be passed to `download`, or None if there is no match.
 
         Raises:
-            StoreError: the database cannot be read, or refuses the query.
+            StoreError: The database cannot be read, or refuses the query.
         """
         wanted: Document = dict({'exp_id': self.exp_id}, **query or {})
         wanted.update(
@@ -315,14 +332,20 @@ class Store:
             return self._buckets.newest(wanted)
 
     def count(self) -> int:
-        """How many records the experiment has. Raises StoreError when the database cannot be
-        read.
+        """Returns the number of records of the experiment.
+
+        Raises:
+            StoreError: The database cannot be read.
         """
         with self._reading():
             return self._buckets.main.files.count_documents({'exp_id': self.exp_id})
 
     def latest_step(self) -> Optional[int]:
-        """The highest step of the experiment's records, or None. Raises StoreError as `count`."""
+        """Returns the highest step of the records of the experiment, or None without records.
+
+        Raises:
+            StoreError: The database cannot be read.
+        """
         with self._reading():
             record = self._buckets.main.files.find_one(
                 {'exp_id': self.exp_id}, {'step': 1}, sort=[('step', DESCENDING)]
@@ -330,8 +353,10 @@ class Store:
         return record['step'] if record else None
 
     def after(self, step: int) -> List[Tuple[int, bson.ObjectId]]:
-        """[(step, `_id`)] of the experiment's records after a step, in their order. Raises
-        StoreError as `count`.
+        """Returns [(step, `_id`)] of the records of the experiment after a step, sorted by step.
+
+        Raises:
+            StoreError: The database cannot be read.
         """
         with self._reading():
             found = self._buckets.main.files.find(
@@ -340,10 +365,16 @@ class Store:
             return [(record['step'], record['_id']) for record in found]
 
     def records(self, query: Optional[Document] = None) -> Iterator[Document]:
-        """Iterates over the experiment's records that match a MongoDB query, by step, then `_id`.
+        """Iterates over the records of the experiment, sorted by step, then by `_id`.
+
+        Args:
+            query: A MongoDB query that the records must match, or None for all.
+
+        Yields:
+            The documents.
 
         Raises:
-            StoreError: the database cannot be read, or refuses the query.
+            StoreError: The database cannot be read, or refuses the query.
         """
         with self._reading():
             yield from self._buckets.main.files.find(
@@ -351,19 +382,20 @@ class Store:
             ).sort([('step', 1), ('_id', 1)])
 
     def download(self, record: Document, folder: str) -> str:
-        """Fetches a record's checkpoint, checks it and unpacks it; a file of the same name is
-        replaced.
+        """Downloads the checkpoint of a record, checks it and unpacks it.
+
+        Existing files of the same name are replaced.
 
         Args:
-            record: what `find_checkpoint` or `records` gave.
-            folder: where the files go; it is made when missing.
+            record: A document from `find_checkpoint` or `records`.
+            folder: The folder for the files. It is created if it is missing.
 
         Returns:
-            The checkpoint's path, without `.index`.
+            The path of the checkpoint, without `.index`.
 
         Raises:
-            StoreError: it is not there any more, or cannot be written; DamagedError: it is damaged,
-            or no checkpoint.
+            StoreError: The checkpoint has been removed from MongoDB, or cannot be written.
+            DamagedError: The checkpoint is damaged, or the file is not a checkpoint.
         """
         try:
             os.makedirs(folder, exist_ok=True)
@@ -377,7 +409,7 @@ class Store:
                     except gridfs.errors.GridFSError as error:
                         raise DamagedError(
                             f'Parts of the file {file["filename"]} of record {record["_id"]} are '
-                            f'not in the database any more ({connection.reason(error)}).'
+                            f'missing from the database ({connection.reason(error)}).'
                         ) from error
                 archive.flush()
                 return unpack(archive.name, folder)
@@ -387,8 +419,9 @@ class Store:
             ) from error
 
     def _check_databases(self, *names: str) -> None:
-        """MongoDB refuses, at the first write, a database whose name differs from another's in case
-        only.
+        """Checks that no name differs from an existing database only in case.
+
+        MongoDB would refuse such a database, but not before the first write.
         """
         with self._reading():
             present = self._client.list_database_names()
@@ -397,7 +430,7 @@ class Store:
                 if name != other and name.lower() == other.lower():
                     raise StoreError(
                         f'MongoDB at {self.place.server} has the database {other} and refuses '
-                        f'{name}, which differs in case only: choose another --dbname or '
+                        f'{name}, which differs only in case. Choose another --dbname or '
                         '--exp_id_suffix.'
                     )
 
@@ -407,23 +440,23 @@ class Store:
             yield
         except (PyMongoError, gridfs.errors.GridFSError) as error:
             raise StoreError(
-                f'MongoDB at {self.place.server} could not be read ({connection.reason(error)}): '
-                'check that it runs and lets you in.'
+                f'MongoDB at {self.place.server} could not be read ({connection.reason(error)}). '
+                'Check that it is running and that you have access to it.'
             ) from error
 
 
 def _leave(path: str) -> None:
-    """Lets a file be, whoever it is of."""
+    """Does nothing: the local file stays in place."""
 
 
 def _remove(path: str) -> None:
-    """Removes a file, if it is there."""
+    """Removes a local file, if it exists."""
     with contextlib.suppress(FileNotFoundError):
         os.remove(path)
 
 
 def _is_outage(error: Exception) -> bool:
-    """Whether the server, not the record, is at fault, so that the same write may succeed later."""
+    """Returns whether the server caused the error, so that the same write may succeed later."""
     if isinstance(error, ConnectionFailure):
         return True
     if not isinstance(error, OperationFailure):

@@ -1,6 +1,4 @@
-"""A thread that writes: jobs in, first in first out, each repeated until the outage it met is
-over.
-"""
+"""A background thread that writes jobs in order and repeats each until an outage is over."""
 
 import collections
 import os
@@ -13,12 +11,22 @@ from database.types import Document
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
-LAST_TRY_S = 5.0  # how long close() lets a try in progress come to its end
+LAST_TRY_S = 5.0  # how long close() waits for an attempt in progress
 
 
 class Job:
-    """One thing to write. kept: the path of its entry in the spool, or None. written: whether it
-    is.
+    """One thing to write.
+
+    Args:
+        name: A description for messages.
+        write: Writes it.
+        done: Called once after it is written, or None.
+        entry: The document that the spool keeps.
+        kept: Path of the spool file it was loaded from, if any.
+
+    Attributes:
+        kept: Path of its file in the spool, or None.
+        written: Whether it is written.
     """
 
     def __init__(
@@ -34,12 +42,18 @@ class Job:
 
 
 class Writer:
-    """Does jobs in a background thread, one after the other, in the order in which they were added.
+    """Writes jobs in a background thread, one after the other, in the order they were added.
 
-    During an outage, all jobs that wait are kept in a spool, too, so that they outlive the process.
+    During an outage, all waiting jobs are also kept in the spool, so that they survive the end of
+    the process. The constructor starts the thread.
+
+    Args:
+        is_outage: Takes an error; returns whether the same job may succeed later.
+        explain: Takes an error; returns a short explanation.
+        spool: The spool that keeps the waiting jobs, or None to keep nothing.
 
     Attributes:
-        errors: one sentence a job that can never be written.
+        errors: One message for each job that can never be written.
     """
 
     def __init__(
@@ -48,13 +62,6 @@ class Writer:
         explain: Callable[[Exception], str],
         spool: Optional[Spool] = None,
     ) -> None:
-        """Starts the thread.
-
-        Args:
-            is_outage: error -> whether the same job may succeed later.
-            explain: error -> a few words.
-            spool: what keeps the jobs that wait; None keeps nothing.
-        """
         self.errors: List[str] = []
         self._is_outage, self._explain, self._spool = is_outage, explain, spool
         self._trouble: Optional[str] = None
@@ -75,19 +82,18 @@ class Writer:
         """Queues a job and returns at once.
 
         Args:
-            name: what is written, for messages.
-            write: called until it meets no outage; must leave one and the same result however often
-            it is called.
-            done: called after it, once.
-            entry: what the spool keeps of it, a document.
-            kept: the path of that in the spool, where it comes from there.
+            name: A description of what is written, for messages.
+            write: Writes it. It is called until no outage occurs, so it must be idempotent.
+            done: Called once after it is written, or None.
+            entry: The document that the spool keeps.
+            kept: Path of the spool file it was loaded from, if any.
 
         Raises:
-            StoreError: the writer is closed.
+            StoreError: The writer is closed.
         """
         with self._changed:
             if self._closing.is_set():
-                raise StoreError(f'The store is closed: {name} was not written.')
+                raise StoreError(f'The store is closed, so {name} was not written.')
             self._jobs.append(Job(name, write, done, entry, kept))
             self._changed.notify_all()
 
@@ -99,21 +105,26 @@ class Writer:
 
     @property
     def trouble(self) -> Optional[str]:
-        """A few words on the outage of the moment, or None."""
+        """A short explanation of the current outage, or None."""
         return self._trouble
 
     def flush(self, timeout_s: Optional[float] = None) -> bool:
         """Waits until no job is left.
 
+        Args:
+            timeout_s: How many seconds to wait at most, or None to wait without a limit.
+
         Returns:
-            Whether every job was done within `timeout_s` seconds.
+            Whether no job is left and every job so far could be written.
         """
         with self._changed:
             return self._changed.wait_for(lambda: not self._jobs, timeout_s) and not self.errors
 
     def close(self, timeout_s: float) -> None:
-        """Flushes and ends the thread; what is not done then stays in `pending`, and in the
-        spool.
+        """Flushes and ends the thread. Unfinished jobs stay in `pending` and in the spool.
+
+        Args:
+            timeout_s: How many seconds to wait at most for the jobs.
         """
         if not self.flush(timeout_s):
             self._keep()
@@ -135,22 +146,23 @@ class Writer:
                     self._changed.notify_all()
 
     def _write(self, job: Job) -> bool:
-        """Tries a job until it is done or can never be; returns False when the writer closes before
-        that.
+        """Tries a job until it is written or has failed for good.
+
+        Returns:
+            False if the writer was closed first.
         """
         pause_s = FIRST_PAUSE_S
         while True:
             try:
                 job.write()
                 break
-            except (
-                Exception
-            ) as error:  # whatever one job meets, those behind it must still be written
+            # Whatever happens to one job, the others must still be written.
+            except Exception as error:
                 if self._closing.is_set():
                     return False
                 if not self._is_outage(error):
                     self.errors.append(
-                        f'{job.name} can not be written '
+                        f'MongoDB cannot store {job.name} '
                         f'({self._explain(error)}){self._set_aside(job)}.'
                     )
                     return True
@@ -166,16 +178,15 @@ class Writer:
                     os.remove(job.kept)
             if job.done:
                 job.done()
-        except Exception as error:  # the caller's code: it must not end the thread either
+        except Exception as error:  # an error in the caller's code must not end the thread either
             self.errors.append(
-                f'{job.name} is written, but what should follow failed ({self._explain(error)}).'
+                f'MongoDB has stored {job.name}, but the next action failed '
+                f'({self._explain(error)}).'
             )
         return True
 
     def _keep(self) -> None:
-        """Everything that waits goes into the spool, in its order; a disk that takes nothing is
-        told of in `trouble`.
-        """
+        """Writes all waiting jobs to the spool in order; adds a failing disk to `trouble`."""
         if not self._spool:
             return
         with self._changed:
@@ -185,17 +196,16 @@ class Writer:
                         job.kept = self._spool.keep(job.entry)
             except OSError as error:
                 self._trouble = (
-                    f'{self._trouble}; and {self._spool.folder} takes no copy: {error.strerror}'
+                    f'{self._trouble}; {self._spool.folder} cannot store a copy either: '
+                    f'{error.strerror}'
                 )
 
     def _set_aside(self, job: Job) -> str:
-        """Keeps what can never be written in the spool all the same; some words on where it
-        lies.
-        """
+        """Keeps a job that can never be written in the spool; returns words for the message."""
         if not self._spool:
             return ''
         try:
             job.kept = self._spool.refuse(job.kept or self._spool.keep(job.entry))
         except OSError as error:
-            return f', nor kept ({error.strerror})'
-        return ', but is kept as ' + job.kept
+            return f', and it could not be kept on disk ({error.strerror})'
+        return '; it is kept as ' + job.kept

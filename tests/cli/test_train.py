@@ -381,10 +381,9 @@ def test_a_signal_saves_and_stops(run, forks, where, records, folder, number, na
             second = run(*(words + ['--do_restore']))
             running.send_signal(number)
             break
-    assert (
-        f'exp_id symmetric_{name} is being trained by process {running.pid} on host '
-        in commands.refusal(second, 1)
-    )
+    refusal = commands.refusal(second, 1)
+    assert f'Process {running.pid} on host ' in refusal
+    assert f' has been training exp_id symmetric_{name} since ' in refusal
     done = commands.end(running)
     assert done.code == code
     assert commands.unexpected(done.err) == [

@@ -30,7 +30,7 @@ def test_a_second_one_is_refused_and_told_who_has_it(collection):
     other = Claim(collection, 'mirror')
     with pytest.raises(
         StoreError,
-        match='exp_id symmetric is being trained by process {} on host .* since {}'.format(
+        match='Process {} on host .* has been training exp_id symmetric since {}'.format(
             os.getpid(), datetime.datetime.utcnow().strftime('%Y-%m-%d')
         ),
     ):
@@ -50,7 +50,7 @@ def test_that_of_a_dead_process_of_this_machine_counts_no_more(collection):
 def test_that_of_another_machine_expires(collection):
     Claim(collection, 'symmetric')
     alter(collection, process=DEAD, machine='another')
-    with pytest.raises(StoreError, match='is being trained by'):
+    with pytest.raises(StoreError, match='has been training exp_id symmetric'):
         Claim(collection, 'symmetric')
     alter(
         collection, renewed=datetime.datetime.utcnow() - claim.LASTS - datetime.timedelta(seconds=5)
@@ -86,7 +86,7 @@ def test_a_store_has_it_until_it_is_closed(mongo_server, collection):
     place = (mongo_server.host, mongo_server.port, 'claims', 'fc', 'symmetric')
     store = Store(*place, exclusive=True)
     assert collection.find_one()['_id'] == 'symmetric' and store.taken is None
-    with pytest.raises(StoreError, match='is being trained by'):
+    with pytest.raises(StoreError, match='has been training exp_id symmetric'):
         Store(*place, exclusive=True)
     Store(*place).close()
     store.close()

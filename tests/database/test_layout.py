@@ -66,25 +66,25 @@ def test_a_missing_field_is_found(name):
     [
         (dict(step=True), 'step is a bool'),
         (dict(step=3.0), 'step is a float'),
-        (dict(extra=1), 'extra is no field of a record'),
+        (dict(extra=1), 'extra is not a field of a record'),
         (dict(duration=None), 'duration is a NoneType'),
         (dict(train_results=[]), 'train_results is empty'),
         (dict(validation_results={}), 'validation_results is empty'),
-        (dict(md5='0'), 'md5 is there without a checkpoint'),
+        (dict(md5='0'), 'md5 is present without a checkpoint'),
         (dict(params={'model_params': {'model': 'fc'}}), 'params.validation_params is missing'),
         (dict(train_results=[{}]), 'train_results[0].loss is missing'),
-        (dict(train_results=BAD_STEP), 'train_results[0].loss is no number'),
+        (dict(train_results=BAD_STEP), 'train_results[0].loss is not a number'),
         (
             dict(validation_results={'topn_val': {}}),
-            'validation_results.topn_val.top1 is no number',
+            'validation_results.topn_val.top1 is not a number',
         ),
         (
             dict(validation_results=BAD_ANGLES),
-            'validation_results.topn_val.weight_angles.conv0 is no number',
+            'validation_results.topn_val.weight_angles.conv0 is not a number',
         ),
         (
             dict(validation_results=BAD_SIZES),
-            'validation_results.topn_val.weightsq_norm.conv0 is no number',
+            'validation_results.topn_val.weightsq_norm.conv0 is not a number',
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else '',
@@ -109,10 +109,11 @@ def test_a_record_that_says_on_how_many_images_it_measures_has_the_counts():
     assert layout.faults(dict(RECORD, params=params, validation_results={'topn_val': new})) == []
     where = 'validation_results.topn_val.'
     assert layout.faults(dict(RECORD, params=params, validation_results={'topn_val': old})) == [
-        where + name + ' is no number' for name in ('measured_images', 'undefined_angles', 'ties')
+        where + name + ' is not a number'
+        for name in ('measured_images', 'undefined_angles', 'ties')
     ]
     assert layout.faults(dict(RECORD, validation_results={'topn_val': dict(new, ties=None)})) == [
-        where + 'ties is no number'
+        where + 'ties is not a number'
     ]
     moved = dict(params, save_params={'save_to_gfs': ['ties', 'top1']})
     results = {name: value for name, value in new.items() if name not in ('ties', 'top1')}
@@ -133,6 +134,6 @@ def test_a_record_of_a_script_has_its_own_results():
         'train_results[0].learning_rate is missing',
     ]
     assert layout.faults(dict(record, validation_results={'features': 3})) == [
-        'validation_results.features is no dictionary'
+        'validation_results.features is not a dictionary'
     ]
     assert 'params.save_params is missing' in layout.faults(dict(record, params={}))

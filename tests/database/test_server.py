@@ -51,7 +51,7 @@ def test_started_used_and_stopped(own_port):
     assert re.match(
         rf'MongoDB \d+\.\d+\.\d+ at localhost:{own_port.port}\.', server.ensure(*own_port)
     )
-    assert 'private, process' in server.status(own_port.port, own_port.root)
+    assert 'a private server (process' in server.status(own_port.port, own_port.root)
     assert len(mongod_processes(own_port)) == 1
     size = sum(
         os.path.getsize(os.path.join(place, name))
@@ -62,7 +62,7 @@ def test_started_used_and_stopped(own_port):
     assert (
         'Stopped' in server.stop(own_port.port, own_port.root) and mongod_processes(own_port) == []
     )
-    assert 'No private MongoDB runs' in server.stop(own_port.port, own_port.root)
+    assert 'No private MongoDB is running' in server.stop(own_port.port, own_port.root)
 
 
 @pytest.mark.slow
@@ -89,7 +89,7 @@ def test_a_killed_servers_pid_file_means_nothing(own_port):
     (process,) = mongod_processes(own_port)
     os.kill(process, signal.SIGKILL)
     assert connection.wait(lambda: not connection.listens('localhost', own_port.port), 60)
-    assert 'No private MongoDB runs' in server.stop(own_port.port, own_port.root)
+    assert 'No private MongoDB is running' in server.stop(own_port.port, own_port.root)
     assert 'Started' in server.ensure(*own_port)
 
 
@@ -100,7 +100,7 @@ def test_a_strangers_process_is_never_stopped(own_port):
     stranger = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE)
     with open(os.path.join(folder, 'mongod.pid'), 'w') as stream:
         stream.write(f'{stranger.pid}\n')
-    assert 'No private MongoDB runs' in server.stop(own_port.port, own_port.root)
+    assert 'No private MongoDB is running' in server.stop(own_port.port, own_port.root)
     assert stranger.poll() is None
     stranger.communicate(b'\n')
     assert 'ever started' in server.stop(own_port.port + 1, own_port.root)
@@ -108,7 +108,7 @@ def test_a_strangers_process_is_never_stopped(own_port):
 
 def test_a_server_of_somebody_else_is_used_and_not_stopped(mongo_server, tmp_path):
     assert server.ensure('localhost', mongo_server.port, str(tmp_path)).startswith('MongoDB')
-    assert 'not a private one' in server.status(mongo_server.port, str(tmp_path))
+    assert 'not a private server' in server.status(mongo_server.port, str(tmp_path))
     server.stop(mongo_server.port, str(tmp_path))
     assert server.ensure('localhost', mongo_server.port, str(tmp_path)).startswith('MongoDB')
     assert os.listdir(str(tmp_path)) == []
@@ -164,7 +164,7 @@ def stranger_port(request):
 
 
 def test_a_port_that_something_else_has_taken(stranger_port, tmp_path, impatient):
-    with pytest.raises(ServerError, match=f'Port {stranger_port} of localhost is taken') as error:
+    with pytest.raises(ServerError, match=f'Port {stranger_port} of localhost is in use') as error:
         server.ensure('localhost', stranger_port, str(tmp_path))
     assert one_sentence(error) and os.listdir(str(tmp_path)) == []
 
@@ -246,7 +246,7 @@ def test_the_command(own_port):
         and b'Traceback' not in silent.stderr
     )
     assert run_module('start', *where).stdout.startswith(b'Started')
-    assert b'private, process' in run_module('status', *where).stdout
+    assert b'a private server (process' in run_module('status', *where).stdout
     assert run_module('stop', *where).stdout.startswith(b'Stopped')
 
 

@@ -121,9 +121,9 @@ def test_what_an_outage_stopped_is_written_at_the_next_start(own_port, tmp_path,
     store.save_named_results(store.save(record(2)), validation_results={'topn': {'angles': [1.5]}})
     store.save(record(3), recent=odd_file(tmp_path, 'checkpoint-3.tar'), on_written=os.remove)
     assert connection.wait(lambda: len(Spool(str(tmp_path / 'spool')).entries()) == 4, 60)
-    assert 'wait in {}'.format(tmp_path / 'spool') in store.failure
+    assert 'waiting in {} is'.format(tmp_path / 'spool') in store.failure
     with pytest.raises(
-        StoreError, match='lie in {}, and the same command'.format(tmp_path / 'spool')
+        StoreError, match='kept in {}; run the same command'.format(tmp_path / 'spool')
     ):
         store.close(timeout_s=0)  # as a process that is killed: what it kept stays
 
@@ -172,7 +172,8 @@ def test_what_can_never_be_written_is_kept_aside(mongo_server, tmp_path):
     store = open_store(mongo_server, tmp_path)
     store.save(dict(record(1), params={'text': 'x' * (17 << 20)}))
     with pytest.raises(
-        StoreError, match=r'step 1 can not be written .*, but is kept as .*00000001\.bson\.refused'
+        StoreError,
+        match=r'cannot store the record of step 1 .*; it is kept as .*00000001\.bson\.refused',
     ):
         store.close()
     assert os.listdir(str(tmp_path / 'spool')) == ['00000001.bson.refused']
@@ -190,7 +191,7 @@ def test_a_disk_that_takes_nothing_is_told(own_port, tmp_path, monkeypatch, impa
     server.stop(own_port.port, own_port.root)
     store.save(record(1))
     assert connection.wait(
-        lambda: 'takes no copy: No space left on device' in (store.failure or ''), 60
+        lambda: 'cannot store a copy either: No space left on device' in (store.failure or ''), 60
     )
     server.ensure(*own_port)
     assert store.flush(60)

@@ -61,7 +61,7 @@ def test_one_entry_makes_an_optimiser_a_schedule_a_non_linearity_and_a_metric(
     assert results['top1'] <= results['top3'] <= results['top5']
     assert results['alignment_coefficients']['alpha'] == pytest.approx(1e-3 / 1.5, rel=0.1)
     # As the docs say, the layout of the records has to know a metric.
-    assert faults(record) == ['validation_results.topn_val.top3 is no result']
+    assert faults(record) == ['validation_results.topn_val.top3 is not a known result']
 
 
 def test_the_help_names_them(run):
