@@ -1,13 +1,13 @@
-r"""Show what came out: a table of runs, plots, one HTML page; read from MongoDB.
+r"""Shows the runs of a MongoDB database as a table, as plots and as one HTML page.
 
     python report.py --dbname=quickstart
     python report.py --dbname=quickstart --html=report.html --png=report.png
     python report.py --dbname=quickstart --exp_id=symmetric,mirror --watch
 
-It needs no TensorFlow, and changes nothing in the database.
+It does not need TensorFlow and does not change the database.
 """
 
-import missing_packages  # noqa: F401 (first: it tells which package this Python lacks)
+import missing_packages  # noqa: F401 (imported first: it reports missing packages)
 
 import os
 import sys
@@ -25,18 +25,18 @@ from reports.runs import Run
 from reports.searches import Search
 
 PLACES = ('host', 'port', 'dbname', 'cache_dir')
-PIPE_COLUMNS = 200  # of a table that no terminal shows
+PIPE_COLUMNS = 200  # width of a table that is not printed to a terminal
 
 
 def define_flags(flag_values: flags.FlagValues) -> None:
-    """Defines the flags: those of train.py that say where, with its defaults, and our own."""
+    """Defines the flags: the places of train.py with the same defaults, and those of the report."""
     for name in PLACES:
         row = ROWS[name]
         flags.define(
             row
             if name != 'cache_dir'
             else row._replace(
-                help='folder of local files, as of train.py: records may wait there for MongoDB'
+                help='cache folder, as given to train.py; records may be waiting there'
             ),
             {},
             flag_values,
@@ -44,40 +44,52 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     absl_flags.DEFINE_string(
         'collname',
         None,
-        'only this collection (resnet18, fc_32-16, ...); default: all',
+        'show only this collection (resnet18, fc_32-16, ...); default: all',
         flag_values,
     )
     absl_flags.DEFINE_list(
-        'exp_id', [], 'only these experiments (comma list); default: all', flag_values
+        'exp_id',
+        [],
+        'show only these experiments (comma-separated list); default: all',
+        flag_values,
     )
     absl_flags.DEFINE_string(
         'html',
         None,
-        'write one page here that a browser shows without server or network',
+        'write the report to this file, as one HTML page that needs no server or network',
         flag_values,
     )
-    absl_flags.DEFINE_string('png', None, 'write the plots here', flag_values)
+    absl_flags.DEFINE_string('png', None, 'write the plots to this PNG file', flag_values)
     absl_flags.DEFINE_integer(
         'most',
         12,
-        'how many runs, the newest, are plotted',
+        'plot at most this many runs, the newest ones',
         lower_bound=1,
         flag_values=flag_values,
     )
     absl_flags.DEFINE_bool(
-        'watch', False, 'show it anew every --every_s seconds, until Ctrl-C', flag_values
+        'watch', False, 'update the report every --every_s seconds until Ctrl-C', flag_values
     )
     absl_flags.DEFINE_integer(
         'every_s',
         10,
-        'seconds between two looks of --watch',
+        'seconds between two updates with --watch',
         lower_bound=1,
         flag_values=flag_values,
     )
 
 
 def look(values: flags.FlagValues) -> Tuple[List[Run], List[Search], Optional[str]]:
-    """(runs, searches, None or why MongoDB could not be read) of what the flags ask for."""
+    """Reads the runs and searches that the flags select.
+
+    Returns:
+        (runs, searches, trouble). trouble is None, or a message that says why MongoDB could not be
+        read; then the runs consist of the records waiting on this disk.
+
+    Raises:
+        StoreError: MongoDB cannot be read and no records are waiting on this disk, or an
+            experiment does not exist.
+    """
     found, trouble = runs.read(
         values.host,
         values.port,
@@ -89,8 +101,9 @@ def look(values: flags.FlagValues) -> Tuple[List[Run], List[Search], Optional[st
     missing = sorted(set(values.exp_id) - {run.exp_id for run in found})
     if missing and not values.watch:
         raise StoreError(
-            f'there is no experiment {", ".join(missing)} in database {values.dbname} at '
-            f'{values.host}:{values.port}; `python report.py --dbname={values.dbname}` lists all'
+            f'There is no experiment {", ".join(missing)} in database {values.dbname} at '
+            f'{values.host}:{values.port}. Run `python report.py --dbname={values.dbname}` to list '
+            'all of them.'
         )
     searched = (
         []
@@ -101,7 +114,14 @@ def look(values: flags.FlagValues) -> Tuple[List[Run], List[Search], Optional[st
 
 
 def write(values: flags.FlagValues, found: List[Run], searched: List[Search]) -> List[str]:
-    """Writes the PNG and the page that the flags ask for; returns a line for each."""
+    """Writes the PNG and the HTML page that the flags ask for.
+
+    Returns:
+        One line of output for each file.
+
+    Raises:
+        StoreError: A file cannot be written.
+    """
     told = []
     newest = sorted(found, key=lambda run: run.time)[-values.most :]
     try:
@@ -114,7 +134,7 @@ def write(values: flags.FlagValues, found: List[Run], searched: List[Search]) ->
             told.append(
                 'plots: ' + values.png
                 if drawn
-                else f'nothing to plot yet; {values.png} was not written'
+                else f'There is nothing to plot yet, so {values.png} was not written.'
             )
         if values.html:
             now = time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())
@@ -131,36 +151,40 @@ def write(values: flags.FlagValues, found: List[Run], searched: List[Search]) ->
             os.replace(values.html + '.tmp', values.html)
             told.append('page: ' + values.html)
     except OSError as error:
-        raise StoreError(f'{error.filename} cannot be written ({error.strerror})')
+        raise StoreError(f'{error.filename} cannot be written ({error.strerror}).')
     return told
 
 
 def show(values: flags.FlagValues, console: rich.console.Console) -> int:
-    """Looks once; returns the exit code."""
+    """Shows the report once; returns the exit code."""
     found, searched, trouble = look(values)
     console.print(
         table.of(found)
         if found
-        else f'There is no run in database {values.dbname} at {values.host}:{values.port} yet.'
+        else f'There are no runs in database {values.dbname} at {values.host}:{values.port} yet.'
     )
     for search in searched:
         console.print(table.of_search(search))
     for line in write(values, found, searched):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
     if trouble:
-        print(f'error: shown is only what waits on this disk: {trouble}', file=sys.stderr)
+        print(
+            f'error: The report shows only the records waiting on this disk. {trouble}',
+            file=sys.stderr,
+        )
     return 1 if trouble else 0
 
 
 def watch(values: flags.FlagValues, console: rich.console.Console) -> int:
-    """Looks again and again, until Ctrl-C."""
+    """Shows the report again and again until Ctrl-C."""
     try:
         while True:
             if console.is_terminal:
                 console.clear()
             show(values, console)
             console.print(
-                time.strftime('%H:%M:%S') + f', again in {values.every_s} s; Ctrl-C ends',
+                time.strftime('%H:%M:%S')
+                + f', next update in {values.every_s} s; press Ctrl-C to stop',
                 highlight=False,
             )
             time.sleep(values.every_s)
@@ -169,15 +193,29 @@ def watch(values: flags.FlagValues, console: rich.console.Console) -> int:
 
 
 def report(values: flags.FlagValues, words: List[str]) -> int:
-    """What the flags ask for. words: the program and what is no flag. Returns the exit code."""
+    """Shows the report that the flags ask for.
+
+    Args:
+        values: The flags.
+        words: The name of the program, and all arguments that are not flags.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ConfigError: There is an argument that is not a flag.
+        StoreError: MongoDB cannot be read, or a file cannot be written.
+    """
     if len(words) > 1:
-        raise ConfigError(f'{words[1]!r} is not understood; every setting is a flag, --name=value')
+        raise ConfigError(
+            f'{words[1]!r} is not understood. Every setting is a flag of the form --name=value.'
+        )
     console = rich.console.Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
     return (watch if values.watch else show)(values, console)
 
 
 def main(argv: Optional[List[str]] = None, flag_values: flags.FlagValues = flags.FLAGS) -> int:
-    """The whole command: see config.flags.run."""
+    """Runs the whole command; see `config.flags.run`."""
     define_flags(flag_values)
     return flags.run(report, (StoreError,), argv, flag_values)
 

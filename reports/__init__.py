@@ -1,1 +1,1 @@
-"""What came out: the runs of a database as a table, as plots and as one page."""
+"""Reports on the runs of a database: a table, plots and one HTML page."""

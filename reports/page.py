@@ -1,4 +1,4 @@
-"""One HTML page that holds all it shows: it needs no server, no network and no script."""
+"""Renders one self-contained HTML page, which needs no server, network or script."""
 
 import base64
 import html
@@ -7,7 +7,7 @@ from typing import Callable, Optional, Sequence, Tuple, TypeVar
 from config.flags import as_flag
 from reports import plots, runs, searches, table
 
-Item = TypeVar('Item')  # what a row of a table is about
+Item = TypeVar('Item')  # the type that a row of a table shows
 
 HEAD = """<!DOCTYPE html>
 <html lang="en">
@@ -49,11 +49,18 @@ def of(
     refresh_s: Optional[int] = None,
     searched: Sequence[searches.Search] = (),
 ) -> str:
-    """The page of a list of Run, as text. searched: the searches.Search of the database.
+    """Renders the page of a list of runs.
 
-    title: str, its heading. note: str, a line below it. detailed: how many runs, the newest, get
-    plots of their own.
-    refresh_s: int, after which a browser reads it anew, or None.
+    Args:
+        found: The runs.
+        title: The heading.
+        note: A line below the heading.
+        detailed: How many of the newest runs get plots.
+        refresh_s: Seconds after which a browser reloads the page, or None.
+        searched: The searches of the database.
+
+    Returns:
+        The page as HTML text.
     """
     refresh = '' if refresh_s is None else f'<meta http-equiv="refresh" content="{refresh_s:d}">\n'
     parts = [
@@ -61,12 +68,12 @@ def of(
         f'<h1>{_safe(title)}</h1>\n<p class="note">{_safe(note)}</p>\n',
     ]
     if not found:
-        return ''.join(parts) + '<p>There is no run here yet.</p>\n</body>\n</html>\n'
+        return ''.join(parts) + '<p>There are no runs yet.</p>\n</body>\n</html>\n'
     parts += [_table(found), _states(found)]
     newest = sorted(found, key=lambda run: run.time)[-detailed:]
     shown = [run for run in found if run in newest]
     parts += [
-        '<h2>Beside each other</h2>\n',
+        '<h2>Comparison</h2>\n',
         _left_out(found, shown),
         _plots(plots.comparing(shown)),
     ]
@@ -90,7 +97,7 @@ def _table(found: Sequence[runs.Run]) -> str:
 
 
 def _class_of_run(heading: str, run: Optional[runs.Run]) -> str:
-    """The class of a cell of the runs' table: numbers stand at the right, states have colours."""
+    """Returns the CSS class of a cell in the table of runs, for numbers or for a state."""
     if heading not in table.LEFT:
         return 'n'
     return run.state if run and heading == 'state' else ''
@@ -101,7 +108,7 @@ def _trials(search: searches.Search) -> str:
 
 
 def _class_of_trial(heading: str, trial: Optional[searches.Trial]) -> str:
-    """The class of a cell of a search's table."""
+    """Returns the CSS class of a cell in the table of a search."""
     return 'n' if heading in searches.NUMBERS else ''
 
 
@@ -110,8 +117,12 @@ def _rows(
     items: Sequence[Item],
     kind: Callable[[str, Optional[Item]], str],
 ) -> str:
-    """A table. columns: [(heading, item -> text)]. kind: heading, item (None in the head) -> its
-    class.
+    """Renders a table.
+
+    Args:
+        columns: A heading and a function from an item to text, for each column.
+        items: The items, one per row.
+        kind: Takes a heading and an item, or None for the head; returns the CSS class of the cell.
     """
 
     def cell(tag: str, heading: str, item: Optional[Item], text: str) -> str:
@@ -132,7 +143,7 @@ def _rows(
 
 
 def _states(found: Sequence[runs.Run]) -> str:
-    """What the states mean that are there."""
+    """Renders a note that explains the angles and the states in the table."""
     there = {run.state for run in found}
     angles = table.note(found)
     meanings = '; '.join(
@@ -140,13 +151,13 @@ def _states(found: Sequence[runs.Run]) -> str:
         for state, meaning in runs.STATES.items()
         if state in there
     )
-    return f'<p class="note">{_safe(angles) + ". " if angles else ""}{meanings}.</p>\n'
+    return f'<p class="note">{_safe(angles) + " " if angles else ""}{meanings}.</p>\n'
 
 
 def _left_out(found: Sequence[runs.Run], shown: Sequence[runs.Run]) -> str:
     if len(shown) == len(found):
         return ''
-    newest = f'Plotted are the newest {len(shown):,} of {len(found):,} runs (--most).'
+    newest = f'Only the newest {len(shown):,} of {len(found):,} runs are plotted (--most).'
     return f'<p class="note">{newest}</p>\n'
 
 
@@ -165,7 +176,7 @@ def _settings(run: runs.Run) -> str:
 
 def _plots(drawn: Sequence[plots.Plot]) -> str:
     if not drawn:
-        return '<p>Nothing to plot yet.</p>\n'
+        return '<p>There is nothing to plot yet.</p>\n'
     return f'<div class="plots">\n{"".join(map(_figure, drawn))}</div>\n'
 
 

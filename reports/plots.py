@@ -1,4 +1,4 @@
-"""The plots of a report, each drawn once for a PNG and once for the page."""
+"""Draws the plots of a report, for a PNG and for the HTML page."""
 
 import io
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
@@ -14,10 +14,10 @@ from reports.runs import Run
 from reports.searches import Search
 from reports.types import Colour, Points, Style
 
-INCHES = (4.2, 3.0)  # of a plot
-COLUMNS = 3  # of a PNG
-DPI = 150  # of a PNG
-MOST_NAMED = 10  # layers with a name of their own in a legend
+INCHES = (4.2, 3.0)  # width and height of a plot
+COLUMNS = 3  # plots per row of a PNG
+DPI = 150  # resolution of a PNG
+MOST_NAMED = 10  # how many curves a legend names
 FEW, MANY, DEPTH = matplotlib.cm.tab10, matplotlib.cm.tab20, matplotlib.cm.viridis
 STYLE: Style = {
     'svg.fonttype': 'none',
@@ -37,7 +37,13 @@ STYLE: Style = {
 
 
 class Plot(NamedTuple):
-    """A plot. note: what is to be seen, for those who do not see it. draw: draws it."""
+    """A plot.
+
+    Attributes:
+        title: The title.
+        note: A text alternative for readers who cannot see the plot.
+        draw: Draws the plot on axes.
+    """
 
     title: str
     note: str
@@ -45,7 +51,7 @@ class Plot(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """A line of a plot."""
+    """A curve of a plot."""
 
     name: str
     points: Points
@@ -53,13 +59,13 @@ class Curve(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """A plot of one curve of each run.
+    """A plot that compares one curve of each run.
 
     Attributes:
-        name: of the curve.
-        title: of the plot.
-        label: what its axis says.
-        bottom: where the axis begins, or None.
+        name: The name of the curve.
+        title: The title of the plot.
+        label: The label of the vertical axis.
+        bottom: The lower end of the vertical axis, or None to fit the data.
     """
 
     name: str
@@ -79,7 +85,7 @@ COMPARED = (
 
 
 def comparing(found: Sequence[Run]) -> List[Plot]:
-    """The Plots that show all of a list of Run beside each other."""
+    """Returns the plots that compare several runs."""
     names, colours = _names(found), _colours(len(found))
     plots = [_rules(found, colours)] if any(run.last('top1') is not None for run in found) else []
     for name, title, label, bottom in COMPARED:
@@ -94,7 +100,7 @@ def comparing(found: Sequence[Run]) -> List[Plot]:
 
 
 def of_run(run: Run) -> List[Plot]:
-    """The Plots of one Run: its losses, and each angle layer by layer."""
+    """Returns the plots of one run: its losses, and the angles of each layer."""
     losses = [
         Curve(name.replace('_', ' '), run.curve(name), FEW(i))
         for i, name in enumerate(('model_loss', 'reg_loss', 'alignment_loss'))
@@ -120,7 +126,7 @@ def of_run(run: Run) -> List[Plot]:
 
 
 def of_search(search: Search) -> List[Plot]:
-    """The Plots of a searches.Search: the top-1 of each trial, and the best so far."""
+    """Returns the plots of a search: the top-1 of each trial, and the best so far."""
     points = [
         (trial.number, trial.value, trial.state)
         for trial in search.trials
@@ -153,7 +159,7 @@ def of_search(search: Search) -> List[Plot]:
     return [
         Plot(
             f'Search {_short(search.study)}',
-            f'top-1 of each of {len(points)} trials, the best '
+            f'top-1 of each of {len(points)} trials; the best is '
             f'{max(value for _, value, _ in points):.4f}',
             draw,
         )
@@ -161,7 +167,15 @@ def of_search(search: Search) -> List[Plot]:
 
 
 def png(plots: Sequence[Plot], path: str) -> None:
-    """Writes Plots as one PNG. Raises OSError."""
+    """Writes plots as one PNG.
+
+    Args:
+        plots: The plots, at least one.
+        path: The path of the PNG.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
     rows = -(-len(plots) // COLUMNS)
     with matplotlib.rc_context(STYLE):
         figure = Figure((INCHES[0] * min(COLUMNS, len(plots)), INCHES[1] * rows), dpi=DPI)
@@ -173,7 +187,7 @@ def png(plots: Sequence[Plot], path: str) -> None:
 
 
 def svg(plot: Plot) -> bytes:
-    """A Plot as SVG, bytes."""
+    """Returns a plot as the bytes of an SVG file."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(INCHES)
         FigureCanvasSVG(figure)
@@ -190,7 +204,7 @@ def _draw(plot: Plot, axes: Axes) -> None:
 
 
 def _lines(title: str, label: str, bottom: Optional[float], curves: Sequence[Curve]) -> Plot:
-    """A Plot of curves over steps."""
+    """Returns a plot of curves over steps."""
 
     def draw(axes: Axes) -> None:
         for name, points, colour in curves:
@@ -216,18 +230,18 @@ def _lines(title: str, label: str, bottom: Optional[float], curves: Sequence[Cur
 
 
 def _legend(axes: Axes, count: int) -> None:
-    """All names, or of many the first, the last and some between."""
+    """Adds a legend. Of many curves it names the first, the last and some in between."""
     handles, labels = axes.get_legend_handles_labels()
     if count > MOST_NAMED:
         shown = sorted({round(i * (count - 1) / (MOST_NAMED - 1)) for i in range(MOST_NAMED)})
         handles, labels = [handles[i] for i in shown], [labels[i] for i in shown]
-    if any(label.startswith('_') for label in labels):  # matplotlib leaves these out
+    if any(label.startswith('_') for label in labels):  # matplotlib would omit these labels
         labels = [' ' + label for label in labels]
     axes.legend(handles, labels, loc='best')
 
 
 def _rules(found: Sequence[Run], colours: Sequence[Colour]) -> Plot:
-    """Rule against rule: the newest top-1 of each run, a row for each rule."""
+    """Returns a plot of the newest top-1 of each run, with one row per rule."""
     reached = [(run.rule, run.last('top1'), colour) for run, colour in zip(found, colours)]
     last = [(rule, top1, colour) for rule, top1, colour in reached if top1 is not None]
     best: Dict[str, float] = {}
@@ -254,7 +268,7 @@ def _rules(found: Sequence[Run], colours: Sequence[Colour]) -> Plot:
         axes.set_xlabel('top-1 at the end of each run')
 
     return Plot(
-        'Rule against rule',
+        'Top-1 by rule',
         'best top-1 of each rule: '
         + '; '.join(f'{rule} {best[rule]:.4f}' for rule in reversed(order)),
         draw,
@@ -262,15 +276,13 @@ def _rules(found: Sequence[Run], colours: Sequence[Colour]) -> Plot:
 
 
 def _names(found: Sequence[Run]) -> List[str]:
-    """A name for each run that no other has: its exp_id, and its collection where there are
-    several.
-    """
+    """Returns a unique name for each run: its exp_id, with the collection if there are several."""
     several = len({run.collection for run in found}) > 1
     return [f'{run.exp_id} ({run.collection})' if several else run.exp_id for run in found]
 
 
 def _colours(count: int) -> List[Colour]:
-    """A colour for each of so many runs."""
+    """Returns a colour for each of `count` runs."""
     return [FEW(i) if count <= FEW.N else MANY(i % MANY.N) for i in range(count)]
 
 
@@ -279,7 +291,9 @@ def _short(name: str, most: int = 28) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that matplotlib takes for text: a dollar begins no formula, and no character is one that
-    XML forbids.
+    """Returns text that matplotlib and XML display literally.
+
+    Dollar signs are escaped, because they would start a formula. Characters that cannot be printed
+    become '?', because XML forbids some of them.
     """
     return ''.join(c if c.isprintable() else '?' for c in text).replace('$', r'\$')

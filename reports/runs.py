@@ -1,5 +1,6 @@
-"""What a database tells of each run. It reads what any version of us, a tfutils script or tfutils
-itself has stored.
+"""Reads the runs of a database.
+
+It reads records of any version of this program, of a tfutils script and of tfutils itself.
 """
 
 import collections
@@ -33,28 +34,29 @@ RUNNING, SPOOLED, FINISHED, DIED, VALIDATED, ENDED = (
     'ended',
 )
 STATES = {
-    RUNNING: 'a process is at it',
-    SPOOLED: 'records wait on this disk for MongoDB; the same command with --do_restore writes '
-    'them',
+    RUNNING: 'a process is working on it',
+    SPOOLED: 'records on this disk are waiting for MongoDB; run the same command with --do_restore '
+    'to write them',
     FINISHED: 'all steps are done',
-    DIED: 'stopped or died before its last step; the same command with --do_restore continues it',
+    DIED: 'it stopped or died before its last step; run the same command with --do_restore to '
+    'continue it',
     VALIDATED: 'a validation by test.py',
-    ENDED: 'nobody is at it, and its records do not tell how many steps it should have',
+    ENDED: 'no process is working on it, and its records do not say how many steps were planned',
 }
 FILES = '.files'
 
 
 class Point(NamedTuple):
-    """What a record tells.
+    """The parts of a record that a report uses.
 
     Attributes:
-        step: of the record.
-        losses: the mean of each since the last record.
-        results: of a validation, {name: number, or {layer: number}}; or {}.
-        duration: seconds a step, or None.
-        trained: how many steps the record tells of.
-        validates: what was validated, as the record tells it, or None.
-        time: when it was stored (UTC).
+        step: The step of the record.
+        losses: {name: mean since the last record}.
+        results: Results of a validation, {name: number or {layer: number}}, or {}.
+        duration: Seconds per step, or None.
+        trained: How many steps the record contains.
+        validates: The field `validates` of the record, or None.
+        time: When the record was created (UTC).
     """
 
     step: int
@@ -67,15 +69,19 @@ class Point(NamedTuple):
 
 
 class RunKey(NamedTuple):
-    """What names a run within a database."""
+    """The identity of a run within a database."""
 
     collection: str
     exp_id: str
 
 
 class Stored(NamedTuple):
-    """What MongoDB holds of a run: its records, the params of the newest one, and whether a process
-    is at it.
+    """The data of a run in MongoDB.
+
+    Attributes:
+        points: Its records.
+        params: The params of its newest record, or {}.
+        is_held: Whether a process has claimed it.
     """
 
     points: List[Point]
@@ -86,10 +92,21 @@ class Stored(NamedTuple):
 class Run:
     """One experiment.
 
+    Args:
+        collection: Name of its collection.
+        exp_id: Name of the experiment.
+        points: Its records, at least one.
+        params: The params of its newest record, or {}.
+        is_held: Whether a process has claimed it.
+        waiting: How many of its records are waiting on this disk.
+
     Attributes:
-        collection, exp_id: str, what names it. state: one of STATES. waiting: int, records that
-        wait on this disk.
-        points: list of Point by step. params: {group: {name: value}} of its newest record, or {}.
+        collection: Name of its collection.
+        exp_id: Name of the experiment.
+        waiting: How many of its records are waiting on this disk.
+        points: Its records, sorted by step.
+        params: {group: {name: value}} of its newest record, or {}.
+        state: One of STATES.
     """
 
     def __init__(
@@ -117,33 +134,31 @@ class Run:
 
     @property
     def rule(self) -> str:
-        """Its alignment rule; '?' where its records name none."""
+        """Its alignment rule, or '?' if its records do not contain one."""
         model = self._group('model_params')
         return _text(model['alignment'] or 'backprop') if 'alignment' in model else '?'
 
     @property
     def step(self) -> int:
-        """Of its newest record."""
+        """The step of its newest record."""
         return self.points[-1].step
 
     @property
     def steps(self) -> Optional[int]:
-        """How many it should have, or None."""
+        """The planned number of steps, or None."""
         steps = finite(self._group('train_params').get('num_steps'))
         return None if steps is None else int(steps)
 
     @property
     def images_per_s(self) -> Optional[float]:
-        """Of its newest record of steps; None where there is none."""
+        """Images per second in its newest record with steps, or None without such a record."""
         batch = finite(self._group('train_params').get('train_batch_size'))
         durations = [point.duration for point in self.points if point.trained and point.duration]
         return batch / durations[-1] if batch and durations else None
 
     @property
     def measured_images(self) -> Optional[int]:
-        """On how many images the angles of its newest validation were measured; None where its
-        records do not tell.
-        """
+        """The number of measured images in its newest validation, or None if it is not recorded."""
         told = [
             finite(point.results.get('measured_images')) for point in self.points if point.results
         ]
@@ -152,13 +167,15 @@ class Run:
 
     @property
     def time(self) -> datetime.datetime:
-        """When its newest record was stored (UTC)."""
+        """When its newest record was created (UTC)."""
         return max(point.time for point in self.points)
 
     @property
     def settings(self) -> Document:
-        """{name: value} of the settings of what is trained that differ from their defaults, with
-        those that its rule declares, whether we know the rule or not.
+        """{name: value} of the settings of the training that differ from their defaults.
+
+        They include the settings that its rule declares, even if this program does not have the
+        rule.
         """
         rows = in_order(self._rows_of_the_rule())
         found = {
@@ -173,14 +190,14 @@ class Run:
         }
 
     def _rows_of_the_rule(self) -> List[Row]:
-        """The rows of what the rule declares, as its records tell it."""
+        """Returns rows for the settings that the rule declares according to the records."""
         own = self._group('model_params').get('declared')
         own = own if isinstance(own, dict) else OLDER
         return inferred(own, own)
 
     @property
     def provenance(self) -> Document:
-        """{name: value}: runtime, commit."""
+        """{name: value} with the runtime and the commit."""
         return self._group('provenance')
 
     def _group(self, name: str) -> Document:
@@ -188,27 +205,30 @@ class Run:
         return group if isinstance(group, dict) else {}
 
     def curve(self, name: str) -> List[Tuple[int, float]]:
-        """[(step, number)] of a loss or of a result that is a number; for one by layer, of its mean
-        over the layers.
+        """Returns [(step, number)] of a loss or a result.
+
+        Args:
+            name: The name of the loss or result. A result by layer is averaged over the layers.
         """
         return [(step, value) for step, value in self._values(name) if value is not None]
 
     def last(self, name: str) -> Optional[float]:
-        """The value of a curve in the newest record that tells of it; None where that is no number,
-        whatever was there before.
+        """Returns the value of a curve in the newest record that contains it.
+
+        Returns None if that value is not a number, even if earlier records have one.
         """
         values = self._values(name)
         return values[-1][1] if values else None
 
     def _values(self, name: str) -> List[Tuple[int, Optional[float]]]:
-        """A curve, with None where a record has the name but no number."""
+        """Returns a curve, with None if a record contains the name but not a number."""
         found: List[Tuple[int, Document]] = [
             (point.step, point.losses if name in LOSSES else point.results) for point in self.points
         ]
         return [(step, mean(named[name])) for step, named in found if name in named]
 
     def layers(self, name: str) -> Dict[str, List[Tuple[int, float]]]:
-        """{layer: [(step, number)]} of a result by layer, in the order of the layers."""
+        """Returns {layer: [(step, number)]} of a result by layer, in the order of the layers."""
         found: Dict[str, List[Tuple[int, float]]] = collections.OrderedDict()
         for point in self.points:
             by_layer = point.results.get(name)
@@ -219,9 +239,7 @@ class Run:
 
 
 def mean(value: object) -> Optional[float]:
-    """Of a number, itself; of {layer: number}, the mean; None where there is none that is
-    finite.
-    """
+    """Returns a number itself, or the mean of {layer: number}; None without a finite number."""
     values = value.values() if isinstance(value, dict) else [value]
     numbers = [number for number in map(finite, values) if number is not None]
     return sum(numbers) / len(numbers) if numbers else None
@@ -235,21 +253,25 @@ def read(
     collname: Optional[str] = None,
     cache_dir: Optional[str] = None,
 ) -> Tuple[List[Run], Optional[str]]:
-    """The runs of a database, by collection and exp_id.
+    """Reads the runs of a database.
 
     Args:
-        host, port, dbname: where; a private server of before is started again.
-        exp_ids: which; () for all.
-        collname: of one collection only, or None.
-        cache_dir: folder of local files, where records may wait for MongoDB; None for ~/.tfutils.
+        host: Name or address of the MongoDB server. An existing private server of this machine is
+            started again if it is stopped.
+        port: TCP port of the server.
+        dbname: Name of the database.
+        exp_ids: The experiments to read, or () for all.
+        collname: Reads only the runs of this collection, or all if None.
+        cache_dir: The cache folder, where records may be waiting for MongoDB; ~/.tfutils if None.
 
     Returns:
-        (list of Run, None or a sentence on why MongoDB could not be read; then they are those that
-        wait on this disk).
+        (runs, trouble): the runs, sorted by collection and exp_id, and None. If MongoDB could not
+        be read, trouble is a message that says why, and the runs consist of the records waiting on
+        this disk.
 
     Raises:
-        StoreError: MongoDB cannot be read, and nothing waits here either; or a waiting record is
-        damaged.
+        StoreError: MongoDB cannot be read and no records are waiting on this disk, or a waiting
+            record is damaged.
     """
     folder = database_folder(cache_dir or server.DEFAULT_ROOT, f'{host}:{port}', dbname)
     waiting = _waiting(folder)
@@ -279,7 +301,7 @@ def read(
 
 
 def _of_database(database: Database[Document]) -> Dict[RunKey, Stored]:
-    """What MongoDB holds of each run."""
+    """Reads the data of each run from MongoDB."""
     found: Dict[RunKey, Stored] = {}
     for name in sorted(name for name in database.list_collection_names() if name.endswith(FILES)):
         collection = name[: -len(FILES)]
@@ -293,8 +315,9 @@ def _of_database(database: Database[Document]) -> Dict[RunKey, Stored]:
 
 
 def _pipeline() -> List[Document]:
-    """Of each record what a Point holds; the losses of its steps are averaged in MongoDB, which
-    spares us a number a step.
+    """Returns the aggregation that selects the fields of a Point from each record.
+
+    MongoDB averages the losses of the steps, so that they need not be transferred.
     """
     steps = {'$cond': [{'$isArray': '$train_results'}, '$train_results', []]}
     wanted: Document = dict.fromkeys(
@@ -314,7 +337,7 @@ def _pipeline() -> List[Document]:
 
 
 def _params(files: Collection[Document], exp_id: str) -> Document:
-    """The settings of an experiment's newest record."""
+    """Returns the params of the newest record of an experiment that has params, or {}."""
     newest = files.find_one(
         {'exp_id': exp_id, 'params': {'$type': 'object'}}, {'params': 1}, sort=[('step', -1)]
     )
@@ -323,7 +346,7 @@ def _params(files: Collection[Document], exp_id: str) -> Document:
 
 
 def _averaged(record: Document) -> Document:
-    """A record as _pipeline gives it."""
+    """Returns a record in the form that `_pipeline` produces."""
     steps = [step for step in record.get('train_results', ()) if isinstance(step, dict)]
     return dict(
         record,
@@ -356,7 +379,7 @@ def _point(document: Document, identity: object) -> Point:
 
 
 def _results(targets: object) -> Document:
-    """The results of the one target that has a top-1, or of the first one that has any."""
+    """Returns the results of the first target that has a top-1, or else of the first target."""
     found = (
         [results for _, results in sorted(targets.items()) if isinstance(results, dict)]
         if isinstance(targets, dict)
@@ -366,8 +389,10 @@ def _results(targets: object) -> Document:
 
 
 def _waiting(folder: str) -> Dict[RunKey, List[Document]]:
-    """The records of each run that wait for MongoDB below a folder. Raises StoreError for what is
-    damaged.
+    """Returns the records of each run that are waiting for MongoDB in spools below a folder.
+
+    Raises:
+        StoreError: A record is damaged.
     """
     found = {}
     for path in sorted(glob.glob(spool_of(os.path.join(glob.escape(folder), '*', '*')))):
@@ -383,7 +408,7 @@ def _waiting(folder: str) -> Dict[RunKey, List[Document]]:
 
 
 def finite(value: object) -> Optional[float]:
-    """A finite number, or None for anything else."""
+    """Returns a finite number itself, or None for anything else."""
     return (
         value
         if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,4 +1,4 @@
-"""What a database tells of each search: its trials, the best first."""
+"""Reads the searches of a database and lists their trials, the best first."""
 
 import collections
 from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
@@ -12,18 +12,18 @@ from database.types import Document
 from reports.runs import finite
 
 SEARCHES = '.searches'
-MOST = 10  # trials of a search that are listed, the best
+MOST = 10  # how many of the best trials of a search are listed
 
 
 class Trial(NamedTuple):
     """A trial of a search.
 
     Attributes:
-        number: within the search.
-        state: what became of it.
-        value: top-1, a fraction, or None.
-        step: of its last validation, or None.
-        params: the settings that the search chose.
+        number: The number of the trial within the search.
+        state: The outcome of the trial.
+        value: Its top-1 as a fraction, or None.
+        step: The step of its last validation, or None.
+        params: The settings that the search chose.
     """
 
     number: int
@@ -34,14 +34,20 @@ class Trial(NamedTuple):
 
 
 class Search(NamedTuple):
-    """A search: the collection of its runs, its name, and its trials by number."""
+    """A search.
+
+    Attributes:
+        collection: The collection of its runs.
+        study: The name of its study.
+        trials: Its trials, sorted by number.
+    """
 
     collection: str
     study: str
     trials: List[Trial]
 
 
-# (heading, what a Trial has there, as text)
+# (heading, function from a trial to the text of the cell)
 COLUMNS: Sequence[Tuple[str, Callable[[Trial], str]]] = (
     ('trial', lambda trial: str(trial.number)),
     ('top-1', lambda trial: '-' if trial.value is None else f'{trial.value:.4f}'),
@@ -58,9 +64,16 @@ NUMBERS = ('trial', 'top-1', 'step')  # columns of numbers
 
 
 def read(host: str, port: int, dbname: str, collname: Optional[str] = None) -> List[Search]:
-    """The Searches of a database, by collection and name; none where MongoDB cannot be read.
+    """Reads the searches of a database.
 
-    collname: of one collection only, or None.
+    Args:
+        host: Name or address of the MongoDB server.
+        port: TCP port of the server.
+        dbname: Name of the database.
+        collname: Reads only the searches of this collection, or all if None.
+
+    Returns:
+        The searches, sorted by collection and study. The list is empty if MongoDB cannot be read.
     """
     found: Dict[Tuple[str, str], List[Trial]] = {}
     try:
@@ -83,14 +96,14 @@ def read(host: str, port: int, dbname: str, collname: Optional[str] = None) -> L
 
 
 def best(search: Search) -> List[Trial]:
-    """Its MOST best trials, the best first."""
+    """Returns the MOST best trials of a search, the best first."""
     return sorted(
         search.trials, key=lambda trial: -1.0 if trial.value is None else trial.value, reverse=True
     )[:MOST]
 
 
 def title(search: Search) -> str:
-    """One line on a search."""
+    """Returns one line that summarises a search."""
     states = collections.Counter(trial.state for trial in search.trials)
     counts = ', '.join(f'{count:,} {state}' for state, count in sorted(states.items()))
     return f'Search {search.study} ({search.collection}): {len(search.trials):,} trials, {counts}'
@@ -108,5 +121,5 @@ def _trial(document: Document) -> Trial:
 
 
 def _short(value: object) -> object:
-    """A setting, a number to four digits."""
+    """Returns a setting; a float is rounded to four significant digits."""
     return float(f'{value:.4g}') if isinstance(value, float) else value

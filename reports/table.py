@@ -1,4 +1,4 @@
-"""The runs as a table for terminals."""
+"""Renders runs and searches as tables for a terminal."""
 
 from typing import Callable, Optional, Sequence, Tuple
 
@@ -11,7 +11,7 @@ from database.layout import ANGLES
 from reports import runs, searches
 
 COLOURS = {runs.RUNNING: 'cyan', runs.FINISHED: 'green', runs.DIED: 'red', runs.SPOOLED: 'yellow'}
-# (heading, what a run has there, as text); what an angle is, `note` says.
+# (heading, function from a run to the text of the cell); `note` explains the angles.
 COLUMNS: Sequence[Tuple[str, Callable[[runs.Run], str]]] = (
     ('exp_id', lambda run: run.exp_id),
     ('rule', lambda run: run.rule),
@@ -29,29 +29,31 @@ COLUMNS: Sequence[Tuple[str, Callable[[runs.Run], str]]] = (
     ('images/s', lambda run: number(run.images_per_s, '{:,.0f}')),
     ('state', lambda run: run.state + (f' ({run.waiting:,} waiting)' if run.waiting else '')),
 )
-LEFT = ('exp_id', 'rule', 'model', 'state')  # all others are numbers
+LEFT = ('exp_id', 'rule', 'model', 'state')  # left-aligned columns; all others are numbers
 
 
 def number(value: Optional[float], form: str) -> str:
-    """A number as text; '-' for None."""
+    """Formats a number; None becomes '-'."""
     return '-' if value is None else form.format(value)
 
 
 def note(found: Sequence[runs.Run]) -> str:
-    """One line on what the angles of a list of Run are; '' where none of them has any."""
+    """Returns one sentence about the angles of the runs, or '' if none of them has angles."""
     counts = {
         run.measured_images for run in found if any(run.last(name) is not None for name in ANGLES)
     }
     known = sorted(count for count in counts if count is not None)
     if not known:
-        return 'Angles: mean over layers, measured on a batch' if counts else ''
+        return 'Angles are means over the layers, measured on one batch.' if counts else ''
     ends = ' to '.join(f'{count:,}' for count in sorted({known[0], known[-1]}))
-    older = ' (in older records on a batch)' if None in counts else ''
-    return f'Angles: mean over layers, measured on the first {ends} validation images{older}'
+    older = ' (on one batch in older records)' if None in counts else ''
+    return (
+        f'Angles are means over the layers, measured on the first {ends} validation images{older}.'
+    )
 
 
 def of(found: Sequence[runs.Run]) -> rich.console.Group:
-    """A table of a list of Run, and a note below it, for rich to print."""
+    """Returns a table of runs with a note below it, for rich to print."""
     table = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
     for heading, _ in COLUMNS:
         table.add_column(heading, justify='left' if heading in LEFT else 'right', overflow='fold')
@@ -66,7 +68,7 @@ def of(found: Sequence[runs.Run]) -> rich.console.Group:
 
 
 def of_search(search: searches.Search) -> rich.console.Group:
-    """The title of a searches.Search, and a table of its best trials, for rich to print."""
+    """Returns the title of a search and a table of its best trials, for rich to print."""
     table = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
     for heading, _ in searches.COLUMNS:
         table.add_column(

@@ -1,4 +1,4 @@
-"""A database with the runs of stored.py."""
+"""A fixture: a database with the runs of stored.py."""
 
 import datetime
 
@@ -15,7 +15,7 @@ from stored import DBNAME, HOSTILE, odd_records, params, results, run_of, search
 
 @pytest.fixture(scope='module')
 def database(mongo_server, tmp_path_factory):
-    """The (address, cache_dir) of the runs; that of `running` is held by this process."""
+    """(address, cache_dir) of the runs; this process holds the claim of the run `running`."""
     cache = tmp_path_factory.mktemp('cache')
     place = (mongo_server.host, mongo_server.port, DBNAME)
     client = pymongo.MongoClient(*place[:2])

@@ -1,4 +1,4 @@
-"""What the tests of reports store: runs of every kind, some of them as nobody should store them."""
+"""The records that the tests of reports store: runs of every kind, some of them malformed."""
 
 import bson
 
@@ -6,11 +6,11 @@ from database import records
 
 DBNAME = 'reports'
 LAYERS = ('conv0', 'conv1', 'dense')
-HOSTILE = '<img src=x onerror=alert(1)>&"\'_{}_[bold]'  # what may stand in an exp_id
+HOSTILE = '<img src=x onerror=alert(1)>&"\'_{}_[bold]'  # a hostile but legal exp_id
 
 
 def params(alignment='symmetric', steps=30, **model):
-    """The settings of a record, as far as a report reads them."""
+    """Returns the settings of a record that a report reads."""
     return {
         'model_params': dict(
             {'alignment': alignment, 'layers_list': [7, 5], 'alpha': 0.02, 'activation': 'sigmoid'},
@@ -29,7 +29,7 @@ def results(
     kinds=('weight_angles', 'projection_angles', 'gradient_angles'),
     **more,
 ):
-    """A validation: the angle of layer i is i degrees more."""
+    """Returns the results of a validation; the angle of layer i is `angle` + i degrees."""
     by_layer = {layer: angle + i for i, layer in enumerate(layers)}
     return {
         'topn_val': dict({kind: by_layer for kind in kinds}, top1=top1, top5=1.0, loss=0.5, **more)
@@ -51,7 +51,7 @@ def losses(*values):
 
 
 def run_of(store, steps=30, last=30, **model):
-    """Three records: before the first step, in the middle, and the last."""
+    """Saves three records: before the first step, in the middle, and at the last step."""
     for step, top1, angle, values in (
         (0, 0.1, 90.0, ()),
         (7, None, None, (5.0, 3.0)),
@@ -70,8 +70,9 @@ def run_of(store, steps=30, last=30, **model):
 
 
 def odd_records():
-    """Records of a tfutils script, of a training whose numbers are lost, of an empty one, and what
-    is no record at all.
+    """Yields records of a tfutils script, of a diverged training and of an empty run.
+
+    Some documents are not records at all.
     """
     nan = float('nan')
     script = {
@@ -112,7 +113,7 @@ def odd_records():
 
 
 def searches():
-    """Trials of two searches, and documents that are none."""
+    """Yields the trials of two searches, and documents that are not trials."""
     yield from (
         dict(
             _id=f'trial{number}',

@@ -1,4 +1,4 @@
-"""A report tells what is newest of a run, and what was reached at each trial of a search."""
+"""Tests that a report uses the newest record of a run, and the best trial up to each one."""
 
 import datetime
 
@@ -35,7 +35,7 @@ def test_the_settings_are_those_of_the_newest_record(files):
         dict(_id=bson.ObjectId(), exp_id=exp_id, step=step, params={'train_params': {'seed': seed}})
         for exp_id, step, seed in (('one', 7, 1), ('one', 21, 3), ('one', 14, 2), ('two', 28, 4))
     )
-    files.insert_one(dict(exp_id='one', step=35))  # tells no settings
+    files.insert_one(dict(exp_id='one', step=35))  # a record without settings
     assert runs._params(files, 'one') == {'train_params': {'seed': 3}}
 
 

@@ -1,4 +1,4 @@
-"""The page in a real browser, the PNG, and the table."""
+"""Tests of the page in a real browser, of the PNG and of the table."""
 
 import base64
 import html
@@ -19,7 +19,7 @@ from stored import DBNAME, HOSTILE
 
 BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
 WIDTHS = (1280, 400)
-NARROWEST = 300  # pixels of a plot that is drawn for 400: smaller, its text could not be read
+NARROWEST = 300  # pixels; in a narrower plot, drawn for 400, the text would be illegible
 
 
 @pytest.fixture(scope='module')
@@ -49,7 +49,7 @@ def browser():
 
 @pytest.fixture
 def visit(browser, tmp_path):
-    """visit(text of a page, width) -> the browser, that shows it in so many pixels."""
+    """A function that shows the text of a page in a browser of the given width in pixels."""
 
     def show(text, width):
         (tmp_path / 'page.html').write_text(text, encoding='utf-8')
@@ -64,7 +64,7 @@ def visit(browser, tmp_path):
 
 
 def images(browser):
-    """[[pixels of the plot itself, pixels on the screen, its text for those who do not see it]]."""
+    """Returns [width of the image, width on the screen, alternative text] of each plot."""
     return browser.execute_script(
         'return [...document.images].map(i => [i.naturalWidth, i.clientWidth, i.alt])'
     )
@@ -82,13 +82,13 @@ def text(found):
 
 @pytest.fixture(scope='module')
 def full(found):
-    """The page of two runs that have every plot."""
+    """The page of two runs, which have every plot."""
     return rendered([run for run in found if run.exp_id in ('symmetric', HOSTILE)])
 
 
 @pytest.fixture(scope='module')
 def brief(found):
-    """The page of all runs, with plots of the newest two alone."""
+    """The page of all runs, with plots of only the newest two."""
     return rendered(found, detailed=2)
 
 
@@ -142,7 +142,7 @@ def test_its_plots_are_xml_that_says_what_they_show(full):
     assert len(sources) > 10
     for source in sources:
         plot = ''.join(xml.etree.ElementTree.fromstring(base64.b64decode(source)).itertext())
-        assert 'step' in plot or 'Rule against rule' in plot
+        assert 'step' in plot or 'Top-1 by rule' in plot
 
 
 @pytest.mark.slow
@@ -151,10 +151,10 @@ def test_a_page_of_little(visit, found, which):
     some = [run for run in found if run.exp_id in which]
     browser = visit(rendered(some), WIDTHS[1])
     told = browser.execute_script('return document.body.textContent')
-    assert ('There is no run here yet' in told) == (which == ()) and all(
+    assert ('There are no runs yet' in told) == (which == ()) and all(
         exp_id in told for exp_id in which
     )
-    assert ('Nothing to plot yet' in told) == (
+    assert ('There is nothing to plot yet' in told) == (
         which not in ((), ('lost',)) or which == ('bare',)
     ) and browser.get_log('browser') == []
 
@@ -237,7 +237,7 @@ def test_the_table_has_a_row_for_each_run(found):
 
 
 def measured(count, angle=30.0, time=None):
-    """A Run whose angles were measured on so many images; None: its records do not tell."""
+    """Returns a run with `count` measured images, or without that number if `count` is None."""
     results = dict(
         top1=0.5,
         gradient_angles={'conv0': None, 'dense': angle},
@@ -246,7 +246,7 @@ def measured(count, angle=30.0, time=None):
     return runs.Run('fc', 'a', [runs.Point(7, {}, results, None, 0, None, time)], {})
 
 
-ON = 'Angles: mean over layers, measured on '
+ON = 'Angles are means over the layers, measured on '
 
 
 @pytest.mark.parametrize(
@@ -254,15 +254,15 @@ ON = 'Angles: mean over layers, measured on '
     [
         ([], ''),
         ([measured(64, angle=None)], ''),
-        ([measured(None)], ON + 'a batch'),
-        ([measured(64), measured(64)], ON + 'the first 64 validation images'),
+        ([measured(None)], ON + 'one batch.'),
+        ([measured(64), measured(64)], ON + 'the first 64 validation images.'),
         (
             [measured(64), measured(13), measured(1000), measured(7, angle=None)],
-            ON + 'the first 13 to 1,000 validation images',
+            ON + 'the first 13 to 1,000 validation images.',
         ),
         (
             [measured(64), measured(None)],
-            ON + 'the first 64 validation images (in older records on a batch)',
+            ON + 'the first 64 validation images (on one batch in older records).',
         ),
     ],
 )

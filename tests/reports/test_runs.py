@@ -1,4 +1,4 @@
-"""What is read of each run, against what was stored."""
+"""Tests that a report reads what was stored of each run."""
 
 import datetime
 import os
@@ -53,9 +53,9 @@ def test_a_run_in_numbers(found):
     )
     assert run.images_per_s == 131 / 0.5
     assert run.curve('top1') == [(0, 0.1), (30, 0.9)]
-    assert run.curve('model_loss') == [(7, 4.0), (30, 3.0)]  # means of (5, 3) and of (1, 2, 6)
+    assert run.curve('model_loss') == [(7, 4.0), (30, 3.0)]  # the means of (5, 3) and (1, 2, 6)
     assert run.curve('alignment_loss') == [(7, 8.0), (30, 6.0)]
-    assert run.curve('weight_angles') == [(0, 91.0), (30, 12.0)]  # means of three layers
+    assert run.curve('weight_angles') == [(0, 91.0), (30, 12.0)]  # the means of three layers
     assert list(run.layers('gradient_angles').items()) == [
         (layer, [(0, 90.0 + i), (30, 11.0 + i)]) for i, layer in enumerate(LAYERS)
     ]
@@ -75,7 +75,7 @@ def test_settings_are_those_that_differ_from_their_defaults_and_say_what_is_trai
 
 
 def of_record(**model):
-    """The settings of a run whose newest record has these model_params."""
+    """Returns the settings of a run whose newest record has these model_params."""
     point = runs.Point(1, {}, {}, None, 0, None, datetime.datetime.min)
     return runs.Run('fc', 'run', [point], {'model_params': model}).settings
 
@@ -169,7 +169,7 @@ def test_an_empty_database(database):
 
 
 def keep(cache, place, step, **fields):
-    """A record that waits for MongoDB."""
+    """Keeps a record in the spool, waiting for MongoDB; returns its path."""
     record = records.build(place[-1], step, params(steps=40), 0.25, **fields)
     return Spool(spool_of(local_folder(cache, Place(*place)))).keep({'record': record})
 

@@ -1,4 +1,4 @@
-"""What a report tells of searches: which trials there were, the best of them, and the plot."""
+"""Tests of the searches in a report: their trials, the best of them, and the plot."""
 
 import datetime
 import io
@@ -64,7 +64,7 @@ def test_the_table(found):
 
 def test_the_page_and_the_plot(found):
     text = page.of([], 'Runs', 'of the tests', 12, searched=found)
-    assert 'There is no run here yet' in text
+    assert 'There are no runs yet' in text
     run = runs.Run(
         'fc_7-5',
         'one',
@@ -78,5 +78,5 @@ def test_the_page_and_the_plot(found):
         and HOSTILE not in text
     )
     (drawn,) = plots.of_search(found[1])
-    assert 'the best 0.7500' in drawn.note and 'best so far' in plots.svg(drawn).decode()
+    assert 'the best is 0.7500' in drawn.note and 'best so far' in plots.svg(drawn).decode()
     assert plots.of_search(searches.Search('fc', 'none', [])) == []
