@@ -1,4 +1,4 @@
-"""What the tests of a server that goes away share."""
+"""A fixture for the tests of a server that stops answering."""
 
 import pytest
 
@@ -7,6 +7,6 @@ from database import connection, writer
 
 @pytest.fixture
 def impatient(monkeypatch):
-    """A server that is away is given up after a second, not after three, and soon tried again."""
+    """Shortens the time-out for a server from three seconds to one, and the pause of retries."""
     monkeypatch.setattr(connection, 'ANSWER_S', 1.0)
     monkeypatch.setattr(writer, 'LONGEST_PAUSE_S', 0.2)

@@ -1,4 +1,4 @@
-"""The .tar of a checkpoint: a round trip, tfutils' own, and hostile ones."""
+"""Tests of archives: a round trip, archives of tfutils, and hostile ones."""
 
 import io
 import os
@@ -13,7 +13,7 @@ INDEX, DATA = 'checkpoint-123.index', 'checkpoint-123.data-00000-of-00001'
 
 
 def write_checkpoint(folder, name='checkpoint-123', shards=1):
-    """Files like the Saver's, of odd sizes; returns their prefix."""
+    """Writes files like those of the Saver, of odd sizes; returns their prefix."""
     folder.mkdir(exist_ok=True)
     (folder / (name + '.index')).write_bytes(b'index' * 7)
     for shard in range(shards):
@@ -22,7 +22,7 @@ def write_checkpoint(folder, name='checkpoint-123', shards=1):
 
 
 def make_tar(path, *members):
-    """Writes a .tar of TarInfos, or of names of files that hold their own name."""
+    """Writes a .tar of TarInfos, or of names of files that contain their own name."""
     with tarfile.open(str(path), 'w') as tar:
         for member in members:
             info = member if isinstance(member, tarfile.TarInfo) else tarfile.TarInfo(member)

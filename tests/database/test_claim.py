@@ -1,4 +1,4 @@
-"""One process at a time is at an experiment."""
+"""Tests of the claim: only one process at a time holds an experiment."""
 
 import datetime
 import os
@@ -11,7 +11,7 @@ from database.claim import Claim
 from database.errors import StoreError
 from database.store import Store
 
-DEAD = 2**30  # more than any process number
+DEAD = 2**30  # larger than any process id
 
 
 @pytest.fixture
@@ -95,8 +95,9 @@ def test_a_store_has_it_until_it_is_closed(mongo_server, collection):
 
 
 def test_a_claim_tells_what_is_done_with_the_experiment(mongo_server, collection):
-    """Also after it was lost in an outage and taken again; a store that has no claim notes
-    nothing.
+    """The fields survive a claim that was lost and taken again.
+
+    Only an exclusive store writes them.
     """
     place = mongo_server.host, mongo_server.port, 'claims', 'fc', 'symmetric'
     store, reader = Store(*place, exclusive=True), Store(*place)

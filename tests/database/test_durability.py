@@ -1,5 +1,7 @@
-"""What survives a power failure: a file has its final name only once its content is on the disk,
-and what waits stays on the disk until MongoDB has it.
+"""Tests of what survives a power failure.
+
+A file gets its final name only after its content is on the disk, and an entry stays on the disk
+until MongoDB has stored it.
 """
 
 import os
@@ -14,7 +16,7 @@ from database.writer import Writer
 
 @pytest.fixture
 def calls(monkeypatch):
-    """[('fsync' or 'replace', the name of the file or folder)] in the order in which it happens."""
+    """[('fsync' or 'replace', name of the file or folder)] in the order of the calls."""
     found, fsync, replace = [], os.fsync, os.replace
 
     def noted_fsync(descriptor):

@@ -1,4 +1,4 @@
-"""The check of a record's layout finds each thing that is not as tfutils has it."""
+"""Tests that the check of the layout finds every deviation of a record."""
 
 import datetime
 
@@ -102,7 +102,7 @@ def test_where_there_is_no_angle_it_is_null():
 
 
 def test_a_record_that_says_on_how_many_images_it_measures_has_the_counts():
-    """Older ones have none of them, and are records all the same."""
+    """Older records have none of them and are valid, too."""
     params = dict(RECORD['params'], validation_params={'measure_images': 64})
     old = RECORD['validation_results']['topn_val']
     new = dict(old, measured_images=13, undefined_angles=2, ties=0)

@@ -1,4 +1,4 @@
-"""The store, on a real server: what is saved is there once, whole, in order, and comes back."""
+"""Tests of the store on a real server: records are stored once, complete and in order."""
 
 import datetime
 import hashlib
@@ -27,7 +27,7 @@ NAMES = DBNAME, COLLNAME, EXP_ID
 
 @pytest.fixture
 def client(mongo_server):
-    """A client of a server where nothing has these names; what a test makes there ends with it."""
+    """A client of the server; the databases that a test creates are dropped at its end."""
     with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
         before = set(client.list_database_names())
         assert not before & {DBNAME, records.recent_database(*NAMES)}
@@ -80,7 +80,7 @@ def read(path):
 
 
 def checkpoint_tar(folder, step, content=b'weights'):
-    """A packed checkpoint, its content told apart by step."""
+    """Returns the archive of a checkpoint whose content depends on the step."""
     folder = folder / f'made-{step}'
     folder.mkdir()
     (folder / f'checkpoint-{step}.index').write_bytes(b'index of %d' % step)
@@ -485,7 +485,7 @@ def test_a_server_that_goes_and_comes_back_gets_every_record_once_in_order(
             on_written=os.remove,
         )
     assert not store.flush(0) and store.pending >= 6
-    assert connection.wait(lambda: store.failure, 60)  # pymongo looks for the server first
+    assert connection.wait(lambda: store.failure, 60)  # pymongo searches for the server first
     assert (
         f'localhost:{own_port.port} cannot store records' in store.failure
         and '\n' not in store.failure

@@ -1,6 +1,4 @@
-"""The queries of the README, sent to a real server that holds records of such runs, give the
-answers that it shows.
-"""
+"""Tests that the queries of the README give the answers that it shows, on a real server."""
 
 import json
 import os
@@ -28,14 +26,14 @@ CALL = re.compile(r'\.(sort|limit)\(([^()]*)\)$', re.DOTALL)
 
 
 def plain(text):
-    """The value of a mongo-shell literal."""
+    """Returns the value of a mongo-shell literal."""
     return json.loads(
         re.sub(r'([{,]\s*)([A-Za-z_$][\w$]*)\s*:', r'\1"\2":', text.replace("'", '"'))
     )
 
 
 def examples():
-    """[(question, collection, [filter, projection], {call: argument}, answer)] of the README."""
+    """Returns (question, collection, [filter, projection], {call: argument}, answer) per query."""
     with open(os.path.join(ROOT, 'README.md'), encoding='utf-8') as file:
         text = file.read()
     found = []
@@ -70,9 +68,7 @@ def save(store, step, folder=None, **fields):
 
 @pytest.fixture(scope='module')
 def collection_of(mongo_server, tmp_path_factory):
-    """A database with the records of two runs, each validated at its end and once more by
-    test.py.
-    """
+    """A database with two runs, each validated at its end and once more by test.py."""
     folder = tmp_path_factory.mktemp('checkpoints')
     for version, top1 in TOP1.items():
 
@@ -106,7 +102,7 @@ def collection_of(mongo_server, tmp_path_factory):
 
 
 def test_a_mean_over_layers_leaves_out_those_without_an_angle(mongo_server):
-    """MongoDB's own mean does, of records of which the first has an angle in no layer."""
+    """The mean of MongoDB ignores null, also in a record where no layer has an angle."""
     store = Store(mongo_server.host, mongo_server.port, 'nulls', 'resnet18', 'symmetric')
     for step, angles in (
         (0, dict(conv0=None, dense=None)),

@@ -1,4 +1,4 @@
-"""Records: plain data, the document's layout, and names."""
+"""Tests of records: plain data, the layout of the document, and names."""
 
 import collections
 import datetime
@@ -18,11 +18,11 @@ from database.errors import RecordError, StoreError
 
 class Callable:
     def __call__(self):
-        """As the rules of the original are."""
+        """Does nothing; the rules of the original are callable objects like this."""
 
 
 class Odd:
-    """Neither data nor a function."""
+    """An object that is neither data nor callable."""
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_no_two_experiments_share_a_recent_database():
 
 
 def names_of_the_shortened_as_experiments(names):
-    """An exp_id chosen so that the plain form is another experiment's shortened name."""
+    """Returns the databases of exp_ids whose plain form is the shortened name of another."""
     start, end = 'neur-al_fc_', '___RECENT'
     shortened = [name for name in names if '~' in name and name.startswith(start)]
     assert shortened

@@ -1,4 +1,4 @@
-"""The private server: found, started once, stopped cleanly, and every other case one sentence."""
+"""Tests of the private server: it starts once and stops cleanly, and every error has a message."""
 
 import os
 import re
@@ -20,7 +20,7 @@ REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__f
 
 
 def mongod_processes(address):
-    """Ids of the processes that serve a root, as the operating system knows them."""
+    """Returns the ids of the mongod processes whose data is below a root folder."""
     found = []
     for entry in os.listdir('/proc'):
         if entry.isdigit():
@@ -137,7 +137,7 @@ def test_two_processes_at_once_end_with_one_server(own_port):
     params=[b'', b'HTTP/1.0 400 Bad Request\r\nContent-Length: 0\r\n\r\n'], ids=['silent', 'http']
 )
 def stranger_port(request):
-    """A port where something that is not MongoDB answers, or says nothing."""
+    """A port where another program than MongoDB listens; it answers or stays silent."""
     listener = socket.socket()
     listener.bind(('127.0.0.1', 0))
     listener.listen(20)
@@ -218,9 +218,8 @@ def test_two_servers_never_share_a_folder(own_port, free_address):
     server.ensure(*own_port)
     (process,) = mongod_processes(own_port)
     folder = os.path.join(own_port.root, f'mongod-{own_port.port}')
-    os.remove(
-        os.path.join(folder, 'mongod.pid')
-    )  # without our word for it, mongod's own lock still holds
+    # Even without our process id file, the lock of mongod protects the folder.
+    os.remove(os.path.join(folder, 'mongod.pid'))
     with pytest.raises(ServerError, match='DBPathInUse'):
         server._start('localhost', int(free_address().rpartition(':')[2]), folder)
     assert len(mongod_processes(own_port)) == 1

@@ -1,6 +1,4 @@
-"""What waits for MongoDB outlives the process: on disk during an outage, written at the next start,
-in order and once.
-"""
+"""Tests of the spool: waiting entries survive the process, and are written once and in order."""
 
 import base64
 import os
@@ -62,7 +60,7 @@ def test_a_damaged_entry_is_named(tmp_path, damage):
         Spool(str(tmp_path)).entries()
 
 
-# The bytes of spool files, in base 64, as the store wrote them before its entries were classes.
+# Spool files in base64, written by the store before its entries were classes.
 WRITTEN_BEFORE = [
     'LAEAAAJjaGVja3BvaW50ABUAAAAvYy9jaGVja3BvaW50LTQwLnRhcgACcmVjZW50ABUAAAAvYy9jaGVja3BvaW50'
     'LTQwLnRhcgADcmVjb3JkALEAAAAHX2lkAF8AAAAAAAAAAAAAoQJleHBfaWQACgAAAHN5bW1ldHJpYwAQc3RlcAAo'
@@ -125,7 +123,7 @@ def test_what_an_outage_stopped_is_written_at_the_next_start(own_port, tmp_path,
     with pytest.raises(
         StoreError, match='kept in {}; run the same command'.format(tmp_path / 'spool')
     ):
-        store.close(timeout_s=0)  # as a process that is killed: what it kept stays
+        store.close(timeout_s=0)  # like a process that is killed: the entries in the spool stay
 
     server.ensure(*own_port)
     store = open_store(own_port, tmp_path)
@@ -149,8 +147,9 @@ def test_what_an_outage_stopped_is_written_at_the_next_start(own_port, tmp_path,
 
 
 def test_what_was_written_already_is_not_written_again(mongo_server, tmp_path):
-    """The process was killed after the writing, and before the spool was emptied; the files are
-    gone already.
+    """The process was killed between writing the record and removing its entry from the spool.
+
+    The archive has already been removed.
     """
     with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
         client.drop_database('neur-al')
