@@ -276,9 +276,8 @@ class Buckets:
 
         The databases of (a_b, c, d) and (a, b_c, d) have the same name.
         """
-        return {
-            'collname': {'$in': [self._collname, None]}
-        }  # None: records of the original do not have the field
+        # None matches records of the original, which do not have the field.
+        return {'collname': {'$in': [self._collname, None]}}
 
 
 def _saver_fields() -> Document:

@@ -54,7 +54,7 @@ def connect(host: str, port: int) -> Client:
         client.admin.command('ping')
     except PyMongoError as error:
         client.close()
-        touch(host, port)  # if the server has just stopped, nothing listens: not another program
+        touch(host, port)  # raises NothingThereError if the server has just stopped
         raise ServerError(
             f'Port {port} of {host} is in use by a program that does not answer like MongoDB '
             f'({reason(error)}). Choose another --port.'

@@ -62,24 +62,16 @@ GROUPS = (
     'optimizer_params',
     'validation_params',
 )
-GROUPS_OF_A_SCRIPT = (
-    'save_params',
-    'model_params',
-)  # of the dictionary that a tfutils script passes, which has no --model
+# A tfutils script passes its own dictionary, which has no --model.
+GROUPS_OF_A_SCRIPT = ('save_params', 'model_params')
 STEP = ('loss', 'model_loss', 'reg_loss', 'alignment_loss', 'total_loss', 'learning_rate')
 VALIDATION = ('top1', 'top5', 'loss', 'images', 'global_step')
-VALIDATION_THAT_MEASURES = (
-    'measured_images',
-    'undefined_angles',
-    'ties',
-)  # in records whose settings include --measure_images
+# In records whose settings include --measure_images.
+VALIDATION_THAT_MEASURES = ('measured_images', 'undefined_angles', 'ties')
 VALIDATION_THAT_SKIPS = ('skipped_records',)  # with --skip_bad_records
 STEP_OF_A_SCRIPT = ('loss', 'learning_rate')
-ANGLES = (
-    'weight_angles',
-    'projection_angles',
-    'gradient_angles',
-)  # the value of a layer is null if its angle is undefined
+# The value of a layer is null if its angle is undefined.
+ANGLES = ('weight_angles', 'projection_angles', 'gradient_angles')
 BY_LAYER = ANGLES + (
     'hebb_angle',
     'weightsq_norm',
