@@ -1,6 +1,4 @@
-"""What every dataset gives: endless shuffled training batches, and one exact pass over
-validation.
-"""
+"""The base class of all data sets: training and validation batches from stored records."""
 
 import hashlib
 import random
@@ -13,17 +11,15 @@ from data.types import Batch, Decoder, Record, Shape
 
 AUTOTUNE = tf.data.experimental.AUTOTUNE
 ENDLESS = tf.int64.max
-AT_A_TIME = 16  # images that are decoded, where damaged ones are skipped
+AT_A_TIME = 16  # images decoded in parallel when damaged images are skipped
 
 
 class DataError(Exception):
-    """A mistake of the user, told in one sentence: what is wrong, where, and what to do."""
+    """A user error. Its message says what is wrong, where, and what to do."""
 
 
 def reason(error: tf.errors.OpError) -> str:
-    """The sentence within an error of TensorFlow's, whose text tells of the graph before it and
-    after it.
-    """
+    """Returns the sentence in a TensorFlow error, without the surrounding text about the graph."""
     text: str = error.message.split('\nNode: ')[-1]
     text = text.partition('\n')[2] if text != error.message else text
     text = re.sub(r'^.*root error\(s\) found\.\s*\(0\) [A-Z_]*:? ?', '', text, flags=re.DOTALL)
@@ -31,19 +27,19 @@ def reason(error: tf.errors.OpError) -> str:
 
 
 def counted(records: tf.data.Dataset, expected: int) -> tf.data.Dataset:
-    """The records, whose reading fails at their end where they are too few, and at the first one
-    that is too many.
+    """Returns the records, with a check of their number while they are read.
 
-    Apply it before a shuffle, which reads ahead: so it fails before the last record that was
-        expected is given.
+    Reading fails at the end if there are too few records, and at the first surplus record if there
+    are too many. Apply this before a shuffle: a shuffle reads ahead, so reading then fails before
+    the last expected record is returned.
 
     Args:
-        records: tf.data.Dataset of strings.
-        expected: int.
+        records: A tf.data.Dataset of strings.
+        expected: Number of records.
 
     Returns:
-        tf.data.Dataset of the same strings; reading them raises InvalidArgumentError where there
-        are not `expected` of them.
+        A tf.data.Dataset of the same strings. Reading it raises InvalidArgumentError if their
+        number is not `expected`.
     """
     marked = tf.data.Dataset.zip((records, tf.data.Dataset.from_tensors(False).repeat()))
     marked = marked.concatenate(tf.data.Dataset.from_tensors(('', True)))
@@ -52,7 +48,7 @@ def counted(records: tf.data.Dataset, expected: int) -> tf.data.Dataset:
         is_end = marked[1]
         right = tf.equal(is_end, tf.equal(number, expected))
         with tf.control_dependencies(
-            [tf.Assert(right, [f'the images must be {expected}, but are others: see', number])]
+            [tf.Assert(right, [f'the number of images is not {expected}: see record', number])]
         ):
             return tf.logical_not(is_end)
 
@@ -63,24 +59,35 @@ def counted(records: tf.data.Dataset, expected: int) -> tf.data.Dataset:
 class Dataset:
     """Images and labels in two splits, 'train' and 'validation'.
 
-    To add a dataset, put a file into `data/` with a subclass that has a `name`, sets the attributes
-    below in its constructor (which hands on what `data.load` passes) and has the methods `records`
-    and `example`.
+    To add a data set, put a file into `data/` with a subclass that has a `name`, sets the
+    attributes below in its constructor (which passes the arguments of `data.load` on to this one)
+    and implements `records` and `example`.
+
+    Args:
+        data_dir: Folder (or gs:// address) of the images, for subclasses that read files.
+        image_size: Height and width in pixels. None means `default_size`.
+        preprocessing: One of `preprocessings`, or None.
+
+    Raises:
+        DataError: The preprocessing is not one of `preprocessings`.
 
     Attributes:
-        name: str, the value of --dataset.
-        classes: int, labels are 0 .. classes - 1.
-        train_images, validation_images: int, number of images in each split.
-        image_shape: (height, width, channels), ints, in pixels, of the images that a network sees,
-        which `normalise` gives.
-        stored_shape: the same of the images in the batches, where `normalise` changes it; by
-        default image_shape.
-        label_names: list of `classes` str, or None where they are not known.
-        image_dtype: type of the images in the batches: tf.uint8, or tf.float32 where `example`
-        gives that.
-        default_size, channels: ints, of image_shape where no size is asked for.
-        preprocessings: the values of --preprocessing that it takes.
-        preprocessing_advice: what to do where it takes none, for the message.
+        name: The value of --dataset.
+        classes: Number of classes. The labels are 0 .. classes - 1.
+        train_images: Number of training images.
+        validation_images: Number of validation images.
+        image_shape: (height, width, channels) in pixels of the input of the network, which
+            `normalise` returns.
+        stored_shape: (height, width, channels) of the images in the batches, if `normalise`
+            changes the shape. None means image_shape.
+        label_names: The names of the classes in the order of their labels, or None if unknown.
+        image_dtype: Type of the images in the batches: tf.uint8, or tf.float32 if `example`
+            returns that.
+        default_size: Height and width in pixels if no size is given.
+        channels: Number of channels of image_shape.
+        preprocessings: The accepted values of --preprocessing.
+        preprocessing_advice: What to do if a preprocessing is given although none is accepted. It
+            becomes a part of the error message.
     """
 
     name: str
@@ -94,7 +101,7 @@ class Dataset:
     default_size = 224
     channels = 3
     preprocessings: Sequence[str] = ()
-    preprocessing_advice = 'leave it out'
+    preprocessing_advice = 'Leave it out'
 
     def __init__(
         self,
@@ -102,68 +109,58 @@ class Dataset:
         image_size: Optional[int] = None,
         preprocessing: Optional[str] = None,
     ) -> None:
-        """Sets image_shape.
-
-        Args:
-            data_dir: folder (or gs:// address) of the images, for subclasses that read files.
-            image_size: height and width in pixels; None means `default_size`.
-            preprocessing: one of `preprocessings`, or None.
-
-        Raises:
-            DataError: the preprocessing is none of them.
-        """
         if preprocessing is not None and not self.preprocessings:
             raise DataError(
-                f'--preprocessing={preprocessing} has no meaning for --dataset={self.name}; '
+                f'--preprocessing={preprocessing} has no meaning for --dataset={self.name}. '
                 f'{self.preprocessing_advice}.'
             )
         if preprocessing is not None and preprocessing not in self.preprocessings:
             raise DataError(
-                f'There is no preprocessing {preprocessing!r}; '
-                f'--preprocessing is one of {", ".join(self.preprocessings)}.'
+                f'There is no preprocessing {preprocessing!r}. '
+                f'--preprocessing must be one of {", ".join(self.preprocessings)}.'
             )
         size = self.default_size if image_size is None else image_size
         self.image_shape = (size, size, self.channels)
 
     def records(self, split: str, seed: Optional[tf.Tensor]) -> tf.data.Dataset:
-        """One pass over a split, before any image is decoded.
+        """Returns one pass over the records of a split, before any image is decoded.
 
         Args:
             split: 'train' or 'validation'.
-            seed: int64 [] that alone decides the order, or None for the stored order.
+            seed: int64 [] that alone determines the order, or None for the stored order.
 
         Returns:
-            tf.data.Dataset of one tensor (or dict of tensors) a record, which `example` takes.
+            A tf.data.Dataset with one tensor (or dict of tensors) per record, for `example`.
         """
-        raise NotImplementedError(f'{type(self).__name__} does not say where its records come from')
+        raise NotImplementedError(f'{type(self).__name__} must implement the method records.')
 
     def example(self, record: Record, seed: Optional[tf.Tensor]) -> Tuple[tf.Tensor, tf.Tensor]:
-        """Turns a record into an image, by operations of a graph: Python's `if` and `while` do not
-        look into tensors.
+        """Turns a record into an image and its label.
+
+        This builds operations of a graph, so Python's `if` and `while` cannot test tensors.
 
         Args:
-            record: an element of `records`.
-            seed: int64 [2], fresh for every record of every epoch, or None for the validation
-                image; all randomness must be drawn from it by stateless operations, because records
-                are processed in parallel.
+            record: An element of `records`.
+            seed: int64 [2], different for every record of every epoch, or None for a validation
+                image. All randomness must be drawn from it by stateless operations, because
+                records are processed in parallel.
 
         Returns:
-            image_dtype [*stored_shape] image and int64 [] label.
+            The image, image_dtype [*stored_shape], and the label, int64 [].
         """
-        raise NotImplementedError(
-            f'{type(self).__name__} does not say how a record becomes an image'
-        )
+        raise NotImplementedError(f'{type(self).__name__} must implement the method example.')
 
     def normalise(self, images: tf.Tensor) -> tf.Tensor:
-        """What a network sees of a batch; done on the device, because bytes travel there four times
-        as fast.
+        """Turns the images of a batch into the input of the network.
+
+        This runs on the device, because uint8 images are copied there four times as fast.
 
         Args:
-            images: image_dtype [batch, *stored_shape], of a batch of `train` or `validation`; zeros
-            where it is filled up.
+            images: image_dtype [batch, *stored_shape], from a batch of `train` or `validation`.
+                Images that only fill up a batch are zeros.
 
         Returns:
-            float32 [batch, *image_shape]; by default the same values.
+            float32 [batch, *image_shape]. By default the values are unchanged.
         """
         return tf.cast(images, tf.float32)
 
@@ -175,27 +172,28 @@ class Dataset:
         part: Tuple[int, int] = (0, 1),
         tolerant: bool = False,
     ) -> tf.data.Dataset:
-        """Training batches without end; a batch may straddle two epochs, and every epoch holds
-        every image once.
+        """Returns training batches without end.
+
+        Every epoch contains every image once. A batch may contain images of two epochs.
 
         Args:
-            batch_size: int, images a batch.
-            seed: int; the same seed gives the same batches. None draws one at each call.
-            first_step: int, batches to leave out at the start, so that a run resumed at this step
-                sees what it would have seen. Whole epochs cost nothing; of the current one the
-                records are read, not decoded.
-            part: (i, n), ints: the i-th of n equal parts of each batch alone; of the rest, records
-            are read, not decoded.
-            tolerant: an image that cannot be used is replaced by another one of its batch, instead
-            of ending the training.
+            batch_size: Images per batch.
+            seed: The same seed gives the same batches. None draws a new seed at each call.
+            first_step: Number of batches to skip at the start, so that a run resumed at this step
+                gets the batches that it would have got. Skipping whole epochs is free; the skipped
+                records of the current epoch are read, but not decoded.
+            part: (i, n): return only the i-th of n equal parts of each batch, counted from 0. The
+                other records are read, but not decoded.
+            tolerant: Whether an image that cannot be used is replaced by another one of its batch
+                instead of ending the training.
 
         Returns:
-            tf.data.Dataset of dict(images: image_dtype [batch / n, *stored_shape], labels: int64
-            [batch / n]), and, where it is tolerant, skipped: float32 [batch / n], 1 where an image
-            was replaced.
+            A tf.data.Dataset of dict(images: image_dtype [batch / n, *stored_shape], labels: int64
+            [batch / n]). If tolerant, the dict also has skipped: float32 [batch / n], 1 where an
+            image was replaced and 0 elsewhere.
 
         Raises:
-            DataError: the batch is larger than the training set, or smaller than 1.
+            DataError: The batch is larger than the training set, or smaller than 1.
         """
         drawn = random.SystemRandom().randrange(2**31) if seed is None else seed
 
@@ -220,8 +218,10 @@ class Dataset:
         return examples.prefetch(AUTOTUNE)
 
     def _tolerant(self, inputs: tf.data.Dataset, example: Decoder, more: Batch) -> tf.data.Dataset:
-        """The examples of a tf.data.Dataset in its order, with `skipped`, 1 for one that cannot be
-        used: zeros, and `more`.
+        """Returns the examples of a tf.data.Dataset in its order, with an additional `skipped`.
+
+        For a record that cannot be used, `skipped` is 1, the image and the label are zeros, and
+        the entries of `more` are added.
         """
         unusable = tf.data.Dataset.from_tensors(
             dict(images=self._blank(), labels=tf.zeros([], tf.int64), skipped=tf.ones([]), **more)
@@ -239,15 +239,16 @@ class Dataset:
         return tf.zeros(self.stored_shape or self.image_shape, self.image_dtype)
 
     def _numbered(self, batch_size: int, seed: int, first_step: int) -> tf.data.Dataset:
-        """tf.data.Dataset of the records of all training batches from a step on, and their number
-        since the first step.
+        """Returns a tf.data.Dataset of (record, number) of all training batches from a step on.
+
+        The number counts the records since step 0.
         """
         self.steps_per_epoch(batch_size)
 
         def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
-            # The graph of this function gets a fixed seed of its own, so that a seed of the whole
-            # graph cannot change the order. Not seed + epoch: epoch 1 of seed 0 must not be epoch 0
-            # of seed 1.
+            # The graph of this function gets a separate, fixed seed, so that the seed of the whole
+            # graph cannot change the order. The seed is not seed + epoch, because epoch 1 of seed 0
+            # must differ from epoch 0 of seed 1.
             tf.set_random_seed(1)
             epoch_seed = tf.random.stateless_uniform(
                 [], [seed, epoch], maxval=2**31 - 1, dtype=tf.int64
@@ -260,30 +261,35 @@ class Dataset:
         return tf.data.Dataset.zip((records, numbers))
 
     def suspects(self, batch_size: int, seed: int, first_step: int, steps: int) -> tf.data.Dataset:
-        """tf.data.Dataset of (record, seed) of some training batches, as `example` takes them;
-        arguments as for `train`.
+        """Returns a tf.data.Dataset of the arguments of `example`: (record, seed).
+
+        Args:
+            batch_size: See `train`.
+            seed: See `train`.
+            first_step: See `train`.
+            steps: Number of batches whose records are returned.
         """
         numbered = self._numbered(batch_size, seed, first_step).take(steps * batch_size)
         return numbered.map(lambda record, number: (record, _seed(seed, number)))
 
     def contents(self) -> List[object]:
-        """What tells the images of this set from others of the same number and shape, where they
-        are not always the same.
+        """Returns plain values that identify the images, such as file sizes or a checksum.
 
-        Returns:
-            list of plain values: names and sizes of files, or a checksum of the images.
+        They distinguish these images from others of the same number and shape. The list is empty
+        for a data set that always has the same images.
         """
         return []
 
     def digest(self) -> str:
-        """A checksum of all that must be alike on hosts that train together: counts, classes,
-        shape, names, `contents`.
+        """Returns a checksum of all facts that must be equal on hosts that train together.
+
+        These are the name, counts, classes, image shape, label names and `contents`.
 
         Returns:
-            str of 64 hexadecimal digits.
+            64 hexadecimal digits.
 
         Raises:
-            DataError: there are no training images.
+            DataError: The training images cannot be used.
         """
         facts = [
             self.name,
@@ -297,41 +303,44 @@ class Dataset:
         return hashlib.sha256(repr(facts).encode('utf-8', 'backslashreplace')).hexdigest()
 
     def find_damage(self, split: str, suspects: Optional[tf.data.Dataset] = None) -> Optional[str]:
-        """One sentence on what is wrong with the stored images, where, and what to do; None where
-        nothing is, or can be.
+        """Looks for damaged stored images.
 
         Args:
             split: 'train' or 'validation'.
-            suspects: tf.data.Dataset, in the default graph, of the records that it may be: of
-                (record, seed) for 'train', as `suspects` gives them, else of records; None where
-                the files themselves cannot be read.
+            suspects: A tf.data.Dataset, in the default graph, of the records to check: of
+                (record, seed) for 'train', as the method `suspects` returns them, and of records
+                for 'validation'. None if the files themselves cannot be read.
+
+        Returns:
+            A sentence without its full stop on what is damaged, where, and what to do. None if no
+            damage was found, or if there can be none.
         """
         return None
 
     def validation(self, batch_size: int, tolerant: bool = False) -> tf.data.Dataset:
-        """Every validation image once, in the stored order; the last batch is filled up with zeros.
+        """Returns every validation image once, in the stored order.
 
-        The sum of all masks is the number of images that were really there: compare it with
-        `validation_images`.
+        The last batch is filled up with zeros. The sum of all masks is the number of images that
+        were read: compare it with `validation_images`.
 
         Args:
-            batch_size: int, images a batch.
-            tolerant: an image that cannot be used counts as filling, instead of ending the
-            validation.
+            batch_size: Images per batch.
+            tolerant: Whether an image that cannot be used is masked instead of ending the
+                validation.
 
         Returns:
-            finite tf.data.Dataset of dict(images: image_dtype [batch, *stored_shape], labels: int64
-            [batch], mask: float32 [batch], 1 for an image and 0 for filling), and, where it is
-            tolerant, skipped: float32 [batch], 1 for an image that was there, but could not be
-            used.
+            A finite tf.data.Dataset of dict(images: image_dtype [batch, *stored_shape], labels:
+            int64 [batch], mask: float32 [batch], 1 for an image and 0 for filling). If tolerant,
+            the dict also has skipped: float32 [batch], 1 for an image that could not be used and 0
+            elsewhere.
 
         Raises:
-            DataError: the batch is smaller than 1.
+            DataError: The batch is smaller than 1.
         """
         self.validation_steps(batch_size)
         examples, no = self._validation_examples(tolerant), tf.zeros([])
-        # Whatever the number of images, batch_size - 1 fillings complete the last batch and never
-        # make one more.
+        # For any number of images, batch_size - 1 fillings complete the last batch, and never add
+        # another batch.
         filling = tf.data.Dataset.from_tensors(
             dict(
                 images=self._blank(),
@@ -344,15 +353,16 @@ class Dataset:
         return filled.batch(batch_size, drop_remainder=True).prefetch(AUTOTUNE)
 
     def first(self, count: int, tolerant: bool = False) -> tf.data.Dataset:
-        """The first validation images, in the stored order.
+        """Returns the first validation images, in the stored order.
 
         Args:
-            count: int, how many; at most `validation_images`.
-            tolerant: another one of these images takes the place of one that cannot be used.
+            count: Number of images, at most `validation_images`.
+            tolerant: Whether an image that cannot be used is replaced by another one of these
+                images.
 
         Returns:
-            tf.data.Dataset of one batch, dict(images, labels, mask) as `validation` gives it; where
-            it is tolerant, mask is 0 for an image that takes the place of another.
+            A tf.data.Dataset of one batch, in the form that `validation` returns. If tolerant,
+            mask is 0 for a replaced image.
         """
         batch = self._validation_examples(tolerant).take(count).batch(count, drop_remainder=True)
         return (
@@ -362,7 +372,7 @@ class Dataset:
         )
 
     def _validation_examples(self, tolerant: bool) -> tf.data.Dataset:
-        """tf.data.Dataset of what batches of a validation hold, image by image, without filling."""
+        """Returns a tf.data.Dataset of the single validation examples, without filling."""
 
         def example(record: Record) -> Batch:
             image, label = self.example(record, None)
@@ -376,43 +386,47 @@ class Dataset:
         )
 
     def steps_per_epoch(self, batch_size: int) -> int:
-        """Whole training batches an epoch: train_images // batch_size, int.
+        """Returns the number of whole training batches per epoch: train_images // batch_size.
 
         Raises:
-            DataError: the batch is larger than the training set, or smaller than 1.
+            DataError: The batch is larger than the training set, or smaller than 1.
         """
         _check_batch_size(batch_size)
         if batch_size > self.train_images:
             raise DataError(
                 f'A training batch of {batch_size:,} images is larger than the training set of '
-                f'{self.name}, {self.train_images:,} images; choose a smaller --train_batch_size.'
+                f'{self.name}, {self.train_images:,} images. Choose a smaller --train_batch_size.'
             )
         return self.train_images // batch_size
 
     def validation_steps(self, batch_size: int) -> int:
-        """Batches that cover the validation set: validation_images / batch_size rounded up, int.
+        """Returns the number of validation batches: validation_images / batch_size, rounded up.
 
         Raises:
-            DataError: the batch is smaller than 1.
+            DataError: The batch is smaller than 1.
         """
         _check_batch_size(batch_size)
         return -(-self.validation_images // batch_size)
 
 
 def _seed(seed: int, number: tf.Tensor) -> tf.Tensor:
-    """The seed int64 [2] of a training image. seed: int, of the training. number: int64 [], since
-    its first step.
+    """Returns the seed, int64 [2], of a training image.
+
+    Args:
+        seed: The seed of the training.
+        number: int64 [], the number of the record since step 0.
     """
     return tf.stack([tf.constant(seed, tf.int64), number])
 
 
 def _replace(batch: Batch) -> Batch:
-    """A batch with its first usable image, and its label, in place of those that are not; without
-    any, reading it fails.
+    """Replaces the unusable images of a batch, and their labels, by its first usable one.
+
+    Reading the batch fails if it has no usable image.
     """
     usable = tf.equal(batch['skipped'], 0)
     with tf.control_dependencies(
-        [tf.Assert(tf.reduce_any(usable), ['no image of a batch can be used'])]
+        [tf.Assert(tf.reduce_any(usable), ['none of the images of a batch can be used'])]
     ):
         first = tf.argmax(tf.cast(usable, tf.int32))
     chosen = tf.where(

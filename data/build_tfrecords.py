@@ -1,14 +1,14 @@
-"""Writes TFRecords and their dataset.json, for --dataset=imagenet.
+"""Writes TFRecords and their dataset.json for --dataset=imagenet.
 
     python -m data.build_tfrecords imagenet SOURCE OUT --validation_synsets FILE
     python -m data.build_tfrecords folder SOURCE OUT [--validation_fraction 0.1]
     python -m data.build_tfrecords mnist OUT
     python -m data.build_tfrecords verify OUT
 
-A build that was stopped goes on when the same command is given again. Images
-that cannot be read are named and left out; those that are no RGB or grey JPEG
+Run the same command again to resume a build that was stopped. Images that
+cannot be read are reported and left out. Images that are not RGB or grey JPEGs
 are converted. `verify` counts the images of a folder, compares the counts with
-its dataset.json, and the files with the checksums there.
+its dataset.json, and compares the files with the checksums in it.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from data.base import DataError
 from data.building import build, verify
 from data.sources import SOURCES
 
-WORTH = 5000  # images for which it is worth to start another process
+WORTH = 5000  # images that are worth the start of another process
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -39,26 +39,26 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument('out', metavar='OUT', help='folder for the TFRecords and dataset.json')
         usual = ' and '.join(str(count) for count in source.shards.values())
         command.add_argument(
-            '--shards', type=int, help=f'files to write for each split (default {usual})'
+            '--shards', type=int, help=f'number of files for each split (default: {usual})'
         )
         command.add_argument(
             '--processes',
             type=int,
-            help='processes that read images (default: one for each core, but '
-            f'no more than one for {WORTH:,} images)',
+            help='number of processes that read images (default: one per core, but '
+            f'at most one per {WORTH:,} images)',
         )
-        command.add_argument('--overwrite', action='store_true', help='replace what OUT holds')
+        command.add_argument(
+            '--overwrite', action='store_true', help='replace the TFRecords that are in OUT'
+        )
     command = commands.add_parser(
-        'verify', help='count the images of OUT, and compare its files with their checksums'
+        'verify', help='count the images of OUT and compare its files with their checksums'
     )
     command.add_argument('out', metavar='OUT', help='a folder of TFRecords')
     return parser
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Runs the command line; returns the exit code: 0, 1 after one sentence on what is wrong, or
-    130 after Ctrl-C.
-    """
+    """Runs the command line and returns the exit code: 0, 1 after an error, or 130 after Ctrl-C."""
     args = _parser().parse_args(argv)
     for name in ('source', 'out', 'validation_synsets'):
         if getattr(args, name, None):
@@ -66,10 +66,13 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     try:
         return _verify(args) if args.command == 'verify' else _build(args)
     except (DataError, OSError, tf.errors.OpError) as error:
-        print(f'build_tfrecords: {error}', file=sys.stderr)
+        print(f'error: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f'build_tfrecords: stopped; the same command goes on in {args.out}.', file=sys.stderr)
+        print(
+            f'Stopped. Run the same command again to resume the build in {args.out}.',
+            file=sys.stderr,
+        )
         return 130
 
 
@@ -95,7 +98,7 @@ def _build(args: argparse.Namespace) -> int:
 def _verify(args: argparse.Namespace) -> int:
     wrong = verify(args.out)
     for sentence in wrong:
-        print(f'build_tfrecords: {sentence}', file=sys.stderr)
+        print(f'error: {sentence}', file=sys.stderr)
     if not wrong:
         print(f'{args.out}: all files are as they were written.')
     return 1 if wrong else 0

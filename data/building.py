@@ -1,4 +1,4 @@
-"""Folders of TFRecords: built of a source's images, and compared with what was written."""
+"""Builds folders of TFRecords from the images of a source, and verifies them."""
 
 import concurrent.futures
 import contextlib
@@ -32,14 +32,15 @@ SPLITS = ('train', 'validation')
 
 
 class Written(NamedTuple):
-    """What is known of a file that is done.
+    """The facts about a file that is finished.
 
     Attributes:
-        images, bytes: how many.
-        sha256: checksum of the file.
-        labels: the labels in it, a hexadecimal number with a bit for each.
-        converted: how many images were converted, by their kind.
-        left_out: a message for each image that could not be read.
+        images: Number of images.
+        bytes: Size in bytes.
+        sha256: Checksum of the file.
+        labels: The labels in the file: a hexadecimal number with one bit for each.
+        converted: The number of converted images by their original format.
+        left_out: A message for each image that could not be read.
     """
 
     images: int
@@ -54,7 +55,7 @@ Plan = Dict[str, Labelled]  # the images of each file, by its name
 
 
 class _Stopped(Exception):
-    """Another process was asked to stop."""
+    """This process was asked to stop."""
 
 
 def build(
@@ -64,26 +65,26 @@ def build(
     overwrite: bool = False,
     processes: int = 1,
 ) -> Json:
-    """Writes all records, then dataset.json.
+    """Writes all records, and then dataset.json.
 
-    Until the very end the file dataset.json.tmp lies in `out`, so that a half-built folder is never
-    taken for a whole one. It says what is built and which files are done; with the same source and
-    shards those are not made again.
+    Until the end, `out` contains the file dataset.json.tmp, so that a half-built folder is never
+    mistaken for a complete one. That file records what is built and which files are finished. A
+    later build from the same source with the same shards keeps those files.
 
     Args:
-        source: where the images come from.
-        out: folder to write to.
-        shards: files a split; None means those of the source.
-        overwrite: replace the records that are there.
-        processes: how many read images.
+        source: The source of the images.
+        out: Folder to write to.
+        shards: Number of files per split. None means the default of the source.
+        overwrite: Whether to replace records that are already in the folder.
+        processes: Number of processes that read images.
 
     Returns:
-        What is written to dataset.json.
+        The content of dataset.json.
 
     Raises:
-        DataError: `out` holds other records already, or all images of a split or of a class are
+        DataError: `out` already holds other records, or all images of a split or of a class are
             unreadable.
-        KeyboardInterrupt: Ctrl-C; files that are done stay.
+        KeyboardInterrupt: Ctrl-C was pressed. Finished files are kept.
     """
     plan, identity = _plan(source, shards)
     done = _start(out, identity, overwrite)
@@ -96,7 +97,7 @@ def build(
         for name, shard in _write_all(source, out, left, processes, bar):
             done[name] = shard
             for message in shard.left_out:
-                bar.write(f'left out, unreadable: {message}', file=sys.stderr)
+                bar.write(f'Left out: {message}', file=sys.stderr)
             _save_marker(out, identity, done)
     _check(source, out, {name: done[name] for name in plan})
     description = _describe(source, {name: done[name] for name in plan})
@@ -106,12 +107,18 @@ def build(
 
 
 def verify(out: str) -> List[str]:
-    """What is wrong with the files of a folder: a list of sentences, empty where they are as they
-    were written.
+    """Verifies the files of a folder.
 
-    The records are counted; where dataset.json has checksums, those of the files are compared, too.
+    Counts the records. If dataset.json has checksums, compares them with those of the files, too.
 
-    Raises DataError: `out` is no folder of records.
+    Args:
+        out: A folder of TFRecords.
+
+    Returns:
+        A list of sentences on what is wrong. It is empty if the files are as they were written.
+
+    Raises:
+        DataError: `out` is not a folder of records.
     """
     folder, names = files.listed(out, 'the TFRecords train-* and validation-*')
     description = tfrecords.read_description(folder, names)
@@ -123,18 +130,18 @@ def verify(out: str) -> List[str]:
     for split, name in tqdm(found, unit='file'):
         path, shard = os.path.join(folder, name), shards.get(name)
         if shards and shard is None:
-            wrong.append(f'{path} is not one of the files that were written.')
+            wrong.append(f'{path} is not one of the files that were written. Remove it.')
             continue
         images, problem = tfrecords.scan(path) if files.size(path) else (0, None)
         counts[split] += images
         sha256 = shard.sha256 if shard else None
         if sha256 is not None and files.size(path) and _sha256(path) != sha256:
-            wrong.append(f'{path} is not as it was written.')
+            wrong.append(f'{path} is not as it was written. Copy it again, or build it again.')
         elif problem:
             wrong.append(problem + '.')
         elif shard and images != shard.images:
             wrong.append(
-                f'{path} holds {images:,} images, but {description.source} says {shard.images:,}.'
+                f'{path} holds {images:,} images, but {description.source} gives {shard.images:,}.'
             )
     wrong += [
         f'{os.path.join(folder, name)} is missing.' for name in sorted(shards) if name not in names
@@ -148,15 +155,14 @@ def verify(out: str) -> List[str]:
 
 
 def _check(source: Source, out: str, shards: Dict[str, Written]) -> None:
-    """Raises DataError where a split or a class has no image that could be read, or a file not the
-    images that were written."""
+    """Raises DataError if a split or a class has no readable image, or a count is wrong."""
     for split in SPLITS:
         items = source.splits[split]
         mine = {name: shard for name, shard in shards.items() if name.startswith(split + '-')}
         if not sum(shard.images for shard in mine.values()):
             raise DataError(
-                f'None of the {len(items):,} {split} images could be read, so {out} '
-                'was left unfinished; mend them, then build it again with --overwrite.'
+                f'None of the {len(items):,} {split} images could be read, so {out} was left '
+                'unfinished. Repair them, then build it again with --overwrite.'
             )
         if split == 'train':
             there = functools.reduce(
@@ -169,21 +175,21 @@ def _check(source: Source, out: str, shards: Dict[str, Written]) -> None:
                 raise DataError(
                     f'None of the {count:,} {split} images of the class '
                     f'{source.label_names[lost[0]]!r} could be read, so {out} was left '
-                    'unfinished; mend them or take the class away, then build it again '
-                    'with --overwrite.'
+                    'unfinished. Repair them or remove the class, then build it again with '
+                    '--overwrite.'
                 )
     for name, shard in shards.items():
         path = os.path.join(out, name)
         count = _count(path)
         if count != shard.images:
             raise DataError(
-                f'{path} holds {count:,} images, but {shard.images:,} were written; delete it, and '
-                'give the same command again.'
+                f'{path} holds {count:,} images, but {shard.images:,} were written. Delete it, and '
+                'run the same command again.'
             )
 
 
 def _count(path: str) -> int:
-    """How many records a file holds, by their lengths alone: nothing else is read."""
+    """Returns the number of records in a file. Reads only the lengths of the records."""
     number, at, size = 0, 0, os.path.getsize(path)
     with open(path, 'rb', buffering=0) as file:
         while at < size:
@@ -194,7 +200,7 @@ def _count(path: str) -> int:
 
 
 def _plan(source: Source, shards: Optional[int]) -> Tuple[Plan, str]:
-    """What to write, and the identity of all this."""
+    """Returns the plan of what to write, and a checksum that identifies the plan."""
     plan: Plan = {}
     digest = hashlib.sha256()
     for split in SPLITS:
@@ -215,11 +221,12 @@ def _plan(source: Source, shards: Optional[int]) -> Tuple[Plan, str]:
 
 
 def _start(out: str, identity: str, overwrite: bool) -> Dict[str, Written]:
-    """Makes `out` a folder that is marked as unfinished; returns {file name: what is known of it}
-    of the files that are done.
+    """Makes `out` a folder that is marked as unfinished.
+
+    Returns {file name: facts about it} of the files that are finished.
     """
     if os.path.exists(out) and not os.path.isdir(out):
-        raise DataError(f'{out} is a file; give a folder to write to.')
+        raise DataError(f'{out} is a file. Give a folder to write to.')
     description, marker = (
         os.path.join(out, DESCRIPTION),
         os.path.join(out, DESCRIPTION + UNFINISHED),
@@ -227,19 +234,20 @@ def _start(out: str, identity: str, overwrite: bool) -> Dict[str, Written]:
     records = _records(out)
     if os.path.exists(description) and not overwrite:
         raise DataError(
-            f'{out} holds a finished data set; give another folder, or --overwrite to replace it.'
+            f'{out} holds a finished data set. Give another folder, or --overwrite to replace it.'
         )
     if records and not os.path.exists(description) and not os.path.exists(marker):
         raise DataError(
-            f'{out} holds TFRecords that this program did not write; give another folder.'
+            f'{out} holds TFRecords that this program did not write. Give another folder.'
         )
     done: Dict[str, Written] = {}
     if os.path.exists(marker) and not overwrite:
         found, done = _read_marker(marker)
         if found not in (identity, None):
             raise DataError(
-                f'{out} holds an unfinished build of other images or into other files; give the '
-                'same command to go on with it, another folder, or --overwrite to begin anew.'
+                f'{out} holds an unfinished build of other images or with another number of files. '
+                'Run the same command as before to resume it, or give another folder, or '
+                '--overwrite to start again.'
             )
         sizes = {os.path.basename(path): os.path.getsize(path) for path in records}
         done = {name: shard for name, shard in done.items() if sizes.get(name) == shard.bytes}
@@ -252,7 +260,7 @@ def _start(out: str, identity: str, overwrite: bool) -> Dict[str, Written]:
 
 
 def _records(out: str) -> List[str]:
-    """Paths of the files of records in a folder, finished or not."""
+    """Returns the paths of the files of records in a folder, finished or not."""
     return [
         path
         for split in SPLITS
@@ -261,8 +269,9 @@ def _records(out: str) -> List[str]:
 
 
 def _read_marker(marker: str) -> Tuple[Optional[str], Dict[str, Written]]:
-    """(identity, {file name: what is known of it}) of an unfinished build; (None, {}) where the
-    file says nothing.
+    """Returns (identity, {file name: facts about it}) of an unfinished build.
+
+    Returns (None, {}) if the file is damaged.
     """
     try:
         with open(marker, encoding='utf-8') as file:
@@ -283,13 +292,13 @@ def _read_marker(marker: str) -> Tuple[Optional[str], Dict[str, Written]]:
 
 
 def _save_marker(out: str, identity: str, done: Dict[str, Written]) -> None:
-    """Writes what is built, and which files are done."""
+    """Writes what is built, and which files are finished."""
     shards = {name: shard._asdict() for name, shard in done.items()}
     _save(out, dict(plan=identity, shards=shards))
 
 
 def _save(out: str, state: Json) -> None:
-    """Writes the marker, whole or not at all."""
+    """Writes the marker completely or not at all."""
     marker = os.path.join(out, DESCRIPTION + UNFINISHED)
     with open(marker + UNFINISHED, 'w', encoding='utf-8') as file:
         json.dump(state, file, indent=1)
@@ -297,7 +306,7 @@ def _save(out: str, state: Json) -> None:
 
 
 def _describe(source: Source, shards: Dict[str, Written]) -> Json:
-    """What dataset.json says."""
+    """Returns the content of dataset.json."""
     images = {
         split: sum(shard.images for name, shard in shards.items() if name.startswith(split))
         for split in SPLITS
@@ -326,7 +335,7 @@ def _describe(source: Source, shards: Dict[str, Written]) -> Json:
 def _write_all(
     source: Source, out: str, plan: Plan, processes: int, bar: tqdm
 ) -> Iterator[Tuple[str, Written]]:
-    """(file name, what is known of it) of each file, as it is done."""
+    """Yields (file name, facts about it) for each file when it is finished."""
     if processes == 1 or len(plan) < 2:
         for name, examples in plan.items():
             yield name, _write(source.jpeg, os.path.join(out, name), examples, bar.update)
@@ -334,7 +343,8 @@ def _write_all(
     start = 'forkserver' if 'forkserver' in multiprocessing.get_all_start_methods() else 'spawn'
     context = multiprocessing.get_context(start)
     if start == 'forkserver':
-        context.set_forkserver_preload(['data.sources'])  # with TensorFlow, once for all
+        # The server imports TensorFlow once for all processes.
+        context.set_forkserver_preload(['data.sources'])
     counter, stop = context.Value('Q'), context.Event()
     pool = concurrent.futures.ProcessPoolExecutor(
         min(processes, len(plan)), context, _prepare, (counter, stop)
@@ -359,8 +369,8 @@ def _write_all(
                 yield waiting.pop(future), future.result()
     except BrokenProcessPool:
         raise DataError(
-            'A process that read images was killed (out of memory?); the same command goes on, '
-            'and --processes=1 needs the least memory.'
+            'A process that read images was killed (out of memory?). Run the same command again '
+            'to resume the build; --processes=1 needs the least memory.'
         )
     finally:
         stop.set()
@@ -371,8 +381,9 @@ def _write_all(
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Processes that start meanwhile leave out oneDNN, of which TensorFlow 2.x would speak; they
-    compute nothing with it.
+    """Context manager: processes that start within it do not use oneDNN.
+
+    TensorFlow 2.x would print a message about it, and these processes compute nothing with it.
     """
     name = 'TF_ENABLE_ONEDNN_OPTS'
     before = os.environ.get(name)
@@ -387,15 +398,15 @@ def _silence() -> Iterator[None]:
 
 
 class _Here:
-    """What a process that reads was given when it started."""
+    """The state of a process that reads images, set when it starts."""
 
-    counter: Synchronized  # the images done by all
-    stop: Event  # asks to stop
+    counter: Synchronized  # the number of images that all processes have finished
+    stop: Event  # set to ask all processes to stop
 
 
 def _prepare(counter: Synchronized, stop: Event) -> None:
     _Here.counter, _Here.stop = counter, stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that was started
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Only the main process handles Ctrl-C.
 
 
 def _write_here(jpeg: Callable[[Item], Jpeg], path: str, examples: Labelled) -> Written:
@@ -414,7 +425,7 @@ def _write(
     examples: Labelled,
     tick: Callable[[], object],
 ) -> Written:
-    """Writes one file, whole or not at all; tick() is called for every image."""
+    """Writes one file completely or not at all. Calls tick() after every image."""
     images, labels = 0, 0
     converted: Dict[str, int] = {}
     left_out: List[str] = []
@@ -448,7 +459,7 @@ def _record(jpeg: bytes, label: int) -> bytes:
         labels=tf.train.Feature(int64_list=tf.train.Int64List(value=[int(label)])),
     )
     example = tf.train.Example(features=tf.train.Features(feature=feature))
-    # The same images give the same files.
+    # Deterministic, so that the same images give the same files.
     record: bytes = example.SerializeToString(deterministic=True)
     return record
 

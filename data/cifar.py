@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 from their archives for C programs, whose files are plain bytes."""
+"""CIFAR-10 and CIFAR-100 from the archives of their binary versions."""
 
 import functools
 import io
@@ -15,29 +15,46 @@ from data.base import DataError, Dataset
 from data.preprocessing import random_flip, resize
 from data.types import Arrays, Record
 
-Reader = Callable[[str], bytes]  # of a file, by its name
+Reader = Callable[[str], bytes]  # returns the content of a file, given its name
 
 SIZE, CHANNELS = 32, 3  # pixels; red, green, blue
-PAD = 4  # pixels around an image, within which a training image of the same size is cut
+PAD = 4  # black pixels around a training image, before it is cropped to its original size
 SITE = 'https://www.cs.toronto.edu/~kriz/cifar.html'
 
 
 class _Cifar(Dataset):
-    """Small colour photographs, uint8 [32, 32, 3], resized ones float32, held in memory and
-    shuffled as a whole.
+    """Small colour photographs, uint8 [32, 32, 3], or float32 if they are resized.
 
-    Training images are cut at random from the image with 4 black pixels around it, and mirrored at
-    random.
+    They are held in memory and shuffled as a whole. A training image is padded with 4 black pixels
+    on each side, cropped at random to its original size, and mirrored at random.
+
+    Args:
+        data_dir: Folder that contains the archive or its unpacked files.
+        image_size: Height and width in pixels. Images are resized if it is not 32.
+        preprocessing: Must be None.
+
+    Raises:
+        DataError: A file is damaged or missing, or a preprocessing is given.
+
+    Attributes:
+        archive: The name of the archive.
+        folder: The name of the folder in the archive.
+        files: The names of the files of each split.
+        names: The name of the file of label names.
+        label_bytes: Number of bytes before the pixels of each image. The last one is the label.
+        images_a_file: Number of images per file of each split.
+        mean: The mean of each channel over the training images, in 0..255.
+        deviation: The standard deviation of each channel over the training images, in 0..255.
     """
 
     default_size, channels = SIZE, CHANNELS
-    archive: str  # its name
-    folder: str  # name of the folder in it
-    files: Dict[str, List[str]]  # of each split, their names
-    names: str  # of the file of label names
-    label_bytes = 1  # before the pixels of each image; the last one is the label
-    images_a_file: Dict[str, int]  # of each split
-    mean: Sequence[float]  # of the training images' channels, of 255
+    archive: str
+    folder: str
+    files: Dict[str, List[str]]
+    names: str
+    label_bytes = 1
+    images_a_file: Dict[str, int]
+    mean: Sequence[float]
     deviation: Sequence[float]
 
     def __init__(
@@ -46,22 +63,14 @@ class _Cifar(Dataset):
         image_size: Optional[int] = None,
         preprocessing: Optional[str] = None,
     ) -> None:
-        """
-        Args:
-            data_dir: folder that holds the archive or its unpacked files.
-            image_size, preprocessing: see Dataset; other sizes than 32 are resized to.
-
-        Raises:
-            DataError: a file is damaged or missing, or a preprocessing is given.
-        """
         super().__init__(data_dir, image_size, preprocessing)
         self.image_dtype = tf.uint8 if self.image_shape[0] == SIZE else tf.float32
         read = self._reader(data_dir)
         names = files.lines(read(self.names))
         if len(names) != self.classes:
             raise DataError(
-                f'{self.names} of {data_dir} names {len(names)} classes, not {self.classes}; '
-                f'fetch {self.archive} from {SITE} again.'
+                f'{self.names} of {data_dir} names {len(names)} classes, not {self.classes}. '
+                f'Download {self.archive} from {SITE} again.'
             )
         self.label_names = names
         self._splits = {split: self._split(read, split) for split in self.files}
@@ -70,13 +79,15 @@ class _Cifar(Dataset):
         )
 
     def contents(self) -> List[object]:
-        """A checksum of all images and labels."""
+        """Returns a checksum of all images and labels."""
         return memory.checksum(self._splits)
 
     def records(self, split: str, seed: Optional[tf.Tensor]) -> tf.data.Dataset:
+        """See `Dataset.records`."""
         return memory.records(*self._splits[split], seed=seed)
 
     def example(self, record: Record, seed: Optional[tf.Tensor]) -> Tuple[tf.Tensor, tf.Tensor]:
+        """See `Dataset.example`."""
         image = record['images']
         if seed is not None:
             draws = tf.random.stateless_uniform([3], seed)
@@ -91,25 +102,30 @@ class _Cifar(Dataset):
         return image, tf.cast(record['labels'], tf.int64)
 
     def normalise(self, images: tf.Tensor) -> tf.Tensor:
-        """images: image_dtype [batch, h, w, 3] in 0..255. Returns float32 [batch, h, w, 3], mean
-        and deviation taken out.
+        """Subtracts the mean of each channel and divides by its standard deviation.
+
+        Args:
+            images: image_dtype [batch, h, w, 3] in 0..255.
+
+        Returns:
+            float32 [batch, h, w, 3].
         """
         return (tf.cast(images, tf.float32) - self.mean) / self.deviation
 
     def _reader(self, data_dir: Optional[str]) -> Reader:
-        """The function of a file's name that gives its bytes."""
+        """Returns a function that returns the content of a file, given its name."""
         needs = f'{self.archive} or its files'
         folder, found = files.listed(data_dir, needs) if data_dir else ('', [])
         inside = os.path.join(folder, self.folder)
-        # gs:// ends the names of folders in a slash
+        # On gs://, the names of folders end in a slash.
         unpacked = {self.folder, self.folder + '/'} & set(found)
         for place, names in [(folder, found)] + ([files.listed(inside, needs)] if unpacked else []):
             if self.names in names:
                 return functools.partial(self._file, place)
         if self.archive not in found:
             raise DataError(
-                f'There is no {self.archive} in --data_dir={data_dir or ""}, nor its files; fetch '
-                f'it from {SITE} (the binary version) and name its folder by --data_dir.'
+                f'--data_dir={data_dir or ""} contains neither {self.archive} nor its files. '
+                f'Download it from {SITE} (the binary version) and set --data_dir to its folder.'
             )
         archive = os.path.join(folder, self.archive)
         try:
@@ -121,11 +137,13 @@ class _Cifar(Dataset):
                 }
         except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
             why = str(error).split('\n')[0].rstrip(':')
-            raise DataError(f'{archive} cannot be unpacked ({why}); fetch it from {SITE} again.')
+            raise DataError(f'{archive} cannot be unpacked ({why}). Download it from {SITE} again.')
 
         def read(name: str) -> bytes:
             if name not in members:
-                raise DataError(f'{archive} holds no {name}; fetch it from {SITE} again.')
+                raise DataError(
+                    f'{archive} does not contain {name}. Download it from {SITE} again.'
+                )
             return members[name]
 
         return read
@@ -137,25 +155,25 @@ class _Cifar(Dataset):
         try:
             return files.read(path)
         except DataError as error:
-            raise DataError(f'{str(error)[:-1]}; fetch {self.archive} from {SITE} again.')
+            raise DataError(f'{str(error)[:-1]}. Download {self.archive} from {SITE} again.')
 
     def _split(self, read: Reader, split: str) -> Arrays:
-        """(uint8 [n, 32, 32, 3], uint8 [n]): the images of a split and their labels."""
+        """Returns the images of a split and their labels: (uint8 [n, 32, 32, 3], uint8 [n])."""
         images, labels = [], []
         for name in self.files[split]:
             content, size = read(name), self.label_bytes + CHANNELS * SIZE * SIZE
             if len(content) != size * self.images_a_file[split]:
                 raise DataError(
                     f'{name} of {self.archive} has {len(content):,} bytes, not '
-                    f'{size * self.images_a_file[split]:,}; fetch it from {SITE} again.'
+                    f'{size * self.images_a_file[split]:,}. Download it from {SITE} again.'
                 )
             table = np.frombuffer(content, np.uint8).reshape(-1, size)
             wrong = np.flatnonzero(table[:, self.label_bytes - 1] >= self.classes)
             if len(wrong):
                 label = table[wrong[0], self.label_bytes - 1]
                 raise DataError(
-                    f'{name} of {self.archive}, image {wrong[0]} (from 0): label {label} is not '
-                    f'one of {self.classes} classes; fetch it from {SITE} again.'
+                    f'The label {label} of image {wrong[0]} (from 0) in {name} of {self.archive} '
+                    f'is not one of {self.classes} classes. Download it from {SITE} again.'
                 )
             labels.append(table[:, self.label_bytes - 1])
             images.append(
@@ -165,7 +183,7 @@ class _Cifar(Dataset):
 
 
 class Cifar10(_Cifar):
-    """50,000 images to train and 10,000 to validate, of 10 classes (Krizhevsky 2009)."""
+    """CIFAR-10: 50,000 training and 10,000 validation images of 10 classes (Krizhevsky 2009)."""
 
     name = 'cifar10'
     classes = 10
@@ -179,8 +197,9 @@ class Cifar10(_Cifar):
 
 
 class Cifar100(_Cifar):
-    """50,000 images to train and 10,000 to validate, of 100 classes (Krizhevsky 2009): the fine
-    labels.
+    """CIFAR-100: 50,000 training and 10,000 validation images of 100 classes (Krizhevsky 2009).
+
+    The labels are the fine ones.
     """
 
     name = 'cifar100'

@@ -1,5 +1,4 @@
-"""Folders and files of data sets, on this machine or on another of TensorFlow's file systems, such
-as gs://."""
+"""Folders and files of data sets, on this machine or on a TensorFlow file system such as gs://."""
 
 import os
 import stat
@@ -10,7 +9,7 @@ import tensorflow.compat.v1 as tf
 
 from data.base import DataError
 
-# Files whose sizes are asked for: a file system of the network takes its time for each.
+# Files whose sizes are requested in parallel, because a network file system answers slowly.
 AT_A_TIME = 16
 LOCAL = 'file://'
 KINDS = {
@@ -23,21 +22,21 @@ KINDS = {
 
 
 def listed(data_dir: str, of: str) -> Tuple[str, List[str]]:
-    """The folder that --data_dir names, with ~ expanded, and the sorted names in it.
+    """Returns the folder given by --data_dir, with ~ expanded, and the sorted names in it.
 
     Args:
-        data_dir: str, path or address.
-        of: str, what the folder must hold, for the message.
+        data_dir: Path or address.
+        of: What the folder must contain, for the error message.
 
     Raises:
-        DataError: there is no such folder, or it cannot be read.
+        DataError: There is no such folder, or it cannot be read.
     """
     folder = os.path.expanduser(data_dir)
     try:
         if '\0' in folder:
-            raise ValueError('it holds a zero byte')
-        folder.encode()  # TensorFlow wants UTF-8
-        # Not IsDirectory: it answers False, too, where a file system cannot be reached.
+            raise ValueError('it contains a zero byte')
+        folder.encode()  # TensorFlow requires UTF-8.
+        # Not IsDirectory, because that also returns False if a file system cannot be reached.
         if tf.gfile.Stat(folder).is_directory:
             return folder, sorted(tf.gfile.ListDirectory(folder))
     except tf.errors.NotFoundError:
@@ -46,15 +45,15 @@ def listed(data_dir: str, of: str) -> Tuple[str, List[str]]:
         raise DataError(f'--data_dir={data_dir} cannot be read: {error.message}.')
     except ValueError as error:
         raise DataError(f'--data_dir={data_dir!a} cannot be a path ({error}).')
-    raise DataError(f'--data_dir={data_dir} is not a folder; give the one with {of}.')
+    raise DataError(f'--data_dir={data_dir} is not a folder. Give the folder with {of}.')
 
 
 def size(path: str) -> int:
-    """The bytes of a file, int.
+    """Returns the size of a file in bytes.
 
     Raises:
-        DataError: it cannot be read, or is something else: a named pipe would be waited for without
-            end.
+        DataError: The file cannot be read, or is not a regular file. (Reading a named pipe could
+            block forever.)
     """
     local = path[len(LOCAL) :] if path.startswith(LOCAL) else path
     try:
@@ -69,18 +68,18 @@ def size(path: str) -> int:
     except tf.errors.OpError as error:
         raise DataError(f'{path} cannot be read ({error.message}).')
     if kind:
-        raise DataError(f'{path} is a {kind}, where a file must be; take it away.')
+        raise DataError(f'{path} is a {kind}, but must be a file. Remove it.')
     return length
 
 
 def sizes(paths: Sequence[str]) -> List[int]:
-    """[int]: the bytes of each file. Raises DataError as `size` does."""
+    """Returns the size of each file in bytes. Raises DataError as `size` does."""
     with ThreadPoolExecutor(AT_A_TIME) as threads:
         return list(threads.map(size, paths))
 
 
 def read(path: str) -> bytes:
-    """The bytes of a file. Raises DataError where it cannot be read."""
+    """Returns the content of a file. Raises DataError if it cannot be read."""
     size(path)
     try:
         with tf.gfile.GFile(path, 'rb') as file:
@@ -90,6 +89,5 @@ def read(path: str) -> bytes:
 
 
 def lines(content: bytes) -> List[str]:
-    """[str]: the lines of a text of bytes, UTF-8 with or without a byte order mark, one name a
-    line, without blanks around it."""
+    """Returns the stripped lines of a UTF-8 text, without a byte order mark or empty last lines."""
     return [line.strip() for line in content.decode('utf-8-sig', 'replace').rstrip().split('\n')]

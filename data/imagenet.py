@@ -10,18 +10,29 @@ from data.base import AUTOTUNE, DataError, Dataset, counted, reason
 from data.preprocessing import PREPROCESSINGS
 from data.types import Record
 
-SHUFFLE_BUFFER = 10000  # records mixed at a time: about 1.1 GB of ImageNet's JPEGs
-INTERLEAVED_FILES = 16  # read at a time
+SHUFFLE_BUFFER = 10000  # records in the shuffle buffer: about 1.1 GB of ImageNet's JPEGs
+INTERLEAVED_FILES = 16  # files read at the same time
 
 
 class Imagenet(Dataset):
-    """TFRecords `train-*` and `validation-*` with the features `images` (JPEG bytes) and `labels`
-    (int64), or in another of the LAYOUTS of tfrecords.py, which is recognised by the first record;
-    TensorFlow Datasets' files are called `*-train.tfrecord-*`.
+    """Photographs in TFRecords `train-*` and `validation-*`.
 
-    Counts, classes and label names come from `dataset.json` beside the records, or from TensorFlow
-    Datasets' description, or are ImageNet's where there is neither. Who only validates needs no
+    The records have the features `images` (JPEG bytes) and `labels` (int64), or another of the
+    LAYOUTS of tfrecords.py, which is recognised by the first record. The files of TensorFlow
+    Datasets are called `*-train.tfrecord-*`.
+
+    Counts, classes and label names are read from `dataset.json` in the same folder or from the
+    description of TensorFlow Datasets. Without either, they are ImageNet's. A validation needs no
     training records.
+
+    Args:
+        data_dir: Folder (or gs:// address) of the TFRecords. It must be given.
+        image_size: Height and width in pixels. None means the default of the preprocessing.
+        preprocessing: A key of `PREPROCESSINGS`. None means resnet.
+
+    Raises:
+        DataError: data_dir is missing, half built, or without records of this kind; dataset.json is
+            damaged; or the preprocessing is unknown.
     """
 
     name = 'imagenet'
@@ -33,13 +44,6 @@ class Imagenet(Dataset):
         image_size: Optional[int] = None,
         preprocessing: Optional[str] = None,
     ) -> None:
-        """
-        Args: as for data.load; data_dir must be given.
-
-        Raises:
-            DataError: data_dir is missing, half built, or without records of this kind;
-                dataset.json is damaged; or the preprocessing is unknown.
-        """
         super().__init__(data_dir, image_size, preprocessing)
         if not data_dir:
             raise DataError(
@@ -68,13 +72,13 @@ class Imagenet(Dataset):
             if self._splits['train'].layout != self._splits['validation'].layout:
                 raise DataError(
                     f'--data_dir={data_dir} holds training and validation records of '
-                    'different programs.'
+                    'different programs. Write both splits with the same program.'
                 )
-        except DataError as error:  # a validation does not need them
+        except DataError as error:  # A validation does not need the training records.
             self._problem = str(error)
 
     def _split(self, split: str) -> tfrecords.Split:
-        """The Split. Raises DataError where something is wrong with the training records."""
+        """Returns a Split. Raises DataError for unusable training records."""
         if split == 'train' and self._problem:
             raise DataError(self._problem)
         return self._splits[split]
@@ -87,16 +91,16 @@ class Imagenet(Dataset):
         part: Tuple[int, int] = (0, 1),
         tolerant: bool = False,
     ) -> tf.data.Dataset:
-        """See Dataset.train. Raises DataError, too, where something is wrong with the training
-        records."""
+        """See `Dataset.train`. Also raises DataError for unusable training records."""
         self._split('train')
         return super().train(batch_size, seed, first_step, part, tolerant)
 
     def contents(self) -> List[object]:
-        """The names and sizes of the files of records."""
+        """Returns the names and sizes of the files of records."""
         return [sorted(self._split(split).sizes.items()) for split in ('train', 'validation')]
 
     def records(self, split: str, seed: Optional[tf.Tensor]) -> tf.data.Dataset:
+        """See `Dataset.records`. A record is a serialised tf.train.Example, string []."""
         paths = self._split(split).paths
         found = tf.data.Dataset.from_tensor_slices(paths)
         if seed is not None:
@@ -105,12 +109,14 @@ class Imagenet(Dataset):
             tf.data.TFRecordDataset, cycle_length=INTERLEAVED_FILES, num_parallel_calls=AUTOTUNE
         )
         if seed is not None:
-            # One more than there are: then a small set is counted before its first record is given.
+            # One more than there are, so that a small set is counted before its first record is
+            # returned.
             buffer = min(SHUFFLE_BUFFER, self.train_images + 1)
             records = counted(records, self.train_images).shuffle(buffer, seed=seed)
         return records
 
     def example(self, record: Record, seed: Optional[tf.Tensor]) -> Tuple[tf.Tensor, tf.Tensor]:
+        """See `Dataset.example`."""
         layout = self._splits['validation'].layout
         features = tf.io.parse_single_example(
             record,
@@ -123,51 +129,54 @@ class Imagenet(Dataset):
         in_range = tf.Assert(
             tf.logical_and(label >= 0, label < self.classes), ['the label is', label]
         )
-        with tf.control_dependencies([in_range]):  # a GPU would only make the loss a NaN of it
+        with tf.control_dependencies([in_range]):  # On a GPU, the loss would only become NaN.
             label = tf.identity(label)
         if seed is None:
             return self._preprocessing.validation(image), label
         return self._preprocessing.train(image, seed), label
 
     def find_damage(self, split: str, suspects: Optional[tf.data.Dataset] = None) -> Optional[str]:
-        """See Dataset.find_damage; reads, at worst, all files of the split."""
+        """See `Dataset.find_damage`. In the worst case, this reads all files of the split."""
         if suspects is None:
             return self._find_unreadable(split)
         with tf.device('/cpu:0'), tf.Session(
             config=tf.ConfigProto(device_count={'GPU': 0})
         ) as session:
             following = tf.data.make_one_shot_iterator(suspects).get_next()
-            # A record, and its seed where it has one.
+            # A training record comes with its seed.
             following = following if split == 'train' else (following,)
             inputs = [tf.placeholder(tensor.dtype, tensor.shape) for tensor in following]
-            # As the training or the validation makes it.
+            # The same image as in the training or the validation.
             example = self.example(*(inputs + [None])[:2])
             while True:
                 try:
                     values = session.run(following)
-                except tf.errors.OpError:  # or the end: pipelines read ahead of what they give
+                except tf.errors.OpError:  # also the end: the error was in a record read ahead
                     return self._find_unreadable(split)
                 try:
                     session.run(example, dict(zip(inputs, values)))
                 except tf.errors.OpError as error:
                     return (
                         f'{self._place(split, values[0])} cannot be used ({reason(error)}); build '
-                        'this file anew'
+                        'this file again'
                     )
 
     def _find_unreadable(self, split: str) -> Optional[str]:
-        """One sentence on the first record that cannot be read, or on another number of records
-        than is said; or None."""
+        """Describes the first unreadable record, or else a wrong number of records.
+
+        Returns:
+            A sentence without its full stop, or None.
+        """
         images = 0
         for path in self._split(split).paths:
             number, problem = tfrecords.scan(path)
             if problem:
-                return problem + '; build this file anew'
+                return problem + '; build this file again'
             images += number
         return tfrecords.wrong_count(self._folder, self._description, split, images)
 
     def _place(self, split: str, content: bytes) -> str:
-        """'record 5 of PATH (from 0)' of the first record with this content."""
+        """Returns 'record 5 of PATH (from 0)' for the first record with this content."""
         for path in self._split(split).paths:
             for number, record in enumerate(tf.python_io.tf_record_iterator(path)):
                 if record == content:
@@ -175,7 +184,5 @@ class Imagenet(Dataset):
         return f'a record of {self._folder}'
 
     def normalise(self, images: tf.Tensor) -> tf.Tensor:
-        """images: image_dtype [batch, *stored_shape]. Returns float32 [batch, *image_shape], as the
-        preprocessing says.
-        """
+        """Normalises images as the preprocessing defines it. See `Dataset.normalise`."""
         return self._preprocessing.normalise(images)

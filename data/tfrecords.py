@@ -1,5 +1,4 @@
-"""Folders of TFRecords of photographs: which files they are, what describes them, what the records
-are called in them."""
+"""Folders of TFRecords of photographs: their files, descriptions and record layouts."""
 
 import itertools
 import json
@@ -17,10 +16,10 @@ from data.preprocessing import JPEG_START
 from data.types import Json
 
 TRAIN_IMAGES, VALIDATION_IMAGES, CLASSES = 1281167, 50000, 1000  # of ImageNet
-DESCRIPTION = 'dataset.json'  # beside the records: counts, classes, label names
-UNFINISHED = '.tmp'  # ends the names of files that are still being written
-# What other files are called that lie beside the records and are named after them: indices of DALI,
-# checksums, lists.
+DESCRIPTION = 'dataset.json'  # in the folder of the records: counts, classes, label names
+UNFINISHED = '.tmp'  # suffix of files that are still being written
+# Suffixes of other files in the folder that are named after the records: DALI indices, checksums,
+# lists.
 BESIDE = (
     UNFINISHED,
     '.idx',
@@ -34,25 +33,25 @@ BESIDE = (
     '.csv',
     '.log',
 )
-OF = re.compile(r'-(\d+)-of-(\d+)')  # in a name: which of how many files it is
-MOST_CLASSES, MOST_IMAGES = 10**7, 10**12  # more are a mistake
+OF = re.compile(r'-(\d+)-of-(\d+)')  # in a file name: the index and the total number of files
+MOST_CLASSES, MOST_IMAGES = 10**7, 10**12  # larger numbers are mistakes
 COUNTS = dict(classes=MOST_CLASSES, train_images=MOST_IMAGES, validation_images=MOST_IMAGES)
-AROUND = 16  # bytes beside those of each record: its length, and checksums of both
-LONGEST_RECORD = 2**30  # bytes; a longer one is a damaged length
-# Beside the records of TensorFlow Datasets:
+AROUND = 16  # additional bytes of each record: its length, and checksums of the length and data
+LONGEST_RECORD = 2**30  # bytes; a greater length is damaged
+# The files that TensorFlow Datasets writes beside its records.
 TFDS_DESCRIPTION, TFDS_NAMES = 'dataset_info.json', 'label.labels.txt'
-# Kinds of a feature, as a message names them:
+# The names of the kinds of features in messages.
 KINDS = dict(bytes_list='bytes', int64_list='int64', float_list='float')
 
 
 class Layout(NamedTuple):
-    """What records are called by a program that writes them.
+    """The layout of the records that a program writes.
 
     Attributes:
-        image: the feature of the JPEG bytes.
-        label: the feature of the label, int64.
-        first: the first label.
-        writer: the program.
+        image: The name of the feature of the JPEG bytes.
+        label: The name of the feature of the label, int64.
+        first: The first label.
+        writer: The name of the program.
     """
 
     image: str
@@ -72,9 +71,9 @@ class Split(NamedTuple):
     """The records of a split.
 
     Attributes:
-        paths: of the files that are not empty.
-        sizes: the bytes of all files, by their names.
-        layout: what the records are called.
+        paths: Paths of the files that are not empty.
+        sizes: The size of each file in bytes, by its name.
+        layout: The layout of the records.
     """
 
     paths: List[str]
@@ -83,7 +82,7 @@ class Split(NamedTuple):
 
 
 class Shard(NamedTuple):
-    """What a description says of a file. sha256: its checksum, or None."""
+    """The entry of a file in a description: images, size in bytes, and checksum or None."""
 
     images: int
     bytes: int
@@ -91,14 +90,16 @@ class Shard(NamedTuple):
 
 
 class Description(NamedTuple):
-    """What is said of a folder of records.
+    """The description of a folder of records.
 
     Attributes:
-        classes, train_images, validation_images: counts.
-        label_names: one for each class, or None.
-        shards: every file by its name, or None where they are not listed.
-        lengths: the number of images in each file of each split, or None.
-        source: path of what says so, or None where it is so of ImageNet.
+        classes: Number of classes.
+        train_images: Number of training images.
+        validation_images: Number of validation images.
+        label_names: One name per class, or None.
+        shards: The entry of each file by its name, or None if the files are not listed.
+        lengths: The number of images in each file of each split, or None.
+        source: Path of the description, or None if there is none, which means ImageNet.
     """
 
     classes: int
@@ -110,13 +111,16 @@ class Description(NamedTuple):
     source: Optional[str] = None
 
     def images(self, split: str) -> int:
-        """How many images a split has."""
+        """Returns the number of images of a split."""
         return self.train_images if split == 'train' else self.validation_images
 
 
 def scan(path: str) -> Tuple[int, Optional[str]]:
-    """(records in a file up to the first that cannot be read, int; one sentence on that one, or
-    None)."""
+    """Counts the records of a file, up to the first one that cannot be read.
+
+    Returns:
+        (the number of records, a sentence without its full stop on the unreadable one, or None).
+    """
     number = 0
     try:
         for _ in tf.python_io.tf_record_iterator(path):
@@ -124,14 +128,17 @@ def scan(path: str) -> Tuple[int, Optional[str]]:
     except tf.errors.OpError as error:
         return number, (
             f'record {number} of {path} (from 0) cannot be read ({reason(error)}), nor '
-            'what follows it there'
+            'can the records after it'
         )
     return number, None
 
 
 def wrong_count(folder: str, description: Description, split: str, images: int) -> Optional[str]:
-    """One sentence where a split does not hold the number of images, an int, that is said; else
-    None."""
+    """Compares the number of images of a split with its description.
+
+    Returns:
+        A sentence without its full stop if they differ, else None.
+    """
     expected = description.images(split)
     if images == expected:
         return None
@@ -139,13 +146,12 @@ def wrong_count(folder: str, description: Description, split: str, images: int) 
     held = f'{folder} holds {images:,} {kind} images, but '
     if description.source is None:
         return held + (
-            f"ImageNet's {expected:,} are expected where there is no {DESCRIPTION}; "
-            "write one there, with the numbers 'classes', 'train_images' and "
-            "'validation_images'"
+            f"ImageNet's {expected:,} are expected because there is no {DESCRIPTION}; "
+            "write one with the numbers 'classes', 'train_images' and 'validation_images'"
         )
     return held + (
-        f'{description.source} says {expected:,}; build the folder anew, or correct '
-        'the number there'
+        f'{description.source} gives {expected:,}; build the folder again, or correct '
+        'the number in that file'
     )
 
 
@@ -153,17 +159,18 @@ def wrong_count(folder: str, description: Description, split: str, images: int) 
 
 
 def open_split(folder: str, names: Sequence[str], split: str, description: Description) -> Split:
-    """The Split of a folder, by the names in it and its description. Nothing but the first record
-    is read.
+    """Returns a Split of a folder, given the names in it and its description.
+
+    Only the first record is read.
 
     Raises:
-        DataError: files are missing, doubled, left over, empty, or not as the description lists
-            them; or the first is foreign.
+        DataError: Files are missing, duplicate, left over, empty, or not as the description lists
+            them; or the first record has an unknown layout.
     """
     mine = names_of(names, split)
     if not mine:
         raise DataError(
-            f'--data_dir={folder} holds no file {split}-*; it must be a folder of '
+            f'--data_dir={folder} holds no file {split}-*. It must be a folder of '
             'TFRecords train-* and validation-*, as data/build_tfrecords.py writes '
             'them.'
         )
@@ -174,14 +181,13 @@ def open_split(folder: str, names: Sequence[str], split: str, description: Descr
     for name, length in sizes.items():
         if not length and images.get(name) != 0:
             raise DataError(
-                f'{os.path.join(folder, name)} is empty; copy it again. Where it was '
-                f"written so, say so in {DESCRIPTION}: 'shards' gives the 'images' of "
-                'each file.'
+                f'{os.path.join(folder, name)} is empty. Copy it again. If it was written '
+                f"empty, set its number of 'images' to 0 in the 'shards' of {DESCRIPTION}."
             )
     paths = [path for path, name in zip(paths, mine) if sizes[name]]
     if not paths:
         raise DataError(
-            f'All {split} files of --data_dir={folder} are empty; build the folder anew.'
+            f'All {split} files of --data_dir={folder} are empty. Build the folder again.'
         )
     try:
         return Split(paths, sizes, layout_of(paths[0], description.classes))
@@ -190,7 +196,7 @@ def open_split(folder: str, names: Sequence[str], split: str, description: Descr
 
 
 def names_of(names: Sequence[str], split: str) -> List[str]:
-    """Those of the names in a folder that are of a split's files."""
+    """Returns those names in a folder that belong to the files of a split."""
     return [
         name
         for name in names
@@ -200,7 +206,7 @@ def names_of(names: Sequence[str], split: str) -> List[str]:
 
 
 def _check_numbers(folder: str, names: Sequence[str], split: str) -> None:
-    """Raises DataError where names that end in -I-of-N are not those of all files of one set."""
+    """Raises DataError if the names that end in -I-of-N are not those of one complete set."""
     found = {}
     for name in names:
         match = OF.search(name)
@@ -212,13 +218,13 @@ def _check_numbers(folder: str, names: Sequence[str], split: str) -> None:
     if others:
         raise DataError(
             f'{folder} holds {split} files of two kinds, such as {min(found)} and '
-            f'{others[0]}; keep those of one set.'
+            f'{others[0]}. Keep the files of one set.'
         )
     by_total = {total: name for name, (_, total) in sorted(found.items(), reverse=True)}
     if len(by_total) > 1:
         raise DataError(
             f'{folder} holds {split} files of several sets, such as '
-            f'{" and ".join(sorted(by_total.values()))}; keep those of one set.'
+            f'{" and ".join(sorted(by_total.values()))}. Keep the files of one set.'
         )
     (total,) = by_total
     by_index: Dict[int, str] = {}
@@ -226,15 +232,15 @@ def _check_numbers(folder: str, names: Sequence[str], split: str) -> None:
         if index in by_index:
             raise DataError(
                 f'{folder} holds the same {split} file twice, {by_index[index]} and '
-                f'{name}; keep one of them.'
+                f'{name}. Keep one of them.'
             )
         by_index[index] = name
     first = 1 if 0 not in by_index and total in by_index else 0
     beyond = [name for index, name in by_index.items() if index >= first + total]
     if beyond:
         raise DataError(
-            f'{folder} holds {beyond[0]}, but files are numbered {first} to '
-            f'{first + total - 1}; take it away.'
+            f'{folder} holds {beyond[0]}, but the files are numbered from {first} to '
+            f'{first + total - 1}. Remove it.'
         )
     if len(by_index) < total:
         missing = next(index for index in itertools.count(first) if index not in by_index)
@@ -242,23 +248,25 @@ def _check_numbers(folder: str, names: Sequence[str], split: str) -> None:
             lambda match: f'-{missing:0{len(match.group(1))}d}-of-{match.group(2)}', names[0]
         )
         raise DataError(
-            f'{folder} lacks {total - len(by_index):,} of {total:,} {split} files, the '
-            f'first of them {like}; copy them there, or build the folder anew.'
+            f'{folder} lacks {total - len(by_index):,} of {total:,} {split} files. The first of '
+            f'them is {like}. Copy them there, or build the folder again.'
         )
 
 
 def _images_by_name(
     folder: str, sizes: Dict[str, int], split: str, description: Description
 ) -> Dict[str, int]:
-    """{file name: images}, as far as the description says. Raises DataError where it lists other
-    files than sizes has."""
+    """Returns {file name: number of images} for the files that the description lists.
+
+    Raises DataError if these are not the files in sizes.
+    """
     source = description.source
     if description.lengths:
         lengths = description.lengths[split]
         if len(lengths) != len(sizes):
             raise DataError(
                 f'{folder} holds {len(sizes):,} {split} files, but {source} lists '
-                f'{len(lengths):,}; copy all of them there, and no others.'
+                f'{len(lengths):,}. Copy exactly those files there.'
             )
         return dict(zip(sorted(sizes, key=_number), lengths))
     if not description.shards:
@@ -270,23 +278,24 @@ def _images_by_name(
         path = os.path.join(folder, name)
         if name not in sizes:
             raise DataError(
-                f'{path} is missing, which {source} lists; copy it there, or build the folder anew.'
+                f'{path} is missing, but {source} lists it. Copy it there, or build the folder '
+                'again.'
             )
         if name not in expected:
             raise DataError(
-                f'{path} is not one of the files that {source} lists; take it away, or '
-                'build the folder anew.'
+                f'{path} is not one of the files that {source} lists. Remove it, or build the '
+                'folder again.'
             )
         if sizes[name] != expected[name].bytes:
             raise DataError(
-                f'{path} has {sizes[name]:,} bytes, but {source} says '
-                f'{expected[name].bytes:,}; copy it again, or build the folder anew.'
+                f'{path} has {sizes[name]:,} bytes, but {source} gives '
+                f'{expected[name].bytes:,}. Copy it again, or build the folder again.'
             )
     return {name: shard.images for name, shard in expected.items()}
 
 
 def _number(name: str) -> Tuple[int, str]:
-    """Of a file's name, what orders it among the files of its split."""
+    """Returns the sort key of a file name among the files of its split."""
     match = OF.search(name)
     return (int(match.group(1)) if match else 0), name
 
@@ -295,16 +304,16 @@ def _number(name: str) -> Tuple[int, str]:
 
 
 def read_description(folder: str, names: Sequence[str]) -> Description:
-    """What the folder's description says, or what is so of ImageNet where there is none.
+    """Reads the description of a folder, or returns that of ImageNet if there is none.
 
     Raises:
-        DataError: it is damaged, impossible, or contradicts itself.
+        DataError: The description is damaged, has impossible values, or contradicts itself.
     """
     if DESCRIPTION in names:
         return _read_own_description(os.path.join(folder, DESCRIPTION))
     if any(name.endswith(UNFINISHED) for name in names):
         raise DataError(
-            f'--data_dir={folder} is half built; wait for data/build_tfrecords.py, or run it again.'
+            f'--data_dir={folder} is half built. Wait for data/build_tfrecords.py, or run it again.'
         )
     if TFDS_DESCRIPTION in names:
         return _read_tfds_description(folder, names)
@@ -312,16 +321,16 @@ def read_description(folder: str, names: Sequence[str]) -> Description:
 
 
 def _read_own_description(path: str) -> Description:
-    """What a dataset.json says."""
-    again = 'write it again with data/build_tfrecords.py'
+    """Reads a dataset.json."""
+    again = 'Write it again with data/build_tfrecords.py'
     try:
         said = _json(path)
     except ValueError as error:
-        raise DataError(f'{path} is not JSON ({error}); {again}.')
+        raise DataError(f'{path} is not JSON ({error}). {again}.')
     for key, most in COUNTS.items():
         if not _is_count(said.get(key), 1, most):
             raise DataError(
-                f'{path} must give a positive whole number as {key!r}, of at most {most:,}; '
+                f'{path} must give a positive whole number as {key!r}, of at most {most:,}. '
                 f'{again}.'
             )
     label_names = said.get('label_names')
@@ -332,7 +341,7 @@ def _read_own_description(path: str) -> Description:
     ):
         raise DataError(
             f'{path} must list one name for each of its {said["classes"]} '
-            f"classes as 'label_names'; {again}."
+            f"classes as 'label_names'. {again}."
         )
     description = Description(
         **{key: said[key] for key in COUNTS},
@@ -345,7 +354,7 @@ def _read_own_description(path: str) -> Description:
 
 
 def _shards(path: str, said: object, again: str) -> Optional[Dict[str, Shard]]:
-    """What a dataset.json says of each file. again: what to do about it, for messages."""
+    """Returns the 'shards' of a dataset.json. again: What to do, for error messages."""
     if said is None:
         return None
     if not (
@@ -359,7 +368,7 @@ def _shards(path: str, said: object, again: str) -> Optional[Dict[str, Shard]]:
     ):
         raise DataError(
             f"{path} must give whole numbers 'images' and 'bytes' for each file of "
-            f"its 'shards'; {again}."
+            f"its 'shards'. {again}."
         )
     return {
         name: Shard(shard['images'], shard['bytes'], shard.get('sha256'))
@@ -368,7 +377,7 @@ def _shards(path: str, said: object, again: str) -> Optional[Dict[str, Shard]]:
 
 
 def _check_sums(description: Description, again: str) -> None:
-    """Raises DataError where the files do not hold as many images as their split."""
+    """Raises DataError if the images of the files do not add up to those of their split."""
     if description.shards is None:
         return
     for split in ('train', 'validation'):
@@ -379,8 +388,8 @@ def _check_sums(description: Description, again: str) -> None:
         )
         if images != description.images(split):
             raise DataError(
-                f"{description.source} says {description.images(split):,} as '{split}_images', "
-                f"but its 'shards' hold {images:,} of them; {again}."
+                f"{description.source} gives {description.images(split):,} as '{split}_images', "
+                f"but its 'shards' hold {images:,} images. {again}."
             )
 
 
@@ -389,7 +398,7 @@ def _is_count(value: object, least: int, most: int) -> bool:
 
 
 def _read_tfds_description(folder: str, names: Sequence[str]) -> Description:
-    """The same of a folder that TensorFlow Datasets has written."""
+    """Reads the description of a folder that TensorFlow Datasets has written."""
     path = os.path.join(folder, TFDS_DESCRIPTION)
     try:
         lengths = {
@@ -398,20 +407,20 @@ def _read_tfds_description(folder: str, names: Sequence[str]) -> Description:
         }
     except (ValueError, KeyError, TypeError):
         raise DataError(
-            f'{path} does not say how many images each file of its splits holds '
-            '(shardLengths); it must be as TensorFlow Datasets wrote it.'
+            f'{path} does not give the number of images in each file of its splits '
+            '(shardLengths). It must be as TensorFlow Datasets wrote it.'
         )
     for split in ('train', 'validation'):
         if split not in lengths:
             raise DataError(
                 f'{path} has the splits {", ".join(sorted(lengths)) or "none"}, but '
-                "'train' and 'validation' are needed: "
-                'write the set again with splits of these names.'
+                "'train' and 'validation' are needed. "
+                'Write the data set again with splits of these names.'
             )
         if min(lengths[split], default=0) < 0 or not _is_count(sum(lengths[split]), 1, MOST_IMAGES):
             raise DataError(
-                f'{path} says that the split {split!r} holds {sum(lengths[split]):,} '
-                'images, which cannot be.'
+                f'{path} gives {sum(lengths[split]):,} images for the split {split!r}, which is '
+                'impossible. It must be as TensorFlow Datasets wrote it.'
             )
     label_names = None
     if TFDS_NAMES in names:
@@ -427,8 +436,10 @@ def _read_tfds_description(folder: str, names: Sequence[str]) -> Description:
 
 
 def _json(path: str) -> Json:
-    """What a file of JSON says by name, {} where it says something else. Raises ValueError where it
-    is none, and DataError where it cannot be read."""
+    """Reads a JSON object from a file. Returns {} if the file contains another JSON value.
+
+    Raises ValueError if it is not JSON, and DataError if it cannot be read.
+    """
     try:
         said = json.loads(files.read(path).decode('utf-8-sig'))
     except RecursionError:
@@ -437,23 +448,27 @@ def _json(path: str) -> Json:
 
 
 def layout_of(path: str, classes: int) -> Layout:
-    """The Layout of the first record of a file.
+    """Returns the Layout of the first record of a file.
 
-    It finds foreign files before the training does. classes: int, how many labels there are.
+    This finds unsuitable files before the training does.
+
+    Args:
+        path: Path or address of the file.
+        classes: Number of classes.
 
     Raises:
-        DataError: the file is not one of TFRecords in a Layout; it says what is foreign about it.
+        DataError: The file does not contain TFRecords in one of the LAYOUTS.
     """
     with tf.gfile.Open(path, 'rb') as file:
         header = file.read(12)  # length of the record in bytes (8), checksum (4)
         length = struct.unpack('<Q', header[:8])[0] if len(header) == 12 else 0
         record = file.read(length) if 0 < length < LONGEST_RECORD else b''
     if not record or len(record) < length:
-        raise DataError(f'{path} is empty, cut off or not an (uncompressed) TFRecord file.')
+        raise DataError(f'{path} is empty, cut off, or not an (uncompressed) TFRecord file.')
     try:
         features = tf.train.Example.FromString(record).features.feature
     except DecodeError:
-        raise DataError(f'{path} is a TFRecord file, but not of tf.train.Example records.')
+        raise DataError(f'{path} is a TFRecord file, but not one of tf.train.Example records.')
     found = ', '.join(
         f'{name} ({KINDS.get(features[name].WhichOneof("kind"), "empty")})'
         for name in sorted(features)
@@ -471,21 +486,21 @@ def layout_of(path: str, classes: int) -> Layout:
             f"'{layout.image}' and '{layout.label}' ({layout.writer})" for layout in LAYOUTS
         )
         raise DataError(
-            f'{path} must hold the features {known}, JPEG bytes and an int64, but '
-            f'holds {found or "none"}.'
+            f'The records of {path} must have the features {known}, JPEG bytes and an int64, '
+            f'but have {found or "none"}.'
         )
     if not features[layout.image].bytes_list.value[0].startswith(JPEG_START):
         raise DataError(
-            f'{path} holds images that are not JPEG; encode them as JPEG, as '
+            f'{path} holds images that are not JPEG. Encode them as JPEG, as '
             'data/build_tfrecords.py does.'
         )
     label = features[layout.label].int64_list.value[0]
     if not layout.first <= label < layout.first + classes:
         raise DataError(
-            f'{path} holds the label {label}, but labels must lie in '
+            f'{path} holds the label {label}, but labels must be in '
             f'{layout.first}..{layout.first + classes - 1}'
             + (
-                '. Write a set of this layout whose labels count from 0 with the '
+                '. If the labels count from 0, write the data set with the '
                 f"features '{LAYOUTS[0].image}' and '{LAYOUTS[0].label}'."
                 if label < layout.first == 1
                 else '.'

