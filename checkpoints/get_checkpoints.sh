@@ -1,5 +1,5 @@
 #!/bin/sh
-# Downloads the checkpoints that the authors released (arXiv:2003.01513) into this folder; see usage below.
+# Downloads the checkpoints that the authors released (arXiv:2003.01513) into this folder. See usage() below.
 set -u
 CDPATH='' cd -- "$(dirname -- "$0")" || exit 1
 . ../config/download.sh
@@ -9,12 +9,12 @@ models="resnet18 resnet50 resnet50v2 resnet101v2 resnet152v2"
 rules="symmetric activation information_tpe mirror"
 
 usage() {
-    echo "usage: checkpoints/get_checkpoints.sh              all checkpoints"
-    echo "       checkpoints/get_checkpoints.sh MODEL RULE   one checkpoint"
+    echo "usage: checkpoints/get_checkpoints.sh              download all checkpoints"
+    echo "       checkpoints/get_checkpoints.sh MODEL RULE   download one checkpoint"
     echo "MODEL: $models"
     echo "RULE:  $rules (mirror: resnet18 only)"
-    echo "The sizes are told first. A download that was interrupted goes on where it stopped. SHA-256 and size of each file are"
-    echo "kept in checkpoints/$record."
+    echo "The script prints the sizes first. An interrupted download resumes where it stopped. The SHA-256 and the size of each"
+    echo "file are stored in checkpoints/$record."
 }
 
 add() {  # MODEL RULE: adds the three files of a checkpoint to $files
@@ -38,13 +38,13 @@ elif [ "$1" = --help ]; then
     usage
     exit
 elif [ $# = 2 ] && among "$1" "$models" && among "$2" "$rules"; then
-    [ "$2" != mirror ] || [ "$1" = resnet18 ] || fail "mirror was released for resnet18 only" 2
+    [ "$2" != mirror ] || [ "$1" = resnet18 ] || fail "The authors released mirror for resnet18 only." 2
     add "$1" "$2"
 else
     usage >&2
-    fail "say which checkpoint, MODEL RULE, or nothing for all of them" 2
+    fail "Give MODEL and RULE for one checkpoint, or nothing for all of them." 2
 fi
 download $files
 for file in $files; do
-    case $file in *.meta) echo "checkpoints/${file%.meta} is whole; give it to --load_checkpoint" ;; esac
+    case $file in *.meta) echo "checkpoints/${file%.meta} is complete. Use it with --load_checkpoint." ;; esac
 done

@@ -1,13 +1,14 @@
-# What config/get_configs.sh and checkpoints/get_checkpoints.sh share: files of a web server, whole or not at all. They read
-# it with `.` from their own folder, and it downloads into the current one. It needs sh, curl, and sha256sum or shasum.
+# The functions that config/get_configs.sh and checkpoints/get_checkpoints.sh share. They download files from a web server,
+# each completely or not at all. Both scripts source this file, and it downloads into the current folder. It needs sh, curl,
+# and sha256sum or shasum.
 #
-# Beside a file that is on its way lies FILE.part, and in FILE.part.version the size and the version of the server's file that
-# it is a part of. checksums.txt keeps the SHA-256 and the size of each file as it was when it had come whole.
+# While a file is downloaded, FILE.part contains its first bytes, and FILE.part.version the size and the version of the file
+# on the server. checksums.txt stores the SHA-256 and the size of each file at the time when its download was complete.
 LC_ALL=C
 export LC_ALL
 record=checksums.txt
-busy=.downloading  # holds the number of the process that downloads into this folder
-ours='`python -m config.recipes` writes our own recipes'
+busy=.downloading  # contains the id of the process that downloads into this folder
+ours='`python -m config.recipes` writes our own recipes.'
 
 fail() {  # SENTENCE [EXIT CODE]
     echo "error: $1" >&2
@@ -29,7 +30,7 @@ size_of() {
     wc -c <"$1" | tr -d ' '
 }
 
-kept_sum() {  # FILE: its checksum when it came first, if it ever did
+kept_sum() {  # FILE: prints its checksum from its first complete download, if there was one
     awk -v file="$1" '$3 == file {print $1; exit}' "$record" 2>/dev/null
 }
 
@@ -38,17 +39,17 @@ readable() {  # BYTES
                       printf(n == 1 ? "%d %s\n" : "%.1f %s\n", $1, unit[n])}'
 }
 
-# is_here FILE: whether it came whole before. One that has changed since, or that never came from here, ends the script.
+# is_here FILE: succeeds if FILE was downloaded before. Ends the script if FILE has changed since, or was not downloaded.
 is_here() {
     [ -e "$1" ] || return 1
-    [ -n "$(kept_sum "$1")" ] || fail "$folder/$1 did not come from $base; move it elsewhere and run this again"
-    [ "$(sha256 "$1")" = "$(kept_sum "$1")" ] || fail "$folder/$1 is not what was downloaded; remove it and run this again"
+    [ -n "$(kept_sum "$1")" ] || fail "$folder/$1 was not downloaded from $base. Move it elsewhere and run this again."
+    [ "$(sha256 "$1")" = "$(kept_sum "$1")" ] || fail "$folder/$1 changed after its download. Remove it and run this again."
 }
 
-# ask FILE: prints the size of the server's file and its version: an ETag or a date that If-Range may hold, or nothing.
+# ask FILE: prints the size of the file on the server and its version, which is an ETag or a date for If-Range, or empty.
 ask() {
     headers=$(curl --silent --location --head --connect-timeout 30 --max-time 120 --retry 2 "$base/$1") ||
-        fail "$base does not answer (curl: $?); check the network and run the same command again; $ours"
+        fail "$base does not answer (curl: $?). Check the network and run the same command again. $ours"
     headers=$(printf '%s\n' "$headers" | tr -d '\r' | awk '
         /^HTTP\// {status = $2; size = etag = date = ""}
         tolower($1) == "content-length:" {size = $2}
@@ -58,21 +59,21 @@ ask() {
     status=${headers%% *}
     case $status in
         200) ;;
-        403 | 404 | 410) fail "$base has no $1 (HTTP $status), so its address may have changed; $ours" ;;
-        *) fail "$base answers HTTP ${status:-nothing} for $1; run the same command later; $ours" ;;
+        403 | 404 | 410) fail "$base has no $1 (HTTP $status), so its address may have changed. $ours" ;;
+        *) fail "$base answers HTTP ${status:-nothing} for $1. Run the same command later. $ours" ;;
     esac
     headers=${headers#* }
     case ${headers%% *} in
-        '' | *[!0-9]*) fail "$base does not tell the size of $1, so a part of it could pass for the whole; $ours" ;;
+        '' | *[!0-9]*) fail "$base does not send the size of $1, so an incomplete download could not be noticed. $ours" ;;
     esac
     printf '%s\n' "$headers"
 }
 
-# bring FILE SIZE VERSION: downloads it, from where an earlier download of the same version stopped.
+# bring FILE SIZE VERSION: downloads FILE, and resumes where an earlier download of the same version stopped.
 bring() {
     mkdir -p "$(dirname "$1")" || exit 1
     if [ -z "$3" ] || [ "$(cat "$1.part.version" 2>/dev/null)" != "$2 $3" ] || [ "$(size_of "$1.part")" -gt "$2" ]; then
-        rm -f "$1.part"  # of another version, or nobody knows of which
+        rm -f "$1.part"  # of another or an unknown version
     fi 2>/dev/null
     printf '%s\n' "$2 $3" >"$1.part.version" || exit 1
     if [ ! -e "$1.part" ] || [ "$(size_of "$1.part")" -lt "$2" ]; then
@@ -81,53 +82,55 @@ bring() {
     fi
     [ "$(size_of "$1.part")" = "$2" ] || {
         rm -f "$1.part"
-        fail "$1 came with another size than the $2 bytes that $base told; run the same command again"
+        fail "The download of $1 has another size than the $2 bytes that $base announced. Run the same command again."
     }
     sum=$(sha256 "$1.part")
     kept=$(kept_sum "$1")
-    [ "$sum" = "${kept:-$sum}" ] || fail "$1 of $base is another file now than the one that came first: its SHA-256 is $sum and \
-was $kept; remove its line from $folder/$record to take the new one"
+    [ "$sum" = "${kept:-$sum}" ] || fail "$1 of $base is no longer the file that was downloaded first: its SHA-256 is $sum and \
+was $kept. Remove its line from $folder/$record to accept the new file."
     [ -n "$kept" ] || echo "$sum $2 $1" >>"$record" || exit 1
     mv "$1.part" "$1" && rm -f "$1.part.version" || exit 1
 }
 
-# transfer FILE VERSION: adds to FILE.part what it lacks; where the server's file has changed meanwhile, all of it.
+# transfer FILE VERSION: downloads the missing rest of FILE.part, or all of it if the file on the server has changed.
 transfer() {
     set -- "$1" "$2" --fail --location --progress-bar --connect-timeout 30 --speed-limit 1 --speed-time 120
     file=$1 version=$2
     shift 2
     if [ -s "$file.part" ]; then
         curl "$@" --continue-at - --header "If-Range: $version" --output "$file.part" "$base/$file" && return
-        [ $? = 33 ] || fail "the download of $file stopped; run the same command again, and it goes on from there"
-        rm -f "$file.part"  # the server sends the whole of a file that has changed, and curl does not add that to a part
+        [ $? = 33 ] || fail "The download of $file stopped. Run the same command again to resume it."
+        rm -f "$file.part"  # the server sends a changed file completely, and curl does not append that to a part
     fi
     curl "$@" --output "$file.part" "$base/$file" ||
-        fail "the download of $file stopped; run the same command again, and it goes on from there"
+        fail "The download of $file stopped. Run the same command again to resume it."
 }
 
-# alone: ends the script where another one downloads into this folder.
+# alone: ends the script if another process downloads into this folder.
 alone() {
     if ! (set -C && echo $$ >"$busy") 2>/dev/null; then
         other=$(cat "$busy" 2>/dev/null)
-        ! kill -0 "$other" 2>/dev/null || fail "process $other downloads into $folder already; wait for its end, or remove $folder/$busy"
-        { echo $$ >"$busy"; } 2>/dev/null || fail "nothing can be written into $folder; check the permissions and the disk"
+        ! kill -0 "$other" 2>/dev/null ||
+            fail "Process $other already downloads into $folder. Wait until it ends, or remove $folder/$busy."
+        { echo $$ >"$busy"; } 2>/dev/null || fail "Nothing can be written into $folder. Check the permissions and the disk."
     fi
     trap 'rm -f "$busy"' EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
 }
 
-# download FILE...: all of them, sizes told first, from $base into the current folder, which messages call $folder.
+# download FILE...: downloads all files from $base into the current folder, and prints their sizes first. Messages call the
+# folder $folder.
 download() {
-    command -v curl >/dev/null || fail "curl is not installed; install it and run the same command again; $ours"
-    [ -n "$(sha256 /dev/null)" ] || fail "neither sha256sum nor shasum is installed, so checksums cannot be kept; install one"
+    command -v curl >/dev/null || fail "curl is not installed. Install it and run the same command again. $ours"
+    [ -n "$(sha256 /dev/null)" ] || fail "Neither sha256sum nor shasum is installed, so there are no checksums. Install one."
     alone
     wanted=
     for file in "$@"; do
         is_here "$file" || wanted="$wanted $file"
     done
-    [ -n "$wanted" ] || { echo "all is here, as it was downloaded"; return; }
-    echo "asking $base for sizes"
+    [ -n "$wanted" ] || { echo "All files are here, as they were downloaded."; return; }
+    echo "Asking $base for the sizes."
     plan=
     for file in $wanted; do
         answer=$(ask "$file") || exit 1

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Downloads the settings files that the authors released (arXiv:2003.01513) into this folder; see usage below.
+# Downloads the settings files that the authors released (arXiv:2003.01513) into this folder. See usage() below.
 set -u
 CDPATH='' cd -- "$(dirname -- "$0")" || exit 1
 . ./download.sh
@@ -8,18 +8,18 @@ folder=config
 names="symmetric activation wm wm_tpe wm_tpe_ad wm_tpe_ad_ops information_tpe"
 
 usage() {
-    echo "usage: config/get_configs.sh            all of the authors' settings files"
-    echo "       config/get_configs.sh NAME ...   some of them"
+    echo "usage: config/get_configs.sh            download all of the authors' settings files"
+    echo "       config/get_configs.sh NAME ...   download some of them"
     echo "NAME: $names"
-    echo "Each is config/NAME.pkl then, for --load_params_file. A download that was interrupted goes on where it stopped."
-    echo "SHA-256 and size of each are kept in config/$record. Our own recipes: python -m config.recipes"
+    echo "Each is stored as config/NAME.pkl, for --load_params_file. An interrupted download resumes where it stopped. The"
+    echo "SHA-256 and the size of each file are stored in config/$record. python -m config.recipes writes our own recipes."
 }
 
 [ $# != 0 ] || set -- $names
 [ "$1" != --help ] || { usage; exit; }
 files=
 for name in "$@"; do
-    among "$name" "$names" || fail "the authors released no settings file $name, but $names; $ours" 2
+    among "$name" "$names" || fail "The authors released no settings file $name, only $names. $ours" 2
     files="$files $name.pkl"
 done
 download $files

@@ -85,7 +85,7 @@ def test_it_asks_for_the_released_checkpoints_where_they_are(tmp_path):
 def test_a_checkpoint_comes_whole_once_and_its_sums_are_kept(get, site, folder):
     done = fetch(get)
     assert done.code == 0, done.err
-    assert is_whole(folder) and f'checkpoints/{PREFIX} is whole' in done.out
+    assert is_whole(folder) and f'checkpoints/{PREFIX} is complete' in done.out
     assert (folder / 'checksums.txt').read_text().splitlines() == [
         f'{hashlib.sha256(content).hexdigest()} {len(content)} {name}'
         for name, content in FILES.items()
@@ -114,7 +114,7 @@ def test_sizes_are_told_first(get, site):
 
 def test_an_interrupted_download_goes_on(get, site, folder):
     site.cut[DATA] = 10001
-    assert DATA + ' stopped; run the same command again' in refusal(fetch(get))
+    assert DATA + ' stopped. Run the same command again' in refusal(fetch(get))
     assert not (folder / DATA).exists() and DATA not in (folder / 'checksums.txt').read_text()
     del site.asked[:]
     assert fetch(get).code == 0 and is_whole(folder)
@@ -149,7 +149,7 @@ def test_a_file_of_another_size_than_was_told_is_refused(get, site, folder):
 def test_a_file_that_changed_here_is_named(get, folder):
     fetch(get)
     (folder / (PREFIX + '.index')).write_bytes(b'x')
-    assert PREFIX + '.index is not what was downloaded' in refusal(fetch(get))
+    assert PREFIX + '.index changed after its download' in refusal(fetch(get))
 
 
 def test_a_file_that_changed_there_is_named_and_not_taken(get, site, folder):
@@ -165,13 +165,13 @@ def test_a_file_that_changed_there_is_named_and_not_taken(get, site, folder):
 def test_a_file_that_did_not_come_from_there_is_left_alone(get, site, folder):
     (folder / DATA).parent.mkdir(parents=True)
     (folder / DATA).write_bytes(b'my own')
-    assert 'checkpoints/' + DATA + ' did not come from ' + site.url in refusal(fetch(get))
+    assert 'checkpoints/' + DATA + ' was not downloaded from ' + site.url in refusal(fetch(get))
     assert (folder / DATA).read_bytes() == b'my own' and site.asked == []
 
 
 def test_one_process_downloads_at_a_time(get, site, folder):
     (folder / '.downloading').write_text(str(os.getpid()))
-    assert f'process {os.getpid()} downloads into checkpoints already' in refusal(fetch(get))
+    assert f'Process {os.getpid()} already downloads into checkpoints' in refusal(fetch(get))
     assert (folder / '.downloading').exists() and site.asked == []
     ended = subprocess.Popen(['true'])
     ended.wait()

@@ -79,7 +79,7 @@ def test_the_first_checksums_are_kept_and_checked(get, tmp_path):
     get()
     (tmp_path / 'config' / 'wm_tpe.pkl').write_bytes(b'x')
     done = get()
-    assert done.code == 1 and 'config/wm_tpe.pkl is not what was downloaded' in done.err
+    assert done.code == 1 and 'config/wm_tpe.pkl changed after its download' in done.err
     assert here(tmp_path)['wm_tpe.pkl'] == b'x'
 
 
