@@ -1,4 +1,4 @@
-"""The command line as the mains see it."""
+"""The command line in the form in which the programs parse it."""
 
 import json
 
@@ -18,8 +18,10 @@ def choices():
 
 @pytest.fixture(scope='session')
 def command_line(choices):
-    """command_line('--port=1', ...) -> {flags, help, given, differing, ignored}, or config_error or
-    flag_error.
+    """Returns a function that parses a command line.
+
+    command_line('--port=1', ...) returns {flags, help, given, differing, ignored}, or config_error
+    or flag_error.
     """
 
     def run(*argv):
@@ -41,6 +43,6 @@ def command_line(choices):
             answer['config_error'] = str(error)
         except absl.flags.Error as error:
             answer['flag_error'] = str(error)
-        return json.loads(json.dumps(answer))  # lists, as the tests write them
+        return json.loads(json.dumps(answer))  # lists, as in the tests
 
     return run

@@ -1,6 +1,4 @@
-"""The authors' configuration files: read whole, from both versions of dill, and nothing in them is
-executed.
-"""
+"""The authors' files of both versions of dill are read completely, without executing anything."""
 
 import os
 import pickle
@@ -45,7 +43,7 @@ MIRROR = dict(
     alignment_optimizer='adam',
     alignment_learning_rate=0.0625,
 )
-for _name in ('rescale_lr', 'constant_lr', 'warmup_epochs'):  # a manual drop has them no more
+for _name in ('rescale_lr', 'constant_lr', 'warmup_epochs'):  # a manual drop does not have them
     del MIRROR[_name]
 WANTED = {
     'backprop': COMMON,
@@ -115,7 +113,7 @@ def test_the_lengths_are_whole_steps():
     ] == [1, 2502, 126250, 450360, 1000800]
 
 
-# What --use_resnet_v2 and --image_size make of a file: the table of docs/original.md.
+# The effect of --use_resnet_v2 and --image_size on a file: the table of docs/original.md.
 IMAGES = [
     ('authors', [], 'resnet', 224, False),
     ('authors', ['--use_resnet_v2'], 'inception', 299, True),
@@ -133,7 +131,9 @@ IMAGES = [
 def test_which_images_a_settings_file_gets(
     kind, flags, preprocessing, size, is_v2, command_line, tmp_path
 ):
-    file = path('symmetric_dill0.3.5.1.pkl')  # its own prep_type is 'resnet', its resize None
+    file = path(
+        'symmetric_dill0.3.5.1.pkl'
+    )  # its own prep_type is 'resnet', and its resize is None
     if kind != 'authors':
         settings = dict(
             dataset='imagenet', model='resnet18', preprocessing='plain' if 'plain' in kind else None
@@ -151,8 +151,9 @@ def test_which_images_a_settings_file_gets(
 
 
 def test_what_an_authors_file_says_of_its_images_never_counts(tmp_path):
-    """One of a v2 run with images of 299 pixels: without the flag it is v1's network and images, as
-    in the original.
+    """In a v2 run with images of 299 pixels, a file without the flag gives v1's network and images.
+
+    The original does the same.
     """
     document = pickles.inert(content())
     of_images = document['params']['train_params']['data_params']['func'].args
@@ -180,7 +181,7 @@ def test_a_loaded_file_can_be_kept_as_plain_data(tmp_path):
 
 
 class Marks:
-    """Unpickled by pickle itself, it makes a file."""
+    """An object that makes a file if pickle itself unpickles it."""
 
     def __init__(self, function, *args):
         self.function, self.args = function, args
@@ -190,7 +191,7 @@ class Marks:
 
 
 def groups(**values):
-    """Params in the authors' form, with something in them."""
+    """Returns params in the authors' form, with something in them."""
     return {'params': dict({name: {} for name in authors.PASSED_OVER}, **values)}
 
 

@@ -1,4 +1,4 @@
-"""What rules declare: the rows that come of it, what is refused, and what a Config holds of it."""
+"""Declarations of rules: their rows in the table of settings, their errors, and their values."""
 
 import dataclasses
 import typing
@@ -18,7 +18,7 @@ WIDTH = ('size', 3, 'units in one')
 
 
 def registry(**rules):
-    """Choices with our rules and more: {rule: {name: (part, default, help)}}."""
+    """Returns the choices with our rules and more: {rule: {name: (part, default, help)}}."""
     return {'alignment': dict(declarations(), **rules)}
 
 
@@ -26,7 +26,7 @@ NEW = registry(new=dict(delta=DELTA, robust=ROBUST, width=WIDTH))
 
 
 def refusal(**rules):
-    """The sentence with which declarations are refused."""
+    """Returns the message with which declarations are refused."""
     with pytest.raises(ConfigError) as caught:
         schema.rows_of(registry(**rules))
     return str(caught.value)
@@ -101,7 +101,7 @@ def test_a_name_cannot_be_two_things():
         ('model', ROBUST),
         ('seed', WIDTH),
         ('xla', DELTA),
-        ('noxla', WIDTH),  # how --xla is switched off
+        ('noxla', WIDTH),  # which switches --xla off
         ('load_params_file', ROBUST),
         ('trials', WIDTH),
         ('num_classes', WIDTH),
@@ -143,7 +143,7 @@ def test_a_default_that_cannot_be_is_refused(declaration, words):
 
 
 def annotation(row):
-    """The type of the field that a row has in Config."""
+    """Returns the type of the field for a row in Config."""
     kind = {list: typing.Tuple[str, ...]}.get(row.kind, row.kind)
     if row.name == 'layers_list':
         kind = typing.Tuple[int, ...]
@@ -225,7 +225,7 @@ def test_a_params_dictionary_has_the_settings_of_its_own_rule():
     assert (model['delta'], model['robust'], model['width']) == (0.5, False, 3)
     assert model['delta_stop'] == 1.0
     assert {'alpha', 'expansion', 'use_sparse'}.isdisjoint(model)
-    # What has a value without it is there all the same: nothing that was asked for is lost.
+    # A setting that was given is kept, even if it has no effect.
     model = params.to_params(Config.of(dict(alignment='new', use_sparse=True), NEW))['model_params']
     assert model['use_sparse'] is True and 'reconstruction_amp' not in model
 
@@ -236,7 +236,7 @@ def test_settings_of_another_checkout_are_refused_by_name(tmp_path):
     assert params.load(path, NEW)[0]['delta'] == 0.5
     with pytest.raises(ConfigError, match='do not exist here: .*delta.* in model_params'):
         params.load(path, OURS)
-    values, unknown = params.load(path)  # where nothing is known of any rule, it is read
+    values, unknown = params.load(path)  # it is read if the rules are not known
     assert values['delta'] == 0.5 and unknown == []
 
 
@@ -244,18 +244,18 @@ def test_a_default_that_rules_do_not_agree_on_is_the_rules_own():
     both = registry(new=dict(width=('size', 3, '')), other=dict(width=('size', 5, '')))
     assert Config.of(dict(alignment='new'), both).of_rule('width') is None
     for rule, value, held in [
-        ('new', 3, None),  # a record tells the size that was used, and nobody had asked for it
+        ('new', 3, None),  # a record contains the size that was used, although it was not given
         ('new', 5, 5),
         ('other', 5, None),
         ('other', 3, 3),
-        ('symmetric', 3, None),  # records of before have every rule's
+        ('symmetric', 3, None),  # older records contain the settings of every rule
         ('symmetric', 4, 4),
     ]:
         config = Config.of(dict(alignment=rule, width=value), both)
         assert config.of_rule('width') == held, (rule, value)
 
 
-# --- where nobody declares it ---------------------------------------------------------------------
+# --- if no rule declares it -----------------------------------------------------------------------
 
 
 def test_what_older_files_hold_is_known():

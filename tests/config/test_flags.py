@@ -1,4 +1,4 @@
-"""What a command does with its flags, and the exit codes that it ends with."""
+"""What a command does with its flags, and its exit codes."""
 
 import absl.flags
 import pytest
@@ -9,7 +9,7 @@ from config.rows import ConfigError
 
 
 def asked(values, words):
-    """A command that does what its first word says."""
+    """A command that does what its first argument says."""
     if words[1:] == ['settings']:
         raise ConfigError(f'no port {values.port}')
     if words[1:] == ['disk']:
@@ -18,7 +18,7 @@ def asked(values, words):
 
 
 def run(*words):
-    """The exit code of a command of its own."""
+    """Returns the exit code of a command that has a separate table of flags."""
     values = flags.FlagValues()
     flags.define_flags({'alignment': declarations()}, values)
     return flags.run(asked, (OSError,), ['program', *words], values)

@@ -1,5 +1,6 @@
-"""The .pkl of settings: a round trip, its groups, and hundreds of files that must be refused and
-never be executed.
+"""Settings files: a round trip, their groups, and hundreds of files that must be refused.
+
+None of them may ever be executed.
 """
 
 import copyreg
@@ -46,23 +47,23 @@ EVERY_KIND = dict(
 )
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
-# Files are cut, and bytes changed, at every fifth place; at night at all of them.
+# Files are cut, and bytes changed, at every fifth place. At night, this is done at all places.
 EVERY = pytest.mark.parametrize('every', [5] + tiers.at_night(1))
 
 
 KEPT = [name for name, row in ROWS.items() if row.scope is not Scope.CALL]
-OF_ANOTHER_RULE = {'expansion'}  # than the one of EVERY_KIND
+OF_ANOTHER_RULE = {'expansion'}  # it is not a setting of the rule of EVERY_KIND
 
 
 def other(row):
-    """A value that differs from the default, of the right kind."""
+    """Returns a value of the right kind that differs from the default."""
     if row.kind is bool:
         return not row.default
     return {str: 'other', int: 7, float: 0.3, list: ('a', 'b')}[row.kind]
 
 
 def refusal(content, folder):
-    """The message with which a file of this content is refused."""
+    """Returns the message with which a file of this content is refused."""
     path = str(folder / 'file.pkl')
     with open(path, 'wb') as file:
         file.write(content)
@@ -73,7 +74,7 @@ def refusal(content, folder):
 
 
 def valid(tmp_path):
-    """The bytes of a file that is fine."""
+    """The bytes of a valid file."""
     path = str(tmp_path / 'valid.pkl')
     params.save(Config.of(EVERY_KIND, RULES), path)
     with open(path, 'rb') as file:
@@ -197,11 +198,11 @@ def test_names_and_places_that_cannot_be(tmp_path):
         params.load(os.path.join(folder, 'config', 'missing.pkl'))
 
 
-# --- what a file may not hold ---------------------------------------------------------------------
+# --- what a file must not contain -----------------------------------------------------------------
 
 
 class Calls:
-    """Pickles as a call of a function with arguments."""
+    """An object that is pickled as the call of a function with arguments."""
 
     def __init__(self, *call):
         self.call = call
@@ -219,7 +220,7 @@ def unicode4(text):
 
 
 def calls(marker):
-    """{what: an object whose pickle calls something}."""
+    """Returns {description: an object whose pickle calls something}."""
     system, source = os.system, f'open({marker!r}, "w").close()'
     return {
         'os.system': Calls(system, (touch(marker),)),
@@ -256,8 +257,9 @@ def test_the_same_files_do_execute_where_pickle_reads_them(tmp_path, what):
 
 
 def opcodes(marker):
-    """{what: (bytes, whether pickle itself would execute them)}: ways to a call that pickle.dumps
-    does not take.
+    """Returns {description: (bytes, whether pickle itself would execute them)}.
+
+    These are ways to a call that pickle.dumps does not use.
     """
     command = touch(marker).encode()
     system = b'cposix\nsystem\n'
@@ -314,7 +316,7 @@ def test_opcodes_that_reach_out_are_refused(tmp_path, what):
     message = refusal(content, tmp_path)
     assert not os.path.exists(marker)
     assert 'plain data is read' in message or 'damaged' in message
-    if executes:  # else the file would prove nothing
+    if executes:  # otherwise the file would prove nothing
         try:
             pickle.loads(content)
         finally:
@@ -421,7 +423,8 @@ def test_deep_nesting_is_refused(tmp_path, content):
     refusal(content, tmp_path)
 
 
-# as a value or a key, where names are right: read in a process of its own, which it must not bring
+# Used as a value, or as a key in place of a name. They are read in a separate process, which they
+# must not crash.
 # down
 NESTED = {
     'lists': b']' * 99999 + b'a' * 99998,
@@ -468,8 +471,9 @@ def test_garbage_is_refused(tmp_path):
 @pytest.mark.claim('hostile settings')
 @EVERY
 def test_a_file_with_one_changed_byte_is_read_or_refused(tmp_path, every):
-    """A changed digit or letter may still make a legal setting; whatever happens, only a
-    ConfigError may come of it.
+    """Changed bytes never cause an error other than ConfigError.
+
+    A changed digit or letter can still make a legal setting.
     """
     content, refused = valid(tmp_path), 0
     path = str(tmp_path / 'changed.pkl')
@@ -489,7 +493,7 @@ def test_a_file_with_one_changed_byte_is_read_or_refused(tmp_path, every):
     assert refused > 0.8 * len(places)  # nearly all of the file is names and structure
 
 
-# --- plain data that is no settings file ----------------------------------------------------------
+# --- plain data that is not a settings file -------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -625,7 +629,7 @@ def test_a_flag_that_override_names_counts_beside_a_file(command_line, mirror, n
     of_others = {
         name for name, row in ROWS.items() if row.declared and 'mirror' not in dict(row.declared)
     }
-    # A file of ours gives all of them.
+    # Our own file gives all of them.
     assert set(KEPT) - of_others < set(answer['explicit'])
 
 

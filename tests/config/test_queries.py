@@ -1,4 +1,4 @@
-"""What --load_query may hold."""
+"""The values that --load_query accepts."""
 
 import pytest
 

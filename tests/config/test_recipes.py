@@ -1,5 +1,6 @@
-"""The shipped recipes: what they are, that they can run, and the files that `python -m
-config.recipes` writes; settings files as text.
+"""The shipped recipes: their settings, that they can run, and the files of `config.recipes`.
+
+Also settings files as text.
 """
 
 import os
@@ -40,7 +41,7 @@ def test_a_recipe_is_whole(name, choices):
     assert settled.keys() <= {
         'train_epochs',
         'train_batch_size',
-    }  # a recipe says only what differs, and its length
+    }  # a recipe gives only the settings that differ, and its length
 
 
 @pytest.mark.parametrize('rule', RULES)
@@ -54,7 +55,7 @@ def test_a_recipe_has_the_rule_of_its_name_and_the_frame_of_the_released_checkpo
         256,
     )
     assert config.train_epochs * (1281167 // config.train_batch_size) == 450360
-    assert config.rule_settings.differing() == {}  # the rule's own
+    assert config.rule_settings.differing() == {}  # all settings of the rule have its own defaults
 
 
 def test_mirror_sees_noise():
@@ -133,7 +134,7 @@ def test_a_file_of_ours_is_shown(tmp_path, choices, capsys):
 
 
 def nested(depth):
-    """A list that holds itself so often that its text would not end."""
+    """Returns a list that contains itself so often that its text would not end."""
     value = ['h:1']
     for _ in range(depth):
         value = [value, value]

@@ -1,4 +1,4 @@
-"""The table of settings: what exists, its defaults, and every way a value can be refused."""
+"""The table of settings: its rows, their defaults, and every way to refuse a value."""
 
 import dataclasses
 import re
@@ -23,9 +23,10 @@ GROUP_NAMES = (
     'validation_params',
 )
 
-# Every flag of the original with its default, group by group as ORIGINAL.md, section 2, lists them.
+# Every flag of the original with its default, in the groups of ORIGINAL.md, section 2.
 ORIGINAL = dict(
-    # TPU (iterations_per_loop was 100, of which a TPU alone took notice; here it is for every
+    # TPU (iterations_per_loop was 100 and had an effect only on a TPU; here it applies to every
+    # device, and is 100 on a TPU)
     # device, and 100 on a TPU)
     gcp_project=None,
     tpu_zone=None,
@@ -33,7 +34,7 @@ ORIGINAL = dict(
     num_shards=8,
     iterations_per_loop=None,
     checkpoint_max=5,
-    # where
+    # places
     data_dir=None,
     cache_dir=None,
     gpu='0',
@@ -126,7 +127,7 @@ ORIGINAL = dict(
     reconstruction_reversal=False,
     reconstruction_amp=False,
     use_sparse=False,
-    # what the rule sees
+    # input of the rule
     update_forward=False,
     input_distribution=None,
     input_stddev=1.0,
@@ -151,7 +152,7 @@ ORIGINAL = dict(
     constant_rate=True,
 )
 
-# What still counts beside --load_params_file, by ORIGINAL.md, section 1.
+# The flags that still have an effect with --load_params_file, from ORIGINAL.md, section 1.
 ALWAYS = (
     'data_dir',
     'gpu',
@@ -185,7 +186,7 @@ ALWAYS = (
 
 
 def refusal(values, choices=None):
-    """The message with which values are refused."""
+    """Returns the message with which values are refused."""
     with pytest.raises(ConfigError) as caught:
         Config.of(values, choices or RULES)
     return str(caught.value)
@@ -196,12 +197,14 @@ def test_every_flag_of_the_original_exists_with_its_default(name):
     assert name in ROWS
     assert ROWS[name].default == ORIGINAL[name]
     assert Config.of({}, RULES)[name] == ORIGINAL[name]
-    assert isinstance(ROWS[name].default, bool) == isinstance(ORIGINAL[name], bool)  # False == 0
+    assert isinstance(ROWS[name].default, bool) == isinstance(
+        ORIGINAL[name], bool
+    )  # because False == 0
 
 
 def test_groups_are_those_of_tfutils():
     assert tuple(GROUPS) == GROUP_NAMES
-    assert sum(len(rows) for rows in GROUPS.values()) == len(schema.ROWS)  # no name twice
+    assert sum(len(rows) for rows in GROUPS.values()) == len(schema.ROWS)  # no name occurs twice
 
 
 @pytest.mark.parametrize('row', ROWS.values(), ids=list(ROWS))
@@ -232,7 +235,8 @@ def test_what_counts_beside_a_loaded_file():
     ] == []
 
 
-# Some settings of each Scope; what a setting decides is written out here for those where a mistake
+# Some settings of each Scope. This lists what a setting decides for those settings for which a
+# mistake would do most harm.
 # would hurt most.
 SCOPES = {
     Scope.MEANING: (
@@ -330,8 +334,9 @@ def test_what_settings_decide():
     ],
 )
 def test_digests_stay_as_they_are_stored(values, meaning, settings):
-    """In claims, records and descriptions of checkpoints: they may never change for the same
-    settings.
+    """Claims, records and descriptions of checkpoints contain the digests of settings.
+
+    They must never change for the same settings.
     """
     assert Config.of(values, RULES).digests() == (meaning, settings)
 
@@ -440,7 +445,7 @@ def test_no_number_is_refused_by_name(name):
     assert f'--{name} must be a finite number' in refusal({name: float('nan')})
 
 
-BOUNDS = [  # name, the last legal value, the first illegal one
+BOUNDS = [  # (name, the last legal value, the first illegal one)
     ('port', 1, 0),
     ('load_port', 1, 0),
     ('checkpoint_max', 1, 0),
@@ -557,7 +562,7 @@ SECOND = dict(alignment_optimizer='adam')
 BY_HAND = [dict(manual_lr=True), dict(SECOND, alignment_manual_lr=True)]
 GLOBAL = dict(use_noisy_global_opt=True, noisy_opt_distribution='normal')
 LOCAL = dict(SECOND, use_noisy_alignment_opt=True, noisy_opt_distribution='normal')
-NEEDS = CYCLIC + [  # name, a value, the settings with each of which it has an effect
+NEEDS = CYCLIC + [  # (name, a value, the settings with each of which it has an effect)
     ('tpu_zone', 'z', [dict(tpu_name='mine')]),
     ('gcp_project', 'p', [dict(tpu_name='mine')]),
     ('num_shards', 4, [dict(tpu_name='mine')]),

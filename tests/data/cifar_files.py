@@ -10,18 +10,18 @@ from data import cifar
 IMAGES = {
     'cifar10': dict(train=11, validation=13),
     'cifar100': dict(train=55, validation=13),
-}  # a file
+}  # images per file
 CLASSES = dict(cifar10=cifar.Cifar10, cifar100=cifar.Cifar100)
 
 
 def shrink(monkeypatch):
-    """Make the program expect as few images as the archives of these tests have."""
+    """Makes the program expect only as many images as the archives of these tests contain."""
     for name, cls in CLASSES.items():
         monkeypatch.setattr(cls, 'images_a_file', IMAGES[name])
 
 
 def contents(name):
-    """({name of a file: its bytes}, {split: (images uint8 [n, 32, 32, 3], labels uint8 [n])})."""
+    """Returns ({file name: bytes}, {split: (images uint8 [n, 32, 32, 3], labels uint8 [n])})."""
     cls, random, files, splits = CLASSES[name], np.random.RandomState(3), {}, {}
     files[cls.names] = '\n'.join(f'name{label}' for label in range(cls.classes)).encode() + b'\n\n'
     for split, paths in cls.files.items():
@@ -38,7 +38,7 @@ def contents(name):
 
 
 def pack(name, folder, files):
-    """Write these files as the archive of that name into a folder (a str)."""
+    """Packs these files into a folder (a str), as the archive of that name."""
     cls = CLASSES[name]
     with tarfile.open(f'{folder}/{cls.archive}', 'w:gz') as tar:
         for path, content in files.items():

@@ -1,6 +1,4 @@
-"""What the tests of data/ share: graph mode on both runtimes, batches as numpy, photographs, small
-TFRecords.
-"""
+"""Fixtures of the tests of data/: graph mode, batches as NumPy arrays, photographs, TFRecords."""
 
 import importlib.util
 import io
@@ -38,8 +36,9 @@ PHOTOGRAPHS = dict(
 
 
 def session():
-    """A Session that runs a graph as it is: TensorFlow takes longer to rewrite one than these tests
-    take to run it.
+    """Returns a Session that runs a graph without rewriting it.
+
+    TensorFlow needs more time to rewrite a graph than these tests need to run it.
     """
     config = tf.ConfigProto()
     config.graph_options.rewrite_options.disable_meta_optimizer = True
@@ -48,8 +47,10 @@ def session():
 
 @pytest.fixture
 def evaluate():
-    """evaluate(function): runs the tensors that function() makes, in a graph of their own; gives
-    numpy.
+    """Returns a function that evaluates tensors.
+
+    evaluate(function) runs the tensors that function() returns in a separate graph, and returns
+    NumPy arrays.
     """
 
     def run(function):
@@ -61,8 +62,10 @@ def evaluate():
 
 @pytest.fixture
 def take():
-    """take(function, batches): the first (or all) batches of the tf.data.Dataset that function()
-    makes, as numpy.
+    """Returns a function that reads batches.
+
+    take(function, batches) returns the first (or all) batches of the tf.data.Dataset that
+    function() returns, as NumPy arrays.
     """
 
     def run(function, batches=None):
@@ -83,8 +86,9 @@ def take():
 
 @pytest.fixture(scope='session')
 def photographs(tmp_path_factory):
-    """Folder with two class folders, `art` and `place`, of five real photographs each: colour,
-    grey, JPEG and PNG.
+    """A folder with two class folders, `art` and `place`, of five real photographs each.
+
+    They are in colour and grey, JPEG and PNG.
     """
     folder = tmp_path_factory.mktemp('photographs')
     paths = [
@@ -101,7 +105,7 @@ def photographs(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def photograph_records(photographs, tmp_path_factory):
-    """Folder of TFRecords of the photographs: 6 to train, 4 to validate."""
+    """A folder of TFRecords of the photographs: 6 for training and 4 for validation."""
     out = tmp_path_factory.mktemp('photograph_records')
     assert (
         build_tfrecords.main(
@@ -113,8 +117,9 @@ def photograph_records(photographs, tmp_path_factory):
 
 
 class Numbered:
-    """A source of small JPEGs, each with a label of its own: 101 to train (0..100), 23 to validate
-    (101..123).
+    """A source of small JPEGs, each with a different label.
+
+    101 are for training (labels 0..100), and 23 for validation (labels 101..123).
     """
 
     label_names = [f'image {number}' for number in range(124)]
@@ -132,7 +137,7 @@ class Numbered:
 
 @pytest.fixture(scope='session')
 def numbered_records(tmp_path_factory):
-    """Folder of TFRecords of Numbered, in five files a split."""
+    """A folder of TFRecords of Numbered, with five files per split."""
     out = tmp_path_factory.mktemp('numbered_records')
     build_tfrecords.build(Numbered, str(out), shards=5)
     return str(out)
@@ -140,7 +145,7 @@ def numbered_records(tmp_path_factory):
 
 @pytest.fixture
 def home(monkeypatch, tmp_path):
-    """The user's folder, empty: no images of the machine's own are found."""
+    """An empty home folder, so that no images of this machine are found."""
     monkeypatch.setenv('HOME', str(tmp_path / 'home'))
     monkeypatch.delenv('TFUTILS_HOME', raising=False)
     return tmp_path / 'home'
@@ -148,12 +153,12 @@ def home(monkeypatch, tmp_path):
 
 @pytest.fixture
 def offline(monkeypatch, home):
-    """No test may touch the network."""
+    """Makes the network unavailable."""
     monkeypatch.setattr(mnist, '_reachable', lambda url: False)
 
 
 def make_jpeg(image, **options):
-    """image: uint8 [h, w, 3] or [h, w]. Returns JPEG bytes."""
+    """Returns JPEG bytes of an image, uint8 [h, w, 3] or [h, w]."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, 'JPEG', **options)
     return buffer.getvalue()

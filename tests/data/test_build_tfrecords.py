@@ -1,4 +1,4 @@
-"""From folders of images to TFRecords, and every way in which that can fail."""
+"""build_tfrecords: from folders of images to TFRecords, and every way in which that can fail."""
 
 import hashlib
 import io
@@ -26,7 +26,7 @@ def save(path, image=PIXELS, **options):
 
 
 def read(out):
-    """split -> list of (JPEG bytes, label), in the stored order."""
+    """Returns {split: [(JPEG bytes, label)]} in the stored order."""
     records = dict(train=[], validation=[])
     for split in records:
         for path in sorted(out.glob(split + '-*')):
@@ -40,7 +40,7 @@ def read(out):
 
 @pytest.fixture
 def source(tmp_path):
-    """Class folders b (12 images), a (7) and c (3), 22 different JPEGs."""
+    """A folder with the class folders b (12 images), a (7) and c (3): 22 different JPEGs."""
     for name, count in dict(b=12, a=7, c=3).items():
         for number in range(count):
             save(
@@ -92,7 +92,7 @@ def test_folder(source, out, capsys):
     stored = sorted(content for split in records.values() for content, _ in split)
     assert stored == sorted(
         path.read_bytes() for path in source.glob('*/*.jpg')
-    )  # JPEGs are kept byte by byte
+    )  # JPEGs keep their bytes
     names = sorted(path.name for path in out.iterdir())
     shards = [
         f'{split}-{shard:05d}-of-00004' for split in ('train', 'validation') for shard in range(4)
@@ -107,7 +107,9 @@ def test_folder(source, out, capsys):
 def test_records_are_shuffled_and_always_alike(source, tmp_path):
     contents = []
     for name in ('one', 'two'):
-        assert build(source, tmp_path / name, '--shards=1') == 0  # several would mix them, too
+        assert (
+            build(source, tmp_path / name, '--shards=1') == 0
+        )  # several shards would also mix the records
         contents.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
     assert contents[0] == contents[1]
     labels = [label for _, label in read(tmp_path / 'one')['train']]
@@ -199,7 +201,7 @@ def test_a_finished_folder_is_kept(source, out, capsys):
 
 
 def interrupted(source, out, monkeypatch, at='validation-00000-of-00002'):
-    """A build that Ctrl-C stops while a file is written; returns the exit code."""
+    """Runs a build that Ctrl-C stops while a file is written. Returns the exit code."""
     replace = os.replace
 
     def stop(old, new):
@@ -222,7 +224,7 @@ def test_an_interrupted_build_goes_on_where_it_was(source, out, tmp_path, monkey
     assert not (out / 'dataset.json').exists()
     with pytest.raises(DataError, match='half built'):
         load('imagenet', str(out))
-    (out / 'train-00001-of-00002').write_bytes(b'cut off')  # by a disk that was full, say
+    (out / 'train-00001-of-00002').write_bytes(b'cut off')  # for example because the disk was full
     read = []
     monkeypatch.setattr(
         sources.Folder,
@@ -348,7 +350,7 @@ def test_bad_command_lines(arguments, capsys):
 
 @pytest.mark.filterwarnings(
     'ignore:.*found in sys.modules'
-)  # these tests have imported what they run as a program
+)  # these tests have already imported the program that they run
 def test_the_command(out, capsys, monkeypatch):
     monkeypatch.setattr(sys, 'argv', ['build_tfrecords', 'folder', 'nowhere', str(out)])
     with pytest.raises(SystemExit) as stop:
@@ -371,11 +373,11 @@ def test_mnist(out, take):
     assert distances.min() < 3 and labels[distances.argmin()] == seen[0]
 
 
-# --- folders that are not what they seem ----------------------------------------------------------
+# --- folders that are not what they seem to be ----------------------------------------------------
 
 
 def folders(root, *paths):
-    """An image, another one each, in each of these folders."""
+    """Writes a different image into each of these folders."""
     for number, path in enumerate(paths):
         save(root / path / 'image.jpg', np.roll(PIXELS, 3 * number, axis=1))
     return root
@@ -398,7 +400,7 @@ def test_the_folders_of_a_split(tmp_path, out, train, other):
     source = folders(tmp_path / 'source', train + '/x', train + '/test', other + '/x')
     assert build(source, out) == 0
     description = json.loads((out / 'dataset.json').read_text())
-    assert description['label_names'] == ['test', 'x']  # within a split, a class may be called so
+    assert description['label_names'] == ['test', 'x']  # within a split, a class may have this name
     assert (description['train_images'], description['validation_images']) == (2, 1)
 
 
@@ -462,7 +464,9 @@ def test_what_programs_hide_is_left_out(source, out):
 def test_links_to_folders_are_followed(source, out, tmp_path, capsys):
     folders(tmp_path / 'elsewhere', *map(str, range(5)))
     (source / 'a' / 'more').symlink_to(tmp_path / 'elsewhere')
-    (source / 'a' / 'again').symlink_to(tmp_path / 'elsewhere')  # the same images: once
+    (source / 'a' / 'again').symlink_to(
+        tmp_path / 'elsewhere'
+    )  # the same images are read only once
     (source / 'd').symlink_to(tmp_path / 'elsewhere' / '0')
     (source / 'b' / 'broken').symlink_to(tmp_path / 'nowhere')
     assert build(source, out) == 0
@@ -502,7 +506,7 @@ def test_a_program_in_postscript_is_not_run(source, out, tmp_path, capsys, monke
 
 
 def deep_png(colour_type, channels):
-    """A PNG of 16 bits a channel, which Pillow cannot write."""
+    """Returns a PNG with 16 bits per channel, which Pillow cannot write."""
 
     def chunk(name, data):
         return (
@@ -522,7 +526,7 @@ def deep_png(colour_type, channels):
 
 
 def deep_tiff():
-    """A TIFF of 16 bits a channel: 2 x 1 pixels, RGB, uncompressed."""
+    """Returns a TIFF with 16 bits per channel: 2 x 1 pixels, RGB, uncompressed."""
     tags = [
         (256, 3, 1, 2),
         (257, 3, 1, 1),
@@ -566,7 +570,7 @@ def deep_tiff():
 )
 def test_images_of_more_than_8_bits_are_refused(content):
     with Image.open(io.BytesIO(content)) as image:
-        image.load()  # it is one
+        image.load()  # it is a valid image
     with pytest.raises(ValueError, match='more than 8 bits per channel; convert it first'):
         sources.to_jpeg(content)
 
@@ -576,7 +580,9 @@ def test_an_image_of_8_bits_is_none_of_those(tmp_path):
         buffer = io.BytesIO()
         Image.fromarray(PIXELS).save(buffer, form)
         assert sources.to_jpeg(buffer.getvalue())[1] == form
-    pixels = struct.pack('<4H', 0x7E0, 0xF800, 0, 0)  # a BMP of 16 bits a pixel, 5 or 6 a channel
+    pixels = struct.pack(
+        '<4H', 0x7E0, 0xF800, 0, 0
+    )  # a BMP with 16 bits per pixel: 5 or 6 per channel
     header = struct.pack('<IiiHHIIiiII', 40, 2, 2, 1, 16, 3, len(pixels), 0, 0, 0, 0) + struct.pack(
         '<3I', 0xF800, 0x7E0, 0x1F
     )
@@ -602,7 +608,7 @@ def test_a_class_without_a_readable_image_is_refused(source, out, tmp_path, caps
     assert build(source, out, '--overwrite') == 0
 
 
-# --- how many images a folder holds ---------------------------------------------------------------
+# --- how many images a folder contains ------------------------------------------------------------
 
 
 def test_what_is_built_is_counted(source, out, monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""CIFAR from its archive and from its files, and what is wrong with damaged ones."""
+"""CIFAR from its archive and from its unpacked files, and errors about damaged ones."""
 
 import os
 

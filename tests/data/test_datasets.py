@@ -1,4 +1,4 @@
-"""What holds for every dataset, and how one is found by its name."""
+"""Properties of every data set, and how one is loaded by its name."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ import cifar_files
 import data
 from data import DATASETS, DataError, load
 
-# How each dataset is made for the tests below; a new dataset needs a line here.
+# The arguments of each data set in the tests below. A new data set needs an entry here.
 ARGUMENTS = dict(
     cifar10=lambda request: dict(
         data_dir=request.getfixturevalue('cifar')('cifar10'), image_size=37
@@ -29,7 +29,7 @@ ARGUMENTS = dict(
 
 @pytest.fixture
 def cifar(tmp_path, monkeypatch):
-    """cifar(name) -> folder of a small archive."""
+    """Returns a function: it packs a small archive of a data set and returns the folder."""
 
     def packed(name):
         cifar_files.shrink(monkeypatch)
@@ -39,7 +39,7 @@ def cifar(tmp_path, monkeypatch):
     return packed
 
 
-# Datasets whose many images are decoded, cut and resized, or that are read as another one is.
+# Data sets with many images to decode, crop and resize, or that are read like another one.
 SLOW = ('cifar10', 'imagenet')
 
 
@@ -57,11 +57,11 @@ def dataset(request, offline):
 def test_shapes_and_types_are_static(dataset):
     stored = (
         (224, 224, 3) if dataset.name == 'imagenet' else dataset.image_shape
-    )  # those are resized where they are normalised
+    )  # its images are resized when they are normalised
     shapes = dict(images=(7,) + stored, labels=(7,), mask=(7,))
     images = (
         'uint8' if dataset.name in ('imagenet', 'cifar100') else 'float32'
-    )  # of synthetic images, and of those that are resized
+    )  # synthetic and resized images are float32
     types = dict(images=images, labels='int64', mask='float32')
     for batches, keys in (
         (dataset.train(7, seed=0), {'images', 'labels'}),
@@ -127,7 +127,7 @@ def test_without_a_seed_batches_differ(dataset, take):
 def test_training_resumes_where_it_stopped(dataset, take):
     steps = (
         dataset.steps_per_epoch(29) + 2
-    )  # the resumed batches lie on both sides of an epoch's end
+    )  # the resumed batches are on both sides of the end of an epoch
     whole, resumed = (
         take(lambda: dataset.train(29, 3), steps + 2),
         take(lambda: dataset.train(29, 3, steps - 3), 5),
@@ -139,7 +139,7 @@ def test_training_resumes_where_it_stopped(dataset, take):
 
 @pytest.mark.parametrize('batch_size', [1, 7, 100000])
 def test_validation_counts_every_image_once(dataset, take, batch_size):
-    if batch_size == 100000:  # one batch larger than the whole set, yet small in memory
+    if batch_size == 100000:  # a batch that is larger than the whole set, but needs little memory
         batch_size = dataset.validation_images + 3
     batches = take(lambda: dataset.validation(batch_size))
     assert len(batches) == dataset.validation_steps(batch_size)

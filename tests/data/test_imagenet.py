@@ -16,7 +16,7 @@ from training import runtime
 
 
 def example(**features):
-    """A serialised tf.train.Example; '__' in a name stands for '/'."""
+    """Returns a serialised tf.train.Example. '__' in a name stands for '/'."""
     kinds = {
         bytes: lambda value: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value])),
         int: lambda value: tf.train.Feature(int64_list=tf.train.Int64List(value=[value])),
@@ -34,7 +34,7 @@ def write(path, **features):
 
 @pytest.fixture
 def folder(tmp_path, make_jpeg):
-    """A folder like ImageNet's, without dataset.json, of one image a split."""
+    """A folder like ImageNet's, without dataset.json, with one image per split."""
     jpeg = make_jpeg(np.zeros((5, 7, 3), np.uint8))
     write(tmp_path / 'train-00000-of-00001', images=jpeg, labels=999)
     write(tmp_path / 'validation-00000-of-00001', images=jpeg, labels=0)
@@ -111,7 +111,7 @@ def test_records_are_mixed_not_only_files(tmp_path, take):
     order = np.array(
         labels(take(lambda: load('imagenet', str(tmp_path), 3).train(200, seed=1), 1))[0]
     )
-    assert np.abs(order - np.arange(200)).mean() > 40  # 66.7 is what a perfect shuffle gives
+    assert np.abs(order - np.arange(200)).mean() > 40  # a perfect shuffle gives 66.7
     assert (np.diff(order) == 1).sum() < 10
 
 
@@ -164,7 +164,7 @@ def test_photographs(photograph_records, take, preprocessing, size):
 
 
 def refused(folder, **arguments):
-    """The sentence on what keeps a training from starting."""
+    """Returns the message of the error that prevents a training from starting."""
     with pytest.raises(DataError) as error:
         load('imagenet', str(folder), **arguments).train(1)
     assert '\n' not in str(error.value) and str(error.value).endswith('.')
@@ -182,7 +182,7 @@ def test_data_dir_that_is_none(tmp_path, folder):
 
 
 def test_storage_that_cannot_be_reached(tmp_path):
-    """A file system that answers nothing is not called a folder that is not there."""
+    """A file system that does not answer is not reported as a missing folder."""
     sentence = refused('nosuch://bucket/imagenet')
     assert (
         sentence.startswith('--data_dir=nosuch://bucket/imagenet cannot be read: ')
@@ -252,12 +252,13 @@ def test_foreign_records(folder, make_jpeg):
     assert 'not one of tf.train.Example' in refused(folder)
 
 
-# --- what other programs wrote --------------------------------------------------------------------
+# --- records of other programs --------------------------------------------------------------------
 
 
 def foreign(folder, names, image, label, first):
-    """Records of 7 and 3 images, with the labels 0, 1, ... 6 and 0, 1, 2 and pixels of 20 times
-    that.
+    """Writes records of 7 and 3 images, with the labels 0..6 and 0..2.
+
+    The pixels of an image are 20 times its label.
     """
     for name, count in zip(names, (7, 3)):
         with tf.python_io.TFRecordWriter(str(folder / name)) as writer:
@@ -269,7 +270,7 @@ def foreign(folder, names, image, label, first):
 
 
 def seen(folder, take, **settings):
-    """{label: mean of the pixels} of each split."""
+    """Returns {label: mean of the pixels} of each split."""
     dataset = load('imagenet', str(folder), 8, preprocessing='plain', **settings)
     (train,) = take(lambda: dataset.train(7, seed=0), 1)
     (validation,) = take(lambda: dataset.validation(3), 1)
@@ -329,8 +330,9 @@ def test_records_of_two_programs_do_not_go_together(folder, make_jpeg):
 
 @pytest.mark.slow
 def test_a_folder_of_another_file_system(numbered_records, take):
-    """TensorFlow's own file systems read: gs:// is one, which needs the network; one in memory is
-    there on 2.x alone.
+    """TFRecords can be read from TensorFlow's other file systems.
+
+    gs:// is one of them, but needs the network. Only TensorFlow 2.x has one in memory.
     """
     scheme = 'ram://' if runtime.IS_TF2 else 'file://'
     there = scheme + numbered_records

@@ -1,6 +1,4 @@
-"""ImageNet as it is given out, in small: archives of archives, folders, synsets of the validation
-images, and what is wrong with them.
-"""
+"""ImageNet's archives and folders in small: synsets, archives of archives, and their errors."""
 
 import io
 import json
@@ -20,7 +18,7 @@ VALIDATION = ('n03710637', 'n01440764', 'n03710637', 'n02105855')
 
 
 def photograph(number, form='JPEG', mode='RGB'):
-    """Bytes of an image, each of another grey, 20 times `number`."""
+    """Returns the bytes of an image with the grey value 20 * number."""
     buffer = io.BytesIO()
     Image.fromarray(np.full((7 + number, 13, 3), 20 * number, np.uint8)).convert(mode).save(
         buffer, form
@@ -29,7 +27,7 @@ def photograph(number, form='JPEG', mode='RGB'):
 
 
 def training():
-    """{synset: {name: bytes}}; one is a PNG and one CMYK, as some of ImageNet's are."""
+    """Returns {synset: {name: bytes}}. One image is a PNG and one is CMYK, as in ImageNet."""
     images, number = {}, 0
     for synset, count in zip(SYNSETS, COUNTS):
         images[synset] = {}
@@ -67,7 +65,7 @@ def source(tmp_path):
     tar(folder / 'ILSVRC2012_img_train.tar', inner)
     images = {
         f'ILSVRC2012_val_{number:08d}.JPEG': photograph(number) for number in (3, 1, 4, 2)
-    }  # not in order
+    }  # deliberately out of order
     tar(folder / 'ILSVRC2012_img_val.tar', images)
     (folder / 'synsets.txt').write_text('\n'.join(VALIDATION) + '\n')
     return folder
@@ -87,7 +85,7 @@ def build(source, out, *options):
 
 
 def stored(out, take):
-    """[(label, grey)] of each split, sorted."""
+    """Returns the sorted [(label, grey)] of each split."""
     dataset = load('imagenet', str(out), 8, preprocessing='plain')
     batches = take(lambda: dataset.train(12, seed=0), 1) + take(lambda: dataset.validation(4), 1)
     return [
@@ -167,7 +165,7 @@ def test_the_usual_number_of_files(source, tmp_path):
     )
     assert (
         len(list((tmp_path / 'out').glob('train-*-of-00012'))) == 12
-    )  # 1024, but no more than there are images
+    )  # the default is 1024, but there are never more files than images
 
 
 def test_a_damaged_image_is_named_by_its_place_in_the_archives(source, tmp_path, capsys):
@@ -270,13 +268,13 @@ def test_the_same_synset_or_image_twice_is_refused(source, tmp_path, capsys):
 def test_two_folders_to_validate_with_are_refused(source, tmp_path, capsys):
     for name in ('val', 'validation'):
         unpacked(source / name / 'n01440764', {'1.JPEG': photograph(1)})
-    assert build(source, tmp_path / 'out') == 0  # of the archive
+    assert build(source, tmp_path / 'out') == 0  # it reads the archive
     (source / 'ILSVRC2012_img_val.tar').unlink()
     assert 'holds both val and validation' in refused(capsys, build(source, tmp_path / 'other'))
 
 
 def test_the_list_of_synsets(source, tmp_path, take, monkeypatch):
-    """A byte order mark, line ends of other systems and ~ are no part of it."""
+    """A byte order mark, line ends of other systems and ~ are accepted."""
     (source / 'synsets.txt').write_bytes(
         b'\xef\xbb\xbf' + '\r\n'.join(VALIDATION).encode() + b'\r\n\r\n'
     )

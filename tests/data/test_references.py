@@ -1,5 +1,6 @@
-"""Our images against those of the original system, pixel by pixel: tests/data/references says how
-they were made.
+"""Our images compared with those of the original system, pixel by pixel.
+
+references/make_references.py describes how those were made.
 """
 
 import json
@@ -19,7 +20,7 @@ import make_references as made  # noqa: E402
 
 FLOATS = 1e-6
 NAMES = sorted(made.KINDS)
-WHOLE = ('420', made.WINDOWS['420'][2])  # of three channels: a square takes its place
+WHOLE = ('420', made.WINDOWS['420'][2])  # it has three channels, so a square replaces it
 WINDOWS = [
     (name, window)
     for name in sorted(made.WINDOWS)
@@ -41,9 +42,7 @@ def jpeg_of(name):
 
 @pytest.fixture(scope='module')
 def records(tmp_path_factory):
-    """Folder of TFRecords whose i-th image of either split is that of NAMES[i], with the label
-    i.
-    """
+    """A folder of TFRecords: image i of each split is that of NAMES[i], with the label i."""
     folder = tmp_path_factory.mktemp('references')
     for split in ('train', 'validation'):
         with tf.python_io.TFRecordWriter(str(folder / (split + '-00000-of-00001'))) as writer:
@@ -107,9 +106,10 @@ def test_evaluations_are_the_originals(references, records, take, kind, size):
 
 @pytest.fixture
 def trained(monkeypatch):
-    """trained(kind, jpeg, window, **draws): a training image as it stands in a batch and as a
-    network sees it, of this window instead of a random one and with these draws (0.7, 0.5, 0.5 and
-    0 where none is given: nothing is done to it).
+    """Returns a function that makes a training image from a given window and given draws.
+
+    trained(kind, jpeg, window, **draws) returns the image as stored in a batch, and as the input of
+    a network. The defaults of the draws are 0.7, 0.5, 0.5 and 0, which change nothing.
     """
     drawn = dict(flip=0.7, brightness=0.5, saturation=0.5, square=0.0)
     with tf.Graph().as_default(), tf.Session() as session:
@@ -131,7 +131,7 @@ def trained(monkeypatch):
 
 
 def of_window(references, name, kind, window):
-    """(SHA-256 or None, grid) of the reference of a window."""
+    """Returns (SHA-256 or None, grid) of the reference of a window."""
     key = f'{name}/{kind}/window/{made.WINDOWS[name].index(window)}'
     return references.get(key + '/bytes'), references[key]
 
@@ -156,7 +156,7 @@ def test_a_training_image_of_a_window_is_the_originals(trained, references, flip
 
 
 def test_a_square_replaces_the_whole_image_of_three_channels(trained, references):
-    """Of "resnet" alone; wider photographs move along, taller ones down."""
+    """Only "resnet" does this. In wider photographs the square moves along, in taller ones down."""
     whole, square = made.WINDOWS['420'][2:]
     image, _ = trained('resnet', jpeg_of('420'), whole, square=0.5)
     np.testing.assert_array_equal(

@@ -1,6 +1,4 @@
-"""Folders of TFRecords that are not what they seem: files missing, doubled, left over, empty or no
-files; counts that are wrong.
-"""
+"""Folders of TFRecords with missing, duplicate, surplus or empty files, or with wrong counts."""
 
 import json
 import os
@@ -20,7 +18,7 @@ JPEG = sources.encode(Image.new('L', (5, 3)))
 
 
 def write(path, labels):
-    """A file of records, in the order of the labels; an empty one has no bytes."""
+    """Writes a file of records with these labels in this order. Without labels, it has no bytes."""
     with tf.python_io.TFRecordWriter(str(path)) as writer:
         for label in labels:
             writer.write(example(images=JPEG, labels=label))
@@ -34,9 +32,7 @@ def described(folder, **changes):
 
 @pytest.fixture
 def folder(tmp_path):
-    """7 training images in three files, 2 validation images in one; each image has a label of its
-    own.
-    """
+    """7 training images in three files and 2 validation images in one, with different labels."""
     for index, labels in enumerate(([0, 1, 2], [3, 4], [5, 6])):
         write(tmp_path / f'train-{index:05d}-of-00003', labels)
     write(tmp_path / 'validation-00000-of-00001', [7, 8])
@@ -45,7 +41,7 @@ def folder(tmp_path):
 
 
 def refused(folder):
-    """The sentence on what keeps a training from starting."""
+    """Returns the message of the error that prevents a training from starting."""
     with pytest.raises(DataError) as error:
         load('imagenet', str(folder), 8).train(1)
     assert '\n' not in str(error.value) and str(error.value).endswith('.')
@@ -53,14 +49,14 @@ def refused(folder):
 
 
 def epoch(dataset, take):
-    """The labels of the first epoch, sorted."""
+    """Returns the sorted labels of the first epoch."""
     (batch,) = take(lambda: dataset.train(dataset.train_images, seed=1), 1)
     return sorted(batch['labels'])
 
 
-# --- which files ----------------------------------------------------------------------------------
+# --- the files ------------------------------------------------------------------------------------
 
-FILES = {  # what is done to the folder -> the words of the sentence
+FILES = {  # case: (a function that changes the folder, words of the message)
     'one is missing': (
         lambda path: (path / 'train-00001-of-00003').unlink(),
         ['lacks 1 of 3 train files', 'train-00001-of-00003'],
@@ -169,7 +165,7 @@ def test_other_files_beside_the_records_are_left_aside(folder, take):
 
 
 def listed(folder):
-    """What `shards` of dataset.json says of this folder."""
+    """Returns the `shards` of dataset.json for this folder."""
     counts = {
         'train-00000-of-00003': 3,
         'train-00001-of-00003': 2,
@@ -253,7 +249,7 @@ def test_a_validation_needs_no_training_records(folder, take):
             ask()
 
 
-# --- what describes them --------------------------------------------------------------------------
+# --- descriptions ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -285,7 +281,7 @@ def test_a_byte_order_mark_is_no_part_of_a_description(folder):
 
 
 def tensorflow_datasets(folder, train=(3, 2, 2), names='', **splits):
-    """The folder, described as TensorFlow Datasets does."""
+    """Describes the folder as TensorFlow Datasets does."""
     (folder / 'dataset.json').unlink()
     lengths = dict(dict(train=train, validation=[2]), **splits)
     (folder / 'dataset_info.json').write_text(
@@ -357,13 +353,14 @@ def test_what_is_foreign_about_a_record_is_said(folder, features, words):
     assert words in refused(folder)
 
 
-# --- how many images there are --------------------------------------------------------------------
+# --- the number of images -------------------------------------------------------------------------
 
 
 @pytest.fixture
 def many(tmp_path, monkeypatch):
-    """many(count that is said, buffer) -> the dataset of 48 training images in three files of
-    unequal size.
+    """Returns a function of the described number of training images, which returns the data set.
+
+    There are 48 training images, in three files of different sizes.
     """
     monkeypatch.setattr(imagenet, 'SHUFFLE_BUFFER', 9)
     for index, (start, end) in enumerate(((0, 21), (21, 40), (40, 48))):
@@ -378,9 +375,7 @@ def many(tmp_path, monkeypatch):
 
 
 def read_until(function):
-    """(labels of the batches that could be read, up to two epochs of 48; the error that ended it,
-    or None).
-    """
+    """Returns (the labels of up to two epochs of 48, the error that ended them, or None)."""
     seen = []
     with tf.Graph().as_default(), tf.Session() as session:
         labels = tf.data.make_one_shot_iterator(function()).get_next()['labels']
@@ -436,7 +431,7 @@ def test_both_counts_are_named(many, said, words):
     assert "holds 48 training images, but ImageNet's 1,281,167 are expected" in sentence
 
 
-# --- hosts that have other images -----------------------------------------------------------------
+# --- hosts with different images ------------------------------------------------------------------
 
 
 def test_the_digest_is_of_what_must_be_alike(folder, tmp_path_factory):

@@ -1,4 +1,4 @@
-"""Puts commands.py of tests/cli on the path: examples of the documents are commands."""
+"""Makes commands.py of tests/cli importable: the examples in the documents are commands."""
 
 import os
 import sys

@@ -1,6 +1,4 @@
-"""The examples of docs/adding.md, put where the text says, into a copy of the program: its commands
-train.
-"""
+"""The examples of docs/adding.md work in a copy of the program, at the places in the text."""
 
 import os
 import re
@@ -42,7 +40,7 @@ def examples():
 
 
 def copy_program(folder):
-    """Puts a copy of the program into a folder."""
+    """Copies the program into a folder."""
     for name in PROGRAM:
         source = os.path.join(ROOT, name)
         copy = shutil.copytree if os.path.isdir(source) else shutil.copy
@@ -81,7 +79,10 @@ def test_there_is_a_command_for_each():
 
 @pytest.fixture(scope='module')
 def run(extended, tmp_path_factory):
-    """run(words of a command without its `python`) of that program -> commands.Done."""
+    """Returns a function that runs a command of that program.
+
+    run(arguments after `python`) returns commands.Done.
+    """
     forks = commands.Forks(str(tmp_path_factory.mktemp('home')), extended)
     yield forks.run
     forks.close()

@@ -1,5 +1,6 @@
-"""Every command in the README and in docs/: a test runs it, or a reason is given here; its flags,
-targets and modules exist.
+"""Every command in the README and in docs/ is run by a test, or there is a reason why not.
+
+Its flags, targets and modules exist.
 """
 
 import functools
@@ -19,7 +20,7 @@ SHELL = (
     r'|tensorboard) ?'
 )
 
-# What runs the commands that begin so: the file of a test, or the reason why no test does.
+# What runs the commands with this beginning: the file of a test, or the reason why no test does.
 HOW = [
     ('make test', 'it runs the tests'),
     ('PYTHON=python3.7 make test', 'it runs the tests'),
@@ -88,7 +89,7 @@ PATHS = ['README.md'] + sorted(
 
 
 def commands():
-    """[(file, command)] of lines that are indented as code and of text in backquotes."""
+    """Returns [(file, command)] from indented code and from text in backquotes."""
     found = []
     for path in PATHS:
         with open(os.path.join(ROOT, path), encoding='utf-8') as file:
@@ -182,7 +183,7 @@ def test_the_options_of_a_module_exist(command, capsys, monkeypatch):
 
 
 def links():
-    """[(file, what a link of its text leads to, its anchor or '')], but for those to the web."""
+    """Returns [(file, the target of a link in it, its anchor or '')], without links to the web."""
     found = []
     for path in PATHS:
         with open(os.path.join(ROOT, path), encoding='utf-8') as file:
@@ -201,7 +202,7 @@ def test_a_link_leads_somewhere(path, target, anchor):
 
 @functools.lru_cache(maxsize=None)
 def anchors(path):
-    """The anchors of the titles of a page."""
+    """Returns the anchors of the titles of a page."""
     with open(path, encoding='utf-8') as file:
         titles = re.findall(r'(?m)^#+ (.*)$', file.read())
     return {re.sub(r'[^\w\- ]', '', title.lower()).replace(' ', '-') for title in titles}

@@ -1,6 +1,6 @@
-"""The rule of docs/adding.md has a coefficient, a switch and a size of its own: in a copy of the
-program that has it, by one file touched, they are settings like all others; and names that are
-taken are refused.
+"""The coefficient, switch and size of the rule of docs/adding.md are settings like all others.
+
+The tests change one file of a copy of the program. Names that are in use already are refused.
 """
 
 import pickle
@@ -22,7 +22,7 @@ HOW = ['--optimizer=momentum', '--learning_rate=0.05', '--train_batch_size=200']
 
 
 def extend(folder, *changes):
-    """A copy of the program with the rule of the docs, changed: (text, other text)."""
+    """Copies the program and adds the rule of the docs. changes: (old text, new text) pairs."""
     test_adding.copy_program(folder)
     ((_, path, code),) = [
         found for found in test_adding.PLACE.findall(test_adding.text()) if 'rules.py' in found[1]
@@ -44,7 +44,10 @@ def program(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def run(program, tmp_path_factory):
-    """run(words of a command without its `python`) of that program -> commands.Done."""
+    """Returns a function that runs a command of that program.
+
+    run(arguments after `python`) returns commands.Done.
+    """
     forks = commands.Forks(str(tmp_path_factory.mktemp('home')), program)
     yield forks.run
     forks.close()
@@ -52,14 +55,14 @@ def run(program, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def where(mongo_server, tmp_path_factory):
-    """The flags that say where records and checkpoints go."""
+    """The flags for the places of records and checkpoints."""
     folder = tmp_path_factory.mktemp('cache')
     return [f'--port={mongo_server.port}', '--dbname=rule_settings', f'--cache_dir={folder}']
 
 
 @pytest.fixture(scope='module')
 def records(mongo_server):
-    """records(exp_id) -> the params of each of its records, by step."""
+    """Returns a function that reads the params of each record of an exp_id, by step."""
 
     def read(exp_id='difference_own'):
         with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
@@ -71,7 +74,7 @@ def records(mongo_server):
 
 @pytest.fixture(scope='module')
 def trained(run, where):
-    """What the training printed."""
+    """The output of the training."""
     return commands.succeeded(run('train.py', *WHAT, *OWN, *HOW, '--train_epochs=2', *where))
 
 
@@ -121,7 +124,7 @@ def test_a_settings_file_holds_them(run, where, tmp_path, capsys):
     with open(path, 'rb') as file:
         model = pickle.load(file)['params']['model_params']
     assert (model['delta'], model['every'], model['delta_start']) == (0.1, 2, 0.0)
-    # Where nobody knows the rule, its file can be read all the same.
+    # The file can also be read if the rule is not known.
     assert recipes.main(['show', path]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert [line for line in shown if line in OWN] == OWN

@@ -1,10 +1,10 @@
-"""Makes the .pkl files beside this script, in the form of the authors' released ones. Run by Python
-2.7 with dill 0.3.1.1 or
-0.3.5.1:
+"""Makes the .pkl files in this folder, in the form of the authors' released files.
+
+It runs on Python 2.7 with dill 0.3.1.1 or 0.3.5.1:
 
     python2.7 tests/config/authors/make_pickles.py
 
-The modules have the names and the structure of theirs, and nothing of their content.
+The modules have the names and the structure of the authors' modules, but none of their content.
 """
 
 import importlib
@@ -263,7 +263,7 @@ def wm_tpe_ad():
 
 
 def wm_tpe_ad_ops():
-    """The same with noise on the updates of the second optimiser."""
+    """Like the one above, with noise on the updates of the second optimiser."""
     result = wm_tpe_ad()
     classes = result['optimizer_params']['optimizer_class']
     classes[1] = module('custom_optimizers').build_noisy_optimizer(classes[1], 'normal', 0.25)
@@ -303,7 +303,9 @@ def main():
             open(os.path.join(parent, '__init__.py'), 'w').close()
         sys.path.insert(0, folder)
         here = os.path.dirname(os.path.abspath(__file__))
-        older = dill.__version__ == '0.3.1.1'  # it cannot write a class that a function has made
+        older = (
+            dill.__version__ == '0.3.1.1'
+        )  # this version cannot write a class that a function has made
         for make in (symmetric, wm_tpe_ad, information_tpe, backprop) + (
             () if older else (wm_tpe_ad_ops,)
         ):
