@@ -159,7 +159,7 @@ class Folder(Source):
 
     @staticmethod
     def jpeg(item: Picture) -> Jpeg:
-        """See `Source.jpeg`. An RGB or grey JPEG keeps its bytes, any other image is encoded."""
+        """See `Source.jpeg`. An RGB or grey JPEG keeps its bytes; any other image is encoded."""
         return _jpeg(item)
 
 
@@ -439,7 +439,7 @@ def _classes(folder: str) -> List[str]:
 def _labelled(by_class: ByClass, label_names: Sequence[str]) -> Labelled:
     """Turns {class name: images} into [(Picture, label)].
 
-    Raises DataError for less than two classes and for a class that is not one of label_names.
+    Raises DataError for fewer than two classes and for a class that is not one of label_names.
     """
     if len(label_names) < 2:
         raise DataError(

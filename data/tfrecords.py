@@ -182,7 +182,8 @@ def open_split(folder: str, names: Sequence[str], split: str, description: Descr
         if not length and images.get(name) != 0:
             raise DataError(
                 f'{os.path.join(folder, name)} is empty. Copy it again. If it was written '
-                f"empty, set its number of 'images' to 0 in the 'shards' of {DESCRIPTION}."
+                f"empty, the 'shards' of {DESCRIPTION} must list every file with its 'images' "
+                "and 'bytes'."
             )
     paths = [path for path, name in zip(paths, mine) if sizes[name]]
     if not paths:
@@ -300,7 +301,7 @@ def _number(name: str) -> Tuple[int, str]:
     return (int(match.group(1)) if match else 0), name
 
 
-# --- what describes them --------------------------------------------------------------------------
+# --- descriptions ---------------------------------------------------------------------------------
 
 
 def read_description(folder: str, names: Sequence[str]) -> Description:
