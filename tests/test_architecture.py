@@ -205,9 +205,6 @@ def test_a_module_says_what_it_is(path):
 # and names that say it all.
 UNDOCUMENTED = {
     'config/recipes.py': {'main'},
-    'data/imagenet.py': {'Imagenet.records', 'Imagenet.example'},
-    'data/mnist.py': {'Mnist.records', 'Mnist.example'},
-    'data/synthetic.py': {'Synthetic.records', 'Synthetic.example'},
 }
 
 
