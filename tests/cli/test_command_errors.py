@@ -74,7 +74,7 @@ CASES = {  # the command, its exit code, what the sentence names
     'no TPU': (
         TRAIN + ['--tpu_name=mine', '--tpu_zone=z', '--gcp_project=p'],
         2,
-        ['--tpu_name=mine: there is no TPU'],
+        ['--tpu_name=mine: cannot use the TPU'],
     ),
     'no TPU named': (
         TRAIN + ['--num_shards=4'],

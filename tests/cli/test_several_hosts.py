@@ -28,8 +28,8 @@ RECIPE = [
     '--epochs_per_checkpoint=1',
 ]
 GONE = (
-    'host {} (task {}) is gone; look there for the reason, then start the same commands again with '
-    '--do_restore'
+    'host {} (task {}) is gone; look for the reason in the output there, then start the same '
+    'commands again with --do_restore'
 )
 
 
@@ -106,7 +106,7 @@ def test_one_that_is_killed_is_named_and_fewer_go_on(together, alone, records):
     assert done[1].code == -signal.SIGKILL
     for survivor in (done[0], done[2]):
         named, rest = commands.refusal(survivor, 1).split(' gone; ')
-        assert f'host {hosts[1]} (task 1)' in named and rest.startswith('look there for the reason')
+        assert f'host {hosts[1]} (task 1)' in named and rest.startswith('look for the reason')
     reached = records('symmetric_killed', collection='fc_32-16')[-1]['step']
     running, _ = together(
         2, '--exp_id_suffix=_killed', f'--train_epochs={max(60, reached + 20) / 20}', '--do_restore'

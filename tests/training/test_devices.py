@@ -255,7 +255,7 @@ def test_a_compiled_step_gives_the_same_numbers(case, most):
     if case == 'minibatches' and most > 1 and not runtime.XLA_NESTS_LOOPS:
         with pytest.raises(
             ConfigError,
-            match='--xla, --minibatch_size and --iterations_per_loop do not go together',
+            match='--xla, --minibatch_size and --iterations_per_loop cannot be combined',
         ):
             called([], **settings)
         return

@@ -178,14 +178,14 @@ def test_flags_come_before_tf_config():
         (TF_CONFIG.replace('"index": 2', '"index": "x"'), 'it must be JSON'),
         (
             TF_CONFIG.replace('"index": 2', '"index": 3'),
-            '--task_index must say which of --worker_hosts this process is, 0 to 2',
+            '--task_index must be the index of this process in --worker_hosts, 0 to 2',
         ),
         (TF_CONFIG.replace('h2:2', 'h2'), '--worker_hosts: h2 must be host:port'),
         (
             TF_CONFIG.replace('"type": "worker"', '"type": "evaluator"'),
-            'there is no task of the type evaluator',
+            'has no task of the type evaluator',
         ),
-        (TF_CONFIG.replace('{"worker"', '{"ps": ["h9:9"], "worker"'), 'there is no ps'),
+        (TF_CONFIG.replace('{"worker"', '{"ps": ["h9:9"], "worker"'), 'has no ps'),
     ],
 )
 def test_a_tf_config_that_cannot_be_is_refused(text, words):
@@ -198,18 +198,18 @@ def test_a_tf_config_that_cannot_be_is_refused(text, words):
     [
         (
             dict(worker_hosts=('a:1',), task_index=0),
-            '--worker_hosts=a:1: name at least two, each once',
+            '--worker_hosts=a:1: name at least two hosts, each of them once',
         ),
-        (dict(worker_hosts=('a:1', 'a:1'), task_index=0), 'name at least two, each once'),
+        (dict(worker_hosts=('a:1', 'a:1'), task_index=0), 'name at least two hosts, each'),
         (
             dict(worker_hosts=('a:1', ':2', 'b:x', 'c:70000'), task_index=0),
             '--worker_hosts: :2, b:x, c:70000 must be host:port',
         ),
         (
             dict(worker_hosts=HOSTS),
-            '--task_index must say which of --worker_hosts this process is, 0 to 2',
+            '--task_index must be the index of this process in --worker_hosts, 0 to 2',
         ),
-        (dict(worker_hosts=HOSTS, task_index=3), '--task_index must say which'),
+        (dict(worker_hosts=HOSTS, task_index=3), '--task_index must be the index'),
         (
             dict(worker_hosts=HOSTS, task_index=0, train_batch_size=10),
             '--train_batch_size=10 cannot be split evenly over the 1 devices of --gpu=0 on each '
@@ -217,11 +217,11 @@ def test_a_tf_config_that_cannot_be_is_refused(text, words):
         ),
         (
             dict(worker_hosts=HOSTS, task_index=0, skip_bad_records=1),
-            '--skip_bad_records and --worker_hosts do not go together',
+            '--skip_bad_records and --worker_hosts cannot be combined',
         ),
         (
             dict(worker_hosts=HOSTS, task_index=0, xla=True),
-            '--xla compiles the steps of one whole device',
+            '--xla can only compile the steps of a single device',
         ),
         (
             dict(worker_hosts=HOSTS, task_index=0, tpu_name='mine', train_batch_size=24),

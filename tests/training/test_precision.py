@@ -137,7 +137,7 @@ def test_bfloat16_is_refused_where_it_is_not_computed_in(monkeypatch):
     monkeypatch.setattr(runtime, 'HAS_BFLOAT16', False)
     with pytest.raises(
         ConfigError,
-        match='--precision=bfloat16: TensorFlow .* does not compute in it; take float16',
+        match='--precision=bfloat16: TensorFlow .* does not support it; use float16',
     ):
         devices.choose(tiny.config(precision='bfloat16'))
 
@@ -233,7 +233,7 @@ def test_the_scale_goes_wherever_a_step_goes(settings):
     )
     if 'xla' in settings and not runtime.XLA_BRANCHES:
         with pytest.raises(
-            ConfigError, match='--xla and --precision=float16 do not go together on'
+            ConfigError, match='--xla and --precision=float16 cannot be combined on'
         ):
             tiny.trainer(**dict(base, **settings))
         return

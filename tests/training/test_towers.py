@@ -400,10 +400,10 @@ def test_batch_norm_is_each_parts_own_and_tracks_the_first_replicas(split, minib
 @pytest.mark.parametrize(
     'settings, words',
     [
-        (dict(gpu='0,0'), '--gpu=0,0: give the index of a GPU, or several that differ'),
+        (dict(gpu='0,0'), '--gpu=0,0: give the index of a GPU, or several different ones'),
         (dict(gpu='1,01'), '--gpu=1,01: give the index'),
         (dict(gpu='0,'), '--gpu=0,: give the index'),
-        (dict(gpu='0,2', cpu_devices=2), '--gpu=0,2: --cpu_devices=2 makes the devices 0 to 1'),
+        (dict(gpu='0,2', cpu_devices=2), '--gpu=0,2: --cpu_devices=2 creates the devices 0 to 1'),
         (
             dict(gpu='1,0,2', cpu_devices=3, train_batch_size=13),
             '--train_batch_size=13 cannot be split evenly over the 3 devices',
@@ -413,7 +413,7 @@ def test_batch_norm_is_each_parts_own_and_tracks_the_first_replicas(split, minib
             '--minibatch_size=6 cannot be split evenly over the 4 devices',
         ),
         (dict(RESNET, sync_batch_norm=True), '--sync_batch_norm has no effect on one device'),
-        (dict(gpu='0,1', cpu_devices=2, xla=True), '--xla compiles the steps of one whole device'),
+        (dict(gpu='0,1', cpu_devices=2, xla=True), '--xla can only compile the steps of a'),
         (dict(gpu='0,1'), '--gpu=0,1: TensorFlow finds 0 of these GPUs'),
     ],
 )

@@ -334,8 +334,8 @@ def test_a_validation_split_over_cores_gives_the_numbers_of_one_device(rule, mon
         (dict(gpu='1'), '--gpu=1 is for GPUs'),
         (dict(xla=True), '--xla has no effect'),
         (dict(precision='float16'), 'bfloat16'),
-        (dict(train_batch_size=12), '--train_batch_size=12 is no multiple of --num_shards=8'),
-        (dict(train_batch_size=24, minibatch_size=12), '--minibatch_size=12 is no multiple'),
+        (dict(train_batch_size=12), '--train_batch_size=12 is not a multiple of --num_shards=8'),
+        (dict(train_batch_size=24, minibatch_size=12), '--minibatch_size=12 is not a multiple'),
     ],
 )
 def test_what_does_not_go_with_a_tpu_is_refused(settings, words):
@@ -388,14 +388,14 @@ def machine():
 @pytest.mark.parametrize(
     'name, why',
     [
-        ('machine', 'has none that TensorFlow can use'),
+        ('machine', 'has no TPU that TensorFlow can use'),
         ('grpc://127.0.0.1:9', 'no answer within 1 s'),
     ],
 )
 def test_a_machine_without_a_tpu_is_told(name, why, machine, monkeypatch):
     monkeypatch.setattr(devices.TPU, 'answers_within', 1)
     name = machine if name == 'machine' else name
-    with pytest.raises(ConfigError, match=f'--tpu_name={name}: there is no TPU to be used .*{why}'):
+    with pytest.raises(ConfigError, match=f'--tpu_name={name}: cannot use the TPU .*{why}'):
         with devices.TPU(name, None, None, 8).ready():
             pytest.fail('there is a TPU')
 

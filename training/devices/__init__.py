@@ -1,5 +1,7 @@
-"""Where steps run: a device calls the function of a step, once or several times a call, and
-averages over its replicas.
+"""Devices: where training steps and validations run.
+
+A device calls the function of a step, once or several times a call, and averages its results over
+the replicas.
 """
 
 from training.devices.choose import choose, claim, precision_refusals, refusals

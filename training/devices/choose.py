@@ -1,4 +1,4 @@
-"""Which device a Config asks for, and what no device can do."""
+"""Chooses the device for a Config, and checks what no device can do."""
 
 from typing import List
 
@@ -14,10 +14,19 @@ from training.types import Say
 
 
 def claim(config: Config, say: Say = print) -> int:
-    """Lets this process see those GPUs of --gpu alone; how many of them TensorFlow finds.
+    """Makes only the GPUs of --gpu visible to this process.
 
-    What trains or validates calls it once, before it has a device. say: prints a line. Raises
-    ConfigError, and changes nothing, for what no device can do.
+    It is called once, before a device is chosen for a training or a validation.
+
+    Args:
+        config: The settings.
+        say: Prints a line.
+
+    Returns:
+        The number of these GPUs that TensorFlow finds; 0 for a TPU or a split CPU.
+
+    Raises:
+        ConfigError: No device can do what the Config asks for. Nothing is changed.
     """
     _check(config)
     if config.tpu_name:
@@ -30,10 +39,14 @@ def claim(config: Config, say: Say = print) -> int:
 
 
 def choose(config: Config, found: int = 0) -> Device:
-    """The device that a Config asks for.
+    """Returns the device that a Config asks for.
 
-    found: how many GPUs there are, as `claim` gave it; without any the CPU is used. Raises
-    ConfigError for what the device cannot do.
+    Args:
+        config: The settings.
+        found: The number of GPUs, as returned by `claim`. The CPU is used if it is 0.
+
+    Raises:
+        ConfigError: The device cannot do what the Config asks for, or GPUs of --gpu are missing.
     """
     _check(config)
     minibatches = _minibatches(config)
@@ -50,13 +63,13 @@ def choose(config: Config, found: int = 0) -> Device:
     gpu = config.gpu.split(',')
     if not config.cpu_devices and found < len(gpu) > 1:
         raise ConfigError(
-            f'--gpu={config.gpu}: TensorFlow finds {found} of these GPUs; name those that are '
-            'there, or split the CPU by --cpu_devices'
+            f'--gpu={config.gpu}: TensorFlow finds {found} of these GPUs; name only GPUs that '
+            'exist, or split the CPU with --cpu_devices'
         )
     if config.worker_hosts:
         return Hosts(
             config.worker_hosts,
-            config.task_index or 0,  # never None: `refusals` has seen to it
+            config.task_index or 0,  # `refusals` has already rejected None
             gpu,
             minibatches,
             steps_per_call,
@@ -69,7 +82,7 @@ def choose(config: Config, found: int = 0) -> Device:
 
 
 def refusals(config: Config) -> List[str]:
-    """Why no device can do what a Config asks for: a sentence for each reason."""
+    """Returns the reasons why no device can do what a Config asks for, one sentence each."""
     if config.tpu_name:
         return tpu.refusals(config)
     return (
@@ -87,46 +100,44 @@ def _check(config: Config) -> None:
 
 
 def _minibatches(config: Config) -> int:
-    """Into how many parts a batch is cut that are worked through one after the other."""
+    """Returns the number of minibatches in a batch. They are computed one after the other."""
     return config.train_batch_size // (config.minibatch_size or config.train_batch_size)
 
 
 def precision_refusals(config: Config) -> List[str]:
-    """Why this TensorFlow does not compute in the precision of a Config: a sentence for each
-    reason.
-    """
+    """Returns the reasons why this TensorFlow cannot compute in the precision of a Config."""
     problems = []
     if config.xla and config.precision == 'float16' and not runtime.XLA_BRANCHES:
         problems.append(
-            f'--xla and --precision=float16 do not go together on {runtime.describe()}; leave out '
+            f'--xla and --precision=float16 cannot be combined on {runtime.describe()}; leave out '
             'one of them'
         )
     if config.precision == 'bfloat16' and not runtime.HAS_BFLOAT16:
         problems.append(
-            f'--precision=bfloat16: {runtime.describe()} does not compute in it; take float16, or '
+            f'--precision=bfloat16: {runtime.describe()} does not support it; use float16, or '
             'TensorFlow 2'
         )
     return problems
 
 
 def _of_gpu(config: Config) -> List[str]:
-    """What is wrong with the list of devices of --gpu."""
+    """Returns what is wrong with the list of devices in --gpu."""
     gpu = config.gpu.split(',')
     if not all(index.isdigit() for index in gpu) or len({int(index) for index in gpu}) < len(gpu):
         return [
-            f'--gpu={config.gpu}: give the index of a GPU, or several that differ, for example '
-            '--gpu=0,1; for the CPU, leave --gpu out and give --cpu_devices=1'
+            f'--gpu={config.gpu}: give the index of a GPU, or several different ones, for example '
+            '--gpu=0,1; to use the CPU, leave out --gpu and give --cpu_devices=1'
         ]
     if config.cpu_devices and max(int(index) for index in gpu) >= config.cpu_devices:
         return [
-            f'--gpu={config.gpu}: --cpu_devices={config.cpu_devices} makes the devices 0 to '
-            f'{config.cpu_devices - 1}; name some of them'
+            f'--gpu={config.gpu}: --cpu_devices={config.cpu_devices} creates the devices 0 to '
+            f'{config.cpu_devices - 1}; give only indices of these'
         ]
     return []
 
 
 def _of_batch(config: Config) -> List[str]:
-    """Which batches cannot be split over the devices."""
+    """Returns which batches cannot be split evenly over the devices."""
     devices, hosts = len(config.gpu.split(',')), len(config.worker_hosts) or 1
     where = f' on each of {hosts} hosts' if hosts > 1 else ''
     return [
@@ -141,7 +152,7 @@ def _of_batch(config: Config) -> List[str]:
 
 
 def _of_one_device(config: Config) -> List[str]:
-    """What is for one device alone, or for several."""
+    """Returns which settings need one device or several devices, and do not have them."""
     several = ',' in config.gpu or bool(config.worker_hosts)
     problems = []
     if config.sync_batch_norm and not several:
@@ -150,18 +161,18 @@ def _of_one_device(config: Config) -> List[str]:
         )
     if config.xla and (several or config.cpu_devices):
         problems.append(
-            '--xla compiles the steps of one whole device; leave it out, or --cpu_devices, '
-            f'--worker_hosts and all but one of --gpu={config.gpu}'
+            '--xla can only compile the steps of a single device; leave out --xla, or leave out '
+            f'--cpu_devices, --worker_hosts and all but one of --gpu={config.gpu}'
         )
     return problems
 
 
 def _of_loops(config: Config) -> List[str]:
-    """Which loops this TensorFlow cannot compile."""
+    """Returns which loops this TensorFlow cannot compile."""
     loops = _minibatches(config) > 1 and (config.iterations_per_loop or 1) > 1
     if config.xla and loops and not runtime.XLA_NESTS_LOOPS:
         return [
-            '--xla, --minibatch_size and --iterations_per_loop do not go together on '
+            '--xla, --minibatch_size and --iterations_per_loop cannot be combined on '
             f'{runtime.describe()}; leave out one of them'
         ]
     return []

@@ -1,4 +1,4 @@
-"""Several hosts: which they are."""
+"""Reads and checks the list of hosts of a training."""
 
 import dataclasses
 import json
@@ -7,17 +7,22 @@ from typing import List, Optional, Sequence
 
 from config.schema import Config, ConfigError
 
-# TF_CONFIG's name for the process that also validates and saves, and for the others, in the order
-# of their tasks.
+# TF_CONFIG's names for the process that also validates and saves, and for the other processes, in
+# the order of their tasks.
 TYPES = ('chief', 'worker')
 
 
 def with_cluster(config: Config, text: Optional[str]) -> Config:
-    """A Config with the hosts of TF_CONFIG, TensorFlow's convention, where its flags name none.
+    """Returns a Config with the hosts of TF_CONFIG, unless --worker_hosts names hosts already.
 
-    text: the environment variable's, {"cluster": {"worker": ["host:port", ...]}, "task": {"type":
-    "worker", "index": 0}}; a "chief" counts as the first worker. None or a cluster of one host
-    change nothing. Raises ConfigError.
+    Args:
+        config: The settings.
+        text: The value of the environment variable TF_CONFIG, in TensorFlow's format:
+            {"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}.
+            A "chief" counts as the first worker. None, or a cluster of one host, changes nothing.
+
+    Raises:
+        ConfigError: The text is not valid.
     """
     if not text or config.worker_hosts:
         return config
@@ -31,13 +36,13 @@ def with_cluster(config: Config, text: Optional[str]) -> Config:
         )
     except (ValueError, TypeError, AttributeError):
         raise ConfigError(
-            f'TF_CONFIG={text}: it must be JSON, {{"cluster": {{"worker": ["host:port", ...]}}, '
-            '"task": {"type": "worker", "index": 0}}; set it so, or unset it'
+            f'TF_CONFIG={text}: it must be JSON like {{"cluster": {{"worker": ["host:port", ...]}}'
+            ', "task": {"type": "worker", "index": 0}}; correct it, or unset it'
         )
     if others or (cluster and task.get('type') not in TYPES):
         raise ConfigError(
-            f'TF_CONFIG={text}: here all hosts are workers, the first of which may be called '
-            f'chief; there is no {", ".join(others) or "task of the type " + str(task.get("type"))}'
+            f'TF_CONFIG={text}: all hosts must be workers, and the first may be called chief; this '
+            f'program has no {", ".join(others) or "task of the type " + str(task.get("type"))}'
         )
     names = tuple(hosts['chief'] + hosts['worker'])
     if len(names) < 2:
@@ -50,28 +55,29 @@ def with_cluster(config: Config, text: Optional[str]) -> Config:
 
 
 def refusals(config: Config) -> List[str]:
-    """Why no hosts can do what a Config asks for: a sentence for each reason."""
+    """Returns the reasons why hosts cannot do what a Config asks for, one sentence each."""
     if not config.worker_hosts:
         return []
     problem = problem_of(config)
     return ([problem] if problem else []) + (
-        ['--skip_bad_records and --worker_hosts do not go together; leave out one of them']
+        ['--skip_bad_records and --worker_hosts cannot be combined; leave out one of them']
         if config.skip_bad_records
         else []
     )
 
 
 def problem_of(config: Config) -> Optional[str]:
-    """None, or what is wrong with the hosts of a Config."""
+    """Returns what is wrong with the hosts of a Config, or None."""
     hosts = config.worker_hosts
     wrong = [host for host in hosts if not _is_address(host)]
     if wrong:
-        return '--worker_hosts: {} must be host:port'.format(', '.join(str(host) for host in wrong))
+        return f'--worker_hosts: {", ".join(str(host) for host in wrong)} must be host:port'
     if len(hosts) == 1 or len(set(hosts)) < len(hosts):
-        return '--worker_hosts={}: name at least two, each once'.format(','.join(hosts))
+        return f'--worker_hosts={",".join(hosts)}: name at least two hosts, each of them once'
     if config.task_index is None or config.task_index >= len(hosts):
         return (
-            f'--task_index must say which of --worker_hosts this process is, 0 to {len(hosts) - 1}'
+            '--task_index must be the index of this process in --worker_hosts, 0 to '
+            f'{len(hosts) - 1}'
         )
     return None
 
@@ -82,8 +88,10 @@ def _is_address(text: object) -> bool:
 
 
 def without_proxy(hosts: Sequence[str]) -> None:
-    """Let this process reach hosts, a list of 'host:port', directly: TensorFlow's servers would go
-    through an HTTP proxy.
+    """Excludes hosts from the HTTP proxy, which TensorFlow's servers would otherwise use.
+
+    Args:
+        hosts: The addresses, 'host:port' each.
     """
     names = sorted({host.rpartition(':')[0] for host in hosts})
     for variable in ('no_grpc_proxy', 'no_proxy'):

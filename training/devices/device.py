@@ -1,4 +1,4 @@
-"""What every device is and does."""
+"""The interface of all devices."""
 
 import abc
 from typing import (
@@ -20,22 +20,26 @@ from training.types import Say
 
 Batch = Dict[str, tf.Tensor]  # {name: tensor [batch, ...]}
 Scalars = Dict[str, tf.Tensor]  # {name: float32 scalar}
-Part = Union[int, tf.Tensor]  # the index of a part of a batch, an int or int32 scalar
+Part = Union[int, tf.Tensor]  # the index of a part of a batch: an int or an int32 scalar
 # step(batch) -> (an operation that updates the variables, the scalars of the step)
 Step = Callable[[Batch], Tuple[tf.Operation, Scalars]]
 # A nest of tensors (see nests.py), and operations that update variables.
 Outcome = Tuple[Nest, List[tf.Operation]]
-# replica_fn(batch, part) -> the Outcome of the part of a batch that a replica is given
+# replica_fn(batch, part) -> the Outcome for one part of a batch, computed by one replica
 Replica = Callable[[Batch, Part], Outcome[Nest]]
-# asking(session, a signal's number or None) -> a signal's number or None
+# asking(session, number of a signal or None) -> number of a signal or None
 Asking = Callable[[tf.Session, Optional[int]], Optional[int]]
 
 
 class Call(NamedTuple):
-    """What Session.run does: run train_op and fetch scalars, of the state before each update.
+    """What Session.run runs and fetches to do one or several steps.
 
-    steps: the int32 scalar to feed, how many to do; then each of scalars is [steps]. None: one
-    step, and each of scalars is a number.
+    Attributes:
+        train_op: The operation to run.
+        scalars: The scalars to fetch, {name: float32}. They describe the state before each update.
+            Each has the shape [steps], or [] if `steps` is None.
+        steps: A placeholder, an int32 scalar, for the number of steps to do. None if a call does
+            exactly one step.
     """
 
     train_op: tf.Operation
@@ -44,19 +48,19 @@ class Call(NamedTuple):
 
 
 class Device(abc.ABC):
-    """Where the steps of a training run, and its validations.
+    """What the steps and validations of a training run on.
 
     Attributes:
-        replicas: how many replicas of a step work at the same time, on all hosts.
-        hosts: how many processes take the steps together.
-        part: of each batch that this process reads: (index, how many).
-        leads: whether this process validates, saves and records.
-        target: of Sessions.
-        minibatches: how many equal parts of a batch are worked through one after the other, their
-            results averaged.
-        steps_per_call: the most steps in one call.
-        compiled: whether each step is compiled by XLA.
-        data_format: of images between layers, 'NHWC' or 'NCHW'.
+        replicas: The number of replicas that compute a step together, on all hosts.
+        hosts: The number of processes that train together.
+        part: The part of each batch that this process reads: (index, number of parts).
+        leads: Whether this process validates, saves and records.
+        target: The target of Sessions.
+        minibatches: The number of equal parts of a batch that are computed one after the other.
+            Their results are averaged.
+        steps_per_call: The largest number of steps in one call.
+        compiled: Whether each step is compiled by XLA.
+        data_format: The layout of images between layers, 'NHWC' or 'NCHW'.
     """
 
     replicas: int = 1
@@ -72,63 +76,84 @@ class Device(abc.ABC):
     @property
     @abc.abstractmethod
     def title(self) -> str:
-        """What it is, for people: 'GPU 0', 'CPU'."""
+        """A description for people, such as 'GPU 0' or 'CPU'."""
 
     @abc.abstractmethod
     def call(self, step: Step, next_batch: Callable[[], Batch]) -> Call:
-        """The Call that does steps.
+        """Builds the Call that does steps.
 
-        next_batch() gives another batch at each step.
+        Args:
+            step: The function of a step.
+            next_batch: Returns another batch at each step.
         """
 
     @abc.abstractmethod
     def mean(self, replica_fn: Replica[Nest], batch: Batch) -> Outcome[Nest]:
-        """The mean of replica_fn over the parts of a batch.
+        """Returns the mean of replica_fn over the parts of a batch.
 
-        part: the index of these images among the equal parts that hosts, minibatches and replicas
-        cut the step's batch into, in the order of the images; an int or int32 scalar.
-        Equal to replica_fn(batch, 0) where its tensors are batch means.
+        It equals replica_fn(batch, 0) if the tensors of the outcome are means over the batch.
+
+        Args:
+            replica_fn: The function (images, part). `part` is the index of these images among the
+                equal parts into which hosts, minibatches and replicas split the batch of the step,
+                in the order of the images: an int or an int32 scalar.
+            batch: The batch, {name: tensor [batch, ...]}.
         """
 
     @abc.abstractmethod
     def over_replicas(self, tensor: tf.Tensor) -> tf.Tensor:
-        """Within a step: the mean of a float32 tensor of each replica; what each of them knows
-        then.
+        """Returns the mean of a float32 tensor over the replicas, on each of them.
+
+        It is called within a step.
         """
 
     @abc.abstractmethod
     def once(self, function: Callable[[Batch], Nest], batch: Batch) -> Nest:
-        """function(batch) -> dictionary, or nested ones, of float32 scalars, computed on the
-        device.
-        """
+        """Returns function(batch), computed once on the device: a nest of float32 scalars."""
 
     @abc.abstractmethod
     def total(self, function: Callable[[Batch], Scalars], batch: Batch) -> Scalars:
-        """The same of sums over the images of a batch, each replica doing its part."""
+        """Returns the sums over the images of a batch; each replica computes its part of them.
+
+        Args:
+            function: Returns {name: float32 sum} for a part of the batch.
+            batch: The batch, {name: tensor [batch, ...]}.
+        """
 
     @abc.abstractmethod
     def session_config(self) -> tf.ConfigProto:
-        """The options of Sessions on this device."""
+        """Returns the options of Sessions on this device."""
 
     @abc.abstractmethod
     def ready(self, say: Say = print) -> ContextManager[None]:
-        """While the device can be used by Sessions on its `target`. say: prints a line."""
+        """Context manager: within it, Sessions on `target` can use the device.
+
+        Args:
+            say: Prints a line.
+        """
 
     @abc.abstractmethod
     def at_loss(self, function: Callable[[], None]) -> None:
-        """What to call before the process is ended because another host is gone."""
+        """Registers a function to call before the process is ended because another host is lost."""
 
     @abc.abstractmethod
     def shared(self, numbers: List[int]) -> List[int]:
-        """The numbers that the first host gives; every host gives as many. While the device is
-        ready.
+        """Returns the numbers of the first host.
+
+        Every host must call it within `ready`, with equally many numbers.
         """
 
     @abc.abstractmethod
     def level(self, variables: Sequence[tf.Variable]) -> tf.Operation:
-        """The operation that gives variables the values that they have on the first host."""
+        """Returns the operation that sets variables to their values on the first host."""
 
     @abc.abstractmethod
     def asking(self) -> Asking:
-        """Of a graph: the function of (session, a signal's number or None) that gives it, or
-        SIGTERM where another host has one; every host has to call it as often."""
+        """Builds, in the current graph, the function that shares a signal with all hosts.
+
+        Every host has to call the function equally often.
+
+        Returns:
+            A function of (session, number of a signal or None). It returns that number, or SIGTERM
+            if another host has a signal, or None.
+        """

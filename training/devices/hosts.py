@@ -1,4 +1,4 @@
-"""Several hosts."""
+"""The device for several hosts."""
 
 import contextlib
 import signal
@@ -17,18 +17,26 @@ from training.types import Say
 
 
 class Hosts(Towers):
-    """Several machines, of each of which a process uses a device or several: a replica of the step
-    on each.
+    """Several hosts, one process each, with a replica of the step on each of their devices.
 
-    Every process has variables of its own, which start as the first one's and stay the same: the
-    gradients of all are averaged before each update. Each reads its part of the batches. Batch
-    norms normalise as Towers' do, and track the statistics of their own host; those of the first
-    one are kept. TensorFlow's servers and collectives carry what is exchanged.
+    Every process has a separate copy of the variables. The copies start with the values of the
+    first host and stay equal, because gradients are averaged over all hosts before each update.
+    Each host reads its part of the batches. Batch norm normalises as in Towers and tracks the
+    statistics of its own host; the statistics of the first host are saved. The hosts exchange
+    tensors through TensorFlow's servers and collectives.
 
-    hosts: ['host:port'] of all. own: the index of this one. Otherwise as Towers.
+    Args:
+        hosts: The addresses of all hosts, 'host:port' each.
+        own: The index of this host.
+        gpu: See Towers.
+        minibatches: See OneDevice.
+        steps_per_call: See OneDevice.
+        data_format: See OneDevice.
+        cpu_devices: See OneDevice.
+        gpus: See OneDevice.
     """
 
-    answers_within = 600  # seconds, until a host is given up that was never there
+    answers_within = 600  # seconds to wait for a host that has never answered
 
     def __init__(
         self,
@@ -51,8 +59,9 @@ class Hosts(Towers):
         self._before_end: List[Callable[[], None]] = []
 
     def session_config(self) -> tf.ConfigProto:
-        """See Device.session_config. Sessions see the devices of this process alone; the
-        collectives reach the others.
+        """See Device.session_config.
+
+        Sessions only see the devices of this process. The collectives reach the others.
         """
         config = super().session_config()
         config.device_filters.append(f'/job:worker/task:{self.part[0]}')
@@ -61,9 +70,16 @@ class Hosts(Towers):
 
     @contextlib.contextmanager
     def ready(self, say: Say = print) -> Iterator[None]:
-        """Starts this process's server and waits for the others'. Raises ConfigError where one is
-        missing, and TrainingError that names it when one goes; a process that cannot even notice is
-        ended.
+        """Context manager: starts the server of this process and waits for the other servers.
+
+        A process that cannot react to a lost host is ended (see watch.Watch).
+
+        Args:
+            say: Prints a line.
+
+        Raises:
+            ConfigError: This process cannot listen at its address, or a host does not answer.
+            TrainingError: A host is lost. The message names it.
         """
         own = self._names[self.part[0]]
         cluster.without_proxy(self._names)
@@ -76,9 +92,10 @@ class Hosts(Towers):
             )
         except tf.errors.OpError as error:
             raise ConfigError(
-                '--worker_hosts: this process, task {}, cannot listen at {} ({}); is the port '
-                'taken, or the host '
-                'another one?'.format(self.part[0], own, error.message.split('\n')[0])
+                '--worker_hosts: this process, task {}, cannot listen at {} ({}); check that the '
+                'port is free and that the address belongs to this machine'.format(
+                    self.part[0], own, error.message.split('\n')[0]
+                )
             )
         self.target = server.target
         others = watch.Watch(self._names, self.part[0], self._flush)
@@ -97,7 +114,7 @@ class Hosts(Towers):
                 raise TrainingError(
                     watch.lost(gone)
                     if gone
-                    else 'the hosts lost each other ({}); start the same commands '
+                    else 'the hosts lost their connection ({}); start the same commands '
                     'again with --do_restore'.format(error.message.split('\n')[0])
                 )
 
@@ -110,9 +127,9 @@ class Hosts(Towers):
             function()
 
     def mean(self, replica_fn: Replica[Nest], batch: Batch) -> Outcome[Nest]:
-        """See Device.mean. The mean over all hosts of the mean over this one's replicas."""
+        """See Device.mean. The means over the replicas of each host are averaged over the hosts."""
         outcome, updates = super().mean(replica_fn, batch)
-        with tf.device(self._devices[0]):  # one exchange of all of them
+        with tf.device(self._devices[0]):  # one exchange for all tensors
             sums = self._joined(tensors_of(outcome), HOSTS)
             return with_tensors(outcome, [total / self.hosts for total in sums]), updates
 
@@ -152,7 +169,7 @@ class Hosts(Towers):
             )
 
     def _joined(self, tensors: Sequence[tf.Tensor], group: int) -> List[tf.Tensor]:
-        """The sums of tensors over the hosts, by one exchange for each type."""
+        """Returns the sums of tensors over the hosts, with one exchange for each dtype."""
         sums = list(tensors)
         for dtype in sorted({tensor.dtype for tensor in tensors}, key=lambda dtype: dtype.name):
             places = [place for place, tensor in enumerate(tensors) if tensor.dtype == dtype]

@@ -1,4 +1,4 @@
-"""One device: a GPU, or the CPU; and the loop of several steps in one call."""
+"""A single device, which is a GPU or the CPU, and the loop that does several steps in one call."""
 
 import contextlib
 from typing import Callable, Iterator, List, Optional, Sequence, Tuple, Union
@@ -22,21 +22,24 @@ from training.types import Say
 
 
 class OneDevice(Device):
-    """The first GPU that TensorFlow sees (see training/gpus.py), or the CPU where it sees none.
+    """The first GPU that TensorFlow sees (see training/gpus.py), or the CPU if it sees no GPU.
 
-    It changes no environment and looks for no GPU: it is told how many there are.
+    The class neither changes the environment nor looks for GPUs: it is given their number.
 
-    minibatches: how many equal parts of a batch are worked through one after the other, their
-    results averaged.
-    steps_per_call: the most steps in one call. compiled: each step is compiled by XLA.
-    data_format: of images between layers; by default that of the fastest convolutions, NCHW on a
-    GPU and NHWC on a CPU.
-    cpu_devices: into how many devices the CPU is split; None leaves it whole.
-    gpu: the indices of --gpu. gpus: how many of these GPUs TensorFlow finds, as `claim` has it.
+    Args:
+        minibatches: The number of equal parts of a batch that are computed one after the other.
+            Their results are averaged.
+        steps_per_call: The largest number of steps in one call.
+        compiled: Whether each step is compiled by XLA.
+        data_format: The layout of images between layers, 'NHWC' or 'NCHW'. The default is the one
+            with the fastest convolutions: NCHW on a GPU and NHWC on a CPU.
+        cpu_devices: The number of devices that the CPU is split into. None does not split it.
+        gpu: The indices of --gpu.
+        gpus: The number of these GPUs that TensorFlow finds, as returned by `claim`.
     """
 
-    # which of the equal blocks of a step's batch `mean` is given: this host's, or this core's of a
-    # TPU
+    # The index of the block of the step's batch that `mean` receives: one block for each host, or
+    # for each core of a TPU.
     _block: Part = 0
 
     def __init__(
@@ -126,18 +129,16 @@ class OneDevice(Device):
         def part(index: Part) -> Batch:
             return {name: tf.gather(tensor, index) for name, tensor in parts.items()}
 
-        outcome, updates = replica_fn(part(0), first)  # the first of the sums that the loop adds to
+        outcome, updates = replica_fn(part(0), first)  # the sums start with the first part
         with tf.control_dependencies(updates):
             sums = [tf.identity(tensor) for tensor in tensors_of(outcome)]
-        with tf.control_dependencies(
-            sums
-        ):  # or the loop would read statistics of batch norm before they are updated
+        # Otherwise the loop would read the statistics of batch norm before they are updated.
+        with tf.control_dependencies(sums):
             second = tf.identity(1)
 
         def add_part(index: tf.Tensor, *sums: tf.Tensor) -> List[tf.Tensor]:
-            with tf.control_dependencies(
-                sums
-            ):  # one part at a time: its activations are gone before the next one's
+            # One part at a time, so that the activations of two parts are never in memory together.
+            with tf.control_dependencies(sums):
                 next_part = {name: tf.identity(tensor) for name, tensor in part(index).items()}
             more, updates = replica_fn(next_part, first + index)
             with tf.control_dependencies(updates):
@@ -162,14 +163,21 @@ def loop(
     size: Union[int, tf.Tensor],
     form: Form[Scalars],
 ) -> tf.Tensor:
-    """`count` steps, one after the other, and the scalars of each: float32 [size, scalars].
+    """Does `count` steps one after the other and returns their scalars.
 
-    step, next_batch: as for Device.call. count: int32 scalar, at most `size`; the rows after it
-    are undefined. form: gets that of the scalars.
+    Args:
+        step: See Device.call.
+        next_batch: See Device.call.
+        count: The number of steps, an int32 scalar. It is at most `size`.
+        size: The number of rows in the result.
+        form: Receives the form of the scalars.
+
+    Returns:
+        float32 [size, scalars]. The rows from `count` on are undefined.
     """
 
     def one_more(index: tf.Tensor, rows: tf.TensorArray) -> Tuple[tf.Tensor, tf.TensorArray]:
-        with tf.control_dependencies([index]):  # or the batch would be read once, before the loop
+        with tf.control_dependencies([index]):  # otherwise one batch is read, before the loop
             batch = next_batch()
         train_op, scalars = step(batch)
         with tf.control_dependencies([train_op]):
@@ -186,17 +194,17 @@ def loop(
 
 
 def by_name(rows: tf.Tensor, form: Form[Scalars]) -> Scalars:
-    """{name: float32 [size]} of what `loop` gave."""
+    """Returns {name: float32 [size]} for the rows that `loop` returned."""
     return form.pack([rows[:, column] for column in range(len(form.tensors))])
 
 
 def _plain(step: Step, batch: Batch) -> Tuple[tf.Operation, Scalars]:
-    """(train_op, scalars) of a step."""
+    """Returns (train_op, scalars) of a step."""
     return step(batch)
 
 
 def _compiled(step: Step, batch: Batch) -> Tuple[tf.Operation, Scalars]:
-    """The same, compiled by XLA."""
+    """Returns the same as `_plain`, with the step compiled by XLA."""
     names: List[str] = sorted(batch)
     form: Form[Scalars] = Form()
 

@@ -1,4 +1,4 @@
-"""Several devices of one process."""
+"""The device for several GPUs, or parts of a split CPU, in one process."""
 
 import functools
 from typing import Callable, List, Optional, Sequence, Tuple, TypeVar
@@ -11,20 +11,25 @@ from training.devices.device import Batch, Outcome, Part, Replica, Scalars
 from training.devices.nests import Nest, tensors_of, with_tensors
 from training.devices.one import OneDevice
 
-# Those that sum together: all replicas, the first device of each host, and the CPU of each host.
+# Groups of a collective sum: all replicas, the first device of each host, and the CPU of each host.
 REPLICAS, HOSTS, HOSTS_CPU = 1, 2, 3
 
 Result = TypeVar('Result')
 
 
 class Towers(OneDevice, Replicas):
-    """Several GPUs (or devices of a CPU that is split) in one process: a replica of the step on
-    each.
+    """Several GPUs, or devices of a split CPU, in one process, with a replica of the step on each.
 
-    The variables are on the first of them. Each works on an equal part of the batch; losses and
-    gradients are averaged, and the batch norms track the statistics of the first replica's part.
+    The variables are on the first device. Each replica computes an equal part of the batch. Losses
+    and gradients are averaged. Batch norm tracks the statistics of the first replica's part.
 
-    gpu: the indices of --gpu. Otherwise as OneDevice.
+    Args:
+        gpu: The indices of --gpu.
+        minibatches: See OneDevice.
+        steps_per_call: See OneDevice.
+        data_format: See OneDevice.
+        cpu_devices: See OneDevice.
+        gpus: See OneDevice.
     """
 
     def __init__(
@@ -45,7 +50,7 @@ class Towers(OneDevice, Replicas):
             gpus=gpus,
         )
         self.replicas = len(gpu)
-        self._sums = 0  # how many have been built
+        self._sums = 0  # the number of collective sums built so far
         self._devices = (
             ['/cpu:' + index for index in gpu]
             if cpu_devices
@@ -63,12 +68,12 @@ class Towers(OneDevice, Replicas):
             return {name: tf.add_n([total[name] for total in totals]) for name in totals[0]}
 
     def _each(self, function: Callable[[Batch, int], Result], batch: Batch) -> List[Result]:
-        """[function(part of a batch, replica's index)] of all replicas, each on its device."""
+        """Returns [function(part of a batch, index of the replica)], each on its device."""
         with tf.device('/cpu:0'):
             parts = {name: tf.split(tensor, len(self._devices)) for name, tensor in batch.items()}
         outcomes, sums = [], self._sums
         for index, device in enumerate(self._devices):
-            self._sums = sums  # replicas are built alike: the same sum has the same number on each
+            self._sums = sums  # a sum must have the same number on every replica
             with tf.device(device):
                 outcomes.append(
                     function({name: tensors[index] for name, tensors in parts.items()}, index)
@@ -89,11 +94,13 @@ class Towers(OneDevice, Replicas):
         return with_tensors(outcome, means), updates
 
     def all_mean(self, tensor: tf.Tensor) -> tf.Tensor:
-        """The mean of a tensor over the replicas, on each of them; its gradient is that of the mean
-        of the replicas' losses.
+        """Returns the mean of a tensor over the replicas, on each of them.
 
-        To be called in a replica function, by all replicas in the same order. tensor: float32, of
-        any static shape.
+        Its gradient is the gradient of the mean of the replicas' losses. All replicas must call
+        this in the same order, in their replica function.
+
+        Args:
+            tensor: float32, of any static shape.
         """
         self._sums += 2
         forward, backward = self._sums - 1, self._sums

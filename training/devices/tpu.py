@@ -1,4 +1,4 @@
-"""A Cloud TPU."""
+"""The device for a Cloud TPU."""
 
 import contextlib
 from typing import Callable, Dict, Iterator, List, Optional, Sequence
@@ -14,19 +14,23 @@ from training.types import Say
 
 
 class TPU(OneDevice):
-    """A Cloud TPU of one host: a replica of the step on each core, all steps of a call in one loop
-    on the cores.
+    """A Cloud TPU of one host, with a replica of the step on each core.
 
-    The host reads the batches and hands each core its part, by infeed. Losses, gradients and the
-    statistics of batch norms are averaged over the cores, so that the variables of all of them stay
-    the same. A validation is split over the cores, too.
+    All steps of a call run in one loop on the cores. The host reads the batches and sends each core
+    its part through the infeed. Losses, gradients and the statistics of batch norm are averaged
+    over the cores, so that the variables of all cores stay equal. A validation is also split over
+    the cores.
 
-    name: of the TPU, its address, or 'local'. zone, project: where the name is looked up; None asks
-    the machine's own.
-    replicas: cores. Otherwise as OneDevice.
+    Args:
+        name: The name of the TPU, its address, or 'local'.
+        zone: The zone in which the name is looked up. None means the zone of this machine.
+        project: The project in which the name is looked up. None means this machine's project.
+        replicas: The number of cores.
+        minibatches: See OneDevice.
+        steps_per_call: See OneDevice.
     """
 
-    answers_within = 300  # seconds, until a TPU is given up
+    answers_within = 300  # seconds to wait for a TPU
 
     def __init__(
         self,
@@ -49,8 +53,13 @@ class TPU(OneDevice):
 
     @contextlib.contextmanager
     def ready(self, say: Say = print) -> Iterator[None]:
-        """Finds the TPU and starts its cores; they are given back in the end. Raises ConfigError
-        where there is none.
+        """Context manager: finds the TPU and starts its cores, and shuts them down at the end.
+
+        Args:
+            say: Prints a line.
+
+        Raises:
+            ConfigError: There is no such TPU, or it does not answer.
         """
         del say
         try:
@@ -62,19 +71,18 @@ class TPU(OneDevice):
             raise self._missing(f'no answer within {self.answers_within} s')
         except tf.errors.OpError as error:
             raise self._missing(
-                f'the machine there has none that TensorFlow can use, {type(error).__name__}'
+                f'that machine has no TPU that TensorFlow can use, {type(error).__name__}'
             )
         try:
             yield
         finally:
-            with contextlib.suppress(
-                tf.errors.OpError
-            ):  # it may be gone already, and then what ended the run is to be told
+            # The TPU may be gone already; then the error that ended the run must be reported.
+            with contextlib.suppress(tf.errors.OpError):
                 self._run(runtime.tpu_stop)
 
     def _missing(self, why: str) -> ConfigError:
         return ConfigError(
-            f'--tpu_name={self.name}: there is no TPU to be used ({why}); check --tpu_name, '
+            f'--tpu_name={self.name}: cannot use the TPU ({why}); check --tpu_name, '
             '--tpu_zone and --gcp_project, or '
             'leave them out to use a GPU or the CPU'
         )
@@ -86,7 +94,7 @@ class TPU(OneDevice):
             session.run(operation())
 
     def call(self, step: Step, next_batch: Callable[[], Batch]) -> Call:
-        """See Device.call. All cores do the same steps, on different parts of the batches."""
+        """See Device.call. All cores do the same steps on different parts of the batches."""
         count = tf.placeholder(tf.int32, [], name='steps')
         handed: Form[Batch] = Form()
         form: Form[Scalars] = Form()
@@ -130,7 +138,7 @@ class TPU(OneDevice):
         )
 
     def mean(self, replica_fn: Replica[Nest], batch: Batch) -> Outcome[Nest]:
-        """See Device.mean. The mean over the parts of this core's batch, and over all cores."""
+        """See Device.mean. The mean over the parts of each core's batch is averaged over cores."""
         outcome, updates = super().mean(replica_fn, batch)
         means = [self.over_replicas(tensor) for tensor in tensors_of(outcome)]
         return with_tensors(outcome, means), updates
@@ -140,7 +148,7 @@ class TPU(OneDevice):
         return runtime.tpu_sum(tensor) / self.replicas
 
     def once(self, function: Callable[[Batch], Nest], batch: Batch) -> Nest:
-        """See Device.once. Done by one core."""
+        """See Device.once. One core computes it."""
         return self._replicate(
             function, [{name: _for_core(tensor) for name, tensor in batch.items()}]
         )
@@ -158,7 +166,7 @@ class TPU(OneDevice):
         )
 
     def _replicate(self, function: Callable[[Batch], Nest], batches: Sequence[Batch]) -> Nest:
-        """What function(batch) gives on the first core, when each has computed it of its batch."""
+        """Runs function(batch) on each core, with a batch each; returns the first core's result."""
         names: List[str] = sorted(batches[0])
         form: Form[Nest] = Form()
 
@@ -171,13 +179,14 @@ class TPU(OneDevice):
         return form.pack(outputs[0])
 
     def _parts(self, batch: Batch) -> Dict[str, List[tf.Tensor]]:
-        """{name: [tensor of each core]} of a batch."""
+        """Splits a batch: returns {name: [tensor of each core]}."""
         return {name: tf.split(_for_core(tensor), self.replicas) for name, tensor in batch.items()}
 
 
 def _for_core(tensor: tf.Tensor) -> tf.Tensor:
-    """A tensor of one of the types that every core takes: bytes as float32, int64 as int32; both
-    hold them exactly.
+    """Casts a tensor to a dtype that the cores support.
+
+    uint8 becomes float32 and int64 becomes int32. Both represent the values of a batch exactly.
     """
     return tf.cast(
         tensor, {tf.uint8: tf.float32, tf.int64: tf.int32}.get(tensor.dtype, tensor.dtype)
@@ -185,12 +194,12 @@ def _for_core(tensor: tf.Tensor) -> tf.Tensor:
 
 
 def refusals(config: Config) -> List[str]:
-    """Why a TPU cannot do what a Config asks for: one sentence, or none."""
+    """Returns the reasons why a TPU cannot do what a Config asks for, as one sentence or none."""
     found = [
         (f'--gpu={config.gpu}', config.gpu != ROWS['gpu'].default, 'is for GPUs'),
         (f'--cpu_devices={config.cpu_devices}', config.cpu_devices, 'is for CPUs'),
         (
-            '--worker_hosts={}'.format(','.join(config.worker_hosts)),
+            f'--worker_hosts={",".join(config.worker_hosts)}',
             config.worker_hosts,
             'is for GPUs and CPUs',
         ),
@@ -204,19 +213,17 @@ def refusals(config: Config) -> List[str]:
         (
             '--precision=float16',
             config.precision == 'float16',
-            'is not for TPUs, which have bfloat16',
+            'is not for TPUs, which support bfloat16',
         ),
     ] + [
         (
             f'--{name}={getattr(config, name)}',
             (getattr(config, name) or 0) % config.num_shards,
-            f'is no multiple of --num_shards={config.num_shards}',
+            f'is not a multiple of --num_shards={config.num_shards}',
         )
         for name in ('train_batch_size', 'minibatch_size')
     ]
     problems = [f'{flag} {reason}' for flag, wrong, reason in found if wrong]
     if not problems:
         return []
-    return [
-        f'--tpu_name={config.tpu_name}: {", and ".join(problems)}; leave it out or choose another'
-    ]
+    return [f'--tpu_name={config.tpu_name}: {", and ".join(problems)}; leave it out, or change it']

@@ -1,4 +1,4 @@
-"""A watch that tells when one of several hosts is gone."""
+"""Watches the other hosts of a training, and ends this process when one of them is lost."""
 
 import contextlib
 import faulthandler
@@ -16,28 +16,32 @@ from config.schema import ConfigError
 from training import runtime
 from training.types import Say
 
-Host = Tuple[int, str]  # the index of a process, and where it listens, 'host:port'
-Failure = Type[OSError]  # ConnectionRefusedError, a machine's answer, or OSError, none at all
+Host = Tuple[int, str]  # the index of a process, and its address, 'host:port'
+# ConnectionRefusedError if the machine answers but no process listens; OSError if nothing answers.
+Failure = Type[OSError]
 
-TRY_AGAIN = 1.0  # seconds between two looks at a host
-NO_ANSWER = 5.0  # seconds after which one look is given up
-REFUSED, SILENT = 2, 3  # looks one after the other of which none found the process, or the machine
-LINGER = 4  # looks of the others
-PATIENCE = 10.0  # seconds for this process to end by itself once a host is gone
-STUCK = 300.0  # seconds after which a process is ended none of whose Python threads runs
-TELL_AFTER = 5.0  # seconds after which it is told for which hosts we wait
+TRY_AGAIN = 1.0  # seconds between two connection attempts to a host
+NO_ANSWER = 5.0  # timeout of one attempt, in seconds
+REFUSED, SILENT = 2, 3  # a host is lost after this many refused, or unanswered, attempts in a row
+LINGER = 4  # attempts that the other hosts can make before this process ends
+PATIENCE = 10.0  # seconds in which this process may end by itself once a host is lost
+STUCK = 300.0  # seconds without any running Python thread after which the process is ended
+TELL_AFTER = 5.0  # seconds of waiting after which the missing hosts are printed
 
 
 class Watch:
-    """Looks whether the other hosts are there: each listens on its port as long as its process
-    lives.
+    """Checks that the other hosts are alive: each listens on its port while its process runs.
 
-    hosts: 'host:port' of each. own: the index of this process. at_loss: called before this process
-    is ended because a host is gone. Within its context, which the main thread enters, a process
-    that does not end by itself within PATIENCE after that is ended, with exit code 1; so is one
-    that crashes, where that is to be expected: TensorFlow 1.13.2's collectives read from address 0
-    when a host goes (BufRendezvous::DoneWithHook), and would end this process before it could say
-    which.
+    It is a context manager that the main thread enters. When a host is lost within it, this process
+    is ended with exit code 1 unless it ends by itself within PATIENCE. A crash of this process is
+    handled too, on the runtimes where one is expected: the collectives of TensorFlow 1.13.2 read
+    from address 0 when a host is lost (BufRendezvous::DoneWithHook), which would end this process
+    before it could name that host.
+
+    Args:
+        hosts: The addresses of all hosts, 'host:port' each.
+        own: The index of this process.
+        at_loss: Called before this process is ended because a host is lost.
     """
 
     def __init__(
@@ -52,8 +56,14 @@ class Watch:
         self._crashes = contextlib.ExitStack()
 
     def wait(self, seconds: float, say: Say) -> None:
-        """Until all are there, for so many seconds at most. say: prints a line. Raises ConfigError
-        that names the missing.
+        """Waits until all hosts answer.
+
+        Args:
+            seconds: The longest time to wait.
+            say: Prints a line.
+
+        Raises:
+            ConfigError: A host does not answer in this time. The message names it.
         """
         started, told = time.time(), False
         missing = self._others
@@ -75,11 +85,13 @@ class Watch:
             time.sleep(TRY_AGAIN)
 
     def gone(self, seconds: float) -> List[Host]:
-        """The hosts that are gone, for lost, waiting so long for the watch to find out; empty where
-        all are there.
+        """Returns the lost hosts, for `lost`; an empty list if all hosts are alive.
 
-        Where one is, this takes so long that all others find out, too, before this process goes and
-        is taken for the first.
+        If a host is lost, this waits until the other hosts have noticed it too. Otherwise they
+        could take this process, once it ends, for the first lost host.
+
+        Args:
+            seconds: How long to wait for the watch to notice a loss.
         """
         if self._lost.wait(seconds):
             time.sleep(LINGER * TRY_AGAIN)
@@ -110,9 +122,7 @@ class Watch:
                 return
 
     def _lose(self, other: Host) -> None:
-        """Names the first that is found to be gone, and any that is gone by then, of which one may
-        have been the first.
-        """
+        """Records a lost host and all others lost by now: one of them may have been the first."""
         with self._naming:
             if not self._lost.is_set():
                 with ThreadPoolExecutor(len(self._others)) as looks:
@@ -124,9 +134,7 @@ class Watch:
 
     def _end(self) -> None:
         self._lost.wait()
-        if not self._over.wait(
-            PATIENCE
-        ):  # the runtime waits for the host that is gone, and would do so for ever
+        if not self._over.wait(PATIENCE):  # TensorFlow would wait for the lost host for ever
             self._leave(lost(self._gone))
 
     def _crashed(self) -> None:
@@ -142,7 +150,7 @@ class Watch:
     def _leave(self, words: str) -> None:
         try:
             self._at_loss()
-        except Exception as error:  # whatever it is, this process has to end
+        except Exception as error:  # this process has to end, whatever the error
             print(f'error: {error}', file=sys.stderr, flush=True)
         finally:
             print('error: ' + words, file=sys.stderr, flush=True)
@@ -151,16 +159,18 @@ class Watch:
 
 @contextlib.contextmanager
 def _crashes_told(function: Callable[[], None]) -> Iterator[None]:
-    """Within the context, function is called, in a thread of its own, when a thread of the process
-    crashes. Three steps:
+    """Context manager: calls a function in a separate thread when a thread of the process crashes.
 
-    1. The signal SIGSEGV is handled by doing nothing. The thread that crashed returns to its fault
-       and meets it again and again, while the other threads go on: function has to end the process.
-    2. Python's handler in C writes the number of each signal to a pipe, whatever the thread. A
-       thread of ours waits at its end, and calls function when it reads SIGSEGV.
-    3. If the thread that crashed holds Python's lock, no other one goes on. For that case
-       faulthandler's own thread, which needs no lock, ends the process STUCK seconds after our
-       thread last put it off.
+    It works in three steps:
+
+    1. The handler of the signal SIGSEGV does nothing. The thread that crashed returns to the faulty
+       instruction and faults again and again, while the other threads continue. The function has to
+       end the process.
+    2. Python's signal handler in C writes the number of each signal to a pipe, in any thread. A
+       thread of this module reads the pipe and calls the function when it reads SIGSEGV.
+    3. If the thread that crashed holds Python's global lock, no other Python thread can continue.
+       For this case, the thread of faulthandler, which needs no lock, ends the process STUCK
+       seconds after this module's thread last postponed it.
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
@@ -180,8 +190,9 @@ def _crashes_told(function: Callable[[], None]) -> Iterator[None]:
 
 
 def _wait_for_crash(reading: int, function: Callable[[], None]) -> None:
-    """Calls function when the pipe tells of SIGSEGV; until then, and until the pipe is closed, puts
-    off the end of the process.
+    """Calls the function when SIGSEGV is read from the pipe.
+
+    Until then, or until the pipe is closed, it keeps postponing the end of the process.
     """
     number = b''
     with open(reading, 'rb', buffering=0) as signals:
@@ -198,11 +209,11 @@ def _wait_for_crash(reading: int, function: Callable[[], None]) -> None:
 
 
 def lost(hosts: Sequence[Host]) -> str:
-    """What a user is told when hosts, as Watch.gone gives them, are gone."""
+    """Returns the message to the user when hosts, as returned by Watch.gone, are lost."""
     return (
-        '{} {} gone; look there for the reason, then start the same commands again with '
-        '--do_restore: they continue from '
-        'the newest checkpoint'.format(_names(hosts), 'is' if len(hosts) == 1 else 'are')
+        f'{_names(hosts)} {"is" if len(hosts) == 1 else "are"} gone; look for the reason in the '
+        'output there, then start the same commands again with --do_restore to resume from the '
+        'newest checkpoint'
     )
 
 
@@ -211,9 +222,7 @@ def _names(hosts: Sequence[Host]) -> str:
 
 
 def _look(host: str) -> Optional[Failure]:
-    """None where a process listens there; else ConnectionRefusedError, the machine's answer, or
-    OSError, none at all.
-    """
+    """Returns None if a process listens at the address, and its Failure otherwise."""
     name, _, port = host.rpartition(':')
     try:
         socket.create_connection((name, int(port)), NO_ANSWER).close()
