@@ -1,4 +1,4 @@
-"""What a run tells of itself before it starts."""
+"""The overview that a run prints before it starts."""
 
 import collections
 from typing import Container, Counter, List, Optional, Sequence, Union
@@ -11,17 +11,17 @@ from training.experiment import Experiment
 
 
 def settings(config: Config) -> List[str]:
-    """The settings that differ from their defaults, a line each."""
+    """Returns the settings that differ from their defaults, one line each."""
     given = config.differing()
     width = max([len(name) for name in given] or [0])
     return [f'  {name:{width}}  {value}' for name, value in given.items()]
 
 
 def ignored(names: Sequence[str]) -> List[str]:
-    """A line on the flags that were given but do not count; none without any."""
+    """Returns a line that names the given flags that are ignored, if there are any."""
     return (
         [
-            'flags that do not count beside the settings file: '
+            'flags ignored in favour of the settings file: '
             + ', '.join('--' + name for name in names)
         ]
         if names
@@ -30,7 +30,7 @@ def ignored(names: Sequence[str]) -> List[str]:
 
 
 def experiment(exp: Experiment, device: Device) -> List[str]:
-    """What is run on what: a few lines."""
+    """Returns a few lines about the device, the network, the data and the training."""
     config, dataset = exp.config, exp.dataset
     parameters: Counter[str] = collections.Counter()
     for variable in exp.variables:
@@ -38,48 +38,31 @@ def experiment(exp: Experiment, device: Device) -> List[str]:
     counts = ', '.join(f'{count:,} in {kind}' for kind, count in parameters.most_common())
     return [
         f'{runtime.describe()}, {device.title}, images as {device.data_format}',
-        '{} with {} on {}: {:,} training and {:,} validation images of {}, {:,} classes'.format(
-            exp.collection,
-            config.alignment or 'backpropagation',
-            config.dataset,
-            dataset.train_images,
-            dataset.validation_images,
-            'x'.join(str(n) for n in dataset.image_shape),
-            dataset.classes,
-        ),
-        '{:,} steps of {:,} images ({:g} epochs of {:,} steps){}'.format(
-            exp.train_steps,
-            config.train_batch_size,
-            config.train_epochs,
-            exp.steps_per_epoch,
-            f', in {device.minibatches} parts' if device.minibatches > 1 else '',
-        )
-        + (f', up to {device.steps_per_call:,} a call' if device.steps_per_call > 1 else '')
+        f'{exp.collection} with {config.alignment or "backpropagation"} on {config.dataset}: '
+        f'{dataset.train_images:,} training and {dataset.validation_images:,} validation images of '
+        f'{"x".join(str(n) for n in dataset.image_shape)}, {dataset.classes:,} classes',
+        f'{exp.train_steps:,} steps of {config.train_batch_size:,} images '
+        f'({config.train_epochs:g} epochs of {exp.steps_per_epoch:,} steps)'
+        + (f', each in {device.minibatches} minibatches' if device.minibatches > 1 else '')
+        + (f', up to {device.steps_per_call:,} steps a call' if device.steps_per_call > 1 else '')
         + (', compiled by XLA' if device.compiled else ''),
-        'a batch: {:,} images, {:,} on each of {:,} replica{}, {:,} host{}'.format(
-            config.train_batch_size,
-            config.train_batch_size // device.replicas,
-            device.replicas,
-            's' if device.replicas > 1 else '',
-            device.hosts,
-            's' if device.hosts > 1 else '',
-        ),
+        f'a batch: {config.train_batch_size:,} images, '
+        f'{config.train_batch_size // device.replicas:,} on each of {device.replicas:,} '
+        f'replica{"s" if device.replicas > 1 else ""}, {device.hosts:,} '
+        f'host{"s" if device.hosts > 1 else ""}',
         'variables: ' + counts,
     ] + _gradients(exp.automatic_layers, config.alignment)
 
 
 def step_cost(exp: Experiment) -> List[str]:
-    """What a training step computes, a line."""
+    """Returns a line with the number of multiply-adds of a training step."""
     where = (
         ' on each core' if exp.config.tpu_name else ' on each host' if exp.device.hosts > 1 else ''
     )
     counts = cost.of_step(exp)
     return [
-        'a step{}: {} million multiply-adds, {}'.format(
-            where,
-            _millions(sum(counts.values())),
-            ', '.join(f'{_millions(count)} in {kind}' for kind, count in counts.items()),
-        )
+        f'a step{where}: {_millions(sum(counts.values()))} million multiply-adds, '
+        + ', '.join(f'{_millions(count)} in {kind}' for kind, count in counts.items())
     ]
 
 
@@ -88,23 +71,27 @@ def _millions(count: int) -> str:
 
 
 def _gradients(automatic: Optional[List[str]], alignment: Optional[str]) -> List[str]:
-    """How the gradients of the alignment losses are taken."""
+    """Returns how the gradients of the alignment losses are computed."""
     if automatic is None:
         return []
     return [
-        'gradients of the {} loss: {}'.format(
-            alignment,
+        f'gradients of the {alignment} loss: '
+        + (
             'closed form'
             if not automatic
             else f'automatic differentiation in {len(automatic):,} layers; these options have no '
-            'closed form',
+            'closed form'
         )
     ]
 
 
 def variables(exp: Experiment, restored: bool, new: Container[str]) -> List[str]:
-    """Every variable: name, shape, role and whether it was restored or is new. new: names that are
-    not restored.
+    """Returns a line for each variable: its name, shape, role, and whether it was restored.
+
+    Args:
+        exp: The experiment.
+        restored: Whether a checkpoint was restored.
+        new: The names of the variables that were not in it.
     """
     rows = [
         (
@@ -117,13 +104,13 @@ def variables(exp: Experiment, restored: bool, new: Container[str]) -> List[str]
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     return [
-        '  ' + '  '.join('{:{}}'.format(cell, width) for cell, width in zip(row, widths)).rstrip()
+        '  ' + '  '.join(f'{cell:{width}}' for cell, width in zip(row, widths)).rstrip()
         for row in rows
     ]
 
 
 def _kind(role: Union[Role, Slot]) -> str:
-    """What a variable of a Role or a Slot counts as."""
+    """Returns the name under which the parameters of a variable are counted."""
     if role in (Role.FORWARD, Role.BACKWARD, Role.FIXED):
         return role.text + 's'
     return 'others' if role.is_of_network or role is Role.STEP else 'optimiser slots'

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a training: event files beside its checkpoints."""
+"""Writes event files for TensorBoard beside the checkpoints of a training."""
 
 import functools
 from typing import Callable, List, Optional, Sequence, Tuple, TypeVar
@@ -16,13 +16,18 @@ EDGES = np.arange(0.0, 181.0, 5.0)  # degrees: the bins of angles, [edge, next e
 
 
 class Board:
-    """Writes the numbers of a training as TensorFlow events.
+    """Writes the results of a training as TensorFlow events.
 
-    Scalars of each step are train/<name>; those of a validation <target>/<name>, and of each layer
-    <target>/<name>/<layer>. Angles are a histogram over the layers, too.
+    The scalars of each step are named train/<name>. The scalars of a validation are named
+    <target>/<name>, or <target>/<name>/<layer> if there is one for each layer. Angles are also
+    written as a histogram over the layers. If the folder cannot be written to, a warning is printed
+    and the training continues without events.
 
-    folder: of TensorFlow's file systems. step: from which the training goes on; what an earlier run
-    wrote of later steps is hidden. say: prints a line.
+    Args:
+        folder: A folder in any of TensorFlow's file systems.
+        step: The step from which the training continues. TensorBoard hides the events that an
+            earlier run wrote for later steps.
+        say: Prints a line.
     """
 
     def __init__(self, folder: str, step: int, say: Say = print) -> None:
@@ -40,10 +45,14 @@ class Board:
         train_results: Sequence[Document],
         results: Results,
     ) -> None:
-        """Write the steps up to `step`, [{name: number}] a step, and a validation, {target: {name:
-        number or {layer: number}}}.
+        """Writes the results of the steps up to `step`, and of a validation.
 
-        duration: seconds a step took.
+        Args:
+            step: The last step.
+            batch_size: The number of images in a batch.
+            duration: The time of a step in seconds.
+            train_results: The results of each step, {name: number}.
+            results: The results of a validation, {target: {name: number or {layer: number}}}.
         """
         first = step - len(train_results) + 1
         events = [
@@ -59,25 +68,25 @@ class Board:
             self._guarded(functools.partial(_add, self._writer, events))
 
     def close(self) -> None:
-        """Write what is left."""
+        """Writes the remaining events and closes the file."""
         if self._writer:
             self._guarded(self._writer.close)
 
     def _open(self, step: int) -> tf.summary.FileWriter:
         tf.gfile.MakeDirs(self._folder)
         if not tf.gfile.IsDirectory(self._folder):
-            raise OSError('it is no folder')
+            raise OSError('it is not a folder')
         return tf.summary.FileWriter(self._folder, filename_suffix=f'.{step}')
 
     def _guarded(self, function: Callable[[], Made]) -> Optional[Made]:
-        """function(); where the folder takes no more, the training goes on without."""
+        """Returns function(); if the folder cannot be written to, warns and stops writing."""
         try:
             return function()
         except (OSError, tf.errors.OpError) as error:
             self._writer = None
             self._say(
-                'warning: --tensorboard: nothing more can be written in {} ({}); the training '
-                'goes on'.format(self._folder, str(error).split('\n')[0])
+                'warning: --tensorboard: cannot write to {} ({}); the training continues without '
+                'event files'.format(self._folder, str(error).split('\n')[0])
             )
             return None
 
@@ -91,8 +100,12 @@ def _add(
 
 
 def scalars(name: str, values: Document) -> List[tf.Summary.Value]:
-    """[tf.Summary.Value] of {name: number or a dictionary of such}, named by their path; None and
-    what is neither are left out."""
+    """Returns the numbers of a nested dictionary as [tf.Summary.Value], named by their path.
+
+    Args:
+        name: The first part of the paths.
+        values: {name: number or dictionary}. None and values of other types are left out.
+    """
     found: List[tf.Summary.Value] = []
     for key, value in sorted(values.items()):
         path = f'{name}/{key}'
@@ -104,7 +117,12 @@ def scalars(name: str, values: Document) -> List[tf.Summary.Value]:
 
 
 def histograms(name: str, values: Document) -> List[tf.Summary.Value]:
-    """[tf.Summary.Value] of the angles, {layer: degrees}, among the results of a validation."""
+    """Returns histograms, as [tf.Summary.Value], of the angles among the results of a validation.
+
+    Args:
+        name: The first part of the names.
+        values: The results; the angles are {layer: degrees or None}.
+    """
     found = {
         key: [float(angle) for angle in angles.values() if angle is not None]
         for key, angles in values.items()
@@ -118,7 +136,7 @@ def histograms(name: str, values: Document) -> List[tf.Summary.Value]:
 
 
 def histogram(angles: Sequence[float]) -> tf.HistogramProto:
-    """The tf.HistogramProto of a list of angles in degrees."""
+    """Returns the tf.HistogramProto of a list of angles in degrees."""
     counts, _ = np.histogram(angles, EDGES)
     return tf.HistogramProto(
         min=min(angles),

@@ -42,7 +42,7 @@ def test_the_flags_that_do_not_count_are_told_and_recorded(loaded, records):
     (told,) = [
         line
         for line in loaded.out.splitlines()
-        if line.startswith('flags that do not count beside the settings file: ')
+        if line.startswith('flags ignored in favour of the settings file: ')
     ]
     assert sorted(re.findall(r'--(\w+)', told)) == names
     recorded = records('symmetric_split_loaded', 'loaded')

@@ -112,7 +112,7 @@ def test_a_run_says_what_it_does(trained, mongo_server, folder):
         pytest.param(
             ['--iterations_per_loop=9', '--xla'],
             'closed form',
-            ', up to 9 a call, compiled by XLA',
+            ', up to 9 steps a call, compiled by XLA',
             marks=pytest.mark.slow,
         ),
     ],

@@ -85,7 +85,7 @@ def test_a_folder_that_takes_nothing_is_told_once(tmp_path, damage):
         board.write(step, 7, 0.5, [{'loss': 1.0}], {})
     board.close()
     assert len(said) == 1 and said[0].startswith(
-        'warning: --tensorboard: nothing more can be written in ' + folder
+        'warning: --tensorboard: cannot write to ' + folder
     )
     assert os.listdir(str(tmp_path)) == ['board']
 

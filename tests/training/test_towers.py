@@ -245,7 +245,7 @@ def test_the_variables_are_those_of_one_device(settings):
 def test_the_overview_tells_the_parts_of_a_batch():
     exp = tiny.experiment(minibatch_size=4, **SPLIT[4])
     lines = '\n'.join(overview.experiment(exp, exp.device))
-    assert 'devices 3,0,1,4 of a CPU split into 5' in lines and 'in 3 parts' in lines
+    assert 'devices 3,0,1,4 of a CPU split into 5' in lines and 'in 3 minibatches' in lines
     assert 'a batch: 12 images, 3 on each of 4 replicas, 1 host\n' in lines
     exp = tiny.experiment()
     assert 'a batch: 12 images, 12 on each of 1 replica, 1 host\n' in '\n'.join(
