@@ -1,5 +1,6 @@
-"""Search over named settings by a tree-structured Parzen estimator (Bergstra et al. 2011, NeurIPS
-24), with Optuna.
+"""A search for good settings.
+
+It uses Optuna's tree-structured Parzen estimator (Bergstra et al. 2011, NeurIPS 24).
 """
 
 import contextlib
@@ -36,21 +37,26 @@ if TYPE_CHECKING:
     from pymongo import MongoClient
     from pymongo.collection import Collection
 
-FIRST_SEED = 0  # of the proposals of a study's first worker
-LOOK_S = 1.0  # between two looks at the validations of a training
-LOST = 0.0  # the top-1 of a training whose numbers are lost: the estimator shall learn from it
-UNPRUNED_TRIALS = 5  # before any is stopped
+FIRST_SEED = 0  # for the proposals of the first worker of a study
+LOOK_S = 1.0  # seconds between two queries for the validations of a training
+LOST = 0.0  # the top-1 of a training that diverges, so that the estimator learns to avoid it
+UNPRUNED_TRIALS = 5  # trials that must end before any trial is stopped early
 FINAL = 'complete', 'pruned', 'lost'
-# Flags of one call that a trial does not get.
+# Flags that are not passed on to a trial.
 NOT_OF_A_TRIAL = ('dry_run', 'do_restore', 'val_exp_id', 'override')
 
-Value = Union[None, bool, int, float, str]  # of a setting that is searched
+Value = Union[None, bool, int, float, str]  # a value of a searched setting
 
 
 class Dimension(NamedTuple):
     """A setting that is searched, and its values.
 
-    low, high: bounds, or None. log: whether evenly in the logarithm. values: to choose of, or None.
+    Attributes:
+        name: The name of the setting.
+        low: The lower bound of a range, or None.
+        high: The upper bound of a range, or None.
+        log: Whether values are proposed evenly in the logarithm.
+        values: The values to choose from, or None for a range.
     """
 
     name: str
@@ -61,8 +67,13 @@ class Dimension(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a training went. state: one of FINAL. step: of its last validation. message: its error,
-    or None.
+    """The result of a training.
+
+    Attributes:
+        state: One of FINAL.
+        step: The step of its last validation.
+        top1: The top-1 of its last validation; LOST if it diverged.
+        message: Its error message, or None.
     """
 
     state: str
@@ -72,15 +83,17 @@ class Outcome(NamedTuple):
 
 
 def dimension(text: str) -> Dimension:
-    """The Dimension of 'learning_rate=0.001:1:log', 'layers=8:64' or 'optimizer=gd,adam'. Raises
-    ConfigError.
+    """Parses 'learning_rate=0.001:1:log', 'train_batch_size=8:64' or 'optimizer=gd,adam'.
+
+    Raises:
+        ConfigError: There is no such setting, it cannot be searched, or the values do not fit it.
     """
     name, _, values = text.partition('=')
     row = rows_of(choices()).get(name)
     if row is None or row.group in LOADING or row.kind is list:
         raise ConfigError(
-            '--space={}: {} is no setting that can be searched; write name=low:high[:log] or '
-            'name=one,another'.format(text, name or 'this')
+            f'--space={text}: {name or "this"} is not a setting that can be searched; write '
+            'name=low:high[:log] or name=one,another'
         )
     number = re.fullmatch(r'([^:,]+):([^:,]+)(:log)?', values)
     try:
@@ -92,14 +105,14 @@ def dimension(text: str) -> Dimension:
             found = tuple(_value(row.kind, value) for value in values.split(','))
             if len(set(found)) == len(found):
                 return Dimension(name, None, None, False, found)
-            raise ConfigError(f'--space={text}: name each value once')
+            raise ConfigError(f'--space={text}: give each value only once')
     except ConfigError:
         raise
     except ValueError:
         pass
     raise ConfigError(
-        f'--space={text}: {values!r} is no range of {name}; write low:high or low:high:log with '
-        'low < high (above 0 for log), or one,another'
+        f'--space={text}: {values!r} is not a range or list for {name}; write low:high or '
+        'low:high:log with low < high (above 0 for log), or one,another'
     )
 
 
@@ -110,8 +123,21 @@ def _value(kind: Callable[[str], Value], text: str) -> Value:
 
 
 class Search:
-    """One worker of a study. The study is a journal in the folder of local files, and may be
-    continued at any time.
+    """One worker of a study.
+
+    The study is a journal in the folder of local files. It can be resumed at any time.
+
+    Args:
+        config: The settings that all trainings share.
+        space: The settings that are searched.
+        study: The name of the study.
+        trials: The total number of trainings.
+        prune: Whether trainings that fall behind are stopped early.
+        launch: Starts the command of a training.
+
+    Raises:
+        ConfigError: Optuna is missing, no setting is searched or one is named twice, the name of
+            the study cannot be the name of a file, or the study belongs to another search.
     """
 
     def __init__(
@@ -123,20 +149,13 @@ class Search:
         prune: bool,
         launch: Launch = subprocess.Popen,
     ) -> None:
-        """
-        Args:
-            config: what all trainings share. space: what is searched. study: its name.
-            trials: how many trainings in all. prune: whether hopeless ones are stopped.
-            launch: starts the command of a training.
-
-        Raises:
-            ConfigError: nothing is searched, one name twice, the name is no name of a file, or the
-            study is of another search.
-        """
         try:
             import optuna
         except ModuleNotFoundError as error:
-            raise ConfigError(f'search.py needs the package {error.name}; pip install -e .[search]')
+            raise ConfigError(
+                f'search.py needs the package {error.name}; install it with pip install -e '
+                '.[search]'
+            )
         problems = refusals(config, space, study)
         if problems:
             raise ConfigError('; '.join(problems))
@@ -150,7 +169,7 @@ class Search:
         self._identity = self._identify()
 
     def run(self) -> None:
-        """Trains until the study has its trials; says how each went, and which was best."""
+        """Trains until the study has all of its trials; prints each result and the best trial."""
         places.say(server.ensure(self._config.host, self._config.port))
         self._forget_the_dead()
         while len(self._ended()) + len(self._running()) < self._trials:
@@ -160,25 +179,20 @@ class Search:
             self._try(self._study.ask())
         ended = self._ended()
         if not ended:
-            places.say(f'study {self._name}: other workers train all of its {self._trials} trials')
+            places.say(
+                f'study {self._name}: all of its {self._trials} trials are running in other workers'
+            )
             return
         usable = [trial for trial in ended if trial.user_attrs.get('top1', LOST) > LOST]
         if not usable:
-            places.say(
-                f'study {self._name}: none of {len(ended)} trials gave a network that can be used'
-            )
+            places.say(f'study {self._name}: none of {len(ended)} trials produced a usable network')
             return
         best = max(usable, key=lambda trial: trial.user_attrs['top1'])
         places.say(
-            'study {}: {} trials, {} of them stopped early, {} more running; best is trial {}: '
-            'top-1 {:.4f}'.format(
-                self._name,
-                len(ended),
-                sum(trial.user_attrs['outcome'] == 'pruned' for trial in ended),
-                len(self._running()),
-                best.number,
-                best.user_attrs['top1'],
-            )
+            f'study {self._name}: {len(ended)} trials, '
+            f'{sum(trial.user_attrs["outcome"] == "pruned" for trial in ended)} of them stopped '
+            f'early, {len(self._running())} more running; best is trial {best.number}: '
+            f'top-1 {best.user_attrs["top1"]:.4f}'
         )
         places.say(
             'its settings: ' + ' '.join(as_flag(name, value) for name, value in best.params.items())
@@ -186,7 +200,7 @@ class Search:
         places.say('a training with these settings: ' + self._command(best.params))
 
     def _command(self, values: Dict[str, Value]) -> str:
-        """The command line that trains with some values of the space."""
+        """Returns the command line that trains with some values of the space."""
         config = self._settings('best', values)
         return ' '.join(
             ['python', 'train.py']
@@ -198,8 +212,10 @@ class Search:
         )
 
     def _settings(self, number: Union[int, str], values: Dict[str, Value]) -> Config:
-        """The Config of a trial. Raises ConfigError where the values do not go with the other
-        settings.
+        """Returns the Config of a trial.
+
+        Raises:
+            ConfigError: The values cannot be combined with the other settings.
         """
         suffix = f'{self._config.exp_id_suffix}_{self._name}_{number}'
         config = Config.of(dict(self._config.values(), exp_id_suffix=suffix, **values), choices())
@@ -207,8 +223,9 @@ class Search:
         return config
 
     def _untried(self) -> List[Dict[str, Value]]:
-        """The combinations of a finite space that no trial has had, in their order; [] for another
-        space.
+        """Returns the combinations of a finite space that are still untried, in order.
+
+        The list is empty for an infinite space.
         """
         failed = self._optuna.trial.TrialState.FAIL
         had = [
@@ -219,14 +236,17 @@ class Search:
         return [values for values in self._grid if values not in had]
 
     def _identify(self) -> str:
-        """What tells this study from others of its name: text, kept beside its journal."""
+        """Returns a text that distinguishes this study from others of its name.
+
+        It is stored beside the journal.
+        """
         path = os.path.join(self._folder, self._name + '.study')
         own = f'{path}.{os.getpid()}'
         try:
             with open(own, 'w') as file:
                 file.write(uuid.uuid4().hex)
             try:
-                os.link(own, path)  # one worker's becomes that of all
+                os.link(own, path)  # the text of the first worker becomes the text of all
             except FileExistsError:
                 pass
             finally:
@@ -237,11 +257,15 @@ class Search:
             raise ConfigError(f'--cache_dir: {path} cannot be used ({error.strerror})')
 
     def _open(self) -> 'optuna.Study':
-        """The study. Raises ConfigError where it is of other settings or another space."""
+        """Opens the study.
+
+        Raises:
+            ConfigError: The study was made with other settings or another space.
+        """
         optuna, path = self._optuna, os.path.join(self._folder, self._name + '.journal')
         storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(path))
-        # What is asked for at once by several workers is spread by constant_liar; each needs
-        # proposals of its own.
+        # constant_liar spreads the proposals to workers that ask at the same time. Only the first
+        # worker has a fixed seed, so that workers do not propose the same values.
         seed = None if os.path.exists(path) and os.path.getsize(path) else FIRST_SEED
         study = optuna.create_study(
             study_name=self._name,
@@ -267,8 +291,8 @@ class Search:
         about = zlib.crc32(repr((settings, [tuple(each) for each in self._space])).encode())
         if study.user_attrs.setdefault('about', about) != about:
             raise ConfigError(
-                f'the study {self._name} in {path} is of other settings or another --space; '
-                'choose another --study'
+                f'the study {self._name} in {path} was made with other settings or another '
+                '--space; choose another --study'
             )
         study.set_user_attr('about', about)
         return study
@@ -285,7 +309,7 @@ class Search:
         return self._study.get_trials(deepcopy=False, states=(running,))
 
     def _forget_the_dead(self) -> None:
-        """Trials of workers of this machine that have ended without a word count no more."""
+        """Marks trials as failed if their workers, on this machine, died without reporting."""
         for trial in self._running():
             if is_gone(trial.user_attrs.get('machine'), trial.user_attrs.get('process')):
                 self._study.tell(trial.number, state=self._optuna.trial.TrialState.FAIL)
@@ -298,7 +322,7 @@ class Search:
                     self._note(self._settings(trial.number, values), trial, values, state='failed')
 
     def _try(self, trial: 'optuna.Trial') -> None:
-        """Trains once, and tells the study and MongoDB how it went."""
+        """Trains once, and reports the result to the study and to MongoDB."""
         trial.set_user_attr('machine', machine())
         trial.set_user_attr('process', os.getpid())
         values = {each.name: self._suggest(trial, each) for each in self._space}
@@ -307,7 +331,7 @@ class Search:
             other.number < trial.number and other.params == values and other.state != states.FAIL
             for other in self._study.get_trials(deepcopy=False)
         ):
-            self._study.tell(trial, state=states.FAIL)  # another worker was quicker
+            self._study.tell(trial, state=states.FAIL)  # another worker was faster
             return
         try:
             config = self._settings(trial.number, values)
@@ -318,7 +342,7 @@ class Search:
         self._note(config, trial, values, state='running')
         try:
             outcome = self._train(trial, config)
-        except BaseException:  # Ctrl-C, too: nobody will end this trial
+        except BaseException:  # also Ctrl-C: no other worker will end this trial
             self._study.tell(trial, state=states.FAIL)
             with contextlib.suppress(StoreError, PyMongoError):
                 self._note(config, trial, values, state='failed')
@@ -339,14 +363,9 @@ class Search:
             message=outcome.message,
         )
         places.say(
-            'trial {} of {}: top-1 {:.4f} at step {:,}, {}: {}'.format(
-                trial.number,
-                self._trials,
-                outcome.top1,
-                outcome.step,
-                outcome.state,
-                ' '.join(as_flag(name, value) for name, value in values.items()),
-            )
+            f'trial {trial.number} of {self._trials}: top-1 {outcome.top1:.4f} at step '
+            f'{outcome.step:,}, {outcome.state}: '
+            + ' '.join(as_flag(name, value) for name, value in values.items())
         )
 
     def _note(
@@ -356,7 +375,7 @@ class Search:
         values: Dict[str, Value],
         **outcome: object,
     ) -> None:
-        """Notes in MongoDB how a trial goes."""
+        """Stores the state of a trial in MongoDB."""
         document = dict(
             dict(step=None, value=None, message=None),
             study=self._name,
@@ -372,8 +391,11 @@ class Search:
             )
 
     def _claim(self, config: Config) -> None:
-        """Raises ConfigError where MongoDB holds a trial of another study, or a training with other
-        settings, by this name.
+        """Checks that the name of a trial is free.
+
+        Raises:
+            ConfigError: MongoDB contains a trial of another study, or a training with other
+                settings, with this name.
         """
         with contextlib.closing(Store(*places.of(config))) as store:
             recorded = list(store.records())[-1:]
@@ -389,9 +411,9 @@ class Search:
             )
         if is_other:
             raise ConfigError(
-                f'{config.dbname} holds {config.exp_id} of another search already: choose another '
-                '--study, or give the --cache_dir of that one to go on with it (this one is in '
-                f'{self._folder})'
+                f'{config.dbname} already contains {config.exp_id} of another search: choose '
+                'another --study, or give the --cache_dir of that search to resume it (the files '
+                f'of this search are in {self._folder})'
             )
 
     @staticmethod
@@ -408,7 +430,11 @@ class Search:
         return trial.suggest_float(each.name, low, high, log=each.log)
 
     def _train(self, trial: 'optuna.Trial', config: Config) -> Outcome:
-        """Trains in a process of its own. Raises TrainingError where it fails."""
+        """Trains in a separate process.
+
+        Raises:
+            TrainingError: The training fails for another reason than divergence.
+        """
         settings, log = [
             os.path.join(self._folder, config.exp_id + ending) for ending in ('.pkl', '.log')
         ]
@@ -441,14 +467,18 @@ class Search:
         if process.returncode == Lost.exit_code:
             return Outcome('lost', step, LOST, said[-1])
         raise TrainingError(
-            f'trial {trial.number} ended with exit code {process.returncode} ({said[-1]}); all it '
-            f'said is in {log}'
+            f'trial {trial.number} ended with exit code {process.returncode} ({said[-1]}); its '
+            f'output is in {log}'
         )
 
     def _follow(
         self, process: 'subprocess.Popen[bytes]', trial: 'optuna.Trial', store: Store
     ) -> Tuple[bool, List[Tuple[int, float]]]:
-        """(whether it was stopped, [(step, top-1)]) of a training, once it has ended."""
+        """Waits for a training to end, and stops it early if it falls behind.
+
+        Returns:
+            (whether it was stopped, [(step, top-1)]).
+        """
         seen: List[Tuple[int, float]] = []
         pruned = False
         while True:
@@ -465,12 +495,12 @@ class Search:
                 return pruned, seen
             if self._prune and not pruned and seen and trial.should_prune():
                 pruned = True
-                process.terminate()  # it saves, and can be continued
+                process.terminate()  # it saves a checkpoint, and can be resumed
             time.sleep(LOOK_S)
 
 
 def _grid(space: Sequence[Dimension]) -> List[Dict[str, Value]]:
-    """Every combination of the values of a space; [] where there are infinitely many."""
+    """Returns every combination of the values of a space; [] if the space is infinite."""
     if not all(each.values for each in space):
         return []
     names = [each.name for each in space]
@@ -481,7 +511,7 @@ def _grid(space: Sequence[Dimension]) -> List[Dict[str, Value]]:
 
 
 def refusals(config: Config, space: Sequence[Dimension], study: str) -> List[str]:
-    """What does not go together in a search: sentences."""
+    """Returns the reasons why a search cannot be started, one sentence each."""
     problems = []
     names = [each.name for each in space]
     if not names or len(set(names)) < len(names):
@@ -490,27 +520,29 @@ def refusals(config: Config, space: Sequence[Dimension], study: str) -> List[str
             '--space=learning_rate=0.001:1:log'
         )
     if not re.fullmatch(r'[\w-]+', study):
-        problems.append(f'--study={study} must be letters, digits, - and _')
+        problems.append(f'--study={study} must consist of letters, digits, - and _')
     if config.dry_run:
-        problems.append('--dry_run is for train.py; a search learns nothing from it')
+        problems.append('--dry_run is for train.py; a search cannot use it')
     located = finding.located(config)
     if located and not config.load_db:
         problems.append(f'{finding.no_effect(located)} in a search without --load_db')
     idle = [name for name in ('do_restore', 'val_exp_id') if getattr(config, name)]
     if idle:
         problems.append(
-            f'{finding.no_effect(idle)} in a search: it goes on by itself, and records trainings'
+            f'{finding.no_effect(idle)} in a search: it always resumes, and it records trainings'
         )
     hidden = sorted({'top1', 'ties', 'images'} & set(config.save_to_gfs))
     if hidden:
         problems.append(
-            f'--save_to_gfs={",".join(hidden)}: a search judges trainings by these results, which '
-            'must stay in their records'
+            f'--save_to_gfs={",".join(hidden)}: a search compares trainings by these results, so '
+            'they must stay in the records'
         )
     return problems
 
 
 def _top1(results: Document) -> float:
-    """What a trial is judged by: top-1, but 0 for a network that gives the same logits for every
-    class, which counts as right everywhere."""
+    """Returns the score of a trial: its top-1, but 0 for a network with equal logits everywhere.
+
+    Equal logits of all classes would count as correct for every image.
+    """
     return LOST if results.get('ties') == results['images'] else results['top1']

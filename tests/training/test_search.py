@@ -51,7 +51,7 @@ class Forked:
         self._fork.send_signal(signal.SIGTERM)
 
     def wait(self):
-        """Until it has ended, and all it said is in its file."""
+        """Until it has ended, and its output is in its file."""
         self._output.write(''.join(self._fork.communicate()))
 
 
@@ -136,7 +136,7 @@ def test_what_is_no_dimension_is_refused(text):
     [
         ('a', (), 'name each setting'),
         ('a', SPACE[:1] * 2, 'name each setting'),
-        ('a/b', SPACE, 'must be letters'),
+        ('a/b', SPACE, 'must consist of letters'),
     ],
 )
 def test_a_search_that_cannot_be_is_refused(worker, study, space, message):
@@ -209,7 +209,7 @@ def test_a_training_whose_numbers_are_lost_counts_as_nothing_learned(worker, doc
     assert (found['state'], found['value']) == ('lost', 0.0) and 'no finite number' in found[
         'message'
     ]
-    assert 'study lost: none of 1 trials gave a network that can be used' in capfd.readouterr().out
+    assert 'study lost: none of 1 trials produced a usable network' in capfd.readouterr().out
 
 
 @pytest.mark.slow
@@ -217,7 +217,7 @@ def test_a_training_of_that_name_is_no_trial(worker, documents, mongo_server, tm
     """Somebody trained with the very settings, under the name of the first trial."""
     one = worker('named', 1, ('learning_rate=0.05',))
     jobs.train(one._settings(0, {'learning_rate': 0.05}))
-    with pytest.raises(ConfigError, match='holds symmetric_named_0 of another search already'):
+    with pytest.raises(ConfigError, match='already contains symmetric_named_0 of another search'):
         one.run()
     assert documents('named') == []
 
@@ -234,7 +234,7 @@ def test_a_bucket_keeps_copies_alone_and_the_journal_is_at_home(worker, tmp_path
 def test_a_training_that_fails_ends_the_search_with_its_own_words(worker, documents, tmp_path):
     bad = worker('bad', 1, dataset='cifar10')
     with pytest.raises(
-        TrainingError, match=r'^trial 0 ended with exit code 1 \(error: .*cifar.*all it said is in '
+        TrainingError, match=r'^trial 0 ended with exit code 1 \(error: .*cifar.*its output is in '
     ):
         bad.run()
     assert [each['state'] for each in documents('bad')] == ['failed'] and bad._running() == []
@@ -250,7 +250,7 @@ def test_a_trial_of_another_study_is_not_gone_on_with(worker, documents, tmp_pat
     other = worker('twice', 1, cache_dir=str(tmp_path / 'elsewhere'))
     with pytest.raises(
         ConfigError,
-        match='holds symmetric_twice_0 of another search already: choose another --study',
+        match='already contains symmetric_twice_0 of another search: choose another --study',
     ):
         other.run()
     assert documents('twice') == before and other._running() == []
@@ -264,7 +264,7 @@ def test_a_training_with_other_settings_is_not_gone_on_with(worker, documents, m
     with open(os.path.join(one._folder, 'emptied.journal'), 'w'):
         pass
     before, space = documents('emptied'), ('learning_rate=0.02:2:log', SPACE[1])
-    with pytest.raises(ConfigError, match='holds symmetric_emptied_0 of another search already'):
+    with pytest.raises(ConfigError, match='already contains symmetric_emptied_0 of another search'):
         worker('emptied', 1, space).run()
     assert documents('emptied') == before
 
@@ -278,7 +278,7 @@ def test_a_training_with_other_settings_is_not_gone_on_with(worker, documents, m
         ),
         (dict(val_exp_id='x'), '--val_exp_id has no effect in a search: '),
         (dict(dry_run=True), '--dry_run is for train.py'),
-        (dict(save_to_gfs=('loss', 'top1')), '--save_to_gfs=top1: a search judges'),
+        (dict(save_to_gfs=('loss', 'top1')), '--save_to_gfs=top1: a search compares'),
     ],
 )
 def test_what_leaves_nothing_to_judge_is_refused(worker, settings, words):
