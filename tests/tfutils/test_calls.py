@@ -1,6 +1,4 @@
-"""train_from_params and test_from_params: with functions, with plain data, and with what cannot
-be.
-"""
+"""train_from_params and test_from_params with functions, plain data and invalid arguments."""
 
 import os
 import re
@@ -24,9 +22,9 @@ pytestmark = pytest.mark.claim('tfutils')
 
 @pytest.fixture
 def params(mongo_server, tmp_path, request):
-    """params(changes) -> the script's dictionary; a change is {'group.name': value}.
+    """Builds the dictionary of the script with some changes, {'group.name': value}.
 
-    validated: whether with its validations, which most tests do not look at.
+    Its validations are only included if `validated` is True, since most tests do not need them.
     """
 
     def build(changes=(), validated=False):
@@ -48,7 +46,7 @@ def params(mongo_server, tmp_path, request):
 
 @pytest.fixture
 def records(mongo_server):
-    """records(exp_id) -> the stored ones, by step."""
+    """Returns the stored records of an exp_id by step."""
     with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
         yield lambda exp_id, place='tfutils-test.points': list(
             client[place.split('.')[0]][place.split('.')[1] + '.files']
@@ -58,13 +56,13 @@ def records(mongo_server):
 
 
 def variables(prefix):
-    """{name: array} of a checkpoint."""
+    """Returns the variables of a checkpoint, {name: array}."""
     reader = tf.train.load_checkpoint(prefix)
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
 def steps(found):
-    """What the records tell of each step."""
+    """Returns the results of each step in the records."""
     return [step for record in found for step in record.get('train_results', [])]
 
 
@@ -249,7 +247,7 @@ def test_dont_run_gives_what_was_built(params, records):
 def test_an_experiment_is_not_mixed_with_another_of_its_name(params):
     base.train_from_params(**params())
     with pytest.raises(
-        ConfigError, match='has records up to step 3 already; continue it with do_restore=True'
+        ConfigError, match='already has records up to step 3; resume it with do_restore=True'
     ):
         base.train_from_params(**params({'load_params.do_restore': False}))
 
@@ -329,7 +327,7 @@ REFUSED = {
     'train_params has no num_step;': ({'train_params.num_step': 7}, ConfigError),
     'load_params has no exp;': ({'load_params.exp': 7}, ConfigError),
     'loss_params has no loss;': ({'loss_params.loss': 7}, ConfigError),
-    'queue_params are of tfutils before 2018': (
+    'queue_params, of tfutils before 2018, is not supported': (
         {'train_params.queue_params': {'queue_type': 'fifo'}},
         ConfigError,
     ),
@@ -337,26 +335,26 @@ REFUSED = {
         {'train_params.data_params': {'batch_size': 3}},
         ConfigError,
     ),
-    'must give a dictionary of tensors': (
+    'must return a dictionary of tensors': (
         {'train_params.data_params': {'func': lambda: 3}},
         ConfigError,
     ),
-    r'must give \(outputs, a dictionary': (
+    r'must return \(outputs, dictionary': (
         {'model_params.func': lambda inputs, **more: inputs['images']},
         ConfigError,
     ),
-    'the data have no label;': ({'loss_params.targets': 'label'}, ConfigError),
-    'must give one number': ({'loss_params.agg_func': lambda loss: loss}, ConfigError),
-    'may not be named loss': (
+    'the data contain no label;': ({'loss_params.targets': 'label'}, ConfigError),
+    'must return one number': ({'loss_params.agg_func': lambda loss: loss}, ConfigError),
+    'must not be named loss': (
         {'train_params.targets': {'func': lambda i, o: {'loss': o}}},
         ConfigError,
     ),
-    'holds no variable': ({'model_params.trainable_scopes': ['hidden3']}, ConfigError),
+    'contain no variable': ({'model_params.trainable_scopes': ['hidden3']}, ConfigError),
     'minibatch_size=7 must divide': ({'train_params.minibatch_size': 7}, ConfigError),
     'trains on one device': ({'model_params.devices': ['/gpu:0', '/gpu:1']}, ConfigError),
     'several models at once': ({'model_params': [{}, {}]}, ConfigError),
     'model_params must be a dictionary': ({'model_params': 'resnet18'}, ConfigError),
-    'num_steps is needed': (
+    'num_steps, the number of batches, is missing': (
         {
             'validation_params': {
                 'v': {'data_params': {'func': script.data, 'batch_size': 7, 'group': 't'}}
@@ -364,13 +362,13 @@ REFUSED = {
         },
         ConfigError,
     ),
-    'there is no checkpoint': ({'load_params.exp_id': 'nobody'}, CheckpointError),
+    'there is no checkpoint in database ': ({'load_params.exp_id': 'nobody'}, CheckpointError),
     'include_global_step is not supported': (
         {'train_params.include_global_step': True},
         ConfigError,
     ),
-    'query is': ({'load_params.query': 'latest'}, ConfigError),
-    'may not hold': ({'load_params.query': {'$where': 'sleep(1)'}}, ConfigError),
+    'query must be a dictionary': ({'load_params.query': 'latest'}, ConfigError),
+    'query must not contain': ({'load_params.query': {'$where': 'sleep(1)'}}, ConfigError),
     'dbname': ({'save_params.dbname': 'a.b'}, StoreError),
     'step 1: loss is no finite number any more, or beyond 0.01': (
         {'train_params.thres_loss': 0.01},
@@ -398,7 +396,7 @@ def test_a_test_needs_something_to_do_and_something_to_test(params):
     given = params(validated=True)
     for validation, words, error in (
         ({}, 'nothing to test', ConfigError),
-        (given['validation_params'], 'there is no checkpoint', CheckpointError),
+        (given['validation_params'], 'there is no checkpoint in database ', CheckpointError),
     ):
         with pytest.raises(error, match=words):
             base.test_from_params(
@@ -429,7 +427,7 @@ def test_a_test_without_save_params_only_gives_its_results(params, records):
 
 
 def plain(mongo_server, tmp_path, **more):
-    """A dictionary of plain data: a small network on MNIST's images."""
+    """Returns a dictionary of plain data: a small network on synthetic images."""
     return dict(
         {
             'save_params': {
@@ -482,7 +480,7 @@ def test_get_params_chooses_among_the_gpus_that_are_shown(given, words, gpu, see
     monkeypatch.setattr('sys.argv', ['script.py'] + words)
     monkeypatch.setattr(tfutils, 'GIVEN', given)
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
-    for _ in range(2):  # a second call does not count within what the first one chose
+    for _ in range(2):  # the indices of a second call do not count within the first choice
         assert base.get_params() == {'gpu': gpu} and os.environ['CUDA_VISIBLE_DEVICES'] == seen
 
 
@@ -528,7 +526,7 @@ def test_values_are_clipped_one_by_one():
 
 @pytest.mark.slow
 def test_a_second_experiment_in_the_same_folder_trains(params, records, tmp_path):
-    """Local checkpoints of the first one have later steps."""
+    """Local checkpoints of the first experiment have later steps."""
     saving = {
         'save_params.save_filters_freq': 1,
         'save_params.cache_max_num': 2,
@@ -568,6 +566,6 @@ def test_a_checkpoint_that_was_lost_is_not_tested(params, records, tmp_path):
 
 def test_a_bucket_is_no_folder_of_local_files(params):
     with pytest.raises(
-        ConfigError, match='cache_dir=gs://bucket/x must be a folder of this machine'
+        ConfigError, match='cache_dir=gs://bucket/x must be a folder on this machine'
     ):
         base.train_from_params(**params({'save_params.cache_dir': 'gs://bucket/x'}))

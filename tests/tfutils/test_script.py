@@ -1,6 +1,4 @@
-"""A tfutils script of an own model: run as the main program, and what MongoDB holds of it
-afterwards.
-"""
+"""A tfutils script with its own model, run as the main program, and the records it leaves."""
 
 import contextlib
 import io
@@ -29,19 +27,19 @@ SCRIPT = os.path.join(HERE, 'script.py')
 
 @pytest.fixture(scope='module')
 def cache(tmp_path_factory):
-    """Where its checkpoints lie."""
+    """The folder of its checkpoints."""
     return str(tmp_path_factory.mktemp('cache'))
 
 
 @pytest.fixture(scope='module')
 def words(mongo_server, cache):
-    """The command, without `python`, and where it trains."""
+    """The command without `python`, with its port and cache folder."""
     return [SCRIPT, f'--port={mongo_server.port}', '--cache_dir=' + cache]
 
 
 @pytest.fixture(scope='module')
 def command(words):
-    """command('--steps=50', ...) -> the lines that it prints as this process's main program."""
+    """Runs the script as the main program of this process; returns the lines that it prints."""
 
     def run(*more):
         said = io.StringIO()
@@ -54,20 +52,20 @@ def command(words):
 
 @pytest.fixture(scope='module')
 def said(command):
-    """What it printed when it trained 50 steps, tested step 40 and went on to step 60."""
+    """The lines it prints when it trains 50 steps, tests step 40 and resumes up to step 60."""
     return [command('--steps=50'), command('--test'), command('--steps=60')]
 
 
 @pytest.fixture(scope='module')
 def database(mongo_server):
-    """The pymongo client."""
+    """A pymongo client of the test server."""
     with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
         yield client
 
 
 @pytest.fixture(scope='module')
 def stored(said, database):
-    """stored(exp_id) -> its records by step, then time."""
+    """Returns the records of an exp_id by step, then time."""
     return lambda exp_id='training0': list(
         database['tfutils-test']['points.files']
         .find({'exp_id': exp_id})
@@ -77,7 +75,9 @@ def stored(said, database):
 
 def test_it_says_what_it_does(said):
     first, tested, resumed = said
-    assert first[1] == 'starting anew' and first[2].startswith('step 0 of 50: topn: loss 1.')
+    assert first[1] == 'starting a new training' and first[2].startswith(
+        'step 0 of 50: topn: loss 1.'
+    )
     assert tested[1].startswith('restored ') and tested[1].endswith('checkpoint-40')
     assert resumed[1].endswith('checkpoint-50') and [
         line for line in resumed if line.startswith('step 60 of 60: topn: ')
@@ -93,7 +93,7 @@ def test_a_user_starts_it_with_python_alone(words, database, tmp_path):
         text=True,
     )
     assert (done.returncode, done.stderr) == (0, '')
-    assert done.stdout.splitlines()[1] == 'starting anew'
+    assert done.stdout.splitlines()[1] == 'starting a new training'
     found = database['tfutils-test']['points.files'].find({'exp_id': 'process'}).sort('step', 1)
     assert [record['step'] for record in found] == [0, 10, 20]
 
@@ -167,7 +167,7 @@ def test_bulky_results_are_in_gridfs(stored, database):
 
 
 def expected(prefix):
-    """Loss and top-1 of a checkpoint on the points to test with, by NumPy."""
+    """Returns the loss and top-1 of a checkpoint on the test points, computed by NumPy."""
     read = tf.train.load_checkpoint(prefix).get_tensor
     images, labels = script.points(seed=1)
     hidden = np.tanh(images.astype(np.float64) @ read('hidden1/weights') + read('hidden1/bias'))

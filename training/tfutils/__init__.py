@@ -1,7 +1,8 @@
-"""tfutils' modules under their names: its scripts run with `from training.tfutils import base,
-optimizer, utils, defaults`.
+"""The modules of tfutils under their original names.
 
-On TensorFlow 2.x such a script imports TensorFlow as `import tensorflow.compat.v1 as tf`.
+A tfutils script runs after its import is changed to `from training.tfutils import base, optimizer,
+utils, defaults`. On TensorFlow 2.x, it must also import TensorFlow with
+`import tensorflow.compat.v1 as tf`.
 """
 
 import argparse
@@ -21,13 +22,17 @@ GIVEN = os.environ.get(gpus.VARIABLE)  # before get_params changes it
 
 
 def get_params() -> Dict[str, str]:
-    """{'gpu': text} of the command line, `-g 0` or `--gpu 0,1`: the GPUs that TensorFlow is to see.
+    """Parses `-g 0` or `--gpu 0,1` from the command line and makes only these GPUs visible.
 
-    Indices count within the CUDA_VISIBLE_DEVICES that the script was started with. What is no list
-    of indices, as '' or '-1' for the CPU, becomes its value as it is.
+    It sets CUDA_VISIBLE_DEVICES. The indices count within the value that the variable had when the
+    script was started. Any other text, such as '' or '-1' for the CPU, becomes the value as it is.
+    An index beyond the visible GPUs ends the script with argparse's error.
+
+    Returns:
+        {'gpu': the text of the argument}.
     """
     parser = argparse.ArgumentParser()
-    parser.add_argument('-g', '--gpu', default='0', help='indices of the GPUs to use, a comma list')
+    parser.add_argument('-g', '--gpu', default='0', help='comma-separated indices of GPUs to use')
     arguments = vars(parser.parse_args())
     chosen = arguments['gpu'].split(',')
     try:
@@ -42,15 +47,24 @@ def get_params() -> Dict[str, str]:
 
 
 def mean_dict(batches: Sequence[Document]) -> Document:
-    """An agg_func: the mean of each result over the batches, {name: number}. batches: a list of
-    {name: number or array}.
+    """An agg_func: returns the mean of each result over all batches.
+
+    Args:
+        batches: The results of each batch, {name: number or array}.
+
+    Returns:
+        {name: number}.
     """
     return {name: np.mean([batch[name] for batch in batches]) for name in batches[0]}
 
 
 def reduce_mean_dict(so_far: Optional[Document], results: Document, step: int) -> Document:
-    """An online_agg_func: the running mean of each result, element by element; step counts batches
-    from 0.
+    """An online_agg_func: returns the running mean of each result, element by element.
+
+    Args:
+        so_far: The means over the earlier batches; None for the first batch.
+        results: The results of this batch, {name: number or array}.
+        step: The index of this batch, from 0.
     """
     if so_far is None:
         return dict(results)

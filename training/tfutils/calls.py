@@ -1,9 +1,9 @@
-"""tfutils' two calls: train and test from a params dictionary, of plain data or of a user's own
-functions.
+"""The two calls of tfutils: training and testing from a params dictionary.
 
-Plain data are the settings of config/schema.py by group, as in a .pkl or a record. Where
-model_params has a 'func', the dictionary is a tfutils script's (training/tfutils/functions.py says
-what each function is called with).
+The dictionary holds either plain data or a user's own functions. Plain data are the settings of
+config/schema.py by group, as in a .pkl file or a record. If model_params has a 'func', it is the
+dictionary of a tfutils script; training/tfutils/functions.py documents the arguments of each
+function.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from training.restoring import Start
 from training.tfutils.functions import LOAD, SAVE, TRAIN, FunctionExperiment, Group, Groups, checked
 from training.types import Results
 
-Job = TypeVar('Job')  # what a job gives
+Job = TypeVar('Job')  # the result of a job
 
 
 def train_from_params(
@@ -45,14 +45,36 @@ def train_from_params(
     dont_run: bool = False,
     skip_check: bool = True,
 ) -> Union[Results, FunctionExperiment, None]:
-    """Train. Returns {target: results} of the last validation, or None where there was none; what
-    was built if dont_run.
+    """Trains a network.
 
-    Every argument is the group of that name. An experiment that has a checkpoint is continued
-    (do_restore, True by default where the dictionary holds functions); the last step is always
-    validated and saved.
-    Raises ConfigError, DataError, StoreError, CheckpointError or TrainingError, each with one
-    sentence.
+    Each argument not described below is the group of that name. An experiment that has a checkpoint
+    is resumed if do_restore is True, which is the default for a dictionary of functions. The last
+    step is always validated and saved.
+
+    Args:
+        save_params: Where results are stored, and how often.
+        model_params: The model; 'func' is present if the dictionary holds functions.
+        train_params: The training data, targets and number of steps.
+        loss_params: The loss.
+        learning_rate_params: The learning rate.
+        optimizer_params: The optimiser.
+        validation_params: The validations by target.
+        load_params: The checkpoint to start from.
+        log_device_placement: Whether TensorFlow logs the devices of operations. It is only for
+            functions.
+        dont_run: Whether to build the graph only. It is only for functions.
+        skip_check: Whether to skip the check that the code is committed.
+
+    Returns:
+        {target: results} of the last validation, or None if there was none. With dont_run, the
+        FunctionExperiment that was built.
+
+    Raises:
+        ConfigError: The settings are not valid.
+        DataError: The data cannot be used.
+        StoreError: MongoDB cannot store the results.
+        CheckpointError: A checkpoint is missing or does not fit.
+        TrainingError: The training failed.
     """
     groups = _groups(
         save_params=save_params,
@@ -88,11 +110,13 @@ def test_from_params(
     dont_run: bool = False,
     skip_check: bool = True,
 ) -> Union[Results, FunctionExperiment]:
-    """Restore, validate and, where save_params has an exp_id, record. Returns {target: results};
-    what was built if dont_run.
+    """Restores a checkpoint, validates it, and records the results if save_params has an exp_id.
 
-    Arguments and errors are those of `train_from_params`. What save_params does not say of its
-    place is load_params'.
+    The arguments and errors are the same as for `train_from_params`. Parts of the place in MongoDB
+    that save_params does not give are taken from load_params.
+
+    Returns:
+        {target: results}. With dont_run, the FunctionExperiment that was built.
     """
     groups = _groups(
         save_params=save_params,
@@ -108,7 +132,7 @@ def test_from_params(
         _refuse_advanced(dont_run=dont_run, log_device_placement=log_device_placement)
         return _plain(jobs.validate, groups)
     if not validation_params:
-        raise ConfigError('validation_params is empty: there is nothing to test')
+        raise ConfigError('validation_params is empty, so there is nothing to test')
     groups.pop('train_params', None)
     experiment = FunctionExperiment(groups, _device(groups), training=False)
     return (
@@ -116,13 +140,12 @@ def test_from_params(
     )
 
 
-setattr(
-    test_from_params, '__test__', False
-)  # its name is tfutils'; pytest is not to take it for a test
+# The name comes from tfutils; this keeps pytest from collecting it as a test.
+setattr(test_from_params, '__test__', False)
 
 
 def _plain(job: Callable[[Config, FrozenSet[str]], Job], groups: Groups) -> Job:
-    """What a job gives for settings that are plain data."""
+    """Runs a job with settings that are plain data, and returns its result."""
     legal = choices()
     values = plain.values_of(groups, legal)
     return job(Config.of(values, legal), frozenset(values))
@@ -174,29 +197,38 @@ def _restore(
     load: Group,
     store: Optional[Store],
 ) -> str:
-    """Restore what there is to restore; a sentence on it. The experiment's own checkpoint comes
-    before load_params'.
+    """Restores a checkpoint if there is one, and returns a sentence about it.
+
+    A checkpoint of the experiment itself takes precedence over the one in load_params.
     """
     recorded = store.latest_step() if store else None
     if not load['do_restore']:
         if recorded is not None:
             raise ConfigError(
-                f'exp_id {place.exp_id} has records up to step {recorded:,} already; continue it '
+                f'exp_id {place.exp_id} already has records up to step {recorded:,}; resume it '
                 'with do_restore=True, or choose another exp_id'
             )
-        return 'starting anew'
+        return 'starting a new training'
     own = finding.fetch(store, folder) if store else None
     if own:
         return _load(session, experiment, own.prefix, dict(LOAD), whole=True)
     source = _place(load, place._asdict(), 'load_params')
     if source == place and not (load['from_ckpt'] or _query(load)):
-        return 'starting anew'
+        return 'starting a new training'
     return _load(session, experiment, _find(load, source, folder, store).prefix, load)
 
 
 def _find(load: Group, source: Place, folder: str, store: Optional[Store]) -> Start:
-    """The Start that load_params name. store: of the run, or None; it serves if it is at the
-    source. Raises CheckpointError where there is none.
+    """Returns the Start that load_params names.
+
+    Args:
+        load: The group load_params with its defaults.
+        source: The place in MongoDB that load_params names.
+        folder: The folder of local checkpoints.
+        store: The store of the run, or None. It is used if it is the store at `source`.
+
+    Raises:
+        CheckpointError: There is no such checkpoint.
     """
     if load['from_ckpt']:
         prefix = os.path.expanduser(load['from_ckpt'])
@@ -204,17 +236,17 @@ def _find(load: Group, source: Place, folder: str, store: Optional[Store]) -> St
     server.ensure(source.host, source.port)
     start = finding.fetch_from(source, folder, query=_query(load), store=store)
     if start is None:
-        raise CheckpointError(f'there is no checkpoint in {_where(source)}; check load_params')
+        raise CheckpointError(f'there is no checkpoint in {source.text()}; check load_params')
     return start
 
 
 def _query(load: Group) -> Document:
     query = load['query'] or load['load_query'] or {}
     if not isinstance(query, dict):
-        raise ConfigError(f'load_params: query is {query!r}, and must be a dictionary')
+        raise ConfigError(f'load_params: query must be a dictionary, not {query!r}')
     if any(name in repr(query) for name in EXECUTING):
         raise ConfigError(
-            'load_params: query may not hold {}, which run code'.format(', '.join(EXECUTING))
+            f'load_params: query must not contain {", ".join(EXECUTING)}, which run code'
         )
     return query
 
@@ -226,7 +258,18 @@ def _load(
     load: Group,
     whole: bool = False,
 ) -> str:
-    """Restore a checkpoint; a sentence on what is new. whole: nothing may be missing in it."""
+    """Restores a checkpoint and returns a sentence that names the variables that are new.
+
+    Args:
+        session: The session of the experiment.
+        experiment: The experiment whose variables are restored.
+        prefix: The path of the checkpoint.
+        load: The group load_params with its defaults.
+        whole: Whether the checkpoint must contain every variable.
+
+    Raises:
+        CheckpointError: A variable is missing although `whole` is True.
+    """
     new = checkpoints.restore_some(
         session,
         experiment,
@@ -237,18 +280,16 @@ def _load(
     )
     if whole and new:
         raise CheckpointError(
-            '{} does not fit this model: it lacks {}; choose another exp_id'.format(
-                prefix, ', '.join(new)
-            )
+            f'{prefix} does not fit this model: it lacks {", ".join(new)}; choose another exp_id'
         )
-    return 'restored {}{}'.format(prefix, '; new: ' + ', '.join(new) if new else '')
+    return f'restored {prefix}{"; new: " + ", ".join(new) if new else ""}'
 
 
 def _groups(**groups: Optional[Group]) -> Groups:
     for name, group in groups.items():
         if isinstance(group, list):
             raise ConfigError(
-                f'{name}: several models at once are not trained here; give one dictionary'
+                f'{name}: training several models at once is not supported; give one dictionary'
             )
         if group is not None and not isinstance(group, dict):
             raise ConfigError(f'{name} must be a dictionary, not {type(group).__name__}')
@@ -262,19 +303,17 @@ def _holds_functions(model_params: Optional[Group]) -> bool:
 def _refuse_advanced(**switches: bool) -> None:
     for name, value in switches.items():
         if value:
-            raise ConfigError(f'{name} is for a params dictionary of functions')
+            raise ConfigError(f'{name} can only be used with a params dictionary of functions')
 
 
 def _device(groups: Groups) -> Device:
-    """The device of model_params['devices'], and the parts of a batch of
-    train_params['minibatch_size'].
-    """
+    """Returns the device for model_params['devices'] and train_params['minibatch_size']."""
     devices = groups['model_params'].get('devices') or ['/gpu:0']
     devices = [devices] if isinstance(devices, str) else devices
     if len(devices) > 1:
         raise ConfigError(
             f'model_params: devices={devices}: a params dictionary of functions trains on one '
-            'device; name one'
+            'device; give only one'
         )
     train = checked(groups, 'train_params', TRAIN)
     part, batch = train['minibatch_size'], (train['data_params'] or {}).get('batch_size')
@@ -289,8 +328,10 @@ def _device(groups: Groups) -> Device:
 
 
 def _place(given: Group, otherwise: Group, group: str) -> Place:
-    """The Place of which each part is as given or otherwise. Raises ConfigError where one is
-    missing.
+    """Returns the Place with each part from `given`, or else from `otherwise`.
+
+    Raises:
+        ConfigError: A part is in neither of them.
     """
     parts: Document = {
         name: otherwise.get(name) if given.get(name) is None else given[name]
@@ -298,13 +339,13 @@ def _place(given: Group, otherwise: Group, group: str) -> Place:
     }
     missing = [name for name, value in parts.items() if value is None]
     if missing:
-        raise ConfigError('{} lacks {}'.format(group, ', '.join(missing)))
+        raise ConfigError(f'{group} lacks {", ".join(missing)}')
     return Place(**parts)
 
 
 @contextlib.contextmanager
 def _opened(place: Optional[Place], save: Group, folder: str) -> Iterator[Optional[Store]]:
-    """The Store at a place, which is closed in the end; None without a place."""
+    """Context manager: opens the Store at a place and closes it; yields None without a place."""
     if place is None:
         yield None
         return
@@ -316,21 +357,27 @@ def _opened(place: Optional[Place], save: Group, folder: str) -> Iterator[Option
 
 
 def _cache_folder(cache_dir: Optional[str], place: Place) -> str:
-    """The folder of local checkpoints: cache_dir as it is given, or tfutils' own. Raises
-    ConfigError for a bucket.
+    """Returns the folder of local checkpoints: cache_dir, or the default folder of tfutils.
+
+    Raises:
+        ConfigError: cache_dir is a bucket.
     """
     home = os.environ.get('TFUTILS_HOME') or os.path.expanduser('~/.tfutils')
     folder = cache_dir or local_folder(home, place)
     if '://' in folder:
         raise ConfigError(
-            f'cache_dir={folder} must be a folder of this machine; train.py copies checkpoints '
-            'into buckets'
+            f'cache_dir={folder} must be a folder on this machine; only train.py can copy '
+            'checkpoints to a bucket'
         )
     return places.make_folder(os.path.expanduser(folder), 'cache_dir')
 
 
 def _described(experiment: FunctionExperiment) -> Document:
-    """What a record tells of the settings, as plain data. Raises StoreError for what is none."""
+    """Returns the settings as plain data for a record.
+
+    Raises:
+        StoreError: A setting cannot be stored.
+    """
     groups = dict(experiment.described, **provenance.describe())
     load = groups.get('load_params') or {}
     pattern = getattr(load.get('to_restore'), 'pattern', None)

@@ -1,19 +1,22 @@
-"""An experiment of a user's own functions, in the params dictionary of tfutils: model, data,
-losses, rates and validations.
+"""An experiment made of a user's own functions, in the params dictionary of tfutils.
 
-What each function is called with, and what it gives, is tfutils' convention:
+The functions define the model, data, losses, learning rate, optimiser and validations. Their
+arguments and results follow the convention of tfutils:
 
     data(batch_size=n, ...)                        -> inputs, {name: tensor [batch, ...]}
-                                                      (or a tf.data.Dataset of such)
+                                                      (or a tf.data.Dataset of such dictionaries)
     model(inputs=inputs, train=True, seed=0, ...)  -> outputs, a dictionary of plain data for the
                                                       record
     loss_func(outputs, *[inputs[name] for name in pred_targets], ...)
-                                                      (by name where it takes logits and labels)
+                                                      (by keyword if it has the parameters logits
+                                                      and labels)
     agg_func(loss, ...)                            -> a scalar
     learning rate(global_step=step, ...)           -> a scalar
-    optimizer(learning_rate=rate, ...)             -> what has compute_gradients and apply_gradients
+    optimizer(learning_rate=rate, ...)             -> an object with compute_gradients and
+                                                      apply_gradients
     targets(inputs, outputs, ...)                  -> {name: tensor}, of a step or of a validation
-    online_agg_func(so_far, results of a batch, index) and agg_func(of all batches)
+    online_agg_func(so_far, results, index)        -> so_far, including the results of this batch
+    agg_func(so_far)                               -> the results of the validation
 """
 
 import contextlib
@@ -43,8 +46,8 @@ from training.trainable import Plan, Step, Trainable
 from training.types import Aggregate, Function, Gather, MakeOptimizer, Results
 from training.validation import reading
 
-# The names that each part of the dictionary may have beside its functions' own arguments, with
-# tfutils' defaults.
+# The names that each group of the dictionary may contain besides the arguments of its functions,
+# with the defaults of tfutils.
 SAVE = dict(
     host='localhost',
     port=None,
@@ -103,23 +106,27 @@ VALIDATION = dict(
     valid_loop=None,
     queue_params=None,
 )
-# What tfutils knows of a model itself; a model function gets it only where it asks for it.
+# Names that tfutils reads itself; a model function only receives those that it has parameters for.
 MODEL = ('devices', 'num_gpus', 'prefix', 'model_prefix', 'trainable_scopes')
-RESERVED = ('loss', 'learning_rate', 'optimizer', '__grads__')  # of the results of a step
-OLD_NAMES = {'targets': 'pred_targets', 'loss_per_case_func': 'loss_func'}  # of loss_params
+RESERVED = ('loss', 'learning_rate', 'optimizer', '__grads__')  # in the results of a step
+OLD_NAMES = {'targets': 'pred_targets', 'loss_per_case_func': 'loss_func'}  # in loss_params
 
-Group = Document  # of the dictionary: {name: value, or a function}
+Group = Document  # a group of the dictionary: {name: value or function}
 Groups = Dict[str, Group]
 Tensors = Dict[str, tf.Tensor]
 Pairs = List[Tuple[tf.Tensor, tf.Variable]]  # gradients, each with its variable
 
 
 class ClipOptimizer:
-    """An optimiser whose gradients are clipped before they are applied, as tfutils' own.
+    """An optimiser that clips the gradients before it applies them, like the one in tfutils.
 
-    optimizer_class: called with the keywords that are left. clip: whether to clip. clipping_method:
-    a key of optimizers.CLIPPINGS. clipping_value: the bound. optimizer_kwargs: more keywords of the
-    class.
+    Args:
+        optimizer_class: The class of the optimiser. It is called with `keywords`.
+        clip: Whether to clip.
+        clipping_method: A key of optimizers.CLIPPINGS.
+        clipping_value: The bound.
+        optimizer_kwargs: More keyword arguments of the class.
+        **keywords: Keyword arguments of the class.
     """
 
     def __init__(
@@ -137,13 +144,13 @@ class ClipOptimizer:
     def compute_gradients(
         self, loss: tf.Tensor, var_list: Optional[Sequence[tf.Variable]] = None
     ) -> Pairs:
-        """[(gradient, variable)], not clipped yet."""
+        """Returns [(gradient, variable)]. The gradients are not clipped yet."""
         return self._optimizer.compute_gradients(loss, var_list=var_list)
 
     def apply_gradients(
         self, gradients_and_variables: Pairs, global_step: Optional[tf.Variable] = None
     ) -> tf.Operation:
-        """The operation that clips them and updates the variables."""
+        """Returns the operation that clips the gradients and updates the variables."""
         pairs = gradients_and_variables
         if self._clip:
             gradients, variables = zip(*pairs)
@@ -151,35 +158,39 @@ class ClipOptimizer:
         return self._optimizer.apply_gradients(pairs, global_step=global_step)
 
     def variables(self) -> List[tf.Variable]:
-        """The slots."""
+        """Returns the slots."""
         return self._optimizer.variables()
 
 
 def mean_and_reg_loss(loss: tf.Tensor) -> tf.Tensor:
-    """The mean of a loss per case, and every loss in tf.GraphKeys.REGULARIZATION_LOSSES."""
+    """Returns the mean of the losses per image plus all tf.GraphKeys.REGULARIZATION_LOSSES."""
     return tf.add_n([tf.reduce_mean(loss)] + tf.get_collection(tf.GraphKeys.REGULARIZATION_LOSSES))
 
 
 def append_and_return(
     so_far: Optional[List[Document]], results: Document, step: int
 ) -> List[Document]:
-    """tfutils' default online_agg_func: a list of the results of all batches."""
+    """The default online_agg_func of tfutils: returns a list of the results of all batches."""
     return (so_far or []) + [results]
 
 
 def identity_func(results: object) -> Document:
-    """tfutils' default agg_func: what it gets, as {'result': ...} where that is no dictionary."""
+    """The default agg_func of tfutils: returns its argument, or {'result': ...} if not a dict."""
     return results if isinstance(results, dict) else {'result': results}
 
 
 class FunctionExperiment(Trainable):
-    """The graph of a params dictionary that holds functions; training.loop.Run trains it.
+    """The graph for a params dictionary of functions; training.loop.Run trains it.
 
-    params: {'model_params': ..., 'save_params': ..., ...} with every group that is used. device: of
-    training/devices/.
-    training: False builds the validations alone. Raises ConfigError for what cannot be.
+    The gradients, losses and targets of a step are computed from the variables before its update.
 
-    Gradients, losses and targets of a step are those of the variables before it.
+    Args:
+        params: {'model_params': ..., 'save_params': ..., ...} with every group that is used.
+        device: A device of training/devices/.
+        training: Whether to build the training step; False builds only the validations.
+
+    Raises:
+        ConfigError: The dictionary is not valid.
     """
 
     def __init__(self, params: Groups, device: Device, training: bool = True) -> None:
@@ -188,7 +199,7 @@ class FunctionExperiment(Trainable):
         self._model = dict(params['model_params'])
         self._device = device
         self.roles = {}
-        # What a record tells: the dictionary, and what the model says of itself.
+        # What is recorded: the dictionary, and the description that the model returns.
         self.described: Groups = dict(params)
         self.graph = tf.Graph()
         with self.graph.as_default():
@@ -211,7 +222,7 @@ class FunctionExperiment(Trainable):
 
     @property
     def plan(self) -> Plan:
-        """What a run does when."""
+        """What a run does, and at which steps."""
         save, train = self._save, self._train
         return Plan(
             steps=math.inf if train.get('num_steps') is None else train['num_steps'],
@@ -231,49 +242,63 @@ class FunctionExperiment(Trainable):
         )
 
     def run_steps(self, session: tf.Session, most: int) -> List[Document]:
-        """One training step: [{name: value} of the loss, the learning rate and the targets, before
-        its update].
+        """Does one training step.
+
+        Args:
+            session: The session of the graph.
+            most: Not used: a call always does one step.
+
+        Returns:
+            A list with one dictionary, {name: value}: the loss, the learning rate and the targets
+            before the update.
         """
         del most
         step = self.training_step
         loop = (self._train['train_loop'] or {}).get('func')
         if loop is None:
             return [session.run([step.train_op, step.scalars])[1]]
+        # A loop expects '__grads__' to accumulate gradients; the device has done so already.
         operations = {
             'optimizer': step.train_op,
             '__grads__': step.initializer,
-        }  # nothing is left to accumulate
+        }
         results = loop(session, [dict(step.scalars, **operations)], num_minibatches=1)[0]
         return [{name: value for name, value in results.items() if name not in operations}]
 
     def validate(self, session: tf.Session, between: Callable[[], None] = lambda: None) -> Results:
-        """{target: results} of every validation, each over its number of batches. between: is
-        called before each batch.
+        """Runs every validation over its number of batches.
+
+        Args:
+            session: The session of the graph.
+            between: Called before each batch.
+
+        Returns:
+            {target: results}.
         """
         return {target: self._validate(session, target, between) for target in self._validations}
 
     def find_damage(self, step: int, steps: int, in_files: bool) -> Optional[str]:
-        """None: what the functions of a dictionary read is not known."""
+        """Returns None: it is not known which files the functions read."""
         del step, steps, in_files
         return None
 
     def summary(self, results: Results) -> str:
-        """One line of the numbers in what `validate` gave: 'topn: top1 0.9710, loss 0.1000'."""
+        """Returns one line with the numbers among the results: 'topn: top1 0.9710, loss 0.1000'."""
         return '; '.join(
-            '{}: {}'.format(
-                target,
+            f'{target}: '
+            + (
                 ', '.join(
                     f'{name} {float(value):.4f}'
                     for name, value in found.items()
                     if _is_number(value)
                 )
-                or 'done',
+                or 'done'
             )
             for target, found in results.items()
         )
 
     def warnings(self, results: Results) -> List[str]:
-        """No sentence: what a user's own numbers mean is not known."""
+        """Returns an empty list: the meaning of a user's own results is not known."""
         del results
         return []
 
@@ -291,8 +316,8 @@ class FunctionExperiment(Trainable):
     def _build_step(self, params: Groups) -> Step:
         if self._train['include_global_step']:
             raise ConfigError(
-                'train_params: include_global_step is not supported; let optimizer_params make '
-                'the optimiser without it'
+                'train_params: include_global_step is not supported; leave it out, and use an '
+                'optimiser that does not need it'
             )
         inputs = read(self._train['data_params'], 'train_params')
         step = self.global_step.read_value()
@@ -310,12 +335,12 @@ class FunctionExperiment(Trainable):
         )
 
         def replica(batch: Tensors, part: Part) -> Outcome[Tuple[Tensors, Tensors]]:
-            del part  # a script's functions do not ask for it
+            del part  # the functions of a script have no such parameter
             before = set(tf.get_collection(tf.GraphKeys.UPDATE_OPS))
             outputs = self._outputs(batch, train=True)
             loss = loss_of(batch, outputs, params.get('loss_params'))
             if isinstance(loss, (list, tuple)) or loss.shape.ndims:
-                raise ConfigError(f'loss_params: agg_func gives {loss}, and must give one number')
+                raise ConfigError(f'loss_params: agg_func must return one number, not {loss}')
             targets = dict(self._step_targets(batch, outputs), loss=loss)
             pairs = optimizer.compute_gradients(loss, var_list=self._trainable())
             updates = [op for op in tf.get_collection(tf.GraphKeys.UPDATE_OPS) if op not in before]
@@ -338,8 +363,8 @@ class FunctionExperiment(Trainable):
         )
         taken = sorted(set(RESERVED) & set(targets))
         if taken:
-            raise ConfigError('train_params: targets may not be named {}'.format(', '.join(taken)))
-        if self._device.minibatches > 1:  # only a number has a mean over the parts of a batch
+            raise ConfigError(f'train_params: targets must not be named {", ".join(taken)}')
+        if self._device.minibatches > 1:  # only numbers can be averaged over the parts of a batch
             targets = {
                 name: tf.reduce_mean(tf.cast(tensor, tf.float32))
                 for name, tensor in targets.items()
@@ -347,7 +372,7 @@ class FunctionExperiment(Trainable):
         return targets
 
     def _outputs(self, inputs: Tensors, train: bool) -> tf.Tensor:
-        """What the model function gives; what it says of itself goes into the record."""
+        """Calls the model function; returns its outputs and keeps its description to record it."""
         function, arguments = (
             self._model['func'],
             {n: v for n, v in self._model.items() if n not in ('func', 'train')},
@@ -363,7 +388,7 @@ class FunctionExperiment(Trainable):
             given = function(inputs=inputs, train=train, **dict({'seed': 0}, **arguments))
         if not isinstance(given, tuple) or len(given) != 2:
             raise ConfigError(
-                f'model_params: {_named(function)} must give (outputs, a dictionary for the record)'
+                f'model_params: {_named(function)} must return (outputs, dictionary for the record)'
             )
         self.described['model_params'] = dict(
             {'seed': 0}, **self._model, cfg_final=given[1], train=bool(self._train)
@@ -380,14 +405,14 @@ class FunctionExperiment(Trainable):
             or any(v.op.name.startswith(scope.rstrip('/') + '/') for scope in scopes)
         ]
         if not variables:
-            raise ConfigError(f'model_params: trainable_scopes={scopes} holds no variable')
+            raise ConfigError(f'model_params: trainable_scopes={scopes} contain no variable')
         return variables
 
     def _build_validation(self, target: str, params: Groups) -> 'Validation':
         given = checked(params['validation_params'], target, VALIDATION, 'validation_params.')
         if given['num_steps'] is None:
             raise ConfigError(
-                f'validation_params.{target}: num_steps is needed, the number of batches'
+                f'validation_params.{target}: num_steps, the number of batches, is missing'
             )
         inputs = read(given['data_params'], 'validation_params.' + target)
         outputs = self._outputs(inputs, train=False)
@@ -407,11 +432,11 @@ class FunctionExperiment(Trainable):
 
 @contextlib.contextmanager
 def _own_regularization_losses() -> Iterator[None]:
-    """Afterwards tf.GraphKeys.REGULARIZATION_LOSSES holds those of the network built meanwhile, and
-    not another's as well.
+    """Context manager: keeps only the regularisation losses of the network built within it.
 
-    Those of variables are made with the variables, once, and are those of each network that shares
-    them.
+    Afterwards, tf.GraphKeys.REGULARIZATION_LOSSES does not contain the losses of earlier networks,
+    unless no loss was added: losses of variables are created once, together with the variables, and
+    belong to every network that shares them.
     """
     collection = tf.get_collection_ref(tf.GraphKeys.REGULARIZATION_LOSSES)
     earlier = collection[:]
@@ -422,12 +447,15 @@ def _own_regularization_losses() -> Iterator[None]:
 
 
 class Validation(NamedTuple):
-    """A validation of a user's own: tensors, how many batches, and what is called with them.
+    """A validation defined by a user's functions.
 
     Attributes:
-        loop: (session, targets) -> the results of a batch.
-        online_agg_func: (what it gave before or None, results of a batch, its index) -> so far.
-        agg_func: (what online_agg_func gave at last) -> the results.
+        targets: The tensors to evaluate, {name: tensor}.
+        steps: The number of batches.
+        loop: Function of (session, targets) that returns the results of a batch.
+        online_agg_func: Function of (its last return value or None, results of a batch, index of
+            the batch) that returns the results so far.
+        agg_func: Function of (last return value of online_agg_func) that returns the results.
     """
 
     targets: Tensors
@@ -438,29 +466,46 @@ class Validation(NamedTuple):
 
 
 def checked(params: Groups, group: str, defaults: Group, where: str = '') -> Group:
-    """A group of the dictionary with its defaults. Raises ConfigError for a name that it does not
-    have.
+    """Returns a group of the dictionary, completed with its defaults.
+
+    Args:
+        params: The dictionary.
+        group: The name of the group.
+        defaults: The names that the group may contain, with their defaults.
+        where: The path of the group, for messages.
+
+    Raises:
+        ConfigError: The group contains another name, or queue_params.
     """
     given = params.get(group) or {}
     unknown = sorted(set(given) - set(defaults))
     if unknown:
         raise ConfigError(
-            '{}{} has no {}; it has {}'.format(
-                where, group, ', '.join(unknown), ', '.join(sorted(defaults))
-            )
+            f'{where}{group} has no {", ".join(unknown)}; choose from {", ".join(sorted(defaults))}'
         )
     if given.get('queue_params'):
         raise ConfigError(
-            f'{where}{group}: queue_params are of tfutils before 2018; let data_params.func give '
-            'tensors of a tf.data.Dataset'
+            f'{where}{group}: queue_params, of tfutils before 2018, is not supported; let '
+            'data_params.func return a tf.data.Dataset'
         )
     return dict(defaults, **given)
 
 
 def read(data_params: Optional[Group], where: str) -> Tensors:
-    """The inputs of a data function: {name: tensor [batch, ...]}. Raises ConfigError."""
+    """Calls a data function and returns its inputs.
+
+    Args:
+        data_params: 'func' and its arguments.
+        where: The path of the group, for messages.
+
+    Returns:
+        {name: tensor [batch, ...]}.
+
+    Raises:
+        ConfigError: There is no function, or it does not return a dictionary or tf.data.Dataset.
+    """
     if not data_params or not callable(data_params.get('func')):
-        raise ConfigError(f'{where}: data_params.func must be the function that gives the images')
+        raise ConfigError(f'{where}: data_params.func must be the function that returns the data')
     inputs = data_params['func'](
         **{name: value for name, value in data_params.items() if name != 'func'}
     )
@@ -468,16 +513,22 @@ def read(data_params: Optional[Group], where: str) -> Tensors:
         inputs = tf.data.make_one_shot_iterator(inputs).get_next()
     if not isinstance(inputs, dict):
         raise ConfigError(
-            '{}: {} must give a dictionary of tensors, not {}'.format(
-                where, _named(data_params['func']), type(inputs).__name__
-            )
+            f'{where}: {_named(data_params["func"])} must return a dictionary of tensors, not '
+            f'{type(inputs).__name__}'
         )
     return inputs
 
 
 def loss_of(inputs: Tensors, outputs: tf.Tensor, loss_params: Optional[Group]) -> tf.Tensor:
-    """The loss of a batch: agg_func(loss_func(outputs, what is to be predicted)). Raises
-    ConfigError.
+    """Returns the loss of a batch: agg_func(loss_func(outputs, the inputs named in pred_targets)).
+
+    Args:
+        inputs: The inputs, {name: tensor [batch, ...]}.
+        outputs: The outputs of the model.
+        loss_params: The group of that name. None means the cross-entropy of the input 'labels'.
+
+    Raises:
+        ConfigError: The group is not valid, or the inputs lack a target.
     """
     given = {OLD_NAMES.get(name, name): value for name, value in (loss_params or {}).items()}
     given = checked({'loss_params': given}, 'loss_params', LOSS)
@@ -489,9 +540,8 @@ def loss_of(inputs: Tensors, outputs: tf.Tensor, loss_params: Optional[Group]) -
     missing = [name for name in names if name not in inputs]
     if missing:
         raise ConfigError(
-            'loss_params: the data have no {}; they have {}'.format(
-                ', '.join(missing), ', '.join(sorted(inputs))
-            )
+            f'loss_params: the data contain no {", ".join(missing)}; they contain '
+            f'{", ".join(sorted(inputs))}'
         )
     function = given['loss_func'] or tf.nn.sparse_softmax_cross_entropy_with_logits
     labels, more = [inputs[name] for name in names], given['loss_func_kwargs'] or {}
@@ -506,7 +556,7 @@ def loss_of(inputs: Tensors, outputs: tf.Tensor, loss_params: Optional[Group]) -
 
 
 def _targets(targets: Group, inputs: Tensors, outputs: tf.Tensor) -> Tensors:
-    """{name: tensor} of a function of targets."""
+    """Calls a function of targets and returns {name: tensor}."""
     return targets['func'](
         inputs, outputs, **{name: value for name, value in targets.items() if name != 'func'}
     )
@@ -515,7 +565,7 @@ def _targets(targets: Group, inputs: Tensors, outputs: tf.Tensor) -> Tensors:
 def _call(
     arguments: Group, default: Function, keys: Sequence[str] = ('func',), **more: tf.Tensor
 ) -> tf.Tensor:
-    """Call the function that a group names, or the default, with the rest of the group."""
+    """Calls the function that a group names, or the default, with the rest of the group."""
     functions = [arguments[key] for key in keys if arguments.get(key)]
     rest = {name: value for name, value in arguments.items() if name not in keys}
     return (functions[0] if functions else default)(**dict(rest, **more))
