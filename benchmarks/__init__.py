@@ -1,6 +1,6 @@
-"""Programs that measure speed; README.md quotes what they print."""
+"""Programs that measure speed. README.md and docs/ quote their results."""
 
 import sys
 
-if sys.argv[:1] == ['-m']:  # one of them is about to run
-    import missing_packages  # noqa: F401 (first: it tells which package this Python lacks)
+if sys.argv[:1] == ['-m']:  # one of the programs is about to run
+    import missing_packages  # noqa: F401 (first: it reports which package this Python lacks)

@@ -1,11 +1,10 @@
-"""Every figure of speed beside its target, as ratios taken side by side in one run, on both
-TensorFlows.
+"""Measures all speeds as ratios, on both versions of TensorFlow, and compares them to targets.
 
     make bench                              (all rows; about 30 minutes on two cores)
     make bench ARGS='--rows rules --models resnet18'
 
-Needs nothing but this Python; the environments that it measures are given by their interpreters
-(the Makefile makes them).
+The two sides of each ratio are measured alternately in the same run. This program needs no packages
+itself. It is given the interpreters of the environments to measure (the Makefile creates them).
 """
 
 import argparse
@@ -22,8 +21,8 @@ from benchmarks.types import Ratios
 from config.root import ROOT
 
 PAPER, MODERN, PEERS = 'TensorFlow 1.13.2', 'TensorFlow 2.x', 'PyTorch'
-# At most so many times a step of backpropagation. On 1.13.2: the original's own ratios, and 1.60
-# for information.
+# The largest accepted time of a step, as a multiple of a step of backpropagation. The values for
+# 1.13.2 are the ratios of the original code, and 1.60 for information.
 MOST = {
     MODERN: {
         'feedback': 1.03,
@@ -45,7 +44,7 @@ MOST = {
 
 
 class Row(NamedTuple):
-    """A figure and its target."""
+    """A measured figure and its target."""
 
     figure: str
     value: float
@@ -54,17 +53,17 @@ class Row(NamedTuple):
 
 
 class Table:
-    """Rows, each of which is printed when it is known."""
+    """A table that prints each row as soon as it is added."""
 
     def __init__(self) -> None:
         self.rows: List[Row] = []
 
     def at_most(self, figure: str, value: float, target: float) -> None:
-        """A ratio that should be small."""
+        """Adds a ratio that should not exceed the target."""
         self._add(Row(figure, value, f'at most {target:.2f}', value <= target))
 
     def at_least(self, figure: str, value: float, target: float) -> None:
-        """A ratio that should be large."""
+        """Adds a ratio that should reach the target."""
         self._add(Row(figure, value, f'at least {target:.2f}', value >= target))
 
     def _add(self, row: Row) -> None:
@@ -74,7 +73,7 @@ class Table:
 
 
 def workers(arguments: argparse.Namespace, model: str, peers: bool) -> Dict[str, turns.Worker]:
-    """{runtime: Worker} of the environments that were given, each with its variants."""
+    """Starts a worker in each given environment and returns {runtime: Worker}."""
     interpreters = {
         PAPER: arguments.paper,
         MODERN: arguments.modern,
@@ -88,7 +87,7 @@ def workers(arguments: argparse.Namespace, model: str, peers: bool) -> Dict[str,
                 if name == PEERS
                 else ['-m', 'benchmarks.steps', '--serve', '--model=' + model]
             )
-            # A thread of PyTorch that waits by spinning would take the others' processor.
+            # Waiting threads of PyTorch must not spin: that would slow down the other workers.
             started[name] = turns.Worker(
                 [os.path.abspath(interpreter)] + what,
                 dict(
@@ -99,7 +98,7 @@ def workers(arguments: argparse.Namespace, model: str, peers: bool) -> Dict[str,
 
 
 def rules(arguments: argparse.Namespace, table: Table) -> Dict[str, Ratios]:
-    """Steps of every rule, of plain layers and of public peers."""
+    """Measures the steps of every rule, of plain layers, and of PyTorch and BioTorch."""
     seconds: Dict[str, Ratios] = {}
     for model in arguments.models.split(','):
         running = workers(arguments, model, peers=model == 'resnet18')
@@ -140,7 +139,7 @@ def _rows_of_rules(table: Table, model: str, found: Mapping[Tuple[str, str], flo
 
 
 def pipeline(arguments: argparse.Namespace, table: Table) -> Dict[str, Ratios]:
-    """Images a second of the input pipeline on one core, over a bare loop of Pillow's."""
+    """Measures the images per second of the input pipeline on one core, over a loop with Pillow."""
     found = _each(arguments, 'benchmarks.pipeline')
     for runtime, ratios in found.items():
         for split, ratio in ratios.items():
@@ -153,7 +152,7 @@ def pipeline(arguments: argparse.Namespace, table: Table) -> Dict[str, Ratios]:
 
 
 def overhead(arguments: argparse.Namespace, table: Table) -> Dict[str, Ratios]:
-    """The loop over the bare session, and records over none."""
+    """Measures the training loop over the bare session, and steps with records over without."""
     found = _each(arguments, 'benchmarks.overhead', f'--port={arguments.port}')
     for runtime, ratios in found.items():
         step = f'(a step of {ratios["step_ms"]:.0f} ms)'
@@ -165,7 +164,7 @@ def overhead(arguments: argparse.Namespace, table: Table) -> Dict[str, Ratios]:
 
 
 def _each(arguments: argparse.Namespace, module: str, *words: str) -> Dict[str, Ratios]:
-    """{runtime: what a benchmark prints as JSON}."""
+    """Runs a benchmark on each TensorFlow and returns {runtime: its JSON output}."""
     found: Dict[str, Ratios] = {}
     for name, interpreter in ((MODERN, arguments.modern), (PAPER, arguments.paper)):
         if interpreter:
@@ -189,17 +188,20 @@ ROWS: Dict[str, Callable[[argparse.Namespace, Table], Dict[str, Ratios]]] = {
 
 
 def main() -> int:
+    """Runs the command and returns its exit code."""
     parser = argparse.ArgumentParser(
         prog='python -m benchmarks.bench', description=__doc__.splitlines()[0]
     )
-    parser.add_argument('--rows', default=','.join(ROWS), help='comma list of: ' + ', '.join(ROWS))
+    parser.add_argument(
+        '--rows', default=','.join(ROWS), help='comma-separated list from: ' + ', '.join(ROWS)
+    )
     parser.add_argument('--models', default='resnet18,resnet50')
-    parser.add_argument('--repeats', type=int, default=20, help='steps of each variant that count')
+    parser.add_argument('--repeats', type=int, default=20, help='measured steps of each variant')
     parser.add_argument('--modern', help='interpreter with TensorFlow 2.x')
     parser.add_argument('--paper', help='interpreter with TensorFlow 1.13.2')
     parser.add_argument('--peers', help='interpreter with torch and biotorch')
-    parser.add_argument('--port', type=int, default=29029, help='of MongoDB')
-    parser.add_argument('--json', help='write the figures to this file, too')
+    parser.add_argument('--port', type=int, default=29029, help='port of MongoDB')
+    parser.add_argument('--json', help='file to which the figures are also written')
     arguments = parser.parse_args()
     table, seconds = Table(), {}
     print(f'{os.cpu_count()} processors ({platform.machine()}), 128 x 128, batch 16, float32\n')

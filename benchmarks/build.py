@@ -1,10 +1,10 @@
-"""TFRecords from a folder of JPEG files: images a second and process over those of a bare loop that
-decodes them on one core.
+"""Measures how fast TFRecords are built from a folder of JPEG files.
 
     python -m benchmarks.build [--images 2000] [--processes 2]
 
-The images are those of benchmarks.pipeline, a file each. The time is that of the whole build, its
-processes' start included.
+The result is the number of images per second and process, divided by the same number for a bare
+loop that decodes the images on one core. The images are those of benchmarks.pipeline, one per file.
+The time is that of the whole build, including the start of its processes.
 """
 
 from training import runtime  # first: it prepares TensorFlow
@@ -23,7 +23,7 @@ from data import build_tfrecords
 
 
 def write_folder(folder: str, jpegs: Iterable[bytes]) -> None:
-    """Class folders of the JPEG files."""
+    """Writes JPEG files into a folder for each class."""
     for index, jpeg in enumerate(jpegs):
         place = os.path.join(folder, f'class{index % 10}')
         os.makedirs(place, exist_ok=True)
@@ -32,7 +32,7 @@ def write_folder(folder: str, jpegs: Iterable[bytes]) -> None:
 
 
 def build_seconds(folder: str, out: str, processes: int) -> float:
-    """Seconds that the command takes, without the start of Python and TensorFlow."""
+    """Returns the seconds that the command takes, without the start of Python and TensorFlow."""
     bar = io.StringIO()
     stderr, sys.stderr = sys.stderr, bar
     try:
@@ -47,6 +47,7 @@ def build_seconds(folder: str, out: str, processes: int) -> float:
 
 
 def main() -> int:
+    """Runs the command and returns its exit code."""
     parser = argparse.ArgumentParser(
         prog='python -m benchmarks.build', description=__doc__.splitlines()[0]
     )
@@ -69,7 +70,7 @@ def main() -> int:
             print(f'bare loop {bare:.1f} s, build {built:.1f} s')
     print(
         f'{runtime.describe()}: {statistics.median(ratios):.2f} of the bare loop '
-        f'({min(ratios):.2f} to {max(ratios):.2f}), a process of {arguments.processes}'
+        f'({min(ratios):.2f} to {max(ratios):.2f}) per process, processes: {arguments.processes}'
     )
     return 0
 

@@ -1,9 +1,9 @@
-"""Where the time of a step goes: by kind of operation, a rule beside backpropagation.
+"""Shows the time of a step by kind of operation, for a rule and for backpropagation.
 
     python -m benchmarks.hotspots --variant 'mirror on noise' [--model resnet50]
 
-Sums over the operations of a traced step, in milliseconds of a thread: with two threads at work a
-step lasts about half the sum. Medians over the steps.
+The figures are sums over the operations of a traced step in thread milliseconds: if two threads are
+busy, a step lasts about half the sum. They are medians over the steps.
 """
 
 from training import runtime  # first: it prepares TensorFlow
@@ -19,7 +19,7 @@ from benchmarks import steps, turns
 
 
 def milliseconds(training: steps.Steps) -> Counter[str]:
-    """{kind of operation: milliseconds of a thread} of one step of a benchmarks.steps.Steps."""
+    """Traces one step and returns {kind of operation: thread milliseconds}."""
     metadata = tf.RunMetadata()
     training.run(
         options=tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE, output_partition_graphs=True),
@@ -36,20 +36,21 @@ def milliseconds(training: steps.Steps) -> Counter[str]:
 
 
 def medians(training: steps.Steps, repeats: int) -> Dict[str, float]:
-    """The same over several steps."""
+    """Returns the medians of `milliseconds` over several steps."""
     traced = [milliseconds(training) for _ in range(turns.WARM_UP + repeats)][turns.WARM_UP :]
     kinds = {kind for step in traced for kind in step}
     return {kind: statistics.median(step[kind] for step in traced) for kind in kinds}
 
 
 def main() -> int:
+    """Runs the command and returns its exit code."""
     parser = turns.parser('benchmarks.hotspots', __doc__)
     parser.add_argument(
         '--variant',
         default='mirror on noise',
         choices=list(steps.VARIANTS),
     )
-    parser.add_argument('--repeats', type=int, default=9, help='traced steps that count')
+    parser.add_argument('--repeats', type=int, default=9, help='measured steps')
     parser.add_argument('--most', type=int, default=12, help='kinds of operations to show')
     arguments = parser.parse_args()
     plain, own = [

@@ -1,9 +1,9 @@
-"""The two ways to an input gradient of a convolution with few output positions, timed side by side.
+"""Compares two ways to compute the input gradient of a convolution with few output positions.
 
     python -m benchmarks.input_gradient
 
-Prints the time of TensorFlow's own operation over that of a plain convolution, for the deep layers
-of a ResNet on small images; training.runtime.FEW_POSITIONS is chosen by it.
+It prints the time of TensorFlow's own operation over the time of a plain convolution, for the deep
+layers of a ResNet on small images. training.runtime.FEW_POSITIONS was chosen from these figures.
 """
 
 from training import runtime  # first: it prepares TensorFlow
@@ -21,7 +21,12 @@ BATCH, CHANNELS, REPEATS = 50, 256, 15
 
 
 def seconds(size: int, few_positions: int) -> float:
-    """Median time of one input gradient of a 3x3 convolution of images of this size."""
+    """Returns the median seconds of the input gradient of a 3x3 convolution.
+
+    Args:
+        size: The height and width of the images in pixels.
+        few_positions: See Convolution.
+    """
     with tf.Graph().as_default(), tf.Session(config=runtime.session_config()) as session:
         y = tf.Variable(
             np.random.RandomState(0)
@@ -43,6 +48,7 @@ def seconds(size: int, few_positions: int) -> float:
 
 
 def main() -> int:
+    """Runs the command and returns its exit code."""
     print(runtime.describe())
     for size in (1, 2, 4, 7, 14):
         print(f'{size}x{size} positions: {seconds(size, 0) / seconds(size, 10**6):.2f}')

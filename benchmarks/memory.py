@@ -1,11 +1,10 @@
-"""The peak memory of a training, rule by rule, over that of backpropagation: each in a process of
-its own.
+"""Measures the peak memory of a training with each rule, over that of backpropagation.
 
     python -m benchmarks.memory [--model resnet50] [--variants backprop,mirror]
 
-What is counted is the resident memory at its peak over a few steps, less what the process held
-before its graph was built: the graph, variables, slots, activities and workspaces. Linux alone
-tells it.
+Each variant runs in a separate process. The figure is the peak of the resident memory over a few
+steps, minus the memory that the process held before its graph was built: the graph, variables,
+slots, activities and workspaces. It can only be read on Linux.
 """
 
 import json
@@ -18,13 +17,17 @@ from config.root import ROOT
 
 
 def resident(field: str) -> float:
-    """MiB of this process: field 'VmRSS' (now) or 'VmHWM' (at its peak)."""
+    """Returns the memory of this process in MiB.
+
+    Args:
+        field: 'VmRSS' for the current memory, or 'VmHWM' for its peak.
+    """
     with open('/proc/self/status') as file:
         return next(int(line.split()[1]) / 1024 for line in file if line.startswith(field + ':'))
 
 
 def peak(variant: str, model: str, image_size: int, batch: int) -> float:
-    """MiB that a training of one variant takes at its peak; to be called once in a process."""
+    """Returns the peak memory in MiB of a training; it can only be called once in a process."""
     before = resident('VmRSS')
     training = steps.Steps(steps.VARIANTS[variant], model, image_size, batch)
     for _ in range(turns.WARM_UP):
@@ -33,13 +36,14 @@ def peak(variant: str, model: str, image_size: int, batch: int) -> float:
 
 
 def main() -> int:
+    """Runs the command and returns its exit code."""
     parser = turns.parser('benchmarks.memory', __doc__)
     parser.add_argument(
         '--variants',
         default=','.join(steps.COMPARED),
-        help='comma list of: ' + ', '.join(steps.COMPARED),
+        help='comma-separated list from: ' + ', '.join(steps.COMPARED),
     )
-    parser.add_argument('--measure', help='measure this variant alone, in this process')
+    parser.add_argument('--measure', help='measure only this variant, in this process')
     arguments = parser.parse_args()
     if arguments.measure:
         print(

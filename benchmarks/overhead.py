@@ -1,9 +1,10 @@
-"""What the loop and the records cost: a step in the training loop over the bare session.run, and
-with a record of every step in MongoDB over none.
+"""Measures the overhead of the training loop and of records in MongoDB.
 
     python -m benchmarks.overhead [--port 29029]
 
-A ResNet-18 on images so small that a step takes about 50 ms.
+It prints the time of a step in the training loop over the bare session.run, and the time with a
+record of every step in MongoDB over the time without records. The network is a ResNet-18 on images
+so small that a step takes about 50 ms.
 """
 
 from training import runtime  # first: it prepares TensorFlow
@@ -42,7 +43,7 @@ DBNAME = 'benchmark_overhead'
 
 
 class Looped:
-    """Steps as the loop takes them, each with a record where it has a store."""
+    """Does steps as the training loop does, and stores a record of each if it has a store."""
 
     def __init__(
         self, session: tf.Session, experiment: Experiment, store: Optional[Store], folder: str
@@ -53,7 +54,7 @@ class Looped:
         self._step, self._records = 0, store is not None
 
     def seconds(self) -> float:
-        """Does a step, and says how long it took."""
+        """Does a step and returns its seconds."""
         started = time.perf_counter()
         self._step = self._run._steps(self._step, self._bar)
         if self._records:
@@ -62,7 +63,12 @@ class Looped:
 
 
 def measure(port: int, repeats: int) -> Ratios:
-    """{'loop', 'records': ratio}, medians of steps taken in turns."""
+    """Measures steps in turns and compares their medians.
+
+    Returns:
+        'step_ms': the milliseconds of a bare step; 'loop': the loop over the bare step; 'records':
+        the loop with records over the loop without.
+    """
     config = Config.of(SETTINGS, choices())
     experiment = Experiment(config, devices.choose(config, devices.claim(config)))
     server.ensure('localhost', port)
@@ -97,12 +103,13 @@ def measure(port: int, repeats: int) -> Ratios:
 
 
 def main() -> int:
+    """Runs the command and returns its exit code."""
     parser = argparse.ArgumentParser(
         prog='python -m benchmarks.overhead', description=__doc__.splitlines()[0]
     )
     parser.add_argument('--port', type=int, default=29029)
     parser.add_argument('--repeats', type=int, default=150)
-    parser.add_argument('--json', action='store_true', help='print the figures alone, as JSON')
+    parser.add_argument('--json', action='store_true', help='print only the figures, as JSON')
     arguments = parser.parse_args()
     found = measure(arguments.port, arguments.repeats)
     if arguments.json:

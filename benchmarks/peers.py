@@ -1,8 +1,8 @@
-"""Steps of PyTorch and of BioTorch's layers (feedback alignment 'fa', and sign symmetry 'usf') in
-the same ResNet-18.
+"""Serves steps of the same ResNet-18 in PyTorch and with BioTorch's layers.
 
-Served to benchmarks.bench from an environment of its own: torch 2.13.0 and biotorch 0.0.16. Nothing
-else here needs them.
+The layers are feedback alignment ('fa') and sign symmetry ('usf'). benchmarks.bench runs this
+program in a separate environment with torch 2.13.0 and biotorch 0.0.16. No other module here needs
+these packages.
 """
 
 import argparse
@@ -44,12 +44,12 @@ class Block(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x [batch, channels, height, width]."""
+        """Returns the output of the block; x is float32 [batch, channels, height, width]."""
         return torch.relu(self.branch(x) + self.shortcut(x))
 
 
 def resnet18(conv: Maker, linear: Maker) -> nn.Sequential:
-    """Images [batch, 3, height, width] -> logits [batch, 1000]."""
+    """Returns a ResNet-18 from images [batch, 3, height, width] to logits [batch, 1000]."""
     layers = [
         conv(3, 64, 7, stride=2, padding=3, bias=False),
         nn.BatchNorm2d(64),
@@ -68,7 +68,7 @@ def resnet18(conv: Maker, linear: Maker) -> nn.Sequential:
 
 
 class TorchSteps:
-    """A training, a step at a time."""
+    """A training that does one step at a time."""
 
     def __init__(self, name: str, image_size: int, batch: int) -> None:
         torch.manual_seed(0)
@@ -81,7 +81,7 @@ class TorchSteps:
         )
 
     def seconds(self) -> float:
-        """Does a step, and says how long it took."""
+        """Does a step and returns its seconds."""
         started = time.perf_counter()
         self._optimizer.zero_grad(set_to_none=True)
         nn.functional.cross_entropy(self._model(self._images), self._labels).backward()
@@ -90,6 +90,7 @@ class TorchSteps:
 
 
 def main() -> int:
+    """Runs the command and returns its exit code."""
     parser = argparse.ArgumentParser(
         prog='python -m benchmarks.peers', description=__doc__.splitlines()[0]
     )

@@ -1,13 +1,11 @@
-"""The input pipeline on one core: images a second over those of a bare loop that does the same with
-the same JPEG files.
+"""Measures the speed of the input pipeline on one core, over a bare loop on the same JPEG files.
 
     python -m benchmarks.pipeline [--images 400]
 
-The photographs that scikit-image and scikit-learn carry, cut into pieces of ImageNet's mean size,
-500 x 375. The bare loop is
-Pillow's: it decodes a file, cuts the central square of a validation and resizes it, in this order.
-Pillow decodes the whole file, by the accurate DCT, and its bilinear filter looks at every pixel of
-the square.
+The images are the photographs of scikit-image and scikit-learn, cut into pieces of ImageNet's mean
+size, 500 x 375. The bare loop uses Pillow: it decodes a file, cuts out the central square of a
+validation and resizes it, in this order. Pillow decodes the whole file with the accurate DCT, and
+its bilinear filter uses every pixel of the square.
 """
 
 from training import runtime  # first: it prepares TensorFlow
@@ -47,7 +45,11 @@ BATCH, WARM_UP = 20, 3
 
 
 class Pieces(sources.Source):
-    """A source of TFRecords: pieces of the photographs, each from another place."""
+    """A source of TFRecords: pieces of the photographs, each cut at a random position.
+
+    Args:
+        count: The number of images.
+    """
 
     label_names = ['a', 'b']
 
@@ -62,7 +64,7 @@ class Pieces(sources.Source):
         }
 
     def jpeg(self, item: int) -> sources.Jpeg:
-        """JPEG bytes, and None."""
+        """Returns (JPEG bytes, None)."""
         return self.jpegs[item], None
 
     @staticmethod
@@ -70,7 +72,7 @@ class Pieces(sources.Source):
         package, _, inside = photograph.partition('/')
         spec = importlib.util.find_spec(package)
         if spec is None:
-            raise SystemExit(f'error: {package}, which carries the photographs, is not installed')
+            raise SystemExit(f'error: {package}, which contains the photographs, is not installed')
         path = os.path.join(os.path.dirname(str(spec.origin)), inside)
         with Image.open(path) as file:
             image = file.convert('RGB').resize((2 * WIDTH, 2 * HEIGHT))
@@ -81,7 +83,7 @@ class Pieces(sources.Source):
 
 
 def bare_loop(jpegs: Sequence[bytes]) -> float:
-    """Seconds that Pillow takes to make an array of the validation image of each."""
+    """Returns the seconds that Pillow needs to convert each JPEG to the array of its validation."""
     side = HEIGHT * SIZE // 256
     left, top = (WIDTH - side) // 2, (HEIGHT - side) // 2
     started = time.perf_counter()
@@ -93,14 +95,14 @@ def bare_loop(jpegs: Sequence[bytes]) -> float:
 
 
 class Pipeline:
-    """A dataset's batches, in sessions of one thread."""
+    """Reads the batches of a dataset in sessions with one thread."""
 
     def __init__(self, batches: tf.data.Dataset) -> None:
         self._next = tf.data.make_one_shot_iterator(batches).get_next()
 
     def seconds(self, count: int) -> float:
-        """Seconds that so many batches take, after WARM_UP others."""
-        # In a session of its own, or batches would be prefetched while others are measured.
+        """Returns the seconds that `count` batches take, after WARM_UP others."""
+        # A separate session for each call, so that nothing is prefetched between measurements.
         with tf.Session(
             config=tf.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=1)
         ) as session:
@@ -113,8 +115,15 @@ class Pipeline:
 
 
 def measure(count: int, rounds: int) -> Ratios:
-    """{'training', 'validation': images a second of the pipeline over those of the bare loop},
-    medians of rounds in turns.
+    """Measures the pipeline and the bare loop in turns.
+
+    Args:
+        count: The number of images.
+        rounds: The number of rounds.
+
+    Returns:
+        {'training' and 'validation': images per second of the pipeline over the bare loop}, medians
+        over the rounds.
     """
     source = Pieces(count)
     with tempfile.TemporaryDirectory() as folder, tf.Graph().as_default():
@@ -134,12 +143,13 @@ def measure(count: int, rounds: int) -> Ratios:
 
 
 def main() -> int:
+    """Runs the command and returns its exit code."""
     parser = argparse.ArgumentParser(
         prog='python -m benchmarks.pipeline', description=__doc__.splitlines()[0]
     )
     parser.add_argument('--images', type=int, default=400)
     parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--json', action='store_true', help='print the figures alone, as JSON')
+    parser.add_argument('--json', action='store_true', help='print only the figures, as JSON')
     arguments = parser.parse_args()
     if hasattr(os, 'sched_setaffinity'):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})

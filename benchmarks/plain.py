@@ -1,7 +1,7 @@
-"""A ResNet v1 in plain tf.nn, without this harness: what backpropagation costs anyway.
+"""A ResNet v1 in plain tf.nn, without this program: the baseline cost of backpropagation.
 
-The same network, losses and optimiser as --model=resnet18 or resnet50 with --optimizer=momentum,
-written as one would without rules, records or schedules.
+It has the same network, losses and optimiser as --model=resnet18 or resnet50 with
+--optimizer=momentum, written as usual without rules, records or schedules.
 """
 
 from training import runtime  # first: it prepares TensorFlow
@@ -23,7 +23,16 @@ def conv_norm(
     relu: bool = True,
     gamma: float = 1.0,
 ) -> tf.Tensor:
-    """Convolution, batch norm and ReLU."""
+    """Applies a convolution, batch norm and, if `relu`, a ReLU to NHWC images.
+
+    Args:
+        x: float32 [batch, height, width, channels].
+        filters: The number of output channels.
+        size: The height and width of the kernel.
+        stride: The stride in both directions.
+        relu: Whether to apply the ReLU.
+        gamma: The initial scale of batch norm.
+    """
     if stride > 1 and size > 1:
         before = (size - 1) // 2
         x = tf.pad(x, [[0, 0], [before, size - 1 - before], [before, size - 1 - before], [0, 0]])
@@ -48,7 +57,12 @@ def conv_norm(
 
 
 def logits_of(images: tf.Tensor, model: str) -> tf.Tensor:
-    """images float32 [batch, height, width, 3] -> float32 [batch, CLASSES]."""
+    """Returns the logits of a model, float32 [batch, CLASSES].
+
+    Args:
+        images: float32 [batch, height, width, 3].
+        model: A key of BLOCKS.
+    """
     counts, bottleneck = BLOCKS[model]
     x = tf.nn.max_pool(conv_norm(images, 64, 7, 2), [1, 3, 3, 1], [1, 2, 2, 1], 'SAME')
     for group, count in enumerate(counts):
@@ -76,7 +90,7 @@ def logits_of(images: tf.Tensor, model: str) -> tf.Tensor:
 
 
 class PlainSteps:
-    """A training, a step at a time."""
+    """A training that does one step at a time."""
 
     def __init__(self, model: str, image_size: int, batch: int) -> None:
         graph = tf.Graph()
@@ -101,7 +115,7 @@ class PlainSteps:
             self._session.run(tf.global_variables_initializer())
 
     def seconds(self) -> float:
-        """Does a step, and says how long it took."""
+        """Does a step and returns its seconds."""
         started = time.perf_counter()
         self._session.run([self._train_op, self._losses])
         return time.perf_counter() - started

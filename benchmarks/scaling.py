@@ -1,12 +1,12 @@
-"""What more devices and hosts would give: a model of the step time, and the all-reduce over
-loopback that checks it.
+"""Models the time of a step on several devices and hosts.
 
     python -m benchmarks.scaling [--variants backprop,kolen_pollack] [--seconds 0.1] [--check]
 
-Each device does a step's arithmetic on its own images, and a ring all-reduce averages the
-gradients: the number of images a step grows with that of devices. The time of the arithmetic is
-measured here, or given; the bytes are those of the tensors that a step of the real network hands to
-its device for averaging. The devices of a host share its link to other hosts.
+In the model, each device does the arithmetic of a step on its own images, and a ring all-reduce
+averages the gradients, so the number of images in a step grows with the number of devices. The time
+of the arithmetic is measured on this machine, or given. The number of bytes is the size of the
+tensors that a step of the real network passes to its device for averaging. The devices of a host
+share its link to other hosts. --check compares the model to an all-reduce over loopback.
 """
 
 from training import runtime  # first: it prepares TensorFlow
@@ -32,7 +32,12 @@ from training.experiment import Experiment
 
 
 class Link(NamedTuple):
-    """What connects devices: bytes a second each way, and seconds a message."""
+    """A connection between devices.
+
+    Attributes:
+        bandwidth: Bytes per second in each direction.
+        latency: Seconds per message.
+    """
 
     bandwidth: float
     latency: float
@@ -41,48 +46,74 @@ class Link(NamedTuple):
 GBIT = 1e9 / 8  # bytes
 SPEEDS = (10, 25, 100, 400)  # Gbit/s
 DEVICES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-BACKWARD = (
-    2.0 / 3.0
-)  # of a step: input and filter gradient; the forward pass is the third convolution of a layer
-# The paper's: a TPU v2-8 or v3-8, 8 cores, for 256 images a step, 450,360 steps (90 epochs of
-# ImageNet).
+# The share of the backward pass in a step: input gradient and filter gradient are two of the three
+# convolutions of a layer; the third is the forward pass.
+BACKWARD = 2.0 / 3.0
+# The paper trained on a TPU v2-8 or v3-8 with 8 cores, with 256 images in a step, for 450,360 steps
+# (90 epochs of ImageNet).
 PAPER_CORES, PAPER_BATCH, PAPER_STEPS = 8, 256, 450360
-SMALL = 0.05  # an overhead that nobody minds
+SMALL = 0.05  # an acceptable overhead
 FITTED, CHECKED = (2**12, 2**24), (2**16, 2**20, 2**22, 2**26)  # bytes
 REPEATS = 15
 
 
 def ring(members: int, size: float, link: Link) -> float:
-    """Seconds of a ring all-reduce of `size` bytes: 2 (N - 1) messages one after the other, of size
-    / N bytes each.
+    """Returns the seconds of a ring all-reduce.
+
+    For N members, it sends 2 (N - 1) messages of size / N bytes one after the other.
+
+    Args:
+        members: The number of members, N.
+        size: The number of bytes to reduce.
+        link: The connection between two members.
     """
     return 2 * (members - 1) * (size / members / link.bandwidth + link.latency)
 
 
 def all_reduce(count: int, per_host: int, size: float, link: Link, local: Link) -> float:
-    """Seconds to average over `count` devices, so many a host: within each host, then between
-    hosts.
+    """Returns the seconds of averaging over devices, first within each host, then between hosts.
+
+    Args:
+        count: The number of devices.
+        per_host: The number of devices in a host.
+        size: The number of bytes to average.
+        link: The connection between hosts.
+        local: The connection between the devices of a host.
     """
     return ring(min(count, per_host), size, local) + ring(math.ceil(count / per_host), size, link)
 
 
 def step_time(compute: float, communication: float, overlap: bool) -> float:
-    """Seconds of a step: with overlap, all communication that fits is hidden behind the backward
-    pass, at best.
+    """Returns the seconds of a step.
+
+    Args:
+        compute: The seconds of its arithmetic.
+        communication: The seconds of averaging.
+        overlap: Whether averaging overlaps the backward pass. The result is then the best case, in
+            which as much as possible of the communication is hidden.
     """
     return compute + max(0.0, communication - (BACKWARD * compute if overlap else 0.0))
 
 
 def needed(compute: float, size: float, members: int, latency: float, overlap: bool) -> float:
-    """The bandwidth at which averaging lengthens a step by SMALL, in bytes a second; infinite where
-    none is enough.
+    """Returns the bandwidth at which averaging lengthens a step by the fraction SMALL.
+
+    Args:
+        compute: The seconds of the arithmetic of a step.
+        size: The number of bytes to average.
+        members: The number of devices.
+        latency: Seconds per message.
+        overlap: See `step_time`.
+
+    Returns:
+        Bytes per second; infinite if no bandwidth is enough.
     """
     left = compute * (SMALL + (BACKWARD if overlap else 0.0)) - 2 * (members - 1) * latency
     return 2 * (members - 1) / members * size / left if left > 0 else math.inf
 
 
 class _Counting(devices.OneDevice):
-    """A device that counts the bytes it is asked to average."""
+    """A device that counts the bytes it has to average."""
 
     def mean(self, replica_fn: Replica[Nest], batch: Batch) -> Outcome[Nest]:
         """See Device.mean."""
@@ -94,8 +125,14 @@ class _Counting(devices.OneDevice):
 
 
 def exchanged(variant: str, model: str) -> int:
-    """Bytes that a step of a variant of benchmarks.steps would exchange: gradients, and three
-    losses. The size of the images does not change them."""
+    """Returns the number of bytes that a step would exchange: all gradients, and three losses.
+
+    It does not depend on the size of the images.
+
+    Args:
+        variant: A key of benchmarks.steps.VARIANTS.
+        model: The model.
+    """
     config = Config.of(
         dict(
             steps.VARIANTS[variant].settings,
@@ -114,11 +151,17 @@ def exchanged(variant: str, model: str) -> int:
 
 
 def collective(task: int, hosts: Sequence[str], sizes: Sequence[int]) -> Dict[int, float]:
-    """{bytes: median seconds} of an all-reduce of float32 between processes, of which this one is
-    the `task`-th.
+    """Measures an all-reduce of float32 tensors between processes.
 
-    hosts: list of 'host:port', one a process, each of which calls this. sizes: bytes of each
-    tensor.
+    Every process calls this function.
+
+    Args:
+        task: The index of this process.
+        hosts: The addresses of all processes, 'host:port' each.
+        sizes: The sizes of the tensors in bytes.
+
+    Returns:
+        {bytes: median seconds}.
     """
     where = f'/job:worker/replica:0/task:{task}'
     config = runtime.session_config()
@@ -145,7 +188,7 @@ def collective(task: int, hosts: Sequence[str], sizes: Sequence[int]) -> Dict[in
 
 
 def over_loopback(sizes: Sequence[int]) -> Dict[int, float]:
-    """What `collective` measures between this process and another one on this machine."""
+    """Runs `collective` between this process and a second one on this machine."""
     with socket.socket() as one, socket.socket() as other:
         one.bind(('127.0.0.1', 0))
         other.bind(('127.0.0.1', 0))
@@ -166,15 +209,16 @@ def over_loopback(sizes: Sequence[int]) -> Dict[int, float]:
 
 
 def fit(seconds: Dict[int, float], members: int) -> Link:
-    """The Link of two measured all-reduces, {bytes: seconds}."""
+    """Returns the Link that explains two measured all-reduces, {bytes: seconds}."""
     (small, fast), (large, slow) = sorted(seconds.items())
     bandwidth = 2 * (members - 1) / members * (large - small) / (slow - fast)
     return Link(bandwidth, max(0.0, fast / (2 * (members - 1)) - small / members / bandwidth))
 
 
 def check() -> None:
-    """Print the model beside the all-reduce over loopback; its two parameters are those of two of
-    the sizes.
+    """Prints the model beside a measured all-reduce over loopback.
+
+    The two parameters of the model are fitted to two of the sizes.
     """
     found = over_loopback(FITTED + CHECKED)
     link = fit({size: found[size] for size in FITTED}, 2)
@@ -190,13 +234,18 @@ def check() -> None:
 
 
 def table(arguments: argparse.Namespace, variant: str, compute: float, size: int) -> None:
-    """Print the step time of one variant on all devices and links, and what the paper's hardware
-    would need.
+    """Prints the step times of a variant, and the bandwidth that the paper's training would need.
+
+    Args:
+        arguments: The command line.
+        variant: The name of the variant.
+        compute: The seconds of the arithmetic of a step.
+        size: The number of bytes to average.
     """
     local, latency = Link(arguments.local_gbit * GBIT, arguments.latency), arguments.latency
     print(
         f'\n{variant}: {1e3 * compute:.1f} ms of arithmetic, {size / 1e6:.1f} MB to average. '
-        'Milliseconds a step, without overlap / with:'
+        'Milliseconds per step, without / with overlap:'
     )
     print(
         '| devices | hosts | images | ' + ' | '.join(f'{speed} Gbit/s' for speed in SPEEDS) + ' |'
@@ -219,41 +268,42 @@ def table(arguments: argparse.Namespace, variant: str, compute: float, size: int
         needed(share, size, PAPER_CORES, latency, overlap) / GBIT for overlap in (False, True)
     ]
     print(
-        f"The paper's frame, {PAPER_CORES} devices of {PAPER_BATCH // PAPER_CORES} images: "
+        f"The paper's training, {PAPER_CORES} devices with {PAPER_BATCH // PAPER_CORES} images: "
         f'{1e3 * share:.0f} ms of arithmetic, {PAPER_STEPS:,} steps in '
         f'{PAPER_STEPS * share * (1 + SMALL) / 86400:.1f} days; averaging adds at most '
-        f'{SMALL:.0%} on links of {apart:.2f} Gbit/s, with overlap {overlapped:.2f}'
+        f'{SMALL:.0%} on links of {apart:.2f} Gbit/s, or of {overlapped:.2f} Gbit/s with overlap'
     )
 
 
 def main() -> int:
+    """Runs the command and returns its exit code."""
     parser = turns.parser('benchmarks.scaling', __doc__)
     parser.set_defaults(model='resnet50')
     parser.add_argument(
         '--variants',
         default='backprop',
-        help='comma list of: ' + ', '.join(steps.VARIANTS),
+        help='comma-separated list from: ' + ', '.join(steps.VARIANTS),
     )
     parser.add_argument(
         '--seconds',
         type=float,
-        help='of the arithmetic of a step of --batch images on one device; default: '
-        'measured on this machine',
+        help='seconds of arithmetic in a step of --batch images on one device; by default they '
+        'are measured on this machine',
     )
-    parser.add_argument('--per_host', type=int, default=1, help='devices a host')
+    parser.add_argument('--per_host', type=int, default=1, help='devices per host')
     parser.add_argument(
         '--local_gbit',
         type=float,
         default=400.0,
-        help='Gbit/s each way between the devices of a host',
+        help='Gbit/s in each direction between the devices of a host',
     )
-    parser.add_argument('--latency', type=float, default=5e-5, help='seconds a message')
+    parser.add_argument('--latency', type=float, default=5e-5, help='seconds per message')
     parser.add_argument(
-        '--check', action='store_true', help='measure the all-reduce over loopback, too'
+        '--check', action='store_true', help='also measure an all-reduce over loopback'
     )
-    parser.add_argument('--task', type=int, help='be this process of the all-reduce')
-    parser.add_argument('--hosts', help='comma list of host:port, of the all-reduce')
-    parser.add_argument('--sizes', help='comma list of bytes, of the all-reduce')
+    parser.add_argument('--task', type=int, help='only run this process of the all-reduce')
+    parser.add_argument('--hosts', help='comma-separated list of host:port for the all-reduce')
+    parser.add_argument('--sizes', help='comma-separated list of bytes for the all-reduce')
     arguments = parser.parse_args()
     if arguments.task is not None:
         collective(
@@ -264,8 +314,8 @@ def main() -> int:
         return 0
     pixels = '' if arguments.seconds else f' of {arguments.image_size} x {arguments.image_size}'
     print(
-        f'{runtime.describe()}, {arguments.model}, {arguments.batch} images a device{pixels}, '
-        f'{1e6 * arguments.latency:.0f} us a message'
+        f'{runtime.describe()}, {arguments.model}, {arguments.batch} images per device{pixels}, '
+        f'{1e6 * arguments.latency:.0f} us per message'
     )
     for variant in arguments.variants.split(','):
         compute = arguments.seconds

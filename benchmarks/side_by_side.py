@@ -1,11 +1,10 @@
-"""Two convolutions of the same images, with W and with B, against one with both kernels side by
-side; and their filter gradients.
+"""Compares one convolution with W and B side by side to two convolutions of the same images.
 
     python -m benchmarks.side_by_side
 
-Prints the time of the one over that of the two, the kernels' joining and the results' parting
-included, for the kinds of layer
-of a ResNet-18 on images of 128 x 128. Above 1: it does not pay to share.
+It prints the time of the one convolution over the time of the two, and the same for their filter
+gradients, for the kinds of layer of a ResNet-18 on images of 128 x 128. The time includes joining
+the kernels and splitting the results. If a ratio is above 1, sharing does not pay off.
 """
 
 from training import runtime  # first: it prepares TensorFlow
@@ -24,7 +23,15 @@ BATCH, REPEATS = 16, 15
 
 
 class Layer(NamedTuple):
-    """A convolution: pixels of its images, size of its kernel, and the rest."""
+    """The sizes of a convolution.
+
+    Attributes:
+        pixels: The height and width of its input.
+        kernel: The height and width of its kernel.
+        channels: The number of input channels.
+        filters: The number of output channels.
+        stride: The stride in both directions.
+    """
 
     pixels: int
     kernel: int
@@ -50,7 +57,7 @@ def apart(
     kernels: Sequence[tf.Tensor],
     signals: Sequence[tf.Tensor],
 ) -> Made:
-    """([x K of each kernel], [the filter gradient of each signal])."""
+    """Returns ([xK for each kernel], [filter gradient for each signal]), computed separately."""
     return [linear.project(x, K) for K in kernels], [
         linear.kernel_gradient(x, y, K) for K, y in zip(kernels, signals)
     ]
@@ -62,7 +69,7 @@ def together(
     kernels: Sequence[tf.Tensor],
     signals: Sequence[tf.Tensor],
 ) -> Made:
-    """The same by one operation each."""
+    """Returns the same as `apart`, with one operation for the projections and one for gradients."""
     joined = tf.concat(kernels, axis=3)
     return (
         tf.split(linear.project(x, joined), 2, axis=3),
@@ -71,8 +78,10 @@ def together(
 
 
 def ratios(layer: Layer) -> List[float]:
-    """(of the forward convolution, of the filter gradient): time together over time apart, medians
-    of turns.
+    """Returns the time together over the time apart, as medians over measurements in turns.
+
+    Returns:
+        [ratio for the forward convolution, ratio for the filter gradient].
     """
     random = np.random.RandomState(0)
     pixels, size, channels, filters, stride = layer
@@ -101,6 +110,7 @@ def ratios(layer: Layer) -> List[float]:
 
 
 def main() -> int:
+    """Runs the command and returns its exit code."""
     print(runtime.describe())
     print('pixels  kernel  channels  filters  stride  forward  filter gradient')
     for layer in LAYERS:

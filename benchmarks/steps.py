@@ -1,9 +1,9 @@
-"""The time of a training step, rule by rule, over that of backpropagation: medians of steps taken
-in turns.
+"""Measures the time of a training step with each rule, over that of backpropagation.
 
     python -m benchmarks.steps [--model resnet50] [--variants backprop,mirror]
 
-Constant images; everything of a step but reading them: forward and backward pass, losses, update.
+The figures are medians of steps that are measured in turns. The images are constant, so a step
+contains everything except reading images: forward and backward pass, losses and update.
 """
 
 from training import runtime  # first: it prepares TensorFlow
@@ -25,8 +25,11 @@ from training.experiment import Experiment
 
 
 class Variant(NamedTuple):
-    """A way to train. settings: what differs from backpropagation. closed: gradients by the rules'
-    closed forms.
+    """A way to train.
+
+    Attributes:
+        settings: The settings that differ from backpropagation.
+        closed: Whether the closed forms of the rules are used for gradients.
     """
 
     settings: Dict[str, object]
@@ -34,18 +37,18 @@ class Variant(NamedTuple):
 
 
 VARIANTS: Dict[str, Variant] = {'backprop': Variant({})}
-for _name, _rule in RULES.items():  # at sizes of 1, where a step costs least
+for _name, _rule in RULES.items():  # with all sizes 1, where a step is fastest
     _settings: Dict[str, object] = dict(dict.fromkeys(_rule.sizes, 1), alignment=_name)
     VARIANTS[_name] = Variant(_settings)
     if _rule.on_noise:
         VARIANTS[_name + ' on noise'] = Variant(dict(_settings, input_distribution='normal'))
-COMPARED = tuple(VARIANTS)  # what benchmarks.bench and benchmarks.memory compare
+COMPARED = tuple(VARIANTS)  # the variants that benchmarks.bench and benchmarks.memory compare
 for _name in COMPARED[1:]:
     _rule = RULES[str(VARIANTS[_name].settings['alignment'])]
     if _rule.sees == PROJECTIONS and _rule.closed_form is not Rule.closed_form:
         VARIANTS[_name + ' by autodiff'] = VARIANTS[_name]._replace(closed=False)
 PLAIN = 'plain tf.nn'  # benchmarks/plain.py
-# Ways to compute backpropagation; they are measured when they are asked for, not by default.
+# Ways to compute backpropagation. They are only measured if --variants names them.
 WAYS = {
     'bfloat16': Variant(dict(precision='bfloat16')),
     'float16': Variant(dict(precision='float16')),
@@ -55,12 +58,19 @@ WAYS = {
 
 
 class Steps:
-    """A training of one variant, a step at a time."""
+    """A training of one variant that does one step at a time.
+
+    Args:
+        variant: The variant.
+        model: The model.
+        image_size: The height and width of the images in pixels.
+        batch: The number of images in a step.
+        **settings: More settings of the Config.
+    """
 
     def __init__(
         self, variant: Variant, model: str, image_size: int, batch: int, **settings: object
     ) -> None:
-        """Builds the graph; settings: more of the Config."""
         config = Config.of(
             dict(
                 dict(
@@ -86,36 +96,44 @@ class Steps:
         self._session.run(self._experiment.training_step.initializer)
 
     def seconds(self) -> float:
-        """Does what the variant does in a call, and says how long a step took."""
+        """Does one call of the variant, and returns the seconds per step."""
         started = time.perf_counter()
         steps = self._experiment.run_steps(self._session, most=100)
         return (time.perf_counter() - started) / len(steps)
 
     def run(self, options: tf.RunOptions, run_metadata: tf.RunMetadata) -> None:
-        """Does a step under tf.RunOptions, and fills tf.RunMetadata."""
+        """Does a step with tf.RunOptions, and fills the tf.RunMetadata."""
         step = self._experiment.training_step
         self._session.run([step.train_op, step.scalars], options=options, run_metadata=run_metadata)
 
 
 def timer(name: str, model: str, image_size: int, batch: int) -> Timer:
-    """What does a step of a variant, by its name."""
+    """Returns the function that does a step of a variant and returns its seconds.
+
+    Args:
+        name: PLAIN, or a key of VARIANTS or WAYS.
+        model: The model.
+        image_size: The height and width of the images in pixels.
+        batch: The number of images in a step.
+    """
     if name == PLAIN:
         return plain.PlainSteps(model, image_size, batch).seconds
     return Steps({**VARIANTS, **WAYS}[name], model, image_size, batch).seconds
 
 
 def main() -> int:
+    """Runs the command and returns its exit code."""
     parser, by_default = turns.parser('benchmarks.steps', __doc__), list(VARIANTS) + [PLAIN]
-    parser.add_argument('--repeats', type=int, default=20, help='steps of each variant that count')
+    parser.add_argument('--repeats', type=int, default=20, help='measured steps of each variant')
     parser.add_argument(
         '--variants',
         default=','.join(by_default),
-        help='comma list of: ' + ', '.join(by_default + list(WAYS)),
+        help='comma-separated list from: ' + ', '.join(by_default + list(WAYS)),
     )
     parser.add_argument(
         '--serve',
         action='store_true',
-        help='take steps of every rule and of plain layers as benchmarks.bench asks for them',
+        help='do steps of all rules and of plain layers on request of benchmarks.bench',
     )
     arguments = parser.parse_args()
     if arguments.serve:

@@ -1,5 +1,8 @@
-"""Steps taken in turns by several processes: one process steps while all others wait, so that the
-ratio of their times holds whatever else the machine does."""
+"""Measures steps in turns.
+
+Several functions or processes do a step each, one after the other, while all others wait. The
+ratios of their times then do not depend on what else the machine does.
+"""
 
 import argparse
 import json
@@ -13,37 +16,43 @@ from benchmarks.types import Timer
 
 Key = TypeVar('Key')
 
-WARM_UP = 3  # steps that do not count
+WARM_UP = 3  # steps that are not measured
 
 
 def parser(module: str, description: str) -> argparse.ArgumentParser:
-    """The ArgumentParser of a benchmark of training steps, with what all of them take: the network
-    and its images.
+    """Returns the ArgumentParser of a benchmark of training steps, with the flags they share.
+
+    Args:
+        module: The name of the benchmark, 'benchmarks.steps'.
+        description: The docstring of the benchmark. Its first line becomes the description.
     """
     made = argparse.ArgumentParser(
         prog='python -m ' + module, description=description.splitlines()[0]
     )
     made.add_argument('--model', default='resnet18', choices=['resnet18', 'resnet50'])
-    made.add_argument('--image_size', type=int, default=128, help='pixels')
-    made.add_argument('--batch', type=int, default=16, help='images a step')
+    made.add_argument('--image_size', type=int, default=128, help='height and width in pixels')
+    made.add_argument('--batch', type=int, default=16, help='images per step')
     return made
 
 
 def chosen(parser: argparse.ArgumentParser, text: str, names: Collection[str]) -> List[str]:
-    """The names in a comma list; where one is not among `names`, the parser's error ends the
-    process.
+    """Returns the names in a comma-separated list.
+
+    If one of them is not in `names`, the process ends with an error of the parser.
     """
     unknown = sorted(set(text.split(',')) - set(names))
     if unknown:
-        parser.error(f'no such variant: {", ".join(unknown)}; there are {", ".join(names)}')
+        parser.error(f'no such variant: {", ".join(unknown)}; choose from {", ".join(names)}')
     return text.split(',')
 
 
 def serve(timers: Mapping[str, Timer]) -> None:
-    """A worker's side: for every name that comes in on standard input, do a step and answer with
-    its seconds.
+    """Does a step for every name read from standard input, and prints its seconds.
 
-    timers: {name: function that does a step and returns its seconds}.
+    This is the other end of a Worker.
+
+    Args:
+        timers: {name: function that does a step and returns its seconds}.
     """
     print(json.dumps(sorted(timers)), flush=True)
     for line in sys.stdin:
@@ -51,7 +60,17 @@ def serve(timers: Mapping[str, Timer]) -> None:
 
 
 class Worker:
-    """A process that serves steps; what it prints before it is ready goes to standard error."""
+    """A process that runs `serve`.
+
+    Anything else that it prints must go to standard error.
+
+    Args:
+        command: The command line of the process.
+        environment: Its environment variables.
+
+    Attributes:
+        names: The names of the steps that it serves.
+    """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self._command = command
@@ -67,13 +86,13 @@ class Worker:
         self.names: List[str] = json.loads(self._answer())
 
     def seconds(self, name: str) -> float:
-        """Let it do a step."""
+        """Lets the process do a step and returns its seconds."""
         self._input.write(name + '\n')
         self._input.flush()
         return float(self._answer())
 
     def close(self) -> None:
-        """End it."""
+        """Ends the process."""
         self._input.close()
         self._process.wait()
 
@@ -85,7 +104,7 @@ class Worker:
 
 
 def timed(act: Callable[[], object]) -> Timer:
-    """A function that acts and returns how many seconds that took."""
+    """Returns a function that calls `act` and returns the seconds it took."""
 
     def seconds() -> float:
         started = time.perf_counter()
@@ -96,8 +115,14 @@ def timed(act: Callable[[], object]) -> Timer:
 
 
 def medians(timers: Mapping[Key, Timer], repeats: int) -> Dict[Key, float]:
-    """{name: median seconds} of functions that do a step and return its seconds, called in
-    turns.
+    """Calls functions in turns and returns the median of their seconds.
+
+    Args:
+        timers: {name: function that does a step and returns its seconds}.
+        repeats: The number of measured calls of each function.
+
+    Returns:
+        {name: median seconds}.
     """
     times: Dict[Key, List[float]] = {name: [] for name in timers}
     for turn in range(WARM_UP + repeats):

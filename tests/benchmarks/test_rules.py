@@ -1,4 +1,4 @@
-"""No benchmark keeps a list of rules: what they measure are the rules that there are."""
+"""No benchmark keeps its own list of rules: they measure all rules of the program."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from training.choices import check, choices
 
 
 class New(RULES['mirror']):
-    """A rule that no list can know."""
+    """A rule that no list can contain."""
 
     name = 'new'
 

@@ -1,5 +1,6 @@
-"""The model of the step time by hand, what it grows with, the bytes of a step, and the mean that is
-measured.
+"""The model of the step time, computed by hand, and the measurements of benchmarks.scaling.
+
+The tests also cover what the step time grows with, and the bytes that a step exchanges.
 """
 
 import itertools
