@@ -1,5 +1,6 @@
-"""The arrows of the house plan: who imports whom, who knows absl and TensorFlow's versions, and
-that all is documented.
+"""The structure of the program: imports between packages, short functions and documentation.
+
+Only some modules may know absl or the versions of TensorFlow.
 """
 
 import ast
@@ -11,7 +12,7 @@ import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MAINS = ('train', 'test', 'report', 'search')
-MEASURE = {'benchmarks', 'experiments'}  # packages of mains of their own; nothing imports them
+MEASURE = {'benchmarks', 'experiments'}  # packages with separate mains; nothing imports them
 MAY_IMPORT = dict(
     config=(),
     alignment=(),
@@ -27,7 +28,7 @@ SEE_FLAGS = {
     'config/flags.py',
 }
 TENSORFLOW = {'tensorflow.compat.v1'}
-# Modules of TensorFlow that training/runtime.py alone imports, beside tensorflow.compat.v1.
+# Modules of TensorFlow that only training/runtime.py imports, besides tensorflow.compat.v1.
 OF_SOME_VERSIONS = {
     'tensorflow.python.client',
     'tensorflow.python.client.device_lib',
@@ -42,19 +43,19 @@ OF_SOME_VERSIONS = {
     'tensorflow.python.util.nest',
 }
 LONGEST_LINE = 100
-LONGEST_FUNCTION = 60  # lines without the docstring: a screen
-MOST_STATEMENTS = 30  # of a function, without its docstring
+LONGEST_FUNCTION = 60  # lines without the docstring: one screen
+MOST_STATEMENTS = 30  # in a function, without its docstring
 
 
 def packages():
-    """The folders of the repository that are packages, at the top level."""
+    """Returns the folders at the top level of the repository that are packages."""
     return {
         name for name in os.listdir(ROOT) if os.path.exists(os.path.join(ROOT, name, '__init__.py'))
     }
 
 
 def product():
-    """The source files of the program, by their path in the repository."""
+    """Returns the paths of the source files of the program, relative to the repository."""
     paths = [name + '.py' for name in MAINS + ('setup', 'missing_packages')]
     for package in packages():
         for folder, _, names in os.walk(os.path.join(ROOT, package)):
@@ -74,16 +75,18 @@ def source(path):
 
 @functools.lru_cache(maxsize=None)
 def tree(path):
-    """The file's syntax, as this Python reads it: that a Python 3.7 can read it, too, is shown by
-    running under one.
+    """Returns the syntax tree of a file, parsed by the running Python.
+
+    That Python 3.7 can parse the files too is shown by running the tests with it.
     """
     return ast.parse(source(path), path)
 
 
 @functools.lru_cache(maxsize=None)
 def imports(path):
-    """Every module that a file imports, wherever in it: 'training.runtime' for `from training
-    import runtime`.
+    """Returns every module that a file imports, at any place in it.
+
+    For `from training import runtime`, that is 'training' and 'training.runtime'.
     """
     found = set()
     for node in ast.walk(tree(path)):
@@ -97,7 +100,7 @@ def imports(path):
 
 
 def top(modules):
-    """The first parts of module names."""
+    """Returns the first parts of module names."""
     return {module.split('.')[0] for module in modules}
 
 
@@ -127,7 +130,7 @@ def test_imports_go_one_way(path):
 
 @pytest.mark.parametrize(
     'path', [path for path in PRODUCT if path.split(os.sep)[0] not in MEASURE]
-)  # mains of their own
+)  # MEASURE has separate mains
 def test_flags_stop_at_the_door(path):
     absl = {module for module in imports(path) if module.split('.')[0] == 'absl'}
     assert bool(absl) == (path in SEE_FLAGS)
@@ -154,8 +157,9 @@ def test_one_file_knows_the_versions_of_tensorflow(path):
 
 
 def imports_in_order(path):
-    """What a file imports outside of its functions, in order: 'training.runtime' for `from training
-    import runtime`.
+    """Returns the modules that a file imports outside of its functions, in order.
+
+    For `from training import runtime`, that is 'training.runtime'.
     """
     nodes = [
         node
@@ -182,12 +186,12 @@ def test_a_main_then_prepares_tensorflow(path):
 
 
 def test_what_prepares_tensorflow_imports_nothing_of_ours():
-    """It might import TensorFlow before the environment is prepared."""
+    """Other modules might import TensorFlow before the environment is prepared."""
     assert not top(imports('training/runtime.py')) & (packages() | set(MAINS))
 
 
 def defined(node, prefix=''):
-    """(name, node) of every public class, function and method."""
+    """Yields (name, node) for every public class, function and method."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, (ast.ClassDef, ast.FunctionDef)) and not child.name.startswith('_'):
             yield prefix + child.name, child
@@ -201,8 +205,8 @@ def test_a_module_says_what_it_is(path):
         assert (ast.get_docstring(tree(path)) or '').strip()
 
 
-# Overrides of what a base class in another file documents, methods that the class's text describes,
-# and names that say it all.
+# Public names without a docstring: methods that override one documented in another file, methods
+# that the docstring of their class describes, and self-explanatory names.
 UNDOCUMENTED = {
     'config/recipes.py': {'main'},
 }
@@ -227,11 +231,10 @@ def test_what_is_public_is_documented(path):
 
 
 def size(function):
-    """(lines, statements) of a function, those of the functions in it among them, but for its
-    docstring.
+    """Returns (lines, statements) of a function, with its inner functions, without its docstring.
 
-    Python 3.7 does not know where a statement ends: there, the last line is that of the last
-    expression.
+    Python 3.7 does not know where a statement ends. There, the line of the last expression counts
+    as the last line.
     """
     docstring = ast.get_docstring(function, clean=False)
     nodes = list(ast.walk(function))

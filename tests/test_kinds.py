@@ -1,4 +1,4 @@
-"""The kinds of rules cover all rules, and each has one that stands for it."""
+"""The kinds of rules cover all rules, and each kind has a rule that represents it."""
 
 import pytest
 

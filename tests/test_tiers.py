@@ -1,4 +1,4 @@
-"""The slices of the nightly tier, and the tests that come too late."""
+"""The slices of the nightly tier, and the tests that are not reached in time."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ def test_one(number):
 
 
 def pytest_of(folder, *words):
-    """What pytest prints about a file of 60 tests in an empty folder."""
+    """Returns the output of pytest for a file of 60 tests in an otherwise empty folder."""
     folder.joinpath('test_sixty.py').write_text(FILE)
     folder.joinpath('conftest.py').write_text(
         'import tiers\n\n'

@@ -1,12 +1,11 @@
-"""The fault campaign: real trainings and a real mongod, killed at random times; what was lost, and
-what is wrong.
+"""The fault campaign: kills real trainings and a real mongod at random times.
 
     python tests/faults/campaign.py [--crashes 200] [--outages 50] [--seed 0] [--seconds 30]
 
-A training is killed by SIGKILL again and again and started again, until it ends; or its MongoDB is
-killed, stopped or frozen for a while. In the end, its records and its last checkpoint have to be
-those of a training that nothing happened to: a record that is missing counts as lost; one that
-differs, or is there twice, and a checkpoint of other bits as wrong. The exit code is 0 where all
+A training is repeatedly killed with SIGKILL and started again until it ends, or its MongoDB is
+killed, shut down or frozen for a while. In the end, its records and its last checkpoint must be
+equal to those of an undisturbed training. A missing record counts as lost. A record that differs or
+is stored twice, and a checkpoint with different bits, count as wrong. The exit code is 0 if all
 tries survived, nothing was lost and nothing is wrong.
 """
 
@@ -27,7 +26,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path[:0] = [ROOT, os.path.join(ROOT, 'tests', 'cli')]
 
-import forks  # noqa: E402 (it imports what all commands import, and uses nothing of it)
+import forks  # noqa: E402 (it imports what all commands import, so that forks start fast)
 
 import pymongo  # noqa: E402
 
@@ -35,8 +34,8 @@ import commands  # noqa: E402
 from database import server  # noqa: E402
 
 STEPS = 300
-MOST_CRASHES = 6  # of one training
-PATIENCE = 300  # seconds, after which a training hangs
+MOST_CRASHES = 6  # in one training
+PATIENCE = 300  # seconds after which a training counts as hanging
 DBNAME, COLLECTION = 'faults', 'fc_7-5'
 FLAGS = (
     ['train.py']
@@ -54,7 +53,7 @@ Row = collections.namedtuple('Row', 'fault tries survived lost wrong')
 
 
 class Campaign:
-    """Trainings with a MongoDB of their own, in a folder that is removed."""
+    """Trainings with a private MongoDB, in a temporary folder."""
 
     def __init__(self, folder, seed):
         self.folder = folder
@@ -62,17 +61,16 @@ class Campaign:
         with socket.socket() as probe:
             probe.bind(('127.0.0.1', 0))
             self.port = probe.getsockname()[1]
-        self.root = os.path.join(
-            folder, '.tfutils'
-        )  # that of a private server of the user whose home the folder is
+        # The folder of the private server of a user whose home is `folder`.
+        self.root = os.path.join(folder, '.tfutils')
         self.ensure()
 
     def ensure(self):
-        """MongoDB answers."""
+        """Starts MongoDB unless it is running."""
         server.ensure('localhost', self.port, self.root)
 
     def start(self, name):
-        """Starts, or continues, a training; the number of its process."""
+        """Starts or resumes a training and returns the id of its process."""
         process = os.fork()
         if process:
             return process
@@ -96,8 +94,9 @@ class Campaign:
         return os.path.join(self.folder, f'{name}.{ending}')
 
     def end(self, process, within):
-        """The exit code of a process that ends within so many seconds, minus the number of a
-        signal; None if it does not.
+        """Returns the exit code of a process, or minus the number of the signal that ended it.
+
+        Returns None if the process does not end within `within` seconds.
         """
         until = time.time() + within
         while True:
@@ -109,12 +108,12 @@ class Campaign:
             time.sleep(0.01)
 
     def kill(self, process):
-        """Ends a process at once."""
+        """Ends a process immediately."""
         os.kill(process, signal.SIGKILL)
         os.waitpid(process, 0)
 
     def complete(self, name):
-        """Runs a training to its end; whether it came there."""
+        """Runs a training to its end and returns whether it succeeded."""
         process = self.start(name)
         code = self.end(process, PATIENCE)
         if code is None:
@@ -125,7 +124,7 @@ class Campaign:
         return code == 0
 
     def results(self, name):
-        """{step: [what each record of it says]}, and the bytes of the last checkpoint."""
+        """Returns {step: [content of each record]} and the bytes of the last checkpoint."""
         with pymongo.MongoClient('localhost', self.port) as client:
             found = collections.defaultdict(list)
             for record in client[DBNAME][COLLECTION + '.files'].find(
@@ -156,7 +155,7 @@ class Campaign:
         return dict(found), contents
 
     def faults(self, name):
-        """(records lost, results that are wrong) of a training that has ended."""
+        """Returns the numbers of (lost records, wrong results) of a training that has ended."""
         (records, checkpoint), (wanted, whole) = self.results(name), self.whole
         lost = sum(step not in records for step in wanted)
         wrong = sum(found != wanted.get(step) for step, found in records.items()) + (
@@ -167,7 +166,7 @@ class Campaign:
         return lost, wrong
 
     def reference(self):
-        """The training that nothing happens to, and how long it takes, in seconds."""
+        """Runs the undisturbed training and measures its duration in seconds."""
         started = time.time()
         if not self.complete('whole'):
             sys.exit('the training fails without any fault')
@@ -175,7 +174,7 @@ class Campaign:
         self.seconds = time.time() - started
 
     def crashes(self, count):
-        """The Row of so many SIGKILLs of trainings."""
+        """Returns the Row for `count` SIGKILLs of trainings."""
         killed = survived = trainings = lost = wrong = 0
         while killed < count:
             name, here = f'crash{trainings}', 0
@@ -201,7 +200,7 @@ class Campaign:
         return Row(f'kill -9 of a training ({trainings} trainings)', killed, survived, lost, wrong)
 
     def outages(self, count, longest):
-        """A Row for each kind of outage of MongoDB, of 0.1 s to so many seconds."""
+        """Returns a Row for each kind of outage of MongoDB, of 0.1 to `longest` seconds."""
         rows = {kind: Row(kind + f' for 0.1 to {longest:g} s', 0, 0, 0, 0) for kind in OUTAGES}
         for number in range(count):
             kind = sorted(OUTAGES)[number % len(OUTAGES)]
@@ -211,9 +210,8 @@ class Campaign:
             OUTAGES[kind](self, seconds)
             if code is None:
                 code = self.end(process, PATIENCE)
-            survived = code == 0 or (
-                code == 1 and self.complete(name)
-            )  # 1: it ended before MongoDB came back
+            # With exit code 1, the training ended before MongoDB came back.
+            survived = code == 0 or (code == 1 and self.complete(name))
             lost, wrong = self.faults(name) if survived else (0, 0)
             row = rows[kind]
             rows[kind] = Row(
@@ -226,27 +224,27 @@ class Campaign:
         return list(rows.values())
 
     def mongod(self):
-        """The number of the server's process."""
+        """Returns the process id of the server."""
         with open(os.path.join(self.root, f'mongod-{self.port}', 'mongod.pid')) as file:
             return int(file.read())
 
 
 def killed(campaign, seconds):
-    """MongoDB is killed by SIGKILL, and started again."""
+    """Kills MongoDB with SIGKILL and starts it again."""
     os.kill(campaign.mongod(), signal.SIGKILL)
     time.sleep(seconds)
     campaign.ensure()
 
 
 def stopped(campaign, seconds):
-    """MongoDB is shut down, and started again."""
+    """Shuts down MongoDB and starts it again."""
     server.stop(campaign.port, campaign.root)
     time.sleep(seconds)
     campaign.ensure()
 
 
 def frozen(campaign, seconds):
-    """MongoDB does not answer, and goes on."""
+    """Freezes MongoDB, so that it does not answer, and lets it continue."""
     os.kill(campaign.mongod(), signal.SIGSTOP)
     time.sleep(seconds)
     os.kill(campaign.mongod(), signal.SIGCONT)
@@ -256,7 +254,7 @@ OUTAGES = {'mongod killed': killed, 'mongod shut down': stopped, 'mongod frozen'
 
 
 def run(crashes, outages, seed, longest):
-    """The Rows of a campaign."""
+    """Runs a campaign and returns its Rows."""
     folder = tempfile.mkdtemp(prefix='faults-')
     campaign = Campaign(folder, seed)
     try:
@@ -273,10 +271,10 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--crashes', type=int, default=200, help='how often a training is killed')
-    parser.add_argument('--outages', type=int, default=50, help='how often MongoDB goes away')
-    parser.add_argument('--seed', type=int, default=0, help='of the times')
-    parser.add_argument('--seconds', type=float, default=30.0, help='of the longest outage')
+    parser.add_argument('--crashes', type=int, default=200, help='number of kills of a training')
+    parser.add_argument('--outages', type=int, default=50, help='number of outages of MongoDB')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the random times')
+    parser.add_argument('--seconds', type=float, default=30.0, help='longest outage in seconds')
     arguments = parser.parse_args()
     gc.freeze()
     rows = run(arguments.crashes, arguments.outages, arguments.seed, arguments.seconds)

@@ -1,12 +1,12 @@
-"""Garbage for the readers: files that are damaged at random are read or refused in a sentence, and
-nothing in them runs.
+"""Fuzzing of the readers: damaged files are read or refused with a message, and never executed.
 
     python tests/faults/fuzz.py [--inputs 100000] [--seed 0]
 
-Each input is a good or a hostile file, changed at random: bytes flipped, cut, repeated, taken from
-another file, or opcodes of a pickle put in that call something. A reader may return, or raise the
-error that its users are told of; anything else is a crash. What Python's audit hook sees of
-commands, code and files that are written counts as executed (Python 3.7 has no such hook).
+Each input is a valid or a hostile file that is changed at random: bytes are flipped, cut, repeated
+or taken from another file, or opcodes of a pickle that call a function are inserted. A reader may
+return, or raise the error that its users see; any other exception counts as a crash. Commands,
+code, pickled classes, libraries and connections that Python's audit hook reports count as executed
+(Python 3.7 has no such hook).
 """
 
 import argparse
@@ -63,14 +63,14 @@ CALLS = [
 
 
 class Hostile:
-    """A pickle of it runs a command where Python itself reads it."""
+    """An object whose pickle runs a command when Python unpickles it."""
 
     def __reduce__(self):
         return os.system, ('true',)
 
 
 def seeds(folder):
-    """{reader: [bytes of a file]}."""
+    """Returns {reader: [bytes of a file]}: the files that are changed."""
     path = os.path.join(folder, 'settings.pkl')
     params.save(Config.of(dict(alignment='mirror', layers_list=(7, 5), alpha=0.5), {}), path)
     tar = os.path.join(folder, 'checkpoint.tar')
@@ -114,7 +114,7 @@ def read(path):
 
 
 def changed(content, others, chance):
-    """The bytes, changed at random in one to four ways."""
+    """Returns the bytes, changed at random in one to four ways."""
     for _ in range(chance.randint(1, 4)):
         place, size = chance.randrange(len(content) + 1), chance.randint(1, 40)
         content = chance.choice(
@@ -142,19 +142,19 @@ def changed(content, others, chance):
 
 
 def read_settings(path):
-    """As train.py reads --load_params_file."""
+    """Reads a file as train.py reads --load_params_file."""
     os.replace(path, path + '.pkl')
     params.load(path + '.pkl')
 
 
 def read_archive(path):
-    """As a checkpoint that came from MongoDB."""
+    """Reads a file as a checkpoint from MongoDB."""
     with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as folder:
         unpack(path, folder)
 
 
 def read_records(path):
-    """As train.py looks at --data_dir, and for the damage in it."""
+    """Reads a file as train.py checks --data_dir and looks for damage in it."""
     if tfrecords.scan(path)[1] is None:
         tfrecords.layout_of(path, 3)
     else:
@@ -162,7 +162,7 @@ def read_records(path):
 
 
 def read_spool(path):
-    """As train.py reads what waits for MongoDB."""
+    """Reads a file as train.py reads the spool."""
     folder = path + '.spool'
     os.makedirs(folder, exist_ok=True)
     os.replace(path, os.path.join(folder, '00000001.bson'))
@@ -178,7 +178,7 @@ READERS = {
 
 
 def run(inputs, seed):
-    """{reader: [inputs, read, refused, crashed, executed]}."""
+    """Runs the campaign; returns {reader: [inputs, read, refused, crashed, executed]}."""
     chance, counts, seen = random.Random(seed), {name: [0] * 5 for name in READERS}, []
     listening = []
     if hasattr(sys, 'addaudithook'):
@@ -219,8 +219,8 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--inputs', type=int, default=100000, help='how many')
-    parser.add_argument('--seed', type=int, default=0, help='of the changes')
+    parser.add_argument('--inputs', type=int, default=100000, help='number of inputs')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the changes')
     arguments = parser.parse_args()
     started = time.time()
     counts = run(arguments.inputs, arguments.seed)

@@ -1,4 +1,4 @@
-"""Small campaigns of faults: `make faults` runs the large one."""
+"""Small fault campaigns; `make faults` runs the large one."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def table(script, *words):
-    """The rows that a script prints, once it has ended well: lists of text."""
+    """Runs a script, checks that it succeeds, and returns the rows that it prints as lists."""
     done = subprocess.run(
         [sys.executable, os.path.join(HERE, script)] + list(words),
         stdout=subprocess.PIPE,
@@ -29,7 +29,7 @@ def table(script, *words):
 
 @pytest.mark.nightly
 def test_nothing_is_lost_and_nothing_wrong(record_property):
-    """In a process of its own, which forks trainings before TensorFlow starts a thread."""
+    """It runs in a separate process, which forks trainings before TensorFlow starts a thread."""
     rows = table('campaign.py', '--crashes=3', '--outages=3', '--seconds=3', '--seed=1')
     assert [row[1:] for row in rows] == [['3', '3', '0', '0']] + [['1', '1', '0', '0']] * 3
     record_property('references', 6)

@@ -1,7 +1,8 @@
-"""A script as people wrote them for tfutils: an own model, own data, own functions. Only its first
-import is another.
+"""A typical tfutils script with a user's own model, data and functions.
 
-python tests/tfutils/script.py --port 29029 --exp_id mine [--steps 60] [--test]
+Only its import of tfutils has been changed.
+
+    python tests/tfutils/script.py --port 29029 --exp_id mine [--steps 60] [--test]
 """
 
 import argparse
@@ -15,7 +16,7 @@ WIDTH, CLASSES, IMAGES = 11, 3, 210
 
 
 def points(seed):
-    """Points of a plane bent into WIDTH dimensions, each labelled with its third of the circle."""
+    """Returns points of a circle bent into WIDTH dimensions, labelled by their third of it."""
     random = np.random.RandomState(seed)
     angle = random.uniform(-np.pi, np.pi, IMAGES)
     x = np.concatenate(
