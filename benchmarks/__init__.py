@@ -1,4 +1,4 @@
-"""Programs that measure speed. README.md and docs/ quote their results."""
+"""Programs that measure speed. docs/speed.md quotes what they print."""
 
 import sys
 

@@ -42,7 +42,7 @@ KUNIN = (
     'learning_rate.py'
 )
 MOSKOVITZ = 'Moskovitz, Litwin-Kumar & Abbott 2018 (arXiv:1812.06488), for the rule alone'
-MEASURED = 'README, "The rules side by side" (experiments/rules.py)'
+MEASURED = 'README, "Results" (experiments/rules.py)'
 
 IMAGENET: Dict[str, Value] = dict(
     dataset='imagenet',
@@ -139,7 +139,7 @@ RECIPES['mnist_fc_mirror'] = Recipe(
     ),
     'this project: the kind of network that Kunin et al. 2020 (arXiv:2003.01513) searched '
     'settings for, in small',
-    'README, "Search" (experiments/search.py)',
+    'docs/search.md, "Results" (experiments/search.py)',
 )
 RECIPES['quickstart'] = RECIPES['mnist_symmetric']
 

@@ -1,4 +1,4 @@
-"""Programs that train rules and compare the results. README.md quotes what they print."""
+"""Programs that train rules and compare the results. README.md and docs/ quote what they print."""
 
 import sys
 

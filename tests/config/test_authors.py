@@ -113,7 +113,7 @@ def test_the_lengths_are_whole_steps():
     ] == [1, 2502, 126250, 450360, 1000800]
 
 
-# The effect of --use_resnet_v2 and --image_size on a file: the table of docs/original.md.
+# The effect of --use_resnet_v2 and --image_size on a file: the table of docs/settings.md.
 IMAGES = [
     ('authors', [], 'resnet', 224, False),
     ('authors', ['--use_resnet_v2'], 'inception', 299, True),

@@ -148,8 +148,8 @@ def test_the_benchmarks_have_it(run):
 def test_help_tells_of_them(run):
     text = ' '.join(run('train.py', '--help').out.split())
     assert '--delta: difference: weight of the distance between Wx and Bx; default: the' in text
-    assert '--[no]bounded: difference: bound each of the differences by tanh' in text
-    assert "--every: difference: of so many units one is compared (default: '1')" in text
+    assert '--[no]bounded: difference: apply tanh to each difference' in text
+    assert "--every: difference: compare one of this many units (default: '1')" in text
     assert '--delta_schedule_type: how delta changes: linear' in text
 
 

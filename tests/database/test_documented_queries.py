@@ -1,4 +1,4 @@
-"""Tests that the queries of the README give the answers that it shows, on a real server."""
+"""Tests that the documented queries give the answers shown beside them, on a real server."""
 
 import json
 import os
@@ -32,9 +32,9 @@ def plain(text):
     )
 
 
-def examples():
-    """Returns (question, collection, [filter, projection], {call: argument}, answer) per query."""
-    with open(os.path.join(ROOT, 'README.md'), encoding='utf-8') as file:
+def examples(path=os.path.join('docs', 'database.md')):
+    """Returns [(question, collection, [filter, projection], {call: argument}, answer)] of a page."""
+    with open(os.path.join(ROOT, path), encoding='utf-8') as file:
         text = file.read()
     found = []
     for question, code, answer in re.findall(
@@ -149,13 +149,15 @@ def test_a_mean_over_layers_leaves_out_those_without_an_angle(mongo_server):
     )
 
 
-def test_there_are_five_queries():
+def test_there_are_five_queries_and_the_readme_has_one_of_them():
     assert len(examples()) == 5
+    (shown,) = examples('README.md')
+    assert shown in examples()
 
 
 @pytest.mark.parametrize('example', examples(), ids=lambda example: example[0].replace(' ', '-'))
 @pytest.mark.claim('queries')
-def test_a_query_gives_the_answer_that_the_readme_shows(collection_of, example):
+def test_a_query_gives_the_answer_that_is_shown(collection_of, example):
     _, name, arguments, calls, answer = example
     cursor = collection_of(name).find(*arguments)
     if 'sort' in calls:

@@ -1,0 +1,31 @@
+"""The tables of the README have a row for each alignment rule, with the rule's defaults."""
+
+import os
+import re
+
+import pytest
+
+from alignment.rules import RULES
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def rows(section):
+    """{rule: the rest of its row} of the table in a section of the README."""
+    with open(os.path.join(ROOT, 'README.md'), encoding='utf-8') as file:
+        text = file.read().partition(f'\n## {section}\n')[2].partition('\n## ')[0]
+    table = re.search(r'(?m)^\|---.*\n((?:\|.*\n)+)', text).group(1)
+    cells = [line.strip('| ').partition('|') for line in table.splitlines()]
+    return {name.strip(' `'): rest for name, _, rest in cells}
+
+
+def test_every_rule_has_a_row_in_both_tables():
+    assert set(rows('The rules')) == {'none', *RULES}, 'add the new rule to "The rules"'
+    assert set(rows('Results')) == {'backprop', *RULES}, 'add the new rule to "Results"'
+
+
+@pytest.mark.parametrize('name', sorted(name for name in RULES if RULES[name].coefficients))
+def test_the_row_of_a_rule_has_its_defaults(name):
+    (shown,) = re.findall(r'\(([\d.e-]+(?:, [\d.e-]+)*)\)', rows('The rules')[name])[:1]
+    defaults = [RULES[name].coefficients[each] for each in sorted(RULES[name].coefficients)]
+    assert [float(number) for number in shown.split(', ')] == defaults
