@@ -37,16 +37,16 @@ CLAIMS = {
         "checkpoints of the original's form: a file, GridFS, restored and trained on", NUMBERS
     ),
     'own checkpoints': Claim(
-        'checkpoints that TensorFlow 1.13.2 and 2.21 wrote, here', (1e-4, 1e-4)
+        'checkpoints that this program wrote on TensorFlow 1.13.2 and 2.21', (1e-4, 1e-4)
     ),
-    'settings': Claim("settings in the authors' configurations, dill 0.3.1.1 and 0.3.5.1", None),
+    'settings': Claim("settings in files of the authors' form, dill 0.3.1.1 and 0.3.5.1", None),
     'hostile settings': Claim(
-        'hostile, crafted and damaged configurations: none runs, none crashes', None
+        'hostile, crafted and damaged settings files: nothing is executed, nothing crashes', None
     ),
     'records': Claim('records in the layout of tfutils', None),
-    'queries': Claim('queries of the README', None),
+    'queries': Claim('queries of docs/database.md', None),
     'restoring': Claim('restoring by path, step, newest, query and place', None),
-    'tfutils': Claim("tfutils' calls: a script of an own model, and plain data", None),
+    'tfutils': Claim('calls of tfutils: a script with its own model, and plain data', None),
     'flags': Claim('flags that have their effect, or are refused with the reason', None),
 }
 

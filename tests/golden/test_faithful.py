@@ -32,6 +32,13 @@ def test_every_marker_names_a_claim_and_every_claim_has_a_test():
     assert set().union(*[marked(tree) for _, tree in trees()]) == set(faithful.CLAIMS)
 
 
+def test_the_table_of_the_docs_has_the_claims_in_their_order():
+    with open(os.path.join(faithful.ROOT, 'docs', 'original.md'), encoding='utf-8') as file:
+        table = file.read().partition('| claim | references |')[2].partition('\n\n')[0]
+    rows = [line.split(' | ')[0].lstrip('| ') for line in table.splitlines()[2:]]
+    assert rows == [claim.text for claim in faithful.CLAIMS.values()]
+
+
 def test_no_file_gives_its_marks_twice():
     """A second `pytestmark` in a file would replace the first."""
     names = {
