@@ -85,6 +85,7 @@ def test_angles_are_right_whatever_the_lengths(size, thetas, lengths):
                 )
 
 
+@pytest.mark.slow
 def test_sums_of_millions_do_not_drift():
     """All numbers are positive, so their squares add up without cancelling."""
     a = np.abs(stream('millions').standard_normal(3000017)).astype(np.float32)

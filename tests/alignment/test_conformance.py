@@ -486,15 +486,15 @@ def settings_of_every_kind():
 
 EVERY_KIND = list(settings_of_every_kind())
 AS_IT_IS = [(name, case) for name, case in EVERY_KIND if not case]
-# Samples on which all options are tested. The other samples are tested at night.
-THOROUGH = ('dense', 'strided')
+# Samples on which all options are tested by day, and their marks. All others are tested at night.
+THOROUGH = dict(dense=[], strided=[pytest.mark.slow])
 
 
 def closed_forms():
     """Returns parameters for pytest: (sample, coefficients, settings)."""
     twice = [dict(alpha=0.5, beta=1.0, gamma=0.25), dict(alpha=0.5, beta=0.25, gamma=0.125)]
     for sample in samples.SAMPLES:
-        marks = [] if sample in THOROUGH else [pytest.mark.nightly]
+        marks = THOROUGH.get(sample, [pytest.mark.nightly])
         if marks:
             yield pytest.param(sample, COEFFICIENTS, AS_IT_IS, id=f'{sample}-as it is')
         yield pytest.param(

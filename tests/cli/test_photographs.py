@@ -22,7 +22,11 @@ SMALL = 64  # pixels
     [
         pytest.param(['--image_size=64'], 'resnet18', SMALL, id='resnet, small'),
         pytest.param(
-            ['--use_resnet_v2', '--image_size=64'], 'resnet18v2', SMALL, id='inception, small'
+            ['--use_resnet_v2', '--image_size=64'],
+            'resnet18v2',
+            SMALL,
+            id='inception, small',
+            marks=pytest.mark.nightly,
         ),
         pytest.param([], 'resnet18', 224, id='resnet', marks=pytest.mark.nightly),
         pytest.param(

@@ -98,6 +98,7 @@ def test_processes_train_to_the_accuracy_of_one(together, alone, records):
     assert stored[-1]['params']['model_params']['worker_hosts'] == hosts
 
 
+@pytest.mark.nightly
 def test_one_that_is_killed_is_named_and_fewer_go_on(together, alone, records):
     running, hosts = together(3, '--exp_id_suffix=_killed', '--train_epochs=300')
     commands.reach(running[0], 'step 20 of 6,000')

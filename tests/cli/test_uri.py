@@ -130,6 +130,7 @@ def test_a_server_with_tls_is_spoken_to_where_its_authority_is_given(run, tmp_pa
             ] == [0, 6]
 
 
+@pytest.mark.nightly
 def test_a_replica_set_that_loses_its_primary_loses_no_step(forks, tmp_path, free_address):
     """Its one member steps down, twice, and stands for election again after two seconds."""
     with mongod(str(tmp_path), free_address(), '--replSet', 'lab') as port:

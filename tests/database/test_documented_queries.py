@@ -33,7 +33,7 @@ def plain(text):
 
 
 def examples(path=os.path.join('docs', 'database.md')):
-    """Returns [(question, collection, [filter, projection], {call: argument}, answer)] of a page."""
+    """Returns [(question, collection, [filter, projection], {call: argument}, answer)]."""
     with open(os.path.join(ROOT, path), encoding='utf-8') as file:
         text = file.read()
     found = []

@@ -11,6 +11,7 @@ import pymongo
 import pytest
 
 import test_adding
+import tiers
 from config import recipes
 
 pytestmark = pytest.mark.slow
@@ -172,17 +173,19 @@ def test_they_have_no_effect_with_another_rule(run, where):
             'error: the rule difference declares the coefficient learning_rate, but that name is '
             'taken: choose another',
         ),
-        (
-            'every',
-            'step',
-            'error: the rule Difference declares the size step, but every rule has something of '
-            'that name: choose another',
-        ),
-        (
-            'bounded',
-            'gamma',
-            'error: gamma is a coefficient of information and a switch of difference: rules may '
-            'share a setting only if it is the same',
+        *tiers.at_night(
+            (
+                'every',
+                'step',
+                'error: the rule Difference declares the size step, but every rule has something '
+                'of that name: choose another',
+            ),
+            (
+                'bounded',
+                'gamma',
+                'error: gamma is a coefficient of information and a switch of difference: rules '
+                'may share a setting only if it is the same',
+            ),
         ),
     ],
 )

@@ -202,6 +202,7 @@ def test_a_validation_gives_the_numbers_of_the_original(
     assert record['validates'] == os.path.abspath(prefix)
 
 
+@pytest.mark.nightly
 def test_a_training_goes_on_with_the_losses_of_the_original(
     mongo_server, stored, golden, tmp_path, record_property
 ):

@@ -11,10 +11,13 @@ import operators
 import run
 from mutation import PACKAGES, Mutation, MutationError, Sources, apply
 
-pytestmark = pytest.mark.skipif(
-    sys.version_info < (3, 9),
-    reason='mutations need the positions of syntax trees, and their text: Python 3.9',
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        sys.version_info < (3, 9),
+        reason='mutations need the positions of syntax trees, and their text: Python 3.9',
+    ),
+]
 SOURCE = '''"""A house."""
 
 

@@ -173,11 +173,13 @@ def test_a_page_that_is_watched_is_read_anew(found, brief):
     )
 
 
+@pytest.mark.slow
 def test_the_same_runs_give_the_same_page(found, full):
     again = [run for run in found if run.exp_id in ('symmetric', HOSTILE)]
     assert rendered(again) == full
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'exp_id', ['symmetric', pytest.param(HOSTILE, marks=pytest.mark.slow), 'lost']
 )
@@ -194,6 +196,7 @@ def test_a_png_shows_each_plot(found, tmp_path, exp_id):
         assert len(set(image.convert('L').getdata())) > 20
 
 
+@pytest.mark.slow
 def test_plots_of_many_layers_and_many_runs(found):
     by_layer = {f'layer{i}': float(i) for i in range(201)}
     points = [
