@@ -1,6 +1,4 @@
-"""What the hosts of a training have to agree on: settings, images, and what the first of them
-restored.
-"""
+"""Checks that the hosts of a training agree on the settings, the images and what is restored."""
 
 import json
 import zlib
@@ -13,12 +11,16 @@ from training import checkpoints, runtime
 from training.devices import Device
 from training.restoring import Start
 
-# Settings that differ from host to host.
+# Settings that may differ from host to host.
 OF_A_HOST = ('task_index', 'data_dir', 'gpu', 'cpu_devices')
 
 
 def on_settings(config: Config, device: Device) -> None:
-    """Raises ConfigError where a host has other settings than the first."""
+    """Checks that this host has the same settings as the first host.
+
+    Raises:
+        ConfigError: The settings, the number of devices or the runtime differ.
+    """
     own = zlib.crc32(
         repr(
             [runtime.describe(), device.replicas]
@@ -33,15 +35,22 @@ def on_settings(config: Config, device: Device) -> None:
     (first,) = device.shared([own])
     if own != first:
         raise ConfigError(
-            f'--worker_hosts: the settings, the number of devices or the TensorFlow of '
-            f'{_name(config)} are not those of {config.worker_hosts[0]}; give both the same flags '
-            'but --task_index'
+            f'--worker_hosts: the settings, the number of devices or the runtime of '
+            f'{_name(config)} differ from {config.worker_hosts[0]}; give both the same flags '
+            'except --task_index, and run both on the same TensorFlow and Python'
         )
 
 
 def on_start(config: Config, device: Device, start: Optional[Start]) -> Tuple[Config, int]:
-    """(Config, first step) of the first host, on every host: only the first one reads what is
-    restored.
+    """Returns the settings and the first step of the first host, which alone reads a checkpoint.
+
+    Args:
+        config: Settings of this host. Those of scope MEANING are replaced by the first host's.
+        device: Device that is ready.
+        start: What the first host restores, or None; None on the other hosts.
+
+    Returns:
+        (config, first_step), the number of steps done before.
     """
     resets = start and start.is_foreign and config.reset_step
     meaning = {
@@ -56,19 +65,23 @@ def on_start(config: Config, device: Device, start: Optional[Start]) -> Tuple[Co
 
 
 def on_data(config: Config, device: Device, dataset: Dataset) -> None:
-    """Raises DataError where a host has other images than the first, wherever they lie there."""
+    """Checks that this host has the same images as the first host, in whatever folder.
+
+    Raises:
+        DataError: The images differ.
+    """
     if device.hosts == 1:
         return
     own = int(dataset.digest()[:15], 16)
     (first,) = device.shared([own])
     if own != first:
         raise DataError(
-            f'--data_dir: the images of {_name(config)} are not those of '
-            f'{config.worker_hosts[0]}: their number, classes, shape, or the names and sizes of '
-            'their files differ; give both the same data'
+            f'--data_dir: the images of {_name(config)} differ from the images of '
+            f'{config.worker_hosts[0]} in their number, classes or shape, or in the names or sizes '
+            'of their files; give both hosts the same data'
         )
 
 
 def _name(config: Config) -> str:
-    """The name of this host among those that train together."""
+    """Returns the name of this host in --worker_hosts."""
     return config.worker_hosts[config.task_index or 0]

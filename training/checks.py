@@ -1,8 +1,7 @@
-"""What does not go together in the settings of a run: each owner tells what it refuses, and all of
-it is told at once.
+"""Checks that the settings of a run fit together, and reports all problems at once.
 
-What is wrong with a setting whatever the command, the rule and the device, config/schema.py tells
-before there is a Config.
+Each module that owns settings lists what it refuses. A value that is wrong whatever the command,
+the rule and the device are is reported earlier, by config/schema.py, before a Config exists.
 """
 
 from typing import List
@@ -12,8 +11,13 @@ from training import choices, devices, finding, places
 
 
 def training(config: Config) -> None:
-    """Raises ConfigError that lists why there can be no training with these settings."""
-    # What a setting needs to have an effect may come with the checkpoint: see `restored`.
+    """Checks the settings of a training.
+
+    Raises:
+        ConfigError: Lists every reason why no training with these settings is possible.
+    """
+    # With --do_restore, settings that others depend on may come from the checkpoint. `restored`
+    # checks them once they are known.
     network = [] if config.do_restore else choices.refusals(config)
     _raise(
         network
@@ -26,14 +30,20 @@ def training(config: Config) -> None:
 
 
 def validation(config: Config) -> None:
-    """Raises ConfigError that lists why there can be no validation with these settings; those of
-    the network come with the checkpoint.
+    """Checks the settings of a validation, except for the network, which the checkpoint defines.
+
+    Raises:
+        ConfigError: Lists every reason why no validation with these settings is possible.
     """
     _raise(_of_test(config) + finding.refusals(config) + devices.refusals(config))
 
 
 def restored(config: Config) -> None:
-    """Raises ConfigError that lists why settings cannot be of which some are a checkpoint's."""
+    """Checks settings some of which come from a checkpoint.
+
+    Raises:
+        ConfigError: Lists every reason why these settings are impossible.
+    """
     _raise(choices.refusals(config) + devices.precision_refusals(config))
 
 
@@ -43,26 +53,26 @@ def _raise(problems: List[str]) -> None:
 
 
 def _of_train(config: Config) -> List[str]:
-    """What is not for train.py."""
+    """Lists the flags given to train.py that only test.py accepts."""
     if not config.val_exp_id:
         return []
     return [
-        f'--val_exp_id is for test.py; train.py records under {config.exp_id}, of --alignment and '
-        '--exp_id_suffix'
+        f'--val_exp_id is for test.py; leave it out: train.py records under {config.exp_id}, made '
+        'from --alignment and --exp_id_suffix'
     ]
 
 
 def _of_test(config: Config) -> List[str]:
-    """What test.py needs, and what is not for it."""
+    """Lists the flags that test.py lacks, and the given ones that only train.py accepts."""
     problems = []
     if not config.val_exp_id:
-        problems.append('--val_exp_id is needed: the exp_id under which the validation is recorded')
+        problems.append('--val_exp_id is missing: give the exp_id to record the validation under')
     for name in ('dry_run', 'reset_step'):
         if getattr(config, name):
-            problems.append(f'--{name} is for train.py; test.py trains nothing')
+            problems.append(f'--{name} is for train.py; leave it out: test.py trains nothing')
     if config.worker_hosts:
         problems.append(
-            '--worker_hosts is for train.py; a validation runs on one host: leave it out, and '
-            'TF_CONFIG unset'
+            '--worker_hosts is for train.py; leave it out and unset TF_CONFIG: a validation runs '
+            'on one host'
         )
     return problems

@@ -1,4 +1,4 @@
-"""What a training step computes: counted in its graph, before anything runs."""
+"""Counts what a training step computes, from its graph, before anything runs."""
 
 import collections
 from typing import Dict, Iterable, Optional, Set, Union
@@ -27,24 +27,30 @@ def _of_product(op: tf.Operation) -> int:
     )
 
 
-# {type of operation: (what it is called, its multiply-adds)}. A kernel is [height, width, in, out]:
-# an output value of a convolution takes height * width * in of them, and so does each value of an
-# error that either gradient reads.
+# {type of operation: (its name, the function that counts its multiply-adds)}. A kernel has the
+# shape [height, width, in, out]. Each output value of a convolution costs height * width * in
+# multiply-adds, and so does each value of the error that one of the two gradients reads.
 COUNTED = {
     'Conv2D': ('convolutions', _of_convolution),
     'Conv2DBackpropInput': ('their input gradients', _of_input_gradient),
-    'Conv2DBackpropFilter': ('their filter gradients', _of_filter_gradient),
+    'Conv2DBackpropFilter': ('their kernel gradients', _of_filter_gradient),
     'MatMul': ('matrix products', _of_product),
 }
 
 
 def multiply_adds(fetches: Iterable[Union[tf.Tensor, tf.Operation]]) -> Dict[str, int]:
-    """{kind of operation: multiply-adds, int} of all that is computed for some tensors or
-    operations, in the order of COUNTED.
+    """Counts the multiply-adds of everything that is computed for some tensors or operations.
 
-    Counts what every replica of one graph computes for a batch: convolutions (a rule's projections
-    and reconstructions are among them and their input gradients) and matrix products. What passes
-    over the values once, batch norms, activations and optimisers, is left out. A loop counts once.
+    Convolutions, their two gradients and matrix products count, for all replicas of the graph. The
+    projections and reconstructions of a rule are convolutions, input gradients of convolutions, or
+    matrix products. Batch norms, activations and optimisers are left out: they read each value
+    only once. The body of a loop is counted once.
+
+    Args:
+        fetches: The tensors or operations.
+
+    Returns:
+        {kind of operation: multiply-adds, int} in the order of COUNTED, for the kinds that occur.
     """
     counts: Dict[str, int] = collections.Counter()
     for op in _needed(fetches):
@@ -57,10 +63,11 @@ def multiply_adds(fetches: Iterable[Union[tf.Tensor, tf.Operation]]) -> Dict[str
 
 
 def of_step(exp: Experiment) -> Dict[str, int]:
-    """The same of a training step of an Experiment: of its replicas on this host, or of one core of
-    a TPU.
+    """Counts the multiply-adds of a training step, as `multiply_adds` does.
+
+    The count covers all replicas on this host, or one core of a TPU.
     """
-    # The graph has the first part of a batch, and a loop.
+    # The graph holds the first minibatch and one loop body, so the counts are scaled.
     repeats = exp.device.minibatches / min(exp.device.minibatches, 2)
     step = exp.training_step
     counts = multiply_adds([step.train_op] + list(step.scalars.values()))
@@ -68,7 +75,7 @@ def of_step(exp: Experiment) -> Dict[str, int]:
 
 
 def _needed(fetches: Iterable[Union[tf.Tensor, tf.Operation]]) -> Set[tf.Operation]:
-    """Every operation that must run for some tensors or operations, each once."""
+    """Returns all operations that must run for some tensors or operations."""
     seen: Set[tf.Operation] = set()
     waiting = [getattr(fetch, 'op', fetch) for fetch in fetches]
     while waiting:
@@ -80,5 +87,5 @@ def _needed(fetches: Iterable[Union[tf.Tensor, tf.Operation]]) -> Set[tf.Operati
 
 
 def _size(tensor: tf.Tensor, dimensions: Optional[int] = None) -> int:
-    """The number of values in a tensor's first dimensions, or in all."""
+    """Returns the product of a tensor's first dimensions, or of all of them."""
     return int(np.prod(tensor.shape.as_list()[:dimensions], dtype=np.int64))

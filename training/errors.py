@@ -1,35 +1,39 @@
-"""What ends a run before its end, each told to the user in one sentence."""
+"""The errors that end a run early. Each is reported to the user in one sentence."""
 
 import signal
 
 
 class TrainingError(Exception):
-    """Training or validation had to stop; the message says at which step and why."""
+    """A training or validation had to stop; the message says at which step and why."""
 
 
 class Lost(TrainingError):
-    """The numbers of a training are no finite ones any more: its settings are bad, and nothing else
-    is wrong.
+    """A training has diverged: a loss or a variable is not finite, or a loss is too large.
+
+    The cause is the settings of the training, not the data, the machine or the database.
 
     Attributes:
-        exit_code: that of the process, by which a search tells it from every other failure.
+        exit_code: Exit code of the process. A search tells a diverged trial from a failed one by
+            it.
     """
 
     exit_code = 3
 
 
 class CheckpointError(Exception):
-    """A checkpoint that cannot be restored; the message lists what is missing, extra or of another
-    shape.
+    """A checkpoint cannot be found or restored, or its folder cannot be created.
+
+    If it does not fit the network, the message lists the variables that are missing, extra or of
+    another shape.
     """
 
 
 class Stopped(Exception):
-    """A run was asked to stop.
+    """A run was asked to stop by a signal.
 
     Attributes:
-        signal: the number of the signal.
-        agreed: whether all hosts of the run know.
+        signal: Number of the signal.
+        agreed: Whether all hosts of the run know about it.
     """
 
     def __init__(self, number: int, agreed: bool = False) -> None:

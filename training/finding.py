@@ -1,6 +1,4 @@
-"""Which checkpoint a run starts from: where the settings name one, it is looked for, fetched, and
-read once.
-"""
+"""Finds the checkpoint that a run starts from, downloads it if necessary, and verifies it."""
 
 import contextlib
 import os
@@ -20,7 +18,7 @@ from training.errors import CheckpointError
 from training.places import say
 from training.restoring import Start
 
-# Settings that say where a checkpoint is.
+# The settings that locate a checkpoint in MongoDB.
 LOCATING = (
     'load_step',
     'load_query',
@@ -32,18 +30,19 @@ LOCATING = (
 
 
 def refusals(config: Config) -> List[str]:
-    """Which flags name two checkpoints: sentences."""
+    """Lists the flags that name two different checkpoints, as sentences."""
     others = located(config) + (['load_db'] if config.load_db else [])
     if not (config.load_checkpoint and others):
         return []
+    flags = ' and '.join('--' + name for name in others)
     return [
-        '--load_checkpoint names a checkpoint by its path, and {} another one: leave out one of '
-        'them'.format(' and '.join('--' + name for name in others))
+        f'--load_checkpoint names a checkpoint by its path, but {flags} would look for another one '
+        'in MongoDB; leave out one or the other'
     ]
 
 
 def idle(config: Config) -> List[str]:
-    """Which flags say where a checkpoint is that a training does not look for: sentences."""
+    """Lists the flags that locate a checkpoint, if the training restores none, as sentences."""
     names = located(config)
     if not names or config.load_checkpoint or config.load_db or config.do_restore:
         return []
@@ -51,21 +50,31 @@ def idle(config: Config) -> List[str]:
 
 
 def located(config: Config) -> List[str]:
-    """Names of the settings that say where a checkpoint is, as far as they are given."""
+    """Returns the names of the given settings that locate a checkpoint in MongoDB."""
     return [name for name in LOCATING if getattr(config, name) is not None]
 
 
 def no_effect(names: Sequence[str]) -> str:
-    """The beginning of a sentence: '--load_step and --load_query have no effect'."""
+    """Returns the beginning of a sentence: '--load_step and --load_query have no effect'."""
     flags = ' and '.join('--' + name for name in names)
     return f'{flags} {"has" if len(names) == 1 else "have"} no effect'
 
 
 def restore_point(config: Config, store: Store, folder: str) -> Optional[Start]:
-    """The Start of a training, or None. Two runs never mix in one exp_id.
+    """Returns the Start of a training, or None; two trainings never mix their records.
 
-    A training that has a checkpoint of its own goes on from it: what it started from no longer
-    counts. store: open at the training's place. folder: of its local checkpoints.
+    A training that already has a checkpoint continues from it, and not from the checkpoint of
+    another experiment that it started from.
+
+    Args:
+        config: Settings of the training.
+        store: Open store at the place of the training.
+        folder: Folder of the local checkpoints of the training.
+
+    Raises:
+        ConfigError: The records of the experiment contradict the settings.
+        CheckpointError: The checkpoint that the settings name is missing or damaged.
+        StoreError: MongoDB cannot be read.
     """
     latest = store.latest_step()
     _check_records(config, store, latest)
@@ -76,8 +85,8 @@ def restore_point(config: Config, store: Store, folder: str) -> Optional[Start]:
         own = _own_checkpoint(config, store, folder, latest, wanted=not (foreign or is_here))
         if own and foreign:
             say(
-                f'goes on from its own newest checkpoint, {own.title}; the one that it started '
-                'from no longer counts'
+                f'continuing from the newest checkpoint of this experiment, {own.title}, and not '
+                'from the one that it started from'
             )
         if is_here:
             return _checkpoint_here(config, store, folder, own)
@@ -90,10 +99,16 @@ def restore_point(config: Config, store: Store, folder: str) -> Optional[Start]:
 
 
 def find(config: Config, folder: str, store: Optional[Store] = None) -> Start:
-    """The Start that the settings ask for, fetched into a folder from MongoDB where it lies there.
+    """Returns the Start that the settings ask for, and downloads it if it is in MongoDB.
 
-    store: one that is open, and is asked itself if the checkpoint is at its place. Raises
-    StoreError, and CheckpointError where there is none.
+    Args:
+        config: Settings of the run.
+        folder: Folder for downloads; the checkpoint is put into <folder>/restored.
+        store: Open store, which is used if the checkpoint is at its place.
+
+    Raises:
+        CheckpointError: There is no such checkpoint, or it is damaged.
+        StoreError: MongoDB cannot be read.
     """
     if config.load_checkpoint:
         prefix = places.absolute(config.load_checkpoint)
@@ -113,7 +128,7 @@ def fetch_from(
     query: Optional[Document] = None,
     store: Optional[Store] = None,
 ) -> Optional[Start]:
-    """`fetch` from any place. store: one that is open, which serves if it is at that place."""
+    """Calls `fetch` for any place; `store` is an open one, which is used if it is at that place."""
     if store and store.place == place:
         return fetch(store, folder, step, query)
     with contextlib.closing(Store(*place)) as other:
@@ -126,11 +141,20 @@ def fetch(
     step: Optional[int] = None,
     query: Optional[Document] = None,
 ) -> Optional[Start]:
-    """The Start of the newest checkpoint of a store, brought into <folder>/restored; None without
-    one.
+    """Downloads the newest checkpoint of a store and returns its Start; None if there is none.
 
-    One that is damaged is named, and the one before it is taken, unless a step is asked for.
-    step, query: as for Store.find_checkpoint. Raises StoreError.
+    A damaged checkpoint is reported, and the one before it is used, unless `step` is given.
+
+    Args:
+        store: Open store.
+        folder: Folder for downloads; the checkpoint is put into <folder>/restored.
+        step: As for Store.find_checkpoint.
+        query: As for Store.find_checkpoint.
+
+    Raises:
+        CheckpointError: All checkpoints are damaged, or the files of the one at `step` are.
+        DamagedError: The archive of the checkpoint at `step` is damaged.
+        StoreError: MongoDB cannot be read.
     """
     damaged: List[ObjectId] = []
     while True:
@@ -142,19 +166,25 @@ def fetch(
         except (DamagedError, CheckpointError) as error:
             if step is not None:
                 raise
-            say(f'warning: the checkpoint of step {record["step"]:,} is left aside: {error}')
+            say(f'warning: the checkpoint of step {record["step"]:,} is skipped: {error}')
             damaged.append(record['_id'])
     if damaged:
         place = store.place
         raise CheckpointError(
-            f'no checkpoint of {place.exp_id} in {place.dbname}.{place.collname} is whole'
+            f'all checkpoints that were found for exp_id {place.exp_id} in '
+            f'{place.dbname}.{place.collname} are damaged; start from a checkpoint of another '
+            'experiment, or train again under another --exp_id_suffix'
         )
     return None
 
 
 def _download(store: Store, record: Document, folder: str) -> Start:
-    """The Start of a record with a checkpoint. Raises DamagedError or CheckpointError where it is
-    not whole.
+    """Downloads the checkpoint of a record and returns its Start.
+
+    Raises:
+        DamagedError: The archive is damaged.
+        CheckpointError: The files in the archive are damaged.
+        StoreError: MongoDB cannot be read.
     """
     prefix = store.download(record, os.path.join(folder, 'restored'))
     checkpoints.verify(prefix)
@@ -166,7 +196,7 @@ def _download(store: Store, record: Document, folder: str) -> Start:
 
 
 def starting_flag(config: Config) -> str:
-    """The flag that names the checkpoint of another experiment, with its value."""
+    """Returns the flag that names the checkpoint of another experiment, with its value."""
     for name in ('load_checkpoint', 'load_exp_id', 'load_collname', 'load_dbname', 'load_port'):
         if getattr(config, name) is not None:
             return as_flag(name, getattr(config, name))
@@ -174,13 +204,20 @@ def starting_flag(config: Config) -> str:
 
 
 def _check_records(config: Config, store: Store, latest: Optional[int]) -> None:
-    """Raises ConfigError where the experiment's records do not go together with a training that the
-    settings ask for. latest: the highest step of them, or None.
+    """Checks that a training with these settings may add to the records of the experiment.
+
+    Args:
+        config: Settings of the training.
+        store: Open store at its place.
+        latest: Highest step of the records, or None.
+
+    Raises:
+        ConfigError: The records are of a validation, or of a training that is not continued.
     """
     if next(store.records({'validates': {'$exists': True}}), None):
         raise ConfigError(
-            f'exp_id {config.exp_id} holds a validation, whose record a training would mix with; '
-            'choose another --exp_id_suffix'
+            f'exp_id {config.exp_id} holds the record of a validation; choose another '
+            '--exp_id_suffix for this training'
         )
     if latest is not None and not config.do_restore:
         raise ConfigError(
@@ -191,16 +228,24 @@ def _check_records(config: Config, store: Store, latest: Optional[int]) -> None:
 
 
 def _checkpoint_here(config: Config, store: Store, folder: str, own: Optional[Start]) -> Start:
-    """The Start of --load_checkpoint, which is one of the experiment's own. own: the newest one in
-    MongoDB, or None.
+    """Returns the Start of --load_checkpoint, a checkpoint of the experiment itself.
+
+    Args:
+        config: Settings of the training.
+        store: Open store at its place.
+        folder: Folder of its local checkpoints.
+        own: Newest checkpoint of the experiment in MongoDB, or None.
+
+    Raises:
+        ConfigError: MongoDB holds a newer checkpoint.
     """
     start = find(config, folder, store)
     newest, step = checkpoints.step_of(own.prefix) if own else 0, checkpoints.step_of(start.prefix)
     if step < newest:
         raise ConfigError(
             f'--load_checkpoint={config.load_checkpoint} is at step {step:,}, and exp_id '
-            f'{config.exp_id} has a checkpoint of step {newest:,} already; to go back give '
-            'another --exp_id_suffix, without --do_restore'
+            f'{config.exp_id} has a checkpoint of step {newest:,} already; to go back, give '
+            'another --exp_id_suffix and leave out --do_restore'
         )
     return start
 
@@ -208,8 +253,10 @@ def _checkpoint_here(config: Config, store: Store, folder: str, own: Optional[St
 def _check_beginning(
     config: Config, store: Store, own: Optional[Start], latest: Optional[int]
 ) -> None:
-    """Raises ConfigError where the records of an experiment without a checkpoint say that it
-    started from another one.
+    """Checks that an experiment without a checkpoint did not start from another experiment.
+
+    Raises:
+        ConfigError: Its records say that it started from another experiment.
     """
     if own or latest is None:
         return
@@ -217,28 +264,36 @@ def _check_beginning(
     began = first.get('params', {}).get('load_params', {})
     names = [name for name in ('load_db', 'load_checkpoint', 'load_exp_id') if began.get(name)]
     if names:
+        flags = ' '.join(as_flag(name, began[name]) for name in names)
         raise ConfigError(
-            'exp_id {} has records up to step {:,} and no checkpoint, and it started from another '
-            'experiment: give {} again, or choose another --exp_id_suffix'.format(
-                config.exp_id, latest, ' '.join(as_flag(name, began[name]) for name in names)
-            )
+            f'exp_id {config.exp_id} has records up to step {latest:,} but no checkpoint, and it '
+            f'started from another experiment; give {flags} again, or choose another '
+            '--exp_id_suffix'
         )
 
 
 def _own_checkpoint(
     config: Config, store: Store, folder: str, latest: Optional[int], wanted: bool
 ) -> Optional[Start]:
-    """The Start of a training that goes on, or None. latest: the highest step of its records, or
-    None.
+    """Returns the Start of a training that is continued; None if it has no checkpoint.
 
-    wanted: whether --load_step and --load_query are about its own checkpoints, not about those of
-    another experiment.
+    Args:
+        config: Settings of the training.
+        store: Open store at its place.
+        folder: Folder of its local checkpoints.
+        latest: Highest step of its records, or None.
+        wanted: Whether --load_step and --load_query refer to its own checkpoints, and not to the
+            checkpoints of another experiment.
+
+    Raises:
+        ConfigError: The settings ask for a checkpoint that is not the newest.
+        CheckpointError: There is no checkpoint as the settings ask for.
     """
     step, query = (config.load_step, query_of(config.load_query)) if wanted else (None, {})
 
     def going_back(to: int) -> str:
         return (
-            f'; to go back to step {to:,} give another --exp_id_suffix with --load_db '
+            f'; to go back to step {to:,}, give another --exp_id_suffix with --load_db '
             f'--load_exp_id={config.exp_id} --load_step={to}'
         )
 

@@ -1,4 +1,4 @@
-"""Which of a run's checkpoints stay in its folder, and the copies of them in a bucket."""
+"""Decides which checkpoints of a run stay in its local folder, and copies them to a bucket."""
 
 import contextlib
 import glob
@@ -15,14 +15,14 @@ FILE = re.compile(r'checkpoint-(\d+)\.(index|data-\d{5}-of-\d{5})')
 
 
 class Kept:
-    """The newest few checkpoints of a folder, by when they were written.
+    """Keeps the checkpoints of a folder that were written last, and removes older ones.
 
-    Checkpoints of this run count as written in the order of `add`. All others count as older, in
-    the order of their files' times: a folder may hold checkpoints of an earlier run, of any step.
+    Checkpoints of this run are ordered by the calls of `add`. All others count as older, in the
+    order of their files' times: a folder may hold checkpoints of an earlier run, at any step.
 
     Attributes:
-        folder: str, of this machine or of one of TensorFlow's other file systems.
-        keep: int, at least 1.
+        folder: Path of the folder, local or on one of TensorFlow's other file systems.
+        keep: How many checkpoints to keep, at least 1.
     """
 
     def __init__(self, folder: str, keep: int) -> None:
@@ -31,12 +31,12 @@ class Kept:
         self._added = 0
 
     def add(self, step: int) -> None:
-        """Count the checkpoint of a step as the newest, before it is written."""
+        """Marks the checkpoint of a step as the newest, before it is written."""
         self._added += 1
         self._order[step] = self._added
 
     def prune(self) -> None:
-        """Remove all but the newest that may be removed. A file that cannot be removed stays."""
+        """Removes all checkpoints but the newest, as far as they may and can be removed."""
         with contextlib.suppress(tf.errors.OpError):
             files: Dict[int, List[str]] = {}
             for name in tf.gfile.ListDirectory(self.folder):
@@ -47,23 +47,22 @@ class Kept:
                 step: (self._which(step), self._time(paths), step) for step, paths in files.items()
             }
             for step in sorted(files, key=lambda step: written[step])[: -self.keep]:
-                # The index first.
+                # The index goes first: without it, the rest is no checkpoint.
                 for path in sorted(files[step], reverse=True) if self._may_go(step) else ():
                     with contextlib.suppress(tf.errors.OpError):
                         tf.gfile.Remove(path)
 
     def _which(self, step: int) -> int:
-        """Which of this run's checkpoints that of a step is, from 1 in the order of `add`; 0 for
-        one of an earlier run.
-        """
+        """Returns the place of a step in the order of `add`, from 1; 0 for an earlier run's."""
         return self._order.get(step, 0)
 
     def _may_go(self, step: int) -> bool:
+        """Returns whether the checkpoint of a step may be removed."""
         return True
 
     @staticmethod
     def _time(paths: List[str]) -> int:
-        """When the newest of some files was written; 0 for files that were removed meanwhile."""
+        """Returns when the newest of some files was written, in nanoseconds; 0 if all are gone."""
         newest = 0
         for path in paths:
             with contextlib.suppress(tf.errors.OpError):
@@ -74,24 +73,22 @@ class Kept:
 class LocalCheckpoints(Kept):
     """The checkpoints of a run in its folder on this machine.
 
-    A checkpoint is removed only where MongoDB holds it or a newer one, or where its .tar still lies
-    beside it: the .tar is removed once MongoDB has acknowledged it.
+    A checkpoint is removed only if MongoDB holds it or a newer one, or if its archive is still
+    beside it: the archive is removed once MongoDB has acknowledged it.
     """
 
     def __init__(self, folder: str, keep: int) -> None:
         super().__init__(folder, keep)
-        self._stored: Optional[int] = None  # which is the newest of this run that MongoDB holds
-        self._pruning = threading.Lock()  # `stored` is called from another thread than the rest
+        self._stored: Optional[int] = None  # the newest of this run in MongoDB, by `_which`
+        self._pruning = threading.Lock()  # `stored` is called from a different thread
 
     def prune(self) -> None:
-        """Remove all but the newest, as far as they exist elsewhere."""
+        """Removes all checkpoints but the newest, as far as they exist elsewhere."""
         with self._pruning:
             super().prune()
 
     def stored(self, tar: str) -> None:
-        """Remove the .tar of a checkpoint that MongoDB has acknowledged, and what need not be kept
-        any longer.
-        """
+        """Removes an archive that MongoDB has acknowledged, and then the older checkpoints."""
         step = int(tar[: -len('.tar')].rpartition('-')[2])
         with contextlib.suppress(FileNotFoundError):
             os.remove(tar)
@@ -99,7 +96,7 @@ class LocalCheckpoints(Kept):
         self.prune()
 
     def discard(self, step: int) -> None:
-        """Remove what is there of a checkpoint that could not be saved whole."""
+        """Removes the files of a checkpoint that could not be saved completely."""
         for path in glob.glob(os.path.join(glob.escape(self.folder), f'checkpoint-{step}.*')):
             if re.search(r'\.(index|data-.*|tar.*)$', path):
                 with contextlib.suppress(FileNotFoundError):
@@ -111,21 +108,23 @@ class LocalCheckpoints(Kept):
 
 
 class Copies(Kept):
-    """Copies of a run's checkpoints in a folder of one of TensorFlow's file systems, gs:// for
-    example.
-    """
+    """Copies of a run's checkpoints on one of TensorFlow's file systems, such as gs://."""
 
     def __init__(self, folder: str, keep: int) -> None:
         super().__init__(folder, keep)
-        # {step: path prefix} of those of the newest that could not be copied
+        # {step: path prefix} of the newest checkpoints that could not be copied
         self._missing: Dict[int, str] = {}
         self._reason: Optional[str] = None
 
     def copy(self, prefix: str, step: int) -> bool:
-        """Copy a checkpoint, and those of the newest before it whose copies failed.
+        """Copies a checkpoint, and recent ones whose copies failed.
+
+        Args:
+            prefix: Path of the checkpoint without .index.
+            step: Its step.
 
         Returns:
-            Whether the folder holds all that it should; `failure` says otherwise why not.
+            Whether the folder holds all copies that it should; otherwise `failure` says why not.
         """
         self.add(step)
         newest = sorted(self._order, key=self._which)[-self.keep :]
@@ -138,45 +137,44 @@ class Copies(Kept):
                 del self._missing[number]
             except (OSError, tf.errors.OpError) as error:
                 self._reason = self._reason or str(error).split('\n')[0]
-                if number == step:  # the others would fail, too, and each try may take minutes
+                if number == step:  # the others would fail as well, each after minutes
                     break
         self.prune()
         return not self._missing
 
     def holds(self, step: int) -> bool:
-        """Whether the copy of a step's checkpoint is there, as far as the folder can be read."""
+        """Returns whether the checkpoint of a step is copied; False if the folder is unreadable."""
         with contextlib.suppress(tf.errors.OpError):
             return tf.gfile.Exists(f'{self.folder}/checkpoint-{step}.index')
         return False
 
     @property
     def failure(self) -> str:
-        """A few words on the newest checkpoints that the folder lacks, and why; '' where it lacks
-        none.
-        """
+        """Which of the newest checkpoints have no copy, and why; '' if all have one."""
         if not self._missing:
             return ''
         steps = ', '.join(f'{step:,}' for step in sorted(self._missing))
-        return f'{self.folder} holds no copy of the checkpoint of step {steps} ({self._reason})'
+        return f'{self.folder} has no copy of the checkpoint of step {steps} ({self._reason})'
 
     def _copy(self, prefix: str) -> None:
         tf.gfile.MakeDirs(self.folder)
         description = os.path.join(os.path.dirname(prefix), DESCRIPTION)
         paths = [description] if os.path.exists(description) else []
         paths += sorted(glob.glob(glob.escape(prefix) + '.data-*'))
-        paths.append(prefix + '.index')  # without an index there is none
+        paths.append(prefix + '.index')  # last: the copy counts once its index is there
         for path in paths:
             tf.gfile.Copy(path, f'{self.folder}/{os.path.basename(path)}', overwrite=True)
 
 
 def has_file_system(path: str) -> bool:
-    """Whether TensorFlow knows the scheme of a path such as gs://bucket/folder. Nothing is asked of
-    the network.
+    """Returns whether TensorFlow has a file system for a path such as gs://bucket/folder.
+
+    No network is needed.
     """
     try:
         tf.gfile.Exists(path.split('://')[0] + '://')
     except tf.errors.UnimplementedError:
         return False
-    except tf.errors.OpError:  # it is known, and misses the name of a bucket
+    except tf.errors.OpError:  # the scheme is known, and the name of a bucket is missing
         pass
     return True

@@ -1,6 +1,4 @@
-"""Where a run keeps what it makes: its place in MongoDB, its folder on this machine, and a bucket
-for copies.
-"""
+"""Where a run stores its output: in MongoDB, in a folder of this machine, and in a bucket."""
 
 import os
 from typing import List, Optional
@@ -15,29 +13,29 @@ from training import runtime
 from training.errors import CheckpointError
 from training.local import has_file_system
 
-REPLAY_S = 3600  # within which MongoDB must take what waits on disk
+REPLAY_S = 3600  # seconds that MongoDB has to store what is in the spool
 
 
 def say(text: str) -> None:
-    """Print a line at once."""
+    """Prints a line and flushes it."""
     print(text, flush=True)
 
 
 def collection(config: Config) -> str:
-    """The name of a Config's collection, without building its graph."""
+    """Returns the name of a Config's collection, without building its graph."""
     options = NetworkOptions(tuple(config.layers_list), config.activation, config.use_resnet_v2)
     return NETWORKS[config.model].label(options)
 
 
 def of(config: Config, exp_id: Optional[str] = None) -> Place:
-    """The place of a Config's records. exp_id: default, that of its training."""
+    """Returns the place of a Config's records, by default under the exp_id of its training."""
     return Place(
         config.host, config.port, config.dbname, collection(config), exp_id or config.exp_id
     )
 
 
 def source(config: Config) -> Place:
-    """The place that the load_* flags name; what they leave out is the experiment's own."""
+    """Returns the place that the load_* flags name; the rest is the same as for the experiment."""
     return Place(
         config.host,
         config.load_port or config.port,
@@ -48,11 +46,13 @@ def source(config: Config) -> Place:
 
 
 def cache_folder(config: Config, place: Place) -> str:
-    """Where an experiment's local files lie:
-    <cache_dir>/<host>:<port>/<dbname>/<collection>/<exp_id>, a folder that exists.
+    """Creates and returns the folder of an experiment's local files.
 
-    Raises StoreError for names that no experiment can have, and CheckpointError if the folder
-    cannot be made.
+    It is <cache_dir>/<host>:<port>/<dbname>/<collection>/<exp_id>.
+
+    Raises:
+        StoreError: A name is not allowed.
+        CheckpointError: The folder cannot be created.
     """
     records.check_names(place.dbname, place.collname, place.exp_id)
     base = config.cache_dir
@@ -62,16 +62,14 @@ def cache_folder(config: Config, place: Place) -> str:
 
 
 def copies_folder(config: Config, place: Place) -> Optional[str]:
-    """Where copies of the checkpoints go that --cache_dir asks for: a folder of TensorFlow's file
-    systems, or None.
-    """
+    """Returns the remote folder for copies of the checkpoints, or None if --cache_dir is local."""
     if not config.cache_dir or not is_remote(config.cache_dir):
         return None
     return local_folder(config.cache_dir.rstrip('/'), place)
 
 
 def refusals(config: Config) -> List[str]:
-    """Why there can be no copies where --cache_dir asks for them: sentences."""
+    """Lists why the checkpoints cannot be copied to --cache_dir, as sentences."""
     folder = config.cache_dir or ''
     if not is_remote(folder) or has_file_system(folder):
         return []
@@ -82,34 +80,42 @@ def refusals(config: Config) -> List[str]:
 
 
 def make_folder(folder: str, setting: str) -> str:
-    """The folder, made if it is not there. setting: what names it. Raises CheckpointError if it
-    cannot be made.
+    """Creates a folder if it does not exist, and returns it.
+
+    Args:
+        folder: Path of the folder.
+        setting: What named it, for the message.
+
+    Raises:
+        CheckpointError: It cannot be created.
     """
     try:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
         raise CheckpointError(
-            f'{setting}: {folder} cannot be made ({error.strerror}); choose another folder'
+            f'{setting}: {folder} cannot be created ({error.strerror}); choose another folder'
         )
     return folder
 
 
 def is_remote(path: str) -> bool:
-    """Whether a path is one of a file system of TensorFlow's, such as gs://."""
+    """Returns whether a path has the scheme of a TensorFlow file system, such as gs://."""
     return '://' in path
 
 
 def absolute(path: str) -> str:
-    """The whole path of what a user names."""
+    """Returns a path as an absolute one, with ~ expanded; a remote path is only expanded."""
     path = os.path.expanduser(path)
     return path if is_remote(path) else os.path.abspath(path)
 
 
 def replay(store: Store) -> None:
-    """Waits until what an earlier run left in the spool is written. Raises StoreError where it
-    takes too long.
+    """Waits until what an earlier run left in the spool is stored in MongoDB.
+
+    Raises:
+        StoreError: It takes longer than REPLAY_S.
     """
     if store.replayed:
-        say(f'writing {store.replayed} records that an earlier run kept while MongoDB was away')
+        say(f'storing {store.replayed} records that an earlier run kept while MongoDB was away')
         if not store.flush(REPLAY_S):
             store.close(0)

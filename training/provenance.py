@@ -1,4 +1,4 @@
-"""What a record tells of the program that made it."""
+"""Describes the program that writes a record: its runtime and its commit."""
 
 import subprocess
 from typing import Optional
@@ -10,7 +10,10 @@ from training import runtime
 
 
 def describe() -> Document:
-    """{'provenance': {runtime, commit, uncommitted}}; commit is None outside a git checkout."""
+    """Returns {'provenance': {runtime, commit, uncommitted}}.
+
+    Outside a git checkout, commit and uncommitted are None.
+    """
     commit = _git('rev-parse', 'HEAD')
     return {
         'provenance': {
@@ -22,19 +25,27 @@ def describe() -> Document:
 
 
 def check_committed() -> None:
-    """Raises ConfigError if the source tree has changes that no commit holds."""
+    """Checks that the source tree has no uncommitted changes.
+
+    Raises:
+        ConfigError: It has some, or it is not a git checkout.
+    """
     if _git('rev-parse', 'HEAD') is None:
-        raise ConfigError(f'--noskip_check: {ROOT} is no git checkout')
+        raise ConfigError(
+            f'--noskip_check: {ROOT} is not a git checkout; leave out --noskip_check, or run the '
+            'program from a clone'
+        )
     changed = _git('status', '--porcelain')
     if changed:
+        files = ', '.join(line[3:] for line in changed.split('\n')[:5])
         raise ConfigError(
-            '--noskip_check: uncommitted changes in {}: {}; commit them or leave --noskip_check '
-            'out'.format(ROOT, ', '.join(line[3:] for line in changed.split('\n')[:5]))
+            f'--noskip_check: {ROOT} has uncommitted changes in {files}; commit them, or leave out '
+            '--noskip_check'
         )
 
 
 def _git(*arguments: str) -> Optional[str]:
-    """What git prints, or None if it cannot be asked."""
+    """Returns what git prints, or None if git fails or is missing."""
     try:
         return subprocess.run(
             ('git', '-C', ROOT) + arguments,

@@ -1,4 +1,4 @@
-"""What a run does when the system (SIGTERM) or the user (SIGINT, Ctrl-C) asks it to stop."""
+"""Stops a run cleanly on SIGTERM or SIGINT (Ctrl-C)."""
 
 import signal
 from types import FrameType
@@ -11,15 +11,17 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stop:
-    """A context in which the first signal waits until the run can stop, and a second one ends the
-    process at once.
+    """Context manager: a first signal waits until the run can stop; a second ends the process.
 
-    say: prints a line. Use it in the main thread, the only one to which Python gives signals.
+    Use it in the main thread: Python delivers signals to no other.
+
+    Args:
+        say: Prints a line.
     """
 
     def __init__(self, say: Say = print) -> None:
         self._say = say
-        self._asked: Optional[int] = None  # the signal that came
+        self._asked: Optional[int] = None  # number of the signal that was received
 
     def __enter__(self) -> 'Stop':
         self._before = {number: signal.signal(number, self._ask) for number in SIGNALS}
@@ -30,21 +32,27 @@ class Stop:
             signal.signal(number, handler)
 
     def check(self, asking: Callable[[Optional[int]], Optional[int]]) -> None:
-        """Here the run can stop, and all its hosts are. Raises Stopped if one of them was asked to.
+        """Called at points where it is safe to stop and all hosts are in step.
 
-        asking: the number of the signal that came here, or None -> that of the signal that counts,
-        or None.
+        Args:
+            asking: Gets the number of the signal that this host received, or None; returns the
+                number that all hosts agree on, or None.
+
+        Raises:
+            Stopped: One of the hosts was asked to stop.
         """
         number = asking(self._asked)
         if number is not None:
             raise Stopped(number, agreed=True)
 
     def now(self) -> None:
-        """Here this host can stop, in the midst of what will be done anew. Raises Stopped if it was
-        asked to.
+        """Called where this host can stop in the middle of work that will be repeated.
 
-        Never raise from the handler itself: TensorFlow's locks, if a signal finds it in one, would
-        be held for ever.
+        The signal handler itself must not raise: if TensorFlow holds a lock when the signal
+        arrives, the lock would never be released.
+
+        Raises:
+            Stopped: This host was asked to stop.
         """
         if self._asked is not None:
             raise Stopped(self._asked)
@@ -54,4 +62,6 @@ class Stop:
         for each in SIGNALS:
             signal.signal(each, signal.SIG_DFL)
         self._asked = number
-        self._say(f'{signal.Signals(number).name}: saving, then stopping; once more stops at once')
+        self._say(
+            f'{signal.Signals(number).name}: saving, then stopping; a second signal stops at once'
+        )

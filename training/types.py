@@ -1,4 +1,4 @@
-"""The types that the rooms of training share."""
+"""Types shared by the modules of training."""
 
 import subprocess
 from typing import Callable, Dict
@@ -9,10 +9,10 @@ from database.types import Array, Document
 
 Say = Callable[[str], None]  # prints a line
 Results = Dict[str, Document]  # of a validation: {target: {name: number, or {layer: number}}}
-Values = Dict[str, Array]  # of variables, by their names in a checkpoint
-Function = Callable[..., tf.Tensor]  # of a tfutils script: it makes a tensor, or an optimiser
+Values = Dict[str, Array]  # {name of a variable in a checkpoint: its value}
+Function = Callable[..., tf.Tensor]  # of a tfutils script: returns a tensor, or an optimiser
 MakeOptimizer = Callable[..., tf.train.Optimizer]
-Aggregate = Callable[..., Document]  # the results of a validation from those of its batches
-Gather = Callable[..., object]  # what is kept of the batches of a validation, one batch later
-# Starts a command, as subprocess.Popen does: (words, stdout=file, stderr=subprocess.STDOUT)
+Aggregate = Callable[..., Document]  # results of all batches of a validation -> its results
+Gather = Callable[..., object]  # (what was kept so far, results of one batch, ...) -> what to keep
+# Starts a command as subprocess.Popen does: (words, stdout=file, stderr=subprocess.STDOUT)
 Launch = Callable[..., 'subprocess.Popen[bytes]']

@@ -238,7 +238,7 @@ def test_a_training_does_not_go_into_a_validation(validate, run, where, records)
     for more in ([], ['--do_restore']):
         done = run('train.py', *(commands.FC + where + ['--exp_id_suffix=_validated'] + more))
         message = commands.refusal(done, 2)
-        assert 'exp_id symmetric_validated holds a validation' in message
+        assert 'exp_id symmetric_validated holds the record of a validation' in message
     assert records('symmetric_validated') == before
 
 
@@ -258,7 +258,7 @@ def test_two_checkpoints_at_once_are_refused(validate, folder):
     message = commands.refusal(
         validate('--val_exp_id=restored_two', f'--load_checkpoint={path}', '--load_step=6'), 2
     )
-    assert '--load_checkpoint names a checkpoint by its path, and --load_step' in message
+    assert '--load_checkpoint names a checkpoint by its path, but --load_step' in message
 
 
 def test_a_settings_file_has_what_the_training_had(trained, run, where, tmp_path):
@@ -384,6 +384,6 @@ def test_a_tuning_without_a_checkpoint_names_its_start_again(tune, run, where, r
     done = run('train.py', *(commands.FC + where + ['--exp_id_suffix=_begun', '--do_restore']))
     message = commands.refusal(done, 2)
     assert (
-        'and no checkpoint, and it started from another experiment: give --load_checkpoint='
+        'but no checkpoint, and it started from another experiment; give --load_checkpoint='
         in message
     )

@@ -204,14 +204,14 @@ def test_the_fault_of_one_ends_all(refused):
 
 def test_other_settings_than_those_of_the_first_host_are_refused(refused):
     done, hosts = refused['other settings']
-    assert f'of {hosts[1]} are not those of {hosts[0]};' in commands.refusal(done[1], 2)
+    assert f'of {hosts[1]} differ from {hosts[0]};' in commands.refusal(done[1], 2)
     assert GONE.format(hosts[1], 1) in commands.refusal(done[0], 1)
 
 
 def test_other_images_than_those_of_the_first_host_are_refused(refused):
     done, hosts = refused['other images']
     sentence = commands.refusal(done[1], 1)
-    assert f'the images of {hosts[1]} are not those of {hosts[0]}:' in sentence
+    assert f'the images of {hosts[1]} differ from the images of {hosts[0]} in ' in sentence
     assert GONE.format(hosts[1], 1) in commands.refusal(done[0], 1)
 
 

@@ -389,7 +389,7 @@ def test_a_signal_saves_and_stops(run, forks, where, records, folder, number, na
     assert commands.unexpected(done.err) == [
         f'stopped by {name}; --do_restore continues where it was'
     ]
-    assert f'{name}: saving, then stopping; once more stops at once' in done.out.splitlines()
+    assert f'{name}: saving, then stopping; a second signal stops at once' in done.out.splitlines()
     found = records('symmetric_' + name)
     assert [record['step'] for record in found][:2] == [0, 6] and found[1]['saved_filters']
     reached = found[-1]['step']
@@ -471,7 +471,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_taken(
     lines = commands.succeeded(run(*(words + ['--train_epochs=1'])))
     (warning,) = [line for line in lines if line.startswith('warning')]
     assert warning.startswith(
-        'warning: the checkpoint of step 15 is left aside: Parts of the file checkpoint-15.tar of '
+        'warning: the checkpoint of step 15 is skipped: Parts of the file checkpoint-15.tar of '
         'record '
     )
     assert restored_from(lines) == ['checkpoint-12']

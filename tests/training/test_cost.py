@@ -25,7 +25,7 @@ def test_a_convolution_and_its_gradients(data_format, image, strides):
         assert multiply_adds(gradients + [tf.group(activity)]) == {
             'convolutions': CONVOLUTION,
             'their input gradients': CONVOLUTION,
-            'their filter gradients': CONVOLUTION,
+            'their kernel gradients': CONVOLUTION,
         }
 
 

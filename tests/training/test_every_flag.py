@@ -322,5 +322,5 @@ def test_uncommitted_changes_are_refused_where_the_check_is_on(monkeypatch):
     monkeypatch.setattr(
         provenance, '_git', lambda *words: ' M train.py' if words[0] == 'status' else 'abc'
     )
-    with pytest.raises(ConfigError, match='--noskip_check: uncommitted changes in .*train.py'):
+    with pytest.raises(ConfigError, match='--noskip_check: .* uncommitted changes in train.py;'):
         jobs.train(tiny.config(skip_check=False))

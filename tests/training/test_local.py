@@ -116,7 +116,7 @@ def test_copies_that_failed_are_made_with_the_next_one(tmp_path, scheme, name):
     for step, missing in ((9, '9'), (1, '1, 9'), (5, '1, 5')):
         assert not copies.copy(write(local, step), step)
         assert copies.failure.startswith(
-            f'{copies.folder} holds no copy of the checkpoint of step {missing} ('
+            f'{copies.folder} has no copy of the checkpoint of step {missing} ('
         )
     bucket.unlink()
     assert copies.copy(write(local, 3), 3) and copies.failure == ''

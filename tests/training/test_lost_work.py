@@ -113,7 +113,7 @@ def test_a_training_goes_on_over_files_of_later_steps_and_damaged_checkpoints(
     lines = capsys.readouterr().out.splitlines()
     warnings = [line for line in lines if line.startswith('warning')]
     assert [
-        re.match(r'warning: the checkpoint of step (\d) is left aside: ', line).group(1)
+        re.match(r'warning: the checkpoint of step (\d) is skipped: ', line).group(1)
         for line in warnings
     ] == ['6', '5']
     assert f'restored from {folder}/restored/checkpoint-4' in lines and local(second)[1] == [8, 9]
@@ -134,14 +134,14 @@ def test_a_copy_that_fails_costs_the_copy_alone(client, settings, tmp_path, monk
         jobs.train(config)
     place = places.copies_folder(config, places.of(config))
     assert re.match(
-        rf'{re.escape(place)} holds no copy of the checkpoint of step 2, 3 \(.+\); all else is '
+        rf'{re.escape(place)} has no copy of the checkpoint of step 2, 3 \(.+\); all else is '
         r'written. The same command with '
         r'--do_restore copies it$',
         str(error.value),
     )
     out = capsys.readouterr().out
     assert [line.split(' (')[0] for line in out.splitlines() if line.startswith('warning')] == [
-        f'warning: {place} holds no copy of the checkpoint of step 0'
+        f'warning: {place} has no copy of the checkpoint of step 0'
     ]
     found = records(client, config)
     assert [(record['step'], record['saved_filters']) for record in found] == [

@@ -294,7 +294,7 @@ def test_a_damaged_description_is_told_and_replaced(folder, content):
 )
 def test_a_path_and_another_checkpoint_are_refused(other):
     (problem,) = finding.refusals(tiny.config(load_checkpoint='checkpoint-6', **other))
-    assert f'by its path, and --{next(iter(other))} another one' in problem
+    assert f'by its path, but --{next(iter(other))} would look for another one' in problem
 
 
 def test_a_path_alone_is_no_second_checkpoint():
