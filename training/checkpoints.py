@@ -1,5 +1,6 @@
-"""Checkpoints on disk: Saver V2 files `checkpoint-<step>.index` and `.data-*`, written, checked and
-strictly restored.
+"""Writes, verifies and strictly restores checkpoints on disk.
+
+A checkpoint is a set of Saver V2 files: `checkpoint-<step>.index` and `checkpoint-<step>.data-*`.
 """
 
 import contextlib
@@ -32,19 +33,23 @@ from training.types import Values
 
 PATTERN = re.compile(r'[\[\]*?\\]')
 MOST_NAMED = 5  # variables in one sentence
-AT_A_TIME = 1 << 27  # bytes of variables in one call of a session; another machine bears 2 GiB
+# Bytes of variables in one call of a session; the limit for a session of another machine is 2 GiB.
+AT_A_TIME = 1 << 27
 
 Shapes = Dict[str, List[int]]  # of variables, by name
 Names = Union[List[str], Tuple[str, ...], Pattern[str], None]  # None: all
 
 
 def save(session: tf.Session, experiment: Trainable, folder: str, step: int) -> str:
-    """Write all variables into a folder of this machine; returns the path prefix
-    `<folder>/checkpoint-<step>`.
+    """Writes all variables into a local folder and returns the prefix `<folder>/checkpoint-<step>`.
+
+    Raises:
+        OSError: The folder cannot be created.
+        OpError: The files cannot be written.
     """
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, 'checkpoint')
-    if session.sess_str:  # another machine runs it, and would write into a folder of its own
+    if session.sess_str:  # another machine runs the session and would write to its own disk
         return _write(
             session.run({variable.op.name: variable for variable in experiment.variables}),
             path,
@@ -58,7 +63,7 @@ def _save(saver: tf.train.Saver, session: tf.Session, path: str, step: int) -> s
 
 
 def _write(values: Values, path: str, step: int) -> str:
-    """Write {name: array} by a session of this machine."""
+    """Writes {name: array} as a checkpoint, by a session of this machine."""
     with tf.Graph().as_default(), tf.device('/cpu:0'), tf.Session() as session:
         variables = [
             tf.get_variable(name, value.shape, value.dtype, tf.zeros_initializer())
@@ -69,16 +74,20 @@ def _write(values: Values, path: str, step: int) -> str:
 
 
 def contents(prefix: str) -> Shapes:
-    """{variable name: shape} of a checkpoint. Raises CheckpointError if there is none or it is
-    damaged.
+    """Returns {variable name: shape} of a checkpoint.
+
+    Raises:
+        CheckpointError: There is no checkpoint, or it is damaged.
     """
     with _reading(prefix) as reader:
         return reader.get_variable_to_shape_map()
 
 
 def verify(prefix: str) -> None:
-    """Reads every value of a checkpoint once, which compares it with its checksum. Raises
-    CheckpointError as `contents`.
+    """Reads every value of a checkpoint once, which compares the value with its checksum.
+
+    Raises:
+        CheckpointError: There is no checkpoint, or it is damaged.
     """
     with _reading(prefix) as reader:
         for name in sorted(reader.get_variable_to_shape_map()):
@@ -87,19 +96,19 @@ def verify(prefix: str) -> None:
 
 @contextlib.contextmanager
 def _reading(prefix: str) -> Iterator[tf.train.NewCheckpointReader]:
-    """TensorFlow's reader of a checkpoint; what it raises becomes a CheckpointError."""
+    """Context manager: opens a checkpoint, and turns TensorFlow's errors into CheckpointError."""
     path = prefix
     try:
-        # TensorFlow would take it for one of another format.
+        # TensorFlow would mistake such a file for a checkpoint of the old format.
         if re.search(r'\.(index|data-[0-9]+-of-[0-9]+)$', prefix):
-            raise ValueError('this is one of its files')
+            raise ValueError('this is only one of the files of a checkpoint')
         with _plain(prefix) as path:
             yield tf.train.load_checkpoint(path)
     except (tf.errors.OpError, OSError, ValueError, RuntimeError, IndexError) as error:
         reason = str(error).split('\n')[0].replace(path, prefix)
         if isinstance(error, tf.errors.DataLossError) or 'Checksum does not match' in reason:
             raise CheckpointError(
-                f'{prefix}: this checkpoint is damaged ({reason}); take another one'
+                f'{prefix}: this checkpoint is damaged ({reason}); use another one'
             )
         raise CheckpointError(
             f'{prefix}: no checkpoint can be read there ({reason}); give the path of its files '
@@ -109,12 +118,11 @@ def _reading(prefix: str) -> Iterator[tf.train.NewCheckpointReader]:
 
 @contextlib.contextmanager
 def _plain(prefix: str) -> Iterator[str]:
-    """A path of the same checkpoint without characters that TensorFlow's reader takes for a
-    pattern.
+    """Yields a path of the same checkpoint that has no glob characters.
 
-    The reader looks for the files that match its path, and then opens the path as it stands, so
-    that no character of it can be escaped. A checkpoint whose path holds such characters is read
-    through links; from another file system, through copies.
+    TensorFlow's reader first looks for files that match its path as a pattern, and then opens the
+    literal path, so escaping does not help. If a path contains glob characters, the checkpoint is
+    read through symbolic links or, from a remote file system, through copies.
     """
     if not PATTERN.search(prefix):
         yield prefix
@@ -134,7 +142,11 @@ def _plain(prefix: str) -> Iterator[str]:
 
 
 def step_of(prefix: str) -> int:
-    """The global step that a checkpoint holds, or 0 if it holds none."""
+    """Returns the global step that a checkpoint holds, or 0 if it holds none.
+
+    Raises:
+        CheckpointError: There is no checkpoint, or it is damaged.
+    """
     with _reading(prefix) as reader:
         return int(reader.get_tensor('global_step')) if reader.has_tensor('global_step') else 0
 
@@ -146,16 +158,28 @@ def restore(
     with_optimizers: bool = True,
     network_only: bool = False,
 ) -> List[str]:
-    """Restore a checkpoint into the experiment's variables; the names of those that are new (not in
-    it) are returned.
+    """Restores a checkpoint into the experiment's variables, and requires that it fits the network.
 
-    Every variable of the network must be there in its shape, and there must be nothing else but
-    slots of optimisers, a loss scale and (under backpropagation and rules that have no variables
-    for them) backward kernels. with_optimizers: the optimisers' variables must be there, too;
-    otherwise those that are missing start anew, as a loss scale does in any case.
-    network_only: all of them, and the step counter, start anew. Slots of SWATS may have the
-    original's layout; those of an unknown layout count as missing.
-    Raises CheckpointError, also where a value is not finite.
+    The checkpoint must hold every variable of the network in its shape. Beyond that it may hold
+    only slots of optimisers, a loss scale and, if the rule here has no backward kernels as
+    variables (or there is no rule), backward kernels. Slots of SWATS may have the original's
+    layout; slots of an unknown layout count as missing.
+
+    Args:
+        session: Session with initialised variables.
+        experiment: Experiment whose variables are restored.
+        prefix: Path of the checkpoint without .index.
+        with_optimizers: Whether the slots must be there as well. If False, missing slots keep
+            their initial values. A missing loss scale always does.
+        network_only: Whether to restore only the network, so that all slots, the loss scale and
+            the step counter keep their initial values.
+
+    Returns:
+        The sorted names of the variables that keep their initial values.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be read, does not fit, or holds a value that is not
+            finite.
     """
     wanted = {v.op.name: v for v in experiment.variables}
     network = {name for name in wanted if experiment.roles[name].is_of_network}
@@ -168,12 +192,9 @@ def restore(
         problems = _problems(stored, wanted, needed, network)
         if problems:
             advice = _other_classes(experiment, stored.shapes) if len(problems) == 1 else None
+            advice = advice or 'Check --model, --use_resnet_v2, --alignment and the optimisers.'
             raise CheckpointError(
-                '{} does not fit this model. {}. {}'.format(
-                    prefix,
-                    '; '.join(problems),
-                    advice or 'Check --model, --use_resnet_v2, --alignment and the optimisers.',
-                )
+                f'{prefix} does not fit this model. {"; ".join(problems)}. {advice}'
             )
         chosen = [name for name in (network if network_only else wanted) if name in stored.shapes]
         values = {name: stored.read(name) for name in chosen}
@@ -185,10 +206,13 @@ def restore(
 def _problems(
     stored: '_Stored', wanted: Dict[str, tf.Variable], needed: Set[str], network: Set[str]
 ) -> List[str]:
-    """Why a checkpoint does not fit: a few words each.
+    """Lists why a checkpoint does not fit, in a few words each.
 
-    wanted: all variables, by name. needed: names of those that must be there. network: names of
-    those that are no optimiser's.
+    Args:
+        stored: Contents of the checkpoint.
+        wanted: All variables of the experiment, by name.
+        needed: Names of the variables that the checkpoint must hold.
+        network: Names of the variables of the network.
     """
     shapes = stored.shapes
     misshaped = [
@@ -209,13 +233,11 @@ def _problems(
 
 
 def _misshaped(name: str, there: List[int], here: tf.Variable) -> str:
-    return f'{name} (there {there}, here {here.shape.as_list()})'
+    return f'{name} ({there} in the checkpoint, {here.shape.as_list()} here)'
 
 
 def _other_classes(experiment: Trainable, shapes: Shapes) -> Optional[str]:
-    """A sentence on the cause where a checkpoint differs in the number of classes alone, else
-    None.
-    """
+    """Explains a checkpoint that differs only in the number of classes; None for any other."""
     classes = experiment.classes
     there: Set[int] = set()
     for variable in experiment.variables:
@@ -229,8 +251,8 @@ def _other_classes(experiment: Trainable, shapes: Shapes) -> Optional[str]:
     if len(there) != 1 or classes is None:
         return None
     return (
-        f'Its network tells {there.pop():,} classes apart, and the images have {classes:,}: train '
-        'on images with as many classes (--dataset, --data_dir).'
+        f'Its network has {there.pop():,} classes, but the images have {classes:,}. Train on '
+        'images with the same number of classes (--dataset, --data_dir).'
     )
 
 
@@ -242,12 +264,23 @@ def restore_some(
     renamed: Optional[Dict[str, str]] = None,
     with_step: bool = True,
 ) -> List[str]:
-    """Restore what a checkpoint has of the experiment's variables, as tfutils does; returns the
-    names of those it has not.
+    """Restores those of the experiment's variables that a checkpoint holds, as tfutils does.
 
-    names: restore these alone, a list or a compiled regular expression. renamed: restore these
-    alone, {name in the checkpoint: name here}. with_step: restore the step counter, too. Raises
-    CheckpointError if it has none of them, or one in another shape, or one that is not finite.
+    Args:
+        session: Session with initialised variables.
+        experiment: Experiment whose variables are restored.
+        prefix: Path of the checkpoint without .index.
+        names: Restore only these variables: a list of names, or a compiled regular expression.
+        renamed: Restore only these variables: {name in the checkpoint: name here}.
+        with_step: Whether to restore the step counter as well.
+
+    Returns:
+        The sorted names of the variables that are not restored.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be read, or it holds none of the variables, or one
+            of another shape, or a value that is not finite; or `renamed` names a variable that the
+            experiment does not have.
     """
     wanted = {v.op.name: v for v in experiment.variables}
     pairs = (
@@ -271,14 +304,12 @@ def restore_some(
             if shapes[there] != wanted[here].shape.as_list()
         ]
         if misshaped or not chosen:
-            raise CheckpointError(
-                '{} does not fit this model: {}'.format(
-                    prefix,
-                    'mis-shaped: ' + _listed(misshaped)
-                    if misshaped
-                    else 'it has none of the variables to restore',
-                )
+            problem = (
+                'mis-shaped: ' + _listed(misshaped)
+                if misshaped
+                else 'it has none of the variables to restore'
             )
+            raise CheckpointError(f'{prefix} does not fit this model: {problem}')
         values = {here: stored.read(there) for here, there in chosen.items()}
     _check_finite(prefix, experiment, values)
     load(session, experiment, values)
@@ -286,9 +317,12 @@ def restore_some(
 
 
 class _Stored(NamedTuple):
-    """What a checkpoint holds under the names of an experiment.
+    """The contents of a checkpoint under the names of an experiment.
 
-    unknown: names of slots there that belong to an unknown layout. read(name) -> array.
+    Attributes:
+        shapes: {name: shape}.
+        unknown: Names of slots here that the checkpoint holds in an unknown layout.
+        read: Returns the value of a variable by its name, an array.
     """
 
     shapes: Shapes
@@ -298,7 +332,7 @@ class _Stored(NamedTuple):
 
 @contextlib.contextmanager
 def _stored(prefix: str, experiment: Trainable, as_named: bool = False) -> Iterator[_Stored]:
-    """The _Stored of a checkpoint. as_named: every name means what it says."""
+    """Yields the _Stored of a checkpoint; `as_named`: without converting slots of the original."""
     with _reading(prefix) as reader:
         shapes = reader.get_variable_to_shape_map()
         slots, unknown = (
@@ -316,10 +350,11 @@ def _stored(prefix: str, experiment: Trainable, as_named: bool = False) -> Itera
 
 
 def not_finite(variables: Sequence[tf.Variable], values: Values) -> str:
-    """Names of the variables that hold a number that is not finite, the first few of them; '' where
-    none does.
+    """Names the first few variables that hold a number that is not finite; '' if none does.
 
-    values: {name: array}.
+    Args:
+        variables: The variables to check.
+        values: {name: array}; variables that are missing in it are not checked.
     """
     floating = [
         v.op.name for v in variables if v.dtype.base_dtype.is_floating and v.op.name in values
@@ -333,8 +368,8 @@ def _check_finite(prefix: str, experiment: Trainable, values: Values) -> None:
     names = not_finite(experiment.variables, values)
     if names:
         raise CheckpointError(
-            f'{prefix}: NaN or infinite numbers in {names}; this checkpoint is of a training that '
-            'was lost, take one of an earlier step'
+            f'{prefix}: NaN or infinite numbers in {names}: the training had diverged; use a '
+            'checkpoint of an earlier step'
         )
 
 
@@ -345,16 +380,16 @@ def _is_chosen(name: str, names: Names) -> bool:
 
 
 def load(session: tf.Session, experiment: Trainable, values: Values) -> None:
-    """Give the experiment's variables their values, by name; names of others are left aside."""
+    """Assigns values to the experiment's variables by name; other names are ignored."""
     assign(session, {v: values[v.op.name] for v in experiment.variables if v.op.name in values})
 
 
 def assign(session: tf.Session, values: Dict[tf.Variable, Array]) -> None:
-    """Give variables their values, {variable: array}.
+    """Assigns values to variables, {variable: array}, without adding operations to the graph.
 
-    To run a variable's initialiser, and feed the tensor that it assigns, gives the variable what is
-    fed. Several variables go into one call of the session, because TensorFlow plans each new set
-    of fetches anew, which takes much longer than the copying.
+    It runs the initialiser of each variable, and feeds the tensor that the initialiser assigns.
+    One call of the session assigns several variables, because TensorFlow prepares each new set of
+    fetches, which takes much longer than copying the values.
     """
     for group in _groups(values):
         session.run(
@@ -364,11 +399,13 @@ def assign(session: tf.Session, values: Dict[tf.Variable, Array]) -> None:
 
 
 def _groups(values: Dict[tf.Variable, Array]) -> List[Dict[tf.Variable, Array]]:
-    """Values, {variable: array}, in groups of at most AT_A_TIME bytes or one variable, none of
-    which holds two variables that start with the same tensor: it can be fed but one value.
+    """Splits {variable: array} into groups of at most AT_A_TIME bytes, or of one variable.
+
+    No group holds two variables that are initialised from the same tensor, because only one value
+    can be fed for it.
     """
     groups: List[Dict[tf.Variable, Array]] = []
-    fed: Set[str] = set()  # by the last group
+    fed: Set[str] = set()  # tensors that the last group feeds
     size = 0  # bytes of the last group
     for variable, value in values.items():
         more = np.asarray(value).nbytes
@@ -382,16 +419,18 @@ def _groups(values: Dict[tf.Variable, Array]) -> List[Dict[tf.Variable, Array]]:
 
 
 def _initial(variable: tf.Variable) -> str:
-    """The name of the tensor that a variable's initialiser assigns."""
+    """Returns the name of the tensor that a variable's initialiser assigns."""
     return variable.initializer.inputs[1].name
 
 
 def _is_optional(name: str, network: Set[str]) -> bool:
-    """Whether a stored variable may be left aside: an optimiser's, the step counter, a kernel that
-    nothing here uses.
+    """Returns whether a stored variable may be ignored.
+
+    It may if it belongs to an optimiser, or is the step counter, a loss scale, or a backward kernel
+    that nothing here uses.
     """
     parts = name.split('/')
-    # Of a slot: its variable is one of them.
+    # The name of a slot begins with the name of its variable, so that is one of these.
     scopes = ['/'.join(parts[:end]) for end in range(1, len(parts) + 1)]
     aligned = any(n.endswith('/backward_kernel') for n in network)
     return (

@@ -1,6 +1,4 @@
-"""The losses of a step, the objectives that optimisers minimise, and the scale that float16
-needs.
-"""
+"""The losses of a step, the objectives that optimisers minimise, and loss scaling for float16."""
 
 from typing import Callable, Iterable, List, NamedTuple, Sequence, Tuple
 
@@ -11,7 +9,13 @@ from models.layers import Layers
 
 
 class Losses(NamedTuple):
-    """model: mean cross-entropy; reg: L2 loss; alignment: sum over the layers. float32 scalars."""
+    """The losses of a batch, float32 scalars.
+
+    Attributes:
+        model: Task loss: the mean cross-entropy in nats.
+        reg: Regularisation loss: the L2 loss of the forward kernels.
+        alignment: Alignment loss: the sum over the layers.
+    """
 
     model: tf.Tensor
     reg: tf.Tensor
@@ -19,8 +23,11 @@ class Losses(NamedTuple):
 
 
 def cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Per image, in nats: logits float32 [batch, classes], labels int64 [batch] -> float32
-    [batch].
+    """Returns the cross-entropy of each image in nats, float32 [batch].
+
+    Args:
+        logits: float32 [batch, classes].
+        labels: int64 [batch].
     """
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
 
@@ -32,10 +39,16 @@ def of(
     closed_forms: bool = True,
     part: Number = 0,
 ) -> Losses:
-    """The Losses of a batch; layers: those that the network was built of.
+    """Returns the Losses of a batch.
 
-    closed_forms: of the gradients of alignment losses, where there are; part: which part of the
-    step's batch this is (see alignment.rules.Rule.losses).
+    Args:
+        logits: float32 [batch, classes].
+        labels: int64 [batch].
+        layers: Layers that the network was built from.
+        closed_forms: Whether alignment losses use closed forms of their gradients where a rule has
+            them.
+        part: Index of these images among the parts of the step's batch; see
+            alignment.rules.Rule.losses.
     """
     alignment = layers.rule.losses(layers.records, closed_forms, part) if layers.rule else {}
     return Losses(
@@ -48,43 +61,47 @@ def of(
 def objectives(
     losses: Losses, task_rate: tf.Tensor, alignment_rate: tf.Tensor, separate: bool
 ) -> List[tf.Tensor]:
-    """What to minimise: [task_rate * (model + reg) + alignment_rate * alignment], or its two parts
-    if separate.
+    """Returns the scalars to minimise, one for each optimiser.
+
+    They are [task_rate * (model + reg) + alignment_rate * alignment], or a list of the two summands
+    if `separate` is true.
     """
     parts = [task_rate * (losses.model + losses.reg), alignment_rate * losses.alignment]
     return parts if separate else [parts[0] + parts[1]]
 
 
 class NoScale:
-    """The LossScale of types that need none."""
+    """Replaces LossScale for the types that need none."""
 
     names: Tuple[str, ...] = ()
 
     def up(self, objective: tf.Tensor) -> tf.Tensor:
-        """The objective."""
+        """Returns the objective unchanged."""
         return objective
 
     def down(self, gradient: tf.Tensor) -> tf.Tensor:
-        """The gradient."""
+        """Returns the gradient unchanged."""
         return gradient
 
     def guard(
         self, gradients: Sequence[tf.Tensor], update: Callable[[], tf.Operation]
     ) -> tf.Operation:
-        """What update() gives."""
+        """Returns the operation that update() builds."""
         del gradients
         return update()
 
 
 class LossScale:
-    """The factor that keeps gradients among the numbers of float16 (arXiv:1710.03740, section 3.2),
-    and changes with need.
+    """Dynamic loss scaling for float16 (arXiv:1710.03740, section 3.2).
 
-    A step of which a gradient overflows moves no variable, and halves the factor, down to 1; so
-    many steps in a row without one double it. It is a power of 2: to multiply and to divide by it
-    changes no digit.
+    The loss is multiplied by a factor, so that small gradients do not underflow. If a gradient
+    overflows, the step changes no variable and halves the factor, down to 1. After `steady_steps`
+    steps in a row without an overflow, the factor doubles. It is always a power of 2, so that
+    multiplying and dividing by it is exact.
 
-    names: of its two variables, the factor (float32) and the steps since it changed (int32).
+    Attributes:
+        names: Names of its two variables: the factor (float32), and the number of steps since it
+            changed (int32).
     """
 
     first, steady_steps = 2.0**15, 2000
@@ -98,18 +115,19 @@ class LossScale:
         self._scale, self._steps = [variable.read_value() for variable in self._variables]
 
     def up(self, objective: tf.Tensor) -> tf.Tensor:
-        """The scalar to differentiate instead of an objective."""
+        """Returns the scalar to differentiate instead of an objective."""
         return objective * self._scale
 
     def down(self, gradient: tf.Tensor) -> tf.Tensor:
-        """The gradient of the objective, of that of `up`."""
+        """Returns the gradient of an objective, from the gradient of `up(objective)`."""
         return gradient / self._scale
 
     def guard(
         self, gradients: Sequence[tf.Tensor], update: Callable[[], tf.Operation]
     ) -> tf.Operation:
-        """The operation that does what update() -> operation does where all gradients are finite,
-        and moves the factor.
+        """Returns the operation that runs `update` if all gradients are finite.
+
+        It also adjusts the factor.
         """
         finite = tf.reduce_all(
             tf.stack([tf.reduce_all(tf.is_finite(gradient)) for gradient in gradients])

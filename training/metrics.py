@@ -1,4 +1,4 @@
-"""What a validation counts."""
+"""Counts the correct images of a validation, and sums their losses."""
 
 from typing import Dict
 
@@ -8,12 +8,18 @@ from training import losses
 
 
 def totals(logits: tf.Tensor, labels: tf.Tensor, mask: tf.Tensor) -> Dict[str, tf.Tensor]:
-    """Sums over the images of a batch that count (mask 1): {images, top1, top5, ties, loss},
-    float32 scalars.
+    """Returns sums over the images of a batch whose mask is 1, as float32 scalars.
 
-    top1, top5: how many labels are the highest logit, among the five highest; loss: cross-entropy.
-    ties: how many labels are the highest logit together with another class. They count as right in
-    top1, as in the original.
+    Args:
+        logits: float32 [batch, classes].
+        labels: int64 [batch].
+        mask: float32 [batch], 1 for images that count and 0 for padding.
+
+    Returns:
+        {images, top1, top5, ties, loss}. top1 and top5 count the images whose label has the largest
+        logit, or one of the five largest. ties counts the images whose label shares the largest
+        logit with another class; they count as correct in top1, as in the original. loss is the
+        sum of the cross-entropies in nats.
     """
     return {
         'images': tf.reduce_sum(mask),
@@ -25,10 +31,10 @@ def totals(logits: tf.Tensor, labels: tf.Tensor, mask: tf.Tensor) -> Dict[str, t
 
 
 def _in_top(k: int, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """1 where fewer than k logits are higher than the label's and all are finite, else 0: float32
-    [batch].
+    """Returns 1 where fewer than k logits exceed the label's and all are finite, else 0.
 
-    As tf.nn.in_top_k, which XLA does not compile on TensorFlow 1.13.2.
+    The result is float32 [batch]. It equals tf.nn.in_top_k, which XLA cannot compile on
+    TensorFlow 1.13.2.
     """
     of_label = _of_label(logits, labels)
     higher = tf.reduce_sum(tf.cast(logits > of_label[:, tf.newaxis], tf.int32), axis=1)
@@ -36,13 +42,14 @@ def _in_top(k: int, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 
 
 def _shared(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """1 where another class has the label's logit, else 0: float32 [batch]."""
+    """Returns 1 where another class has the same logit as the label, else 0: float32 [batch]."""
     equal = tf.equal(logits, _of_label(logits, labels)[:, tf.newaxis])
     return tf.cast(tf.reduce_sum(tf.cast(equal, tf.int32), axis=1) > 1, tf.float32)
 
 
 def _of_label(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """The logit of each label, float32 [batch]; it is not finite where any logit of the image is
-    not.
+    """Returns the logit of each label, float32 [batch].
+
+    It is not finite if any logit of the image is not finite.
     """
     return tf.reduce_sum(tf.one_hot(labels, int(logits.shape[-1])) * logits, axis=1)

@@ -1,9 +1,8 @@
-"""What a checkpoint says of its settings, and how they go together with those of the command that
-restores it.
+"""Merges the settings of a checkpoint with the settings of the command that restores it.
 
-A checkpoint is described by the `params` of its record in MongoDB or, where a path names it, by
-`settings.json` in its folder. The meaning of what is restored comes with it; a training that only
-starts from it has its own settings.
+The settings of a checkpoint are in the `params` of its record in MongoDB or, if it is given by
+its path, in `settings.json` in its folder. Settings of scope MEANING are restored with the
+checkpoint. A training that only starts from another experiment's checkpoint keeps its own settings.
 """
 
 import json
@@ -22,7 +21,7 @@ from database.types import Document
 from training.choices import WITH_A_LOSS, choices
 from training.errors import CheckpointError
 
-# Beside the checkpoints of a folder: an entry for each change of the settings.
+# This file describes the checkpoints of its folder, with an entry for each change of the settings.
 DESCRIPTION = 'settings.json'
 MOST_NAMED = 8  # settings in one sentence
 
@@ -33,11 +32,12 @@ Source = Union[ObjectId, str]  # the `_id` of a checkpoint's record, or its path
 class Start(NamedTuple):
     """A checkpoint to restore.
 
-    prefix: its path without .index. source: the `_id` of its record, or its path, for the field
-    `validates`.
-    recorded: the params dictionary of its record or description, {} where there is none. title:
-    what messages call it.
-    is_foreign: whether it is of another experiment, so that this one only starts from it.
+    Attributes:
+        prefix: Path of the checkpoint without .index.
+        source: `_id` of its record, or its path; the field `validates` of a validation's record.
+        recorded: Params dictionary of its record or description; {} if there is none.
+        title: What messages call it.
+        is_foreign: Whether it belongs to another experiment, from which this one only starts.
     """
 
     prefix: str
@@ -50,8 +50,11 @@ class Start(NamedTuple):
 class Restored(NamedTuple):
     """The settings of a run that restores a checkpoint.
 
-    notes: what its records tell of that, {name: plain value}, for the group load_params. lines: the
-    same for people.
+    Attributes:
+        config: The settings.
+        notes: How they differ from the checkpoint's, {name: plain value}, for the group
+            load_params of its records.
+        lines: The same as lines to print.
     """
 
     config: Config
@@ -60,11 +63,18 @@ class Restored(NamedTuple):
 
 
 def continued(config: Config, explicit: FrozenSet[str], start: Start) -> Restored:
-    """The settings of a training that continues its own checkpoint: the meaning is the
-    checkpoint's.
+    """Returns the settings of a training that continues from its own checkpoint.
 
-    explicit: names of the settings that flags or a settings file give. Raises ConfigError where
-    these contradict the checkpoint, and --override does not name them.
+    Settings of scope MEANING are taken from the checkpoint.
+
+    Args:
+        config: Settings of the command.
+        explicit: Names of the settings that flags or a settings file give.
+        start: The checkpoint.
+
+    Raises:
+        ConfigError: An explicit setting contradicts the checkpoint, and --override does not name
+            it.
     """
     merged = _with_meaning(config, explicit, start)
     changed = _changed(merged.config, start.recorded, {Scope.TRAINING})
@@ -77,10 +87,20 @@ def continued(config: Config, explicit: FrozenSet[str], start: Start) -> Restore
 def validated(
     config: Config, explicit: FrozenSet[str], start: Start, flags: FrozenSet[str]
 ) -> Restored:
-    """The settings of a validation: those of the checkpoint, but for where and how this call runs.
+    """Returns the settings of a validation.
 
-    What says how the network was trained is the checkpoint's, too, where no flag gives it.
-    flags: names of the settings that flags give. Raises as `continued`.
+    Settings of scope MEANING are taken from the checkpoint, and so are those of scope TRAINING
+    unless a flag gives them.
+
+    Args:
+        config: Settings of the command.
+        explicit: Names of the settings that flags or a settings file give.
+        start: The checkpoint.
+        flags: Names of the settings that flags give.
+
+    Raises:
+        ConfigError: An explicit setting of scope MEANING contradicts the checkpoint, and --override
+            does not name it.
     """
     merged = _with_meaning(config, explicit, start)
     rows, held = config.rows, _held(start.recorded, config.rows)
@@ -94,13 +114,13 @@ def validated(
 
 
 def started(config: Config, start: Start) -> Restored:
-    """The settings of a training that only starts from a checkpoint: its own.
+    """Returns the settings of a training that only starts from a checkpoint.
 
-    What differs is told and recorded.
+    They are the settings of the command; differences from the checkpoint are printed and recorded.
     """
     if not _held(start.recorded, config.rows):
         return Restored(
-            config, {}, [f'{start.title} does not record its settings: they may be others']
+            config, {}, [f'{start.title} does not record its settings, so they may differ']
         )
     changed = _changed(config, start.recorded, {Scope.MEANING, Scope.TRAINING})
     if not changed:
@@ -108,12 +128,12 @@ def started(config: Config, start: Start) -> Restored:
     return Restored(
         config,
         {'changed_settings': changed},
-        [f'starts from {start.title} with other settings: {_listed(changed)}'],
+        [f'starting from {start.title} with other settings: {_listed(changed)}'],
     )
 
 
 def _with_meaning(config: Config, explicit: FrozenSet[str], start: Start) -> Restored:
-    """The Restored of a Config whose meaning is the checkpoint's."""
+    """Returns a Config with the checkpoint's settings of scope MEANING; see `continued`."""
     held = _held(start.recorded, config.rows)
     meaning = [name for name, row in config.rows.items() if row.scope is Scope.MEANING]
     differing = [name for name in meaning if name in held and held[name] != config[name]]
@@ -126,7 +146,7 @@ def _with_meaning(config: Config, explicit: FrozenSet[str], start: Start) -> Res
                 f'{_told(name, held[name])}'
                 for name in refused
             )
-            + f'; leave it out, or let it differ by --override={",".join(refused)}'
+            + f'; leave it out, or accept the difference with --override={",".join(refused)}'
         )
     overridden = {
         name: {'recorded': _plain(held[name]), 'used': _plain(config[name])}
@@ -152,15 +172,16 @@ def _with_meaning(config: Config, explicit: FrozenSet[str], start: Start) -> Res
         values = [f'{name}={merged[name]}' for name in missing[:MOST_NAMED]]
         more = f' and {len(missing) - MOST_NAMED} more' if missing[MOST_NAMED:] else ''
         lines.append(
-            f'{start.title} does not record {", ".join(values)}{more}: these values are those of '
-            'the flags, the settings file or the defaults'
+            f'{start.title} does not record {", ".join(values)}{more}: these values come from the '
+            'flags, the settings file or the defaults'
         )
     return Restored(merged, notes, lines)
 
 
 def _of_a_rule(rows: Rows) -> FrozenSet[str]:
-    """Names of the settings that only some rules have; where the rule is overridden, the recorded
-    ones do not fit it.
+    """Returns the names of the settings that only some rules have.
+
+    If --override changes the rule, the recorded values of these settings do not fit it.
     """
     own = {name for name, row in rows.items() if row.declared}
     alignment = {name for name in ROWS if name.startswith(('alignment_', 'use_noisy_', 'noisy_'))}
@@ -168,7 +189,7 @@ def _of_a_rule(rows: Rows) -> FrozenSet[str]:
 
 
 def _changed(config: Config, recorded: Document, scopes: Set[Scope]) -> Dict[str, Document]:
-    """{name: {recorded, used}} of what a Config has otherwise than a checkpoint."""
+    """Returns {name: {recorded, used}} of the settings in which a Config differs from a record."""
     rows, held = config.rows, _held(recorded, config.rows)
     own = _without_own_defaults({name: config[name] for name in held}, rows)
     return {
@@ -179,10 +200,15 @@ def _changed(config: Config, recorded: Document, scopes: Set[Scope]) -> Dict[str
 
 
 def _held(recorded: Document, rows: Rows) -> Document:
-    """{name: value} of the settings of meaning and training in a params dictionary of ours.
+    """Returns {name: value} of the settings of scope MEANING and TRAINING in a params dictionary.
 
-    Of what rules declare, those of its own rule. rows: {name: Row} of all settings. {} for another
-    dictionary: the original's records hold objects by some of these names.
+    Of the settings that rules declare, only those of the recorded rule are included. A dictionary
+    that this program did not write gives {}: records of the original hold other objects under some
+    of these names.
+
+    Args:
+        recorded: The params dictionary.
+        rows: {name: Row} of all settings.
     """
     model = recorded.get('model_params')
     if (
@@ -209,9 +235,9 @@ def _held(recorded: Document, rows: Rows) -> Document:
 
 
 def _without_own_defaults(values: Document, rows: Rows) -> Document:
-    """The same settings without those that are the rule's own.
+    """Replaces settings that equal the default of their rule by the default of the table.
 
-    A record tells the coefficients that were used, also where no flag gave them.
+    A record holds the coefficients that were used, even if no flag gave them.
     """
     return {
         name: rows[name].default
@@ -223,7 +249,7 @@ def _without_own_defaults(values: Document, rows: Rows) -> Document:
 
 
 def _told(name: str, value: object) -> str:
-    """A setting as on the command line; one that has no value has its default there."""
+    """Returns a setting as a flag, or 'the default of --name' if its value is None."""
     if name == 'alignment':
         return as_flag(name, value or 'none')
     return f'the default of --{name}' if value is None else as_flag(name, value)
@@ -247,15 +273,18 @@ def _listed(changed: Dict[str, Document]) -> str:
 
 
 class Description:
-    """`settings.json` of a folder of checkpoints: its entries, and which of them each checkpoint
-    has.
+    """Writes `settings.json` of a folder of checkpoints.
 
-    An entry holds the digests, the seed and the settings (config.params.to_keep); a new one is
-    added where they change.
+    The file holds a list of entries, and which of them belongs to each checkpoint. An entry holds
+    the digests, the seed and the settings (config.params.to_keep). A new entry is added when they
+    change. Nothing is written before `note`.
+
+    Args:
+        folder: Local folder of the checkpoints.
+        config: Settings of the run that writes them.
     """
 
     def __init__(self, folder: str, config: Config) -> None:
-        """folder: of this machine. Nothing is written before `note`."""
         self._folder = folder
         self._entry = {
             'digests': config.digests()._asdict(),
@@ -264,23 +293,28 @@ class Description:
         }
 
     def note(self, step: int) -> None:
-        """Notes that the checkpoint of a step has these settings.
+        """Writes that the checkpoint of a step has these settings.
 
         Raises:
-            OSError: the file cannot be written.
+            OSError: The file cannot be written.
         """
         try:
             content = _read(self._folder)
-        except CheckpointError:  # a damaged file describes nothing
+        except CheckpointError:  # a damaged file is replaced
             content = {'settings': [], 'checkpoints': {}}
         _write(self._folder, _with(content, step, self._entry))
 
 
 def describe_fetched(prefix: str, step: int, recorded: Document) -> None:
-    """Notes beside a checkpoint that came from MongoDB what its record says.
+    """Writes `settings.json` beside a checkpoint that was downloaded, from its record.
+
+    Args:
+        prefix: Path of the checkpoint without .index.
+        step: Its step.
+        recorded: Params dictionary of its record.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: The file cannot be written.
     """
     rows = rows_of(choices())
     held = _held(recorded, rows)
@@ -293,9 +327,14 @@ def describe_fetched(prefix: str, step: int, recorded: Document) -> None:
 
 
 def description(prefix: str, step: int) -> Document:
-    """The params dictionary of a checkpoint by its path; {} where its folder does not describe it.
+    """Returns the params dictionary of a checkpoint by its path, or {} if its folder has none.
 
-    step: that the checkpoint holds. Raises CheckpointError where the description is damaged.
+    Args:
+        prefix: Path of the checkpoint without .index.
+        step: The step that it holds.
+
+    Raises:
+        CheckpointError: `settings.json` is damaged.
     """
     content = _read(os.path.dirname(prefix) or '.')
     index = content['checkpoints'].get(str(step))
@@ -303,7 +342,7 @@ def description(prefix: str, step: int) -> Document:
 
 
 def _with(content: Document, step: int, entry: Document) -> Document:
-    """The content of a file in which the checkpoint of a step has an entry."""
+    """Adds an entry for the checkpoint of a step to the content of a file, and returns it."""
     entries = content['settings']
     if entry not in entries:
         entries.append(entry)
@@ -341,6 +380,6 @@ def _read(folder: str) -> Document:
         tf.errors.OpError,
     ) as error:
         raise CheckpointError(
-            f'{path} does not describe its checkpoints ({str(error).splitlines()[0]}); take it '
-            'away, and the flags decide on the settings'
+            f'{path} cannot be read ({str(error).splitlines()[0]}); remove it, and give the '
+            'settings of the checkpoint by flags'
         )

@@ -1,4 +1,4 @@
-"""What the loop trains: the base of Experiment and FunctionExperiment, and the plan of its run."""
+"""What the loop trains: the base class of Experiment and FunctionExperiment, and a run's Plan."""
 
 import abc
 import math
@@ -12,7 +12,14 @@ from training.types import Results
 
 
 class Step(NamedTuple):
-    """A training step, in terms of Session.run: initialise, then what devices.Call says."""
+    """A training step, as operations for Session.run.
+
+    Attributes:
+        initializer: Operation to run once before the first step.
+        train_op: See devices.device.Call.
+        scalars: See devices.device.Call.
+        steps: See devices.device.Call.
+    """
 
     initializer: tf.Operation
     train_op: tf.Operation
@@ -21,23 +28,26 @@ class Step(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a run does when. Durations are whole steps.
+    """The schedule of a run. All durations are whole steps.
 
     Attributes:
-        steps: length of the training; math.inf: until it is stopped.
-        batch_size: images a step.
-        validate_first: validate before the first step, too.
-        validate_every: between two validations; None: at the end alone.
-        weights_every: between two checkpoints that last.
-        recent_every: between two checkpoints of which the newest few are kept; None: none.
-        record_every: between two records without a validation or weights.
-        initial_weights: keep the variables before the first step, too.
-        keep: local checkpoints.
-        save_to_gfs: names of results that go into GridFS instead of the record.
-        known: those of them that need not be a validation's.
-        limits: {name of a number of each step: size beyond which it will not come back}.
-        skips: images that cannot be used of which so many are left out.
-        source: where the images come from, for messages.
+        steps: Length of the training; math.inf trains until the run is stopped.
+        batch_size: Images per step.
+        validate_first: Whether to validate before the first step as well.
+        validate_every: Steps between two validations; None validates only at the end.
+        weights_every: Steps between two checkpoints that are kept for good; None keeps only the
+            last.
+        recent_every: Steps between two recent checkpoints, of which only the newest few are kept;
+            None for no recent checkpoints.
+        record_every: Steps between two records that hold neither a validation nor a checkpoint.
+        initial_weights: Whether to keep a checkpoint of the variables before the first step.
+        keep: How many local checkpoints to keep.
+        save_to_gfs: Names of results that are stored in GridFS instead of the record.
+        known: Names that the steps produce, so that save_to_gfs may list them although a validation
+            does not have them.
+        limits: {name of a number of each step: absolute value beyond which the run has diverged}.
+        skips: How many images that cannot be used may be skipped.
+        source: Where the images come from, for messages.
     """
 
     steps: float
@@ -56,9 +66,7 @@ class Plan(NamedTuple):
     source: str
 
     def next_event(self, step: int) -> int:
-        """The first step after this one after which something is due: a validation, a checkpoint, a
-        record or the end.
-        """
+        """Returns the next step at which a validation, a checkpoint, a record or the end is due."""
         intervals = (self.validate_every, self.weights_every, self.recent_every, self.record_every)
         events = [step + every - step % every for every in intervals if every is not None]
         if not math.isinf(self.steps):
@@ -70,14 +78,14 @@ class Trainable(abc.ABC):
     """A graph with the operations of a training step and of validations.
 
     Attributes:
-        graph: holds them.
-        global_step: the variable that counts the updates.
-        step: the Step; None where the graph only validates.
-        initializer: the operation that gives every variable its first value.
-        variables: all that a checkpoint holds.
-        roles: {name of a variable: what it is for}; empty where that is not known.
-        saver: writes the variables.
-        classes: how many the network tells apart; None where that is not known.
+        graph: The graph.
+        global_step: Variable that counts the updates.
+        step: The training step; None if the graph only validates.
+        initializer: Operation that gives every variable its initial value.
+        variables: All variables that a checkpoint holds.
+        roles: {name of a variable: its role}; empty if the roles are unknown.
+        saver: Writes the variables.
+        classes: Number of classes of the network; None if unknown.
     """
 
     graph: tf.Graph
@@ -91,7 +99,11 @@ class Trainable(abc.ABC):
 
     @property
     def training_step(self) -> Step:
-        """The Step of a graph that trains. Raises ValueError for one that only validates."""
+        """The training step.
+
+        Raises:
+            ValueError: The graph only validates.
+        """
         if self.step is None:
             raise ValueError('this graph was built to validate: it has no training step')
         return self.step
@@ -99,31 +111,42 @@ class Trainable(abc.ABC):
     @property
     @abc.abstractmethod
     def plan(self) -> Plan:
-        """What a run does when."""
+        """The schedule of a run."""
 
     @abc.abstractmethod
     def run_steps(self, session: tf.Session, most: int) -> List[Document]:
-        """Up to `most` training steps in one call: [{name: number} of the state before its update],
-        one a step.
+        """Runs up to `most` training steps in one call.
+
+        Returns:
+            [{name: number}], one dictionary per step, of the state before its update.
         """
 
     @abc.abstractmethod
     def validate(self, session: tf.Session, between: Callable[[], None] = lambda: None) -> Results:
-        """{target: results} of every validation. between: is called before each batch, and what it
-        raises ends the validation.
+        """Runs all validations and returns {target: results}.
+
+        Args:
+            session: Session with restored or trained variables.
+            between: Called before each batch; an exception that it raises ends the validation.
         """
 
     @abc.abstractmethod
     def find_damage(self, step: int, steps: int, in_files: bool) -> Optional[str]:
-        """One sentence on the record that kept the steps after `step` from being done, or None.
+        """Describes the damaged image because of which steps failed, in one sentence.
 
-        steps: in the call. in_files: the files themselves cannot be read.
+        Args:
+            step: The last step that was done.
+            steps: Number of steps in the call that failed.
+            in_files: Whether the files themselves cannot be read.
+
+        Returns:
+            The sentence, or None if no damage was found.
         """
 
     @abc.abstractmethod
     def summary(self, results: Results) -> str:
-        """One line of what `validate` gave."""
+        """Returns one line about the results of `validate`."""
 
     @abc.abstractmethod
     def warnings(self, results: Results) -> List[str]:
-        """What is odd about what `validate` gave: sentences."""
+        """Returns warnings about the results of `validate`, as sentences."""

@@ -1,4 +1,4 @@
-"""The validation: every image of the validation set once, and what it tells of each layer."""
+"""Validates a network on every image of the validation set once, and measures each layer."""
 
 import contextlib
 from typing import TYPE_CHECKING, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
@@ -16,8 +16,8 @@ from training.types import Results
 if TYPE_CHECKING:
     from training.experiment import Experiment
 
-MANY_TIES = 0.01  # of the images: more are told
-# The files, not the images.
+MANY_TIES = 0.01  # fraction of the images above which ties cause a warning
+# Errors about the files, and not about single images.
 UNREADABLE = (
     tf.errors.DataLossError,
     tf.errors.NotFoundError,
@@ -29,35 +29,43 @@ UNREADABLE = (
 def reading(
     what: str, source: str, find_damage: Callable[[bool], Optional[str]] = lambda in_files: None
 ) -> Iterator[None]:
-    """Around a run that reads images: what TensorFlow says of a damaged one becomes a
-    TrainingError.
+    """Context manager: turns TensorFlow's errors about a damaged image into a TrainingError.
 
-    what: is run. source: where the images come from, for the message. find_damage: whether the
-    files themselves cannot be read -> a sentence on what is damaged and what to do, or None.
+    Args:
+        what: What is run, for the message.
+        source: Where the images come from, for the message.
+        find_damage: Gets whether the files themselves cannot be read; returns a sentence about
+            what is damaged and what to do, or None.
     """
     try:
         yield
     except UNREADABLE + (tf.errors.InvalidArgumentError,) as error:
-        found = find_damage(isinstance(error, UNREADABLE))
-        raise TrainingError(
-            '{}: {}'.format(
-                what,
-                found or f'{reason(error)}; look for a damaged image or a wrong label in {source}',
-            )
+        found = find_damage(isinstance(error, UNREADABLE)) or (
+            f'{reason(error)}; look for a damaged image or a wrong label in {source}'
         )
+        raise TrainingError(f'{what}: {found}')
 
 
 def validate(
     session: tf.Session, experiment: 'Experiment', between: Callable[[], None] = lambda: None
 ) -> Document:
-    """{top1, top5, loss, images, ties, global_step, weight_angles: {layer: degrees}, ...} over the
-    whole validation set.
+    """Validates on the whole validation set.
 
-    top1, top5: fractions; loss: mean cross-entropy in nats; ties: int, images whose top-1 was
-    decided by one. Of the layers, measured on the first images alone: angles, None where there is
-    none; measured_images, undefined_angles: int, how many.
-    between: is called before each batch, and what it raises ends this. Raises TrainingError if not
-    every image was seen once.
+    Args:
+        session: Session with the variables of the network.
+        experiment: Experiment whose graph has a validation.
+        between: Called before each batch; an exception that it raises ends the validation.
+
+    Returns:
+        {top1, top5, loss, images, ties, global_step, weight_angles: {layer: degrees}, ...}. top1
+        and top5 are fractions, loss is the mean cross-entropy in nats, and ties is the number of
+        images whose top-1 was decided by a tie. The measures of each layer are taken on the first
+        images only: measured_images is their number. An angle that is undefined is None, and
+        undefined_angles is the number of such angles.
+
+    Raises:
+        TrainingError: Not every image was read once, or an image cannot be used and
+            --skip_bad_records does not allow it.
     """
     validation, source = experiment.built_validation, experiment.plan.source
     find = experiment.find_validation_damage
@@ -66,7 +74,7 @@ def validate(
     with tqdm(
         total=validation.steps, desc='validating', unit='batch', leave=False, disable=None
     ) as bar:
-        while True:  # to the end of the files, so that images too many are seen, too
+        while True:  # to the end of the files, so that surplus images are noticed
             between()
             try:
                 with reading('validation', source, find):
@@ -79,14 +87,14 @@ def validate(
     images, skipped = int(round(sums.pop('images'))), int(round(sums.pop('skipped_records', 0)))
     if images + skipped != experiment.dataset.validation_images:
         raise TrainingError(
-            f'the validation saw {images + skipped:,} images, but the dataset has '
+            f'the validation read {images + skipped:,} images, but the data set has '
             f'{experiment.dataset.validation_images:,}; check the files in --data_dir and '
             'the counts in its dataset.json'
         )
     if skipped > experiment.plan.skips:
         raise TrainingError(
-            f'validation: {skipped:,} images cannot be used, and '
-            f'--skip_bad_records={experiment.plan.skips} allows no more; {find(False)}'
+            f'validation: {skipped:,} images cannot be used, more than '
+            f'--skip_bad_records={experiment.plan.skips} allows; {find(False)}'
         )
     with reading('validation', source, find):
         measured, count, coefficients, step = session.run(
@@ -111,9 +119,7 @@ def validate(
 
 
 def _without_nan(measured: Document) -> Document:
-    """What alignment.angles.measure gave, with None for an angle that there is not, and
-    `undefined_angles`, how many.
-    """
+    """Replaces undefined angles (NaN) of alignment.angles.measure by None, and counts them."""
     found = dict(
         measured,
         **{
@@ -136,20 +142,26 @@ def take(
     train_results: Sequence[Document] = (),
     known: Sequence[str] = (),
 ) -> Tuple[Dict[str, list], Results]:
-    """Move the named results out, for --save_to_gfs: ({name: [value a step]}, {target: {name:
-    value}}).
+    """Moves the named results out of the given dictionaries, for --save_to_gfs.
 
-    results: {target: {name: value}} of a validation, or {}. train_results: a list of {name: value},
-    one a step.
-    known: names that steps have. Raises TrainingError for a name that neither has.
+    Args:
+        names: Names of the results to move.
+        results: {target: {name: value}} of a validation, or {}.
+        train_results: {name: value} of each step.
+        known: Names that the steps have.
+
+    Returns:
+        ({name: [value of each step]}, {target: {name: value}}).
+
+    Raises:
+        TrainingError: Neither the validation nor the steps have a name.
     """
     present = set(known).union(*results.values())
     missing = sorted(set(names) - present) if results else []
     if missing:
         raise TrainingError(
-            '--save_to_gfs: a validation has no {}; it has {}'.format(
-                ', '.join(missing), ', '.join(sorted(present))
-            )
+            f'--save_to_gfs: there is no result {", ".join(missing)}; choose from '
+            f'{", ".join(sorted(present))}'
         )
     of_steps = {name: [step.pop(name) for step in train_results if name in step] for name in names}
     of_targets = {
@@ -163,40 +175,45 @@ def take(
 
 
 def mean_angle(results: Document, name: str) -> Optional[float]:
-    """The mean of results[name] over the layers that have an angle, in degrees, or None where no
-    layer has one.
+    """Returns the mean of results[name] over the layers whose angle is defined, in degrees.
+
+    The result is None if no layer has one.
     """
     angles = [float(angle) for angle in results.get(name, {}).values() if angle is not None]
     return sum(angles) / len(angles) if angles else None
 
 
 def summary(results: Document) -> str:
-    """One line of a validation: 'top-1 0.9710, top-5 0.9990, weight angle 12.3'; without what
-    --save_to_gfs has taken.
+    """Returns one line: 'top-1 0.9710, top-5 0.9990, mean weight angle 12.3 degrees'.
+
+    Results that --save_to_gfs has moved to GridFS are left out.
     """
-    parts = ['top-{} {:.4f}'.format(k, results['top' + k]) for k in '15' if 'top' + k in results]
+    parts = [f'top-{k} {results["top" + k]:.4f}' for k in '15' if 'top' + k in results]
     for name in ('weight_angles', 'gradient_angles'):
         angle = mean_angle(results, name)
         if angle is not None:
-            parts.append('mean {} {:.1f} degrees'.format(name[:-1].replace('_', ' '), angle))
+            parts.append(f'mean {name[:-1].replace("_", " ")} {angle:.1f} degrees')
     return ', '.join(parts)
 
 
 def warnings(results: Document, precision: str = 'float32') -> List[str]:
-    """What is odd about a validation, a list of sentences. precision: the name of the type that it
-    computed in.
+    """Returns warnings about the results of a validation, as sentences.
+
+    Args:
+        results: Results of the validation.
+        precision: Name of the type that it was computed in.
     """
     ties, images = results.get('ties'), results.get('images')
-    # --save_to_gfs may have taken them.
+    # Both are None if --save_to_gfs has moved them to GridFS.
     if ties is None or images is None or ties <= MANY_TIES * images:
         return []
     rounded = (
         ''
         if precision == 'float32'
-        else f', or come from --precision={precision}, where close logits are equal'
+        else f', or that --precision={precision} rounds close logits to the same number'
     )
     return [
         f'warning: the top-1 of {ties:,} of {images:,} images was decided by a tie: another class '
-        'has the same highest logit. These count as right, as in the original. So many usually '
-        f'mean a dead network, whose logits are all equal{rounded}'
+        'has the same largest logit. These images count as correct, as in the original. So many '
+        f'ties usually mean that the network is dead, with all logits equal{rounded}'
     ]

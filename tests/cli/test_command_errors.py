@@ -187,7 +187,10 @@ WITH_A_CHECKPOINT = {
             '--override=layers_list',
         ],
         1,
-        ['{checkpoint} does not fit', 'dense1/forward_kernel (there [7, 5], here [7, 3])'],
+        [
+            '{checkpoint} does not fit',
+            'dense1/forward_kernel ([7, 5] in the checkpoint, [7, 3] here)',
+        ],
     ),
     'checkpoint of a deeper model': (
         VALIDATE

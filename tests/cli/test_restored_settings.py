@@ -322,7 +322,7 @@ def test_a_tuning_counts_from_0_and_goes_on_from_its_own_checkpoint(tune, record
         tune('_tuned', '--reset_step', '--train_epochs=0.2', '--learning_rate=0.01')
     )
     assert any(
-        line.startswith('starts from ') and 'learning_rate 0.1 -> 0.01' in line for line in lines
+        line.startswith('starting from ') and 'learning_rate 0.1 -> 0.01' in line for line in lines
     )
     slots = [line for line in lines if '  slot of ' in line]
     assert slots and all(line.endswith('new') for line in slots)

@@ -256,9 +256,8 @@ def test_a_checkpoint_with_numbers_that_are_not_finite_is_refused(tmp_path, name
         prefix = checkpoints.save(session, exp, str(tmp_path), 2)
     assert (
         refusal(prefix, exp)
-        == f'{prefix}: NaN or infinite numbers in {listed}; this checkpoint is of a training that '
-        'was lost, take '
-        'one of an earlier step'
+        == f'{prefix}: NaN or infinite numbers in {listed}: the training had diverged; use a '
+        'checkpoint of an earlier step'
     )
     with tiny.session(validating) as session:
         if 'Momentum' in listed:  # what is not restored does not count
@@ -359,8 +358,8 @@ def test_every_misfit_is_listed(tmp_path):
         and 'extra' not in message
     )
     assert (
-        'mis-shaped: dense_output/backward_kernel (there [10, 7], here [10, 5]), '
-        'dense_output/forward_kernel (there [7, 10], here [5, 10])' in message
+        'mis-shaped: dense_output/backward_kernel ([10, 7] in the checkpoint, [10, 5] here), '
+        'dense_output/forward_kernel ([7, 10] in the checkpoint, [5, 10] here)' in message
     )
     assert '--model' in message and '--alignment' in message
 
@@ -378,7 +377,7 @@ def test_a_transposed_kernel_is_mis_shaped(tmp_path):
     message = refusal(
         prefix, tiny.experiment(training=False, layers_list=(7, 5)), with_optimizers=False
     )
-    assert 'dense1/forward_kernel (there [5, 7], here [7, 5])' in message
+    assert 'dense1/forward_kernel ([5, 7] in the checkpoint, [7, 5] here)' in message
 
 
 @pytest.mark.slow
@@ -388,7 +387,7 @@ def test_another_number_of_classes_is_told_as_the_cause(tmp_path, dataset):
     other, here, there = ('tiny', 10, 3) if dataset == 'few' else ('few', 3, 10)
     prefix, _ = saved(tmp_path, dataset=dataset, **SYMMETRIC)
     sentence = refusal(prefix, tiny.trainer(dataset=other, **SYMMETRIC))
-    assert f'Its network tells {there} classes apart, and the images have {here}: ' in sentence
+    assert f'Its network has {there} classes, but the images have {here}. ' in sentence
     assert (
         'Check --model' not in sentence and 'mis-shaped: dense_output/backward_kernel' in sentence
     )

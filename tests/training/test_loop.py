@@ -231,10 +231,10 @@ def test_a_validation_moves_nothing_and_repeats_to_the_bit():
 @pytest.mark.parametrize(
     'dataset, words',
     [
-        ('one_short', 'saw 13 images, but the dataset has 14'),
-        ('one_more', 'saw 13 images, but the dataset has 12'),
-        ('batches_short', 'but the dataset has 26'),
-        ('batches_more', 'but the dataset has 10'),
+        ('one_short', 'read 13 images, but the data set has 14'),
+        ('one_more', 'read 13 images, but the data set has 12'),
+        ('batches_short', 'but the data set has 26'),
+        ('batches_more', 'but the data set has 10'),
     ],
 )
 def test_a_dataset_whose_counts_lie_is_refused(dataset, words):
@@ -257,7 +257,7 @@ def test_take_moves_results_out():
     )
     assert results == dict(topn_val=dict(top1=0.5)) and steps == [dict(loss=1.0), dict(loss=2.0)]
     with pytest.raises(
-        TrainingError, match='--save_to_gfs: a validation has no a, x; it has loss, top1'
+        TrainingError, match='--save_to_gfs: there is no result a, x; choose from loss, top1'
     ):
         validation.take(('x', 'top1', 'a'), results, known=['loss'])
     assert results == dict(topn_val=dict(top1=0.5))

@@ -164,7 +164,7 @@ def test_a_training_that_only_starts_there_keeps_its_settings():
     assert began.notes['changed_settings']['activation'] == {'recorded': 'tanh', 'used': 'relu'}
     assert len(began.lines) == 1 and 'activation tanh -> relu' in began.lines[0]
     assert restoring.started(config, start({})).lines == [
-        'its record does not record its settings: they may be others'
+        'its record does not record its settings, so they may differ'
     ]
 
 
@@ -283,7 +283,7 @@ def test_what_comes_from_mongodb_is_described_by_its_record(folder):
 def test_a_damaged_description_is_told_and_replaced(folder, content):
     with open(os.path.join(folder, restoring.DESCRIPTION), 'wb') as file:
         file.write(content)
-    with pytest.raises(CheckpointError, match='settings.json does not describe its checkpoints'):
+    with pytest.raises(CheckpointError, match=r'settings.json cannot be read \(.+\); remove it'):
         described(folder, 3)
     note(folder, 3, learning_rate=0.5)
     assert described(folder, 3) == 0.5
