@@ -1,5 +1,6 @@
-"""data + model + rule + optimisers on a device -> the operations of a training step and of a
-validation.
+"""Builds the graph of an experiment from its data, model, rule, optimisers and device.
+
+The graph holds the operations of a training step and of a validation.
 """
 
 import functools
@@ -36,21 +37,21 @@ from training.types import Results
 
 TARGET = 'topn_val'  # the name of the validation in every record
 RECORD_EVERY = 100  # steps between two records without a validation
-EXPLODED = 1e12  # a loss beyond this will not come back
+EXPLODED = 1e12  # a training whose loss is beyond this has diverged
 
 Value = TypeVar('Value')
 Gradients = List[Tuple[tf.Tensor, tf.Variable]]
 
 
 class Schedules(NamedTuple):
-    """What depends on the step counter alone.
+    """Everything that depends on the step counter only.
 
     Attributes:
-        step: updates done before this one, read once, int64 scalar.
-        coefficients: of the rule, {name: float32 scalar}.
-        rule: with these coefficients; None for backpropagation.
-        loss_rates: of the task's and the alignment's loss, float32 scalars.
-        learning_rates: of each optimiser, float32 scalars.
+        step: Number of updates done before this one, read once, int64 scalar.
+        coefficients: Coefficients of the rule, {name: float32 scalar}.
+        rule: The rule with these coefficients; None for backpropagation.
+        loss_rates: Weights of the task loss and of the alignment loss, float32 scalars.
+        learning_rates: Learning rate of each optimiser, float32 scalars.
     """
 
     step: tf.Tensor
@@ -61,9 +62,12 @@ class Schedules(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a replica finds on its images.
+    """What a replica computes from its images.
 
-    gradients: of each objective, one for each trainable variable; None where there is none.
+    Attributes:
+        losses: The losses.
+        gradients: The gradients of each objective, one for each trainable variable; None for a
+            variable that the objective does not depend on.
     """
 
     losses: losses.Losses
@@ -71,8 +75,15 @@ class Outcome(NamedTuple):
 
 
 class Validation(NamedTuple):
-    """A validation, in terms of Session.run: initialise, then fetch totals as often as there are
-    batches; measures, measured_images and coefficients together, once.
+    """A validation, as operations for Session.run.
+
+    Attributes:
+        initializer: Operation to run before each validation.
+        totals: Sums over a batch, float32 scalars; fetched once per batch, to the end of the data.
+        steps: Number of batches.
+        measures: {measure: {layer: float32 scalar}}; fetched once, together with the rest.
+        measured_images: Number of images that the measures are taken on, float32 scalar.
+        coefficients: Coefficients of the rule to record, {name: float32 scalar}.
     """
 
     initializer: tf.Operation
@@ -86,11 +97,18 @@ class Validation(NamedTuple):
 class Experiment(Trainable):
     """The graph of one experiment.
 
-    first_step: updates done before, when a run is resumed.
-    training: False builds the validation alone. validating: False builds the training alone.
-    closed_forms: take the gradients of alignment losses by the rules' closed forms where there are;
-    False differentiates all of them automatically, to compare. Raises ConfigError or data.DataError
-    for what cannot be.
+    Args:
+        config: Settings of the experiment.
+        device: Device that it runs on.
+        first_step: Number of updates done before, if a run is resumed.
+        training: Whether to build the training step.
+        validating: Whether to build the validation.
+        closed_forms: Whether alignment losses use closed forms of their gradients where a rule has
+            them. False uses automatic differentiation everywhere, for comparison.
+
+    Raises:
+        ConfigError: The settings contradict each other or do not fit the data.
+        DataError: The data cannot be used.
     """
 
     def __init__(
@@ -129,7 +147,7 @@ class Experiment(Trainable):
 
     @property
     def plan(self) -> Plan:
-        """What a run does when."""
+        """The schedule of a run."""
         config, validate_every = self.config, self.to_steps(self.config.epochs_per_checkpoint)
         scalars = tuple(self.step.scalars) if self.step else ()
         return Plan(
@@ -151,21 +169,28 @@ class Experiment(Trainable):
 
     @property
     def built_validation(self) -> Validation:
-        """The Validation of a graph that validates. Raises ValueError for one that only trains."""
+        """The validation.
+
+        Raises:
+            ValueError: The graph only trains.
+        """
         if self.validation is None:
             raise ValueError('this graph was built to train: it has no validation')
         return self.validation
 
     @property
     def automatic_layers(self) -> Optional[List[str]]:
-        """Names of the layers whose alignment loss is differentiated automatically; None where no
-        rule has a loss.
+        """Names of the layers whose alignment loss uses automatic differentiation.
+
+        None if there is no alignment loss.
         """
         return self._rule.automatic if self._rule and self._rule.sees else None
 
     def run_steps(self, session: tf.Session, most: int) -> List[Document]:
-        """Up to `most` training steps in one call: [{name: float32 scalar} of the state before its
-        update], one a step.
+        """Runs up to `most` training steps in one call.
+
+        Returns:
+            [{name: float32 scalar}], one dictionary per step, of the state before its update.
         """
         step = self.training_step
         if step.steps is None:
@@ -175,13 +200,19 @@ class Experiment(Trainable):
         return [{name: values[index] for name, values in scalars.items()} for index in range(count)]
 
     def validate(self, session: tf.Session, between: Callable[[], None] = lambda: None) -> Results:
-        """{TARGET: results} over the whole validation set; see training.validation.validate."""
+        """Returns {TARGET: results} of the validation set; see training.validation.validate."""
         return {TARGET: validation.validate(session, self, between)}
 
     def find_damage(self, step: int, steps: int, in_files: bool) -> Optional[str]:
-        """One sentence on the record that kept the steps after `step` from being done, or None.
+        """Describes the damaged image because of which steps failed, in one sentence.
 
-        steps: in the call. in_files: the files themselves cannot be read.
+        Args:
+            step: The last step that was done.
+            steps: Number of steps in the call that failed.
+            in_files: Whether the files themselves cannot be read.
+
+        Returns:
+            The sentence, or None if no damage was found.
         """
         with tf.Graph().as_default():
             return self.dataset.find_damage(
@@ -194,27 +225,31 @@ class Experiment(Trainable):
             )
 
     def find_validation_damage(self, in_files: bool) -> Optional[str]:
-        """The same of a validation."""
+        """Describes the damaged image because of which a validation failed; see `find_damage`."""
         with tf.Graph().as_default():
             return self.dataset.find_damage(
                 'validation', None if in_files else self.dataset.records('validation', None)
             )
 
     def summary(self, results: Results) -> str:
-        """One line of what `validate` gave."""
+        """Returns one line about the results of `validate`."""
         return validation.summary(results[TARGET])
 
     def warnings(self, results: Results) -> List[str]:
-        """What is odd about what `validate` gave: a list of sentences."""
+        """Returns warnings about the results of `validate`, as sentences."""
         return validation.warnings(results[TARGET], self.config.precision)
 
     @property
     def collection(self) -> str:
-        """The name of the records' collection: 'fc_32-16', 'resnet50v2'."""
+        """The name of the collection for the records, such as 'fc_32-16' or 'resnet50v2'."""
         return NETWORKS[self.config.model].label(self._network_options)
 
     def settings(self) -> Dict[str, Document]:
-        """What a record tells of the settings beyond the flags: {group: {name: plain value}}."""
+        """Returns what a record holds about the settings beyond the flags.
+
+        Returns:
+            {group: {name: plain value}}.
+        """
         config, to_steps = self.config, self.to_steps
         build = NETWORKS[config.model].build
         return {
@@ -250,8 +285,9 @@ class Experiment(Trainable):
         }
 
     def _of_the_rule(self) -> Document:
-        """What a record tells of what the rule declares: the values that are used, and, for a
-        reader that does not know the rule, its own defaults.
+        """Returns the values of the settings that the rule declares, for a record.
+
+        `declared` holds the rule's defaults, for a reader that does not know the rule.
         """
         rule = RULES.get(self.config.alignment or '')
         if rule is None:
@@ -262,7 +298,7 @@ class Experiment(Trainable):
         return dict(used, declared=own)
 
     def to_steps(self, epochs: Optional[float]) -> Optional[int]:
-        """A duration in epochs (float) as whole steps, at least 1; None stays None."""
+        """Converts a duration in epochs to whole steps, at least 1; None stays None."""
         return None if epochs is None else max(1, whole_steps(epochs, self.steps_per_epoch))
 
     @property
@@ -271,7 +307,7 @@ class Experiment(Trainable):
         return NetworkOptions(tuple(config.layers_list), config.activation, config.use_resnet_v2)
 
     def _read_schedules(self) -> Schedules:
-        """The Schedules at the step counter's value."""
+        """Returns the Schedules at the current value of the step counter."""
         config, per_epoch = self.config, self.steps_per_epoch
         step = self.global_step.read_value()
         cls = RULES.get(config.alignment or '')
@@ -281,8 +317,8 @@ class Experiment(Trainable):
             else {}
         )
         coefficients = {name: schedule(step) for name, schedule in planned.items()}
-        # A coefficient that never changes is given as a number: a rule's closed form may be simpler
-        # with it.
+        # A constant coefficient is passed as a number, because the closed form of a rule may be
+        # simpler for a number.
         values = {
             name: float(schedule.value) if schedule.is_constant else coefficients[name]
             for name, schedule in planned.items()
@@ -354,9 +390,18 @@ class Experiment(Trainable):
         precision: str = 'float32',
         replicated: bool = False,
     ) -> Tuple[tf.Tensor, Layers]:
-        """(logits, float32; layers) of one replica. precision: the name of the type that is
-        computed in. replicated: batch norm takes its statistics over all replicas, as far as they
-        are asked for and the device tracks them.
+        """Builds the network of one replica.
+
+        Args:
+            rule: The alignment rule; None for backpropagation.
+            images: Images of the replica, as the data set stores them.
+            is_training: Whether batch norm uses the statistics of the batch.
+            precision: Name of the type to compute in.
+            replicated: Whether this is one of several replicas of a step. Batch norm then uses
+                statistics of all replicas if --sync_batch_norm is given and the device has several.
+
+        Returns:
+            (logits, layers); the logits are float32 [batch, classes].
         """
         config, device = self.config, self.device
         together = replicated and config.sync_batch_norm
@@ -392,7 +437,7 @@ class Experiment(Trainable):
         return Step(iterator.initializer, *self.device.call(self._step, iterator.get_next))
 
     def _step(self, batch: Batch) -> Tuple[tf.Operation, Scalars]:
-        """(train_op, scalars) of a step on a batch."""
+        """Returns (train_op, scalars) of a step on a batch."""
         config, now = self.config, self._read_schedules()
         scale = losses.LossScale() if config.precision == 'float16' else losses.NoScale()
         self._rule = now.rule
@@ -418,8 +463,8 @@ class Experiment(Trainable):
             [(scale.down(g), v) for g, v in zip(found, variables) if g is not None]
             for found in outcome.gradients
         ]
-        # Backward kernels that the task does not move: a gradient of 0, of which no optimiser
-        # makes an update. Their slots are in every checkpoint all the same.
+        # The task loss does not depend on these backward kernels. Their gradient counts as 0, so
+        # they are not updated, but their slots exist, so that every checkpoint holds them.
         moved = {v.op.name for _, v in gradients[0]}
         idle = [
             v
@@ -429,8 +474,8 @@ class Experiment(Trainable):
         scalars = self._scalars(outcome.losses, now)
         if 'skipped' in batch:
             scalars['skipped_records'] = tf.reduce_sum(batch['skipped'])
-        # Every gradient and every reported number is that of the variables before the step: all of
-        # them first, then the updates.
+        # Gradients and reported numbers refer to the variables before the step, so all of them must
+        # be computed before any variable is updated.
         known = [g for pairs in gradients for g, _ in pairs]
         with tf.control_dependencies(known + list(scalars.values()) + updates):
             done = scale.guard(known, functools.partial(self._apply, gradients, idle, now))
@@ -438,7 +483,7 @@ class Experiment(Trainable):
             return self.global_step.assign_add(1, read_value=False), scalars
 
     def _scalars(self, terms: losses.Losses, now: Schedules) -> Scalars:
-        """What is recorded of every step."""
+        """Returns the numbers that are recorded for every step."""
         total = tf.add_n(losses.objectives(terms, *now.loss_rates, separate=True))
         scalars = {
             'loss': total,
@@ -448,7 +493,7 @@ class Experiment(Trainable):
             'total_loss': total,
             'learning_rate': now.learning_rates[0],
         }
-        if self.config.alignment_optimizer:  # the original has the names with numbers alone
+        if self.config.alignment_optimizer:  # the original records only the numbered names
             scalars.update(
                 alignment_learning_rate=now.learning_rates[1],
                 learning_rate_0=now.learning_rates[0],
@@ -459,8 +504,12 @@ class Experiment(Trainable):
     def _apply(
         self, gradients: Sequence[Gradients], idle: List[tf.Variable], now: Schedules
     ) -> tf.Operation:
-        """The update by one optimiser after the other, and their noise. idle: variables of the
-        first optimiser, too.
+        """Returns the update by all optimisers, one after the other, and their noise.
+
+        Args:
+            gradients: (gradient, variable) pairs of each optimiser.
+            idle: Variables of the first optimiser that have no gradient.
+            now: The schedules.
         """
         config = self.config
         names = [
@@ -495,10 +544,10 @@ class Experiment(Trainable):
         ]
         if distribution is None:
             distribution, variance = config.noisy_opt_distribution, config.noisy_opt_variance
-        # W and B get the same gradients; only B's are noisy.
+        # With tied gradients, W and B have the same gradients, and only B is noisy.
         if now.rule and now.rule.tie_gradients:
             variables = [v for v in variables if self.roles[v.op.name] is Role.BACKWARD]
-        seed = f'{config.seed}:{which}'  # of its own: the two optimisers' noise is independent
+        seed = f'{config.seed}:{which}'  # separate, so that the two noises are independent
         deltas = optimizers.noise(variables, rate, now.step, distribution, variance, seed)
         return tf.group(
             *[v.assign_add(delta, read_value=False) for v, delta in zip(variables, deltas)]
@@ -517,9 +566,8 @@ class Experiment(Trainable):
                 (dataset.first, min(config.measure_images, dataset.validation_images)),
             )
         ]
-        # Angles and sizes are those of a training step (batch norm uses the statistics of its
-        # batch) on the same images whatever the batch sizes and the device, so that those of two
-        # runs can be compared.
+        # The measures are taken in training mode (batch norm uses the statistics of the batch), but
+        # on the same images for all batch sizes and devices, so that two runs can be compared.
         batch = first.get_next()
         measures = device.once(self._measures, {name: batch[name] for name in ('images', 'labels')})
         return Validation(
@@ -534,7 +582,7 @@ class Experiment(Trainable):
         )
 
     def _totals(self, batch: Batch) -> Scalars:
-        """What training.metrics.totals counts in a batch."""
+        """Returns training.metrics.totals of a batch, and the number of images skipped in it."""
         logits, _ = self._network(
             self._read_schedules().rule, batch['images'], False, self.config.precision
         )
@@ -546,7 +594,7 @@ class Experiment(Trainable):
         )
 
     def _measures(self, batch: Batch) -> Dict[str, Dict[str, tf.Tensor]]:
-        """What alignment.angles.measure tells of a batch."""
+        """Returns alignment.angles.measure of a batch."""
         logits, layers = self._network(self._read_schedules().rule, batch['images'], True)
         return angles.measure(
             layers.records, tf.reduce_mean(losses.cross_entropy(logits, batch['labels'])), logits
@@ -554,8 +602,9 @@ class Experiment(Trainable):
 
 
 def preprocessing_of(config: Config) -> Optional[str]:
-    """The preprocessing of a Config's images, where it is not that of its dataset by default:
-    ResNets of the second version have their own.
+    """Returns the preprocessing of a Config's images; None for the default of its data set.
+
+    A ResNet v2 uses 'inception' by default.
     """
     takes = data.DATASETS[config.dataset].preprocessings
     by_default = 'inception' if config.use_resnet_v2 and takes else None

@@ -1,4 +1,4 @@
-"""The two jobs, train and validate, from a Config to records in MongoDB."""
+"""The two jobs, `train` and `validate`, from a Config to records in MongoDB."""
 
 import contextlib
 import os
@@ -53,9 +53,13 @@ from training.types import Results
 class _Call(NamedTuple):
     """What a call of `train` asks for.
 
-    explicit: names of the settings that were given. ignored: names of flags that do not count.
-    settings_file: path to write the settings to, or None. place: of its records. bucket: folder for
-    copies of the checkpoints, or None.
+    Attributes:
+        config: The settings.
+        explicit: Names of the settings that were given.
+        ignored: Names of flags that were given but do not count.
+        settings_file: Path to write the settings to, or None.
+        place: Place of the records.
+        bucket: Remote folder for copies of the checkpoints, or None.
     """
 
     config: Config
@@ -67,7 +71,14 @@ class _Call(NamedTuple):
 
 
 class _Trained(NamedTuple):
-    """What a training leaves. results: of the last validation, or None where there was none."""
+    """The outcome of a training.
+
+    Attributes:
+        experiment: Its graph.
+        folder: Folder of its local checkpoints.
+        copies: Copies of its checkpoints, or None.
+        results: Results of its last validation, or None if there was none.
+    """
 
     experiment: Experiment
     folder: str
@@ -81,13 +92,25 @@ def train(
     ignored: Sequence[str] = (),
     settings_file: Optional[str] = None,
 ) -> Optional[Results]:
-    """Restore or start, train, and say where the results are. Returns {target: results} of the last
-    validation.
+    """Starts or resumes a training, runs it to its end, and prints where the results are.
 
-    explicit: names of the settings that were given, which may not contradict what is restored;
-    None: those that differ from their defaults. ignored: names of flags that were given but do not
-    count. settings_file: path to write the settings to that the training has, or None.
-    Raises ConfigError, DataError, StoreError, CheckpointError or TrainingError.
+    Args:
+        config: Settings of the training.
+        explicit: Names of the settings that were given, which must not contradict a restored
+            checkpoint; None for all that differ from their defaults.
+        ignored: Names of flags that were given but do not count.
+        settings_file: Path to write the settings of the training to, or None.
+
+    Returns:
+        {target: results} of the last validation; None if there was none.
+
+    Raises:
+        ConfigError: The settings are impossible, or contradict the records of the experiment.
+        DataError: The data cannot be used.
+        StoreError: MongoDB cannot be used.
+        CheckpointError: A checkpoint cannot be found or restored.
+        TrainingError: The training failed or diverged.
+        Stopped: A signal asked the training to stop.
     """
     checks.training(config)
     place = places.of(config)
@@ -116,38 +139,43 @@ def train(
 
 
 def _explicit(config: Config, explicit: Optional[Iterable[str]]) -> FrozenSet[str]:
-    """The names of the settings that were given."""
+    """Returns the names of the settings that were given."""
     return frozenset(config.differing() if explicit is None else explicit)
 
 
 def _dry_run(call: _Call, device: Device) -> None:
-    """Builds a training and says what it is."""
+    """Builds the graph of a training and describes it."""
     _write_settings(call.config, call.settings_file)
     experiment = Experiment(call.config, device)
     if call.config.do_restore:
-        say('a dry run looks at no record: what --do_restore would bring is not shown')
+        say('a dry run does not read MongoDB: what --do_restore would restore is not shown')
     more = overview.variables(experiment, restored=False, new=())
     _tell(call, experiment, overview.step_cost(experiment) + more)
 
 
 def _say_where(call: _Call, trained: _Trained) -> None:
-    """Says where the results of a training are. Raises TrainingError where copies are missing."""
+    """Prints where the results of a training are.
+
+    Raises:
+        TrainingError: Copies of checkpoints are missing.
+    """
     summary = trained.experiment.summary(trained.results) if trained.results else 'no validation'
     say(f'results: {call.place.text()}; {summary}')
     copies = trained.copies
     failure = copies.failure if copies else ''
     say(
-        'checkpoints: the same records, and '
+        'checkpoints: in the same records, and in '
         f'{copies.folder if copies and not failure else trained.folder}'
     )
     if failure:
         raise TrainingError(
-            f'{failure}; all else is written. The same command with --do_restore copies it'
+            f'{failure}; everything else is stored. Run the same command with --do_restore to copy '
+            'it'
         )
 
 
 def _tell(call: _Call, experiment: Experiment, more: List[str]) -> None:
-    """Print what is run on what, and more lines."""
+    """Prints the settings, the experiment and its device, and more lines."""
     for line in (
         ['settings that differ from their defaults:']
         + overview.settings(experiment.config)
@@ -159,8 +187,13 @@ def _tell(call: _Call, experiment: Experiment, more: List[str]) -> None:
 
 
 def _train(call: _Call, device: Device, store: Optional[Store], folder: str) -> _Trained:
-    """A training on a device that is ready. store: open, of the host that leads; folder: of local
-    checkpoints.
+    """Trains on a device that is ready.
+
+    Args:
+        call: What the caller asks for.
+        device: The device.
+        store: Open store on the host that leads; None on the others.
+        folder: Folder of the local checkpoints.
     """
     agreement.on_settings(call.config, device)
     start = finding.restore_point(call.config, store, folder) if store else None
@@ -193,7 +226,7 @@ def _run(
     first_step: int,
     notes: Document,
 ) -> _Trained:
-    """The steps of a training, from variables that are restored or new."""
+    """Runs the steps of a training, from variables that are restored or new."""
     config, device = experiment.config, experiment.device
     copies = Copies(call.bucket, config.checkpoint_max) if call.bucket else None
     board = None
@@ -220,7 +253,7 @@ def _run(
 
 
 def _restored(call: _Call, start: Optional[Start]) -> Restored:
-    """The Restored of a training; its settings are checked."""
+    """Returns the checked settings of a training that restores `start`, which may be None."""
     if start is None:
         return Restored(call.config, {}, [])
     if start.is_foreign:
@@ -229,14 +262,18 @@ def _restored(call: _Call, start: Optional[Start]) -> Restored:
 
 
 def _checked(restored: Restored) -> Restored:
-    """A Restored whose settings, of which some are from a record, are legal. Raises ConfigError."""
+    """Checks settings some of which come from a record, and returns them.
+
+    Raises:
+        ConfigError: They are impossible.
+    """
     config = Config.of(restored.config.values(), choices())
     checks.restored(config)
     return restored._replace(config=config)
 
 
 def _restore(session: tf.Session, experiment: Experiment, start: Optional[Start]) -> List[str]:
-    """Restore what a training starts from; the names of the variables that are new all the same."""
+    """Restores what a training starts from; returns the names of variables that stay new."""
     if start is None:
         return []
     return checkpoints.restore(
@@ -249,11 +286,15 @@ def _restore(session: tf.Session, experiment: Experiment, start: Optional[Start]
 
 
 def _check_end(config: Config, first_step: int, train_steps: int) -> None:
-    """Raises ConfigError where a training starts from another experiment's end."""
+    """Checks that the checkpoint of another experiment is before the end of this training.
+
+    Raises:
+        ConfigError: It is not.
+    """
     if 0 < first_step >= train_steps:
         raise ConfigError(
             f'{finding.starting_flag(config)} starts at step {first_step:,}, but this training '
-            f'ends at step {train_steps:,}: count from 0 by --reset_step, or give more '
+            f'ends at step {train_steps:,}; count from step 0 with --reset_step, or give a larger '
             '--train_epochs'
         )
 
@@ -261,10 +302,10 @@ def _check_end(config: Config, first_step: int, train_steps: int) -> None:
 def _beginning(
     config: Config, start: Optional[Start], first_step: int, train_steps: int
 ) -> List[str]:
-    """Lines on where a training begins."""
+    """Returns lines that tell where a training begins."""
     if start is None:
         none = f': exp_id {config.exp_id} has no checkpoint' if config.do_restore else ''
-        return ['starting anew' + none]
+        return ['starting from new variables' + none]
     lines = [f'restored from {start.prefix}']
     if first_step >= train_steps and not start.is_foreign:
         lines.append(f'the training is complete: step {first_step:,} of {train_steps:,}')
@@ -272,14 +313,12 @@ def _beginning(
 
 
 def _notes(notes: Document, ignored: Sequence[str]) -> Dict[str, Document]:
-    """What the records of a run tell of how its settings came about: {group: {name: value}}."""
+    """Returns how the settings of a run came about, for its records: {group: {name: value}}."""
     return {'load_params': dict(notes, **({'ignored_flags': list(ignored)} if ignored else {}))}
 
 
 def _describing(description: restoring.Description) -> Callable[[int], None]:
-    """The function of a step that notes the settings of its checkpoint; a full disk costs the note
-    alone.
-    """
+    """Returns a function that describes the checkpoint of a step, and only warns if it cannot."""
 
     def note(step: int) -> None:
         try:
@@ -287,14 +326,14 @@ def _describing(description: restoring.Description) -> Callable[[int], None]:
         except OSError as error:
             say(
                 f'warning: step {step:,}: {restoring.DESCRIPTION} cannot be written '
-                f'({error.strerror}); MongoDB alone tells the settings of this checkpoint'
+                f'({error.strerror}); only MongoDB records the settings of this checkpoint'
             )
 
     return note
 
 
 def _write_settings(config: Config, path: Optional[str]) -> None:
-    """Write the settings file that --save_params_file names; None writes nothing."""
+    """Writes the settings file that --save_params_file names; None writes nothing."""
     if path:
         params.save(config, path)
         say('settings written to ' + path)
@@ -306,10 +345,25 @@ def validate(
     ignored: Sequence[str] = (),
     flag_names: Optional[Iterable[str]] = None,
 ) -> Results:
-    """Restore, evaluate and record. Returns {target: results}.
+    """Restores a checkpoint, validates it, and records the results.
 
-    flag_names: names of the settings that flags give, not a settings file; None: all of `explicit`.
-    Other arguments and errors are those of `train`.
+    Args:
+        config: Settings of the validation.
+        explicit: Names of the settings that were given, which must not contradict the checkpoint;
+            None for all that differ from their defaults.
+        ignored: Names of flags that were given but do not count.
+        flag_names: Names of the settings that flags give, and not a settings file; None for all of
+            `explicit`.
+
+    Returns:
+        {target: results}.
+
+    Raises:
+        ConfigError: The settings are impossible, or contradict the checkpoint or the records.
+        DataError: The data cannot be used.
+        StoreError: MongoDB cannot be used.
+        CheckpointError: The checkpoint cannot be found or restored.
+        TrainingError: The validation failed.
     """
     checks.validation(config)
     device = devices.choose(config, devices.claim(config, say))
@@ -337,7 +391,7 @@ def validate(
                 start.source,
                 replaced,
             )
-    say('step {:,}: {}'.format(results[TARGET]['global_step'], experiment.summary(results)))
+    say(f'step {results[TARGET]["global_step"]:,}: {experiment.summary(results)}')
     for warning in experiment.warnings(results):
         say(warning)
     say(f'results: {place.text()}')
@@ -346,7 +400,7 @@ def validate(
 
 @contextlib.contextmanager
 def _restored_session(experiment: Experiment, start: Start) -> Iterator[tf.Session]:
-    """A session on the device of an experiment, with the variables of a checkpoint."""
+    """Yields a session on the device of an experiment, with the variables of a checkpoint."""
     device = experiment.device
     with device.ready(), loop.session(
         experiment, device.session_config(), device.target
@@ -356,7 +410,7 @@ def _restored_session(experiment: Experiment, start: Start) -> Iterator[tf.Sessi
 
 
 def _validation_params(experiment: Experiment, notes: Document) -> Document:
-    """What the record of a validation tells of its settings."""
+    """Returns the params dictionary for the record of a validation."""
     named = {'save_params': {'exp_id': experiment.config.val_exp_id}}
     return merged_params(
         experiment.config, experiment.settings(), provenance.describe(), notes, named
@@ -364,40 +418,45 @@ def _validation_params(experiment: Experiment, notes: Document) -> Document:
 
 
 def validated_before(store: Store, start: Start, meaning: Optional[str] = None) -> List[ObjectId]:
-    """The `_id`s of the records of a store that hold validations of the same checkpoint, which this
-    one replaces.
+    """Returns the `_id`s of earlier validations of the same checkpoint, which this one replaces.
 
-    meaning: the digest of the settings, which must be theirs, too; None where there is none.
-    Raises ConfigError where the experiment is a training, or holds the validation of another
-    checkpoint.
+    Args:
+        store: Open store at the place of the validation.
+        start: The checkpoint.
+        meaning: Digest of the settings of scope MEANING, which must equal the recorded one; None to
+            skip this check.
+
+    Raises:
+        ConfigError: The experiment is a training, or holds a validation of another checkpoint or
+            with other settings.
     """
     replaced, step = [], checkpoints.step_of(start.prefix)
     if store.is_claimed():
         raise ConfigError(
-            f'{store.exp_id} is the exp_id of a training that runs at the moment; choose another '
+            f'exp_id {store.exp_id} belongs to a training that is running; choose another '
             '--val_exp_id'
         )
     for record in store.records():
         if 'validates' not in record:
             raise ConfigError(
-                f'{store.exp_id} is the exp_id of a training, whose records a validation would '
-                'mix with; choose another --val_exp_id'
+                f'exp_id {store.exp_id} holds the records of a training; choose another '
+                '--val_exp_id for this validation'
             )
         if record['validates'] != start.source or record['step'] != step:
             raise ConfigError(
-                f'the exp_id {store.exp_id} holds the validation of another checkpoint, step '
+                f'exp_id {store.exp_id} holds the validation of another checkpoint, step '
                 f'{record["step"]:,} of {record["validates"]}; choose another --val_exp_id for '
                 f'{start.title}'
             )
         recorded = record['params'].get('digests', {}).get('meaning')
         if None not in (meaning, recorded) and meaning != recorded:
             raise ConfigError(
-                f'the exp_id {store.exp_id} holds a validation of this checkpoint with other '
-                'settings; choose another --val_exp_id'
+                f'exp_id {store.exp_id} holds a validation of this checkpoint with other settings; '
+                'choose another --val_exp_id'
             )
         replaced.append(record['_id'])
     if replaced:
-        say(f'replaces the validation of this checkpoint that exp_id {store.exp_id} holds')
+        say(f'replacing the validation of this checkpoint that exp_id {store.exp_id} holds')
     return replaced
 
 
@@ -409,11 +468,18 @@ def record_validation(
     source: Source,
     replaced: Sequence[ObjectId] = (),
 ) -> Results:
-    """Validate restored variables and queue the record. Returns {target: results}, without what
-    went into GridFS.
+    """Validates restored variables, and queues the record.
 
-    source: what was restored, the `_id` of its record or a path, or None. replaced: `_id`s of
-    records that this one replaces.
+    Args:
+        session: Session with the variables.
+        experiment: Experiment that validates.
+        store: Open store, or None to record nothing.
+        record_params: Params dictionary for the record.
+        source: `_id` of the record of what was restored, or its path, or None.
+        replaced: `_id`s of the records that this one replaces.
+
+    Returns:
+        {target: results}, without the results that are stored in GridFS.
     """
     started = time.time()
     results = experiment.validate(session)
@@ -435,9 +501,7 @@ def record_validation(
 
 
 def merged_params(config: Config, *more: Document) -> Document:
-    """The params dictionary of a record: the settings, and what else is known of them, group by
-    group.
-    """
+    """Returns the params dictionary of a record: the settings, merged with more groups."""
     document = dict(params.to_params(config), digests=config.digests()._asdict())
     for groups in more:
         for group, values in groups.items():

@@ -1,4 +1,4 @@
-"""The training loop, in a Session."""
+"""The training loop: runs the steps, validations, checkpoints and records in a Session."""
 
 import functools
 import math
@@ -24,22 +24,30 @@ from training.trainable import Plan, Trainable
 from training.types import Results, Say
 from training.validation import reading, take
 
-ADVICE = 'try a smaller learning rate or smaller coefficients. The checkpoints before it are whole.'
+ADVICE = 'try a smaller learning rate or smaller coefficients. Earlier checkpoints are intact.'
 
 
 def due(step: int, every: Optional[int]) -> bool:
-    """Whether something that happens every so many steps (None: never) happens after this one."""
+    """Returns whether something that happens every `every` steps (None: never) is due at `step`."""
     return every is not None and step % every == 0
 
 
 class Run:
-    """One training run: steps, validations, checkpoints and records.
+    """One run of a training: steps, validations, checkpoints and records.
 
-    session: with restored or fresh variables. store: None records nothing. folder: for local
-    checkpoints. params: what each record tells of the settings. say: prints a line. leads: False
-    only steps; another host validates, saves and records. asking: of training.devices, how hosts
-    agree to stop. copies: of the checkpoints, or None. board: what is written for TensorBoard, or
-    None. on_saved: called with the step of each checkpoint that was written to the folder.
+    Args:
+        session: Session with restored or new variables.
+        experiment: Experiment to train.
+        store: Open store; None records nothing.
+        folder: Folder for local checkpoints.
+        params: Params dictionary of each record.
+        say: Prints a line.
+        leads: Whether this host validates, saves and records. A host that does not lead only
+            computes its part of the steps.
+        asking: How the hosts agree to stop; see Device.asking.
+        copies: Copies of the checkpoints, or None.
+        board: Writer of TensorBoard's files, or None.
+        on_saved: Called with the step of each checkpoint that was written to the folder.
     """
 
     def __init__(
@@ -70,24 +78,28 @@ class Run:
         self.say = say
         self.leads = leads
         self._asking = functools.partial(asking, session)
-        self._results: List[Document] = []  # of the steps since the last record
-        # (step, _id) of records of an earlier run that this one makes anew
+        self._results: List[Document] = []  # results of the steps since the last record
+        # (step, _id) of records of an earlier run that this run replaces
         self._stale: List[Tuple[int, ObjectId]] = []
         self._skipped = 0  # images that could not be used
-        self._saved_at: Optional[int] = None  # the step of the newest checkpoint of this run
-        self._since = time.time()
-        self._validating = 0.0  # seconds since the last record
+        self._saved_at: Optional[int] = None  # step of the newest checkpoint of this run
+        self._since = time.time()  # when the last record was queued
+        self._validating = 0.0  # seconds of validation since the last record
 
     def train(self) -> Optional[Results]:
-        """Train to the end. Returns {target: results} of the last validation, or None where there
-        was none.
+        """Trains to the end.
 
-        Raises Lost on a loss that is lost, and Stopped, with all saved, when a signal asks
-        it to stop.
+        Returns:
+            {target: results} of the last validation; None if there was none.
+
+        Raises:
+            Lost: The training has diverged.
+            TrainingError: The training has to stop for another reason.
+            Stopped: A signal asked the run to stop; everything is saved.
         """
         plan = self.plan
         step = int(self.session.run(self.experiment.global_step))
-        if self.store:  # a run that was killed has recorded steps after its newest checkpoint
+        if self.store:  # a run that was killed may have recorded steps after its last checkpoint
             self._stale = self.store.after(step if step else -1)
         results = self._begin(step) if self.leads else None
         self.session.run(self.experiment.training_step.initializer)
@@ -106,29 +118,34 @@ class Run:
                     self._asking(stopped.signal)
                 if self.leads and self._saved_at != step:
                     self._record(step, weights='recent')
-                self._asking(None)  # no host leaves before all is saved
+                self._asking(None)  # no host leaves before everything is saved
                 raise
         return results
 
     def _begin(self, step: int) -> Optional[Results]:
-        """What is due before the first step, or at the end of a run that is complete: a validation,
-        whose results are returned, weights, a record.
+        """Does what is due before the first step, or in a run of a training that is complete.
+
+        It validates, saves a checkpoint and records as the plan asks for, and returns the results
+        of the validation.
         """
         plan, complete = self.plan, step >= self.plan.steps
         first = step == 0 and (plan.validate_first or plan.initial_weights)
         if not (complete or first):
             return None
         results = self._validate(step) if complete or plan.validate_first else None
-        if not (step and self._is_validated(step)):  # a run that is complete has its records
+        if not (step and self._is_validated(step)):  # a complete training has its last record
             weights = 'lasting' if step == 0 and plan.initial_weights else None
             self._record(step, results, weights)
-        if complete and self._copies and not self._copies.holds(step):  # it failed at the end
+        if complete and self._copies and not self._copies.holds(step):  # the last copy failed
             prefix = checkpoints.save(self.session, self.experiment, self.folder, step)
             self._copy(self._copies, prefix, step)
         return results
 
     def _finish(self, step: int, stop: stopping.Stop) -> Optional[Results]:
-        """What is due after a step: a validation, whose results are returned, weights, a record."""
+        """Does what is due after a step, and returns the results of a validation, if there is one.
+
+        It validates, saves a checkpoint and records as the plan asks for.
+        """
         if not self.leads:
             self._results = []
             return None
@@ -148,18 +165,18 @@ class Run:
         return validated
 
     def _owes_validation(self, step: int) -> bool:
-        """Whether the run that is resumed here was stopped in the validation after this step."""
+        """Returns whether the run that is resumed was stopped in the validation after this step."""
         if not (self.store and 0 < step < self.plan.steps and due(step, self.plan.validate_every)):
             return False
         return self._is_validated(step) is False
 
     def _is_validated(self, step: int) -> Optional[bool]:
-        """Whether a record of a step holds a validation; None where the step has no record."""
+        """Returns whether a record of a step holds a validation; None if the step has no record."""
         found = list(self.store.records({'step': step})) if self.store else []
         return any('validation_results' in record for record in found) if found else None
 
     def _steps(self, step: int, bar: tqdm) -> int:
-        """One call of the device, and what it gave; returns the step reached."""
+        """Runs one call of the device, keeps its results, and returns the step reached."""
         most = self.plan.next_event(step) - step
         find_damage = functools.partial(self.experiment.find_damage, step, most)
         try:
@@ -170,7 +187,7 @@ class Run:
                 step += 1
         except TrainingError:
             if self.leads and self._results:
-                self._record(step)  # of the steps that were done before
+                self._record(step)  # records the steps that were done before
             raise
         bar.update(self.plan.batch_size * len(taken))
         last = self._results[-1]
@@ -179,8 +196,11 @@ class Run:
         return step
 
     def _note(self, step: int, scalars: Document) -> None:
-        """Keep the numbers of the step after `step` for the next record. Raises Lost where they
-        are lost.
+        """Keeps the numbers of the step after `step` for the next record.
+
+        Raises:
+            Lost: One of them is not finite or is too large.
+            TrainingError: More images were skipped than --skip_bad_records allows.
         """
         scalars = {
             name: value if name in self.plan.save_to_gfs else float(np.mean(value))
@@ -193,36 +213,29 @@ class Run:
         )
         if lost:
             variables = self._not_finite()
+            values = ', '.join(f'{n}={scalars[n]}' for n in lost)
             raise Lost(
-                'step {}: {} {} no finite number any more, or beyond {:g} ({}){}; {}'.format(
-                    step + 1,
-                    ' and '.join(lost),
-                    'is' if len(lost) == 1 else 'are',
-                    self.plan.limits[lost[0]],
-                    ', '.join(f'{n}={scalars[n]}' for n in lost),
-                    variables and ', nor ' + variables,
-                    ADVICE,
-                )
+                f'step {step + 1}: {" and ".join(lost)} {"is" if len(lost) == 1 else "are"} not '
+                f'finite, or beyond {self.plan.limits[lost[0]]:g} ({values})'
+                f'{variables and ", and NaN or infinite numbers are in " + variables}; {ADVICE}'
             )
         skipped = int(scalars.get('skipped_records', 0))
         if skipped:
             self._skipped += skipped
             words = (
                 f'step {step + 1:,}: {skipped:,} images that cannot be used are skipped, '
-                f'{self._skipped:,} so far'
+                f'{self._skipped:,} in total'
             )
             if self._skipped > self.plan.skips:
                 raise TrainingError(
-                    f'{words}, and --skip_bad_records={self.plan.skips} allows no more; '
+                    f'{words}, more than --skip_bad_records={self.plan.skips} allows; '
                     f'{self.experiment.find_damage(step, 1, False)}'
                 )
             self.say('warning: ' + words)
         self._results.append(scalars)
 
     def _not_finite(self) -> str:
-        """Names of the variables that hold a number that is not finite, the first few of them; ''
-        where none does.
-        """
+        """Names the first few variables that hold a number that is not finite; '' if none does."""
         variables = self.experiment.variables
         return checkpoints.not_finite(
             variables,
@@ -244,7 +257,7 @@ class Run:
     def _validate(self, step: int, between: Callable[[], None] = lambda: None) -> Results:
         started = time.time()
         results = self.experiment.validate(self.session, between)
-        # The duration of a step is that of training alone.
+        # The recorded duration of a step excludes validations.
         self._validating += time.time() - started
         if results:
             self.say(f'step {step:,} of {self.plan.steps:,}: {self.experiment.summary(results)}')
@@ -255,8 +268,13 @@ class Run:
     def _record(
         self, step: int, results: Optional[Results] = None, weights: Optional[str] = None
     ) -> None:
-        """Queue a record; weights: None, 'lasting' (a checkpoint in the record) or 'recent' (one of
-        the newest few).
+        """Queues a record of the steps since the last one.
+
+        Args:
+            step: The current step.
+            results: Results of a validation, or None.
+            weights: None for no checkpoint, 'lasting' for one that is kept for good, or 'recent'
+                for one that newer ones replace.
         """
         steps, results = self._results, results or {}
         duration = (
@@ -276,7 +294,7 @@ class Run:
     def _save(
         self, store: Store, step: int, duration: float, results: Results, weights: Optional[str]
     ) -> None:
-        """Queue a record of the steps since the last one; see _record."""
+        """Queues a record and its checkpoint in a store; see `_record`."""
         steps = self._results
         named = take(self.plan.save_to_gfs, results, steps, known=self.plan.known)
         record = records.build(store.exp_id, step, self.params, duration, steps, results)
@@ -297,15 +315,18 @@ class Run:
             self.say(store.failure)
 
     def _checkpoint(self, step: int) -> Optional[str]:
-        """The .tar of the variables, or None where this machine cannot save it now. Raises
-        Lost for variables that are lost, and TrainingError where the last step's cannot be saved.
+        """Saves the variables, and returns the path of the archive; None if that fails.
+
+        Raises:
+            Lost: A variable is not finite.
+            TrainingError: The checkpoint of the last step cannot be saved.
         """
         lost = self._not_finite()
         if lost:
+            have = 'has' if ',' not in lost else 'have'
             raise Lost(
-                'step {}: {} no finite numbers any more, and no checkpoint is saved; {}'.format(
-                    step, lost + (' has' if ',' not in lost else ' have'), ADVICE
-                )
+                f'step {step}: {lost} {have} NaN or infinite values, so no checkpoint is saved; '
+                f'{ADVICE}'
             )
         self._local.add(step)
         try:
@@ -315,32 +336,36 @@ class Run:
             self._on_saved(step)
         except (OSError, StoreError, tf.errors.OpError) as error:
             self._local.discard(step)
-            words = 'step {:,}: no checkpoint can be saved in {} ({})'.format(
-                step, self.folder, str(error).split('\n')[0]
-            )
+            reason = str(error).split('\n')[0]
+            words = f'step {step:,}: no checkpoint can be saved in {self.folder} ({reason})'
             if step == self.plan.steps:
                 raise TrainingError(words + '; make room there, then continue with --do_restore')
-            self.say(f'warning: {words}; the training goes on, and the next one is tried')
+            self.say(f'warning: {words}; the training continues with the next checkpoint')
             return None
         if self._copies:
             self._copy(self._copies, prefix, step)
         return tar
 
     def _copy(self, copies: Copies, prefix: str, step: int) -> None:
-        """Copy a checkpoint; where that fails, the training goes on, and only the first of several
-        failures is told.
+        """Copies a checkpoint. If that fails, the training continues.
+
+        Only the first of several failures in a row is reported.
         """
         told = copies.failure
         if not copies.copy(prefix, step) and not told:
             self.say(
-                f'warning: {copies.failure}; the training goes on, and the copy is tried again '
+                f'warning: {copies.failure}; the training continues, and the copy is tried again '
                 'with the next checkpoint'
             )
 
 
 def session(experiment: Trainable, config: tf.ConfigProto, target: str = '') -> tf.Session:
-    """A Session on the experiment's graph with initial variables. target: the address of the
-    machine that runs it, or ''.
+    """Opens a Session on the experiment's graph, and initialises the variables.
+
+    Args:
+        experiment: The experiment.
+        config: Options of the Session.
+        target: Address of the machine that runs it; '' for this process.
     """
     session = tf.Session(target, graph=experiment.graph, config=config)
     session.run(experiment.initializer)

@@ -169,8 +169,8 @@ def test_no_more_images_are_skipped_than_is_allowed(damaged_tfrecords, tmp_path)
     data = damaged_tfrecords('half_a_jpeg', 'train')
     experiment = experiment_of(data, 'train', train_epochs=4, skip_bad_records=2)
     assert (
-        '1 images that cannot be used are skipped, 3 so far, and --skip_bad_records=2 allows no '
-        f'more; {place(data, "train")}' in error_of(experiment, tmp_path)
+        '1 images that cannot be used are skipped, 3 in total, more than --skip_bad_records=2 '
+        f'allows; {place(data, "train")}' in error_of(experiment, tmp_path)
     )
 
 

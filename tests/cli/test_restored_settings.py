@@ -152,7 +152,7 @@ def test_an_exp_id_holds_the_validation_of_one_checkpoint(validate, records):
     after = records('restored_once')
     assert len(before) == len(after) == 1 and before[0]['_id'] != after[0]['_id']
     assert (
-        'replaces the validation of this checkpoint that exp_id restored_once holds' in again
+        'replacing the validation of this checkpoint that exp_id restored_once holds' in again
         and len(again) == len(first) + 1
     )
     message = commands.refusal(validate('--val_exp_id=restored_once', '--load_step=18'), 2)
@@ -164,9 +164,8 @@ def test_a_validation_does_not_go_into_a_training(validate, trained, records):
     before = records('symmetric_split')
     message = commands.refusal(validate('--val_exp_id=symmetric_split'), 2)
     assert message == (
-        'error: symmetric_split is the exp_id of a training, whose records a validation would mix '
-        'with; choose another '
-        '--val_exp_id'
+        'error: exp_id symmetric_split holds the records of a training; choose another '
+        '--val_exp_id for this validation'
     )
     assert records('symmetric_split') == before
 
@@ -249,7 +248,7 @@ def test_a_validation_does_not_go_into_a_training_that_runs(validate, mongo_serv
         message = commands.refusal(validate('--val_exp_id=symmetric_runs'), 2)
     finally:
         store.close()
-    assert 'symmetric_runs is the exp_id of a training that runs at the moment' in message
+    assert 'exp_id symmetric_runs belongs to a training that is running' in message
     assert records('symmetric_runs') == []
 
 

@@ -83,7 +83,8 @@ def test_a_run_says_what_it_does(trained, mongo_server, folder):
         'fc_7-5 with symmetric on mnist: 4,000 training and 1,000 validation images of 28x28x1, '
         '10 classes' in lines
     )
-    assert '15 steps of 131 images (0.5 epochs of 30 steps)' in lines and 'starting anew' in lines
+    assert '15 steps of 131 images (0.5 epochs of 30 steps)' in lines
+    assert 'starting from new variables' in lines
     assert re.search(
         r'^  dense0/backward_kernel +7x784 +backward kernel +new$', trained.first.out, re.M
     )
@@ -96,7 +97,7 @@ def test_a_run_says_what_it_does(trained, mongo_server, folder):
         f'localhost:{port}; '
         f'top-1 {validations(lines)[15]}, '
     )
-    assert lines[-1] == 'checkpoints: the same records, and ' + folder('symmetric_split')
+    assert lines[-1] == 'checkpoints: in the same records, and in ' + folder('symmetric_split')
 
 
 @pytest.mark.parametrize(
@@ -312,7 +313,8 @@ def test_the_same_command_again_is_refused_and_harms_nothing(trained):
 def test_a_run_goes_on_after_its_last_step(trained):
     lines = commands.succeeded(trained.resumed)
     assert restored_from(lines) == ['checkpoint-15']
-    assert not re.search(' new$', trained.resumed.out, re.M) and 'starting anew' not in lines
+    assert not re.search(' new$', trained.resumed.out, re.M)
+    assert 'starting from new variables' not in lines
     assert list(validations(lines)) == RESUMED
 
 
@@ -508,7 +510,7 @@ def test_copies_of_the_checkpoints_go_to_a_file_system_of_tensorflows(
     words = commands.FC + where + ['--exp_id_suffix=_copied', '--cache_dir=file://' + bucket]
     lines = commands.succeeded(run('train.py', '--train_epochs=1', '--checkpoint_max=2', *words))
     place = f'localhost:{mongo_server.port}/cli/fc_7-5/symmetric_copied'
-    assert lines[-1] == f'checkpoints: the same records, and file://{bucket}/{place}'
+    assert lines[-1] == f'checkpoints: in the same records, and in file://{bucket}/{place}'
     assert sorted(os.listdir(os.path.join(bucket, place))) == sorted(
         f'checkpoint-{step}.{ending}'
         for step in (24, 30)

@@ -370,7 +370,7 @@ REFUSED = {
     'query must be a dictionary': ({'load_params.query': 'latest'}, ConfigError),
     'query must not contain': ({'load_params.query': {'$where': 'sleep(1)'}}, ConfigError),
     'dbname': ({'save_params.dbname': 'a.b'}, StoreError),
-    'step 1: loss is no finite number any more, or beyond 0.01': (
+    'step 1: loss is not finite, or beyond 0.01': (
         {'train_params.thres_loss': 0.01},
         TrainingError,
     ),

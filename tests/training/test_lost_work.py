@@ -134,9 +134,8 @@ def test_a_copy_that_fails_costs_the_copy_alone(client, settings, tmp_path, monk
         jobs.train(config)
     place = places.copies_folder(config, places.of(config))
     assert re.match(
-        rf'{re.escape(place)} has no copy of the checkpoint of step 2, 3 \(.+\); all else is '
-        r'written. The same command with '
-        r'--do_restore copies it$',
+        rf'{re.escape(place)} has no copy of the checkpoint of step 2, 3 \(.+\); everything '
+        r'else is stored. Run the same command with --do_restore to copy it$',
         str(error.value),
     )
     out = capsys.readouterr().out
@@ -156,10 +155,11 @@ def test_a_copy_that_fails_costs_the_copy_alone(client, settings, tmp_path, monk
         and folder.startswith(str(tmp_path / 'home'))
         and 'validation_results' in found[-1]
     )
-    assert out.splitlines()[-1] == 'checkpoints: the same records, and ' + folder
+    assert out.splitlines()[-1] == 'checkpoints: in the same records, and in ' + folder
     bucket.unlink()
     jobs.train(settings(1.0, cache_dir=config.cache_dir, do_restore=True))
-    assert capsys.readouterr().out.splitlines()[-1] == 'checkpoints: the same records, and ' + place
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == 'checkpoints: in the same records, and in ' + place
     assert checkpoints.step_of(place + '/checkpoint-3') == 3 and records(client, config) == found
     assert (
         restoring.description(place + '/checkpoint-3', 3)
