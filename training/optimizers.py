@@ -1,12 +1,11 @@
-"""The optimisers by name, and what happens to a gradient on its way to a variable: clip, apply, add
-noise.
+"""The optimisers by name, and the clipping and noise that gradients and updates may get.
 
     optimizer = optimizers.build('momentum', learning_rate, step)
     update = optimizers.apply(optimizer, zip(optimizers.clip(gradients, 'norm', 1.0), variables))
 
-The stock ones are TensorFlow's own; RAdam and SWATS are written here. `step` is the int64 scalar
-tensor that counts the updates done before this one; it is passed in, read once, so that an update
-never races with its increment.
+RAdam and SWATS are implemented here; the others are TensorFlow's. `step` is the int64 scalar tensor
+that counts the updates done before this one. It is read once and passed in, so that an update never
+races with the increment of the step counter.
 """
 
 import math
@@ -39,25 +38,29 @@ def build(name: str, learning_rate: tf.Tensor, step: tf.Tensor) -> tf.train.Opti
     """Returns the optimiser OPTIMIZERS[name].
 
     Args:
-      name: a key of OPTIMIZERS.
-      learning_rate: float32 scalar.
-      step: int64 scalar, updates done before this one (read by RAdam and SWATS alone).
+        name: A key of OPTIMIZERS.
+        learning_rate: float32 scalar.
+        step: Number of updates done before this one, int64 scalar; only RAdam and SWATS read it.
 
     Raises:
-      ValueError: an unknown name.
+        ValueError: The name is unknown.
     """
     return _choose(OPTIMIZERS, name, 'optimizer')(learning_rate, step)
 
 
 def clip(gradients: Sequence[Optional[tf.Tensor]], method: str, value: float) -> Clipped:
-    """Returns the gradients, None staying None, clipped by CLIPPINGS[method] to `value`.
+    """Returns the gradients, clipped by CLIPPINGS[method]; None stays None.
 
-    'norm' scales all gradients by one factor so that their global norm is at most `value`; 'value'
-    clips each element to [-value, value]. As in tfutils' ClipOptimizer, a norm that is not finite
-    counts as 1, so that one bad gradient does not spoil or silence the others.
+    Args:
+        gradients: float32 tensors of any shape, or None.
+        method: 'norm' scales all gradients by one factor so that their global norm is at most
+            `value`. A norm that is not finite counts as 1, as in tfutils' ClipOptimizer, so that
+            one bad gradient neither spoils nor silences the others. 'value' clips each element to
+            [-value, value].
+        value: The limit.
 
     Raises:
-      ValueError: an unknown method.
+        ValueError: The method is unknown.
     """
     return _choose(CLIPPINGS, method, 'clipping method')(gradients, value)
 
@@ -67,28 +70,31 @@ def apply(
     gradients_and_variables: Iterable[Tuple[Optional[tf.Tensor], tf.Variable]],
     idle: Sequence[tf.Variable] = (),
 ) -> tf.Operation:
-    """Returns the op that updates every variable that has a gradient, once all gradients here are
-    known.
+    """Returns the operation that updates every variable that has a gradient.
 
-    A gradient reads other variables than its own, so no variable may move before the last gradient
-    is there. With two optimisers build both updates inside `tf.control_dependencies` of all
-    gradients. `idle` variables get slots, and nothing else: what a gradient of 0 at every step
-    would do.
+    A gradient depends on several variables, so all gradients must be computed before any variable
+    is updated. With two optimisers, build both updates inside `tf.control_dependencies` of all
+    gradients.
+
+    Args:
+        optimizer: The optimiser.
+        gradients_and_variables: (gradient or None, variable) pairs.
+        idle: Variables that only get slots, as if their gradient were 0 at every step.
 
     Raises:
-      ValueError: no variable has a gradient.
+        ValueError: No variable has a gradient.
     """
     pairs = [
         (gradient, variable)
         for gradient, variable in gradients_and_variables
         if gradient is not None
     ]
-    # Adam names its powers by the scope.
+    # Adam names its power variables after the name scope.
     with tf.control_dependencies([gradient for gradient, _ in pairs]), tf.name_scope(None):
         update = optimizer.apply_gradients(pairs)
     if idle:
         with tf.control_dependencies(None):
-            # By the method that apply_gradients itself makes them with.
+            # apply_gradients creates the slots with the same method.
             optimizer._create_slots(list(idle))
     return update
 
@@ -101,22 +107,21 @@ def noise(
     variance: float,
     seed: Union[int, str] = 0,
 ) -> List[tf.Tensor]:
-    """Returns, for each variable, what to add to it after its update: learning_rate * noise, mean
-    0.
+    """Returns the noise to add to each variable after its update: learning_rate * noise, mean 0.
 
-    The draw depends on `seed`, `step` and the variable's name alone: a resumed run and every host
-    draw the same.
+    The draw depends only on `seed`, `step` and the variable's name, so a resumed run draws the same
+    noise, and so does every host.
 
     Args:
-      variables: float32 variables of any shape.
-      learning_rate: float32 scalar.
-      step: int64 scalar, updates done before this one.
-      distribution: a key of DISTRIBUTIONS.
-      variance: of the noise before it is scaled by the learning rate.
-      seed: give every noisy optimiser its own.
+        variables: float32 variables of any shape.
+        learning_rate: float32 scalar.
+        step: Number of updates done before this one, int64 scalar.
+        distribution: A key of DISTRIBUTIONS.
+        variance: Variance of the noise before it is scaled by the learning rate.
+        seed: Use a different one for each noisy optimiser.
 
     Raises:
-      ValueError: an unknown distribution.
+        ValueError: The distribution is unknown.
     """
     draw = _choose(DISTRIBUTIONS, distribution, 'noise distribution')
 
@@ -127,16 +132,28 @@ def noise(
 
 
 class RAdam(tf.train.Optimizer):
-    """Rectified Adam (Liu et al. 2019, arXiv:1908.03265), with t = step + 1:
+    """Rectified Adam (Liu et al. 2019, arXiv:1908.03265).
+
+    With t = step + 1, the update of a variable with gradient g is
 
       m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2
       update = -learning_rate m / (1 - beta1^t) * r_t sqrt(1 - beta2^t) / (sqrt(v) + epsilon)
-      where rho_t >= 5
+      if rho_t >= 5, and
       update = -learning_rate m / (1 - beta1^t)
-      elsewhere
+      otherwise.
 
-    Slots of a variable: 'm' and 'v', float32, of its shape. Raises NotImplementedError for a sparse
-    gradient.
+    The slots of a variable are 'm' and 'v', float32, of its shape.
+
+    Args:
+        learning_rate: float32 scalar.
+        step: Number of updates done before this one, int64 scalar.
+        beta1: Decay rate of m.
+        beta2: Decay rate of v.
+        epsilon: Keeps the denominator away from 0.
+        name: Name of the optimiser and of its slots.
+
+    Raises:
+        NotImplementedError: A gradient is sparse.
     """
 
     rectified = True
@@ -174,10 +191,12 @@ class RAdam(tf.train.Optimizer):
         return self._apply_sparse(grad, handle)
 
     def _apply_sparse(self, grad: tf.Tensor, var: tf.Variable) -> tf.Operation:
-        raise NotImplementedError(f'{self._name} takes no sparse gradient: {var.op.name}.')
+        raise NotImplementedError(
+            f'{self._name} does not support sparse gradients: {var.op.name} has one.'
+        )
 
     def _adam(self, gradient: tf.Tensor, variable: tf.Variable) -> Tuple[tf.Tensor, tf.Operation]:
-        """Returns the update (of the variable's shape) and the op that stores its moments."""
+        """Returns the update, of the variable's shape, and the operation that stores m and v."""
         m_slot, v_slot = self.get_slot(variable, 'm'), self.get_slot(variable, 'v')
         m = self.beta1 * m_slot + (1 - self.beta1) * gradient
         v = self.beta2 * v_slot + (1 - self.beta2) * tf.square(gradient)
@@ -192,23 +211,34 @@ class RAdam(tf.train.Optimizer):
 
 
 class SWATS(RAdam):
-    """From Adam to SGD (Keskar & Socher 2017, arXiv:1712.07628), each variable at its own time; t =
-    step + 1.
+    """Switches from Adam to SGD (Keskar & Socher 2017, arXiv:1712.07628), variable by variable.
 
-    Adam phase: p is the update of Adam or, `rectified`, of RAdam (where rho_t > 5). It is applied,
-    and
+    In the Adam phase, p is the update of Adam or, if `rectified`, of RAdam with rho_t > 5 as the
+    condition. The update p is applied. With t = step + 1, and if p.g != 0,
 
       gamma = -(p.p) / (p.g),  Lambda = beta2 Lambda + (1 - beta2) gamma
-      where p.g != 0 rate = Lambda / (1 - beta2^t);  t > 1 and |rate - gamma| < epsilon: the next
-      step is SGD's
+      rate = Lambda / (1 - beta2^t)
 
-    SGD phase, at that rate for good, whatever the learning rate's schedule says:
+    are computed. If t > 1 and |rate - gamma| < epsilon, the SGD phase begins with the next step. It
+    uses this rate to the end, whatever the schedule of the learning rate is:
 
       M = beta1 M + g,  update = -(1 - beta1) rate M
 
-    Slots of a variable: 'm', 'v' and 'momentum' (M), float32, of its shape; float32 scalars 'rate'
-    (Lambda, and rate once switched) and 'sgd' (1 in the SGD phase). Raises NotImplementedError for
-    a sparse gradient.
+    The slots of a variable are 'm', 'v' and 'momentum' (M), float32, of its shape, and two float32
+    scalars: 'rate' (Lambda in the Adam phase, rate in the SGD phase) and 'sgd' (1 in the SGD
+    phase).
+
+    Args:
+        learning_rate: float32 scalar, used in the Adam phase.
+        step: Number of updates done before this one, int64 scalar.
+        rectified: Whether the Adam phase uses RAdam.
+        beta1: Decay rate of m and of M.
+        beta2: Decay rate of v and of Lambda.
+        epsilon: Keeps the denominator away from 0, and decides when to switch.
+        name: Name of the optimiser and of its slots.
+
+    Raises:
+        NotImplementedError: A gradient is sparse.
     """
 
     rectifies = staticmethod(tf.greater)
@@ -260,21 +290,19 @@ class SWATS(RAdam):
     def _estimate(
         self, p: tf.Tensor, gradient: tf.Tensor, mean: tf.Tensor
     ) -> Tuple[tf.Tensor, tf.Tensor]:
-        """Returns the next Lambda (from the switch on the rate) and whether to switch: float32 and
-        bool scalars.
-        """
+        """Returns the next value of the slot 'rate' and whether to switch: float32, bool scalar."""
         gamma = -tf.reduce_sum(p * p) / tf.reduce_sum(p * gradient)
-        usable = tf.is_finite(gamma)  # not where p.g is 0, or too small to divide by
+        usable = tf.is_finite(gamma)  # False if p.g is 0, or too small to divide by
         mean = tf.where(usable, self.beta2 * mean + (1 - self.beta2) * gamma, mean)
         rate = mean / weight(self.beta2, self.t)
         switches = tf.reduce_all([usable, self.t > 1.0, tf.abs(rate - gamma) < self.epsilon])
         return tf.where(switches, rate, mean), switches
 
 
-# Slots of SWATS in a checkpoint, for each variable and each optimiser. Here `<variable>/SWATS` or
-# SWRATS and the same with _1 (m and v), and the last three by their own names. In the original
-# `<variable>/SWATS`, SWATS_1 ... SWATS_5 for both optimisers, each an array of the variable's
-# shape.
+# Slots of SWATS in a checkpoint, for each variable and each optimiser. In our layout, m and v are
+# `<variable>/SWATS` (or SWRATS) and the same with _1, and the other three slots have their names
+# appended. In the original's layout, the slots are `<variable>/SWATS`, SWATS_1 ... SWATS_5 for
+# both optimisers, each an array of the variable's shape.
 ORIGINAL_SLOTS = ('phase', 'm', 'v', 'momentum', 'Lambda', 'p_k')
 SLOT_OF_SWATS = re.compile(r'(.+?)/(SWATS|SWRATS)(_\d+)?(/(momentum|rate|sgd)(_(\d+))?)?')
 
@@ -286,18 +314,17 @@ def stored_slots(
 ) -> Tuple[Dict[str, Array], Set[str]]:
     """Finds the slots of SWATS and SWRATS in a checkpoint whose layout is not ours.
 
-    The original's layout is known. Its phase (0: Adam) becomes `sgd`, its Lambda `rate`; its p_k,
-    the last update of Adam, is never read again, and is left aside.
+    The layout of the original is converted: its phase (0 for Adam) becomes `sgd`, and its Lambda
+    becomes `rate`. Its p_k, the last update of Adam, is never read again and is ignored.
 
     Args:
-      variables: all variables here, in the order in which they were made.
-      stored: {name: shape} of what the checkpoint holds.
-      read: name -> array.
+        variables: All variables here, in the order in which they were created.
+        stored: {name: shape} of the variables in the checkpoint.
+        read: Returns the value of a stored variable by its name, an array.
 
     Returns:
-      {name of a slot here: its value} of those that the checkpoint holds in the original's layout,
-      and the names of the slots here that it holds in a layout that is neither ours nor the
-      original's.
+        ({name of a slot here: its value}, names). The first holds the slots that the checkpoint has
+        in the original's layout; the names are of slots that it has in an unknown layout.
     """
     there: Dict[str, Set[str]] = {}  # {variable: names of its slots in the checkpoint}
     for name in stored:
@@ -309,10 +336,10 @@ def stored_slots(
     seen: Dict[str, int] = {}
     for slot in variables:
         match = SLOT_OF_SWATS.fullmatch(slot.op.name)
-        if not (match and match.group(5) == 'rate'):  # of which each optimiser has one
+        if not (match and match.group(5) == 'rate'):  # each optimiser has one of a variable
             continue
         owner, name, count = match.group(1), match.group(2), int(match.group(7) or 0)
-        # The original numbers the slots of two optimisers through.
+        # The original numbers the slots of two optimisers consecutively.
         index = seen[owner] = seen.get(owner, -1) + 1
         ours = dict(
             m=_numbered(f'{owner}/{name}', 2 * count),
@@ -323,7 +350,7 @@ def stored_slots(
             },
         )
         found = there.get(owner, set())
-        # There are none, or they are ours.
+        # The checkpoint has no slots of this variable, or has them in our layout.
         if not found or any('/rate' in each[len(owner) :] for each in found):
             continue
         originals = _original_slots(owner, index, found, stored, read)
@@ -341,8 +368,17 @@ def _original_slots(
     stored: Dict[str, List[int]],
     read: Callable[[str], Array],
 ) -> Optional[Dict[str, Array]]:
-    """{slot of ours: value} of a variable's optimiser number `index` in the original's layout; None
-    where it has another.
+    """Reads the slots of a variable from the original's layout.
+
+    Args:
+        owner: Name of the variable.
+        index: Number of the optimiser among those of the variable, from 0.
+        found: Names of the stored slots of the variable.
+        stored: {name: shape} of the variables in the checkpoint.
+        read: Returns the value of a stored variable by its name, an array.
+
+    Returns:
+        {name of our slot: its value}; None if the layout is not the original's.
     """
     count = len(ORIGINAL_SLOTS)
     names = [_numbered(owner + '/SWATS', number) for number in range(len(found))]
@@ -371,13 +407,14 @@ def _original_slots(
 
 
 def _numbered(name: str, number: int) -> str:
-    """The name of the scope that TensorFlow opens as number 0, 1, ... of a name."""
+    """Returns the name of the scope that TensorFlow opens as number 0, 1, ... of a name."""
     return f'{name}_{number}' if number else name
 
 
 def weight(beta: float, t: tf.Tensor) -> tf.Tensor:
-    """1 - beta^t, the weight an average over t steps has gathered: float32 scalar, free of
-    cancellation.
+    """Returns 1 - beta^t, the total weight of a moving average after t steps: float32 scalar.
+
+    It is computed without cancellation.
     """
     return -tf.math.expm1(t * math.log(beta))
 
@@ -388,8 +425,8 @@ def rectification(beta2: float, t: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
       rho_inf = 2 / (1 - beta2) - 1,  rho_t = rho_inf - 2 t beta2^t / (1 - beta2^t)
       r_t = sqrt((rho_t - 4)(rho_t - 2) rho_inf / ((rho_inf - 4)(rho_inf - 2) rho_t))
 
-    r_t is meant for rho_t >= 5 and is held at its value there below, where its square would turn
-    negative.
+    r_t is used where rho_t >= 5. Below, where its square would become negative, it keeps the value
+    that it has at 5.
     """
     rho_inf = 2 / (1 - beta2) - 1
     gathered = weight(beta2, t)
@@ -422,9 +459,7 @@ def _uniform(shape: tf.TensorShape, seed: tf.Tensor, variance: float) -> tf.Tens
 
 def _choose(registry: Mapping[str, Choice], name: str, what: str) -> Choice:
     if name not in registry:
-        raise ValueError(
-            'Unknown {} {!r}: choose one of {}.'.format(what, name, ', '.join(sorted(registry)))
-        )
+        raise ValueError(f'Unknown {what} {name!r}: choose one of {", ".join(sorted(registry))}.')
     return registry[name]
 
 

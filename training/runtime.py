@@ -1,5 +1,6 @@
-"""The one place that knows TensorFlow 1.13.2 from TensorFlow 2.x. Import it before anything that
-imports TensorFlow.
+"""The only module that distinguishes TensorFlow 1.13.2 from TensorFlow 2.x.
+
+Import it before any module that imports TensorFlow.
 """
 
 import contextlib
@@ -14,17 +15,17 @@ from typing import Callable, Iterator, List, Optional, Sequence, TypeVar
 
 Function = TypeVar('Function')
 
-# The C++ side speaks of optimisations, not of problems.
+# TensorFlow's C++ code logs notes on optimisations, and no problems that a user could solve.
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 if platform.machine() in ('x86_64', 'AMD64'):
-    # TensorFlow 2.x's other convolutions, which it takes by itself on processors without AVX-512
-    # VNNI, are slower (measured: 1.5 to 6 times on AVX2) and know no NCHW.
+    # On CPUs without AVX-512 VNNI, TensorFlow 2.x does not use oneDNN by default. Its other
+    # convolutions are 1.5 to 6 times slower (measured on AVX2) and do not support NCHW.
     os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')
 logging.getLogger('tensorflow').setLevel(logging.ERROR)
 warnings.filterwarnings('ignore', module='tensorflow|tensorboard')
 warnings.filterwarnings('ignore', message='.*(np_resource|type, as a synonym of type).*')
 
-# What TensorFlow 2.21 says on some processors, whatever the level of its log.
+# TensorFlow 2.21 logs these on some CPUs, whatever its log level is.
 NOTICES = re.compile(
     rb'.*(oneDNN custom operations are on|before absl::InitializeLog\(\) is called).*\n?'
 )
@@ -32,9 +33,7 @@ NOTICES = re.compile(
 
 @contextlib.contextmanager
 def _without_notices() -> Iterator[None]:
-    """Nothing that the process writes to standard error meanwhile is shown before its end, and the
-    NOTICES never are.
-    """
+    """Context manager: holds back standard error to its end, and drops the NOTICES."""
     try:
         stderr = os.dup(2)
     except OSError:  # there is no standard error
@@ -58,13 +57,14 @@ with _without_notices():
 IS_TF2 = not tf.__version__.startswith('1.')
 
 tf.logging.set_verbosity(tf.logging.ERROR)
-# Output positions up to which a plain convolution is faster; see alignment.gradients.Convolution.
+# Up to this many output positions, a plain convolution is faster; see
+# alignment.gradients.Convolution.
 FEW_POSITIONS = 0 if IS_TF2 else 16
 HAS_BFLOAT16 = IS_TF2  # whether CPUs and GPUs compute in bfloat16
-# Whether XLA compiles a loop within a step within a loop, and a step with a branch. 1.13.2 recurses
-# without end over the first and ends the process at the second.
+# Whether XLA compiles a loop inside a step inside a loop, and a step with a branch. The first sends
+# 1.13.2 into an endless recursion, and the second ends its process.
 XLA_NESTS_LOOPS = XLA_BRANCHES = IS_TF2
-# Whether the process may crash when another host goes; see training.devices.watch.
+# Whether the process may crash when another host is lost; see training.devices.watch.
 HOSTS_CRASH = not IS_TF2
 if IS_TF2:
     tf.disable_v2_behavior()
@@ -72,20 +72,21 @@ tf.enable_resource_variables()
 
 
 def describe() -> str:
-    """'TensorFlow 2.21.0 on Python 3.11.7'."""
+    """Returns the runtime, such as 'TensorFlow 2.21.0 on Python 3.11.7'."""
     return f'TensorFlow {tf.__version__} on Python {platform.python_version()}'
 
 
 def untranslated(function: Function) -> Function:
-    """A function that makes a tf.data.Dataset, whose Python functions become graphs as they stand,
-    as they do on 1.13.2. TensorFlow 2.x translates the source of each, for control flow that ours
-    do not have; it takes most of the time.
+    """Switches AutoGraph off for a function that builds a tf.data.Dataset, and returns it.
+
+    TensorFlow 2.x would translate the source of each Python function inside, for control flow that
+    ours do not have. That takes most of the time to build a graph. 1.13.2 translates nothing.
     """
     return tf.autograph.experimental.do_not_convert(function) if IS_TF2 else function
 
 
 def gpu_count() -> int:
-    """How many GPUs this process can see."""
+    """Returns the number of GPUs that this process can see."""
     from tensorflow.python.client import device_lib
 
     return sum(
@@ -94,10 +95,12 @@ def gpu_count() -> int:
 
 
 def xla_compile(computation: Callable, inputs: Sequence[tf.Tensor]) -> List[tf.Tensor]:
-    """[tensor]: what computation(*inputs) gives, compiled by XLA; its operations are done before
-    any of them is there.
+    """Compiles computation(*inputs) with XLA and returns its tensors.
 
-    computation(tensor, ...) -> a list of tensors and, after them, operations.
+    Args:
+        computation: Function of the inputs that returns a list of tensors, followed by operations.
+            All its operations are done before any of its tensors is available.
+        inputs: Tensors.
     """
     if IS_TF2:
         return tf.xla.experimental.compile(computation, inputs)
@@ -107,12 +110,20 @@ def xla_compile(computation: Callable, inputs: Sequence[tf.Tensor]) -> List[tf.T
 
 
 def tpu_address(name: str, zone: Optional[str], project: Optional[str]) -> str:
-    """The address of a TPU's host for a Session: 'grpc://10.0.0.2:8470', or '' where the TPU is in
-    this machine.
+    """Returns the address of a TPU's host for a Session, such as 'grpc://10.0.0.2:8470'.
 
-    name: of the Cloud TPU, its address, or 'local'. zone, project: where to look for the name; None
-    asks the machine's own.
-    Raises ImportError, OSError, RuntimeError or ValueError where there is none to be found.
+    The address is '' if the TPU is in this machine.
+
+    Args:
+        name: Name of the Cloud TPU, its address, or 'local'.
+        zone: Zone in which to look for the name; None for the zone of this machine.
+        project: Project in which to look for the name; None for the project of this machine.
+
+    Raises:
+        ImportError: A package that the search needs is missing.
+        OSError: The TPU cannot be found.
+        RuntimeError: The TPU cannot be found.
+        ValueError: The TPU cannot be found.
     """
     if IS_TF2:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver
@@ -125,42 +136,49 @@ def tpu_address(name: str, zone: Optional[str], project: Optional[str]) -> str:
 
 
 def tpu_start() -> tf.Operation:
-    """The operation that makes the cores of a TPU one system; before any step."""
+    """Returns the operation that initialises the TPU system; run it before any step."""
     return _tpu().initialize_system()
 
 
 def tpu_stop() -> tf.Operation:
-    """The operation that undoes tpu_start."""
+    """Returns the operation that shuts the TPU system down."""
     return _tpu().shutdown_system()
 
 
 def tpu_replicate(
     computation: Callable, inputs: Sequence[Sequence[tf.Tensor]]
 ) -> List[List[tf.Tensor]]:
-    """[[tensor] of each replica]: what computation(*its inputs) -> a list of tensors gives on each
-    core of a TPU.
+    """Runs a computation on each core of a TPU.
 
-    inputs: a list of tensors a replica. All operations of the computation are done before any of
-    its outputs is there.
+    Args:
+        computation: Function of the inputs of a replica that returns a list of tensors. All its
+            operations are done before any of these tensors is available.
+        inputs: A list of tensors for each replica.
+
+    Returns:
+        The list of tensors of each replica.
     """
     return _tpu().replicate(computation, inputs)
 
 
 def tpu_sum(tensor: tf.Tensor) -> tf.Tensor:
-    """Within a computation of tpu_replicate: the sum of a tensor over the replicas."""
+    """Returns the sum of a tensor over the replicas, inside a computation of tpu_replicate."""
     return _tpu().cross_replica_sum(tensor)
 
 
 def tpu_enqueue(tensors: Sequence[tf.Tensor], core: int) -> tf.Operation:
-    """The operation of the host that hands a list of tensors of known shapes to a core, by its
-    number.
+    """Returns the operation of the host that sends tensors to a core of a TPU.
+
+    Args:
+        tensors: Tensors of known shapes.
+        core: Number of the core.
     """
     enqueue = tf.raw_ops.InfeedEnqueueTuple if IS_TF2 else _tpu().infeed_enqueue_tuple
     return enqueue(inputs=tensors, shapes=[tensor.shape for tensor in tensors], device_ordinal=core)
 
 
 def tpu_dequeue(dtypes: Sequence[tf.DType], shapes: Sequence[tf.TensorShape]) -> List[tf.Tensor]:
-    """Within a computation: the next list of tensors that the host has handed to this core."""
+    """Returns the next tensors that the host has sent to this core, inside a computation."""
     dequeue = tf.raw_ops.InfeedDequeueTuple if IS_TF2 else _tpu().infeed_dequeue_tuple
     with tf.device(_tpu().core(0)):
         return dequeue(dtypes=dtypes, shapes=shapes)
@@ -175,11 +193,15 @@ def _tpu() -> ModuleType:
 
 
 def all_sum(tensor: tf.Tensor, group: int, size: int, key: int) -> tf.Tensor:
-    """The sum of a tensor over the devices that make this call: each of them gets it.
+    """Returns the sum of a tensor over all devices that make this call, on each of them.
 
-    group: an int of their own for the devices that sum together, of which there are `size`. key: an
-    int, the same on each of them, and another one for each sum. The operation is one of
-    TensorFlow's collectives.
+    It is one of TensorFlow's collective operations.
+
+    Args:
+        tensor: The tensor of this device.
+        group: Number that identifies the devices that sum together.
+        size: How many devices sum together.
+        key: Number that identifies this sum: the same on all devices, and different for each sum.
     """
     from tensorflow.python.ops import collective_ops
 
@@ -187,10 +209,12 @@ def all_sum(tensor: tf.Tensor, group: int, size: int, key: int) -> tf.Tensor:
 
 
 def session_config(cpu_devices: Optional[int] = None) -> tf.ConfigProto:
-    """Options of every Session: memory of a GPU is taken as it is needed; what has no GPU kernel
-    runs on the CPU.
+    """Returns the options of every Session.
 
-    cpu_devices: into how many devices the CPU is split; None leaves it whole.
+    GPU memory is allocated as needed, and operations without a GPU implementation run on the CPU.
+
+    Args:
+        cpu_devices: Number of devices to split the CPU into; None does not split it.
     """
     config = tf.ConfigProto(
         allow_soft_placement=True, device_count={'CPU': cpu_devices} if cpu_devices else {}

@@ -1,8 +1,8 @@
-"""What changes with the step: learning rates, alignment coefficients and the mix of the two losses.
+"""Schedules of the learning rates, the alignment coefficients and the weights of the losses.
 
-Every schedule is a frozen, checked description; calling it with `step`, the int64 scalar tensor
-that counts the updates done before this one, gives float32 scalar tensors. An epoch is a real
-number, step / steps_per_epoch.
+Each schedule is an immutable description whose values are checked. Calling it with `step`, the
+int64 scalar tensor that counts the updates done before this one, returns float32 scalar tensors.
+An epoch is a real number, step / steps_per_epoch.
 
 Source: step-wise drops after a linear warm-up, Goyal et al. 2017 (arXiv:1706.02677), as used by
 Kunin et al. 2020 (arXiv:2003.01513).
@@ -15,15 +15,15 @@ import tensorflow.compat.v1 as tf
 
 DROP_EPOCHS = (30, 60, 80)
 DROP_FACTORS = (1.0, 0.1, 0.01, 0.001)  # before the first drop, after the first, ...
-LARGEST_EXPONENT = 88.0  # exp(88) is the last whole power of e that is finite in float32
+LARGEST_EXPONENT = 88.0  # exp(88) is the largest integer power of e that is finite in float32
 
 
 def epochs(step: tf.Tensor, steps_per_epoch: int) -> tf.Tensor:
-    """Epochs done before this step: float32 scalar.
+    """Returns the number of epochs done before this step, a float32 scalar.
 
-    Whole epochs are counted in integers: TensorFlow's graph optimiser turns a division by a
-    constant into a product with its reciprocal, and step / steps_per_epoch then misses 30.0 by one
-    rounding.
+    Whole epochs are counted in integers. TensorFlow's graph optimiser replaces the division by a
+    constant with the product with its reciprocal, and then the rounding of step / steps_per_epoch
+    can miss 30.0.
     """
     return (
         tf.cast(step // steps_per_epoch, tf.float32)
@@ -32,19 +32,19 @@ def epochs(step: tf.Tensor, steps_per_epoch: int) -> tf.Tensor:
 
 
 def drops(epoch: tf.Tensor, stretch: float = 1, shift: float = 0) -> tf.Tensor:
-    """1, then 0.1, 0.01, 0.001 from epochs stretch * (30, 60, 80) + shift on: float32 scalar."""
+    """Returns 1, or 0.1, 0.01, 0.001 from epochs stretch * (30, 60, 80) + shift: float32 scalar."""
     boundaries = tf.constant([stretch * boundary + shift for boundary in DROP_EPOCHS], tf.float32)
     passed = tf.reduce_sum(tf.cast(epoch >= boundaries, tf.int32))
     return tf.gather(tf.constant(DROP_FACTORS, tf.float32), passed)
 
 
 def warmup(epoch: tf.Tensor, length: float) -> tf.Tensor:
-    """min(epoch / length, 1), and 1 at once where length is 0: float32 scalar."""
+    """Returns min(epoch / length, 1), or 1 if length is 0: float32 scalar."""
     return tf.minimum(epoch / length, 1.0) if length else tf.ones_like(epoch)
 
 
 def triangle(epoch: tf.Tensor, cycle: float) -> tf.Tensor:
-    """Triangular wave: 0 at epoch 0, 1 after cycle / 2 epochs, 0 again after cycle: float32 scalar.
+    """Returns a triangular wave, a float32 scalar: 0 at epoch 0, 1 at cycle / 2, 0 at cycle.
 
     Source: Smith 2017 (arXiv:1506.01186).
     """
@@ -55,30 +55,32 @@ def triangle(epoch: tf.Tensor, cycle: float) -> tf.Tensor:
 class LearningRate:
     """The learning rate of one optimiser: schedule(step) is a float32 scalar.
 
-    With scaled = base * batch_size / base_batch_size (just base without `rescale`) it is
+    With scaled = base * batch_size / base_batch_size, or scaled = base if `rescale` is false, it is
 
-    - manual, drop 0: scaled * warmup(epoch), held from then on;
-    - manual, drop d: scaled * 0.1^(d-1) up to and including `boundary_step`, scaled * 0.1^d after
-    it;
+    - manual, drop 0: scaled * warmup(epoch), constant after the warm-up;
+    - manual, drop d: scaled * 0.1^(d-1) up to and including `boundary_step`, then scaled * 0.1^d;
     - constant: scaled;
-    - otherwise: scaled * min(warmup(epoch), drops(epoch)), drops at epochs 30, 60 and 80.
+    - otherwise: scaled * min(warmup(epoch), drops(epoch)), with drops at epochs 30, 60 and 80.
 
     Attributes:
-      base: learning rate, for a batch of `base_batch_size` images where `rescale` is set.
-      steps_per_epoch: updates in one pass over the training images.
-      batch_size: images an update, over all devices.
-      warmup_epochs: epochs of linear warm-up from 0; 0 starts at scaled.
-      alternate_step_freq: k task steps to each alignment step: warm-up and drops come (k + 1) times
-      later.
-      delay_epochs: the task's loss is off for so many epochs, and its schedule starts after them.
-      drops_delayed_by: the alignment's side of `delay_epochs`: no warm-up, the drops so many epochs
-        later, so that both learning rates drop together.
-      manual: one drop a run, chosen by hand; takes precedence over `constant`.
-      drop: which drop a manual run makes, 0 for none yet.
-      boundary_step: last step of a manual run before its drop.
+        base: Learning rate; for a batch of `base_batch_size` images if `rescale` is true.
+        steps_per_epoch: Updates in one pass over the training images.
+        batch_size: Images per update, on all devices.
+        base_batch_size: Batch size that `base` refers to if `rescale` is true.
+        rescale: Whether to scale the learning rate with the batch size.
+        constant: Whether the learning rate never changes.
+        warmup_epochs: Epochs of linear warm-up from 0; 0 starts at scaled.
+        alternate_step_freq: Number of task steps after each alignment step, k. The warm-up is
+            (k + 1) times as long, and the drops come (k + 1) times as late.
+        delay_epochs: Epochs for which the task loss is off; the schedule starts after them.
+        drops_delayed_by: The value of `delay_epochs`, for the learning rate of the alignment loss:
+            no warm-up, and drops that many epochs later, so that both learning rates drop together.
+        manual: Whether a run makes one drop that is chosen by hand; overrides `constant`.
+        drop: Number of the drop that a manual run makes; 0 for none yet.
+        boundary_step: Last step of a manual run before its drop.
 
     Raises:
-      ValueError: values that contradict each other or are out of range.
+        ValueError: Values contradict each other or are out of range.
     """
 
     base: float
@@ -101,8 +103,8 @@ class LearningRate:
             raise ValueError(f'warmup_epochs must be 0 or more, not {self.warmup_epochs}.')
         if self.delay_epochs is not None and self.drops_delayed_by is not None:
             raise ValueError(
-                'A learning rate takes delay_epochs (task) or drops_delayed_by (alignment), not '
-                'both.'
+                'A learning rate has delay_epochs (task loss) or drops_delayed_by (alignment '
+                'loss), not both.'
             )
         if self.drop < 0:
             raise ValueError(f'drop must be 0 or more, not {self.drop}.')
@@ -114,10 +116,11 @@ class LearningRate:
 
     @property
     def scaled(self) -> float:
-        """The learning rate of this batch size."""
+        """The learning rate at this batch size, before warm-up and drops."""
         return self.base * self.batch_size / self.base_batch_size if self.rescale else self.base
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """Returns the learning rate at a step, a float32 scalar."""
         if self.manual:
             return self._manual(step)
         if self.constant:
@@ -146,30 +149,32 @@ KINDS: Dict[Optional[str], Callable[[float, float, tf.Tensor], tf.Tensor]] = {
     None: lambda value, rate, p: tf.constant(value, tf.float32),
     'linear': lambda value, rate, p: value + rate * p,
     'exponential': lambda value, rate, p: value * tf.exp(tf.minimum(rate * p, LARGEST_EXPONENT)),
-    # Linear, along a triangular wave it cannot do without.
+    # Linear in p, which must be a triangular wave: 'cyclic' requires a cycle.
     'cyclic': lambda value, rate, p: value + rate * p,
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Coefficient:
-    """One alignment coefficient (alpha, beta or gamma): schedule(step) is a float32 scalar.
+    """One alignment coefficient, such as alpha: schedule(step) is a float32 scalar.
 
-    0 before start * train_epochs and after stop * train_epochs; between them KINDS[kind] of
-    `value`, `rate` and p, the epochs since the start or, with a cycle, triangle(epochs since the
-    start) * cycle / 2.
+    The coefficient is 0 before epoch start * train_epochs and after epoch stop * train_epochs.
+    Between them it is KINDS[kind](value, rate, p), where p is the number of epochs since the start
+    or, with a cycle, triangle(epochs since the start) * cycle / 2.
 
     Attributes:
-      value: the coefficient at the start.
-      steps_per_epoch: updates in one pass over the training images.
-      train_epochs: epochs of the whole training.
-      start, stop: fractions of the training.
-      cycle: epochs of one rise and fall; None or 0 for none.
-      rate: change an epoch: added ('linear', 'cyclic') or in the exponent ('exponential').
-      kind: a key of KINDS.
+        value: The coefficient at the start.
+        steps_per_epoch: Updates in one pass over the training images.
+        train_epochs: Epochs of the whole training.
+        start: Fraction of the training after which the coefficient is on.
+        stop: Fraction of the training after which it is off.
+        cycle: Epochs of one rise and fall; None or 0 for no cycle.
+        rate: Change per epoch: added ('linear', 'cyclic') or in the exponent ('exponential').
+        kind: A key of KINDS.
 
     Raises:
-      ValueError: an unknown kind, a negative cycle, or 'cyclic' without one.
+        ValueError: The kind is unknown, the cycle is negative, or the kind is 'cyclic' without a
+            cycle.
     """
 
     value: float
@@ -184,13 +189,13 @@ class Coefficient:
     def __post_init__(self) -> None:
         _check_counts(self.steps_per_epoch)
         if self.kind not in KINDS:
+            kinds = ', '.join(sorted(filter(None, KINDS)))
             raise ValueError(
-                'Unknown kind of coefficient schedule {!r}: choose None or one of {}.'.format(
-                    self.kind, ', '.join(sorted(filter(None, KINDS)))
-                )
+                f'Unknown kind of coefficient schedule {self.kind!r}: choose None or one of '
+                f'{kinds}.'
             )
         if self.cycle is not None and self.cycle < 0:
-            raise ValueError(f'cycle must be a positive number of epochs, not {self.cycle}.')
+            raise ValueError(f'cycle must be 0 epochs or more, not {self.cycle}.')
         if self.kind == 'cyclic' and not self.cycle:
             raise ValueError('A cyclic coefficient needs a cycle, in epochs.')
 
@@ -200,6 +205,7 @@ class Coefficient:
         return self.kind is None and self.start == 0.0 and self.stop >= 1.0
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """Returns the coefficient at a step, a float32 scalar."""
         first, last = self.start * self.train_epochs, self.stop * self.train_epochs
         epoch = epochs(step, self.steps_per_epoch)
         p = tf.maximum(epoch - first, 0.0)
@@ -211,20 +217,21 @@ class Coefficient:
 
 @dataclasses.dataclass(frozen=True)
 class LossRates:
-    """How much each loss weighs at a step: schedule(step) is (task rate, alignment rate), float32
-    scalars.
+    """The weights of the losses: schedule(step) is (task rate, alignment rate), float32 scalars.
 
     Attributes:
-      steps_per_epoch: updates in one pass over the training images.
-      loss_rate, alignment_rate: the weights while a loss is on.
-      delay_epochs: the task's loss is off for so many epochs, and the alignment loss on at every
-      step of them.
-      alternate_step_freq: k task steps follow each alignment step, which is the first of every k +
-      1.
-      constant: False drops both by 10 at epochs 30, 60 and 80.
+        steps_per_epoch: Updates in one pass over the training images.
+        loss_rate: Weight of the task loss and the regularisation loss while they are on.
+        alignment_rate: Weight of the alignment loss while it is on.
+        delay_epochs: Epochs at the start in which the task loss is off, and the alignment loss is
+            on at every step.
+        alternate_step_freq: Number of task steps, k, that follow each alignment step: the first of
+            every k + 1 steps is an alignment step.
+        constant: Whether the weights stay the same; False divides both by 10 at epochs 30, 60 and
+            80.
 
     Raises:
-      ValueError: alternate_step_freq below 1.
+        ValueError: steps_per_epoch or alternate_step_freq is below 1.
     """
 
     steps_per_epoch: int
@@ -238,6 +245,7 @@ class LossRates:
         _check_counts(self.steps_per_epoch, self.alternate_step_freq)
 
     def __call__(self, step: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
+        """Returns (task rate, alignment rate) at a step, float32 scalars."""
         epoch = epochs(step, self.steps_per_epoch)
         factor = tf.ones_like(epoch) if self.constant else drops(epoch)
         delayed = epoch < (self.delay_epochs or 0)
