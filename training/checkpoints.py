@@ -368,8 +368,8 @@ def _check_finite(prefix: str, experiment: Trainable, values: Values) -> None:
     names = not_finite(experiment.variables, values)
     if names:
         raise CheckpointError(
-            f'{prefix}: NaN or infinite numbers in {names}: the training had diverged; use a '
-            'checkpoint of an earlier step'
+            f'{prefix}: NaN or infinite numbers in {names}; the training had diverged, so use '
+            'a checkpoint of an earlier step'
         )
 
 

@@ -308,7 +308,10 @@ def test_a_checkpoint_of_another_model_is_refused(params, tmp_path):
     base.train_from_params(**params())
     path = str(tmp_path / 'checkpoint-3')
     for changes, words in (
-        ({'model_params.hidden': 4}, r'mis-shaped: hidden1/bias \(there \[9\], here \[4\]\)'),
+        (
+            {'model_params.hidden': 4},
+            r'mis-shaped: hidden1/bias \(\[9\] in the checkpoint, \[4\] here\)',
+        ),
         ({'load_params.load_param_dict': {'hidden1/bias': 'hidden7/bias'}}, 'has no hidden7/bias'),
         ({'load_params.to_restore': ['nothing']}, 'none of the variables'),
     ):

@@ -1,5 +1,6 @@
-"""Puts the small data sets and the small network of tiny.py into the registries while the tests of
-a file of this folder run.
+"""Registers the small data sets and the small network of tiny.py for the tests of this folder.
+
+The registries are restored after each file.
 """
 
 import pytest
@@ -11,11 +12,11 @@ from models import NETWORKS
 
 @pytest.fixture(autouse=True, scope='module')
 def registered():
-    """--dataset=tiny and its like, --model=small; no GPU is looked for."""
+    """Makes --dataset=tiny and similar names and --model=small known, and hides all GPUs."""
     with pytest.MonkeyPatch.context() as patch:
         for name, dataset in tiny.DATASETS.items():
             patch.setitem(data.DATASETS, name, dataset)
-        patch.setitem(NETWORKS, 'small', tiny.SMALL)  # XLA takes minutes for a whole ResNet
+        patch.setitem(NETWORKS, 'small', tiny.SMALL)  # XLA needs minutes to compile a whole ResNet
         patch.setenv('CUDA_VISIBLE_DEVICES', '')
         yield
         tiny.EXPERIMENTS.clear()

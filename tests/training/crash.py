@@ -1,4 +1,4 @@
-"""A process that crashes while it watches another host: python crash.py HOST:PORT"""
+"""A process that crashes while it watches another host: python crash.py HOST:PORT."""
 
 import ctypes
 import sys

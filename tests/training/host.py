@@ -1,8 +1,9 @@
-"""One of several hosts that take the steps of CASES together: python host.py TASK
-HOST:PORT,HOST:PORT OUT CASE ...
+"""One of several hosts that train CASES together.
 
-OUT gets {case: tiny.train of it}, a pickle. The variables of every host but the first start with
-other values than the first's.
+    python host.py TASK HOST:PORT,HOST:PORT OUT CASE ...
+
+It writes a pickle {case: result of tiny.train} to OUT. The variables of every host except the first
+start with different values.
 """
 
 import os
@@ -26,9 +27,9 @@ SMALL = dict(
 )
 PIXELS = tiny.dataset('pixels', image_shape=(9, 11, 3))
 SPLIT = dict(cpu_devices=2, gpu='0,1')
-# One of each kind: what the task moves, and what a loss moves.
+# One rule whose backward kernels the task loss trains, and one with an alignment loss.
 CLIPPED = [None, 'symmetric', 'kolen_pollack', 'dfa']
-# {name: (steps, settings of each host)}
+# {name: (number of steps, settings of each host)}
 CASES = {f'step of {rule}': (1, tiny.moving_settings(rule)) for rule in [None] + sorted(RULES)}
 CASES.update(
     {f'clipped step of {rule}': (1, dict(tiny.clipped_settings(rule), **SPLIT)) for rule in CLIPPED}
@@ -71,7 +72,7 @@ AT_NIGHT = ['clipped step of dfa'] + [
 
 
 def run(exp, steps, own):
-    """tiny.train of an experiment on several hosts, of which this is the own-th."""
+    """Returns tiny.train of an experiment on several hosts; this process is number `own`."""
     with tiny.session(exp) as session:
         if own:
             checkpoints.load(
@@ -86,7 +87,7 @@ def run(exp, steps, own):
 
 
 def main(own, hosts, out, *names):
-    """Take all steps of these cases."""
+    """Runs all steps of these cases."""
     together = dict(worker_hosts=tuple(hosts.split(',')), task_index=int(own))
     for name, dataset in dict(tiny.DATASETS, pixels=PIXELS).items():
         data.DATASETS[name] = dataset
@@ -109,7 +110,7 @@ def main(own, hosts, out, *names):
             outcomes[name] = run(exp, steps, int(own))
         with open(out, 'wb') as file:
             pickle.dump(outcomes, file)
-        first.device.shared([1])  # no host leaves before all are done
+        first.device.shared([1])  # no host exits before all have finished
 
 
 if __name__ == '__main__':

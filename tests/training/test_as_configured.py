@@ -1,4 +1,4 @@
-"""What an Experiment hands on of its settings, where the numbers of a step would not show it."""
+"""Settings that an Experiment passes on, where the numbers of a step would not show a mistake."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ ALIGNMENT = {f'alignment_{name}': value for name, value in NOT_CONSTANT.items()}
 
 
 def test_a_validation_takes_the_moving_statistics():
-    """Else its numbers would depend on which images share a batch."""
+    """With statistics of the batch, the results would depend on which images share a batch."""
     losses = []
     for size in (13, 4):
         exp = tiny.experiment(
@@ -22,7 +22,7 @@ def test_a_validation_takes_the_moving_statistics():
             start = tiny.values(opened, exp)
             moved = {
                 name: value + 0.5 for name, value in start.items() if '/moving_' in name
-            }  # not those that any batch has
+            }  # values that differ from the statistics of any batch
             checkpoints.load(opened, exp, moved)
             losses.append(exp.validate(opened)[TARGET]['loss'])
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)

@@ -1,4 +1,4 @@
-"""The event files, read by TensorBoard's own reader."""
+"""The event files, read with TensorBoard's own reader."""
 
 import os
 
@@ -26,7 +26,10 @@ RESULTS = {
 
 
 def read(folder):
-    """({tag: [(step, value)]}, {tag: [(step, histogram)]}) that TensorBoard shows of a folder."""
+    """Returns what TensorBoard shows of a folder: {tag: [(step, value or histogram)]}, twice.
+
+    The first dictionary holds the scalars, and the second the histograms.
+    """
     shown = EventAccumulator(str(folder), size_guidance={SCALARS: 0, HISTOGRAMS: 0})
     shown.Reload()
     tags = shown.Tags()

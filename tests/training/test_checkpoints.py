@@ -1,4 +1,4 @@
-"""Checkpoints to the bit, and everything that must be refused and listed."""
+"""Checkpoints are exact to the bit, and what must be refused is refused with a complete list."""
 
 import os
 import tempfile
@@ -20,7 +20,7 @@ SYMMETRIC = dict(
 
 
 def saved(folder, steps=2, **settings):
-    """The path of a checkpoint after some steps, and its variables."""
+    """Returns the path of a checkpoint after some steps, and its variables."""
     exp = tiny.trainer(**settings)
     with tiny.session(exp) as session:
         session.run(exp.step.initializer)
@@ -30,7 +30,7 @@ def saved(folder, steps=2, **settings):
 
 
 def restored(prefix, exp, with_optimizers=True):
-    """The names of new variables, and all variables before and after restoring."""
+    """Returns the names of the new variables, and all variables before and after restoring."""
     with tiny.session(exp) as session:
         before = tiny.values(session, exp)
         new = checkpoints.restore(session, exp, prefix, with_optimizers)
@@ -38,7 +38,7 @@ def restored(prefix, exp, with_optimizers=True):
 
 
 def refusal(prefix, exp, with_optimizers=True):
-    """The one sentence or list with which a checkpoint is refused; no variable has moved."""
+    """Returns the message that refuses a checkpoint, and checks that no variable changed."""
     with tiny.session(exp) as session:
         before = tiny.values(session, exp)
         with pytest.raises(CheckpointError) as caught:
@@ -90,7 +90,7 @@ PLACES = ['[c]/checkpoint-2', 'c\\d/checkpoint-2', 'a*b?/checkpoint-2', 'model[1
     + tiers.at_night(*[(place, 'file://') for place in PLACES if not place.startswith('a')]),
 )
 def test_a_path_is_no_pattern(tmp_path, monkeypatch, place, scheme):
-    """Also where it would match another checkpoint, and for the links that it is read through."""
+    """This also holds if the pattern matches another checkpoint, and for the symbolic links."""
     (tmp_path / '[t]').mkdir()
     monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / '[t]'))
     other, _ = saved(tmp_path / 'c', steps=1, learning_rate=0.1)
@@ -115,11 +115,10 @@ def test_a_path_is_no_pattern(tmp_path, monkeypatch, place, scheme):
 
 
 def swats_of_the_original(folder, exp, drop=0, phase=None, rate=None):
-    """The path of such a checkpoint of an experiment with two optimisers, and {name: array} of what
-    it holds.
+    """Writes a checkpoint of an experiment with two optimisers in the original's layout.
 
-    drop: so many of each variable's slots are not there. phase, rate: of the slots, in place of
-    constant arrays.
+    It returns the path, and {name: array} of the contents. `drop` is the number of slots of each
+    variable to leave out; `phase` and `rate` replace the constant arrays of these slots.
     """
     values, variables = {}, {v.op.name: v for v in exp.variables}
     for name, variable in variables.items():
@@ -214,7 +213,7 @@ def test_slots_of_an_unknown_layout_are_never_mistaken(tmp_path, change):
         == set()
     )
     assert tiny.moved({name: there[name] for name in after if '/SW' not in name}, after) == set()
-    with tiny.session(exp) as session:  # as tfutils restores
+    with tiny.session(exp) as session:  # restores as tfutils does
         assert checkpoints.restore_some(session, exp, prefix) == new
 
 
@@ -230,7 +229,7 @@ def test_a_second_optimizers_slots_are_new_where_ours_has_one(tmp_path):
     assert set(new) == set(after) - set(variables) and tiny.moved(variables, after) == set()
 
 
-# --- numbers that are lost ------------------------------------------------------------------------
+# --- numbers that are not finite ------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -256,11 +255,11 @@ def test_a_checkpoint_with_numbers_that_are_not_finite_is_refused(tmp_path, name
         prefix = checkpoints.save(session, exp, str(tmp_path), 2)
     assert (
         refusal(prefix, exp)
-        == f'{prefix}: NaN or infinite numbers in {listed}: the training had diverged; use a '
-        'checkpoint of an earlier step'
+        == f'{prefix}: NaN or infinite numbers in {listed}; the training had diverged, so use '
+        'a checkpoint of an earlier step'
     )
     with tiny.session(validating) as session:
-        if 'Momentum' in listed:  # what is not restored does not count
+        if 'Momentum' in listed:  # variables that are not restored are not checked
             assert checkpoints.restore(session, validating, prefix, with_optimizers=False) == []
             return
         for action in (
@@ -290,7 +289,7 @@ def test_six_variables_are_not_all_listed():
         )
 
 
-# --- what may be left aside -----------------------------------------------------------------------
+# --- what may be ignored --------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -383,7 +382,7 @@ def test_a_transposed_kernel_is_mis_shaped(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize('dataset', ['few', 'tiny'])
 def test_another_number_of_classes_is_told_as_the_cause(tmp_path, dataset):
-    """3 classes or 10; the slots of the last layer differ, too."""
+    """One has 3 classes and the other 10; the slots of the last layer differ as well."""
     other, here, there = ('tiny', 10, 3) if dataset == 'few' else ('few', 3, 10)
     prefix, _ = saved(tmp_path, dataset=dataset, **SYMMETRIC)
     sentence = refusal(prefix, tiny.trainer(dataset=other, **SYMMETRIC))
@@ -434,7 +433,7 @@ def test_a_wrong_path_is_told(tmp_path, place):
 
 
 def damage(path, how):
-    """Cut a file, empty it, remove it, or change a byte in its middle."""
+    """Cuts a file, empties it, removes it, or changes a byte in its middle."""
     with open(path, 'rb') as file:
         content = file.read()
     if how == 'removed':
@@ -503,7 +502,7 @@ def test_restored_values_are_used(tmp_path):
 
 
 def test_variables_get_their_values_a_few_at_a_time(monkeypatch):
-    """Also two that start with the same tensor."""
+    """Two of them are initialised from the same tensor."""
     monkeypatch.setattr(checkpoints, 'AT_A_TIME', 70)
     with tf.Graph().as_default(), tf.Session() as session:
         same = tf.ones([3, 2])

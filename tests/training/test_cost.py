@@ -1,4 +1,4 @@
-"""The multiply-adds of a step against those counted by hand."""
+"""Compares the multiply-adds of a step with a count by hand."""
 
 import pytest
 
@@ -7,8 +7,8 @@ import tiny
 from training.cost import multiply_adds, of_step
 import tensorflow.compat.v1 as tf
 
-CONVOLUTION = (3 * 5 * 6 * 7) * (3 * 2 * 5)  # values of the output, values of the kernel for each
-DENSE = 20 * 5, 5 * 10  # of tiny.FC, an image
+CONVOLUTION = (3 * 5 * 6 * 7) * (3 * 2 * 5)  # values of the output, kernel values for each
+DENSE = 20 * 5, 5 * 10  # of tiny.FC, for one image
 
 
 @pytest.mark.parametrize(

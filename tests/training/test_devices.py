@@ -1,4 +1,4 @@
-"""Which device a Config gets, and parts of a batch worked through one after the other."""
+"""The device that a Config gets, and minibatches that are computed one after the other."""
 
 import os
 import typing
@@ -48,9 +48,7 @@ BATCH = 15
 
 
 def means(minibatches):
-    """What a device makes of a replica function: the averages, and the trace that its updates leave
-    part by part.
-    """
+    """Returns the means of a replica function on a device, and the trace that its updates leave."""
     stream = np.random.RandomState(7)
     images, labels = stream.randn(BATCH, 3, 2).astype(np.float32), np.arange(BATCH)
     with tf.Graph().as_default(), tf.Session() as session:
@@ -92,11 +90,11 @@ def test_the_mean_over_parts_is_the_mean(minibatches, trace):
     np.testing.assert_allclose(mean, images.mean(axis=0), rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(
         traced, trace, rtol=1e-12
-    )  # each part's update once, in the order of the parts
+    )  # the update of each part once, in the order of the parts
 
 
 class Found(typing.NamedTuple):
-    """A nest with a dictionary, whose keys are not in order, and without a tensor in one place."""
+    """A nested result with a dictionary whose keys are not sorted, and with None for one tensor."""
 
     numbers: dict
     gradients: list
@@ -131,7 +129,7 @@ def test_a_mean_has_the_form_of_what_a_replica_gives(device):
     np.testing.assert_allclose(by_column, images.mean(axis=0), rtol=1e-5, atol=1e-6)
 
 
-# Settings under which a call of several steps must do what as many calls do.
+# Settings for which one call of several steps must equal the same number of single calls.
 CALLS = {
     'backpropagation': {},
     'minibatches': dict(alignment='kolen_pollack', minibatch_size=4),
@@ -158,22 +156,22 @@ CALLS.update(
         for name in optimizers.OPTIMIZERS
     }
 )
-RATE = dict(learning_rate=0.05)  # at which all variables move
+RATE = dict(learning_rate=0.05)  # large enough that all variables change
 
 
 def one_by_one(case, steps=7):
-    """(variables, [scalars of each step]) after so many calls of one step each."""
+    """Returns (variables, [scalars of each step]) after this many calls of one step each."""
     history, scalars = tiny.reference(7, **dict(CALLS[case], **RATE))
     return history[steps], scalars[:steps]
 
 
 def called(calls, **settings):
-    """(variables, [scalars of each step]) after calls of so many steps each."""
+    """Returns (variables, [scalars of each step]) after calls of these numbers of steps."""
     return tiny.calls(tiny.trainer(**dict(settings, **RATE)), calls)
 
 
-# No loop knows an optimiser: one without slots is in three of these, one with powers of its own and
-# one that branches stand for the others.
+# The loop does not depend on the optimiser. Three of these cases use one without slots; one with
+# power variables and one with branches represent the others.
 BY_DAY = sorted(set(CALLS) - {f'optimizer {name}' for name in optimizers.OPTIMIZERS}) + [
     'optimizer momentum',
     'optimizer adam',
@@ -197,10 +195,11 @@ def test_a_call_of_several_steps_does_what_as_many_calls_do(case):
     assert [{name: float(value) for name, value in step.items()} for step in other_scalars] == [
         {name: float(value) for name, value in step.items()} for step in scalars
     ]
-    assert len({float(step['model_loss']) for step in other_scalars}) == 7  # another batch at each
+    # Each step has a new batch.
+    assert len({float(step['model_loss']) for step in other_scalars}) == 7
 
 
-NOISY = [  # what is drawn depends on the step and the part, wherever it is drawn
+NOISY = [  # the draws depend on the step and the part, and not on the device
     dict(alignment='mirror', input_distribution='normal'),
     dict(alignment='activation', input_distribution='uniform'),
     dict(alignment='information', input_distribution='normal'),
@@ -232,8 +231,8 @@ def test_a_call_does_no_more_than_its_most():
     assert len(scalars) == 6 == variables['global_step']
 
 
-UNCOMPILED = {'noise', 'draws'}  # XLA draws other numbers
-COMPILED = [  # the last of them is made of SWATS and of RAdam
+UNCOMPILED = {'noise', 'draws'}  # XLA draws different numbers
+COMPILED = [  # the last one combines SWATS and RAdam
     ('optimizer momentum', 1),
     ('optimizer adam', 1),
     ('minibatches', 3),

@@ -1,6 +1,4 @@
-"""Every flag of the original, and every one of ours, has an effect, or is refused with a reason.
-None is accepted in vain.
-"""
+"""Every flag, of the original and of this program, has an effect or is refused with a reason."""
 
 import functools
 import os
@@ -19,11 +17,11 @@ pytestmark = pytest.mark.claim('flags')
 ROWS = rows_of(choices())
 NUMBERED = re.compile(
     r'(?<=CustomGradient-)\d+|(?<=_)\d+(?="\n)'
-)  # ends of names that count on from graph to graph
-NAMED = re.compile(r'("(?:\^|loc:@)?)([^":\n]+)(?=(?::\d+)?")')  # of a node, wherever it is named
+)  # ends of names, whose numbers continue from graph to graph
+NAMED = re.compile(r'("(?:\^|loc:@)?)([^":\n]+)(?=(?::\d+)?")')  # the name of a node, anywhere
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-# The flags of the original by its groups (load_params_file and save_params_file are no settings).
+# The flags of the original by group; load_params_file and save_params_file are not settings.
 ORIGINAL = """
     gcp_project tpu_zone tpu_name num_shards iterations_per_loop checkpoint_max
     data_dir cache_dir gpu port dbname exp_id_suffix skip_check
@@ -56,7 +54,7 @@ ORIGINAL = """
     normalize_backward_output
     loss_rate alignment_rate delay_epochs alternate_step_freq constant_rate""".split()
 
-# Flags that say where: a command of these tests gives them, and looks at what they did.
+# Flags that name a place: the given test runs a command with them and checks what they did.
 WHERE = {
     'host': 'cli/test_command_errors.py',
     'port': 'cli/conftest.py',
@@ -83,7 +81,7 @@ WHERE = {
     'save_params_file': 'cli/conftest.py',
 }
 
-# Flags that say which device, which their tests ask.
+# Flags that choose the device: the given test checks the device.
 CHOOSES = {
     'gpu': 'sets CUDA_VISIBLE_DEVICES, tests/training/test_devices.py; several split the batch, '
     'test_towers.py',
@@ -93,7 +91,7 @@ CHOOSES = {
     'gcp_project': 'the same',
 }
 
-# All others change the graph or the plan of a run: {flag: (settings that it needs, a value of it)}.
+# All others change the graph or the plan of a run: {flag: (settings that it needs, a value)}.
 SCHEDULE = dict(alignment='information')
 NOISY = dict(
     alignment='symmetric',
@@ -232,7 +230,7 @@ for _name in ('alpha', 'beta', 'gamma'):
 
 @pytest.fixture(autouse=True, scope='module')
 def pixels():
-    """A data set of images that a ResNet can read."""
+    """Registers a data set whose images a ResNet can process."""
     import data
 
     with pytest.MonkeyPatch.context() as patch:
@@ -245,12 +243,13 @@ VALIDATIONS = {
     'measure_images',
     'save_alignment_coefficients',
     'tensorboard',
-}  # what changes nothing but a validation
+}  # flags that only change a validation
 
 
 def used(exp):
-    """The nodes that a run needs, as text without their names: what is built, but leads nowhere, is
-    no effect.
+    """Returns the nodes that a run needs, as text without their names.
+
+    Nodes that are built but lead nowhere do not count as an effect.
     """
     fetched = [exp.initializer, exp.level] + [part for part in (exp.step, exp.validation) if part]
     names = [
@@ -267,8 +266,10 @@ def used(exp):
 
 
 def observed(validating=False, **settings):
-    """What a run of these settings does: its graph, with or without the validation, when it does
-    what, and the variables that it trains."""
+    """Returns what a run with these settings does.
+
+    It is the graph, with or without the validation, the plan, and the variables that are trained.
+    """
     config = Config.of(dict(dict(tiny.FC, layers_list=()), **settings), choices())
     exp = Experiment(config, devices.choose(config), validating=validating)
     trainable = [v.op.name for v in exp.graph.get_collection('trainable_variables')]
@@ -288,7 +289,7 @@ def test_the_same_settings_do_the_same():
 
 @functools.lru_cache(maxsize=None)
 def without_it(needs, validating):
-    """`observed` of settings, as a tuple of pairs."""
+    """Returns `observed` of settings that are given as a tuple of pairs."""
     return observed(validating, **dict(needs))
 
 

@@ -1,4 +1,4 @@
-"""A training step of the whole experiment: the original's numbers, and what moves when."""
+"""A training step of a whole experiment: the original's numbers, and what changes when."""
 
 import glob
 import os
@@ -24,7 +24,7 @@ LEARNING_RATES = dict(gd=0.1, momentum=0.1, adam=0.01)
 
 
 def golden_start(variable):
-    """A variable as tests/golden draws it."""
+    """Returns the initial value of a variable as tests/golden draws it."""
     shape, last = variable.shape.as_list(), variable.op.name.rpartition('/')[2]
     normal = tiny.stream(variable.op.name).standard_normal(shape)
     scale = (
@@ -38,8 +38,9 @@ def golden_start(variable):
 
 
 def golden_experiment(path):
-    """The experiment that a file's name describes: fctrain_<rule>_<optimiser>[+<alignment
-    optimiser>].npz.
+    """Returns the experiment that a file's name describes.
+
+    The name is fctrain_<rule>_<optimiser>[+<alignment optimiser>].npz.
     """
     rule, _, names = os.path.basename(path)[len('fctrain_') : -len('.npz')].rpartition('_')
     optimizer, _, second = names.partition('+')
@@ -50,7 +51,7 @@ def golden_experiment(path):
 
 
 def off(got, wanted):
-    """The largest difference, relative to the largest number."""
+    """Returns the largest difference, relative to the largest number."""
     return np.max(np.abs(np.asarray(got, np.float64) - wanted)) / np.max(np.abs(wanted))
 
 
@@ -97,7 +98,7 @@ TWO = dict(CLIPPED, alignment_optimizer='adam', alignment_learning_rate=0.1)
 
 
 def assert_parts_train_like_the_whole(parts, **settings):
-    """The same variables after three steps, the same losses in each."""
+    """Checks for the same variables after three steps, and the same losses in each step."""
     history, scalars = tiny.reference(3, **settings)
     in_parts = tiny.trainer(minibatch_size=12 // parts, **settings)
     other_history, other_scalars = tiny.train(in_parts, 3)
@@ -114,7 +115,7 @@ def assert_parts_train_like_the_whole(parts, **settings):
 @pytest.mark.slow
 @pytest.mark.parametrize('rule', [None] + sorted(RULES))
 def test_two_parts_of_a_batch_update_like_the_whole(rule):
-    """The one mechanism that every rule runs in `make test`; others run over kinds.rules()."""
+    """`make test` runs this mechanism with every rule; other mechanisms use kinds.rules()."""
     settings = dict(TWO if rule in WITH_LOSS else CLIPPED, alignment=rule)
     assert_parts_train_like_the_whole(2, **settings)
 
@@ -135,7 +136,7 @@ def test_parts_of_a_batch_with_one_optimizer():
 
 
 def apart(both):
-    """Symmetric with two optimisers: the task's rate, the alignment's rate."""
+    """Returns a symmetric experiment with two optimisers, at the given task and alignment rates."""
     return tiny.trainer(
         alignment='symmetric',
         alpha=0.5,
@@ -159,10 +160,10 @@ def test_every_gradient_is_that_of_the_variables_before_the_step():
         if name not in (
             'dense_output/forward_kernel',
             'dense_output/bias',
-        ):  # their gradients go through no kernel B
+        ):  # their gradients do not pass through a backward kernel
             assert (
                 off(later[name], both[name]) > 1e-3
-            )  # one update after the other would have been seen
+            )  # updates that were done one after the other would show
 
 
 @pytest.mark.slow
@@ -190,7 +191,7 @@ NOISE = dict(noisy_opt_distribution='normal', noisy_opt_variance=4.0)
 
 
 def noise_of(start, **settings):
-    """What the noise adds in one step: {name: array}, where it adds anything."""
+    """Returns the noise that one step adds: {name: array} for the variables that get some."""
     _, noisy = tiny.train(tiny.trainer(**dict(settings, **NOISE)), start=start)[0]
     settings = {name: value for name, value in settings.items() if not name.startswith('use_noisy')}
     _, calm = tiny.train(tiny.trainer(**settings), start=start)[0]
@@ -204,7 +205,7 @@ def test_noise_of_kolen_pollack_moves_backward_kernels_only():
     noise = noise_of(start, use_noisy_global_opt=True, **settings)
     assert set(noise) == tiny.named(start, 'backward_kernel')
     drawn = np.concatenate([value.ravel() for value in noise.values()]) / (0.5 * 2.0)
-    assert 0.85 < drawn.std() < 1.15 and abs(drawn.mean()) < 0.2  # of 225 standard normal numbers
+    assert 0.85 < drawn.std() < 1.15 and abs(drawn.mean()) < 0.2  # for 225 standard normal numbers
     assert len(np.unique(drawn.round(4))) > 200
 
 
@@ -229,7 +230,7 @@ def test_each_optimizer_has_noise_of_its_own():
 
 
 def movers(exp, steps):
-    """The endings of the variables that move, step by step."""
+    """Returns the endings of the names of the variables that change, for each step."""
     history, _ = tiny.train(exp, steps)
     return [
         sorted({name.rpartition('/')[2] for name in tiny.moved(a, b)})
@@ -364,7 +365,7 @@ def test_a_resumed_run_goes_on_as_if_it_had_never_stopped():
     assert rest_scalars == scalars[2:] and rest[-1]['global_step'] == 5
 
 
-# --- the graph, and what a record tells of it -----------------------------------------------------
+# --- the graph, and its description in a record ---------------------------------------------------
 
 
 def test_every_variable_has_a_role():

@@ -1,5 +1,6 @@
-"""Which GPUs a process sees, by --gpu and the CUDA_VISIBLE_DEVICES that it is started with. None of
-them needs to be there.
+"""Which GPUs a process sees, given --gpu and the CUDA_VISIBLE_DEVICES that it starts with.
+
+No test needs a GPU.
 """
 
 import os
@@ -33,7 +34,7 @@ NAMES = 'GPU-8932f937-d72c, MIG-4f1b9a20,MIG-GPU-77/1/0,12'
         ('-1,0', '0', ''),
         ('6,-1,7', '0', '6'),
     ],
-)  # CUDA stops at a name that it does not know
+)  # CUDA ignores everything after a name that it does not know
 def test_gpus_are_counted_within_what_a_scheduler_shows(given, gpu, seen):
     assert gpus.visible(gpu.split(','), given) == seen
 
@@ -56,7 +57,7 @@ def test_a_gpu_beyond_them_is_refused(given, gpu, words, monkeypatch):
 
 @pytest.fixture
 def seen(monkeypatch):
-    """What a claim of settings leaves in the environment; as many GPUs are there as it shows."""
+    """Returns what a claim leaves in the environment, if all GPUs that it lists exist."""
 
     def count():
         return (
@@ -85,7 +86,7 @@ def test_claims_do_not_add_up(seen, monkeypatch):
             seen(gpu='1', **hosts),
             seen(**hosts),
         ] == ['4', '5', '5,4', '', '5', '4']
-    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '8')  # by somebody else
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '8')  # set by something else
     assert seen() == '8'
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES')
     assert [seen(gpu='3'), seen(), seen(gpu='2,6')] == ['3', '0', '2,6']
@@ -111,7 +112,7 @@ def test_a_script_of_functions_sees_what_it_is_shown(monkeypatch):
     ],
 )
 def test_a_device_is_made_of_the_gpus_that_were_found(settings, title, monkeypatch):
-    """It neither changes the environment nor looks for GPUs itself."""
+    """Building a device neither changes the environment nor looks for GPUs."""
     monkeypatch.setattr(runtime, 'gpu_count', lambda: pytest.fail('it looks for GPUs'))
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '6,7')
     config = tiny.config(**settings)

@@ -1,5 +1,6 @@
-"""Several hosts, each a process with devices of its own: a batch split over them gives the step
-that one device gives.
+"""Several hosts, each a process with several devices, compute the same step as a single device.
+
+Each batch is split over the hosts.
 """
 
 import os
@@ -26,7 +27,7 @@ ONE = dict(
 
 
 def listening():
-    """A socket that listens as a server's does, and its 'host:port'."""
+    """Yields a socket that listens like a server, and its 'host:port'."""
     bound = socket.socket()
     bound.bind(('127.0.0.1', 0))
     bound.listen(128)
@@ -35,8 +36,9 @@ def listening():
 
 @pytest.fixture(scope='module')
 def outcomes(forks, tmp_path_factory, free_address):
-    """outcomes(case) -> [tiny.train of it by each of two hosts]. They train all cases of the day
-    together, and all of the night.
+    """Returns a function: case -> [tiny.train of the case by each of two hosts].
+
+    The hosts run all cases of the day in one go, and all cases of the night in another.
     """
     found = {}
 
@@ -66,20 +68,21 @@ def outcomes(forks, tmp_path_factory, free_address):
 
 @pytest.fixture(autouse=True, scope='module')
 def pixels():
-    """A data set of images that a ResNet can read."""
+    """Registers a data set whose images a ResNet can process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(data.DATASETS, 'pixels', host.PIXELS)
         yield
 
 
 def alone(case, **more):
-    """What one device gives in place of all hosts."""
+    """Returns what a single device computes in place of all hosts."""
     steps, settings = host.CASES[case]
     history, scalars = tiny.reference(steps, **dict(settings, **dict(ONE, **more)))
     return [history[0], history[-1]], scalars
 
 
-OWN = ('noise', 'float16', 'batch norm, statistics of each part')  # what one device does not do
+# Cases in which one device computes something different.
+OWN = ('noise', 'float16', 'batch norm, statistics of each part')
 BY_DAY = [name for name in host.CASES if name not in host.AT_NIGHT]
 
 
@@ -100,8 +103,9 @@ def test_hosts_compute_in_float16_under_one_scale(outcomes):
 @pytest.mark.slow
 @pytest.mark.parametrize('case', BY_DAY + tiers.at_night(*host.AT_NIGHT))
 def test_the_variables_of_all_hosts_stay_the_same(outcomes, case):
-    """Though they started with others; but for statistics of batch norm that each host tracks of
-    its own part.
+    """The hosts started with different values.
+
+    Only statistics that each host tracks for its own part differ.
     """
     (first, scalars), (second, others) = outcomes(case)
     own = (
@@ -120,7 +124,7 @@ def test_the_variables_of_all_hosts_stay_the_same(outcomes, case):
 
 @pytest.mark.slow
 def test_hosts_draw_the_noise_of_as_many_parts(outcomes):
-    """Two hosts with three parts on two devices each draw as one device does in twelve parts."""
+    """Two hosts, with two devices of three parts each, draw like twelve parts on one device."""
     found = outcomes('noise')[0]
     assert tiny.beyond(tiny.differences(alone('noise', minibatch_size=1), found), 1e-4) == {}
     other = tiny.differences(alone('noise'), found)
@@ -248,7 +252,7 @@ def test_the_overview_tells_the_hosts():
 
 @pytest.fixture
 def quick(monkeypatch):
-    """The watch looks often."""
+    """Makes the watch look often."""
     monkeypatch.setattr(watch, 'TRY_AGAIN', 0.05)
     monkeypatch.setattr(watch, 'TELL_AFTER', 0.1)
 
@@ -276,7 +280,7 @@ def test_the_watch_waits_for_all_and_names_the_one_that_goes(quick):
 
 
 def test_the_watch_names_all_that_are_gone_when_it_finds_out(quick):
-    """One that found out earlier may have gone, too, for want of the first."""
+    """A host that noticed earlier may have stopped as well, because the first one was lost."""
     listeners = [listening() for _ in range(3)]
     addresses = [address for _, address in listeners]
     others = watch.Watch(addresses, 0)
@@ -294,7 +298,7 @@ def test_the_watch_names_all_that_are_gone_when_it_finds_out(quick):
 @pytest.mark.slow
 @pytest.mark.parametrize('loses', [True, False])
 def test_a_process_that_crashes_tells_which_host_is_gone(forks, free_address, loses):
-    """TensorFlow 1.13.2 crashes when a host goes; see watch.Watch."""
+    """TensorFlow 1.13.2 crashes when another host is lost; see watch.Watch."""
     server, there = listening()
     with server:
         done = forks.run(CRASH, free_address() if loses else there)
@@ -302,7 +306,7 @@ def test_a_process_that_crashes_tells_which_host_is_gone(forks, free_address, lo
     assert done.err.splitlines()[-1].startswith(
         'error: ' + ('host 127.0.0.1:' if loses else 'TensorFlow crashed')
     )
-    # where it crashed is told where no host explains it
+    # the place of the crash is only shown if no lost host explains it
     assert bool(re.search(r'crash\.py", line 12 in <module>', done.err)) == (not loses)
 
 

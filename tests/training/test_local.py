@@ -1,5 +1,6 @@
-"""Which local checkpoints stay, and copies in a bucket: by when they were written, whatever their
-steps.
+"""Which local checkpoints and which copies in a bucket are kept.
+
+The order is the time when they were written, whatever their steps are.
 """
 
 import os
@@ -10,7 +11,7 @@ from training.local import Copies, LocalCheckpoints, has_file_system
 
 
 def write(folder, step, written=None, *endings):
-    """The files of a checkpoint, `written` seconds after 2001; returns its prefix."""
+    """Writes the files of a checkpoint, `written` seconds after 2001; returns its prefix."""
     prefix = os.path.join(str(folder), f'checkpoint-{step}')
     for ending in ('index', 'data-00000-of-00002', 'data-00001-of-00002') + endings:
         with open(prefix + '.' + ending, 'w') as file:
@@ -21,7 +22,7 @@ def write(folder, step, written=None, *endings):
 
 
 def steps(folder, ending='index'):
-    """The steps of the checkpoints there are; each has all its files."""
+    """Returns the steps of the checkpoints in a folder, and checks that each has all its files."""
     names = os.listdir(str(folder))
     found = [
         int(name[len('checkpoint-') : -len('.' + ending)])
@@ -38,9 +39,7 @@ def steps(folder, ending='index'):
 
 
 def test_the_newest_stay_whatever_their_steps(tmp_path):
-    """The clock went back: files of the earlier run are of the future, but those of this run are
-    newer.
-    """
+    """The clock was set back: files of the earlier run have later times, but count as older."""
     for step, written in ((500, 3), (100, 4e9), (300, 1), (400, 5), (200, 2)):
         write(tmp_path, step, written)
     local = LocalCheckpoints(str(tmp_path), 3)
@@ -59,7 +58,7 @@ def test_the_newest_stay_whatever_their_steps(tmp_path):
 
 
 def test_what_exists_nowhere_else_stays(tmp_path):
-    """While MongoDB is away, a checkpoint without .tar may be the only one of its kind."""
+    """While MongoDB is away, a checkpoint without an archive may be the only copy."""
     for step in (70, 80, 90):
         write(tmp_path, step, step, *['tar'] * (step == 80))
     local, tars = LocalCheckpoints(str(tmp_path), 2), {}
@@ -68,11 +67,11 @@ def test_what_exists_nowhere_else_stays(tmp_path):
         tars[step] = write(tmp_path, step, None, *['tar'] * (step != 20)) + '.tar'
         local.prune()
     assert steps(tmp_path) == [20, 30, 40, 70, 90] and steps(tmp_path, 'tar') == [10, 30, 40, 80]
-    local.stored(tars[10])  # what is older than it may go
+    local.stored(tars[10])  # older checkpoints may be removed
     assert steps(tmp_path) == [20, 30, 40] and steps(tmp_path, 'tar') == [30, 40, 80]
     local.stored(tars[40])
     assert steps(tmp_path) == [30, 40]
-    local.stored(tars[40])  # it is gone already
+    local.stored(tars[40])  # it was removed before
     assert steps(tmp_path) == [30, 40] and steps(tmp_path, 'tar') == [30, 80]
 
 

@@ -1,4 +1,4 @@
-"""Validation against NumPy, and whole runs that a real MongoDB records."""
+"""Compares validations with NumPy, and checks whole runs that a real MongoDB records."""
 
 import collections
 import contextlib
@@ -45,7 +45,7 @@ def test_due(every, steps):
 
 
 def validated(exp, **variables):
-    """The results of a validation, and the variables that were validated."""
+    """Returns the results of a validation, and the variables that were validated."""
     with tiny.session(exp, variables) as session:
         return validation.validate(session, exp), tiny.values(session, exp)
 
@@ -59,7 +59,7 @@ def test_a_validation_counts_every_image_once(dataset, batch):
     )
     bias = np.linspace(-0.7, 0.7, exp.dataset.classes).astype(
         np.float32
-    )  # so that the labels are not all alike far
+    )  # so that the labels rank differently
     results, variables = validated(exp, **{'dense_output/bias': bias, 'global_step': np.int64(7)})
     outputs, labels = tiny.logits(variables, exp.dataset.images[:13]), exp.dataset.labels[:13]
     ranks = np.sum(outputs > outputs[np.arange(13), labels][:, None], axis=1)
@@ -127,9 +127,7 @@ def test_where_there_are_fewer_images_all_of_them_are_measured():
 
 @pytest.mark.slow
 def test_an_image_that_cannot_be_used_is_not_measured():
-    """Of 13 images numbers 2 and 11 are damaged: of the first seven, one; the first image takes its
-    place.
-    """
+    """Images 2 and 11 of 13 are damaged, so one of the first seven; the first image replaces it."""
     found, wanted = [
         validated(
             of_images(
@@ -148,7 +146,7 @@ def test_an_image_that_cannot_be_used_is_not_measured():
 
 
 def of_images(dataset, settings):
-    """The Experiment that validates on a data set."""
+    """Returns the Experiment that validates on a data set."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(data.DATASETS, dataset.name, dataset)
         config = Config.of(dict(settings, dataset=dataset.name), choices())
@@ -156,9 +154,7 @@ def of_images(dataset, settings):
 
 
 def damaged(bad):
-    """The images of `tiny`, the third of which is the first one again; those of some numbers cannot
-    be used.
-    """
+    """Returns the images of `tiny`, some of which cannot be used; the third equals the first."""
 
     class Images(tiny.DATASETS['tiny']):
         def example(self, record, seed):
@@ -175,8 +171,9 @@ def damaged(bad):
 
 @pytest.mark.nightly
 def test_zero_vectors_have_no_angle_and_are_left_out_of_the_mean():
-    """At the start of ResNet-18, the last batch norm of each of its eight blocks has a gamma of
-    zero: no error passes.
+    """In a new ResNet-18, the last batch norm of each of the eight blocks has gamma 0.
+
+    No error passes through such a block.
     """
     results, _ = validated(
         of_images(
@@ -315,13 +312,13 @@ Outcome = collections.namedtuple(
 
 
 def settings_of(exp):
-    """What its records tell of the settings."""
+    """Returns the settings that its records hold."""
     return jobs.merged_params(exp.config, exp.settings(), provenance.describe())
 
 
 @pytest.fixture(scope='module')
 def run(mongo_server, tmp_path_factory):
-    """run(database, **settings) -> Outcome of a training that MongoDB records."""
+    """Returns a function: (database, **settings) -> Outcome of a training that MongoDB records."""
     client = pymongo.MongoClient(mongo_server.host, mongo_server.port)
 
     def train(database, start=None, **settings):
@@ -369,7 +366,7 @@ LASTING = [150, 210]
 
 @pytest.fixture(scope='module')
 def long_run(run):
-    """210 steps with everything on."""
+    """A training of 210 steps with all options on."""
     return run('long_run', **LONG)
 
 
@@ -381,7 +378,7 @@ def test_a_run_is_recorded_at_every_point_that_counts(long_run):
         assert len(record.get('train_results', [])) == record['step'] - since
         assert ('train_results' in record) == (
             record['step'] > 0
-        )  # what tfutils' readers ask for with $exists
+        )  # the fields that tfutils' readers query with $exists
         assert ('validation_results' in record) == (record['step'] in [0] + LASTING)
         assert (
             record['saved_filters'] == (record['step'] in [0] + LASTING) == ('filename' in record)
@@ -497,9 +494,7 @@ def test_named_results_go_to_gridfs(run):
 
 @pytest.mark.slow
 def test_a_dead_network_is_told_and_recorded(run):
-    """Without weights of its last layer: none of its angles is there, and each image's top-1 is a
-    tie.
-    """
+    """The weights of the last layer are 0, so no angle is defined, and every top-1 is a tie."""
     outcome = run(
         'dead',
         start={'dense_output/forward_kernel': np.zeros((5, 10), np.float32)},
@@ -573,7 +568,7 @@ def test_short_runs(run, settings, steps):
     )
 
 
-LOST = {  # settings, the step that stops, what is named, the records before it
+LOST = {  # settings, step that diverges, names in the message, records before it
     'not a number': (dict(dataset='broken'), 1, ['model_loss=nan', 'loss=nan'], [0]),
     'infinite': (dict(alpha=1e38), 1, ['alignment_loss=inf'], [0]),
     'exploding': (dict(learning_rate=1e11), 2, ['alignment_loss='], [0, 1]),
@@ -617,7 +612,7 @@ def test_a_resumed_run_only_adds_what_was_missing(run, long_run, mongo_server, t
 
 
 def recorded(outcome):
-    """{step: what its record says of numbers}."""
+    """Returns {step: the numbers in its record}."""
     return {
         record['step']: (
             record.get('train_results'),
@@ -706,7 +701,7 @@ def test_lost_variables_are_named_and_never_saved(run, monkeypatch):
 
 @contextlib.contextmanager
 def a_full_disk():
-    """No file grows beyond 100 bytes."""
+    """Context manager: no file can grow beyond 100 bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
     try:
@@ -742,7 +737,7 @@ def test_a_full_disk_is_told_and_the_training_goes_on(run, monkeypatch, full, er
     assert not any(name.startswith(f'checkpoint-{step}.') for step in full for name in files)
 
 
-# the step after which the signal comes, or the validation in which; the settings of the call
+# the step after which the signal comes, the validation in which it comes, and more settings
 STOPS = {
     'within': (17, None, {}),
     'with a checkpoint': (18, None, {}),
@@ -784,7 +779,7 @@ def test_a_run_that_is_stopped_and_resumed_is_one_that_never_was(
             if int(session.run(exp.global_step)) == validating:
                 assert not told, 'no batch may follow'
                 told.append(os.kill(os.getpid(), number))
-                session.run(exp.global_step)  # the signal leaves what is being done alone
+                session.run(exp.global_step)  # the signal does not interrupt what is being done
 
         return validate(session, after_a_batch)
 
@@ -846,7 +841,7 @@ def test_the_next_event(step, events):
 
 
 class Outage:
-    """A store that takes everything and has written nothing yet."""
+    """A store that accepts everything and has not written anything yet."""
 
     exp_id, failure, taken = 'feedback', None, None
 
@@ -854,11 +849,11 @@ class Outage:
         self.waiting = []
 
     def after(self, step):
-        """There are no records yet."""
+        """Returns no records: nothing is written yet."""
         return []
 
     def save(self, record, checkpoint=None, recent=None, on_written=None, replacing=()):
-        """Queues for ever."""
+        """Adds to a queue that is never written."""
         self.waiting += [path for path in (checkpoint, recent) if path]
 
 
@@ -872,5 +867,5 @@ def test_an_archive_waits_for_mongodb_however_long_it_takes(tmp_path):
     )
     with tiny.session(exp) as session:
         loop.Run(session, exp, store, str(tmp_path), {}, lambda line: None).train()
-    assert len(store.waiting) == 4  # that of step 0, too
+    assert len(store.waiting) == 4  # with the record of step 0
     assert [path for path in store.waiting if not os.path.exists(path)] == []

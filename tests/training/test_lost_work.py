@@ -1,6 +1,4 @@
-"""Whole trainings over files of earlier runs, damaged and lost checkpoints, and buckets that take
-nothing.
-"""
+"""Whole trainings with files of earlier runs, damaged or lost checkpoints, and failing buckets."""
 
 import hashlib
 import io
@@ -23,15 +21,16 @@ COLLNAME = 'fc_5'
 
 @pytest.fixture
 def client(mongo_server):
-    """A client of our MongoDB."""
+    """A client of the tests' MongoDB."""
     with pymongo.MongoClient(mongo_server.host, mongo_server.port) as opened:
         yield opened
 
 
 @pytest.fixture
 def settings(mongo_server, tmp_path, request):
-    """settings(epochs, ...) -> the Config of a training that saves after each of the 3 steps of an
-    epoch.
+    """Returns a function: (epochs, ...) -> the Config of a training that saves after each step.
+
+    An epoch has 3 steps.
     """
 
     def make(train_epochs, **more):
@@ -54,7 +53,7 @@ def settings(mongo_server, tmp_path, request):
 
 
 def records(client, config, exp_id=None):
-    """An experiment's records, by step."""
+    """Returns the records of an experiment, by step."""
     return list(
         client[config.dbname][COLLNAME + '.files']
         .find({'exp_id': exp_id or config.exp_id})
@@ -63,7 +62,7 @@ def records(client, config, exp_id=None):
 
 
 def local(config):
-    """The folder of local checkpoints, and their steps."""
+    """Returns the folder of local checkpoints, and their steps."""
     folder = places.cache_folder(config, places.of(config))
     return folder, sorted(
         int(match.group(1))
@@ -73,7 +72,7 @@ def local(config):
 
 
 def flip_a_bit(client, config, record):
-    """Damages a weight in a .tar in MongoDB, as if it had been damaged before it came there."""
+    """Changes a bit of a weight in an archive in MongoDB, as if it had been stored that way."""
     bucket = client[config.dbname][COLLNAME]
     (chunk,) = bucket.chunks.find({'files_id': record['_id']})
     content = bytearray(chunk['data'])
@@ -94,7 +93,7 @@ def test_a_training_goes_on_over_files_of_later_steps_and_damaged_checkpoints(
     first = records(client, longest)
     assert local(longest)[1] == [11, 12] and len(first) == 13
     client.drop_database(longest.dbname)
-    for name in os.listdir(local(longest)[0]):  # the clock went back
+    for name in os.listdir(local(longest)[0]):  # the clock was set back
         os.utime(os.path.join(local(longest)[0], name), (4e9, 4e9))
     jobs.train(second)
     found = records(client, second)

@@ -1,4 +1,4 @@
-"""What a validation counts, beside TensorFlow's own count."""
+"""Compares the counts of a validation with TensorFlow's functions."""
 
 import numpy as np
 import pytest
@@ -41,8 +41,11 @@ def test_the_highest_are_those_of_tensorflow(labels, dtype):
 
 
 def test_ties_are_there_and_are_not():
-    """Against counts by hand: all equal; two highest, of which the label is one, and of which it is
-    none; equal, but not the highest; not finite; a tie that is masked."""
+    """Compares with counts by hand.
+
+    The cases: all logits are equal; two share the largest logit, with and without the label; two
+    are equal, but not the largest; some are not finite; the image with the tie is masked.
+    """
     rows = [
         ([2, 2, 2], 1),
         ([5, 7, 7], 2),
@@ -67,7 +70,7 @@ def test_ties_are_there_and_are_not():
 
 @pytest.mark.parametrize('padding', [0, 3])
 def test_what_fills_up_a_batch_counts_nowhere(padding):
-    """Ranks 1 to 7 by hand: five of them are among the highest five."""
+    """The labels have ranks 1 to 7, so five of them are among the five largest logits."""
     logits = np.array([[7, 6, 5, 4, 3, 2, 1]] * 7 + [[2, 9, 3, 1, 0, 8, 5]] * padding, np.float32)
     labels, mask = np.array(list(range(7)) + [1] * padding), np.array([1.0] * 7 + [0.0] * padding)
     with tf.Graph().as_default(), tf.Session() as session:

@@ -1,4 +1,4 @@
-"""Every optimiser against a float64 NumPy oracle, over several steps of a small quadratic."""
+"""Compares every optimiser with a float64 NumPy oracle, over several steps on a small quadratic."""
 
 import math
 import types
@@ -27,10 +27,10 @@ def curvatures():
 
 
 def train(make, steps, use_resource=True, prefix=None):
-    """The variables after each step of minimising sum(c x^2) / 2; their slots after the last:
-    {name: {slot: array}}.
+    """Minimises sum(c x^2) / 2, and returns the variables after each step and the last slots.
 
-    prefix: of the checkpoint that is continued."""
+    The slots are {name: {slot: array}}. `prefix` is a checkpoint to continue from.
+    """
     with tf.Graph().as_default():
         variables = [
             tf.get_variable(name, initializer=value, use_resource=use_resource)
@@ -75,8 +75,9 @@ def train(make, steps, use_resource=True, prefix=None):
 
 
 def oracle(new, steps):
-    """The same in float64: `new()` makes one variable's rule, a function of the gradient and t = 1,
-    2, ...
+    """Does the same as `train` in float64.
+
+    `new()` returns the rule of one variable, a function of the gradient and t = 1, 2, ...
     """
     rules = {name: new() for name in SHAPES}
     values = {name: value.astype(np.float64) for name, value in starts().items()}
@@ -228,8 +229,8 @@ def test_radam_passes_from_plain_momentum_to_rectified():
         rho, r = session.run(optimizers.rectification(0.999, tf.range(1.0, 5001.0)))
     t = np.arange(1.0, 5001.0)
     expected = 1999 - 2 * t * 0.999**t / (1 - 0.999**t)
-    np.testing.assert_allclose(rho, expected, rtol=1e-6, atol=1e-3)  # float32, from 1999 down to 1
-    assert rho[4] < 5 <= rho[5]  # so that the twelve steps of the formula test see both sides
+    np.testing.assert_allclose(rho, expected, rtol=1e-6, atol=1e-3)  # float32, between 1999 and 1
+    assert rho[4] < 5 <= rho[5]  # so that the twelve steps of the formula test cover both cases
     assert np.all(np.isfinite(r)) and np.all(np.diff(r[4:]) >= -1e-6) and 0.96 < r[-1] < 1
 
 
@@ -245,7 +246,7 @@ SWITCHES = {
     'a/kernel': 2,
     'bias': 13,
     'conv': 12,
-}  # the steps at which Adam becomes SGD where epsilon is 6e-5
+}  # the steps at which Adam becomes SGD if epsilon is 6e-5
 
 
 @pytest.mark.parametrize(
@@ -281,8 +282,9 @@ def test_swats_switches_each_variable_at_its_own_step(rectified, adam, epsilon, 
 
 
 def original_checkpoint(folder, step, values, rules):
-    """The path of a checkpoint as the original's SWATS leaves it after a step: phase, m, v,
-    momentum, Lambda, p_k.
+    """Returns the path of a checkpoint as the original's SWATS would leave it after a step.
+
+    Its slots are phase, m, v, momentum, Lambda and p_k.
     """
     stream, arrays = np.random.RandomState(9), {'global_step': np.int64(step)}
     for name, rule in rules.items():
@@ -311,8 +313,9 @@ def original_checkpoint(folder, step, values, rules):
 @pytest.mark.slow
 @pytest.mark.parametrize('rectified, adam', [(False, Adam), (True, RAdam)], ids=['SWATS', 'SWRATS'])
 def test_a_training_of_the_originals_swats_goes_on(tmp_path, rectified, adam):
-    """After step 12: one variable in its SGD phase for long, one since then, and one that changes
-    over at the next step.
+    """After step 12, one variable has long been in its SGD phase, one has just switched.
+
+    Another one switches at the next step.
     """
     epsilon = 6e-5
 
@@ -403,7 +406,7 @@ def test_apply_skips_none_and_waits_for_every_gradient():
 
 
 def ancestors(op):
-    """Every op that runs before this one."""
+    """Returns all operations that run before this one."""
     seen, pending = set(), [op]
     while pending:
         for parent in [tensor.op for tensor in pending[0].inputs] + list(pending[0].control_inputs):

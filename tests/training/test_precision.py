@@ -1,5 +1,6 @@
-"""Mixed precision and the format of images: what is computed in which type, and how near the
-numbers are to float32 in NHWC.
+"""Mixed precision and image formats: which type is used where, and how close the numbers are.
+
+The numbers are compared with float32 in NHWC.
 """
 
 import numpy as np
@@ -17,7 +18,7 @@ from training.experiment import Experiment
 
 PRECISIONS = (
     {'float16': 2e-3, 'bfloat16': 2e-2} if runtime.HAS_BFLOAT16 else {'float16': 2e-3}
-)  # and their rounding, roughly
+)  # {precision: its rounding error, roughly}
 RESNET = dict(
     model='resnet18', layers_list=(), dataset='pixels', train_batch_size=6, eval_batch_size=5
 )
@@ -27,7 +28,7 @@ SCALE = set(losses.LossScale.names)
 
 @pytest.fixture(autouse=True, scope='module')
 def pixels():
-    """A data set of images that a ResNet can read."""
+    """Registers a data set whose images a ResNet can process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(data.DATASETS, 'pixels', tiny.dataset('pixels', image_shape=(33, 35, 3)))
         yield
@@ -35,7 +36,7 @@ def pixels():
 
 @pytest.fixture
 def scale(monkeypatch):
-    """Sets attributes of LossScale; experiments are built anew under it."""
+    """Sets attributes of LossScale and builds experiments again with them."""
 
     def change(**attributes):
         monkeypatch.setattr(tiny, 'EXPERIMENTS', {})
@@ -46,15 +47,17 @@ def scale(monkeypatch):
 
 
 def types(exp, kinds):
-    """The types that operations of these kinds give, of the training and of the validation."""
+    """Returns the types that these operations output, in the training and in the validation."""
     return {
         op.outputs[0].dtype.base_dtype.name for op in exp.graph.get_operations() if op.type in kinds
     }
 
 
 def compared(one, exp):
-    """The largest differences of a step of an experiment from another one, as `tiny.train` gives
-    it: of the scalars and of each variable's movement, over the largest number of each.
+    """Returns the largest differences between a step of an experiment and another one.
+
+    Both are results of `tiny.train`. The differences are those of the scalars and of each
+    variable's change, relative to the largest number of each.
     """
     (history, scalars), (others, other_scalars) = one, tiny.train(exp)
     found = {
@@ -80,7 +83,7 @@ def test_a_step_is_that_of_float32_but_for_rounding(rule, precision):
     assert {
         name: error for name, error in found.items() if not error < 10 * PRECISIONS[precision]
     } == {}
-    assert found['dense0/forward_kernel'] > PRECISIONS[precision] / 100  # it is another type
+    assert found['dense0/forward_kernel'] > PRECISIONS[precision] / 100  # it is a different type
 
 
 @pytest.mark.slow
@@ -92,7 +95,7 @@ def test_a_network_computes_in_it(precision):
     assert types(other, ['MaxPool', 'MaxPoolGrad']) == {
         precision,
         'float32',
-    }  # the network that is measured is float32
+    }  # the network for the measures is float32
     forward = [
         op
         for op in other.graph.get_operations()
@@ -100,7 +103,7 @@ def test_a_network_computes_in_it(precision):
         and 'gradients' not in op.name
         and op.outputs[0].dtype.base_dtype.name == precision
     ]
-    assert len(forward) == 2 * 2  # of a step and of a validation
+    assert len(forward) == 2 * 2  # in a step and in a validation
     assert types(other, ['SparseSoftmaxCrossEntropyWithLogits', 'L2Loss', 'Atan2']) == {'float32'}
     assert {
         v.dtype.base_dtype.name for v in other.variables if v.op.name not in SCALE | {'global_step'}
@@ -149,7 +152,7 @@ def test_bfloat16_is_refused_where_it_is_not_computed_in(monkeypatch):
 def test_gradients_too_small_for_float16_count(scale):
     settings = dict(
         alignment='feedback', loss_rate=1e-7, learning_rate=1e5
-    )  # gradients around 1e-9
+    )  # gradients are around 1e-9
     single, scaled = tiny.reference(**settings), tiny.trainer(precision='float16', **settings)
     assert compared(single, scaled)['dense0/forward_kernel'] < 0.2
     scale(first=1.0)
@@ -180,7 +183,7 @@ def test_a_step_that_overflows_moves_nothing_and_halves_the_scale(scale, setting
     held = [not tiny.moved(before, after) - SCALE for before, after in zip(history, history[1:])]
     assert (
         5 < sum(held) < 55 and all(held[:5]) and not any(held[-5:])
-    )  # then the scale is small enough
+    )  # from here on, the scale is small enough
     assert [
         float(after['loss_scale'] / before['loss_scale'])
         for before, after in zip(history, history[1:])
@@ -281,7 +284,7 @@ def test_a_checkpoint_goes_from_one_precision_to_another(tmp_path):
 
 
 def built(data_format, **settings):
-    """An Experiment with images in this format."""
+    """Returns an Experiment with images in this format."""
     return Experiment(tiny.config(**settings), devices.OneDevice(data_format=data_format))
 
 
@@ -302,7 +305,7 @@ def test_channels_first_gives_the_same_step(network):
     assert formats == {b'NCHW'} and exp.variables[1].shape == other.variables[1].shape
     if (
         not runtime.IS_TF2
-    ):  # TensorFlow 1.13.2's CPUs have no convolution in NCHW: the graph is all that can be checked
+    ):  # TensorFlow 1.13.2 has no NCHW convolution on CPUs, so only the graph is checked
         return
     found = compared(tiny.train(exp), other)
     assert {name: error for name, error in found.items() if not error < 2e-4} == {}

@@ -1,5 +1,6 @@
-"""A run that was killed has recorded steps after its newest checkpoint; the one that continues it
-replaces them, the last one as well.
+"""Records of steps after the newest checkpoint are replaced by the run that continues.
+
+A run that was killed may have left them. The last of them is replaced as well.
 """
 
 import tiny
@@ -7,9 +8,9 @@ from training import loop
 
 
 class Noted:
-    """What a Run needs of a Store; it notes which records each record replaces.
+    """The part of a Store that Run needs; it notes which records each record replaces.
 
-    earlier: [(step, id)] of the records that are there.
+    `earlier` is [(step, id)] of the records that exist before.
     """
 
     exp_id, taken, failure = 'anew', None, None

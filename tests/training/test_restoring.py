@@ -1,6 +1,4 @@
-"""Whose settings count where a checkpoint is restored, and what a folder of checkpoints says of
-them.
-"""
+"""Whose settings count when a checkpoint is restored, and what `settings.json` holds."""
 
 import json
 import os
@@ -27,20 +25,20 @@ WAS = dict(
 
 
 def recorded(**changes):
-    """The params of a record of a training with these settings, as jobs makes them."""
+    """Returns the params of a record of a training with these settings, as jobs.py builds them."""
     config = tiny.config(**dict(WAS, **changes))
     document = params.to_params(config)
     rule = RULES.get(config.alignment)
     for name, default in (
         rule.coefficients if rule else {}
-    ).items():  # a record tells the coefficients that were used
+    ).items():  # a record holds the coefficients that were used
         if document['model_params'][name] is None:
             document['model_params'][name] = default
     return document
 
 
 def start(document=None, **changes):
-    """The Start of a checkpoint that was trained so."""
+    """Returns the Start of a checkpoint of such a training."""
     return restoring.Start(
         '/there/checkpoint-7',
         'the id',
@@ -50,9 +48,7 @@ def start(document=None, **changes):
 
 
 def asked(**flags):
-    """A Config with only these flags beside what every tiny training has, and the names of the
-    flags.
-    """
+    """Returns a Config with these flags beside those of every tiny training, and their names."""
     return tiny.config(**flags), frozenset(flags)
 
 
@@ -83,14 +79,14 @@ def test_a_validation_has_all_settings_of_the_checkpoint_but_those_that_are_give
 
 
 def test_a_validation_takes_from_a_settings_file_what_no_record_can_tell():
-    """The settings of training in the file are those of another run; its place counts."""
+    """The settings file is of another run: only its settings of scope PLACE count."""
     config, in_file = asked(learning_rate=3.0, measure_images=5, port=5, train_epochs=7.0)
     merged = restoring.validated(config, in_file, start(measure_images=9), frozenset())
     assert merged.config == tiny.config(**dict(WAS, port=5, measure_images=9))
 
 
 def validated(config, explicit, found):
-    """restoring.validated, where all that is given are flags."""
+    """Calls restoring.validated as if all given settings were flags."""
     return restoring.validated(config, explicit, found, explicit)
 
 
@@ -214,18 +210,18 @@ def folder(tmp_path):
 
 
 def described(folder, step):
-    """The learning rate in the description of a step's checkpoint, or None."""
+    """Returns the learning rate in the description of a step's checkpoint, or None."""
     found = restoring.description(f'{folder}/checkpoint-{step}', step)
     return found and found['learning_rate_params']['learning_rate']
 
 
 def note(folder, step, **settings):
-    """A training with some settings writes the checkpoint of a step."""
+    """Describes the checkpoint of a step of a training with these settings."""
     restoring.Description(folder, tiny.config(do_restore=True, **settings)).note(step)
 
 
 def test_a_folder_has_an_entry_for_each_change_and_each_checkpoint_its_own(folder):
-    """Also where a second training begins at 0 over the files of a longer one."""
+    """A second training also begins at step 0 and overwrites files of a longer one."""
     assert described(folder, 3) == {}
     for step, rate in ((0, 0.5), (20, 0.5), (30, 0.25), (40, 0.25), (0, 0.125), (20, 0.125)):
         note(folder, step, learning_rate=rate)
@@ -261,7 +257,7 @@ def test_what_comes_from_mongodb_is_described_by_its_record(folder):
     found = restoring.description(f'{folder}/checkpoint-7', 7)
     merged = restoring.validated(*asked(), start(found), frozenset())
     assert merged.config == tiny.config(**WAS) and merged.lines == []
-    assert described(folder, 9) == {}  # it may be another experiment's
+    assert described(folder, 9) == {}  # it may belong to another experiment
     restoring.describe_fetched(f'{folder}/checkpoint-7', 7, {'model_params': {}})
     assert described(folder, 7) == {}
 

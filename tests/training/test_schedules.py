@@ -1,4 +1,4 @@
-"""Schedules against plain Python, at and around every boundary."""
+"""Compares the schedules with plain Python, at and around every boundary."""
 
 import math
 
@@ -8,11 +8,11 @@ import tensorflow.compat.v1 as tf
 
 from training import schedules
 
-STEPS_PER_EPOCH = 7  # odd, so that an epoch is no round number of anything
+STEPS_PER_EPOCH = 7  # odd, so that no boundary is at a round number
 
 
 def values(schedule, steps):
-    """What the schedule gives at each step: float32 [len(steps), ...]."""
+    """Returns the values of a schedule at each step: float32 [len(steps), ...]."""
     with tf.Graph().as_default(), tf.Session() as session:
         step = tf.placeholder(tf.int64, [])
         outputs = tf.stack(schedule(step))
@@ -21,7 +21,7 @@ def values(schedule, steps):
 
 
 def around(*epochs):
-    """Steps at, just before and just after the epochs."""
+    """Returns the steps at, just before and just after the given epochs."""
     return sorted(
         {max(0, int(epoch * STEPS_PER_EPOCH) + offset) for epoch in epochs for offset in (-1, 0, 1)}
     )

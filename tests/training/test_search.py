@@ -1,4 +1,4 @@
-"""The search: what a space may be; a study goes on, is shared, and stops what is hopeless."""
+"""The search: valid spaces; a study is resumed, is shared by workers, and stops hopeless trials."""
 
 import os
 import shlex
@@ -32,33 +32,34 @@ SPACE = ('learning_rate=0.01:1:log', 'alpha=0.001:0.1')
 
 
 class Forked:
-    """A training as a fork, with what of subprocess.Popen a search needs."""
+    """A training in a forked process, with those parts of subprocess.Popen that a search uses."""
 
     def __init__(self, fork, output):
         self._fork, self._output = fork, output
 
     @property
     def returncode(self):
-        """As that of subprocess.Popen."""
+        """The exit code, as in subprocess.Popen."""
         return self._fork.returncode
 
     def poll(self):
-        """Its exit code, None while it runs."""
+        """Returns the exit code, or None while the process runs."""
         return self._fork.poll()
 
     def terminate(self):
-        """Asks it to stop."""
+        """Asks the process to stop."""
         self._fork.send_signal(signal.SIGTERM)
 
     def wait(self):
-        """Until it has ended, and its output is in its file."""
+        """Waits until the process has ended and its output is in its file."""
         self._output.write(''.join(self._fork.communicate()))
 
 
 @pytest.fixture
 def worker(mongo_server, request, tmp_path, monkeypatch):
-    """worker(study, trials, space, **settings) -> a Search, whose trainings are forks. MNIST is as
-    it is without files and network.
+    """Returns a function: (study, trials, space, **settings) -> a Search whose trainings are forks.
+
+    The data set is MNIST, without files or network.
     """
     monkeypatch.setenv('HOME', str(tmp_path / 'home'))
     monkeypatch.setenv('https_proxy', 'http://127.0.0.1:9')
@@ -83,7 +84,7 @@ def worker(mongo_server, request, tmp_path, monkeypatch):
 
 @pytest.fixture
 def documents(mongo_server):
-    """documents(study) -> what MongoDB holds of its trials, by number."""
+    """Returns a function: study -> its trials in MongoDB, by number."""
     with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
         yield lambda study: list(
             client[DBNAME]['fc_7-5.searches'].find({'study': study}).sort('trial')
@@ -213,7 +214,7 @@ def test_a_training_whose_numbers_are_lost_counts_as_nothing_learned(worker, doc
 
 @pytest.mark.slow
 def test_a_training_of_that_name_is_no_trial(worker, documents, mongo_server, tmp_path):
-    """Somebody trained with the very settings, under the name of the first trial."""
+    """A training with exactly these settings exists under the name of the first trial."""
     one = worker('named', 1, ('learning_rate=0.05',))
     jobs.train(one._settings(0, {'learning_rate': 0.05}))
     with pytest.raises(ConfigError, match='already contains symmetric_named_0 of another search'):
@@ -241,9 +242,7 @@ def test_a_training_that_fails_ends_the_search_with_its_own_words(worker, docume
 
 @pytest.mark.slow
 def test_a_trial_of_another_study_is_not_gone_on_with(worker, documents, tmp_path):
-    """The journal of the first study is elsewhere: its trials, which have other settings, stay as
-    they are.
-    """
+    """The first study has a different journal; its trials have other settings and must stay."""
     worker('twice', 1).run()
     before = documents('twice')
     other = worker('twice', 1, cache_dir=str(tmp_path / 'elsewhere'))
@@ -257,7 +256,7 @@ def test_a_trial_of_another_study_is_not_gone_on_with(worker, documents, tmp_pat
 
 @pytest.mark.slow
 def test_a_training_with_other_settings_is_not_gone_on_with(worker, documents, mongo_server):
-    """The journal was emptied; what it knew is in MongoDB alone."""
+    """The journal was emptied, so only MongoDB knows the earlier trials."""
     one = worker('emptied', 1)
     one.run()
     with open(os.path.join(one._folder, 'emptied.journal'), 'w'):
@@ -301,7 +300,7 @@ def test_a_finite_space_is_drawn_once_each(worker, monkeypatch, capfd):
 
 
 def test_a_searched_network_is_looked_for_in_its_own_collection(worker, monkeypatch):
-    """Every trial counts by the validations in the collection of its own network."""
+    """The validations of each trial are in the collection of its network."""
     looked = []
 
     class Looked(search.Store):
@@ -314,7 +313,7 @@ def test_a_searched_network_is_looked_for_in_its_own_collection(worker, monkeypa
     one = worker('networks', 2, ('model=resnet18,resnet34',), launch=_ended, **settings)
     with pytest.raises(TrainingError, match='recorded no validation'):
         one.run()
-    assert looked == ['resnet18'] * 2  # what is there already, and what the training records
+    assert looked == ['resnet18'] * 2  # earlier validations, and those of the training
 
 
 @pytest.mark.parametrize(
@@ -338,21 +337,21 @@ def test_a_training_without_a_validation_is_no_result(worker):
 
 
 def _ended(command, **files):
-    """Instead of a process that trains: one that has ended."""
+    """Returns a process that has ended, in place of a training."""
     return _Ended()
 
 
 class _Ended:
-    """A process that has ended well."""
+    """A process that has ended successfully."""
 
     returncode = 0
 
     def poll(self):
-        """Its exit code."""
+        """Returns the exit code."""
         return self.returncode
 
     def wait(self):
-        """The same."""
+        """Returns the exit code."""
         return self.returncode
 
 
@@ -370,7 +369,7 @@ def test_a_worker_that_died_leaves_no_trial_behind(worker):
 
 
 class Hopeless:
-    """A trial that is always to be stopped."""
+    """A trial that must always be stopped."""
 
     number = 0
 
@@ -378,11 +377,11 @@ class Hopeless:
         self.reported = []
 
     def report(self, value, step):
-        """Keeps it."""
+        """Stores the value."""
         self.reported.append((step, value))
 
     def should_prune(self):
-        """Whatever it did."""
+        """Returns True, whatever was reported."""
         return True
 
 
@@ -397,7 +396,7 @@ def test_a_hopeless_training_is_stopped_and_saved(worker, tmp_path):
 
 @pytest.mark.slow
 def test_the_program_searches(forks, mongo_server, tmp_path):
-    """search.py itself: it reads the flags, and trains in a process of its own."""
+    """Runs search.py itself, which reads the flags and trains in a separate process."""
     config = Config.of(
         dict(SETTINGS, port=mongo_server.port, cache_dir=str(tmp_path), train_epochs=0.25),
         choices(),

@@ -1,6 +1,4 @@
-"""Several replicas in one process: a batch split over N devices gives the step that one device
-gives on the whole.
-"""
+"""Several replicas in one process compute the same step as one device with the whole batch."""
 
 import numpy as np
 import pytest
@@ -28,14 +26,14 @@ SMALL = dict(RESNET, model='small')
 
 @pytest.fixture(autouse=True, scope='module')
 def pixels():
-    """A data set of images that a ResNet can read."""
+    """Registers a data set whose images a ResNet can process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(data.DATASETS, 'pixels', tiny.dataset('pixels', image_shape=(9, 11, 3)))
         yield
 
 
 def differences(steps=1, against=(), **settings):
-    """tiny.differences of a run from the same run with the settings `against`."""
+    """Returns tiny.differences between a run and the same run with the settings `against`."""
     one = tiny.reference(steps, **dict(settings, **dict(against)))
     return tiny.differences(one, tiny.train(tiny.trainer(**settings), steps))
 
@@ -111,9 +109,7 @@ def test_replicas_compute_in_float16_under_one_scale():
 
 
 def means(device, replica, **batch):
-    """What a device makes of a replica function of these arrays; then the values of all variables,
-    by name.
-    """
+    """Returns the means of a replica function of these arrays, and all variables by name."""
     with tf.Graph().as_default(), tf.Session(config=device.session_config()) as session:
         tf.set_random_seed(3)
         with tf.variable_scope('', reuse=tf.AUTO_REUSE):
@@ -147,7 +143,7 @@ def test_each_replica_works_on_its_part_and_the_first_one_updates(minibatches):
     assert {tuple(shape) for _, shape in seen} == {(12 // 2 // minibatches, 5)}
     assert variables['trace'] == (
         0 if minibatches == 1 else 2040
-    )  # the first halves of the parts begin with 0, 20 and 40
+    )  # the first halves of the parts begin at 0, 20 and 40
 
 
 @pytest.mark.parametrize('replicas, minibatches', [(1, 1), (1, 6), (2, 1), (2, 3), (3, 2)])
@@ -179,8 +175,9 @@ NOISE = dict(alignment='information', input_distribution='normal', learning_rate
 @pytest.mark.slow
 @pytest.mark.parametrize('parts', [dict(minibatch_size=6)] + tiers.at_night({}))
 def test_replicas_draw_the_noise_of_as_many_parts(parts):
-    """Two replicas draw as two parts do, and two parts on two replicas as four; a batch in one
-    piece draws other numbers.
+    """Two replicas draw the noise of two parts, and two parts on two replicas the noise of four.
+
+    A batch in one piece draws different numbers.
     """
     alike = 3 if parts else 6
     found = differences(
@@ -219,7 +216,7 @@ def test_a_validation_is_split_over_the_replicas():
     } == pytest.approx({name: one[name] for name in ('top1', 'top5', 'loss')}, rel=1e-6)
     places = {
         op.device for op in exp.graph.get_operations() if op.type == 'IsFinite'
-    }  # of in-top-k
+    }  # an operation of in-top-k
     assert places == {'/device:CPU:' + index for index in '3014'}
 
 
@@ -254,8 +251,9 @@ def test_the_overview_tells_the_parts_of_a_batch():
 
 
 def batch_norm(device):
-    """A batch norm of images of odd sizes on a device: (its output's mean square by channel, the
-    moving mean).
+    """Applies a batch norm to images of odd sizes on a device.
+
+    It returns the mean square of the output for each channel, and the moving mean.
     """
     images = (
         np.random.RandomState(5).randn(12, 3, 7, 5) + np.arange(12).reshape(12, 1, 1, 1)
@@ -276,7 +274,7 @@ def batch_norm(device):
 
 @pytest.mark.slow
 def test_with_statistics_of_all_replicas_a_network_takes_the_step_of_one_device():
-    """On two replicas; test_hosts.py has four."""
+    """This test uses two replicas; test_hosts.py uses four."""
     found = differences(
         against=dict(ONE, sync_batch_norm=False),
         **dict(
@@ -296,8 +294,11 @@ def test_with_statistics_of_all_replicas_a_network_takes_the_step_of_one_device(
 
 
 def batch_norms(device, across):
-    """Two batch norms of images of odd sizes on a device: a loss of their output, its gradients
-    with respect to a factor before them, gammas and betas, and all variables."""
+    """Applies two batch norms to images of odd sizes on a device.
+
+    It returns a loss of their output, its gradients with respect to a factor before them and to the
+    gammas and betas, and all variables.
+    """
     images = (
         np.random.RandomState(5).randn(12, 3, 7, 5) + 9 * np.arange(12).reshape(12, 1, 1, 1)
     ).astype(np.float32)
@@ -352,7 +353,7 @@ def test_a_mean_over_replicas_goes_into_loops_of_steps_and_of_parts():
         call = device.call(step, lambda: dict(x=x * (1.0 + counter.read_value())))
         session.run(tf.global_variables_initializer())
         found = session.run([call.train_op, call.scalars['sum']], {call.steps: 4})[1]
-    parts = x.reshape(3, 4).mean(axis=1)  # of both replicas at a time
+    parts = x.reshape(3, 4).mean(axis=1)  # each over both replicas
     assert found == pytest.approx(
         [((parts * factor - 1.0) ** 2).mean() for factor in (1, 2, 3, 4)], rel=1e-5
     )
@@ -390,7 +391,7 @@ def test_batch_norm_is_each_parts_own_and_tracks_the_first_replicas(split, minib
         if not split
         else images.reshape(minibatches, 2, -1, 3 * 7, 5)[:, 0]
     )
-    np.testing.assert_allclose(square, [1.0] * 5, rtol=2e-3)  # each part by its own statistics
+    np.testing.assert_allclose(square, [1.0] * 5, rtol=2e-3)  # each part with its own statistics
     tracked = np.zeros(5)
     for part in parts:
         tracked += 0.25 * (part.mean(axis=(0, 1)) - tracked)

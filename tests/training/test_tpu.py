@@ -1,5 +1,6 @@
-"""The graphs that a TPU gets, and their numbers, compiled by XLA on this machine's CPU. No TPU is
-needed: none was ever used.
+"""The graphs for a TPU, and their numbers, compiled by XLA on the CPU of this machine.
+
+No test needs a TPU, and none was ever used.
 """
 
 import os
@@ -24,13 +25,13 @@ RESNET = dict(model='resnet18', layers_list=(), dataset='many', eval_batch_size=
 SMALL = dict(RESNET, model='small')
 BATCH_NORMS = {
     'small': 2,
-    'resnet18': 1 + 16 + 4,  # the first convolution, 8 blocks of two, 4 projections of shortcuts
+    'resnet18': 1 + 16 + 4,  # the first convolution, 8 blocks of two, 4 shortcut projections
 }
 
 
 @pytest.fixture(autouse=True, scope='module')
 def squares():
-    """Data sets of images that a ResNet can read, one of 8 that are always the same."""
+    """Registers data sets whose images a ResNet can process; one repeats the same 8 images."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(data.DATASETS, 'many', tiny.dataset('many', image_shape=(9, 9, 3)))
         patch.setitem(
@@ -42,13 +43,13 @@ def squares():
 
 
 def built(device=None, validating=True, **settings):
-    """The Experiment of tiny settings on the device that they choose, or on another."""
+    """Returns the Experiment of tiny settings, on the device that they choose or on a given one."""
     config = tiny.config(**settings)
     return Experiment(config, device or devices.choose(config), validating=validating)
 
 
 class Counting(devices.OneDevice):
-    """Counts what is averaged."""
+    """Counts which tensors are averaged."""
 
     def mean(self, replica_fn, batch):
         outcome, updates = super().mean(replica_fn, batch)
@@ -57,7 +58,7 @@ class Counting(devices.OneDevice):
 
 
 def cluster(exp, metadata):
-    """The operations of a replicated computation."""
+    """Returns the operations of a replicated computation."""
     name = metadata.get_attr('_tpu_replicate')
     return [
         op
@@ -67,7 +68,7 @@ def cluster(exp, metadata):
 
 
 def clusters(exp):
-    """Operations of the three computations: training, measures and totals of the validation."""
+    """Returns the operations of the computations: training, measures, totals of the validation."""
     metadata = [op for op in exp.graph.get_operations() if op.type == 'TPUReplicateMetadata']
     assert [op.get_attr('num_replicas') for op in metadata] == [CORES, 1, CORES]
     return [cluster(exp, op) for op in metadata]
@@ -87,7 +88,7 @@ def test_every_gradient_and_loss_is_averaged_over_the_cores(rule, sums):
     training, measures, totals = clusters(built(alignment=rule, **TPU))
     assert (
         len(of_type(training, 'CrossReplicaSum')) == sums
-    )  # a kernel and a bias of two layers, three losses
+    )  # the kernels and biases of two layers, and three losses
     assert (
         of_type(measures, 'CrossReplicaSum') == [] and len(of_type(totals, 'CrossReplicaSum')) == 5
     )
@@ -109,13 +110,13 @@ def test_what_is_averaged_is_what_one_device_averages(settings):
     assert len(statistics) == 2 * BATCH_NORMS.get(settings.get('model'), 0)
 
 
-# Shapes that TensorFlow's graph does not tell: of a stack, whose size XLA knows at last, and of
-# what GPUs keep for gradients.
+# Shapes that TensorFlow's graph does not know: those of stacks, whose size XLA determines, and of
+# the values that GPUs keep for gradients.
 UNKNOWN = [('TensorArrayGatherV3', 0), ('FusedBatchNormV3', 5)]
 
 
 def is_known(tensor):
-    """Whether the shape of a tensor is static, or is none of those."""
+    """Returns whether the shape of a tensor is static, or the tensor is one of the exceptions."""
     source = tensor.op.inputs[0] if tensor.op.type == 'ZerosLike' else tensor  # for gradients
     return tensor.shape.is_fully_defined() or (source.op.type, source.value_index) in UNKNOWN
 
@@ -151,7 +152,7 @@ def test_shapes_are_static_and_types_those_of_a_tpu(precision, settings):
             tf.int64,
             tf.bool,
             tf.uint64,
-        }  # of draws
+        }  # operations that draw
     for operations, computes in zip(clusters(exp), (precision, 'float32', precision)):
         products = of_type(operations, 'MatMul', 'Conv2D')
         assert {op.outputs[0].dtype for op in products if 'gradients' not in op.name} >= {
@@ -202,8 +203,8 @@ def equal_cores(patch, batch):
     )
 
 
-# What these rules are trained with beside, on the small fully connected network. Mirror stands for
-# what draws noise: XLA compiles a generator for each draw, and takes seconds for one.
+# More settings for these rules on the small fully connected network. Mirror represents the rules
+# that draw noise: XLA compiles a generator for each draw, which takes seconds.
 MORE = {
     'symmetric': dict(optimizer='adam', alignment_optimizer='momentum', grad_clip=True),
     'information': dict(alpha_schedule_type='linear', alpha_schedule_rate=0.5, constant_lr=False),
@@ -211,18 +212,18 @@ MORE = {
     'mirror': dict(input_distribution='normal'),
 }
 FC_RULES = kinds.rules(where=lambda rule: rule.name != 'mirror') + ['mirror']
-ON_CONVOLUTIONS = ['dfa']  # by day
+ON_CONVOLUTIONS = ['dfa']  # in the tests of the day
 
 
-# The XLA of TensorFlow 1.13.2 gives a batch norm the variance over n positions of a batch, its
-# other kernels that over n - 1.
+# For the moving variance of a batch norm, the XLA of TensorFlow 1.13.2 divides by the n positions
+# of a batch, and its other kernels divide by n - 1.
 POSITIONS = {'first': 8 * 5 * 5, 'second': 8 * 3 * 3}
-OLD = 0.9**3  # what three steps leave of the first moving variance
+OLD = 0.9**3  # what remains of the first moving variance after three steps
 
 
 def assert_a_core_trains_like_one_device(monkeypatch, **settings):
-    """Three steps in two calls of the loop of a core give the numbers of as many on one device."""
-    images = data.DATASETS[settings['dataset']]()  # all of its batches are the same one
+    """Checks that three steps in two calls of a core's loop equal three steps on one device."""
+    images = data.DATASETS[settings['dataset']]()  # all its batches are the same
     equal_cores(monkeypatch, dict(images=images.images[:8], labels=images.labels[:8]))
     history, scalars = tiny.reference(3, **settings)
     core = devices.TPU(
@@ -232,7 +233,7 @@ def assert_a_core_trains_like_one_device(monkeypatch, **settings):
     others, other_scalars = tiny.calls(split, [2, 1])
     assert others['global_step'] == 3 == len(other_scalars)
     draws = settings['alignment'] == 'brsf' or 'input_distribution' in settings
-    if draws:  # XLA draws other numbers, by the step alone; the first forward pass is the same
+    if draws:  # XLA draws different numbers, from the step; the first forward pass is equal
         assert other_scalars[0]['model_loss'] == pytest.approx(scalars[0]['model_loss'], rel=1e-5)
         assert all(np.isfinite(value).all() for value in others.values())
         assert len({float(step['model_loss']) for step in other_scalars}) == 3
@@ -300,7 +301,7 @@ def test_the_parts_of_all_cores_are_numbered(monkeypatch):
         found = session.run(cores, {call.steps: 4})
     assert [rows.tolist() for (rows,) in found] == [
         [[mean]] * 4 for mean in (0.5, 2.5, 4.5)
-    ]  # of parts 0 and 1, 2 and 3, 4 and 5
+    ]  # the parts 0 and 1, 2 and 3, 4 and 5
 
 
 @pytest.mark.slow
@@ -379,7 +380,7 @@ def test_an_address_needs_no_look_up():
 
 @pytest.fixture(scope='module')
 def machine():
-    """The address of a machine of its own, as a session sees it."""
+    """Yields the address of another machine, as a session sees it."""
     server = tf.train.Server.create_local_server()
     yield server.target
 

@@ -1,4 +1,4 @@
-"""Trainings by the rules that make B of the signs of W: what they move, save and report."""
+"""Trainings by the rules that compute B from the signs of W: what they change, save and report."""
 
 import numpy as np
 import pytest
@@ -36,8 +36,9 @@ def test_a_run_restored_from_its_checkpoint_goes_on_as_if_it_had_never_stopped(t
 
 
 def gradients_at(rule, step):
-    """{variable: what a step of plain descent adds to it}, of the same variables at any step, on
-    one batch.
+    """Returns {variable: what a step of gradient descent adds to it} at any step.
+
+    The variables and the batch are always the same.
     """
     settings = dict(dataset='fc', train_batch_size=8, learning_rate=1.0, alignment=rule)
     (before, after), _ = tiny.train(tiny.trainer(**settings), start=dict(global_step=step))
@@ -65,9 +66,11 @@ def test_the_magnitudes_of_frsf_stay_as_they_started():
 
 @pytest.mark.parametrize('rule', SIGNS)
 def test_signs_agree_better_than_chance(rule):
-    """Of a uniform W, the angle to its signs is acos(sqrt(3) / 2), 30 degrees; of two that are
-    independent, |M| and W, it
-    is acos(3 / 4), 41.4 degrees. These kernels are small: the angles of a few dozen numbers."""
+    """The angle between a uniform W and its signs is acos(sqrt(3) / 2), 30 degrees.
+
+    With independent magnitudes |M| it is acos(3 / 4), 41.4 degrees. These kernels are small, so the
+    angles are of a few dozen numbers.
+    """
     exp = tiny.experiment(alignment=rule, layers_list=(20, 20), **SETTINGS)
     with tiny.session(exp) as session:
         results = exp.validate(session)['topn_val']
@@ -83,8 +86,9 @@ def test_signs_agree_better_than_chance(rule):
 
 
 def restored(tmp_path, wrote, reads):
-    """The variables of a checkpoint of one rule, and those of another rule's validation that
-    restored it.
+    """Restores a checkpoint of one rule for a validation of another rule.
+
+    It returns the variables of both.
     """
     (_, written), _ = tiny.train(tiny.trainer(alignment=wrote, **SETTINGS))
     exp = tiny.trainer(alignment=wrote, **SETTINGS)

@@ -1,6 +1,4 @@
-"""How many convolutions a step of each rule really runs: counted in the graph as TensorFlow has
-optimised it.
-"""
+"""Counts the convolutions that a step of each rule really runs, in TensorFlow's optimised graph."""
 
 import collections
 
@@ -22,9 +20,9 @@ pytestmark = pytest.mark.slow
 LAYERS = {
     'small': 2,
     'resnet18': 21,
-}  # convolutions; ResNet-18 has 17, and 4 projections of shortcuts
-# What a rule adds to each of them: a projection or a reconstruction, and a filter gradient (see
-# alignment/rules.py).
+}  # convolutions; ResNet-18 has 17, and 4 shortcut projections
+# The convolutions that a rule adds to each of them: a projection or a reconstruction, and a kernel
+# gradient (see alignment/rules.py).
 EXTRA = {
     None: 0,
     'feedback': 0,
@@ -44,14 +42,14 @@ EXTRA = {
 
 @pytest.fixture(autouse=True, scope='module')
 def pixels():
-    """A data set of images that a ResNet can read."""
+    """Registers a data set whose images a ResNet can process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(data.DATASETS, 'pixels', tiny.dataset('pixels', image_shape=(33, 33, 3)))
         yield
 
 
 def convolutions(model, **settings):
-    """{kind: how many} of the convolutions that one step ran."""
+    """Returns {kind: number of convolutions} that one step ran."""
     config = Config.of(
         dict(
             model=model,
@@ -96,13 +94,13 @@ def test_a_step_runs_the_convolutions_of_the_count_and_no_more(rule, model):
     ran, layers = convolutions(model, **settings), LAYERS[model]
     sent = (
         0 if rule == 'dfa' else layers - 1
-    )  # the first layer sends no error to the images; direct feedback needs no convolution
+    )  # the first layer sends no error to the images; direct feedback uses no convolution
     assert sum(ran.values()) == 2 * layers + sent + EXTRA[rule] * layers
     assert ran['filter'] == layers * (1 + (EXTRA[rule] > 0))
 
 
 def source(tensor):
-    """The tensor that is kept in memory for one: what only passes it on holds no copy."""
+    """Returns the tensor that is kept in memory; operations that only pass it on hold no copy."""
     while tensor.op.type in ('Identity', 'IdentityN', 'StopGradient'):
         tensor = tensor.op.inputs[tensor.value_index]
     return tensor
@@ -110,8 +108,9 @@ def source(tensor):
 
 @pytest.mark.parametrize('rule', sorted(EXTRA, key=str))
 def test_activities_are_kept_once(rule):
-    """Every filter gradient, of the task and of a rule, reads an input or an output of a layer
-    where the forward pass left it.
+    """Every kernel gradient reads an activation of a layer where the forward pass left it.
+
+    This holds for the gradients of the task and of a rule.
     """
     name, _, noise = (rule or '').partition(' on ')
     with tf.Graph().as_default():
@@ -136,7 +135,9 @@ def test_activities_are_kept_once(rule):
             if source(op.inputs[0]) not in inputs and source(op.inputs[2]) not in outputs
         ]
     assert len(filters) == LAYERS['small'] * (1 + (EXTRA[rule] > 0))
-    assert len(strangers) == (LAYERS['small'] if noise else 0)  # its own noise is another activity
+    assert len(strangers) == (
+        LAYERS['small'] if noise else 0
+    )  # the noise of the rule is another input
 
 
 def test_every_rule_is_counted():

@@ -1,12 +1,13 @@
-"""What the tests of this folder share: small data sets, experiments that are built once, and
-sessions that start anywhere.
+"""What the tests of this folder share: small data sets, and experiments that are built once.
+
+A session of such an experiment can start from any values.
 """
 
 import zlib
 
 import numpy as np
 
-from training import runtime  # noqa: F401 (first: it prepares TensorFlow)
+from training import runtime  # noqa: F401 (first, because it prepares TensorFlow)
 import tensorflow.compat.v1 as tf
 
 import data
@@ -21,20 +22,20 @@ from training.experiment import Experiment
 
 FC = dict(model='fc', layers_list=(5,), dataset='tiny', train_batch_size=12, eval_batch_size=5)
 STEPS_PER_EPOCH = 3  # of the 36 training images
-EXPERIMENTS = {}  # by Config: a graph is built once, and every session starts it anew
-REFERENCES = {}  # by settings: trainings that others are compared with, while pytest runs
+EXPERIMENTS = {}  # by Config: a graph is built once, and used by many sessions
+REFERENCES = {}  # by settings: reference trainings, kept while pytest runs
 
 
 def stream(tag):
-    """The random numbers of a tag, as tests/golden has them."""
+    """Returns the random numbers of a tag, as tests/golden draws them."""
     return np.random.RandomState(zlib.crc32(tag.encode('ascii')) & 0xFFFFFFFF)
 
 
 class Fixed(Dataset):
-    """Images of a stream; training shuffles them, where `shuffles`."""
+    """Images of a stream; the training data are shuffled if `shuffles` is true."""
 
     classes, train_images, validation_images, image_shape = 10, 36, 13, (4, 5, 1)
-    delivered = None  # how many validation images there really are, where that is not what is said
+    delivered = None  # real number of validation images, if it differs from the declared one
     shuffles = True
     image_dtype = tf.float32
     scale = 1.0
@@ -58,7 +59,7 @@ class Fixed(Dataset):
 
 
 def dataset(called, **attributes):
-    """A data set class that the registry does not find by itself."""
+    """Returns a data set class that is not in the registry."""
     return type('Dataset' + called, (Fixed,), dict(attributes, name=called))
 
 
@@ -81,12 +82,12 @@ SMALL = NETWORKS['resnet18']._replace(build=small.build)  # for models.NETWORKS
 
 
 def config(**settings):
-    """A checked Config of a small fully connected network, and what differs from it."""
+    """Returns a checked Config of a small fully connected network, with some settings changed."""
     return Config.of(dict(FC, **settings), choices())
 
 
 def experiment(first_step=0, training=True, validating=True, **settings):
-    """The Experiment of `config(**settings)`."""
+    """Returns the Experiment of `config(**settings)`."""
     key = config(**settings), first_step, training, validating
     if key not in EXPERIMENTS:
         EXPERIMENTS[key] = Experiment(
@@ -96,25 +97,26 @@ def experiment(first_step=0, training=True, validating=True, **settings):
 
 
 def trainer(first_step=0, **settings):
-    """The Experiment that trains alone, in half the time that a whole one takes to build."""
+    """Returns the Experiment that only trains; it builds in half the time of a complete one."""
     return experiment(first_step, validating=False, **settings)
 
 
 def session(exp, start=None):
-    """A session with the initial variables, or with those of {name: array} where it has them."""
+    """Yields a session with the initial variables, or with the values of {name: array} if given."""
     opened = loop.session(exp, exp.device.session_config(), exp.device.target)
     checkpoints.load(opened, exp, start or {})
     return opened
 
 
 def values(opened, exp):
-    """{checkpoint name: array} of all variables."""
+    """Returns {checkpoint name: array} of all variables."""
     return opened.run({variable.op.name: variable for variable in exp.variables})
 
 
 def train(exp, steps=1, start=None):
-    """Updates from the initial variables or from `start`: the variables before and after each, and
-    each step's scalars.
+    """Runs updates from the initial variables or from `start`.
+
+    It returns the variables before and after each update, and the scalars of each step.
     """
     with session(exp, start) as opened:
         opened.run(exp.step.initializer)
@@ -126,8 +128,9 @@ def train(exp, steps=1, start=None):
 
 
 def calls(exp, counts):
-    """Calls of so many steps each, from the initial variables: the variables after them, and each
-    step's scalars.
+    """Runs calls of these numbers of steps from the initial variables.
+
+    It returns the variables after them, and the scalars of each step.
     """
     with session(exp) as opened:
         opened.run(exp.step.initializer)
@@ -136,8 +139,9 @@ def calls(exp, counts):
 
 
 def reference(steps=1, **settings):
-    """`train` of `trainer(**settings)`, which is done once however many are compared with it.
-    Nobody may change what it gives.
+    """Returns `train` of `trainer(**settings)`, which runs only once per settings.
+
+    Callers must not change the result.
     """
     given = config(**settings)
     key = given, data.DATASETS[given.dataset], NETWORKS[given.model], steps
@@ -147,16 +151,17 @@ def reference(steps=1, **settings):
 
 
 def differences(one, other):
-    """The largest differences of another run, as `train` gives it, from one: of each scalar,
-    relative to it, and of the movement of each variable, relative to its length, beyond what
-    float32 rounds of the variable.
+    """Returns the largest differences between two runs, as `train` returns them.
+
+    The difference of a scalar is relative to it. The difference of a variable is that of its
+    change, relative to the length of the change, minus what float32 rounds.
     """
     (history, scalars), (others, other_scalars) = one, other
     found = {}
     for step, other_step in zip(scalars, other_scalars):
         for name, value in step.items():
             error = abs(float(other_step[name]) - float(value)) / max(abs(float(value)), 1e-6)
-            found[name] = np.maximum(found.get(name, 0.0), error)  # NaN if it is one
+            found[name] = np.maximum(found.get(name, 0.0), error)  # NaN stays NaN
     for name in set(history[0]) - {'global_step'}:
         move, another = [
             variables[-1][name].astype(np.float64) - variables[0][name]
@@ -171,18 +176,18 @@ def differences(one, other):
 
 
 def beyond(found, limit):
-    """Those of the differences that are larger."""
+    """Returns those of the differences that are larger than a limit."""
     return {name: error for name, error in found.items() if not error < limit}
 
 
 def moving_settings(rule):
-    """Settings under which each variable that a rule (its name) moves moves far."""
+    """Returns settings with which every variable that a rule (its name) trains changes a lot."""
     sees = {'alignment_rate': 30.0} if rule and RULES[rule].sees else {}
     return dict(sees, alignment=rule, learning_rate=1.0)
 
 
 def clipped_settings(rule):
-    """Those of a clipped step by two optimisers, where the rule allows a second one."""
+    """Returns settings with clipped gradients, and with two optimisers if the rule allows it."""
     second = dict(alignment_optimizer='adam', alignment_learning_rate=0.3)
     return dict(
         moving_settings(rule),
@@ -194,7 +199,7 @@ def clipped_settings(rule):
 
 
 def moved(before, after):
-    """The names of the variables that differ in any bit, the step counter aside."""
+    """Returns the names of the variables that differ in any bit, except the step counter."""
     return {
         name
         for name in before
@@ -203,12 +208,12 @@ def moved(before, after):
 
 
 def named(history, ending):
-    """The names with this ending."""
+    """Returns the names with this ending."""
     return {name for name in history if name.endswith(ending)}
 
 
 def logits(variables, images):
-    """The network's output in float64: sigmoid(x W + b), layer by layer, the last one linear."""
+    """Returns the network's output in float64: sigmoid(x W + b) by layer; the last is linear."""
     x = images.reshape(len(images), -1).astype(np.float64)
     layers = sorted(name[: -len('/bias')] for name in variables if name.endswith('/bias'))
     for layer in layers:
@@ -218,6 +223,6 @@ def logits(variables, images):
 
 
 def cross_entropy(outputs, labels):
-    """Per image, in nats."""
+    """Returns the cross-entropy of each image, in nats."""
     outputs = outputs - outputs.max(axis=1, keepdims=True)
     return np.log(np.exp(outputs).sum(axis=1)) - outputs[np.arange(len(labels)), labels]
