@@ -1,4 +1,4 @@
-"""What the tests of this folder share: commands, what they answer, and what they leave."""
+"""What the tests of this folder share: running commands, their outputs, and their files."""
 
 import array
 import collections
@@ -16,7 +16,7 @@ import sys
 import tempfile
 from unittest import mock
 
-from training import runtime  # noqa: F401 (first: it prepares TensorFlow)
+from training import runtime  # noqa: F401 (first, because it prepares TensorFlow)
 import tensorflow.compat.v1 as tf
 
 from config import flags
@@ -30,8 +30,8 @@ Done = collections.namedtuple('Done', 'code out err')
 
 digits = functools.lru_cache(maxsize=None)(mnist.read_subset)
 
-# The run that most tests look at: 30 steps an epoch of the 4,000 images, and 1,000 to validate in 4
-# batches, the last of 79.
+# The run that most tests examine: 30 steps per epoch with the 4,000 images, and 1,000 images to
+# validate in 4 batches, the last of 79 images.
 FC = [
     '--model=fc',
     '--layers_list=7,5',
@@ -50,7 +50,10 @@ FC = [
 
 
 def environment(home):
-    """A home of its own, without MNIST, and no network: the proxy does not answer."""
+    """Returns an environment with an empty home folder, without MNIST, and without network.
+
+    The proxy in it does not answer.
+    """
     return dict(
         {name: value for name, value in os.environ.items() if name != 'TFUTILS_HOME'},
         HOME=home,
@@ -60,10 +63,9 @@ def environment(home):
 
 
 def process(words, home, **variables):
-    """A command in a process of its own, running; it obeys Control-C even if we were started in the
-    background.
+    """Starts a command in a separate process, which obeys Ctrl-C even if we run in the background.
 
-    variables: of its environment.
+    `variables` are added to its environment.
     """
     return subprocess.Popen(
         [sys.executable] + list(words),
@@ -76,7 +78,10 @@ def process(words, home, **variables):
 
 @functools.lru_cache(maxsize=None)
 def module(program):
-    """The module of a program's file, such as train.py; test.py has the name of one of Python's."""
+    """Returns the module of a program's file, such as train.py.
+
+    test.py is loaded from its path, because Python has a package `test`.
+    """
     spec = importlib.util.spec_from_file_location(
         'program_' + program[: -len('.py')], os.path.join(ROOT, program)
     )
@@ -86,12 +91,11 @@ def module(program):
 
 
 def call(words, home, **variables):
-    """Done of a command that runs in this process, as a function.
+    """Runs a command as a function in this process, and returns its Done.
 
-    Other than a process of its own, it reads the images of MNIST once for all commands, and its
-    standard error lacks what TensorFlow's C++ and the logs say.
-
-    words: without `python`. variables: of its environment.
+    Unlike a separate process, it reads the images of MNIST once for all commands, and its standard
+    error lacks the messages of TensorFlow's C++ code and of the logs. `words` are the command
+    without `python`; `variables` are added to its environment.
     """
     out, err = io.StringIO(), io.StringIO()
     with mock.patch.dict(os.environ, dict(environment(home), **variables), clear=True):
@@ -102,23 +106,23 @@ def call(words, home, **variables):
 
 
 def function(words):
-    """The exit code of a command that runs as a function."""
+    """Returns the exit code of a command that runs as a function."""
     if words[0] != '-m':
         return module(words[0]).main(list(words), flags.FlagValues())
     try:
         return importlib.import_module(words[1]).main(list(words[2:]))
-    except SystemExit as ended:  # of argparse
+    except SystemExit as ended:  # raised by argparse
         return ended.code
 
 
 def end(running):
-    """Waits for a process: Done."""
+    """Waits for a process, and returns its Done."""
     out, err = running.communicate()
     return Done(running.returncode, out, err)
 
 
 def reach(process, beginning):
-    """Reads what a process prints up to the line that begins so; the lines."""
+    """Reads what a process prints up to the first line with this beginning; returns the lines."""
     lines = []
     for line in iter(process.stdout.readline, ''):
         lines.append(line.rstrip('\n'))
@@ -128,7 +132,7 @@ def reach(process, beginning):
 
 
 class Fork:
-    """A command that runs as a fork of forks.py, with what of subprocess.Popen the tests need."""
+    """A command as a fork of forks.py, with those parts of subprocess.Popen that the tests use."""
 
     def __init__(self, channel, words, variables):
         self._err = tempfile.TemporaryFile('w+')
@@ -145,21 +149,21 @@ class Fork:
         self.pid, self.returncode = int(self._status.readline()), None
 
     def poll(self):
-        """The exit code, or None while it runs."""
+        """Returns the exit code, or None while the command runs."""
         if self.returncode is None and select.select([self._status], [], [], 0)[0]:
             self.returncode = int(self._status.readline())
         return self.returncode
 
     def send_signal(self, number):
-        """Sends it a signal."""
+        """Sends a signal to the command."""
         os.kill(self.pid, number)
 
     def kill(self):
-        """Ends it at once."""
+        """Kills the command."""
         self.send_signal(signal.SIGKILL)
 
     def communicate(self):
-        """Waits for its end: the rest of its standard output, and its standard error."""
+        """Waits for the end; returns the rest of standard output, and standard error."""
         with self.stdout, self._status, self._err:
             out = self.stdout.read()
             if self.returncode is None:
@@ -169,8 +173,9 @@ class Fork:
 
 
 class Forks:
-    """Runs commands as forks of one process, which has TensorFlow imported already (see forks.py).
-    root: of the program.
+    """Runs commands as forks of one process that has imported TensorFlow (see forks.py).
+
+    `root` is the folder of the program.
     """
 
     def __init__(self, home, root=ROOT):
@@ -181,11 +186,14 @@ class Forks:
             )
 
     def start(self, *words, **variables):
-        """A Fork that runs a command; its words without `python`. variables: of its environment."""
+        """Starts a command without its `python`, and returns its Fork.
+
+        `variables` are added to its environment.
+        """
         return Fork(self._channel, words, variables)
 
     def run(self, *words, **variables):
-        """Done of such a command."""
+        """Runs such a command, and returns its Done."""
         return end(self.start(*words, **variables))
 
     def close(self):
@@ -195,8 +203,9 @@ class Forks:
 
 
 def succeeded(done):
-    """The lines that a command printed; it went well, and was silent on standard error but for
-    MNIST's warning.
+    """Returns the lines that a command printed, and checks that it succeeded.
+
+    Its standard error may hold nothing but MNIST's warning.
     """
     assert done.code == 0, done.err
     assert unexpected(done.err) == []
@@ -204,7 +213,7 @@ def succeeded(done):
 
 
 def refusal(done, code):
-    """The one sentence of a command that did not go well."""
+    """Returns the only sentence of a command that failed, and checks its exit code."""
     errors = [line for line in done.err.splitlines() if line.startswith('error: ')]
     assert 'Traceback' not in done.out + done.err and len(errors) == 1, done.err
     assert unexpected(done.err) == errors and done.code == code
@@ -212,18 +221,18 @@ def refusal(done, code):
 
 
 def unexpected(err):
-    """The lines of standard error but for the one that says which MNIST this is."""
+    """Returns the lines of standard error, without the one that names the MNIST that is used."""
     return [line for line in err.splitlines() if '] MNIST: there are no IDX files in ' not in line]
 
 
 def variables(prefix):
-    """{name: array} of a checkpoint."""
+    """Returns {name: array} of a checkpoint."""
     reader = tf.train.load_checkpoint(prefix)
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
 def differing(one, other):
-    """The names of the variables of two checkpoints that are not the same bits."""
+    """Returns the names of the variables that differ between two checkpoints, to the bit."""
     one, other = variables(one), variables(other)
     return {
         name

@@ -1,4 +1,4 @@
-"""Commands against a private MongoDB, and the training that most tests of this folder look at."""
+"""Commands against a private MongoDB, and the training that most tests of this folder examine."""
 
 import collections
 import importlib.util
@@ -14,8 +14,8 @@ import commands
 import damage
 import web
 
-# Those that both versions of the two packages carry, in classes of unequal size: PNG and JPEG,
-# colour and grey.
+# The images that both versions of the two packages contain, in classes of unequal size: PNG and
+# JPEG, in colour and in grey.
 PHOTOGRAPHS = dict(
     face=['skimage/data/astronaut.png', 'skimage/data/camera.png', 'skimage/data/chelsea.png'],
     place=[
@@ -36,27 +36,31 @@ Trained = collections.namedtuple('Trained', 'first again resumed settings')
 
 @pytest.fixture
 def site(request):
-    """A web.Site that has the FILES of the test's module."""
+    """Yields a web.Site with the FILES of the test's module."""
     with web.serving(request.module.FILES) as serving:
         yield serving
 
 
 @pytest.fixture(scope='session')
 def home(tmp_path_factory):
-    """The folder that the commands take for the user's."""
+    """The home folder of the user in the commands."""
     return str(tmp_path_factory.mktemp('home'))
 
 
 @pytest.fixture(scope='session')
 def run(home):
-    """run('train.py', '--model=fc', ...) -> commands.Done, in this process."""
+    """Returns a function that runs a command in this process.
+
+    It is called as run('train.py', '--model=fc', ...) and returns a commands.Done.
+    """
     return lambda *words, **variables: commands.call(words, home, **variables)
 
 
 @pytest.fixture(scope='session')
 def where(mongo_server, home):
-    """The flags that say where: our MongoDB and folders of our own. MNIST is as it is without files
-    and network.
+    """The flags for the tests' MongoDB and folders.
+
+    MNIST is the one that needs no files and no network.
     """
     return [
         f'--port={mongo_server.port}',
@@ -67,7 +71,7 @@ def where(mongo_server, home):
 
 @pytest.fixture(scope='session')
 def folder(mongo_server, home):
-    """folder(exp_id) -> where an experiment's local checkpoints lie."""
+    """Returns a function: exp_id -> the folder of the experiment's local checkpoints."""
 
     def path(exp_id, dbname='cli', collection='fc_7-5'):
         return os.path.join(
@@ -79,7 +83,7 @@ def folder(mongo_server, home):
 
 @pytest.fixture(scope='session')
 def records(mongo_server):
-    """records(exp_id) -> an experiment's records in the order of their steps."""
+    """Returns a function: exp_id -> the experiment's records in the order of their steps."""
     client = pymongo.MongoClient(mongo_server.host, mongo_server.port)
 
     def find(exp_id, dbname='cli', collection='fc_7-5'):
@@ -95,7 +99,7 @@ def records(mongo_server):
 
 @pytest.fixture(scope='module', autouse=True)
 def layout_of_records(mongo_server):
-    """Every record that the tests of a file stored is as database/layout.py says."""
+    """Checks that all records that the tests of a file stored agree with database/layout.py."""
     yield
     with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
         stored = [
@@ -115,7 +119,7 @@ def layout_of_records(mongo_server):
 
 @pytest.fixture(scope='session')
 def trained(run, where, home):
-    """An experiment of 15 steps, tried once more, then continued to 30."""
+    """An experiment of 15 steps that is refused a second time and then continued to step 30."""
     settings = os.path.join(home, 'settings.pkl')
     fc = ['train.py'] + commands.FC + where
     half = fc + ['--exp_id_suffix=_split', '--train_epochs=0.5']
@@ -127,20 +131,21 @@ def trained(run, where, home):
 
 @pytest.fixture(scope='session')
 def whole(run, where):
-    """The same of 30 steps at one go: commands.Done."""
+    """The same experiment of 30 steps in a single run: a commands.Done."""
     return run('train.py', *commands.FC, *where, '--exp_id_suffix=_whole', '--train_epochs=1')
 
 
 def installed(path):
-    """Where a file of an installed package lies."""
+    """Returns the path of a file of an installed package."""
     package, _, inside = path.partition('/')
     return os.path.join(os.path.dirname(importlib.util.find_spec(package).origin), inside)
 
 
 @pytest.fixture(scope='session')
 def photograph_tfrecords(run, tmp_path_factory):
-    """Folder of TFRecords of the photographs, as the program makes them: 6 to train, 4 to
-    validate.
+    """A folder of TFRecords of the photographs, as the program builds them.
+
+    It holds 6 training and 4 validation images.
     """
     source, out = tmp_path_factory.mktemp('photographs'), tmp_path_factory.mktemp('tfrecords')
     for name, paths in PHOTOGRAPHS.items():
@@ -167,8 +172,9 @@ def photograph_tfrecords(run, tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def damaged_tfrecords(photograph_tfrecords, tmp_path_factory):
-    """damaged_tfrecords(how, split) -> a copy of that folder; the second file of the split is
-    damaged, as damage.py can.
+    """Returns a function: (how, split) -> a copy of that folder with one damaged file.
+
+    The second file of the split is damaged in one of the ways of damage.py.
     """
 
     def copy(how, split):

@@ -1,11 +1,9 @@
-"""Ways in which a file of TFRecords can be damaged so that its first record looks well:
-DAMAGES[how](path).
-"""
+"""Ways to damage a file of TFRecords whose first record stays intact: DAMAGES[how](path)."""
 
 import json
 import os
 
-from training import runtime  # noqa: F401 (first: it prepares TensorFlow)
+from training import runtime  # noqa: F401 (first, because it prepares TensorFlow)
 import io
 
 import tensorflow.compat.v1 as tf
@@ -13,7 +11,7 @@ from PIL import Image
 
 
 def _bytes(change):
-    """Damage to the bytes of the file."""
+    """Damages the bytes of the file."""
 
     def damage(path):
         with open(path, 'rb') as file:
@@ -25,7 +23,7 @@ def _bytes(change):
 
 
 def _last_example(change):
-    """Damage to the features of the last record, which is well-formed."""
+    """Damages the features of the last record, which stays well-formed."""
 
     def damage(path):
         records = list(tf.python_io.tf_record_iterator(path))
@@ -77,8 +75,9 @@ DAMAGES = {
 
 
 def describe(folder, **changes):
-    """Writes a folder's dataset.json as another program would: without the names and sizes of the
-    files, and changed.
+    """Writes a folder's dataset.json as another program would, with some changes.
+
+    The names and sizes of the files are left out.
     """
     path = os.path.join(folder, 'dataset.json')
     with open(path) as file:

@@ -1,11 +1,10 @@
-"""Runs many commands of this repository for the price of one import of TensorFlow.
+"""Runs many commands of this repository, but imports TensorFlow only once.
 
 Standard input is a Unix socket. Each message is JSON: [words of a command without its `python`,
-variables of its environment
-beside ours], with three files: for its status, standard output and standard error. The command runs
-as the main program in a fork of this process, which has imported TensorFlow and used nothing of it.
-Its status gets two lines: the number of its process, and in the end its exit code; a command that a
-signal ended has minus its number for a code.
+variables to add to our environment], with three files: for its status, standard output and standard
+error. The command runs as the main program in a fork of this process, which has imported TensorFlow
+and used nothing of it. Two lines are written to its status: the number of its process and, at the
+end, its exit code. If a signal ended the command, the code is minus the number of the signal.
 """
 
 import array
@@ -19,13 +18,13 @@ import sys
 
 sys.path.insert(0, os.getcwd())
 
-from training import runtime, start  # noqa: E402, F401 (what all commands import)
+from training import runtime, start  # noqa: E402, F401 (all commands import these)
 
 LONGEST = 1 << 16  # bytes of a message
 
 
 def be(words, variables=()):
-    """Be the command, with these variables of its environment beside ours."""
+    """Becomes the command, with these variables added to our environment."""
     os.environ.update(variables)
     if words[0] == '-m':
         sys.argv = words[1:]
@@ -36,7 +35,7 @@ def be(words, variables=()):
 
 
 def receive(channel):
-    """A message and its files, or '' and none at the end."""
+    """Returns a message and its files; '' and no files at the end."""
     files = array.array('i')
     text, ancillary, _, _ = channel.recvmsg(LONGEST, socket.CMSG_SPACE(3 * files.itemsize))
     for _, _, numbers in ancillary:
@@ -45,8 +44,9 @@ def receive(channel):
 
 
 def attend(message, status, *outputs):
-    """Runs a command in a fork and says to `status` who it is and, when it has ended, how; or, in
-    the fork, is the command.
+    """Runs a command in a fork, and reports its process number and its exit code to `status`.
+
+    In the fork, it becomes the command and returns its exit code.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     process = os.fork()
@@ -57,7 +57,7 @@ def attend(message, status, *outputs):
         os.close(status)
         signal.signal(
             signal.SIGINT, signal.default_int_handler
-        )  # also where we run in the background
+        )  # processes in the background ignore it
         return be(*json.loads(message))
     for file in outputs:
         os.close(file)
@@ -68,10 +68,10 @@ def attend(message, status, *outputs):
 
 
 def main():
-    gc.freeze()  # a fork that ends need not look through what it has only inherited
+    gc.freeze()  # so that a fork that ends does not search inherited objects
     signal.signal(
         signal.SIGCHLD, signal.SIG_IGN
-    )  # nobody asks how those that attend to a command ended
+    )  # nobody waits for the processes that attend to a command
     channel = socket.socket(fileno=os.dup(0))
     while True:
         message, files = receive(channel)

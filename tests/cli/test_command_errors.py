@@ -1,8 +1,7 @@
-"""Command lines that cannot be: each ends with one sentence that names what is at fault, and no
-traceback.
+"""Impossible command lines: each ends with one sentence that names the cause, and no traceback.
 
-Exit code 2: a setting. 1: what was found, or not found, where the settings point. 3: a loss that is
-lost. The commands run in this process; test_processes.py shows that a process ends as they do.
+Exit code 2: a setting is wrong. 1: what the settings refer to is missing or wrong. 3: the training
+diverged. The commands run in this process; test_processes.py shows that a process ends like them.
 """
 
 import os
@@ -30,7 +29,7 @@ VALIDATE = [
     '--val_exp_id=refused',
 ]
 
-CASES = {  # the command, its exit code, what the sentence names
+CASES = {  # the command, its exit code, the words in its sentence
     'unknown flag': (TRAIN + ['--alpah=0.1'], 2, ['alpah']),
     'no number': (TRAIN + ['--learning_rate=fast'], 2, ['--learning_rate=fast']),
     'no bool': (TRAIN + ['--do_restore=maybe'], 2, ['--do_restore=maybe']),
@@ -215,7 +214,7 @@ WITH_A_CHECKPOINT = {
 
 
 class Hostile:
-    """A pickle of it runs a command where it is loaded by pickle itself."""
+    """An object whose pickle runs a command when pickle itself loads it."""
 
     def __init__(self, witness):
         self.witness = witness
@@ -226,7 +225,7 @@ class Hostile:
 
 @pytest.fixture(scope='module')
 def paths(home, tmp_path_factory):
-    """What the words above have in braces, but for the checkpoint."""
+    """The values for the words in braces above, except the checkpoint."""
     own = tmp_path_factory.mktemp('errors')
     (own / 'hostile.pkl').write_bytes(
         pickle.dumps({'params': Hostile(own / 'witness')}, protocol=2)
@@ -250,14 +249,17 @@ def checkpoint(run, where, folder):
 
 
 def command(words, where):
-    """A command, with the flags that say where for those that it does not give."""
+    """Returns a command, with the flags for the tests' places unless it gives them itself."""
     given = {word.split('=')[0] for word in words}
     return words + [flag for flag in where if flag.split('=')[0] not in given]
 
 
 @pytest.fixture
 def check(run, where, records):
-    """check(words, code, names, {what they have in braces: its value}) runs a command."""
+    """Returns a function that runs a command and checks its exit code and its sentence.
+
+    It is called as check(words, code, names, {word in braces: its value}).
+    """
 
     def refused(words, code, names, values):
         done = run(*command([word.format(**values) for word in words], where))
@@ -289,7 +291,7 @@ def test_a_hostile_params_file_runs_nothing(run, where, paths):
     run(*command(TRAIN + ['--load_params_file={hostile}'.format(**paths)], where))
     assert not paths['witness'].exists()
     pickle.loads(paths['hostile'].read_bytes())
-    assert paths['witness'].exists()  # it would have
+    assert paths['witness'].exists()  # loading it with pickle runs the command
 
 
 def test_a_cache_dir_that_cannot_be_is_refused_before_the_training(run, where, tmp_path, records):

@@ -1,8 +1,7 @@
-"""Images that cannot be used, and a wrong number of them: what a training and a validation say of
-it, and what they skip.
+"""Images that cannot be used, and wrong numbers of images: what is reported, and what is skipped.
 
-One command of each kind shows the way through train.py; the other ways in which a file can be
-damaged meet the experiment that it trains.
+One command of each kind goes through train.py; the other kinds of damage are tested with the
+experiment that it trains.
 """
 
 import os
@@ -22,7 +21,7 @@ from training.errors import TrainingError
 from training.experiment import Experiment
 
 pytestmark = pytest.mark.slow
-FILE = '-00001-of-00002'  # the damaged one of a split
+FILE = '-00001-of-00002'  # the damaged file of a split
 SETTINGS = dict(
     model='fc',
     layers_list=(3,),
@@ -37,12 +36,12 @@ NETWORK = ['--model=fc', '--layers_list=3', '--dataset=imagenet', '--image_size=
 
 @pytest.fixture(scope='module')
 def train(run, where):
-    """train(*flags) -> commands.Done."""
+    """Returns a function: flags -> the commands.Done of a training."""
     return lambda *flags: run('train.py', *NETWORK, *where, *flags)
 
 
 def experiment_of(data, split, steps_per_call=1, **settings):
-    """The Experiment that trains on the images of a folder, or validates on them."""
+    """Returns the Experiment that trains on the images of a folder, or validates on them."""
     config = Config.of(dict(SETTINGS, data_dir=data, **settings), choices())
     device = OneDevice(data_format='NHWC', steps_per_call=steps_per_call)
     of = dict(training=split == 'train', validating=split == 'validation')
@@ -50,7 +49,7 @@ def experiment_of(data, split, steps_per_call=1, **settings):
 
 
 def error_of(experiment, folder):
-    """What is said of a training, or a validation, that cannot go on."""
+    """Returns the message with which a training or a validation fails."""
     with loop.session(experiment, runtime.session_config()) as session:
         with pytest.raises(TrainingError) as error:
             if experiment.step:
@@ -61,12 +60,12 @@ def error_of(experiment, folder):
 
 
 def place(data, split):
-    """What names the last record of the damaged file of a split in a message."""
+    """Returns how a message names the last record of the damaged file of a split."""
     path = os.path.join(data, split + FILE)
     return f'record {LAST[split]} of {path} (from 0)'
 
 
-LAST = dict(train=2, validation=1)  # of the records of the second file, from 0
+LAST = dict(train=2, validation=1)  # index of the last record in the second file, from 0
 
 
 def test_the_last_record_is_the_damaged_one(photograph_tfrecords):
@@ -111,8 +110,9 @@ def test_damaged_images_are_named(damaged_tfrecords, tmp_path, how, split, words
 
 @pytest.fixture
 def miscounted(photograph_tfrecords, tmp_path):
-    """miscounted(said) -> (a folder of which it is said that it has so many training images, and
-    where that is said).
+    """Returns a function: number -> (a folder that claims to have this many training images, path).
+
+    The path is that of the file with the claim.
     """
 
     def copy(said):
@@ -142,7 +142,7 @@ def test_a_wrong_number_is_noticed_however_the_images_are_read(miscounted, tmp_p
 
 
 def test_a_command_tells_and_records_what_it_skips(train, damaged_tfrecords, records):
-    """4 steps of 5 of the 6 images: more than 3 epochs."""
+    """4 steps use 5 of the 6 images each, which is more than 3 epochs."""
     data = '--data_dir=' + damaged_tfrecords('half_a_jpeg', 'train')
     flags = ['--train_batch_size=5', '--eval_batch_size=3', '--train_epochs=4']
     flags += ['--epochs_per_checkpoint=9', '--novalidate_first', '--exp_id_suffix=_skip']

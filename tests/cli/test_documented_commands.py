@@ -1,6 +1,4 @@
-"""The commands in the first lines of train.py and test.py do what they say, and --help tells of
-every flag.
-"""
+"""The commands in the docstrings of train.py and test.py work, and --help describes every flag."""
 
 import ast
 import functools
@@ -17,13 +15,13 @@ from training.choices import choices
 
 @functools.lru_cache(maxsize=None)
 def docstring(path):
-    """The first lines of a program."""
+    """Returns the first lines of a program."""
     with open(os.path.join(commands.ROOT, path), encoding='utf-8') as file:
         return ast.get_docstring(ast.parse(file.read()))
 
 
 def documented(path):
-    """The commands in a program's docstring, as lists of words without `python`."""
+    """Returns the commands in a program's docstring, as lists of words without `python`."""
     lines = docstring(path).replace('\\\n', '').splitlines()
     return [shlex.split(line)[1:] for line in lines if re.match(r' +python ', line)]
 
@@ -72,7 +70,7 @@ def test_the_readme_has_the_first_command_of_train():
 
 
 def untold(text):
-    """The settings that the help of a program does not tell of."""
+    """Returns the settings that the help of a program does not describe."""
     return [
         name
         for name in [*rows_of(choices()), 'load_params_file', 'save_params_file']

@@ -1,5 +1,6 @@
-"""checkpoints/get_checkpoints.sh against a server of our own: whole files, interrupted ones,
-changed ones, no network.
+"""checkpoints/get_checkpoints.sh with a local server: complete, interrupted and changed files.
+
+It is also run without a network.
 """
 
 import hashlib
@@ -18,9 +19,9 @@ FILES = {
     PREFIX + '.index': b'i' * 333,
     DATA: bytes(range(256)) * 777,
 }
-OTHER = bytes(reversed(range(256))) * 777  # of DATA's size
+OTHER = bytes(reversed(range(256))) * 777  # has the size of DATA
 
-# The released checkpoints, written out.
+# The released checkpoints in full.
 HOST = 'https://neuralalignckpts.s3-us-west-1.amazonaws.com/'
 RELEASED = [
     'resnet18/symmetric/model.ckpt-450360',
@@ -45,14 +46,14 @@ ENDINGS = ['.meta', '.index', '.data-00000-of-00001']
 
 @pytest.fixture
 def get(site, tmp_path):
-    """get(*arguments) -> commands.Done of a copy of the script in tmp_path."""
+    """Returns a function: arguments -> the commands.Done of a copy of the script in tmp_path."""
     path = web.copy(SCRIPT, tmp_path)
     return lambda *arguments, url=site.url: web.call([path] + list(arguments), CHECKPOINTS_URL=url)
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Where the checkpoints go."""
+    """The folder of the downloaded checkpoints."""
     return tmp_path / 'checkpoints'
 
 
@@ -65,7 +66,7 @@ def is_whole(folder, files=FILES):
 
 
 def refusal(done, code=1):
-    """The sentence of a call that did not go well."""
+    """Returns the only sentence of a call that failed."""
     line = done.err.splitlines()[-1]
     assert done.code == code and line.startswith('error: ') and done.err.count('error: ') == 1
     return line
@@ -78,7 +79,7 @@ def test_it_asks_for_the_released_checkpoints_where_they_are(tmp_path):
     assert sorted(asked) == sorted([('HEAD', url) for url in urls] + [('GET', url) for url in urls])
     assert [method for method, _ in asked] == ['HEAD'] * 48 + [
         'GET'
-    ] * 48  # all sizes before the first byte
+    ] * 48  # asks for all sizes before the first byte
     assert all((tmp_path / 'checkpoints' / url[len(HOST) :]).read_text() == url for url in urls)
 
 
@@ -92,7 +93,7 @@ def test_a_checkpoint_comes_whole_once_and_its_sums_are_kept(get, site, folder):
     ]
     assert (
         len(site.asked) == 6 and fetch(get).code == 0 and len(site.asked) == 6
-    )  # nothing is asked for a second time
+    )  # no request is repeated
     assert sorted(path.name for path in folder.iterdir()) == [
         'checksums.txt',
         'get_checkpoints.sh',
@@ -118,7 +119,8 @@ def test_an_interrupted_download_goes_on(get, site, folder):
     assert not (folder / DATA).exists() and DATA not in (folder / 'checksums.txt').read_text()
     del site.asked[:]
     assert fetch(get).code == 0 and is_whole(folder)
-    assert site.asked == [('HEAD', DATA, 0), ('GET', DATA, 10001)]  # the two other files were whole
+    # The two other files were complete.
+    assert site.asked == [('HEAD', DATA, 0), ('GET', DATA, 10001)]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,4 @@
-"""config/get_configs.sh against a server of our own, and what `make clean` leaves of what it
-downloads.
-"""
+"""config/get_configs.sh with a local server, and which of its files `make clean` keeps."""
 
 import os
 import re
@@ -16,7 +14,7 @@ from config import recipes
 
 pytestmark = pytest.mark.slow
 SCRIPT = os.path.join('config', 'get_configs.sh')
-# The released settings files, written out.
+# The released settings files in full.
 HOST = 'https://neuralalignpkls.s3-us-west-1.amazonaws.com/'
 RELEASED = [
     'symmetric.pkl',
@@ -32,8 +30,9 @@ FILES = {name: name.encode('ascii') * (7 + 100 * index) for index, name in enume
 
 @pytest.fixture
 def get(site, tmp_path):
-    """get(*arguments) -> commands.Done of a copy of the script in tmp_path, for which there is no
-    Python.
+    """Returns a function: arguments -> the commands.Done of a copy of the script in tmp_path.
+
+    The script finds no Python.
     """
     path = web.copy(SCRIPT, tmp_path)
     tools = tmp_path / 'tools'
@@ -46,7 +45,7 @@ def get(site, tmp_path):
 
 
 def here(tmp_path):
-    """{name: content} of the settings files in the script's folder."""
+    """Returns {name: content} of the settings files in the script's folder."""
     return {
         path.name: path.read_bytes()
         for path in (tmp_path / 'config').iterdir()
@@ -67,7 +66,7 @@ def test_all_come_whole_under_their_own_names_without_a_python(get, site, tmp_pa
     assert done.code == 0, done.err
     assert here(tmp_path) == FILES
     assert re.search('all, 7 files from ' + site.url, done.out)
-    assert get().code == 0 and len(site.asked) == 2 * len(FILES)  # the second call asks for nothing
+    assert get().code == 0 and len(site.asked) == 2 * len(FILES)  # the second call sends no request
 
 
 def test_some_come_by_name(get, tmp_path):
@@ -150,7 +149,7 @@ def test_make_clean_keeps_what_was_downloaded(tmp_path):
     done = web.call(['make', 'clean', 'PYTHON=' + sys.executable], cwd=str(tmp_path))
     assert done.code == 0, done.err
     assert [name for name in kept + gone if (tmp_path / name).exists()] == kept
-    # Whatever is removed from config/ can be written again.
+    # Everything that is removed from config/ can be downloaded or written again.
     assert {os.path.basename(name)[:-4] for name in gone if name.startswith('config/')} <= set(
         recipes.RECIPES
     )

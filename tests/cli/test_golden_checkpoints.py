@@ -1,5 +1,6 @@
-"""Checkpoints that TensorFlow 1.13.2 and 2.21 wrote, restored here: the same logits, losses,
-gradients and next step.
+"""Restores checkpoints that TensorFlow 1.13.2 and 2.21 wrote.
+
+The logits, losses, gradients and the next step must be the same.
 """
 
 import os
@@ -19,7 +20,7 @@ TOLERANCE = 1e-4  # relative to the largest number of an array
 
 @pytest.fixture(scope='module')
 def experiment(tmp_path_factory):
-    """The experiment of both."""
+    """The experiment that wrote both checkpoints."""
     return make_checkpoints.experiment(str(tmp_path_factory.mktemp('digits')))
 
 
@@ -33,7 +34,7 @@ def test_a_checkpoint_of_either_version_goes_on_as_it_did_there(
     since = {
         'scalar/learning_rate_0',
         'scalar/learning_rate_1',
-    }  # what a step tells since these numbers were stored
+    }  # scalars of a step that were added after these numbers were stored
     assert (
         set(got) - since == set(wanted)
         and got['after/global_step'] == wanted['after/global_step'] == make_checkpoints.STEPS + 1
@@ -59,7 +60,7 @@ def test_the_numbers_are_worth_comparing(experiment):
     zero = {
         'gradient/task/{}/backward_kernel',
         'after/{}/backward_kernel/Momentum',
-    }  # the task does not move them
+    }  # the task loss does not change them
     assert {name for name, value in wanted.items() if not np.any(value)} == {
         name.format(layer) for name in zero for layer in ('dense0', 'dense1', 'dense_output')
     }

@@ -1,4 +1,4 @@
-"""A whole command is a function: argv in, exit code out, any number of times in a process."""
+"""A whole command is a function from argv to an exit code, and can run repeatedly in a process."""
 
 import report
 import train
@@ -13,7 +13,7 @@ def test_two_commands_have_flags_of_their_own(tmp_path, capsys):
     assert train.main(given, flags.FlagValues()) == 0
     told = capsys.readouterr()
     assert 'symmetric' in told.out and 'error' not in told.err
-    # The rule and its alpha of the first command are not those of the second one.
+    # The rule and the alpha of the first command must not leak into the second one.
     assert train.main(['train.py', '--beta=0.25', where] + SMALL, flags.FlagValues()) == 2
     told = capsys.readouterr()
     assert told.out == '' and told.err.startswith('error: --beta has no effect: alignment=none')

@@ -1,5 +1,6 @@
-"""A Python that lacks our packages: every program says so in one sentence. One whose packages are
-broken is left to Python.
+"""If our packages are missing, every program says so in one sentence.
+
+If they are installed but broken, Python reports the error itself.
 """
 
 import os
@@ -12,7 +13,7 @@ import web
 
 import missing_packages
 
-PROGRAMS = {  # words: (the package that is missed first, what pip is told)
+PROGRAMS = {  # words: (the first package that is missing, arguments for pip)
     ('train.py',): ('tensorflow', 'cpu'),
     ('test.py', 'validate'): ('tensorflow', 'cpu'),
     ('report.py',): ('rich', 'report'),
@@ -26,7 +27,7 @@ PROGRAMS = {  # words: (the package that is missed first, what pip is told)
 
 @pytest.fixture(scope='module')
 def python(tmp_path_factory):
-    """A Python without any package but the standard library."""
+    """A Python without any packages except the standard library."""
     folder = str(tmp_path_factory.mktemp('bare'))
     subprocess.run([sys.executable, '-m', 'venv', '--without-pip', folder], check=True)
     return os.path.join(folder, 'bin', 'python')
@@ -100,6 +101,6 @@ def test_the_sentence_names_the_environment_that_there_is(tmp_path, monkeypatch,
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(missing_packages, 'ROOT', str(tmp_path))
     assert f'); {advice}install it there with' in missing_packages.sentence('absl')
-    if made:  # and not where it is this one that lacks the package
+    if made:  # but not if this environment is the one that lacks the package
         monkeypatch.setattr(sys, 'prefix', str(tmp_path / '.venv-3.9'))
         assert '); install it there with' in missing_packages.sentence('absl')

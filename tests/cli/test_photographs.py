@@ -1,5 +1,6 @@
-"""The whole way of photographs: from a folder of images to the record of a ResNet in MongoDB; at
-the default sizes at night.
+"""From a folder of photographs to the record of a ResNet in MongoDB.
+
+The default image sizes are tested at night.
 """
 
 import commands
@@ -75,10 +76,10 @@ def test_a_step_and_a_validation_of_a_resnet(
     assert record['params']['model_params']['image_shape'] == [size, size, 3]
     assert (
         record['params']['validation_params']['topn_val']['num_steps'] == 2
-    )  # of 3 images and of 1, filled up
+    )  # a batch of 3 images, and one of 1 image and padding
     assert (
         len(results['weight_angles']) == 17 + 4 + 1
-    )  # convolutions, projections of shortcuts, the final layer
+    )  # convolutions, shortcut projections, final layer
 
 
 def test_a_preprocessing_decides_what_the_network_sees(photograph_tfrecords):

@@ -1,7 +1,7 @@
-"""The six programs as processes: the exit code and both outputs that a user gets.
+"""The six programs as processes: the exit code and both outputs that a user sees.
 
-The other files of this folder run them as functions where no death, no signal and no second host is
-the point.
+The other files of this folder run the programs as functions, unless a process has to die, gets a
+signal, or is one of several hosts.
 """
 
 import os
@@ -13,7 +13,7 @@ from config import params, recipes
 
 pytestmark = pytest.mark.slow
 
-MISTAKES = {  # a program: (more words, its exit code, the beginning of its one sentence)
+MISTAKES = {  # program: (more words, exit code, beginning of its one sentence)
     ('train.py',): (['--alpah=0.1'], 2, "error: Unknown command line flag 'alpah'"),
     ('test.py',): (['evaluate', '--val_exp_id=no'], 2, 'error: say what to do: python test.py'),
     ('search.py',): (['--space=alpha=2:1'], 2, 'error: --space=alpha=2:1: '),
@@ -37,7 +37,7 @@ def test_a_mistake_is_one_sentence_and_an_exit_code(forks, program):
 
 @pytest.fixture(scope='module')
 def trained_alone(where, home):
-    """A training of 3 steps by an interpreter of its own."""
+    """A training of 3 steps by a separate interpreter."""
     words = ['train.py', *commands.FC, *where, '--exp_id_suffix=_process', '--train_epochs=0.1']
     return commands.end(commands.process(words, home))
 
@@ -69,13 +69,13 @@ def test_search(forks, where):
     words = [word for word in commands.FC if not word.startswith('--learning_rate')]
     words += ['--train_epochs=0.1', '--trials=1', '--space=learning_rate=0.01:1:log']
     done = forks.run('search.py', *words, *where)
-    assert done.code == 0 and 'error' not in done.err  # on Python 3.7 Optuna has a word of its own
+    assert done.code == 0 and 'error' not in done.err  # on Python 3.7, Optuna prints a warning
     assert done.out.splitlines()[-1].startswith('a training with these settings: python train.py ')
 
 
 def test_build_tfrecords(forks, photograph_tfrecords):
     done = forks.run('-m', 'data.build_tfrecords', 'verify', photograph_tfrecords)
-    assert done.code == 0 and 'error' not in done.err  # which shows a progress bar
+    assert done.code == 0 and 'error' not in done.err  # err holds a progress bar
     assert done.out == f'{photograph_tfrecords}: all files are as they were written.\n'
 
 

@@ -1,4 +1,4 @@
-"""Tests of the command report.py on the records of a training."""
+"""Reports by report.py on results that train.py has stored, as a user sees them."""
 
 import os
 import re
@@ -12,13 +12,13 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope='module')
 def report(run, where, trained, whole):
-    """report('--html=...') -> commands.Done."""
+    """Returns a function: flags -> the commands.Done of report.py."""
     assert commands.succeeded(trained.resumed) and commands.succeeded(whole)
     return lambda *words: run('report.py', *where, *words)
 
 
 def row(done, exp_id):
-    """The cells of an experiment's line."""
+    """Returns the cells of an experiment's line."""
     (line,) = [line for line in done.out.splitlines() if line.split()[:1] == [exp_id]]
     return re.split(r' {2,}', line.strip())
 
@@ -60,7 +60,7 @@ def test_an_empty_database_is_no_error(report, tmp_path):
     done = report('--dbname=empty', '--html=' + html, '--png=' + png)
     assert (
         done.code == 0
-        and 'There are no runs in database empty' in done.out
+        and 'There is no run in database empty' in done.out
         and 'nothing to plot yet' in done.out
     )
     assert os.listdir(str(tmp_path)) == ['report.html']
@@ -69,7 +69,7 @@ def test_an_empty_database_is_no_error(report, tmp_path):
 @pytest.mark.parametrize(
     'words, code, beginning',
     [
-        (['--exp_id=nobody'], 1, 'error: There is no experiment nobody in database cli'),
+        (['--exp_id=nobody'], 1, 'error: there is no experiment nobody in database cli'),
         (
             ['--exp_id=symmetric_whole', '--html=/no/such/folder/report.html'],
             1,
@@ -95,7 +95,7 @@ def test_a_mistake_is_told_in_a_sentence(report, words, code, beginning):
 
 
 def test_it_needs_no_tensorflow(where, whole, home):
-    """In a process where TensorFlow cannot be imported."""
+    """Runs in a process in which TensorFlow cannot be imported."""
     code = (
         'import runpy, sys; sys.modules["tensorflow"] = None; sys.argv = sys.argv[1:]; '
         'runpy.run_path(sys.argv[0], run_name="__main__")'

@@ -1,6 +1,4 @@
-"""What is restored brings its meaning; a training that only starts from a checkpoint has its own
-settings.
-"""
+"""Restored checkpoints bring their settings of scope MEANING; a mere start from one does not."""
 
 import json
 import os
@@ -13,13 +11,14 @@ from config import params
 from database.store import Store
 
 pytestmark = pytest.mark.slow
-NETWORK = ['--model=fc', '--layers_list=7,5']  # what finds the collection
+NETWORK = ['--model=fc', '--layers_list=7,5']  # the flags that determine the collection
 
 
 @pytest.fixture(scope='module')
 def validate(trained, run, where):
-    """validate(*flags) -> commands.Done of a validation of the training of `trained`, unless the
-    flags name another one.
+    """Returns a function that validates the training of `trained`, and returns a commands.Done.
+
+    Its flags may name another checkpoint.
     """
 
     def command(*flags, source='symmetric_split'):
@@ -33,7 +32,7 @@ def validate(trained, run, where):
 
 
 def test_a_forgotten_flag_does_no_harm(validate, trained, records):
-    """--activation=tanh, --alignment and all of the training were left out."""
+    """--activation=tanh, --alignment and all settings of the training were left out."""
     commands.succeeded(validate('--val_exp_id=restored_forgotten'))
     (record,) = records('restored_forgotten')
     source = records('symmetric_split')[-1]
@@ -221,7 +220,7 @@ def test_a_training_goes_on_with_its_meaning_and_tells_what_changed(
 
 
 def test_what_came_from_mongodb_is_described_where_it_lies(validate, folder, records):
-    """The path that test.py prints can be given back."""
+    """The path that test.py prints can be used as --load_checkpoint."""
     lines = commands.succeeded(validate('--val_exp_id=restored_again'))
     (path,) = [line[len('restored ') :] for line in lines if line.startswith('restored ')]
     commands.succeeded(
@@ -283,7 +282,10 @@ def test_override_needs_its_flag(run, where):
 
 @pytest.fixture(scope='module')
 def tune(trained, run, where, folder):
-    """tune(suffix, *flags) -> commands.Done of a training that starts from step 30 of `trained`."""
+    """Returns a function that trains from step 30 of `trained`, and returns a commands.Done.
+
+    It is called as tune(suffix, *flags).
+    """
 
     def command(suffix, *flags, by='--load_checkpoint={}/checkpoint-30'):
         return run(
@@ -314,8 +316,9 @@ def test_a_start_at_or_beyond_the_end_is_refused(tune, records, by):
 
 
 def test_a_tuning_counts_from_0_and_goes_on_from_its_own_checkpoint(tune, records, folder):
-    """--reset_step starts at 0 with new slots; the same command with --do_restore goes on from the
-    run's own checkpoint.
+    """--reset_step starts at step 0 with new slots.
+
+    The same command with --do_restore continues from the run's own checkpoint.
     """
     lines = commands.succeeded(
         tune('_tuned', '--reset_step', '--train_epochs=0.2', '--learning_rate=0.01')
@@ -330,7 +333,7 @@ def test_a_tuning_counts_from_0_and_goes_on_from_its_own_checkpoint(tune, record
     assert [record['step'] for record in first] == [0, 6]
     source = [record for record in records('symmetric_split') if record['step'] == 30][-1]
     angles = [record['validation_results']['topn_val']['top1'] for record in (source, first[0])]
-    assert angles[0] == angles[1]  # the network is that of the checkpoint
+    assert angles[0] == angles[1]  # the network of the checkpoint is used
     again = commands.succeeded(
         tune('_tuned', '--reset_step', '--train_epochs=0.4', '--learning_rate=0.01', '--do_restore')
     )
@@ -360,7 +363,7 @@ def test_override_without_anything_to_override_is_refused(run, where):
 
 
 def test_a_checkpoint_of_ones_own_by_its_path(run, where, records, folder, mongo_server):
-    """MongoDB lost the newest one; the local file is newer than what it has."""
+    """MongoDB lost the newest checkpoint, so the local file is newer than what it holds."""
     words = commands.FC + where + ['--exp_id_suffix=_here', '--do_restore']
     commands.succeeded(run('train.py', *(words + ['--train_epochs=0.4'])))
     with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
@@ -376,7 +379,7 @@ def test_a_checkpoint_of_ones_own_by_its_path(run, where, records, folder, mongo
 
 
 def test_a_tuning_without_a_checkpoint_names_its_start_again(tune, run, where, records):
-    """It was stopped before its first checkpoint; the same flags without the start are given."""
+    """The training ended before its first checkpoint; it is resumed without naming its start."""
     words = ['--reset_step', '--novalidate_first', '--learning_rate=1e11', '--train_epochs=0.2']
     commands.refusal(tune('_begun', *words), 3)
     assert records('symmetric_begun') != []

@@ -1,4 +1,4 @@
-"""--save_params_file, then --load_params_file: the same run, but for where it goes."""
+"""--save_params_file, then --load_params_file: the same run, at another place."""
 
 import re
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope='module')
 def loaded(trained, run, where):
-    """The first run once more, from its file; three of the flags do not count."""
+    """The first run again, from its settings file; three of the flags do not count."""
     return run(
         'train.py',
         '--load_params_file=' + trained.settings,

@@ -1,5 +1,6 @@
-"""Several processes train together: like one, also when one of them is killed, asked to stop, or
-has other settings.
+"""Several processes train together like one.
+
+One of them may also be killed, be asked to stop, or have different settings.
 """
 
 import glob
@@ -34,16 +35,20 @@ GONE = (
 
 
 class Clusters:
-    """Starts trainings of several processes; those that still run in the end are killed."""
+    """Starts trainings of several processes, and kills those that still run at the end."""
 
     def __init__(self, forks, where, free_address):
         self._forks, self._where, self._free_address = forks, where, free_address
         self._running = []
 
     def start(self, count, *words, first=(), by_environment=False):
-        """(the processes in their order, their addresses) of a training.
+        """Starts a training, and returns its processes in order and their addresses.
 
-        first: more words of the first one. by_environment: TF_CONFIG says who they are.
+        Args:
+            count: Number of processes.
+            words: Words of the command.
+            first: More words for the first process.
+            by_environment: Whether TF_CONFIG tells each process which host it is.
         """
         hosts = [self._free_address() for _ in range(count)]
         for index in range(count):
@@ -58,7 +63,7 @@ class Clusters:
         return self._running[-count:], hosts
 
     def close(self):
-        """Kills what runs."""
+        """Kills the processes that still run."""
         for process in self._running:
             if process.poll() is None:
                 process.kill()
@@ -67,7 +72,7 @@ class Clusters:
 
 @pytest.fixture(scope='module')
 def together(forks, where, free_address):
-    """together(count, words, ...) -> the running processes and their addresses: Clusters.start."""
+    """Returns Clusters.start: (count, words, ...) -> the running processes and their addresses."""
     clusters = Clusters(forks, where, free_address)
     yield clusters.start
     clusters.close()
@@ -75,7 +80,7 @@ def together(forks, where, free_address):
 
 @pytest.fixture(scope='module')
 def alone(run, where):
-    """What one process validates in three epochs: {step: its line}."""
+    """The validations of three epochs on a single process: {step: its line}."""
     return validations(
         commands.succeeded(
             run('train.py', *(RECIPE + where + ['--exp_id_suffix=_alone', '--train_epochs=3']))
@@ -141,7 +146,10 @@ def test_all_stop_and_save_when_one_is_asked_to(together, records, asked):
 
 @pytest.fixture(scope='module')
 def elsewhere(photograph_tfrecords, tmp_path_factory):
-    """elsewhere(alike) -> a folder of the photographs, copied or put into other files."""
+    """Returns a function: alike -> a folder with the photographs.
+
+    They are copied as they are, or put into different files.
+    """
 
     def copy(alike):
         folder = str(tmp_path_factory.mktemp('elsewhere') / 'data')
@@ -174,9 +182,9 @@ def photographs(photograph_tfrecords):
 
 @pytest.fixture(scope='module')
 def refused(together, alone, photographs, elsewhere):
-    """{why: (what the two processes answered, their addresses)} of trainings that cannot be.
+    """{why: (outputs of the two processes, their addresses)} of trainings that are refused.
 
-    They run at the same time: most of theirs is waiting for a process that is gone.
+    They run at the same time, because they mostly wait for a process that is lost.
     """
     started = {
         'the name is taken': together(2, '--exp_id_suffix=_alone', '--train_epochs=4'),

@@ -1,7 +1,6 @@
-"""train.py from the command line to MongoDB: one run, the same again, and a run that goes on where
-it ended.
+"""train.py from the command line to MongoDB: a run, the same run again, and a resumed run.
 
-The commands run in this process but for those that a signal ends.
+The commands run in this process unless a signal ends them.
 """
 
 import os
@@ -18,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import SCALARS as AL
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 LAYERS = {'dense0', 'dense1', 'dense_output'}
-STEPS = [0, 6, 12, 15]  # records of the first run: a validation each
+STEPS = [0, 6, 12, 15]  # records of the first run, each with a validation
 RESUMED = [18, 24, 30]
 SCALARS = {
     'loss',
@@ -44,7 +43,7 @@ BY_LAYER = {
 
 
 def validations(lines):
-    """{step: top-1 as it was printed} of a run's lines."""
+    """Returns {step: top-1 as printed} from the lines of a run."""
     found = [
         re.match(
             r'step ([\d,]+) of [\d,]+: top-1 ([\d.]+), top-5 [\d.]+, mean weight angle [\d.]+ '
@@ -58,12 +57,15 @@ def validations(lines):
 
 
 def restored_from(lines):
-    """The names of the checkpoints that a run's lines say it started from."""
+    """Returns the names of the checkpoints that a run started from, according to its lines."""
     return [os.path.basename(line) for line in lines if line.startswith('restored from ')]
 
 
 def recorded(found, steps=None):
-    """{step: results of its validation} of an experiment's records, of these steps or of all."""
+    """Returns {step: results of its validation} from an experiment's records.
+
+    Without `steps`, all records are used.
+    """
     return {
         record['step']: record['validation_results']['topn_val']
         for record in found
@@ -206,13 +208,13 @@ def test_the_records(trained, records):
     for record, before in zip(found, [0] + STEPS + RESUMED):
         assert (
             record['saved_filters'] is True and 'filename' in record
-        )  # that of step 0, too, as in the original
+        )  # at step 0 as well, as in the original
         assert len(record.get('train_results', [])) == record['step'] - before
         for step in record.get('train_results', []):
             assert set(step) == SCALARS
             assert (
                 step['learning_rate_0'] == step['learning_rate'] == np.float32(0.1)
-            )  # the original has these two names alone
+            )  # the original only has these two names
             assert step['learning_rate_1'] == step['alignment_learning_rate'] == np.float32(0.01)
         results = record['validation_results']['topn_val']
         assert set(results) == BY_LAYER | {
@@ -274,7 +276,7 @@ def test_a_record_holds_every_setting(trained, records, mongo_server):
     assert (params['model_params']['seed'], params['model_params']['cfg_final']) == (
         0,
         {},
-    )  # the original's test.py reads both
+    )  # the original's test.py reads these
     assert (
         params['save_params']['port'] == mongo_server.port
         and params['save_params']['exp_id'] == 'symmetric_split'
@@ -294,7 +296,7 @@ def test_the_newest_checkpoints_lie_here_too(trained, folder):
     files = set(os.listdir(folder('symmetric_split'))) - {
         'restored',
         'settings.json',
-    }  # the first: what came from MongoDB
+    }  # 'restored' holds downloads from MongoDB
     assert files == {
         f'checkpoint-{step}.{ending}'
         for step in (12, 15, 18, 24, 30)
@@ -336,9 +338,7 @@ def test_a_resumed_run_ends_as_one_that_never_stopped(trained, whole, records, f
 def test_another_experiment_starts_from_a_checkpoint(
     trained, run, where, mongo_server, folder, records
 ):
-    """Nothing moves at learning rate 0, so that what the new experiment stores is what it was
-    given.
-    """
+    """The learning rate is 0, so the new experiment stores the variables that it started from."""
     done = run(
         'train.py',
         *(
@@ -411,8 +411,9 @@ def test_a_signal_saves_and_stops(run, forks, where, records, folder, number, na
 def test_a_run_that_was_killed_goes_on_with_every_step_recorded_once(
     run, forks, where, records, folder
 ):
-    """Killed after a record without weights, that of step 100: the steps after its newest
-    checkpoint, of step 90, are made, and recorded, anew.
+    """The run is killed after a record without a checkpoint, at step 100.
+
+    The steps after its newest checkpoint, of step 90, are computed and recorded again.
     """
     words = (
         ['train.py']
@@ -505,7 +506,7 @@ def test_a_run_that_is_complete_says_how_it_went_and_records_nothing_more(
 def test_copies_of_the_checkpoints_go_to_a_file_system_of_tensorflows(
     whole, run, where, home, mongo_server, records, folder
 ):
-    """file:// stands for gs://, which needs a bucket."""
+    """file:// takes the place of gs://, which would need a bucket."""
     bucket = os.path.join(home, 'bucket')
     words = commands.FC + where + ['--exp_id_suffix=_copied', '--cache_dir=file://' + bucket]
     lines = commands.succeeded(run('train.py', '--train_epochs=1', '--checkpoint_max=2', *words))

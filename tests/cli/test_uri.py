@@ -1,6 +1,4 @@
-"""A server of the user's own, which asks for a password or TLS, or is one of a replica set:
-MONGODB_URI, which nothing shows.
-"""
+"""MONGODB_URI: servers with a password, TLS or a replica set; the URI is never printed."""
 
 import contextlib
 import os
@@ -22,7 +20,7 @@ ESCAPED = 'p%40ss%2Fword'
 
 @contextlib.contextmanager
 def mongod(folder, address, *words):
-    """The port of a mongod with these options, which listens."""
+    """Starts a mongod with these options, and returns its port once it accepts connections."""
     port = int(address.rpartition(':')[2])
     start = [
         server.find_mongod(),
@@ -49,7 +47,7 @@ def mongod(folder, address, *words):
 
 @pytest.fixture(scope='module')
 def guarded(tmp_path_factory, free_address):
-    """(host, port) of a mongod that wants a password."""
+    """(host, port) of a mongod that requires a password."""
     with mongod(str(tmp_path_factory.mktemp('guarded')), free_address(), '--auth') as port:
         with pymongo.MongoClient('127.0.0.1', port) as client:
             client.admin.command('createUser', 'lab', pwd=PASSWORD, roles=['root'])
@@ -132,7 +130,7 @@ def test_a_server_with_tls_is_spoken_to_where_its_authority_is_given(run, tmp_pa
 
 @pytest.mark.nightly
 def test_a_replica_set_that_loses_its_primary_loses_no_step(forks, tmp_path, free_address):
-    """Its one member steps down, twice, and stands for election again after two seconds."""
+    """The only member steps down twice, and can be elected again after two seconds."""
     with mongod(str(tmp_path), free_address(), '--replSet', 'lab') as port:
         with pymongo.MongoClient('127.0.0.1', port, directConnection=True) as client:
             client.admin.command(
@@ -145,7 +143,7 @@ def test_a_replica_set_that_loses_its_primary_loses_no_step(forks, tmp_path, fre
                 commands.reach(running, beginning)
                 while not client.admin.command('isMaster')[
                     'ismaster'
-                ]:  # the training may be quicker than an election
+                ]:  # the training may be faster than an election
                     time.sleep(0.1)
                 client.admin.command('replSetStepDown', 2, force=True)
             commands.succeeded(commands.end(running))

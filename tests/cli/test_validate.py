@@ -1,6 +1,4 @@
-"""test.py validate: whatever way a checkpoint is named, its validation is the one that the training
-recorded.
-"""
+"""test.py validate gives the recorded results of a training, however the checkpoint is named."""
 
 import os
 import shutil
@@ -10,8 +8,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-# what names the checkpoint, and the step that it has; the settings come from flags, or from their
-# file
+# {case: (flags that name the checkpoint, its step)}; the settings come from flags or their file
 HOW = {
     'newest': (['--exp_id_suffix=_split'], 30),
     'step': (['--exp_id_suffix=_split', '--load_step=12'], 12),
@@ -31,7 +28,7 @@ HOW = {
 
 @pytest.fixture(scope='module')
 def validate(trained, run, where, folder):
-    """validate(how) -> what the command printed, and its exp_id."""
+    """Returns a function: how -> (what the command printed, its exp_id)."""
 
     def command(how, settings=commands.FC):
         exp_id = 'validation_' + how

@@ -1,6 +1,4 @@
-"""A web server of our own for the scripts that download: whole files, parts of them, and what can
-go wrong on the way.
-"""
+"""A local web server for the download scripts: complete files, parts of them, and failures."""
 
 import contextlib
 import hashlib
@@ -17,11 +15,14 @@ LIBRARY = os.path.join('config', 'download.sh')
 
 
 class Site:
-    """What the server has: files (path -> bytes), how it treats them, and what it was asked for.
+    """What the server holds, how it behaves, and the requests that it received.
 
-    cut: path -> after how many bytes its next transfer ends. stale: path -> content whose version
-    HEAD tells instead.
-    asked: (method, path, first byte) of each request. validators: whether it tells versions.
+    Attributes:
+        files: {path: bytes}.
+        cut: {path: number of bytes after which its next transfer ends}.
+        stale: {path: content whose version HEAD reports instead}.
+        asked: [(method, path, first byte)], one for each request.
+        validators: Whether the server reports versions.
     """
 
     def __init__(self, files):
@@ -74,7 +75,7 @@ def _handler(site):
 
 @contextlib.contextmanager
 def serving(files):
-    """A Site that answers at its url while the context lasts."""
+    """Context manager: a Site that answers at its url."""
     site = Site(files)
     server = http.server.HTTPServer(('127.0.0.1', 0), _handler(site))
     threading.Thread(
@@ -87,7 +88,7 @@ def serving(files):
 
 
 def copy(script, root):
-    """Copies a script, and what it reads, into a folder; returns the script's path there."""
+    """Copies a script and the files that it reads into a folder; returns its path there."""
     for path in (script, LIBRARY):
         (root / os.path.dirname(path)).mkdir(exist_ok=True)
         shutil.copy(os.path.join(commands.ROOT, path), str(root / path))
@@ -95,7 +96,7 @@ def copy(script, root):
 
 
 def call(words, cwd=None, **variables):
-    """commands.Done of a program with these variables of its environment beside ours."""
+    """Runs a program with these variables added to our environment; returns a commands.Done."""
     done = subprocess.run(
         words,
         env=dict(os.environ, **variables),
@@ -107,7 +108,7 @@ def call(words, cwd=None, **variables):
     return commands.Done(done.returncode, done.stdout, done.stderr)
 
 
-# What the scripts may use; there is no Python among it.
+# The tools that the scripts may use; Python is not one of them.
 TOOLS = ('awk', 'cat', 'cut', 'dirname', 'mkdir', 'mv', 'rm', 'sha256sum', 'tr', 'wc')
 CURL = r"""#!/bin/sh
 for word; do
@@ -125,11 +126,10 @@ fi
 
 
 def asked_by_default(script, root):
-    """[(method, URL)] that a script asks for without arguments, with an environment of nothing but
-    PATH.
+    """Returns the [(method, URL)] that a script requests without arguments.
 
-    A stand-in curl comes first on the PATH. It notes what it is asked for, and gives the URL for a
-    file's content.
+    Its environment holds only PATH. A stand-in for curl comes first on the PATH: it notes each
+    request, and returns the URL as the content of the file.
     """
     path, notes, tools = copy(script, root), root / 'notes', root / 'tools'
     tools.mkdir()
