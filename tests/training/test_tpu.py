@@ -185,8 +185,8 @@ def test_all_cores_must_be_done_before_a_call_is():
     assert len([op for op in ends if '_shard_' in op.name]) == CORES and len(ends) == CORES + 1
 
 
-# One core, by XLA on the CPU: what is computed of whole batches. The sum over the cores is that of
-# as many equal ones.
+# One core, compiled by XLA on the CPU, computes whole batches. The sum over the cores is then a sum
+# of equal values.
 def equal_cores(patch, batch):
     def replicate(computation, inputs):
         return [runtime.xla_compile(computation, inputs[0])] * len(inputs)
