@@ -60,7 +60,7 @@ def test_an_empty_database_is_no_error(report, tmp_path):
     done = report('--dbname=empty', '--html=' + html, '--png=' + png)
     assert (
         done.code == 0
-        and 'There is no run in database empty' in done.out
+        and 'There are no runs in database empty' in done.out
         and 'nothing to plot yet' in done.out
     )
     assert os.listdir(str(tmp_path)) == ['report.html']
@@ -69,7 +69,7 @@ def test_an_empty_database_is_no_error(report, tmp_path):
 @pytest.mark.parametrize(
     'words, code, beginning',
     [
-        (['--exp_id=nobody'], 1, 'error: there is no experiment nobody in database cli'),
+        (['--exp_id=nobody'], 1, 'error: There is no experiment nobody in database cli'),
         (
             ['--exp_id=symmetric_whole', '--html=/no/such/folder/report.html'],
             1,
