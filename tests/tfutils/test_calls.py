@@ -377,7 +377,7 @@ REFUSED = {
         {'train_params.thres_loss': 0.01},
         TrainingError,
     ),
-    'cannot hold': ({'model_params.extra': object()}, StoreError),
+    'cannot contain': ({'model_params.extra': object()}, StoreError),
 }
 
 
