@@ -20,10 +20,14 @@ SMALL = (
 )
 TENSORBOARD = "tensorboard>=2.20,<3; python_version >= '3.9'"
 REPORT = [
+    # Student's t distribution for the intervals of report.py.
+    'scipy>=1.5,<2',
     'rich>=13.8,<16',
     'matplotlib==3.4.3; ' + TF1,
     "matplotlib>=3.9,<4; python_version >= '3.9'",
 ]
+# (NumPy 1.16 is too old for a newer pandas.)
+FRAMES = ['pandas==1.2.5; ' + TF1, "pandas>=2,<4; python_version >= '3.9'"]
 SEARCH = ['optuna==4.0.0; ' + TF1, "optuna>=4.0,<6; python_version >= '3.9'"]
 
 setup(
@@ -84,6 +88,8 @@ setup(
         # report.py: tables for terminals, and plots. (NumPy 1.16 is too old for a newer
         # matplotlib.)
         'report': REPORT,
+        # reports.frame: runs as pandas data frames.
+        'frames': REPORT + FRAMES,
         # search.py: proposals by a tree-structured Parzen estimator.
         'search': SEARCH,
         # scikit-learn and scikit-image ship the photographs of the tests; trustme makes the
@@ -103,6 +109,7 @@ setup(
             'selenium>=4.11,<5',
         ]
         + REPORT
+        + FRAMES
         + SEARCH,
     },
 )
