@@ -22,7 +22,7 @@ SHELL = (
 
 # What runs the commands with this beginning: the file of a test, or the reason why no test does.
 HOW = [
-    ('make test', 'it runs the tests'),
+    ('make (check|test)', 'it runs the tests'),
     ('PYTHON=python3.7 make test', 'it runs the tests'),
     ('(PYTHON=python3.7 )?make train', 'installs; cli/test_train.py runs its two programs'),
     ('make report', 'installs; cli/test_report.py runs its program'),
