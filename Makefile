@@ -20,11 +20,7 @@ RUN := $(VENV)/bin/python
 # setup.py instead.
 LOCK ?= $(if $(filter Linux-x86_64-cpu,$(shell uname -s)-$(shell uname -m)-$(DEVICE)),$(wildcard requirements/py$(subst .,,$(VERSION)).txt))
 UV := .venv-lock/bin/uv pip compile --quiet --upgrade --generate-hashes --custom-compile-command 'make lock'
-UV_RUNTIME := $(UV) setup.py requirements/build.in --extra cpu --extra mongodb --extra mnist --extra report \
-	--python-platform x86_64-manylinux_2_28
-DATA := $(LOCAL)/mnist_tfrecords
-EXPERIMENT := --load_params_file=config/quickstart.pkl --data_dir=$(DATA) --port=$(PORT) --dbname=quickstart \
-	--cache_dir=$(LOCAL)/cache --exp_id_suffix=_python$(VERSION)
+UV_RUNTIME := $(UV) --python-platform x86_64-manylinux_2_28 --no-emit-package credit-alignment
 
 .PHONY: train setup check test test-all nightly-slice report rules search noise faithful faithful-here bench faults docs lock \
 	stop-mongodb clean help
@@ -101,8 +97,8 @@ docs: .venv-docs/ready  ## build the documentation site in local/site
 lock: .venv-lock/ready  ## resolve all dependencies again, and write the files in requirements/
 	for version in 3.7.9 3.11; do \
 		file=requirements/py$$(echo $$version | cut -d . -f 1,2 | tr -d .); \
-		$(UV_RUNTIME) --python-version $$version -o $$file.txt && \
-		$(UV_RUNTIME) --extra test -c $$file.txt --python-version $$version -o $$file-test.txt || exit 1; \
+		$(UV_RUNTIME) requirements/train.in --python-version $$version -o $$file.txt && \
+		$(UV_RUNTIME) requirements/test.in -c $$file.txt --python-version $$version -o $$file-test.txt || exit 1; \
 	done
 	$(UV) requirements/docs.in --universal --python-version 3.10 -o requirements/docs.txt
 
@@ -126,7 +122,7 @@ $(DATA)/dataset.json: | $(VENV)/ready-train
 ifeq ($(LOCK),)
 $(VENV)/ready-train: setup.py
 	$(INTERPRETER) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --upgrade 'pip>=22,<27' 'setuptools>=60,<81' wheel
+	$(RUN) -m pip install --quiet --upgrade 'pip>=22,<27' 'setuptools>=64,<81' wheel
 	$(RUN) -m pip install --quiet -e '.[$(DEVICE),mongodb,mnist,report]'
 	touch $@
 
