@@ -1,9 +1,10 @@
-"""One sentence where this Python lacks a package that we need, and not Python's traceback; and one
-where a setting that a rule declares cannot be, which is known while the program is imported.
+"""Prints one sentence, instead of a traceback, if a required package is not installed.
 
-A program imports this module before everything else. The module itself needs the standard library
-alone. A package that is installed and cannot be imported is left to Python's own words, and so is a
-mistake in our own imports.
+It does the same if a rule declares a setting that is not legal, which is found on import.
+
+Each program imports this module before everything else. The module itself only needs the standard
+library. If a package is installed but cannot be imported, or if one of our own imports is wrong,
+Python's traceback is printed.
 """
 
 import glob
@@ -14,12 +15,16 @@ from types import TracebackType
 from typing import Optional, Type
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
-# What pip installs for a program; see setup.py.
+# The extras of setup.py that a program needs; 'cpu' for all others.
 EXTRAS = {'report.py': 'report', 'search.py': 'cpu,search'}
 
 
 def sentence(package: str) -> str:
-    """What to tell of a package that is not installed: the text names this Python and a remedy."""
+    """Returns the message about a package that is not installed, with a remedy.
+
+    Args:
+        package: Name of the package.
+    """
     version = '{}.{}'.format(*sys.version_info[:2])
     made = [
         path
@@ -47,7 +52,7 @@ def _hook(kind: Type[BaseException], error: BaseException, trace: Optional[Trace
         and package
         and importlib.util.find_spec(package) is None
     ):
-        print(sentence(package), file=sys.stderr)  # then Python ends, as after a traceback, with 1
+        print(sentence(package), file=sys.stderr)  # then Python exits with code 1
     elif kind.__name__ == 'ConfigError':
         print(f'error: {error}', file=sys.stderr)
     else:

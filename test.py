@@ -1,14 +1,14 @@
-r"""Validate a trained network: every validation image once, recorded in MongoDB.
+r"""Validate a trained network on all validation images and record the results.
 
     python test.py validate --load_params_file=config/imagenet_symmetric.pkl \
         --val_exp_id=check --data_dir=/data/imagenet_tfrecords
 
-The checkpoint is --load_checkpoint (a path), or the newest (or --load_step) of
-the experiment that the flags describe.
+Validates --load_checkpoint (a path), or the newest checkpoint (or the one at
+--load_step) of the experiment that the flags describe.
 """
 
-import missing_packages  # noqa: F401 (first: it tells which package this Python lacks)
-from training import runtime  # noqa: F401 (before all else: it prepares TensorFlow)
+import missing_packages  # noqa: F401 (first: reports which package is missing)
+from training import runtime  # noqa: F401 (second: it prepares TensorFlow)
 
 import sys
 from typing import List, Optional
@@ -22,13 +22,21 @@ MODES = ('validate', 'validate_tpu')
 
 
 def validate(values: flags.FlagValues, words: List[str]) -> int:
-    """What the flags ask for. words: the program and what is no flag. Returns the exit code."""
+    """Validates as the flags ask and returns the exit code.
+
+    Args:
+        values: The parsed flags.
+        words: The program, then the words of the command line that are not flags.
+
+    Raises:
+        ConfigError: The settings are not valid.
+    """
     if len(words) != 2 or words[1] not in MODES:
         raise ConfigError(
-            'say what to do: python test.py validate --val_exp_id=NAME ... (validate_tpu for a TPU)'
+            'the command is python test.py validate --val_exp_id=NAME ... (validate_tpu for a TPU)'
         )
     if values.save_params_file:
-        raise ConfigError('--save_params_file is for train.py')
+        raise ConfigError('--save_params_file is a flag of train.py only')
     asked = start.read(values, choices())
     if words[1] == 'validate_tpu' and not asked.config.tpu_name:
         raise ConfigError('validate_tpu needs --tpu_name')
@@ -37,7 +45,7 @@ def validate(values: flags.FlagValues, words: List[str]) -> int:
 
 
 def main(argv: Optional[List[str]] = None, flag_values: flags.FlagValues = flags.FLAGS) -> int:
-    """The whole command: see config.flags.run."""
+    """Runs the whole command and returns the exit code; see config.flags.run."""
     flags.define_flags(choices(), flag_values)
     return start.run(validate, argv, flag_values)
 

@@ -1,4 +1,4 @@
-r"""Train a network whose errors travel back through kernels of their own.
+r"""Train a network whose errors travel back through separate backward kernels.
 
     python train.py --model=fc --layers_list=32,16 --activation=tanh \
         --alignment=symmetric --optimizer=adam --train_batch_size=50 \
@@ -6,12 +6,12 @@ r"""Train a network whose errors travel back through kernels of their own.
     python train.py --load_params_file=config/imagenet_symmetric.pkl \
         --model=resnet18 --data_dir=/data/imagenet_tfrecords
 
-Everything is recorded in MongoDB. README.md explains the settings; --help lists
-all of them.
+All results are recorded in MongoDB. README.md is the guide to the settings;
+--help lists all of them.
 """
 
-import missing_packages  # noqa: F401 (first: it tells which package this Python lacks)
-from training import runtime  # noqa: F401 (before all else: it prepares TensorFlow)
+import missing_packages  # noqa: F401 (first: reports which package is missing)
+from training import runtime  # noqa: F401 (second: it prepares TensorFlow)
 
 import sys
 from typing import List, Optional
@@ -23,16 +23,24 @@ from training.choices import choices
 
 
 def train(values: flags.FlagValues, words: List[str]) -> int:
-    """What the flags ask for. words: the program and what is no flag. Returns the exit code."""
+    """Trains as the flags ask and returns the exit code.
+
+    Args:
+        values: The parsed flags.
+        words: The program, then the words of the command line that are not flags.
+
+    Raises:
+        ConfigError: The settings are not valid.
+    """
     if len(words) > 1:
-        raise ConfigError(f'{words[1]!r} is not understood; every setting is a flag, --name=value')
+        raise ConfigError(f'{words[1]!r} is not a flag; settings are given as --name=value')
     asked = start.read(values, choices())
     jobs.train(asked.config, asked.explicit, asked.ignored, values.save_params_file)
     return 0
 
 
 def main(argv: Optional[List[str]] = None, flag_values: flags.FlagValues = flags.FLAGS) -> int:
-    """The whole command: see config.flags.run."""
+    """Runs the whole command and returns the exit code; see config.flags.run."""
     flags.define_flags(choices(), flag_values)
     return start.run(train, argv, flag_values)
 

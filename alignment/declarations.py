@@ -1,8 +1,7 @@
-"""Declarations of the settings that a rule's formula uses.
+"""Descriptors with which a rule declares the numbers in its formula as settings.
 
-A line `alpha = Coefficient(1e-3)` in the class of a rule declares the setting `alpha`. The rule
-then has a flag with a help text, an entry in records and settings files, and `self.alpha` in its
-formula. No other file has to be changed.
+In the class of a rule, `alpha = Coefficient(1e-3)` adds the setting `alpha`: a flag with help, an
+entry in records and settings files, and `self.alpha` for the formula. Nothing else must be changed.
 """
 
 from typing import ClassVar, Generic, NamedTuple, Optional, Type, TypeVar, overload
@@ -18,8 +17,8 @@ class Declaration(NamedTuple):
 
     Attributes:
         part: 'coefficient', 'switch' or 'size'.
-        default: The default value for this rule.
-        help: The help text of the flag.
+        default: The rule's own default.
+        help: Text for --help.
     """
 
     part: str
@@ -28,11 +27,11 @@ class Declaration(NamedTuple):
 
 
 class Declared(Generic[T]):
-    """A setting that a class declares. On an instance, it is the value or else the default.
+    """A setting that a class declares. An instance has its value, or else the default.
 
     Args:
-        default: The default value for this rule.
-        help: A description for --help. The name of the rule is put in front of it.
+        default: The rule's own default.
+        help: What the setting does, for --help, which adds the name of the rule.
     """
 
     part: ClassVar[str]
@@ -52,18 +51,18 @@ class Declared(Generic[T]):
 
     @property
     def declaration(self) -> Declaration:
-        """This declaration as plain data."""
+        """The declaration as plain data."""
         return Declaration(self.part, self.default, self.help)
 
 
 class Coefficient(Declared[Scalar]):
-    """The weight of a term: a number, or a float32 scalar tensor if it follows a schedule."""
+    """The weight of a term: a number, or a float32 scalar tensor if it has a schedule."""
 
     part = 'coefficient'
 
 
 class Switch(Declared[bool]):
-    """A setting that turns a variant of the formula on or off."""
+    """A variant of the formula: true or false."""
 
     part = 'switch'
 

@@ -391,9 +391,11 @@ class Information(Rule):
     alpha = Coefficient(2e-3)
     beta = Coefficient(1e-3)
     gamma = Coefficient(1e-3)
-    reconstruction_reversal = Switch(False, 'reconstruct the input as W(Bx), not B(Wx)')
-    reconstruction_amp = Switch(False, 'compare the input with its reconstruction, not Wx with Bx')
-    use_sparse = Switch(False, 'penalise the projections |Wx|^2 + |Bx|^2, not the kernels')
+    reconstruction_reversal = Switch(False, 'reconstruct the input as W(Bx) instead of B(Wx)')
+    reconstruction_amp = Switch(
+        False, 'compare the input with its reconstruction instead of Wx with Bx'
+    )
+    use_sparse = Switch(False, 'penalise |Wx|^2 + |Bx|^2 instead of the kernels')
     sees = PROJECTIONS
 
     def loss(self, layer: LayerView) -> Optional[tf.Tensor]:
@@ -497,7 +499,7 @@ class ProductFeedback(Rule):
     name = 'pfa'
     alpha = Coefficient(1e-3)
     expansion = Size(
-        10, "neurons that a layer's error passes on its way back, over the layer's units"
+        10, "number of backward units that a layer's error passes, per unit of the layer"
     )
     sees = KERNELS
     tie_gradients = True

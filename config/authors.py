@@ -1,10 +1,10 @@
-"""The authors' configuration files, as settings of ours.
+"""Converts the authors' settings files to settings of this program.
 
-The released .pkl files are Python 2 pickles, by dill, of live objects: functions with their
-closures, methods, instances. config/pickles.py executes nothing of them: every object that a pickle
-asks to make becomes an Inert, which only notes what was asked for. `settings` then finds in those
-notes what our Config has a name for. Where things lie in such a file was learnt from the released
-code (github.com/neuroailab/Neural-Alignment, params.py).
+The released .pkl files are Python 2 pickles, made by dill, of live objects: functions with their
+closures, methods and instances. config/pickles.py executes nothing in them: every object becomes an
+Inert, which only notes how the object would be made. `settings` then finds the values of our
+settings in these notes. The layout of the files is taken from the released code
+(github.com/neuroailab/Neural-Alignment, params.py).
 """
 
 import reprlib
@@ -15,7 +15,7 @@ from config.pickles import Inert, is_call_of
 from config.rows import ANY, ConfigError
 from config.schema import rows_of, whole_steps
 
-Values = Dict[str, object]  # by the names of our settings; None where the file does not tell
+Values = Dict[str, object]  # {name of our setting: value}; None if the file does not contain it
 
 TRAIN_IMAGES = {'imagenet': 1281167, 'mnist': 60000}
 
@@ -27,7 +27,7 @@ RULES = {
     'Information': 'information',
     'Kolen_Pollack': 'kolen_pollack',
 }
-# What the losses of these rules do not look at: the options of "what the rule sees".
+# The rules whose losses do not depend on the options in VIEW.
 BLIND = {'feedback': True, 'symmetric': True, 'kolen_pollack': True}
 VIEW = [
     'input_distribution',
@@ -60,13 +60,13 @@ OPTIMIZERS = {
     'SWATSOptimizer': 'swats',
 }
 
-# Where dill has what we look for, in the arguments of the calls that make an object again:
+# Positions in the arguments of the calls by which dill makes an object:
 CODE, NAME, CLOSURE = 0, 2, 4  # _create_function(code, globals, name, defaults, closure, ...)
-FREE_NAMES = -2  # of a function's code: CodeType(..., free variables, cell variables)
+FREE_NAMES = -2  # CodeType(..., free variables, cell variables)
 BASES, ATTRIBUTES = 2, 3  # _create_type(type, name, bases, attributes)
 
-# Known keys that say where the authors ran, or repeat what another key says, or have one value
-# here.
+# Known keys that have no setting here: they describe the authors' machines, repeat another key, or
+# have only one possible value in this program.
 PASSED_OVER: Dict[str, List[str]] = {
     'save_params': [
         'host',
@@ -101,7 +101,7 @@ PASSED_OVER: Dict[str, List[str]] = {
 
 
 def is_authors(document: Dict[str, object]) -> bool:
-    """Whether what was read has the form of the authors' files."""
+    """Returns whether the content of a pickle has the form of the authors' files."""
     params = document.get('params')
     return isinstance(params, dict) and all(
         isinstance(params.get(group), dict) for group in PASSED_OVER
@@ -109,10 +109,13 @@ def is_authors(document: Dict[str, object]) -> bool:
 
 
 def settings(document: Dict[str, Dict[str, object]]) -> Tuple[Values, List[str]]:
-    """({name: value} of our settings, [what was not understood]) of the authors' params. Raises
-    ConfigError.
+    """Returns ({name: value} of our settings, descriptions of what was not understood).
 
-    document: of `pickles.inert`, for which `is_authors` holds.
+    Args:
+        document: From `pickles.inert`; `is_authors` is true for it.
+
+    Raises:
+        ConfigError: The file contains a value or an object that has no counterpart here.
     """
     groups = {name: _Group(name, document['params'][name]) for name in PASSED_OVER}
     values = _data(groups)
@@ -135,7 +138,7 @@ def settings(document: Dict[str, Dict[str, object]]) -> Tuple[Values, List[str]]
             or isinstance(value, (list, dict))
             and KNOWN[name].kind is not list
         ):
-            raise ConfigError(f'{name} is {reprlib.repr(value)}, which is no value of it')
+            raise ConfigError(f'{name} is {reprlib.repr(value)}, which is not a legal value')
     others = [
         f'params[{name!r}]'
         for name in document['params']
@@ -145,9 +148,7 @@ def settings(document: Dict[str, Dict[str, object]]) -> Tuple[Values, List[str]]
 
 
 def _has_effect(name: str, values: Values) -> bool:
-    """Whether the settings that this one needs are on; one without effect in the file has none
-    here.
-    """
+    """Returns whether a setting has an effect, given the other settings in the file."""
 
     def is_on(need: str) -> bool:
         setting = need.lstrip('!')
@@ -157,7 +158,7 @@ def _has_effect(name: str, values: Values) -> bool:
 
 
 class _Group:
-    """A dictionary of the file that knows which of its keys were read."""
+    """A dictionary in the file that notes which of its keys have been read."""
 
     def __init__(self, path: str, content: object) -> None:
         self.path = path
@@ -167,28 +168,28 @@ class _Group:
         self._notes: List[str] = []
 
     def take(self, key: str) -> object:
-        """The value under a key; None without it."""
+        """Returns the value of a key; None if there is no such key."""
         self._unread.discard(key)
         return self._content.get(key)
 
     def part(self, key: str) -> '_Group':
-        """The dictionary under a key."""
+        """Returns the dictionary that is the value of a key."""
         part = _Group(f'{self.path}.{key}', self.take(key))
         self._parts.append(part)
         return part
 
     def note(self, text: str) -> None:
-        """Note what is not understood."""
+        """Notes something that was not understood."""
         self._notes.append(f'{self.path}: {text}')
 
     def rest(self) -> List[str]:
-        """What was not understood, as a list of text."""
+        """Returns descriptions of what was not read or not understood."""
         unread = [f'{self.path}.{key}' for key in self._unread]
         return unread + self._notes + [note for part in self._parts for note in part.rest()]
 
 
 def closure(function: object) -> Dict[str, object]:
-    """{name: value} of a function's free variables, as dill has them; {} for anything else."""
+    """Returns {name: value} of a function's free variables in dill's form; else {}."""
     if not is_call_of(function, '_create_function'):
         return {}
     names = _argument(_argument(function, CODE), FREE_NAMES)
@@ -199,14 +200,14 @@ def closure(function: object) -> Dict[str, object]:
 
 
 def _content(cell: object) -> object:
-    """What a cell of a closure holds."""
+    """Returns the content of a cell of a closure."""
     if not isinstance(cell, Inert):
         return cell
     return cell.state.get('cell_contents', _argument(cell, 0))
 
 
 def called(thing: object) -> Optional[str]:
-    """The bare name of a function, class or instance's class; None where there is none."""
+    """Returns the bare name of a function, a class or an instance's class; else None."""
     if not isinstance(thing, Inert):
         return None
     if thing.name:
@@ -220,7 +221,7 @@ def called(thing: object) -> Optional[str]:
 
 
 def _argument(thing: object, position: int) -> object:
-    """An argument of the call that makes an Inert; None where there is none."""
+    """Returns an argument of the call that makes an Inert; None if there is no such argument."""
     arguments = thing.args if isinstance(thing, Inert) else ()
     return arguments[position] if -len(arguments) <= position < len(arguments) else None
 
@@ -250,7 +251,7 @@ def _data(groups: Dict[str, _Group]) -> Values:
     )
     if dataset is None:
         raise ConfigError(
-            'train_params.data_params.func is {}, and only ImageNet and MNIST are known'.format(
+            'train_params.data_params.func is {}; only ImageNet and MNIST are known'.format(
                 called(provider) or 'missing'
             )
         )
@@ -258,8 +259,8 @@ def _data(groups: Dict[str, _Group]) -> Values:
     if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
         raise ConfigError(f'train_params.data_params.batch_size is {reprlib.repr(batch)}')
     per_epoch = max(1, TRAIN_IMAGES[dataset] // batch)
-    # The preprocessing and the size of the images that the file names never count, as in the
-    # original: --use_resnet_v2 and --image_size decide.
+    # As in the original code, the preprocessing and the image size in the file are ignored:
+    # --use_resnet_v2 and --image_size decide.
     return {
         'dataset': dataset,
         'train_batch_size': batch,
@@ -273,7 +274,7 @@ def _data(groups: Dict[str, _Group]) -> Values:
 
 
 def _epochs(steps: object, per_epoch: int) -> Optional[float]:
-    """The duration in epochs that is `steps` whole steps here, too."""
+    """Returns a duration in epochs that `whole_steps` converts back to `steps`."""
     if not isinstance(steps, int) or isinstance(steps, bool):
         return None
     exact = round(steps / per_epoch, 3)
@@ -293,10 +294,10 @@ def _model(group: _Group) -> Values:
     group.take('layers_list')
     if func is None or type(size) is not int:
         raise ConfigError(
-            'model_params holds neither fc nor a ResNet (func is {})'.format(func or 'missing')
+            'model_params contains neither fc nor a ResNet (func is {})'.format(func or 'missing')
         )
     if group.take('use_v2'):
-        group.note('use_v2=True, which --use_resnet_v2 decides, as in the original')
+        group.note('use_v2=True; only --use_resnet_v2 counts, as in the original')
     return {
         'model': f'resnet{size}',
         'tf_layers': group.take('tf_layers'),
@@ -312,7 +313,7 @@ def _alignment(group: _Group) -> Values:
     name = RULES.get(called(rule) or '')
     if name is None or not isinstance(rule, Inert):
         raise ConfigError(
-            'model_params.alignment is {}, and the known rules are {}'.format(
+            'model_params.alignment is {}; the known rules are {}'.format(
                 called(rule) or reprlib.repr(rule), ', '.join(RULES)
             )
         )
@@ -359,8 +360,9 @@ def _loss(loss: _Group) -> Values:
 
 
 def _learning_rates(group: _Group) -> Tuple[_Group, Optional[_Group]]:
-    """The learning-rate parts of the task loss and of the alignment loss; the second is None where
-    they share one.
+    """Returns the learning-rate parts of the task loss and of the alignment loss.
+
+    The second one is None if the two losses share a learning rate.
     """
     parts = group.take('lr_params')
     if called(group.take('func')) == 'combined_lr' and isinstance(parts, list) and len(parts) == 2:
@@ -390,7 +392,7 @@ def _learning_rate(prefix: str, group: _Group) -> Values:
             values['base_batch_size'] = schedule.get('base_batch_size')
         return values
     if called(func) == 'drop_learning_rate':
-        # How many drops came before is not in the file, and makes no difference.
+        # The file does not contain the number of earlier drops, which makes no difference.
         return {
             prefix + 'manual_lr': True,
             prefix + 'learning_rate': group.take('prev_lr'),
@@ -405,7 +407,7 @@ def _learning_rate(prefix: str, group: _Group) -> Values:
             prefix + 'warmup_epochs': group.take('warmup_epochs'),
         }
     raise ConfigError(
-        "{}.func is {}, and no schedule of the paper's code".format(
+        "{}.func is {}, which is not a schedule of the paper's code".format(
             group.path, called(func) or 'missing'
         )
     )
@@ -424,7 +426,7 @@ def _optimizers(group: _Group) -> Values:
     for which, cls, kwargs in zip(('', 'alignment_'), classes, options):
         attributes = _argument(cls, ATTRIBUTES)
         if is_call_of(cls, '_create_type') and attributes is not None:
-            # A class made in a function: it adds noise to its base.
+            # A class that is defined in a function and adds noise to its base class.
             methods = attributes if isinstance(attributes, dict) else {}
             noise = closure(methods.get('__init__'))
             bases = _argument(cls, BASES)
@@ -447,7 +449,7 @@ def _optimizer(group: _Group, cls: object, options: Dict[str, object]) -> str:
     name = OPTIMIZERS.get(called(cls) or '')
     if name is None:
         raise ConfigError(
-            'optimizer_params.optimizer_class is {}, and the known ones are {}'.format(
+            'optimizer_params.optimizer_class is {}; the known ones are {}'.format(
                 called(cls) or 'missing', ', '.join(OPTIMIZERS)
             )
         )

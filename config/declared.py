@@ -1,4 +1,4 @@
-"""The settings that alignment rules declare: their rows, and their values in a Config."""
+"""The settings that the alignment rules declare: their rows, and their values in a Config."""
 
 from typing import (
     Dict,
@@ -15,14 +15,14 @@ from typing import (
 
 from config.rows import MEANING, ConfigError, Row, Value, coefficient, problem, row
 
-# What a rule declares of a setting, plain data: one of PARTS, the rule's own default, and help.
+# One setting that a rule declares, as plain data: (one of PARTS, the rule's own default, help).
 Declaration = Tuple[str, Value, str]
 Declarations = Mapping[str, Mapping[str, Declaration]]  # {rule: {name: Declaration}}
 COEFFICIENT, SWITCH, SIZE = PARTS = 'coefficient', 'switch', 'size'
-SUFFIXES = tuple(each.name for each in coefficient(''))  # of the six rows of a coefficient
-GROUP = 'model_params'  # where settings files and records have them
-# What records and settings files from before rules declared their settings hold, whatever the rule:
-# {name: default}, None for coefficients.
+SUFFIXES = tuple(each.name for each in coefficient(''))  # endings of a coefficient's six rows
+GROUP = 'model_params'  # their group in settings files and records
+# The settings of rules that older records and settings files contain, whatever their rule:
+# {name: default}, None for coefficients. These files were written before rules declared settings.
 OLDER: Mapping[str, Value] = {
     'alpha': None,
     'beta': None,
@@ -35,8 +35,15 @@ OLDER: Mapping[str, Value] = {
 
 
 class Scheduled(NamedTuple):
-    """A coefficient as the settings have it. value: None is the rule's own. start, stop: fractions
-    of the training. cycle: epochs. rate: an epoch. kind: of the schedule; None: it stays.
+    """A coefficient and its schedule, as set by the user.
+
+    Attributes:
+        value: Initial value; None for the rule's own default.
+        start: Fraction of the training before which the coefficient is 0.
+        stop: Fraction of the training after which the coefficient is 0.
+        cycle: Period of a triangular wave in epochs, or None.
+        rate: Rate of the schedule per epoch.
+        kind: Kind of the schedule; None for a constant coefficient.
     """
 
     value: Optional[float] = None
@@ -48,12 +55,16 @@ class Scheduled(NamedTuple):
 
 
 class RuleSettings(Mapping[str, Value]):
-    """The values of what rules declare, {name: value} in the order of the rows; immutable. Two of
-    them are equal if the same settings have the same values other than the default.
+    """An immutable mapping {name: value} of the settings that rules declare, in row order.
+
+    Two of them are equal if the same settings have the same non-default values.
+
+    Args:
+        rows: The rows of the settings.
+        values: Values of some of the rows; the others have their defaults.
     """
 
     def __init__(self, rows: Iterable[Row] = (), values: Optional[Mapping[str, Value]] = None):
-        """values: of some of the rows; the others have their defaults."""
         given = values or {}
         self.rows = {each.name: each for each in rows}
         self._values = {name: given.get(name, each.default) for name, each in self.rows.items()}
@@ -77,16 +88,18 @@ class RuleSettings(Mapping[str, Value]):
         return f'RuleSettings({self.differing()})'
 
     def differing(self) -> Dict[str, Value]:
-        """{name: value} of those that differ from their default."""
+        """Returns the settings that differ from their defaults: {name: value}."""
         return {name: value for name, value in self.items() if value != self.rows[name].default}
 
     def replaced(self, values: Mapping[str, Value]) -> 'RuleSettings':
-        """The same with other values, {name: value}."""
+        """Returns a copy with other values, {name: value}."""
         return RuleSettings(self.rows.values(), dict(self, **values))
 
     def of(self, rule: Optional[str]) -> List[str]:
-        """Names of the settings that a rule declares, of those that have a value without it, and
-        of those that nobody is known to declare.
+        """Returns the names of the settings that concern a rule.
+
+        These are the settings that it declares, those that have a non-default value, and those that
+        no known rule declares.
         """
         differing = self.differing()
         return [
@@ -97,20 +110,27 @@ class RuleSettings(Mapping[str, Value]):
 
     @property
     def coefficients(self) -> List[str]:
-        """Names of the coefficients."""
+        """The names of the coefficients."""
         return [name for name, each in self.rows.items() if each.coefficient == name]
 
     def coefficient(self, name: str) -> Scheduled:
-        """A coefficient and its schedule."""
+        """Returns a coefficient and its schedule."""
         return Scheduled._make(self.get(each.name, each.default) for each in coefficient(name))
 
 
 def rows_of(declarations: Declarations, taken: Iterable[str]) -> List[Row]:
-    """The rows of what rules declare: coefficients, six rows each, then switches, then sizes.
+    """Returns the rows of what rules declare: coefficients (six rows each), switches, sizes.
 
-    A default that rules do not agree on is None in the row: it is each rule's own.
-    taken: the names that the other settings have. Raises ConfigError for one that is declared, too,
-    or that rules declare as different things, or whose default cannot be.
+    If rules have different defaults for a setting, the default of its row is None, which stands for
+    the rule's own default.
+
+    Args:
+        declarations: {rule: {name: Declaration}}.
+        taken: The names of all other settings.
+
+    Raises:
+        ConfigError: A rule declares a name that is taken, rules declare a name as different parts,
+            or a default is not legal.
     """
     found: Dict[str, Dict[str, Declaration]] = {}
     for rule, settings in declarations.items():
@@ -128,10 +148,11 @@ def rows_of(declarations: Declarations, taken: Iterable[str]) -> List[Row]:
 
 
 def inferred(values: Mapping[str, object], own: Mapping[str, Value] = OLDER) -> List[Row]:
-    """The rows of settings that no rule here declares, by their names and values.
+    """Returns rows for settings that no known rule declares, guessed from names and values.
 
-    values: {name: value}. own: {name: the rule's own default} where it is known. What can be no
-    setting of a rule gets no row.
+    Args:
+        values: {name: value}. What cannot be a setting of a rule gets no row.
+        own: {name: the rule's own default}, as far as it is known.
     """
     rows: List[Row] = []
     for name, value in values.items():
@@ -149,9 +170,14 @@ def inferred(values: Mapping[str, object], own: Mapping[str, Value] = OLDER) -> 
 
 
 def settled(rows: Iterable[Row], values: Mapping[str, Value], rule: object) -> Dict[str, Value]:
-    """Values without those that are the rule's own default, where rules do not agree on one.
+    """Returns the values, with None for the rule's own default where rules have different ones.
 
-    A record or a settings file tells what was used, also where nobody had asked for it.
+    Records and settings files contain the value that was used, even if the user did not set it.
+
+    Args:
+        rows: The rows that the rules declare.
+        values: {name: value}.
+        rule: The name of the rule, or None.
     """
     found = dict(values)
     for each in rows:
@@ -164,19 +190,21 @@ def settled(rows: Iterable[Row], values: Mapping[str, Value], rule: object) -> D
 
 
 def _part(name: str, by_rule: Mapping[str, Declaration]) -> str:
-    """What a name is, in all rules."""
+    """Returns the part that all rules declare a name as, or raises ConfigError."""
     parts: Dict[str, str] = {}
     for rule, (part, _, _) in by_rule.items():
         parts.setdefault(part, rule)
     if len(parts) > 1:
         told = ' and '.join(f'a {part} of {rule}' for part, rule in parts.items())
-        raise ConfigError(f'{name} is {told}: rules may share a setting only if it is the same')
+        raise ConfigError(
+            f'{name} is {told}: rules can only share a setting if all declare it as the same part'
+        )
     (part,) = parts
     return part
 
 
 def _rows(name: str, part: str, by_rule: Mapping[str, Declaration]) -> List[Row]:
-    """The rows of one name, with the rules that declare it."""
+    """Returns the rows of one name, which know the rules that declare it."""
     own = tuple((rule, default) for rule, (_, default, _) in by_rule.items())
     text = _help(by_rule)
     if part == COEFFICIENT:
@@ -189,7 +217,7 @@ def _rows(name: str, part: str, by_rule: Mapping[str, Declaration]) -> List[Row]
 
 
 def _help(by_rule: Mapping[str, Declaration]) -> str:
-    """'information: what it says', for all rules that say something."""
+    """Returns the help text of a name: 'rule, rule: text; rule: another text'."""
     texts: Dict[str, List[str]] = {}
     for rule, (_, _, text) in by_rule.items():
         if text:
@@ -200,13 +228,11 @@ def _help(by_rule: Mapping[str, Declaration]) -> str:
 def _check_names(
     rows: Sequence[Row], found: Mapping[str, Mapping[str, Declaration]], taken: Set[str]
 ) -> None:
-    """Raises ConfigError where a row has a name that another setting has, or its default cannot
-    be.
-    """
+    """Raises ConfigError if a row has the name of another setting or an illegal default."""
     for each in rows:
         name = each.coefficient or each.name
         rule, (part, _, _) = next(iter(found[name].items()))
-        brought = '' if each.name == name else f', which brings the setting {each.name}'
+        brought = '' if each.name == name else f', which adds the setting {each.name}'
         named = f'the rule {rule} declares the {part} {name}{brought}'
         answers = {each.name} | ({'no' + each.name} if each.kind is bool else set())
         if answers & taken:

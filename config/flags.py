@@ -1,5 +1,6 @@
-"""What absl is for: the flags of the settings, and the door of a main, which is flags in, one
-sentence for a user's mistake, an exit code out. It needs no TensorFlow.
+"""The command line, by absl: the flags of the settings, and `run`, which runs a command.
+
+It needs no TensorFlow.
 """
 
 import sys
@@ -13,15 +14,18 @@ from config.schema import rows_of
 
 Main = Callable[[FlagValues, List[str]], int]
 
-flags.disclaim_key_flags()  # --help tells them as flags of the main that calls us
+flags.disclaim_key_flags()  # absl's help lists these flags under the program that calls us
 
 
 def define_flags(choices: Choices, flag_values: FlagValues = FLAGS) -> None:
-    """Define one absl flag a row, and --load_params_file and --save_params_file.
+    """Defines one absl flag per row, and --load_params_file and --save_params_file.
 
-    choices: {registry name: legal values}, of 'model', 'alignment', 'dataset', 'optimizer',
-    'schedule', 'activation' and 'preprocessing'. flag_values: where to. Raises ConfigError where
-    another library has a flag of the name of a setting.
+    Args:
+        choices: {registry name: legal values}, as training.choices.choices returns them.
+        flag_values: Where the flags are defined.
+
+    Raises:
+        ConfigError: Another library has defined a flag with the name of a setting.
     """
     for row in rows_of(choices).values():
         try:
@@ -29,22 +33,28 @@ def define_flags(choices: Choices, flag_values: FlagValues = FLAGS) -> None:
         except flags.DuplicateFlagError:
             raise ConfigError(
                 f'the setting {row.name} has the name of a flag of absl or TensorFlow: choose '
-                'another'
+                'another name'
             )
     flags.DEFINE_string(
         'load_params_file',
         None,
-        'read the settings from this .pkl; docs/settings.md tells which flags count '
-        'beside it, and --override lets others count',
+        'read the settings from this .pkl file; docs/settings.md lists the flags that still '
+        'count, and --override lets others count',
         flag_values,
     )
     flags.DEFINE_string(
-        'save_params_file', None, 'write the settings to this .pkl before the run', flag_values
+        'save_params_file', None, 'write the settings to this .pkl file before the run', flag_values
     )
 
 
 def define(row: Row, choices: Choices, flag_values: FlagValues) -> None:
-    """Defines the flag of a row. choices: as in `define_flags`. flag_values: where to."""
+    """Defines the flag of a row.
+
+    Args:
+        row: The setting.
+        choices: {registry name: legal values}, as for `define_flags`.
+        flag_values: Where the flag is defined.
+    """
     legal = legal_values(row, choices)
     text = row.help + (' (one of: {})'.format(', '.join(legal)) if legal else '')
     default = list(row.default) if isinstance(row.default, tuple) else row.default
@@ -59,10 +69,14 @@ def define(row: Row, choices: Choices, flag_values: FlagValues) -> None:
 
 
 def given_flags(flag_values: FlagValues, choices: Choices) -> Dict[str, Value]:
-    """{name: value} of the settings given on the command line.
+    """Returns {name: value} of the settings given on the command line.
 
-    choices: those with which the flags were defined. Raises ConfigError for text that is no whole
-    number in a list of them.
+    Args:
+        flag_values: The parsed flags.
+        choices: The choices with which the flags were defined.
+
+    Raises:
+        ConfigError: --layers_list contains something other than whole numbers.
     """
     given = {}
     for name, row in rows_of(choices).items():
@@ -82,7 +96,7 @@ def given_flags(flag_values: FlagValues, choices: Choices) -> Dict[str, Value]:
 
 
 def as_flag(name: str, value: Value) -> str:
-    """A setting as on the command line."""
+    """Returns a setting as a flag on the command line."""
     if isinstance(value, bool):
         return '--' + ('' if value else 'no') + name
     return '--{}={}'.format(
@@ -96,14 +110,17 @@ def run(
     argv: Optional[List[str]] = None,
     flag_values: FlagValues = FLAGS,
 ) -> int:
-    """Parses a command line, calls main(flag_values, words that are no flags) and returns the exit
-    code: 2 for a mistake in the settings, 1 for any other of the user's.
+    """Parses a command line, calls main(flag_values, words) and returns the exit code.
 
-    errors: the exception classes, besides ConfigError, whose message is for the user.
-    argv: the command line, the program first; default: that of the process.
-    flag_values: where the flags were defined. With those of the process the command runs by absl's
-    app.run, which has flags of its own (--help) and may be called once; with others, any number of
-    commands can run in a process.
+    The exit code is 2 for settings that are not valid and 1 for any other error in `errors`.
+
+    Args:
+        main: The command. `words` are the program and the words that are not flags.
+        errors: The exception classes, besides ConfigError, whose message is printed for the user.
+        argv: The command line, starting with the program; default: the one of the process.
+        flag_values: Where the flags were defined. With the flags of the process, the command runs
+            in absl's app.run, which has additional flags (--helpfull) and can be called only once.
+            With others, a process can run any number of commands.
     """
 
     def guarded(words: List[str]) -> int:
@@ -126,9 +143,7 @@ def run(
 
 
 def _parse(flag_values: FlagValues, argv: List[str]) -> List[str]:
-    """Parse flags; a flag that does not exist or cannot be read is told in a sentence, without the
-    whole help.
-    """
+    """Parses flags; prints one sentence, not the whole help, if a flag is not valid, and exits."""
     try:
         return flag_values(argv)
     except flags.Error as error:

@@ -1,8 +1,9 @@
-"""Config <-> the tfutils params dictionary (plain data), and its .pkl file.
+"""Converts a Config to and from the tfutils params dictionary (plain data) and its .pkl file.
 
-{'save_params': {'port': 29029, ...}, 'load_params': ..., 'model_params': ..., 'train_params': ...,
- 'loss_params': ..., 'learning_rate_params': ..., 'optimizer_params': ..., 'validation_params':
-...}: each setting by the name of its flag, in the group where the table in config/schema.py has it.
+The dictionary has the form {'save_params': {'port': 29029, ...}, 'load_params': ...,
+'model_params': ..., 'train_params': ..., 'loss_params': ..., 'learning_rate_params': ...,
+'optimizer_params': ..., 'validation_params': ...}. Each setting has the name of its flag and is in
+the group in which the table in config/schema.py lists it.
 """
 
 import os
@@ -20,13 +21,15 @@ Loaded = Tuple[Dict[str, Value], List[str]]
 
 
 class Asked(NamedTuple):
-    """What a command line and the settings file that it names ask for.
+    """The settings that a command line, and the settings file that it names, ask for.
 
-    explicit: names of the settings that the file or a flag that counts gives; the others have their
-    defaults.
-    flags: names of the settings that flags that count give.
-    ignored: names of flags that were given but do not count beside the file.
-    unknown: what was not understood in the file, as text.
+    Attributes:
+        config: The settings.
+        explicit: Names of the settings given in the file or by a flag that counts. The others have
+            their defaults.
+        flags: Names of the settings given by flags that count.
+        ignored: Names of flags that do not count because the file sets their values.
+        unknown: Descriptions of what was not understood in the file.
     """
 
     config: Config
@@ -37,15 +40,17 @@ class Asked(NamedTuple):
 
 
 def to_params(config: Config) -> Params:
-    """The params dictionary of a Config: {group: {name: plain value}}. Of what rules declare, it
-    holds what its own rule does.
+    """Returns the params dictionary of a Config: {group: {name: plain value}}.
+
+    Of the settings that rules declare, it contains those of the Config's own rule.
     """
     return _grouped(config, config.own())
 
 
 def to_keep(config: Config) -> Params:
-    """The same of the settings that a settings file or a checkpoint's description holds: all but
-    those of a single call.
+    """Returns the params dictionary for a settings file or the description of a checkpoint.
+
+    It contains all settings except those of scope CALL.
     """
     return _grouped(config, [row for row in config.own() if row.scope is not Scope.CALL])
 
@@ -60,10 +65,15 @@ def _grouped(config: Config, rows: List[Row]) -> Params:
 def values_of(
     params: object, choices: Choices = ANY, where: str = 'the params dictionary'
 ) -> Dict[str, Value]:
-    """{name: value} of a params dictionary. Raises ConfigError that names what does not belong
-    there.
+    """Returns the settings in a params dictionary: {name: value}.
 
-    choices: {registry name: legal values}, as for Config.of.
+    Args:
+        params: The params dictionary.
+        choices: {registry name: legal values}, as for Config.of.
+        where: What messages call the dictionary.
+
+    Raises:
+        ConfigError: The dictionary contains anything else. The message lists it.
     """
     if not isinstance(params, dict):
         raise ConfigError(
@@ -90,8 +100,10 @@ def values_of(
 
 
 def save(config: Config, path: str) -> None:
-    """Write the settings to a .pkl (pickle protocol 2, plain data only). Raises ConfigError if it
-    cannot be written.
+    """Writes the settings to a .pkl file (pickle protocol 2, plain data only).
+
+    Raises:
+        ConfigError: The file cannot be written.
     """
     _check_name('save_params_file', path)
     temporary = path + '.part'
@@ -104,14 +116,19 @@ def save(config: Config, path: str) -> None:
 
 
 def load(path: str, choices: Choices = ANY) -> Loaded:
-    """({name: value} of the settings, [what was not understood]) of a .pkl. Nothing in the file is
-    executed.
+    """Reads a .pkl file. Nothing in the file is executed.
 
-    choices: {registry name: legal values}, as for Config.of.
-    The list is empty for a file of ours; only the authors' own files (config/authors.py) can hold
-    what we have no name for.
-    Raises ConfigError if there is no such file, if it is damaged or if it holds anything but plain
-    data.
+    Args:
+        path: Path of the file, which ends in .pkl.
+        choices: {registry name: legal values}, as for Config.of.
+
+    Returns:
+        ({name: value} of the settings, descriptions of what was not understood). The list is empty
+        unless the file is an authors' file (config/authors.py).
+
+    Raises:
+        ConfigError: The file does not exist, is damaged, or is neither plain data nor an authors'
+            file.
     """
     _check_name('load_params_file', path)
     try:
@@ -135,16 +152,16 @@ def load(path: str, choices: Choices = ANY) -> Loaded:
         return found
     if not isinstance(document, dict) or set(document) != {'params'}:
         raise ConfigError(
-            f"--load_params_file={path}: this is no params file (it must hold {{'params': ...}})"
+            f"--load_params_file={path}: not a settings file (it must contain {{'params': ...}})"
         )
     values = values_of(document['params'], choices, where=path)
-    # Files of earlier versions hold what one call did, too: a dry run, a restored checkpoint.
+    # Files of earlier versions also contain the settings of one call, such as dry_run.
     call = {name for name, row in ROWS.items() if row.scope is Scope.CALL}
     return {name: value for name, value in values.items() if name not in call}, []
 
 
 def _of_the_authors(content: bytes, path: str) -> Optional[Loaded]:
-    """The same of the authors' live objects, or None if the file is not of that kind."""
+    """Returns what `load` does for an authors' file, or None for another kind of file."""
     try:
         document = pickles.inert(content)
     except pickles.PickleError:
@@ -167,12 +184,18 @@ def _plain(value: Value) -> Value:
 
 
 def read(flag_values: FlagValues, choices: Choices) -> Asked:
-    """What the command line asks for.
+    """Returns the settings that the command line asks for.
 
-    Flags that always count come first, then those that --override names, then the settings file,
-    then the defaults; the suffix of the exp_id extends the one of the file.
+    Flags that always count and flags that --override names take precedence over the settings file,
+    which takes precedence over the defaults. The suffix of the exp_id is appended to the one in the
+    file.
 
-    flag_values: absl's, parsed. Raises ConfigError.
+    Args:
+        flag_values: absl's flags, parsed.
+        choices: {registry name: legal values}, as for Config.of.
+
+    Raises:
+        ConfigError: The settings are not valid, or the file cannot be used.
     """
     given, rows = given_flags(flag_values, choices), rows_of(choices)
     path = flag_values.load_params_file

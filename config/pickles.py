@@ -1,9 +1,9 @@
-"""Pickles read without executing anything of them: the two readers, and all that they share.
+"""Reads pickles without executing anything in them.
 
-`plain` reads plain data, and refuses a file that asks for anything else: our settings files.
-`inert` reads any pickle, and makes an Inert of everything that it asks for: the authors' settings
-files. Neither imports, calls or fetches what a file names. Both are made of Python's own unpickler
-in its pure-Python form, which has no fast path around the operations that are replaced here.
+`plain` reads plain data and refuses a file that contains anything else. It is for our settings
+files. `inert` reads any pickle and replaces every object in it with an Inert. It is for the
+authors' files. Neither imports, calls or downloads what a file names. Both subclass Python's
+pure-Python unpickler, because the C version would bypass the operations that are replaced here.
 """
 
 import io
@@ -14,26 +14,30 @@ from typing import Callable, ClassVar, Dict, List, Optional, Type
 
 
 class PickleError(ValueError):
-    """A pickle that is not read; the message says why."""
+    """A pickle cannot be read. The message states why."""
 
 
 def plain(content: bytes) -> object:
-    """The plain data (containers and scalars) that a pickle holds. Raises PickleError."""
+    """Returns the plain data (containers and scalars) in a pickle, or raises PickleError."""
     return _read(content, _PlainUnpickler, encoding='utf-8')
 
 
 def inert(content: bytes) -> object:
-    """What a pickle holds, with an Inert for every object. Raises PickleError."""
+    """Returns the content of a pickle with an Inert for every object, or raises PickleError."""
     return _read(content, _InertUnpickler, encoding='latin-1')
 
 
 class Inert:
-    """Something that a pickle asks for: a name in a module, or what a call of such a thing would
-    give. Nothing is called.
+    """Stands for an object of a pickle: a name in a module, or the result of a call.
 
-    name: 'module.name' of a thing asked for by name, else None. of, args: what would be called, and
-    with what.
-    state: what would be set on the result: {attribute: value}. items: what would be put into it.
+    Nothing is imported or called.
+
+    Attributes:
+        name: 'module.name' of an object that the pickle names; None for the result of a call.
+        of: What the pickle would call to make the object.
+        args: The arguments of that call.
+        state: The attributes that the pickle would set: {attribute: value}.
+        items: What the pickle would add to the object.
     """
 
     __slots__ = ('name', 'of', 'args', 'state', 'items')
@@ -45,13 +49,13 @@ class Inert:
         self.items: List[object] = []
 
     def append(self, item: object) -> None:
-        """Note what a list, or a set, of this would hold."""
+        """Notes an item that the pickle would add to a list or set."""
         self.items.append(item)
 
     add = append
 
     def extend(self, items: List[object]) -> None:
-        """Note several of these."""
+        """Notes several items that the pickle would add."""
         self.items.extend(items)
 
     def __setitem__(self, key: object, value: object) -> None:
@@ -63,7 +67,7 @@ class Inert:
 
 
 def is_call_of(thing: object, name: str) -> bool:
-    """Whether a thing is what a call of a function or class of this bare name would give."""
+    """Returns whether an object is the result of calling a function or class of this bare name."""
     return (
         isinstance(thing, Inert)
         and isinstance(thing.of, Inert)
@@ -72,15 +76,15 @@ def is_call_of(thing: object, name: str) -> bool:
 
 
 class _Unpickler(pickle._Unpickler):
-    """Reads a pickle with dictionaries of a class of ours, whatever opcode makes them."""
+    """Reads a pickle, using the class `dictionary` for every dictionary in it."""
 
     dictionary: ClassVar[Type[dict]] = dict
-    # Each opcode's operation; those of ours take our own class.
+    # The operation of each opcode; the operations below replace Python's.
     dispatch: ClassVar[Dict[int, object]] = {  # type: ignore[assignment]
         **pickle._Unpickler.dispatch
     }
-    # What Python's class has while it reads: its stack, how to put something onto it, and how to
-    # take all from it that came after the last mark.
+    # Attributes of Python's class while it reads: its stack, a function that pushes onto it, and a
+    # function that pops everything after the last mark.
     stack: List[object]
     append: Callable[[object], None]
     pop_mark: Callable[[], List[object]]
@@ -100,46 +104,46 @@ class _Unpickler(pickle._Unpickler):
 
 
 class _Named(dict):
-    """A dictionary whose keys are text: Python would hash any other key, and a deep tuple's hash
-    can end the process.
+    """A dictionary that only accepts strings as keys.
+
+    Python would hash any other key, and hashing a deeply nested tuple can crash the process.
     """
 
     def __setitem__(self, name: object, value: object) -> None:
         if not isinstance(name, str):
             raise PickleError(
-                f'it holds a dictionary with the key {reprlib.repr(name)}, and only names are read'
+                f'it contains a dictionary with the key {reprlib.repr(name)}, which is not a string'
             )
         super().__setitem__(name, value)
 
 
 class _PlainUnpickler(_Unpickler):
-    """Reads containers and scalars; names every class or function that a file asks for, and fetches
-    none.
-    """
+    """Reads containers and scalars, and raises PickleError for a class or function."""
 
     dictionary = _Named
     dispatch = dict(_Unpickler.dispatch)
     for opcode in (
         pickle.ADDITEMS,
         pickle.FROZENSET,
-    ):  # sets hash what they hold; no setting is one
+    ):  # sets hash their items, and no setting is a set
         del dispatch[opcode[0]]
 
     def find_class(self, module: str, name: str) -> object:
-        raise PickleError(f'it asks for {module}.{name}, and only plain data is read')
+        raise PickleError(f'it refers to {module}.{name}, and only plain data is allowed')
 
     def get_extension(self, code: int) -> None:
         raise PickleError(
-            f'it asks for a registered extension ({code}), and only plain data is read'
+            f'it refers to a registered extension ({code}), and only plain data is allowed'
         )
 
     def persistent_load(self, pid: object) -> object:
-        raise PickleError('it asks for something outside the file, and only plain data is read')
+        raise PickleError('it refers to an external object, and only plain data is allowed')
 
 
 class _Keys(dict):
-    """A dictionary that keeps only the entries whose key is text: hashing anything else that a file
-    brings is not safe.
+    """A dictionary that drops entries whose key is not a string.
+
+    Hashing anything else that a file contains is not safe.
     """
 
     def __setitem__(self, key: object, value: object) -> None:
@@ -148,9 +152,7 @@ class _Keys(dict):
 
 
 class _InertUnpickler(_Unpickler):
-    """Reads a pickle of any protocol into plain containers, scalars and Inert objects; executes
-    nothing of it.
-    """
+    """Reads a pickle of any protocol into plain containers, scalars and Inert objects."""
 
     dictionary = _Keys
     dispatch = dict(_Unpickler.dispatch)
@@ -221,8 +223,9 @@ class _InertUnpickler(_Unpickler):
 
 
 def _is_setattr(thing: object) -> bool:
-    """Whether this is how dill 0.3.5 sets what a cell holds after making it: setattr, or
-    getattr(dill, '_setattr', setattr).
+    """Returns whether this is the function by which dill 0.3.5 sets the content of a cell.
+
+    It is setattr or getattr(dill, '_setattr', setattr).
     """
     if not isinstance(thing, Inert):
         return False
@@ -238,7 +241,7 @@ def _set(target: object, state: object) -> None:
 
 def _read(content: bytes, unpickler: Type[_Unpickler], encoding: str) -> object:
     try:
-        # A truncated or garbled file is told from a whole one before it is read.
+        # Check that the file is complete and has only valid opcodes before reading it.
         for _ in pickletools.genops(content):
             pass
         return unpickler(io.BytesIO(content), encoding=encoding).load()
@@ -246,5 +249,5 @@ def _read(content: bytes, unpickler: Type[_Unpickler], encoding: str) -> object:
         raise
     except RecursionError:
         raise PickleError('nested too deeply')
-    except Exception as error:  # a damaged pickle can raise nearly anything; none of it is ours
-        raise PickleError(f'damaged or no pickle ({error})')
+    except Exception as error:  # a damaged pickle can raise nearly any exception
+        raise PickleError(f'damaged, or not a pickle ({error})')

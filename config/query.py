@@ -1,4 +1,4 @@
-"""The MongoDB query of --load_query."""
+"""Reads the MongoDB query of --load_query."""
 
 import json
 from typing import Dict, Optional
@@ -8,12 +8,16 @@ from bson.errors import BSONError
 
 from config.rows import ConfigError, shown
 
-# Operators of a MongoDB query that run JavaScript.
+# Operators of a MongoDB query that execute JavaScript.
 EXECUTING = ('$where', '$function', '$accumulator')
 
 
 def query_of(text: Optional[str]) -> Dict[str, object]:
-    """The query that a text in MongoDB's Extended JSON is; {} for None. Raises ConfigError."""
+    """Returns the query in a text in MongoDB's Extended JSON; {} for None.
+
+    Raises:
+        ConfigError: The text is not a query, or the query would execute code.
+    """
     if text is None:
         return {}
     try:
@@ -22,10 +26,10 @@ def query_of(text: Optional[str]) -> Dict[str, object]:
     except (ValueError, TypeError, RecursionError, BSONError) as error:
         raise ConfigError(f'--load_query={shown(text)} is not JSON ({error})')
     if not isinstance(query, dict):
-        raise ConfigError(f'--load_query={shown(text)} is no query, {{"field": value, ...}}')
+        raise ConfigError(f'--load_query={shown(text)} is not a query, {{"field": value, ...}}')
     executing = sorted(name for name in EXECUTING if f'"{name}"' in json.dumps(query))
     if executing:
         raise ConfigError(
-            '--load_query may not hold {}, which runs code'.format(', '.join(executing))
+            '--load_query must not contain {}, which executes code'.format(', '.join(executing))
         )
     return typed

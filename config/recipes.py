@@ -1,18 +1,17 @@
-"""The shipped experiments, each a small difference from the defaults of config/schema.py, and
-settings files as text.
+"""The shipped recipes, each given by its differences from the defaults in config/schema.py.
 
-    python -m config.recipes [NAME ...]     writes config/<name>.pkl of each
+    python -m config.recipes [NAME ...]     writes config/<name>.pkl for each recipe
     python -m config.recipes show FILE      prints a settings file, ours or the authors'
 
-The ImageNet recipes share the frame that the released code and checkpoints fix: 90 epochs of 5,004
-steps at batch 256 (checkpoints at step 450,360), the schedule of warm-up and drops, momentum 0.9
-with Nesterov's correction. The rules' coefficients are the code's defaults. What only the authors'
-.pkl files hold (the tuned mirror and information runs) is not in any public text; those files,
-which config/get_configs.sh downloads, are the last word on it.
+The ImageNet recipes share the settings that follow from the released code and checkpoints: 90
+epochs of 5,004 steps at batch size 256 (checkpoints at step 450,360), the schedule with warm-up and
+drops, and momentum 0.9 with Nesterov's correction. The coefficients of the rules are the defaults
+of the released code. The tuned settings of the authors' mirror and information runs are not in any
+public text; they are only in the authors' .pkl files, which config/get_configs.sh downloads.
 """
 
 if __name__ == '__main__':
-    import missing_packages  # noqa: F401 (first: it tells which package this Python lacks)
+    import missing_packages  # noqa: F401 (first: reports which package is missing)
 
 import argparse
 import os
@@ -28,8 +27,12 @@ from config.schema import Config
 
 
 class Recipe(NamedTuple):
-    """settings: what differs from the defaults. source: where they come from. expects: the result,
-    and where it was seen.
+    """A recipe.
+
+    Attributes:
+        settings: {name: value} of the settings that differ from their defaults.
+        source: Where the settings come from.
+        expects: The expected result, and where it was measured.
     """
 
     settings: Dict[str, Value]
@@ -71,7 +74,7 @@ MNIST: Dict[str, Value] = dict(
     eval_batch_size=250,
     epochs_per_checkpoint=7.0,
 )
-ADAM: Dict[str, Value] = dict(alignment_optimizer='adam')  # at its learning rate of 0.001
+ADAM: Dict[str, Value] = dict(alignment_optimizer='adam')  # with learning rate 0.001
 
 
 def _imagenet(source: str, **settings: Value) -> Recipe:
@@ -117,14 +120,14 @@ RECIPES = {
     'mnist_activation': _mnist(alignment='activation', **ADAM),
     'mnist_mirror': _mnist(alignment='mirror', input_distribution='normal', **ADAM),
     'mnist_information': _mnist(alignment='information', **ADAM),
-    # Without update_forward only the backward kernel decays, and the two would never meet.
+    # Without update_forward only the backward kernel decays, and B never becomes equal to W.
     'mnist_kolen_pollack': _mnist(alignment='kolen_pollack', alpha=0.005, update_forward=True),
-    # 10 takes five times as long
+    # expansion=10 makes the training five times as long
     'mnist_pfa': _mnist(alignment='pfa', alpha=0.005, update_forward=True, expansion=2),
     'mnist_dfa': _mnist(alignment='dfa'),
 }
 # fmt: on
-# fc with mirror at the coefficients of the code: what search.py improves on.
+# fc with mirror and its default coefficients: the starting point for search.py.
 RECIPES['mnist_fc_mirror'] = Recipe(
     dict(
         layers_list=(100, 50),
@@ -137,15 +140,24 @@ RECIPES['mnist_fc_mirror'] = Recipe(
         train_batch_size=50,
         epochs_per_checkpoint=1.0,
     ),
-    'this project: the kind of network that Kunin et al. 2020 (arXiv:2003.01513) searched '
-    'settings for, in small',
+    'this project: a small version of the network for which Kunin et al. 2020 (arXiv:2003.01513) '
+    'searched for settings',
     'docs/search.md, "Results" (experiments/search.py)',
 )
 RECIPES['quickstart'] = RECIPES['mnist_symmetric']
 
 
 def write(names: List[str], folder: str, choices: Choices) -> List[str]:
-    """Write recipes as <folder>/<name>.pkl; returns their paths. choices: as for Config.of."""
+    """Writes recipes as <folder>/<name>.pkl and returns their paths.
+
+    Args:
+        names: Names of recipes.
+        folder: An existing folder.
+        choices: {registry name: legal values}, as for Config.of.
+
+    Raises:
+        ConfigError: A file cannot be written.
+    """
     paths = []
     for name in names:
         paths.append(os.path.join(folder, name + '.pkl'))
@@ -154,25 +166,27 @@ def write(names: List[str], folder: str, choices: Choices) -> List[str]:
 
 
 def show(path: str) -> str:
-    """A settings file as text that can be compared line by line; nothing in the file is executed.
+    """Returns a settings file as text, so that files can be compared line by line.
+
+    Nothing in the file is executed.
 
     Args:
-        path: of a .pkl, written by this program or by the authors'.
+        path: Path of a .pkl file, written by this program or by the authors' program.
 
     Returns:
-        str: the kind of the file, a flag for each setting that differs from its default, in the
-        order of the table of settings, and what was not understood, sorted.
+        The kind of the file, a flag for each setting that differs from its default, in the order of
+        the table of settings, and what was not understood, sorted.
 
     Raises:
-        ConfigError: the file cannot be read, or it holds settings that cannot be.
+        ConfigError: The file cannot be read, or its settings are not valid.
     """
     try:
         values, unknown = params.load(path)
         config = Config.of(values, ANY)
     except ConfigError as error:
-        text = str(error).replace('--load_params_file=', '', 1)  # nobody gave this flag
+        text = str(error).replace('--load_params_file=', '', 1)  # the user gave no such flag
         raise ConfigError(text if text.startswith(path) else f'{path}: {text}')
-    lines = [f'# {_kind(path)}; what differs from the defaults:']
+    lines = [f'# {_kind(path)}; the settings that differ from the defaults:']
     lines += [_line(name, value) for name, value in config.differing().items()]
     if unknown:
         lines += ['# not understood:'] + [f'# {text}' for text in unknown]
@@ -181,7 +195,7 @@ def show(path: str) -> str:
 
 def _line(name: str, value: Value) -> str:
     if isinstance(value, tuple) and not all(isinstance(item, (str, int)) for item in value):
-        value = shown(value)  # no list of ours; it can be deeper than any text is long
+        value = shown(value)  # not one of our lists; it can be nested deeply
     line = shlex.quote(as_flag(name, value))
     return line if line.isprintable() else ascii(line)
 
@@ -189,11 +203,11 @@ def _line(name: str, value: Value) -> str:
 def _kind(path: str) -> str:
     with open(path, 'rb') as file:
         opcodes = {opcode.name for opcode, _, _ in pickletools.genops(file.read())}
-    if opcodes & {'GLOBAL', 'STACK_GLOBAL', 'INST'}:  # ours are never read with one of these
+    if opcodes & {'GLOBAL', 'STACK_GLOBAL', 'INST'}:  # our own files contain none of these
         return (
-            "settings file of the authors' program, a pickle of live objects; --use_resnet_v2 and "
-            '--image_size alone '
-            'decide on its images'
+            "settings file of the authors' program, a pickle of live objects; only --use_resnet_v2 "
+            'and --image_size decide '
+            'on its images'
         )
     return 'settings file of this program, plain data'
 
@@ -201,31 +215,32 @@ def _kind(path: str) -> str:
 def _parsed(argv: List[str]) -> argparse.Namespace:
     if argv[:1] == ['show']:
         parser = argparse.ArgumentParser(
-            prog='python -m config.recipes show', description='Print a settings file.'
+            prog='python -m config.recipes show', description='Prints a settings file as text.'
         )
-        parser.add_argument('file', metavar='FILE', help="a .pkl, ours or the authors'")
+        parser.add_argument('file', metavar='FILE', help="a .pkl file, ours or the authors'")
     else:
         parser = argparse.ArgumentParser(
             prog='python -m config.recipes',
-            description='Write the shipped recipes as .pkl files. '
+            description='Writes the shipped recipes as .pkl files. '
             '`python -m config.recipes show FILE` prints such a file.',
         )
         parser.add_argument(
             'names',
             nargs='*',
             metavar='NAME',
-            help='which ones (default: all): ' + ', '.join(RECIPES),
+            help='recipes to write (default: all): ' + ', '.join(RECIPES),
         )
         parser.add_argument(
             '--folder',
             default=os.path.dirname(os.path.abspath(__file__)),
-            help='where to (default: config/)',
+            help='folder to write to (default: config/)',
         )
         return parser.parse_args(argv)
     return parser.parse_args(argv[1:])
 
 
 def main(argv: Optional[List[str]] = None) -> int:
+    """Runs the command and returns the exit code."""
     arguments = _parsed(sys.argv[1:] if argv is None else argv)
     try:
         if hasattr(arguments, 'file'):
@@ -234,7 +249,9 @@ def main(argv: Optional[List[str]] = None) -> int:
         unknown = sorted(set(arguments.names) - set(RECIPES))
         if unknown:
             raise ConfigError(
-                'there is no recipe {}; choose of {}'.format(', '.join(unknown), ', '.join(RECIPES))
+                'there is no recipe {}; choose from {}'.format(
+                    ', '.join(unknown), ', '.join(RECIPES)
+                )
             )
         names = arguments.names or list(RECIPES)
         for name, path in zip(names, write(names, arguments.folder, ANY)):

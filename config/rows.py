@@ -1,32 +1,34 @@
-"""What a setting is: a row of the table in config/schema.py, and what its value may be."""
+"""Row, the definition of a setting in the table of config/schema.py, and the check of a value."""
 
 import enum
 import reprlib
 import sys
 from typing import Collection, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
-LARGEST_INT = 2**63 - 1  # what a record can hold
-MANY_EPOCHS = 1e12  # as steps they still are such a number
-shown = reprlib.repr  # a value in a message: short, however deep or long it is
+LARGEST_INT = 2**63 - 1  # the largest that a record can hold
+MANY_EPOCHS = 1e12  # small enough that the number of steps fits into 64 bits
+shown = reprlib.repr  # shows a value in a message: short, even if the value is deep or long
 
-Value = object  # of a setting: None, bool, int, float, str or a tuple, once `problem` has passed it
-# {registry name: legal values}; what stands for 'alignment' tells of each rule what it declares
-# (config.declared.Declarations). A registry that is missing allows every value.
+# The value of a setting: None, bool, int, float, str or a tuple, once `problem` has checked it.
+Value = object
+# {registry name: legal values}. The entry 'alignment' also maps each rule to what it declares
+# (config.declared.Declarations). If a registry is missing, every value is legal.
 Choices = Mapping[str, Collection[str]]
-ANY: Choices = {}  # nothing is known of the registries
+ANY: Choices = {}  # the registries are not known
 
 
 class ConfigError(ValueError):
-    """A setting that cannot be; the message says which, why and what to do."""
+    """Settings are not valid. The message states which, why and what to do."""
 
 
 class Scope(enum.Enum):
     """What a setting decides.
 
-    MEANING: what the network computes and sees, so that a checkpoint is wrong with another value.
-    TRAINING: how the network is trained, when it is validated and how it is measured.
-    PLACE: where records, checkpoints and images are.
-    CALL: what one call of a command does, and on which devices; a settings file never holds it.
+    Attributes:
+        MEANING: What the network computes and sees. A checkpoint is wrong with another value.
+        TRAINING: How the network is trained, when it is validated and how it is measured.
+        PLACE: Where records, checkpoints and images are stored.
+        CALL: What one call of a command does, and on which devices. Not part of a settings file.
     """
 
     MEANING = 'meaning'
@@ -41,16 +43,21 @@ MEANING, TRAINING, PLACE, CALL = Scope
 class Row(NamedTuple):
     """A setting.
 
-    kind: str, int, float, bool or list (comma-separated text on the command line).
-    scope: what the setting decides.
-    choices: the name of a registry of legal values (see Choices), or a tuple of them.
-    at_least, above, at_most: bounds of a number.
-    always: counts even when --load_params_file has fixed the rest.
-    needs: the settings without any of which this one has no effect; '!name' is one that must be
-    off.
-    group: of the tfutils params dictionary.
-    declared: the rules that declare it, each with its own default; () for what no rule declares.
-    coefficient: the coefficient of a rule that it is, or whose schedule it belongs to.
+    Attributes:
+        name: Name of the setting and of its flag.
+        kind: str, int, float, bool or list (comma-separated on the command line).
+        default: Default value.
+        scope: What the setting decides.
+        help: Text for --help.
+        choices: Name of a registry of legal values (see Choices), or a tuple of legal values.
+        at_least: Smallest legal number.
+        above: Bound that a number must exceed.
+        at_most: Largest legal number.
+        always: Whether the flag counts even if --load_params_file is given.
+        needs: This setting has an effect only if at least one of these is on ('!name': off).
+        group: Its group in the tfutils params dictionary.
+        declared: (rule, the rule's own default) of each rule that declares it; else ().
+        coefficient: The coefficient that it is, or whose schedule it belongs to, if any.
     """
 
     name: str
@@ -82,7 +89,7 @@ def row(
     always: bool = False,
     needs: Sequence[str] = (),
 ) -> Row:
-    """A Row of its own; what says where it runs counts always."""
+    """Returns a Row of the table. A flag of scope PLACE or CALL always counts."""
     always = always or scope in (PLACE, CALL)
     bounds = at_least, above, at_most
     return Row(name, kind, default, scope, help, choices, *bounds, always=always, needs=needs)
@@ -90,24 +97,29 @@ def row(
 
 # fmt: off
 def coefficient(name: str, text: str = '') -> List[Row]:
-    """The six rows of one coefficient of an alignment loss. text: of its help, what it weighs."""
+    """Returns the six rows of a coefficient: its value and its schedule.
+
+    Args:
+        name: Name of the coefficient.
+        text: Help text of its value.
+    """
     scheduled = [name + '_schedule_type']
     rows = [
         row(name, float, None, TRAINING,
             (text or f'weight {name} in the alignment loss') + "; default: the rule's own"),
         row(name + '_start', float, 0.0, TRAINING,
-            f'fraction of training (0 to 1) before which {name} is 0', at_least=0.0),
+            f'fraction of the training (0 to 1) before which {name} is 0', at_least=0.0),
         row(name + '_stop', float, 1.0, TRAINING,
-            f'fraction of training (0 to 1) after which {name} is 0', at_least=0.0),
+            f'fraction of the training (0 to 1) after which {name} is 0', at_least=0.0),
         row(name + '_cycle', float, None, TRAINING,
-            f'period in epochs of a triangular wave that the schedule of {name} runs over; '
-            'default: the epochs since its start', above=0.0, needs=scheduled),
-        row(name + '_schedule_rate', float, 0.0, TRAINING,
-            f'growth (or, negative, decay) of {name} an epoch, for its schedule_type',
+            f'period in epochs of a triangular wave that replaces the epochs in the schedule of '
+            f'{name}; default: the schedule uses the epochs since its start', above=0.0,
             needs=scheduled),
+        row(name + '_schedule_rate', float, 0.0, TRAINING,
+            f'rate of --{name}_schedule_type per epoch; negative for a decay', needs=scheduled),
         row(name + '_schedule_type', str, None, TRAINING,
             f'how {name} changes: linear (value + rate * epochs), exponential (value * exp(rate * '
-            f'epochs)) or cyclic (linear over the wave of {name}_cycle); default: it stays',
+            f'epochs)) or cyclic (linear over the wave of --{name}_cycle); default: constant',
             choices='schedule'),
     ]
     return [each._replace(coefficient=name) for each in rows]
@@ -115,7 +127,7 @@ def coefficient(name: str, text: str = '') -> List[Row]:
 
 
 def problem(row: Row, value: object, choices: Choices) -> Optional[str]:
-    """None, or what is wrong with a value of a setting."""
+    """Returns what is wrong with a value of a setting, or None."""
     if value is None:
         return None if row.default is None else 'needs a value'
     wrong = _wrong_type(row.kind, value)
@@ -151,5 +163,5 @@ def _no_choice(row: Row, value: object, choices: Choices) -> Optional[str]:
 
 
 def legal_values(row: Row, choices: Choices) -> Collection[str]:
-    """The values that a setting may have; none where any will do."""
+    """Returns the legal values of a setting; empty if any value is legal."""
     return choices.get(row.choices, ()) if isinstance(row.choices, str) else row.choices or ()

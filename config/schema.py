@@ -1,8 +1,9 @@
-"""Every hyperparameter once: its flag, type, default, unit and help. The flags and the params
-dictionary follow this table; what a rule declares for itself (config/declared.py) follows the row
-'alignment'.
+"""The table of all settings: name, type, default, scope and help of each.
 
-To add a hyperparameter, add a row here and the field of its name to Config.
+The flags and the params dictionary are generated from this table. The settings that rules declare
+(config/declared.py) are inserted after the row 'alignment'.
+
+To add a setting, add a row here and a field of the same name to Config.
 """
 
 import dataclasses
@@ -33,19 +34,19 @@ from config.rows import (
 
 # fmt: off
 def _learning_rate(prefix: str, of: str) -> List[Row]:
-    """The rows of one learning-rate schedule."""
+    """Returns the rows of one learning-rate schedule."""
     needs = ['alignment_optimizer'] if prefix else []
     changing = ['!' + prefix + 'constant_lr', prefix + 'manual_lr']
     return [
         row(prefix + 'learning_rate', float, 0.001, TRAINING,
-            f'learning rate of the {of}; for --base_batch_size images a step when '
-            f'--{prefix}rescale_lr', at_least=0.0, needs=needs),
+            f'learning rate of the {of}; with --{prefix}rescale_lr it is meant for '
+            '--base_batch_size images per step', at_least=0.0, needs=needs),
         row(prefix + 'rescale_lr', bool, False, TRAINING,
             f'multiply the learning rate of the {of} by train_batch_size / base_batch_size',
             needs=needs),
         row(prefix + 'constant_lr', bool, True, TRAINING,
-            f'keep the learning rate of the {of}; otherwise it warms up, then drops tenfold at '
-            'epochs 30, 60 and 80', needs=needs),
+            f'keep the learning rate of the {of} constant; if off, it warms up, then drops '
+            'tenfold at epochs 30, 60 and 80', needs=needs),
         row(prefix + 'warmup_epochs', float, 5.0, TRAINING,
             f'epochs over which the learning rate of the {of} rises from 0 (with '
             f'--no{prefix}constant_lr or --{prefix}manual_lr)', at_least=0.0, needs=changing),
@@ -56,255 +57,280 @@ def _learning_rate(prefix: str, of: str) -> List[Row]:
 
 
 def _noise(prefix: str, of: str) -> List[Row]:
-    """The rows of the noise on one kind of updates."""
+    """Returns the rows of the noise that is added to one kind of updates."""
     both = ['use_noisy_global_opt', 'use_noisy_alignment_opt']
     needs = both if prefix == 'opt' else ['use_noisy_' + prefix]
     return [
         row(f'noisy_{prefix}_distribution', str, None, TRAINING,
-            f'distribution of the noise added to {of}', choices='distribution', needs=needs),
+            f'distribution of the noise that is added to {of}', choices='distribution',
+            needs=needs),
         row(f'noisy_{prefix}_variance', float, 1.0, TRAINING,
-            f'variance of the noise added to {of}, before it is multiplied by the learning rate',
-            at_least=0.0, needs=needs),
+            f'variance of the noise that is added to {of}, before the noise is multiplied by the '
+            'learning rate', at_least=0.0, needs=needs),
     ]
 
 
-# The groups are those of a tfutils params dictionary; a row belongs to the one it stands in.
+# The keys are the groups of a tfutils params dictionary. A row belongs to the group that lists it.
 GROUPS: Dict[str, List[Row]] = {
     'save_params': [
-        row('host', str, 'localhost', PLACE, 'where MongoDB answers'),
+        row('host', str, 'localhost', PLACE, 'host name of the MongoDB server'),
         row('port', int, 29029, PLACE,
-            'port where MongoDB answers; on localhost a private server is started if none does',
-            at_least=1),
-        row('dbname', str, 'neur-al', PLACE, 'database that the records go to'),
+            'port of the MongoDB server; if no server answers there on localhost, a private one '
+            'is started', at_least=1),
+        row('dbname', str, 'neur-al', PLACE, 'database in which the records are stored'),
         row('exp_id_suffix', str, '', PLACE,
-            'what follows the name of the rule in the exp_id of the records'),
+            'text that is appended to the name of the rule to give the exp_id, the name of the '
+            'experiment'),
         row('cache_dir', str, None, PLACE,
-            'folder for local checkpoints and files on their way to MongoDB; default: '
-            '~/.tfutils. Of a gs:// bucket: for copies of the checkpoints, and the rest is in '
-            '~/.tfutils'),
-        row('checkpoint_max', int, 5, PLACE, 'how many local checkpoints to keep', at_least=1),
+            'folder for local checkpoints and for files on their way to MongoDB; default: '
+            '~/.tfutils. If it is in a gs:// bucket, it receives copies of the checkpoints, and '
+            'the rest is stored in ~/.tfutils'),
+        row('checkpoint_max', int, 5, PLACE, 'number of local checkpoints to keep', at_least=1),
         row('epochs_per_checkpoint', float, 2.0, TRAINING,
-            'epochs between two validations, each with a checkpoint in the database',
+            'epochs between two validations; each stores a checkpoint in the database',
             above=0.0, at_most=MANY_EPOCHS),
         row('epochs_per_recent_checkpoint', float, None, TRAINING,
-            'epochs between two checkpoints of which only the newest 6 are kept, in a database '
-            'of their own; default: none beside those of --epochs_per_checkpoint',
+            'epochs between two additional checkpoints, stored in a separate database that keeps '
+            'only the newest 6 of them; default: no additional checkpoints',
             above=0.0, at_most=MANY_EPOCHS),
         row('save_to_gfs', list, (), PLACE,
-            'results of a validation, by name (comma list, for example weight_angles), that go '
-            'into GridFS instead of the record'),
+            'names of validation results (comma-separated, for example weight_angles) to store '
+            'in GridFS instead of the record'),
         row('tensorboard', bool, False, PLACE,
             'write losses, learning rates, top-1, angles, coefficients and images/s for '
-            'TensorBoard, in the folder of the local checkpoints'),
+            'TensorBoard into the folder of the local checkpoints'),
         row('dry_run', bool, False, CALL,
-            'build everything, print the overview and stop: nothing is trained or recorded'),
+            'build the graph, print which gradients have a closed form and the cost of a step, '
+            'and exit; nothing is trained or recorded'),
         row('skip_check', bool, True, CALL,
-            'start although the source tree has uncommitted changes'),
+            'start even if the source tree has uncommitted changes'),
     ],
     'load_params': [
         row('do_restore', bool, False, CALL,
-            'continue this exp_id from its newest checkpoint (or --load_step), if it has one, '
+            'resume this experiment from its newest checkpoint (or --load_step) if it has one, '
             'with the model, rule and images of its record'),
         row('load_step', int, None, CALL,
             'step of the checkpoint to restore; default: the newest', at_least=0),
         row('load_query', str, None, CALL,
-            'what else the record to restore must match, a MongoDB query in JSON, for example '
-            '{"validation_results.topn_val.top1": {"$gt": 0.7}}; the newest that does is restored'),
+            'restore the newest checkpoint whose record also matches this MongoDB query in JSON, '
+            'for example {"validation_results.topn_val.top1": {"$gt": 0.7}}'),
         row('load_db', bool, False, CALL,
-            'start from a checkpoint of another experiment in MongoDB, named by the load_* flags'),
+            'start from a checkpoint of another experiment in MongoDB, given by --load_exp_id and '
+            'the other load_* flags'),
         row('load_port', int, None, CALL,
-            'port of the MongoDB to restore from; default: --port', at_least=1),
+            'port of the MongoDB server to restore from; default: --port', at_least=1),
         row('load_dbname', str, None, CALL, 'database to restore from; default: --dbname'),
-        row('load_collname', str, None, CALL, "collection to restore from; default: this model's"),
-        row('load_exp_id', str, None, CALL, "exp_id to restore from; default: this experiment's"),
+        row('load_collname', str, None, CALL,
+            'collection to restore from; default: the collection of this model'),
+        row('load_exp_id', str, None, CALL,
+            'exp_id to restore from; default: the exp_id of this experiment'),
         row('load_checkpoint', str, None, CALL,
-            'restore this checkpoint: the path of its files without .index'),
+            'restore this local checkpoint: the path of its files without .index'),
         row('reset_step', bool, False, CALL,
-            'start a training from --load_db or --load_checkpoint at step 0, with new optimiser '
-            'slots (fine-tuning)', needs=['load_db', 'load_checkpoint']),
+            'start a training from --load_db or --load_checkpoint at step 0 and with new '
+            'optimiser slots (fine-tuning)', needs=['load_db', 'load_checkpoint']),
         row('override', list, (), CALL,
-            'settings (comma list of names) whose flags count although --load_params_file, or '
-            'the record that is restored, has another value'),
+            'names of settings (comma-separated) whose flags count even if --load_params_file or '
+            'the restored record has another value'),
         row('val_exp_id', str, None, CALL,
-            'test.py: the exp_id under which the validation is recorded'),
+            'test.py only: exp_id under which the validation is recorded'),
     ],
     'model_params': [
-        row('model', str, 'fc', MEANING, 'the network', choices='model', always=True),
+        row('model', str, 'fc', MEANING, 'network to train', choices='model', always=True),
         row('use_resnet_v2', bool, False, MEANING,
-            'the pre-activation form of ResNets, with inception preprocessing', always=True),
+            'ResNets only: use the pre-activation form, with inception preprocessing',
+            always=True),
         row('image_size', int, None, MEANING,
             'height and width of the images in pixels; default: 224, or 299 with '
             '--use_resnet_v2; 28 for mnist, 32 for cifar10 and cifar100', at_least=1, always=True),
         row('tf_layers', bool, False, MEANING,
-            'plain TensorFlow layers without backward kernels, to check backpropagation against'),
+            'use plain TensorFlow layers without backward kernels, as a reference for '
+            'backpropagation (--alignment=none only)'),
         row('layers_list', list, (), MEANING,
-            'hidden units of fc, layer by layer (comma list, for example 32,16)'),
+            'fc only: number of units of each hidden layer (comma-separated, for example 32,16)'),
         row('activation', str, 'sigmoid', MEANING,
-            "non-linearity of fc's hidden layers", choices='activation'),
+            'fc only: non-linearity of the hidden layers', choices='activation'),
         row('regularize_weights_via_model', bool, True, TRAINING,
             'add the L2 loss of the forward kernels to the task loss'),
-        row('bn_trainable', bool, True, TRAINING, 'train gamma and beta of the batch norms'),
+        row('bn_trainable', bool, True, TRAINING,
+            'ResNets only: train gamma and beta of the batch norms'),
         row('alignment', str, None, MEANING,
-            'the alignment rule; none is backpropagation', choices='alignment'),
-        # Here, in every listing, come the settings that the rules declare.
+            'alignment rule; default: none, which is backpropagation', choices='alignment'),
+        # In every listing, the settings that the rules declare follow here.
         row('update_forward', bool, False, MEANING,
-            'let the alignment loss move the forward kernels, too'),
+            'let the alignment loss train the forward kernels, too'),
         row('input_distribution', str, None, MEANING,
-            "show the rule noise instead of the layer's input", choices='noise'),
+            "show the rule noise of this distribution instead of the layer's input",
+            choices='noise'),
         row('input_stddev', float, 1.0, MEANING,
-            'standard deviation of that noise', above=0.0, needs=['input_distribution']),
+            'standard deviation of the noise of --input_distribution', above=0.0,
+            needs=['input_distribution']),
         row('use_bias_forward', bool, True, MEANING,
             'add the bias to the forward projection Wx that the rule sees'),
         row('use_bias_backward', bool, True, MEANING,
             'add the bias to the backward projection Bx that the rule sees'),
         row('activation_fn_override', str, None, MEANING,
-            "the non-linearity of --activation_forward and --activation_backward; default: the "
+            'non-linearity of --activation_forward and --activation_backward; default: the '
             "layer's own",
             choices='activation', needs=['activation_forward', 'activation_backward']),
         row('activation_forward', bool, False, MEANING, 'apply the non-linearity to Wx'),
         row('activation_backward', bool, False, MEANING, 'apply the non-linearity to Bx'),
         row('batch_center_backward_input', bool, False, MEANING,
             'subtract the mean over the batch from the input that B projects'),
-        row('center_input', bool, False, MEANING, 'subtract from each input its own mean'),
+        row('center_input', bool, False, MEANING, 'subtract the mean of each input from it'),
         row('normalize_input', bool, False, MEANING,
             'center each input, then divide it by its norm'),
         row('batch_center_forward_output', bool, False, MEANING,
             'subtract the mean over the batch from Wx and B(Wx)'),
         row('center_forward_output', bool, False, MEANING,
-            'subtract its own mean from each Wx and B(Wx)'),
+            "subtract each example's mean from its Wx and B(Wx)"),
         row('normalize_forward_output', bool, False, MEANING,
             'center each Wx and B(Wx), then divide it by its norm'),
         row('center_backward_output', bool, False, MEANING,
-            'subtract its own mean from each Bx and W(Bx)'),
+            "subtract each example's mean from its Bx and W(Bx)"),
         row('normalize_backward_output', bool, False, MEANING,
             'center each Bx and W(Bx), then divide it by its norm'),
         row('gpu', str, '0', CALL,
-            'index of the GPU to use, or several (comma list) over which each batch is split '
-            'evenly; counted within CUDA_VISIBLE_DEVICES where that is set; without a GPU the '
-            'CPU is used'),
+            'index of the GPU to use, or several (comma-separated), over which each batch is '
+            'split evenly; if CUDA_VISIBLE_DEVICES is set, the index counts within it; without a '
+            'GPU the CPU is used'),
         row('cpu_devices', int, None, CALL,
-            'for tests and teaching: split the CPU into so many devices, which --gpu then names',
-            at_least=1),
+            'CPU only, for tests and teaching: split the CPU into this number of devices, to '
+            'which --gpu then refers', at_least=1),
         row('sync_batch_norm', bool, False, TRAINING,
-            'normalise by the statistics of all devices\' parts of a batch, not of each its own',
-            always=True),
+            'ResNets on several devices only: let batch norm use the statistics of the whole '
+            "batch instead of each device's part of it", always=True),
         row('worker_hosts', list, (), CALL,
-            'several machines that train together, host:port of each (comma list); the first one '
-            'validates, saves and records; default: those of the environment variable TF_CONFIG'),
+            'several hosts only: host:port of each machine that takes part in the training '
+            '(comma-separated); the first one validates, saves and records; default: the hosts '
+            'of the environment variable TF_CONFIG'),
         row('task_index', int, None, CALL,
-            'which of --worker_hosts this process is, from 0', at_least=0, needs=['worker_hosts']),
+            'several hosts only: index of this process in --worker_hosts, from 0', at_least=0,
+            needs=['worker_hosts']),
         row('tpu_name', str, None, CALL,
-            'Cloud TPU to run on (v2-8 or v3-8): its name, its address (grpc://...), or local'),
+            'TPU only: Cloud TPU to run on (v2-8 or v3-8): its name, its address (grpc://...) or '
+            'local'),
         row('tpu_zone', str, None, CALL,
-            "zone of the Cloud TPU; default: this machine's", needs=['tpu_name']),
+            "TPU only: zone of the Cloud TPU; default: this machine's zone", needs=['tpu_name']),
         row('gcp_project', str, None, CALL,
-            "Google Cloud project of the TPU; default: this machine's", needs=['tpu_name']),
-        row('num_shards', int, 8, CALL, 'TPU cores', at_least=1, at_most=8, needs=['tpu_name']),
+            "TPU only: Google Cloud project of the TPU; default: this machine's project",
+            needs=['tpu_name']),
+        row('num_shards', int, 8, CALL, 'TPU only: number of TPU cores', at_least=1, at_most=8,
+            needs=['tpu_name']),
         row('iterations_per_loop', int, None, CALL,
-            'the most steps in one call of the device, between two of which nothing is recorded, '
-            'validated or saved; default: 1, or 100 on a TPU', at_least=1),
+            'largest number of steps in one call of the device; nothing is recorded, validated '
+            'or saved between them; default: 1, or 100 on a TPU', at_least=1),
         row('precision', str, 'float32', MEANING,
-            'what convolutions and matrix products compute in; variables, statistics of batch '
-            'norm, alignment losses and angles are float32 all the same',
+            'type that convolutions and matrix products compute in; variables, batch-norm '
+            'statistics, alignment losses and angles are always float32',
             choices=('float32', 'bfloat16', 'float16'), always=True),
         row('xla', bool, False, TRAINING,
-            'compile each step by XLA; on CPUs it is slower', always=True),
+            'one CPU or GPU only: compile each step with XLA; this is slower on CPUs',
+            always=True),
     ],
     'train_params': [
         row('data_dir', str, None, PLACE,
-            'folder (or gs:// bucket) of the TFRecords, or of the MNIST files'),
-        row('dataset', str, 'mnist', MEANING, 'the images', choices='dataset', always=True),
+            'folder or gs:// bucket of the images: TFRecords, or the files of MNIST or CIFAR'),
+        row('dataset', str, 'mnist', MEANING, 'data set to train on', choices='dataset',
+            always=True),
         row('preprocessing', str, None, MEANING,
-            'imagenet: resnet (crop, mirror), inception (crop, mirror, colour) or plain (resize '
-            'only); default: inception with --use_resnet_v2, else resnet',
+            'imagenet only: resnet (crop, mirror), inception (crop, mirror, colour) or plain '
+            '(resize only); default: inception with --use_resnet_v2, else resnet',
             choices='preprocessing'),
         row('skip_bad_records', int, 0, TRAINING,
-            'how many images that cannot be used (damaged, mislabelled) a run may skip, in its '
-            'training and in each validation, before it stops; in a batch another image takes '
-            'their place', at_least=0, always=True),
+            'number of damaged images that a run may skip in its training, and in each '
+            'validation, before it stops; each is replaced by another image of the batch; not '
+            'on a TPU or several hosts', at_least=0, always=True),
         row('train_epochs', float, 90.0, TRAINING,
             'length of the training in epochs', at_least=0.0, at_most=MANY_EPOCHS),
         row('train_batch_size', int, 256, TRAINING,
-            'images a training step', at_least=1, always=True),
+            'number of images per training step', at_least=1, always=True),
         row('minibatch_size', int, None, TRAINING,
-            'images at a time, over all devices: gradients of the parts of a batch are averaged '
-            'before the update; default: the whole batch', at_least=1),
+            'number of images that are computed at once, over all devices; the gradients of the '
+            'minibatches of a batch are averaged before the update; default: the whole batch',
+            at_least=1),
         row('validate_first', bool, True, TRAINING, 'validate before the first step'),
         row('seed', int, 0, TRAINING,
-            'of the initial kernels, the order of the images, their distortions and all noise',
-            at_least=0, always=True),
+            'seed of the initial kernels, the order of the images, their distortions and all '
+            'noise', at_least=0, always=True),
     ],
     'loss_params': [
-        row('loss_rate', float, 1.0, TRAINING, 'weight of the task loss (cross-entropy and L2)'),
-        row('alignment_rate', float, 1.0, TRAINING, 'weight of the alignment loss'),
+        row('loss_rate', float, 1.0, TRAINING,
+            'weight of the task loss and the regularisation loss in the total loss'),
+        row('alignment_rate', float, 1.0, TRAINING,
+            'rules with a loss only: weight of the alignment loss in the total loss'),
         row('delay_epochs', float, None, TRAINING,
-            'epochs for which the task loss is off at the start', above=0.0, at_most=MANY_EPOCHS),
+            'number of epochs at the start during which the task loss is off', above=0.0,
+            at_most=MANY_EPOCHS),
         row('alternate_step_freq', int, None, TRAINING,
-            'alternate one alignment step with so many task steps', at_least=1),
+            'rules with a loss only: number of task steps after each alignment step; default: '
+            'every step is both', at_least=1),
         row('constant_rate', bool, True, TRAINING,
-            'keep both weights; otherwise they drop tenfold at epochs 30, 60 and 80'),
+            'keep both weights constant; if off, they drop tenfold at epochs 30, 60 and 80'),
     ],
     'learning_rate_params': _learning_rate('', 'task loss')
     + _learning_rate('alignment_', 'alignment loss') + [
         row('base_batch_size', int, 256, TRAINING,
-            'images a step that the learning rates are meant for',
+            'number of images per step for which the learning rates are meant',
             at_least=1, needs=['rescale_lr', 'alignment_rescale_lr']),
         row('drop', int, 0, TRAINING,
-            'with --manual_lr: how many tenfold drops have been made (0: warm up, then stay)',
+            'with --manual_lr: number of tenfold drops that are made by the end of this run (0: '
+            'warm up, then constant)',
             at_least=0, needs=['manual_lr', 'alignment_manual_lr']),
         row('alignment_drop', int, None, TRAINING,
-            'the same for the alignment loss; default: --drop',
+            'like --drop, for the alignment loss; default: --drop',
             at_least=0, needs=['alignment_manual_lr']),
         row('boundary_step', int, None, TRAINING,
-            'with --manual_lr: the step of the last of those drops',
+            'with --manual_lr: last step before the last of the drops of --drop',
             at_least=0, needs=['manual_lr', 'alignment_manual_lr']),
         row('alignment_boundary_step', int, None, TRAINING,
-            'the same for the alignment loss; default: --boundary_step',
+            'like --boundary_step, for the alignment loss; default: --boundary_step',
             at_least=0, needs=['alignment_manual_lr']),
     ],
     'optimizer_params': [
         row('optimizer', str, 'gd', TRAINING,
-            'optimiser of the task loss, and of the alignment loss unless it has its own',
-            choices='optimizer'),
+            'optimiser of the task loss, and of the alignment loss unless --alignment_optimizer '
+            'is given', choices='optimizer'),
         row('alignment_optimizer', str, None, TRAINING,
-            'a second optimiser, for the alignment loss alone', choices='optimizer'),
-        row('grad_clip', bool, False, TRAINING, 'clip gradients'),
+            'rules with a loss only: separate optimiser for the alignment loss',
+            choices='optimizer'),
+        row('grad_clip', bool, False, TRAINING, 'clip the gradients'),
         row('grad_clipping_value', float, 1.0, TRAINING,
             'largest norm, or largest absolute value, of the gradients',
             above=0.0, needs=['grad_clip']),
         row('grad_clipping_method', str, 'norm', TRAINING,
-            'what is bounded: the norm of all gradients together, or each value in them',
+            'what is clipped: the norm of all gradients together, or each value',
             choices='clipping', needs=['grad_clip']),
         row('use_noisy_global_opt', bool, False, TRAINING,
-            'add noise to the variables after each update of --optimizer (under kolen_pollack '
-            'only to backward kernels)'),
+            'add noise to the variables after each update of --optimizer (with rules that give B '
+            'the gradient of W, such as kolen_pollack, only to backward kernels)'),
         row('use_noisy_alignment_opt', bool, False, TRAINING,
-            'the same for --alignment_optimizer'),
+            'add noise to the variables after each update of --alignment_optimizer'),
     ] + _noise('global_opt', 'updates of --optimizer')
       + _noise('alignment_opt', 'updates of --alignment_optimizer')
-      + _noise('opt', 'updates of either optimiser that has no distribution of its own'),
+      + _noise('opt', 'updates of an optimiser without a distribution of its own'),
     'validation_params': [
         row('eval_batch_size', int, 1024, TRAINING,
-            'images at a time in a validation', at_least=1, always=True),
+            'number of images that a validation computes at once', at_least=1, always=True),
         row('measure_images', int, 64, TRAINING,
-            'the angles and activities of each validation are measured on so many images, the '
-            'first ones of the validation set. They are all in memory at once: 64 images of 224 '
-            'pixels take 2 GB in ResNet-18, 7 GB in ResNet-50 and 13 GB in ResNet-152',
-            at_least=1),
+            'number of measured images: the first images of the validation set, on which each '
+            'validation measures angles and activities. They are all in memory at once: 64 '
+            'images of 224 pixels need 2 GB in ResNet-18, 7 GB in ResNet-50 and 13 GB in '
+            'ResNet-152', at_least=1),
         row('save_alignment_coefficients', bool, False, TRAINING,
-            'record alpha, beta and gamma with each validation'),
+            "rules with a loss only: record the rule's coefficients with each validation"),
     ],
 }
 # fmt: on
 
-LOADING = ('save_params', 'load_params')  # the groups that say where, not what
-SEED = 'seed'  # stands beside the digests: runs that differ in it alone have the same settings
+LOADING = ('save_params', 'load_params')  # groups that decide where to store, not what to train
+SEED = 'seed'  # in no digest, so that runs that differ only in the seed have the same digests
 
 ROWS: Dict[str, Row] = {
     each.name: each._replace(group=group) for group, rows in GROUPS.items() for each in rows
 }
-# Names that no rule may give to a setting of its own, beside those of ROWS: other flags of the
-# commands, and what records hold beside the settings.
+# Names, besides those in ROWS, that a rule must not give to a setting: other flags of the commands,
+# and other fields of records.
 TAKEN = frozenset(
     ['load_params_file', 'save_params_file', 'space', 'trials', 'study', 'prune']
     + ['help', 'helpshort', 'helpfull', 'helpxml', 'only_check_flags', 'flagfile', 'undefok']
@@ -313,11 +339,16 @@ TAKEN = frozenset(
 
 
 def rows_of(choices: Choices, values: Mapping[str, object] = {}) -> Dict[str, Row]:
-    """{name: Row} of all settings: those of the table and those that the rules declare, as
-    choices['alignment'] tells. Raises ConfigError for a name that is taken.
+    """Returns {name: Row} of all settings: those in the table and those that the rules declare.
 
-    values: {name: value}; where choices does not tell what the rules declare, those of them that
-    are not in the table, and that a rule could declare, are settings of a rule.
+    Args:
+        choices: {registry name: legal values}; choices['alignment'] holds the declarations of the
+            rules.
+        values: {name: value}. If choices does not hold the declarations, the names that are not in
+            the table, and that a rule could declare, are taken to be settings of a rule.
+
+    Raises:
+        ConfigError: A rule declares a name that is taken.
     """
     rules = choices.get('alignment')
     if not isinstance(rules, Mapping):
@@ -328,7 +359,7 @@ def rows_of(choices: Choices, values: Mapping[str, object] = {}) -> Dict[str, Ro
 
 
 def in_order(rows: Iterable[Row]) -> Dict[str, Row]:
-    """{name: Row} of the table and of rows that rules declare, in their place."""
+    """Returns {name: Row} of the table, with the rows that rules declare after 'alignment'."""
     table: Dict[str, Row] = {}
     for name, each in ROWS.items():
         table[name] = each
@@ -338,12 +369,14 @@ def in_order(rows: Iterable[Row]) -> Dict[str, Row]:
 
 
 class Digests(NamedTuple):
-    """What tells settings from others: 16 hexadecimal digits each, the same on every machine and
-    every Python.
+    """Checksums of settings: 16 hexadecimal digits each, the same on every machine and Python.
 
-    meaning: of what the network computes and sees. settings: of that and of how it is trained. Both
-    are taken over the settings that differ from their defaults, so that a setting which is added
-    later changes no older digest. The seed is in neither of them.
+    Both cover only the settings that differ from their defaults, so that adding a setting does not
+    change older digests. Neither covers the seed.
+
+    Attributes:
+        meaning: Digest of the settings of scope MEANING.
+        settings: Digest of the settings of scopes MEANING and TRAINING.
     """
 
     meaning: str
@@ -352,10 +385,10 @@ class Digests(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """The typed, checked and frozen settings of a run: the fields are the rows of ROWS.
+    """The typed, checked and frozen settings of a run. The fields are the rows of ROWS.
 
-    What rules declare is in rule_settings, by name: `config.of_rule('use_sparse')`,
-    `config.coefficient('alpha').start`. `config['alpha']` is any setting by its name.
+    The settings that rules declare are in rule_settings: `config.of_rule('use_sparse')`,
+    `config.coefficient('alpha').start`. `config['alpha']` returns any setting by its name.
     """
 
     # save_params
@@ -472,20 +505,26 @@ class Config:
     eval_batch_size: int = 1024
     measure_images: int = 64
     save_alignment_coefficients: bool = False
-    # what rules declare, all in model_params
+    # the settings that rules declare, all in model_params
     rule_settings: RuleSettings = RuleSettings()
 
     @classmethod
     def of(cls, values: Mapping[str, object], choices: Choices) -> 'Config':
-        """The Config of {name: value}; names that are missing take their default.
+        """Returns the checked Config of {name: value}; missing settings have their defaults.
 
-        choices: {registry name: legal values}; where it does not tell what the rules declare, any
-        setting that a rule could declare is taken. Raises ConfigError that lists every problem.
+        Args:
+            values: {name: value}; lists become tuples.
+            choices: {registry name: legal values}. If it does not hold the declarations of the
+                rules, any setting that a rule could declare is accepted.
+
+        Raises:
+            ConfigError: A value is not legal, or values contradict each other. The message lists
+                every problem.
         """
         table = rows_of(choices, values)
         unknown = sorted(set(values) - set(table))
         if unknown:
-            raise ConfigError('no such setting: {}'.format(', '.join(unknown)))
+            raise ConfigError('there is no such setting: {}'.format(', '.join(unknown)))
         fixed = {name: immutable(value) for name, value in values.items()}
         problems = [
             f'--{name} {wrong}'
@@ -506,26 +545,26 @@ class Config:
 
     @property
     def rows(self) -> Dict[str, Row]:
-        """{name: Row} of all settings."""
+        """All settings: {name: Row}."""
         return in_order(self.rule_settings.rows.values())
 
     def __getitem__(self, name: str) -> Value:
         return self.rule_settings[name] if name in self.rule_settings else getattr(self, name)
 
     def of_rule(self, name: str) -> Value:
-        """What a rule declares by this name; None is the rule's own default."""
+        """Returns a setting that rules declare; None stands for the rule's own default."""
         return self.rule_settings.get(name)
 
     def coefficient(self, name: str) -> Scheduled:
-        """A coefficient of a rule, with its schedule."""
+        """Returns a coefficient of a rule, with its schedule."""
         return self.rule_settings.coefficient(name)
 
     def values(self) -> Dict[str, Value]:
-        """{name: value} of all settings."""
+        """Returns all settings: {name: value}."""
         return {name: self[name] for name in self.rows}
 
     def own(self) -> List[Row]:
-        """The rows of all settings but those that other rules declare and that have no value."""
+        """Returns the rows of all settings except unset ones that only other rules declare."""
         names = set(self.rule_settings.of(self.alignment))
         return [
             each
@@ -534,23 +573,25 @@ class Config:
         ]
 
     def differing(self) -> Dict[str, Value]:
-        """{name: value} of the settings that differ from their default."""
+        """Returns the settings that differ from their defaults: {name: value}."""
         return {name: self[name] for name, each in self.rows.items() if self[name] != each.default}
 
     def replaced(self, values: Mapping[str, Value]) -> 'Config':
-        """The Config with other values, {name: value}; lists become tuples. They are not checked;
-        see `of`.
+        """Returns a Config with other values, which are not checked (see `of`).
+
+        Args:
+            values: {name: value}; lists become tuples.
         """
         fixed = {name: immutable(value) for name, value in values.items()}
         own = {name: fixed.pop(name) for name in list(fixed) if name in self.rule_settings}
         return _with(self, dict(fixed, rule_settings=self.rule_settings.replaced(own)))
 
     def digests(self) -> Digests:
-        """The Digests of these settings."""
+        """Returns the Digests of these settings."""
         return Digests(self._digest(MEANING), self._digest(MEANING, TRAINING))
 
     def _digest(self, *scopes: Scope) -> str:
-        """The digest of the settings of some Scopes."""
+        """Returns the digest of the settings of these scopes."""
         rows = self.rows
         values = {
             name: float(value) if isinstance(value, int) and rows[name].kind is float else value
@@ -561,34 +602,35 @@ class Config:
 
     @property
     def exp_id(self) -> str:
-        """The experiment's name in the database: the rule ('None' for backpropagation) and the
-        suffix.
-        """
+        """Name of the experiment: the rule ('None' for backpropagation), then the suffix."""
         return str(self.alignment) + self.exp_id_suffix
 
 
 def _with(config: Config, fields: Dict[str, Value]) -> Config:
-    """The Config with other fields; that they have the types of their rows was checked."""
+    """Returns the Config with other fields, whose types have been checked."""
     return dataclasses.replace(config, **fields)  # type: ignore[arg-type]
 
 
 def immutable(value: object) -> Value:
-    """A value as a Config holds it: a list is a tuple."""
+    """Returns a value as a Config holds it: a list becomes a tuple."""
     return tuple(value) if isinstance(value, list) else value
 
 
 def whole_steps(epochs: float, steps_per_epoch: int) -> int:
-    """A duration in epochs as whole steps: what is a whole number but for rounding is that number
-    (0.29 epochs of 100 steps are 29 steps), and the rest is cut."""
+    """Returns a duration in epochs as whole steps, rounded down.
+
+    A number that is whole except for a rounding error counts as whole: 0.29 epochs of 100 steps are
+    29 steps.
+    """
     return math.floor(epochs * steps_per_epoch + 1e-6)
 
 
 def _check_together(config: Config) -> List[str]:
-    """What is wrong with values that are fine one by one: a list of sentences."""
+    """Returns a sentence for each problem of values that are legal one by one."""
     problems = []
     if config.minibatch_size and config.train_batch_size % config.minibatch_size:
         problems.append(
-            f'--train_batch_size={config.train_batch_size} is no multiple of '
+            f'--train_batch_size={config.train_batch_size} is not a multiple of '
             f'--minibatch_size={config.minibatch_size}'
         )
     problems += _check_needs(config)
@@ -607,7 +649,7 @@ def _check_together(config: Config) -> List[str]:
 
 
 def _check_needs(config: Config) -> List[str]:
-    """Settings without effect."""
+    """Returns a sentence for each setting that has no effect without another one."""
 
     def is_on(need: str) -> bool:
         return not config[need[1:]] if need[0] == '!' else bool(config[need])
@@ -665,7 +707,7 @@ def _check_coefficients(config: Config) -> List[str]:
         schedule = config.coefficient(name)
         if schedule.start > schedule.stop:
             problems.append(
-                f'--{name}_start={schedule.start} lies after --{name}_stop={schedule.stop}'
+                f'--{name}_start={schedule.start} is after --{name}_stop={schedule.stop}'
             )
         if schedule.kind == 'cyclic' and schedule.cycle is None:
             problems.append(f'--{name}_schedule_type=cyclic needs --{name}_cycle (epochs)')

@@ -205,15 +205,8 @@ def test_a_module_says_what_it_is(path):
         assert (ast.get_docstring(tree(path)) or '').strip()
 
 
-# Public names without a docstring: methods that override one documented in another file, methods
-# that the docstring of their class describes, and self-explanatory names.
-UNDOCUMENTED = {
-    'config/recipes.py': {'main'},
-}
-
-
 def test_what_is_excepted_is_there():
-    assert SEE_FLAGS | set(UNDOCUMENTED) <= set(PRODUCT)
+    assert SEE_FLAGS <= set(PRODUCT)
 
 
 @pytest.mark.parametrize('path', IN_PACKAGES)
@@ -227,7 +220,7 @@ def test_what_is_public_is_documented(path):
         for owner, _, method in (other.rpartition('.') for other in told)
         if owner == getattr(base, 'id', None)
     }
-    assert set(nodes) - told - overriding == UNDOCUMENTED.get(path, set())
+    assert set(nodes) - told - overriding == set()
 
 
 def size(function):

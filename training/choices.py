@@ -1,6 +1,4 @@
-"""What there is to choose from (rules, models, datasets, optimisers, ...), and which settings go
-with a choice.
-"""
+"""The legal values of settings (rules, models, data sets, ...) and which settings go with them."""
 
 from typing import Container, Iterable, List
 
@@ -22,8 +20,12 @@ WITH_A_LOSS = (
 
 
 def choices() -> Choices:
-    """{registry name: legal values}, for the flags and the checks of config.schema; those of
-    'alignment' tell what each rule declares. Raises ConfigError where a rule cannot declare it.
+    """Returns {registry name: legal values}, for the flags and the checks of config.schema.
+
+    The entry 'alignment' also contains what each rule declares.
+
+    Raises:
+        ConfigError: A rule declares a setting with the name of an attribute that every rule has.
     """
     _check_names()
     return {
@@ -41,28 +43,29 @@ def choices() -> Choices:
 
 
 def _check_names() -> None:
-    """Raises ConfigError where a rule declares what every rule has by this name already."""
+    """Raises ConfigError if a rule declares a name that is an attribute of every rule."""
     for rule in RULES.values():
         for name in sorted(NAMES & set(rule.declared)):
             raise ConfigError(
                 f'the rule {rule.__name__} declares the {rule.declared[name].part} {name}, but '
-                'every rule has something of that name: choose another'
+                'every rule has an attribute of that name: choose another'
             )
 
 
-rows_of(choices())  # a name that no rule may give to a setting is refused before anything else
+rows_of(choices())  # refuses a rule that declares a taken name before anything else happens
 
 
 def check(config: Config) -> None:
-    """Raises ConfigError that lists the `refusals`."""
+    """Raises ConfigError that lists the `refusals`, if there are any."""
     problems = refusals(config)
     if problems:
         raise ConfigError('; '.join(problems))
 
 
 def refusals(config: Config) -> List[str]:
-    """Which settings can have no effect with this rule, model or dataset, or contradict them:
-    sentences.
+    """Returns a sentence for each setting that contradicts the rule, model or data set.
+
+    A setting contradicts them if it has no effect with them.
     """
     return _of_rule(config) + _of_model(config) + _of_dataset(config)
 
@@ -100,7 +103,7 @@ def _of_model(config: Config) -> List[str]:
         names, reason = ['layers_list', 'activation'], 'is for --model=fc, and'
     problems = _idle(config, names, f'{reason} --model={config.model}')
     if config.tf_layers and config.alignment:
-        problems.append('--tf_layers is plain backpropagation; it goes with --alignment=none only')
+        problems.append('--tf_layers is plain backpropagation; it needs --alignment=none')
     return problems
 
 
@@ -118,7 +121,14 @@ def _of_dataset(config: Config) -> List[str]:
 
 
 def _idle(config: Config, names: Iterable[str], reason: str, but: Container[str] = ()) -> List[str]:
-    """A sentence on those of the settings that are given, but for some; none if none is."""
+    """Returns a list with one sentence on the settings that are not at their defaults, if any.
+
+    Args:
+        config: The settings.
+        names: Names of settings that have no effect.
+        reason: The end of the sentence.
+        but: Names of settings to leave out.
+    """
     given = config.differing()
     wrong = ['--' + name for name in names if name in given and name not in but]
     return [f'{", ".join(wrong)} {reason}'] if wrong else []

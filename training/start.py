@@ -1,6 +1,4 @@
-"""What train.py, test.py and search.py share: from the command line to a Config, and from errors to
-sentences.
-"""
+"""What train.py, test.py and search.py share: they read a Config and turn errors into messages."""
 
 import dataclasses
 import os
@@ -23,39 +21,44 @@ def run(
     argv: Optional[List[str]] = None,
     flag_values: flags.FlagValues = flags.FLAGS,
 ) -> int:
-    """config.flags.run for what trains and validates.
+    """Runs a command that trains or validates and returns the exit code; see config.flags.run.
 
-    A run that a signal stopped, once all is saved, has the exit code of the signal: 143 SIGTERM,
-    130 SIGINT. A training whose numbers are lost has one of its own, Lost.exit_code.
+    The exit code of a run that was stopped by a signal, after everything was saved, is 143 for
+    SIGTERM and 130 for SIGINT. A training that diverged has the exit code Lost.exit_code.
     """
 
     def guarded(values: flags.FlagValues, words: List[str]) -> int:
         try:
             return main(values, words)
         except Stopped as stopped:
-            print(f'stopped by {stopped}; --do_restore continues where it was', file=sys.stderr)
+            print(f'stopped by {stopped}; --do_restore resumes it', file=sys.stderr)
             return 128 + stopped.signal
         except Lost as lost:
             print(f'error: {lost}', file=sys.stderr)
             return Lost.exit_code
         except KeyboardInterrupt:
-            print('stopped; what was recorded is in the database', file=sys.stderr)
+            print('stopped; the records so far are in the database', file=sys.stderr)
             return 130
 
     return flags.run(guarded, USER_ERRORS, argv, flag_values)
 
 
 def read(flag_values: flags.FlagValues, choices: flags.Choices) -> params.Asked:
-    """What the command line and TF_CONFIG ask for (config.params.Asked). Warnings name the flags
-    that do not count beside a settings file, and what was not understood in it.
+    """Returns the settings that the command line, TF_CONFIG and MONGODB_URI ask for.
+
+    Prints warnings about flags that do not count because a settings file is given, and about what
+    was not understood in the file.
+
+    Raises:
+        ConfigError: The settings are not valid.
     """
     asked = params.read(flag_values, choices)
     path, config = flag_values.load_params_file, asked.config
     if asked.ignored:
         print(
-            f'warning: ignored, because --load_params_file={path} fixes them: '
-            f'{", ".join("--" + name for name in asked.ignored)}; --override=NAME,... lets them '
-            'count',
+            f'warning: ignored, because --load_params_file={path} sets them: '
+            f'{", ".join("--" + name for name in asked.ignored)}; use --override=NAME,... to let '
+            'them count',
             file=sys.stderr,
         )
     if asked.unknown:
@@ -71,8 +74,10 @@ def read(flag_values: flags.FlagValues, choices: flags.Choices) -> params.Asked:
 
 
 def _with_uri(config: Config) -> Config:
-    """A Config with the server of MONGODB_URI, where its flags name none. Raises ConfigError where
-    they name another one.
+    """Returns a Config with the server of MONGODB_URI, unless it is not set.
+
+    Raises:
+        ConfigError: The flags name another server.
     """
     places = connection.uri_places()
     if not places or (config.host, config.port) in places:
@@ -80,7 +85,7 @@ def _with_uri(config: Config) -> Config:
     if (config.host, config.port) != (ROWS['host'].default, ROWS['port'].default):
         raise ConfigError(
             f'--host={config.host} and --port={config.port} are not a server of the environment '
-            f'variable {connection.URI}; leave one of them out'
+            f'variable {connection.URI}; use either the flags or the variable'
         )
     host, port = places[0]
-    return dataclasses.replace(config, host=host, port=cast(int, port))  # a socket has none
+    return dataclasses.replace(config, host=host, port=cast(int, port))  # a socket has no port

@@ -34,5 +34,5 @@ def test_a_flag_that_cannot_be_read_ends_a_command_before_it_begins(capsys):
 def test_a_word_that_is_no_flag_is_refused(capsys):
     assert report.main(['report.py', 'quickstart'], flags.FlagValues()) == 2
     assert capsys.readouterr().err == (
-        "error: 'quickstart' is not understood. Every setting is a flag of the form --name=value.\n"
+        "error: 'quickstart' is not a flag; settings are given as --name=value\n"
     )

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 MISTAKES = {  # program: (more words, exit code, beginning of its one sentence)
     ('train.py',): (['--alpah=0.1'], 2, "error: Unknown command line flag 'alpah'"),
-    ('test.py',): (['evaluate', '--val_exp_id=no'], 2, 'error: say what to do: python test.py'),
+    ('test.py',): (['evaluate', '--val_exp_id=no'], 2, 'error: the command is python test.py'),
     ('search.py',): (['--space=alpha=2:1'], 2, 'error: --space=alpha=2:1: '),
     ('report.py',): (['--port=1'], 1, 'error: Nothing answers at localhost:1'),
     ('-m', 'data.build_tfrecords'): (

@@ -268,7 +268,7 @@ def test_a_settings_file_has_what_the_training_had(trained, run, where, tmp_path
     assert params.load(path)[0]['activation'] == 'tanh'
     for program in (['test.py', 'validate'], ['search.py']):
         message = commands.refusal(run(*(program + [f'--save_params_file={path}'])), 2)
-        assert '--save_params_file is for train.py' in message
+        assert '--save_params_file is a flag of train.py' in message
 
 
 def test_override_needs_its_flag(run, where):

@@ -36,7 +36,7 @@ def test_the_flags_that_do_not_count_are_told_and_recorded(loaded, records):
     names = ['alignment', 'epochs_per_checkpoint', 'learning_rate']
     (warning,) = commands.unexpected(loaded.err)
     assert loaded.code == 0 and re.match(
-        r'warning: ignored, because --load_params_file=\S+settings.pkl fixes them: ', warning
+        r'warning: ignored, because --load_params_file=\S+settings.pkl sets them: ', warning
     )
     assert sorted(re.findall(r'--(\w+)(?:,|;)', warning)) == names and '--override=NAME' in warning
     (told,) = [

@@ -136,7 +136,7 @@ def test_all_stop_and_save_when_one_is_asked_to(together, records, asked):
     done = [commands.end(process) for process in running]
     assert [each.code for each in done] == [143, 143], done
     assert [commands.unexpected(each.err) for each in done] == [
-        ['stopped by SIGTERM; --do_restore continues where it was']
+        ['stopped by SIGTERM; --do_restore resumes it']
     ] * 2
     stored = records(f'symmetric_asked{asked}', collection='fc_32-16')
     assert (

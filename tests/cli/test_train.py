@@ -388,9 +388,7 @@ def test_a_signal_saves_and_stops(run, forks, where, records, folder, number, na
     assert f' has been training exp_id symmetric_{name} since ' in refusal
     done = commands.end(running)
     assert done.code == code
-    assert commands.unexpected(done.err) == [
-        f'stopped by {name}; --do_restore continues where it was'
-    ]
+    assert commands.unexpected(done.err) == [f'stopped by {name}; --do_restore resumes it']
     assert f'{name}: saving, then stopping; a second signal stops at once' in done.out.splitlines()
     found = records('symmetric_' + name)
     assert [record['step'] for record in found][:2] == [0, 6] and found[1]['saved_filters']

@@ -168,9 +168,7 @@ def test_what_an_authors_file_says_of_its_images_never_counts(tmp_path):
     assert {'preprocessing', 'image_size', 'use_resnet_v2'}.isdisjoint(values) and values[
         'model'
     ] == 'resnet18'
-    assert unknown == [
-        'model_params: use_v2=True, which --use_resnet_v2 decides, as in the original'
-    ]
+    assert unknown == ['model_params: use_v2=True; only --use_resnet_v2 counts, as in the original']
 
 
 def test_a_loaded_file_can_be_kept_as_plain_data(tmp_path):

@@ -89,8 +89,8 @@ def test_rules_may_share_a_setting():
 
 def test_a_name_cannot_be_two_things():
     assert refusal(new=dict(alpha=('switch', False, ''))) == (
-        'alpha is a coefficient of symmetric and a switch of new: rules may share a setting only '
-        'if it is the same'
+        'alpha is a coefficient of symmetric and a switch of new: rules can only share a setting '
+        'if all declare it as the same part'
     )
 
 
@@ -119,7 +119,7 @@ def test_a_derived_name_that_is_taken_is_refused(monkeypatch):
     rows = dict(schema.ROWS, delta_cycle=schema.ROWS['seed'])
     monkeypatch.setattr(schema, 'ROWS', rows)
     assert refusal(new=dict(delta=DELTA)) == (
-        'the rule new declares the coefficient delta, which brings the setting delta_cycle, but '
+        'the rule new declares the coefficient delta, which adds the setting delta_cycle, but '
         'that name is taken: choose another'
     )
 

@@ -245,7 +245,7 @@ def calls(marker):
 def test_a_file_that_calls_something_is_refused_and_not_executed(tmp_path, what, protocol):
     marker = str(tmp_path / 'executed')
     message = refusal(pickle.dumps(calls(marker)[what], protocol), tmp_path)
-    assert 'it asks for' in message and 'only plain data is read' in message
+    assert 'it refers to' in message and 'only plain data is allowed' in message
     assert not os.path.exists(marker)
 
 
@@ -315,7 +315,7 @@ def test_opcodes_that_reach_out_are_refused(tmp_path, what):
     content, executes = opcodes(marker)[what]
     message = refusal(content, tmp_path)
     assert not os.path.exists(marker)
-    assert 'plain data is read' in message or 'damaged' in message
+    assert 'plain data is allowed' in message or 'damaged' in message
     if executes:  # otherwise the file would prove nothing
         try:
             pickle.loads(content)
@@ -499,10 +499,10 @@ def test_a_file_with_one_changed_byte_is_read_or_refused(tmp_path, every):
 @pytest.mark.parametrize(
     'document, words',
     [
-        ({}, 'no params file'),
-        ([], 'no params file'),
-        (None, 'no params file'),
-        ({'params': {}, 'more': 1}, 'no params file'),
+        ({}, 'not a settings file'),
+        ([], 'not a settings file'),
+        (None, 'not a settings file'),
+        ({'params': {}, 'more': 1}, 'not a settings file'),
         ({'params': []}, 'holds list, not a dictionary'),
         ({'params': None}, 'holds NoneType, not a dictionary'),
         ({'params': {'model_params': [1]}}, 'model_params must be a dictionary'),

@@ -79,8 +79,8 @@ def test_the_command_writes_the_recipes_that_are_named(tmp_path, capsys):
 
 
 SYMMETRIC = """\
-# settings file of the authors' program, a pickle of live objects; --use_resnet_v2 and \
---image_size alone decide on its images; what differs from the defaults:
+# settings file of the authors' program, a pickle of live objects; only \
+--use_resnet_v2 and --image_size decide on its images; the settings that differ from the defaults:
 --exp_id_suffix=_tuned
 --model=resnet18
 --alignment=symmetric
@@ -124,7 +124,7 @@ def test_a_file_of_ours_is_shown(tmp_path, choices, capsys):
     assert recipes.main(['show', path]) == 0
     shown, err = capsys.readouterr()
     assert shown.splitlines() == [
-        '# settings file of this program, plain data; what differs from the defaults:',
+        '# settings file of this program, plain data; the settings that differ from the defaults:',
         "'--dbname=b c'",
         ascii("'--exp_id_suffix= it'\"'\"'s\n\x1b[2J'"),
         '--layers_list=7,5',
@@ -147,8 +147,8 @@ def nested(depth):
         (dict(train_params=dict(train_epochs=-1)), 'file.pkl: --train_epochs must be at least 0'),
         (dict(train_params=dict(epochs=3)), 'file.pkl holds settings that do not exist here'),
         ([3], 'file.pkl holds list, not a dictionary'),
-        (os.getcwd, 'file.pkl: it asks for'),
-        (None, 'file.pkl: damaged or no pickle'),
+        (os.getcwd, 'file.pkl: it refers to'),
+        (None, 'file.pkl: damaged, or not a pickle'),
     ],
 )
 def test_a_bad_file_is_told_in_one_sentence(tmp_path, capsys, settings, words):
@@ -180,7 +180,7 @@ def test_a_file_whose_text_would_not_end_is_shown(tmp_path, capsys):
 @pytest.mark.parametrize(
     'arguments, words',
     [
-        (['mirror'], 'there is no recipe mirror; choose of imagenet_backprop'),
+        (['mirror'], 'there is no recipe mirror; choose from imagenet_backprop'),
         (['--folder', '/no/such/folder'], 'No such file'),
         (['show', 'none.pkl'], 'error: none.pkl: No such file'),
         (['show', 'config/mirror.pkl'], 'imagenet_symmetric'),

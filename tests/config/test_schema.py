@@ -622,11 +622,11 @@ def test_a_setting_without_effect_is_refused(name, value, needs):
     [
         (
             dict(train_batch_size=13, minibatch_size=5),
-            '--train_batch_size=13 is no multiple of --minibatch_size=5',
+            '--train_batch_size=13 is not a multiple of --minibatch_size=5',
         ),
         (
             dict(train_batch_size=5, minibatch_size=13),
-            '--train_batch_size=5 is no multiple of --minibatch_size=13',
+            '--train_batch_size=5 is not a multiple of --minibatch_size=13',
         ),
         (dict(manual_lr=True, drop=2), '--manual_lr with --drop=2 needs --boundary_step'),
         (
@@ -649,8 +649,8 @@ def test_a_setting_without_effect_is_refused(name, value, needs):
             dict(use_noisy_alignment_opt=True, noisy_opt_distribution='normal'),
             '--use_noisy_alignment_opt needs --alignment_optimizer',
         ),
-        (dict(alpha_start=0.75, alpha_stop=0.5), '--alpha_start=0.75 lies after --alpha_stop=0.5'),
-        (dict(gamma_start=1.5), '--gamma_start=1.5 lies after --gamma_stop=1.0'),
+        (dict(alpha_start=0.75, alpha_stop=0.5), '--alpha_start=0.75 is after --alpha_stop=0.5'),
+        (dict(gamma_start=1.5), '--gamma_start=1.5 is after --gamma_stop=1.0'),
         (
             dict(beta_schedule_type='cyclic'),
             '--beta_schedule_type=cyclic needs --beta_cycle (epochs)',

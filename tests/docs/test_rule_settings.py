@@ -177,8 +177,8 @@ def test_they_have_no_effect_with_another_rule(run, where):
             (
                 'every',
                 'step',
-                'error: the rule Difference declares the size step, but every rule has something '
-                'of that name: choose another',
+                'error: the rule Difference declares the size step, but every rule has an '
+                'attribute of that name: choose another',
             ),
             (
                 'bounded',
