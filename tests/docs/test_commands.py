@@ -89,7 +89,7 @@ HOW = [
         r'mongosh',
         'comes from another registry; database/test_documented_queries.py sends the queries',
     ),
-    (r'tensorboard', 'serves until it is stopped; training/test_board.py reads what it would show'),
+    (r'tensorboard', 'serves until it is stopped; training/test_tensorboard.py reads it'),
 ]
 PATHS = ['README.md'] + sorted(
     os.path.relpath(path, ROOT) for path in glob.glob(os.path.join(ROOT, 'docs', '*.md'))
