@@ -12,24 +12,29 @@ import missing_packages  # noqa: F401 (imported first: it reports missing packag
 import os
 import sys
 import time
-from typing import List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import rich.console
 from absl import flags as absl_flags
 
 from config import flags
-from config.schema import ROWS, ConfigError
+from config.rows import ConfigError, HelpGroup
+from config.schema import ROWS
 from database.errors import StoreError
 from reports import page, plots, runs, searches, table
 from reports.runs import Run
 from reports.searches import Search
 
 PLACES = ('host', 'port', 'dbname', 'cache_dir')
+MOST_USED = ('dbname', 'exp_id', 'html', 'png', 'watch')
 PIPE_COLUMNS = 200  # width of a table that is not printed to a terminal
 
 
-def define_flags(flag_values: flags.FlagValues) -> None:
-    """Defines the flags: the places of train.py with the same defaults, and those of the report."""
+def define_flags(flag_values: flags.FlagValues) -> Dict[str, HelpGroup]:
+    """Defines the flags: the places of train.py with the same defaults, and those of the report.
+
+    Returns {name: HelpGroup} of them.
+    """
     for name in PLACES:
         row = ROWS[name]
         flags.define(
@@ -77,6 +82,9 @@ def define_flags(flag_values: flags.FlagValues) -> None:
         lower_bound=1,
         flag_values=flag_values,
     )
+    ours = ['collname', 'exp_id', 'html', 'png', 'most', 'watch', 'every_s']
+    groups = {name: ROWS[name].help_group for name in PLACES}
+    return dict(dict.fromkeys(ours, HelpGroup.REPORT), **groups)
 
 
 def look(values: flags.FlagValues) -> Tuple[List[Run], List[Search], Optional[str]]:
@@ -209,9 +217,9 @@ def report(values: flags.FlagValues, words: List[str]) -> int:
 
 
 def main(argv: Optional[List[str]] = None, flag_values: flags.FlagValues = flags.FLAGS) -> int:
-    """Runs the whole command; see `config.flags.run`."""
-    define_flags(flag_values)
-    return flags.run(report, (StoreError,), argv, flag_values)
+    """Runs the whole command and returns the exit code; see config.flags.run."""
+    page = flags.Page(__doc__, define_flags(flag_values), MOST_USED)
+    return flags.run(report, (StoreError,), argv, flag_values, page)
 
 
 if __name__ == '__main__':

@@ -12,17 +12,35 @@ workers can share a study.
 """
 
 import missing_packages  # noqa: F401 (first: reports which package is missing)
-from training import runtime  # noqa: F401 (second: it prepares TensorFlow)
+
+if __name__ == '__main__':
+    from config import quick_help  # noqa: F401 (second: --help does not need TensorFlow)
+from training import runtime  # noqa: F401 (third: it prepares TensorFlow)
 
 import sys
-from typing import List, Optional
+from typing import Dict, List, Optional
 
 from absl import flags as absl_flags
 
 from config import flags
-from config.schema import ConfigError
+from config.rows import ConfigError, HelpGroup
 from training import search, start
 from training.choices import choices
+
+MOST_USED = (
+    'space',
+    'trials',
+    'study',
+    'prune',
+    'load_params_file',
+    'model',
+    'alignment',
+    'dataset',
+    'data_dir',
+    'train_epochs',
+    'gpu',
+    'dbname',
+)
 
 
 def find(values: flags.FlagValues, words: List[str]) -> int:
@@ -48,13 +66,13 @@ def find(values: flags.FlagValues, words: List[str]) -> int:
     return 0
 
 
-def define_flags(flag_values: flags.FlagValues) -> None:
-    """Defines the flags that only search.py has."""
+def define_flags(flag_values: flags.FlagValues) -> Dict[str, HelpGroup]:
+    """Defines the flags that only search.py has. Returns {name: HelpGroup} of them."""
     absl_flags.DEFINE_multi_string(
         'space',
         [],
         'setting to search and its values: name=low:high, name=low:high:log (uniform in the '
-        'logarithm) or name=one,another; repeat the flag for each setting',
+        'logarithm) or name=one,another',
         flag_values,
     )
     absl_flags.DEFINE_integer(
@@ -76,13 +94,14 @@ def define_flags(flag_values: flags.FlagValues) -> None:
         'stop a trial that is worse than the median of the others at the same step',
         flag_values,
     )
+    return dict.fromkeys(['space', 'trials', 'study', 'prune'], HelpGroup.SEARCH)
 
 
 def main(argv: Optional[List[str]] = None, flag_values: flags.FlagValues = flags.FLAGS) -> int:
     """Runs the whole command and returns the exit code; see config.flags.run."""
-    flags.define_flags(choices(), flag_values)
-    define_flags(flag_values)
-    return start.run(find, argv, flag_values)
+    groups = dict(define_flags(flag_values), **flags.define_flags(choices(), flag_values))
+    page = flags.Page(__doc__, groups, MOST_USED)
+    return start.run(find, argv, flag_values, page)
 
 
 if __name__ == '__main__':

@@ -8,7 +8,10 @@ Validates --load_checkpoint (a path), or the newest checkpoint (or the one at
 """
 
 import missing_packages  # noqa: F401 (first: reports which package is missing)
-from training import runtime  # noqa: F401 (second: it prepares TensorFlow)
+
+if __name__ == '__main__':
+    from config import quick_help  # noqa: F401 (second: --help does not need TensorFlow)
+from training import runtime  # noqa: F401 (third: it prepares TensorFlow)
 
 import sys
 from typing import List, Optional
@@ -17,6 +20,21 @@ from config import flags
 from config.schema import ConfigError
 from training import jobs, start
 from training.choices import choices
+
+MOST_USED = (
+    'val_exp_id',
+    'load_params_file',
+    'model',
+    'alignment',
+    'exp_id_suffix',
+    'load_step',
+    'load_checkpoint',
+    'dataset',
+    'data_dir',
+    'eval_batch_size',
+    'gpu',
+    'dbname',
+)
 
 MODES = ('validate', 'validate_tpu')
 
@@ -46,8 +64,8 @@ def validate(values: flags.FlagValues, words: List[str]) -> int:
 
 def main(argv: Optional[List[str]] = None, flag_values: flags.FlagValues = flags.FLAGS) -> int:
     """Runs the whole command and returns the exit code; see config.flags.run."""
-    flags.define_flags(choices(), flag_values)
-    return start.run(validate, argv, flag_values)
+    page = flags.Page(__doc__, flags.define_flags(choices(), flag_values), MOST_USED)
+    return start.run(validate, argv, flag_values, page)
 
 
 if __name__ == '__main__':

@@ -11,7 +11,10 @@ All results are recorded in MongoDB. README.md is the guide to the settings;
 """
 
 import missing_packages  # noqa: F401 (first: reports which package is missing)
-from training import runtime  # noqa: F401 (second: it prepares TensorFlow)
+
+if __name__ == '__main__':
+    from config import quick_help  # noqa: F401 (second: --help does not need TensorFlow)
+from training import runtime  # noqa: F401 (third: it prepares TensorFlow)
 
 import sys
 from typing import List, Optional
@@ -20,6 +23,21 @@ from config import flags
 from config.schema import ConfigError
 from training import jobs, start
 from training.choices import choices
+
+MOST_USED = (
+    'model',
+    'alignment',
+    'dataset',
+    'data_dir',
+    'train_epochs',
+    'train_batch_size',
+    'optimizer',
+    'learning_rate',
+    'gpu',
+    'load_params_file',
+    'do_restore',
+    'dry_run',
+)
 
 
 def train(values: flags.FlagValues, words: List[str]) -> int:
@@ -41,8 +59,8 @@ def train(values: flags.FlagValues, words: List[str]) -> int:
 
 def main(argv: Optional[List[str]] = None, flag_values: flags.FlagValues = flags.FLAGS) -> int:
     """Runs the whole command and returns the exit code; see config.flags.run."""
-    flags.define_flags(choices(), flag_values)
-    return start.run(train, argv, flag_values)
+    page = flags.Page(__doc__, flags.define_flags(choices(), flag_values), MOST_USED)
+    return start.run(train, argv, flag_values, page)
 
 
 if __name__ == '__main__':

@@ -13,7 +13,7 @@ from typing import (
     Tuple,
 )
 
-from config.rows import MEANING, ConfigError, Row, Value, coefficient, problem, row
+from config.rows import MEANING, ConfigError, HelpGroup, Row, Value, coefficient, problem, row
 
 # One setting that a rule declares, as plain data: (one of PARTS, the rule's own default, help).
 Declaration = Tuple[str, Value, str]
@@ -208,11 +208,12 @@ def _rows(name: str, part: str, by_rule: Mapping[str, Declaration]) -> List[Row]
     own = tuple((rule, default) for rule, (_, default, _) in by_rule.items())
     text = _help(by_rule)
     if part == COEFFICIENT:
-        return [each._replace(declared=own, group=GROUP) for each in coefficient(name, text)]
+        rows = coefficient(name, text, _defaults(own))
+        return [each._replace(declared=own, group=GROUP) for each in rows]
     kind, at_least = (bool, None) if part == SWITCH else (int, 1)
     shared = own[0][1] if all(default == own[0][1] for _, default in own) else None
-    text += '' if shared is not None else "; default: the rule's own"
-    made = row(name, kind, shared, MEANING, text, at_least=at_least)
+    text += '' if shared is not None else f'; default: {_defaults(own)}'
+    made = row(name, kind, shared, MEANING, HelpGroup.RULE, text, at_least=at_least)
     return [made._replace(declared=own, group=GROUP)]
 
 
@@ -223,6 +224,14 @@ def _help(by_rule: Mapping[str, Declaration]) -> str:
         if text:
             texts.setdefault(text, []).append(rule)
     return '; '.join(f'{", ".join(rules)}: {text}' for text, rules in texts.items())
+
+
+def _defaults(own: Iterable[Tuple[str, Value]]) -> str:
+    """Returns '0.001 (rule, rule), 0.002 (rule)', the rules' own defaults of a setting."""
+    rules: Dict[Value, List[str]] = {}
+    for rule, default in own:
+        rules.setdefault(default, []).append(rule)
+    return ', '.join(f'{default} ({", ".join(names)})' for default, names in rules.items())
 
 
 def _check_names(

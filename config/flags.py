@@ -3,13 +3,17 @@
 It needs no TensorFlow.
 """
 
+import contextlib
+import os
 import sys
-from typing import Callable, Dict, List, Optional, Tuple, Type
+from typing import Callable, Dict, Iterator, List, Optional, Tuple, Type
 
 from absl import app, flags
 from absl.flags import FLAGS, FlagValues
 
-from config.rows import Choices, ConfigError, Row, Value, legal_values
+from config import help
+from config.help import Page
+from config.rows import Choices, ConfigError, HelpGroup, Row, Value, legal_values
 from config.schema import rows_of
 
 Main = Callable[[FlagValues, List[str]], int]
@@ -17,17 +21,21 @@ Main = Callable[[FlagValues, List[str]], int]
 flags.disclaim_key_flags()  # absl's help lists these flags under the program that calls us
 
 
-def define_flags(choices: Choices, flag_values: FlagValues = FLAGS) -> None:
+def define_flags(choices: Choices, flag_values: FlagValues = FLAGS) -> Dict[str, HelpGroup]:
     """Defines one absl flag per row, and --load_params_file and --save_params_file.
 
     Args:
         choices: {registry name: legal values}, as training.choices.choices returns them.
         flag_values: Where the flags are defined.
 
+    Returns:
+        {name: HelpGroup} of these flags.
+
     Raises:
         ConfigError: Another library has defined a flag with the name of a setting.
     """
-    for row in rows_of(choices).values():
+    rows = rows_of(choices)
+    for row in rows.values():
         try:
             define(row, choices, flag_values)
         except flags.DuplicateFlagError:
@@ -45,6 +53,8 @@ def define_flags(choices: Choices, flag_values: FlagValues = FLAGS) -> None:
     flags.DEFINE_string(
         'save_params_file', None, 'write the settings to this .pkl file before the run', flag_values
     )
+    files = dict.fromkeys(['load_params_file', 'save_params_file'], HelpGroup.SETTINGS)
+    return dict(files, **{name: row.help_group for name, row in rows.items()})
 
 
 def define(row: Row, choices: Choices, flag_values: FlagValues) -> None:
@@ -109,10 +119,12 @@ def run(
     errors: Tuple[Type[Exception], ...],
     argv: Optional[List[str]] = None,
     flag_values: FlagValues = FLAGS,
+    page: Optional[Page] = None,
 ) -> int:
     """Parses a command line, calls main(flag_values, words) and returns the exit code.
 
-    The exit code is 2 for settings that are not valid and 1 for any other error in `errors`.
+    The exit code after an error is the attribute exit_code of the error: 2 for a ConfigError, and 1
+    for an error that has none. After --help it is 0.
 
     Args:
         main: The command. `words` are the program and the words that are not flags.
@@ -121,19 +133,19 @@ def run(
         flag_values: Where the flags were defined. With the flags of the process, the command runs
             in absl's app.run, which has additional flags (--helpfull) and can be called only once.
             With others, a process can run any number of commands.
+        page: What --help prints; default: absl's own help.
     """
+    words = sys.argv if argv is None else argv
+    what = help.asked(words) if page else None
+    if page and what:
+        return _guarded(lambda: _print_help(page, what, words[0], flag_values), ())
 
     def guarded(words: List[str]) -> int:
-        try:
-            return main(flag_values, words)
-        except (ConfigError,) + errors as error:
-            print(f'error: {error}', file=sys.stderr)
-            return 2 if isinstance(error, ConfigError) else 1
+        return _guarded(lambda: main(flag_values, words), errors)
 
     def parse(words: List[str]) -> List[str]:
         return _parse(flag_values, words)
 
-    words = sys.argv if argv is None else argv
     try:
         if flag_values is FLAGS:
             app.run(guarded, words, flags_parser=parse)
@@ -152,3 +164,36 @@ def _parse(flag_values: FlagValues, argv: List[str]) -> List[str]:
             file=sys.stderr,
         )
         sys.exit(2)
+
+
+def _guarded(command: Callable[[], int], errors: Tuple[Type[Exception], ...]) -> int:
+    """Returns the exit code of a command; prints the sentence of an error for the user."""
+    try:
+        return command()
+    except (ConfigError,) + errors as error:
+        print(f'error: {error}', file=sys.stderr)
+        return getattr(error, 'exit_code', 1)
+
+
+def _print_help(page: Page, what: help.Asked, program: str, flag_values: FlagValues) -> int:
+    found = {}
+    for name in page.groups:
+        flag = flag_values[name]
+        found[name] = help.Flag(' '.join(flag.help.split()), flag.default, flag.boolean)
+    text = help.text(page, found, what, os.path.basename(program))
+    with _reader_may_leave():
+        print(text)
+    return 0
+
+
+@contextlib.contextmanager
+def _reader_may_leave() -> Iterator[None]:
+    """Ends the block quietly if standard output is closed, as in `train.py --help | head`."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes standard output once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -18,7 +18,19 @@ ANY: Choices = {}  # the registries are not known
 
 
 class ConfigError(ValueError):
-    """Settings are not valid. The message states which, why and what to do."""
+    """Settings are not valid. The message states which, why and what to do.
+
+    Attributes:
+        exit_code: The exit code of a command that ends with this error.
+    """
+
+    exit_code = 2
+
+
+def raise_problems(problems: Sequence[str]) -> None:
+    """Raises ConfigError that lists all problems, if there are any."""
+    if problems:
+        raise ConfigError('; '.join(problems))
 
 
 class Scope(enum.Enum):
@@ -40,6 +52,31 @@ class Scope(enum.Enum):
 MEANING, TRAINING, PLACE, CALL = Scope
 
 
+class HelpGroup(enum.Enum):
+    """A group of flags in --help, in the order of the groups. The value is its title."""
+
+    MODEL = 'the network'
+    RULE = 'the alignment rule, its coefficients and their schedules'
+    VIEW = 'what the rule sees of a layer (for rules whose loss uses Wx or Bx)'
+    DATA = 'the images'
+    TRAINING = 'length of the training, batches and seed'
+    LOSSES = 'weights of the losses'
+    OPTIMIZER = 'optimisers, clipping of gradients and noise on updates'
+    SCHEDULE = 'learning rates of the task loss and the alignment loss'
+    VALIDATION = 'validations and what they measure'
+    DEVICES = 'GPUs, hosts, TPUs and precision'
+    DATABASE = 'MongoDB, names of experiments and local files'
+    CHECKPOINTS = 'saving, resuming and restoring'
+    SETTINGS = 'settings files, dry runs and checks'
+    SEARCH = 'the search'
+    REPORT = 'what to show, and where'
+
+    @property
+    def option(self) -> str:
+        """Its name on the command line, as in --help=rule."""
+        return self.name.lower()
+
+
 class Row(NamedTuple):
     """A setting.
 
@@ -48,6 +85,7 @@ class Row(NamedTuple):
         kind: str, int, float, bool or list (comma-separated on the command line).
         default: Default value.
         scope: What the setting decides.
+        help_group: Its group in --help.
         help: Text for --help.
         choices: Name of a registry of legal values (see Choices), or a tuple of legal values.
         at_least: Smallest legal number.
@@ -64,6 +102,7 @@ class Row(NamedTuple):
     kind: type
     default: Value
     scope: Scope
+    help_group: HelpGroup
     help: str
     choices: Union[None, str, Tuple[str, ...]] = None
     at_least: Optional[float] = None
@@ -81,6 +120,7 @@ def row(
     kind: type,
     default: Value,
     scope: Scope,
+    help_group: HelpGroup,
     help: str,
     choices: Union[None, str, Tuple[str, ...]] = None,
     at_least: Optional[float] = None,
@@ -92,32 +132,35 @@ def row(
     """Returns a Row of the table. A flag of scope PLACE or CALL always counts."""
     always = always or scope in (PLACE, CALL)
     bounds = at_least, above, at_most
-    return Row(name, kind, default, scope, help, choices, *bounds, always=always, needs=needs)
+    return Row(
+        name, kind, default, scope, help_group, help, choices, *bounds, always=always, needs=needs
+    )
 
 
 # fmt: off
-def coefficient(name: str, text: str = '') -> List[Row]:
+def coefficient(name: str, text: str = '', default: str = "the rule's own") -> List[Row]:
     """Returns the six rows of a coefficient: its value and its schedule.
 
     Args:
         name: Name of the coefficient.
         text: Help text of its value.
+        default: Its default, for the help text.
     """
     scheduled = [name + '_schedule_type']
     rows = [
-        row(name, float, None, TRAINING,
-            (text or f'weight {name} in the alignment loss') + "; default: the rule's own"),
-        row(name + '_start', float, 0.0, TRAINING,
+        row(name, float, None, TRAINING, HelpGroup.RULE,
+            (text or f'weight {name} in the alignment loss') + f'; default: {default}'),
+        row(name + '_start', float, 0.0, TRAINING, HelpGroup.RULE,
             f'fraction of the training (0 to 1) before which {name} is 0', at_least=0.0),
-        row(name + '_stop', float, 1.0, TRAINING,
+        row(name + '_stop', float, 1.0, TRAINING, HelpGroup.RULE,
             f'fraction of the training (0 to 1) after which {name} is 0', at_least=0.0),
-        row(name + '_cycle', float, None, TRAINING,
+        row(name + '_cycle', float, None, TRAINING, HelpGroup.RULE,
             f'period in epochs of a triangular wave that replaces the epochs in the schedule of '
             f'{name}; default: the schedule uses the epochs since its start', above=0.0,
             needs=scheduled),
-        row(name + '_schedule_rate', float, 0.0, TRAINING,
+        row(name + '_schedule_rate', float, 0.0, TRAINING, HelpGroup.RULE,
             f'rate of --{name}_schedule_type per epoch; negative for a decay', needs=scheduled),
-        row(name + '_schedule_type', str, None, TRAINING,
+        row(name + '_schedule_type', str, None, TRAINING, HelpGroup.RULE,
             f'how {name} changes: linear (value + rate * epochs), exponential (value * exp(rate * '
             f'epochs)) or cyclic (linear over the wave of --{name}_cycle); default: constant',
             choices='schedule'),

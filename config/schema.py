@@ -23,10 +23,12 @@ from config.rows import (
     TRAINING,
     Choices,
     ConfigError,
+    HelpGroup,
     Row,
     Scope,
     Value,
     problem,
+    raise_problems,
     row,
     shown,
 )
@@ -38,19 +40,19 @@ def _learning_rate(prefix: str, of: str) -> List[Row]:
     needs = ['alignment_optimizer'] if prefix else []
     changing = ['!' + prefix + 'constant_lr', prefix + 'manual_lr']
     return [
-        row(prefix + 'learning_rate', float, 0.001, TRAINING,
+        row(prefix + 'learning_rate', float, 0.001, TRAINING, HelpGroup.SCHEDULE,
             f'learning rate of the {of}; with --{prefix}rescale_lr it is meant for '
             '--base_batch_size images per step', at_least=0.0, needs=needs),
-        row(prefix + 'rescale_lr', bool, False, TRAINING,
+        row(prefix + 'rescale_lr', bool, False, TRAINING, HelpGroup.SCHEDULE,
             f'multiply the learning rate of the {of} by train_batch_size / base_batch_size',
             needs=needs),
-        row(prefix + 'constant_lr', bool, True, TRAINING,
+        row(prefix + 'constant_lr', bool, True, TRAINING, HelpGroup.SCHEDULE,
             f'keep the learning rate of the {of} constant; if off, it warms up, then drops '
             'tenfold at epochs 30, 60 and 80', needs=needs),
-        row(prefix + 'warmup_epochs', float, 5.0, TRAINING,
+        row(prefix + 'warmup_epochs', float, 5.0, TRAINING, HelpGroup.SCHEDULE,
             f'epochs over which the learning rate of the {of} rises from 0 (with '
             f'--no{prefix}constant_lr or --{prefix}manual_lr)', at_least=0.0, needs=changing),
-        row(prefix + 'manual_lr', bool, False, TRAINING,
+        row(prefix + 'manual_lr', bool, False, TRAINING, HelpGroup.SCHEDULE,
             f'drop the learning rate of the {of} by hand, with --{prefix}drop and '
             f'--{prefix}boundary_step', needs=needs),
     ]
@@ -61,10 +63,10 @@ def _noise(prefix: str, of: str) -> List[Row]:
     both = ['use_noisy_global_opt', 'use_noisy_alignment_opt']
     needs = both if prefix == 'opt' else ['use_noisy_' + prefix]
     return [
-        row(f'noisy_{prefix}_distribution', str, None, TRAINING,
+        row(f'noisy_{prefix}_distribution', str, None, TRAINING, HelpGroup.OPTIMIZER,
             f'distribution of the noise that is added to {of}', choices='distribution',
             needs=needs),
-        row(f'noisy_{prefix}_variance', float, 1.0, TRAINING,
+        row(f'noisy_{prefix}_variance', float, 1.0, TRAINING, HelpGroup.OPTIMIZER,
             f'variance of the noise that is added to {of}, before the noise is multiplied by the '
             'learning rate', at_least=0.0, needs=needs),
     ]
@@ -73,251 +75,261 @@ def _noise(prefix: str, of: str) -> List[Row]:
 # The keys are the groups of a tfutils params dictionary. A row belongs to the group that lists it.
 GROUPS: Dict[str, List[Row]] = {
     'save_params': [
-        row('host', str, 'localhost', PLACE, 'host name of the MongoDB server'),
-        row('port', int, 29029, PLACE,
+        row('host', str, 'localhost', PLACE, HelpGroup.DATABASE, 'host name of the MongoDB server'),
+        row('port', int, 29029, PLACE, HelpGroup.DATABASE,
             'port of the MongoDB server; if no server answers there on localhost, a private one '
             'is started', at_least=1),
-        row('dbname', str, 'neur-al', PLACE, 'database in which the records are stored'),
-        row('exp_id_suffix', str, '', PLACE,
+        row('dbname', str, 'neur-al', PLACE, HelpGroup.DATABASE,
+            'database in which the records are stored'),
+        row('exp_id_suffix', str, '', PLACE, HelpGroup.DATABASE,
             'text that is appended to the name of the rule to give the exp_id, the name of the '
             'experiment'),
-        row('cache_dir', str, None, PLACE,
+        row('cache_dir', str, None, PLACE, HelpGroup.DATABASE,
             'folder for local checkpoints and for files on their way to MongoDB; default: '
             '~/.tfutils. If it is in a gs:// bucket, it receives copies of the checkpoints, and '
             'the rest is stored in ~/.tfutils'),
-        row('checkpoint_max', int, 5, PLACE, 'number of local checkpoints to keep', at_least=1),
-        row('epochs_per_checkpoint', float, 2.0, TRAINING,
+        row('checkpoint_max', int, 5, PLACE, HelpGroup.CHECKPOINTS,
+            'number of local checkpoints to keep', at_least=1),
+        row('epochs_per_checkpoint', float, 2.0, TRAINING, HelpGroup.CHECKPOINTS,
             'epochs between two validations; each stores a checkpoint in the database',
             above=0.0, at_most=MANY_EPOCHS),
-        row('epochs_per_recent_checkpoint', float, None, TRAINING,
+        row('epochs_per_recent_checkpoint', float, None, TRAINING, HelpGroup.CHECKPOINTS,
             'epochs between two additional checkpoints, stored in a separate database that keeps '
             'only the newest 6 of them; default: no additional checkpoints',
             above=0.0, at_most=MANY_EPOCHS),
-        row('save_to_gfs', list, (), PLACE,
+        row('save_to_gfs', list, (), PLACE, HelpGroup.DATABASE,
             'names of validation results (comma-separated, for example weight_angles) to store '
             'in GridFS instead of the record'),
-        row('tensorboard', bool, False, PLACE,
+        row('tensorboard', bool, False, PLACE, HelpGroup.DATABASE,
             'write losses, learning rates, top-1, angles, coefficients and images/s for '
             'TensorBoard into the folder of the local checkpoints'),
-        row('dry_run', bool, False, CALL,
+        row('dry_run', bool, False, CALL, HelpGroup.SETTINGS,
             'build the graph, print which gradients have a closed form and the cost of a step, '
             'and exit; nothing is trained or recorded'),
-        row('skip_check', bool, True, CALL,
+        row('skip_check', bool, True, CALL, HelpGroup.SETTINGS,
             'start even if the source tree has uncommitted changes'),
     ],
     'load_params': [
-        row('do_restore', bool, False, CALL,
+        row('do_restore', bool, False, CALL, HelpGroup.CHECKPOINTS,
             'resume this experiment from its newest checkpoint (or --load_step) if it has one, '
             'with the model, rule and images of its record'),
-        row('load_step', int, None, CALL,
+        row('load_step', int, None, CALL, HelpGroup.CHECKPOINTS,
             'step of the checkpoint to restore; default: the newest', at_least=0),
-        row('load_query', str, None, CALL,
+        row('load_query', str, None, CALL, HelpGroup.CHECKPOINTS,
             'restore the newest checkpoint whose record also matches this MongoDB query in JSON, '
             'for example {"validation_results.topn_val.top1": {"$gt": 0.7}}'),
-        row('load_db', bool, False, CALL,
+        row('load_db', bool, False, CALL, HelpGroup.CHECKPOINTS,
             'start from a checkpoint of another experiment in MongoDB, given by --load_exp_id and '
             'the other load_* flags'),
-        row('load_port', int, None, CALL,
+        row('load_port', int, None, CALL, HelpGroup.CHECKPOINTS,
             'port of the MongoDB server to restore from; default: --port', at_least=1),
-        row('load_dbname', str, None, CALL, 'database to restore from; default: --dbname'),
-        row('load_collname', str, None, CALL,
+        row('load_dbname', str, None, CALL, HelpGroup.CHECKPOINTS,
+            'database to restore from; default: --dbname'),
+        row('load_collname', str, None, CALL, HelpGroup.CHECKPOINTS,
             'collection to restore from; default: the collection of this model'),
-        row('load_exp_id', str, None, CALL,
+        row('load_exp_id', str, None, CALL, HelpGroup.CHECKPOINTS,
             'exp_id to restore from; default: the exp_id of this experiment'),
-        row('load_checkpoint', str, None, CALL,
+        row('load_checkpoint', str, None, CALL, HelpGroup.CHECKPOINTS,
             'restore this local checkpoint: the path of its files without .index'),
-        row('reset_step', bool, False, CALL,
+        row('reset_step', bool, False, CALL, HelpGroup.CHECKPOINTS,
             'start a training from --load_db or --load_checkpoint at step 0 and with new '
             'optimiser slots (fine-tuning)', needs=['load_db', 'load_checkpoint']),
-        row('override', list, (), CALL,
+        row('override', list, (), CALL, HelpGroup.SETTINGS,
             'names of settings (comma-separated) whose flags count even if --load_params_file or '
             'the restored record has another value'),
-        row('val_exp_id', str, None, CALL,
+        row('val_exp_id', str, None, CALL, HelpGroup.VALIDATION,
             'test.py only: exp_id under which the validation is recorded'),
     ],
     'model_params': [
-        row('model', str, 'fc', MEANING, 'network to train', choices='model', always=True),
-        row('use_resnet_v2', bool, False, MEANING,
+        row('model', str, 'fc', MEANING, HelpGroup.MODEL,
+            'network to train', choices='model', always=True),
+        row('use_resnet_v2', bool, False, MEANING, HelpGroup.MODEL,
             'ResNets only: use the pre-activation form, with inception preprocessing',
             always=True),
-        row('image_size', int, None, MEANING,
+        row('image_size', int, None, MEANING, HelpGroup.DATA,
             'height and width of the images in pixels; default: 224, or 299 with '
             '--use_resnet_v2; 28 for mnist, 32 for cifar10 and cifar100', at_least=1, always=True),
-        row('tf_layers', bool, False, MEANING,
+        row('tf_layers', bool, False, MEANING, HelpGroup.MODEL,
             'use plain TensorFlow layers without backward kernels, as a reference for '
             'backpropagation (--alignment=none only)'),
-        row('layers_list', list, (), MEANING,
+        row('layers_list', list, (), MEANING, HelpGroup.MODEL,
             'fc only: number of units of each hidden layer (comma-separated, for example 32,16)'),
-        row('activation', str, 'sigmoid', MEANING,
+        row('activation', str, 'sigmoid', MEANING, HelpGroup.MODEL,
             'fc only: non-linearity of the hidden layers', choices='activation'),
-        row('regularize_weights_via_model', bool, True, TRAINING,
+        row('regularize_weights_via_model', bool, True, TRAINING, HelpGroup.LOSSES,
             'add the L2 loss of the forward kernels to the task loss'),
-        row('bn_trainable', bool, True, TRAINING,
+        row('bn_trainable', bool, True, TRAINING, HelpGroup.MODEL,
             'ResNets only: train gamma and beta of the batch norms'),
-        row('alignment', str, None, MEANING,
+        row('alignment', str, None, MEANING, HelpGroup.RULE,
             'alignment rule; default: none, which is backpropagation', choices='alignment'),
         # In every listing, the settings that the rules declare follow here.
-        row('update_forward', bool, False, MEANING,
+        row('update_forward', bool, False, MEANING, HelpGroup.RULE,
             'let the alignment loss train the forward kernels, too'),
-        row('input_distribution', str, None, MEANING,
+        row('input_distribution', str, None, MEANING, HelpGroup.VIEW,
             "show the rule noise of this distribution instead of the layer's input",
             choices='noise'),
-        row('input_stddev', float, 1.0, MEANING,
+        row('input_stddev', float, 1.0, MEANING, HelpGroup.VIEW,
             'standard deviation of the noise of --input_distribution', above=0.0,
             needs=['input_distribution']),
-        row('use_bias_forward', bool, True, MEANING,
+        row('use_bias_forward', bool, True, MEANING, HelpGroup.VIEW,
             'add the bias to the forward projection Wx that the rule sees'),
-        row('use_bias_backward', bool, True, MEANING,
+        row('use_bias_backward', bool, True, MEANING, HelpGroup.VIEW,
             'add the bias to the backward projection Bx that the rule sees'),
-        row('activation_fn_override', str, None, MEANING,
+        row('activation_fn_override', str, None, MEANING, HelpGroup.VIEW,
             'non-linearity of --activation_forward and --activation_backward; default: the '
             "layer's own",
             choices='activation', needs=['activation_forward', 'activation_backward']),
-        row('activation_forward', bool, False, MEANING, 'apply the non-linearity to Wx'),
-        row('activation_backward', bool, False, MEANING, 'apply the non-linearity to Bx'),
-        row('batch_center_backward_input', bool, False, MEANING,
+        row('activation_forward', bool, False, MEANING, HelpGroup.VIEW,
+            'apply the non-linearity to Wx'),
+        row('activation_backward', bool, False, MEANING, HelpGroup.VIEW,
+            'apply the non-linearity to Bx'),
+        row('batch_center_backward_input', bool, False, MEANING, HelpGroup.VIEW,
             'subtract the mean over the batch from the input that B projects'),
-        row('center_input', bool, False, MEANING, 'subtract the mean of each input from it'),
-        row('normalize_input', bool, False, MEANING,
+        row('center_input', bool, False, MEANING, HelpGroup.VIEW,
+            'subtract the mean of each input from it'),
+        row('normalize_input', bool, False, MEANING, HelpGroup.VIEW,
             'center each input, then divide it by its norm'),
-        row('batch_center_forward_output', bool, False, MEANING,
+        row('batch_center_forward_output', bool, False, MEANING, HelpGroup.VIEW,
             'subtract the mean over the batch from Wx and B(Wx)'),
-        row('center_forward_output', bool, False, MEANING,
+        row('center_forward_output', bool, False, MEANING, HelpGroup.VIEW,
             "subtract each example's mean from its Wx and B(Wx)"),
-        row('normalize_forward_output', bool, False, MEANING,
+        row('normalize_forward_output', bool, False, MEANING, HelpGroup.VIEW,
             'center each Wx and B(Wx), then divide it by its norm'),
-        row('center_backward_output', bool, False, MEANING,
+        row('center_backward_output', bool, False, MEANING, HelpGroup.VIEW,
             "subtract each example's mean from its Bx and W(Bx)"),
-        row('normalize_backward_output', bool, False, MEANING,
+        row('normalize_backward_output', bool, False, MEANING, HelpGroup.VIEW,
             'center each Bx and W(Bx), then divide it by its norm'),
-        row('gpu', str, '0', CALL,
+        row('gpu', str, '0', CALL, HelpGroup.DEVICES,
             'index of the GPU to use, or several (comma-separated), over which each batch is '
             'split evenly; if CUDA_VISIBLE_DEVICES is set, the index counts within it; without a '
             'GPU the CPU is used'),
-        row('cpu_devices', int, None, CALL,
+        row('cpu_devices', int, None, CALL, HelpGroup.DEVICES,
             'CPU only, for tests and teaching: split the CPU into this number of devices, to '
             'which --gpu then refers', at_least=1),
-        row('sync_batch_norm', bool, False, TRAINING,
+        row('sync_batch_norm', bool, False, TRAINING, HelpGroup.DEVICES,
             'ResNets on several devices only: let batch norm use the statistics of the whole '
             "batch instead of each device's part of it", always=True),
-        row('worker_hosts', list, (), CALL,
+        row('worker_hosts', list, (), CALL, HelpGroup.DEVICES,
             'several hosts only: host:port of each machine that takes part in the training '
             '(comma-separated); the first one validates, saves and records; default: the hosts '
             'of the environment variable TF_CONFIG'),
-        row('task_index', int, None, CALL,
+        row('task_index', int, None, CALL, HelpGroup.DEVICES,
             'several hosts only: index of this process in --worker_hosts, from 0', at_least=0,
             needs=['worker_hosts']),
-        row('tpu_name', str, None, CALL,
+        row('tpu_name', str, None, CALL, HelpGroup.DEVICES,
             'TPU only: Cloud TPU to run on (v2-8 or v3-8): its name, its address (grpc://...) or '
             'local'),
-        row('tpu_zone', str, None, CALL,
+        row('tpu_zone', str, None, CALL, HelpGroup.DEVICES,
             "TPU only: zone of the Cloud TPU; default: this machine's zone", needs=['tpu_name']),
-        row('gcp_project', str, None, CALL,
+        row('gcp_project', str, None, CALL, HelpGroup.DEVICES,
             "TPU only: Google Cloud project of the TPU; default: this machine's project",
             needs=['tpu_name']),
-        row('num_shards', int, 8, CALL, 'TPU only: number of TPU cores', at_least=1, at_most=8,
+        row('num_shards', int, 8, CALL, HelpGroup.DEVICES,
+            'TPU only: number of TPU cores', at_least=1, at_most=8,
             needs=['tpu_name']),
-        row('iterations_per_loop', int, None, CALL,
+        row('iterations_per_loop', int, None, CALL, HelpGroup.DEVICES,
             'largest number of steps in one call of the device; nothing is recorded, validated '
             'or saved between them; default: 1, or 100 on a TPU', at_least=1),
-        row('precision', str, 'float32', MEANING,
+        row('precision', str, 'float32', MEANING, HelpGroup.DEVICES,
             'type that convolutions and matrix products compute in; variables, batch-norm '
             'statistics, alignment losses and angles are always float32',
             choices=('float32', 'bfloat16', 'float16'), always=True),
-        row('xla', bool, False, TRAINING,
+        row('xla', bool, False, TRAINING, HelpGroup.DEVICES,
             'one CPU or GPU only: compile each step with XLA; this is slower on CPUs',
             always=True),
     ],
     'train_params': [
-        row('data_dir', str, None, PLACE,
+        row('data_dir', str, None, PLACE, HelpGroup.DATA,
             'folder or gs:// bucket of the images: TFRecords, or the files of MNIST or CIFAR'),
-        row('dataset', str, 'mnist', MEANING, 'data set to train on', choices='dataset',
+        row('dataset', str, 'mnist', MEANING, HelpGroup.DATA,
+            'data set to train on', choices='dataset',
             always=True),
-        row('preprocessing', str, None, MEANING,
+        row('preprocessing', str, None, MEANING, HelpGroup.DATA,
             'imagenet only: resnet (crop, mirror), inception (crop, mirror, colour) or plain '
             '(resize only); default: inception with --use_resnet_v2, else resnet',
             choices='preprocessing'),
-        row('skip_bad_records', int, 0, TRAINING,
+        row('skip_bad_records', int, 0, TRAINING, HelpGroup.DATA,
             'number of damaged images that a run may skip in its training, and in each '
             'validation, before it stops; each is replaced by another image of the batch; not '
             'on a TPU or several hosts', at_least=0, always=True),
-        row('train_epochs', float, 90.0, TRAINING,
+        row('train_epochs', float, 90.0, TRAINING, HelpGroup.TRAINING,
             'length of the training in epochs', at_least=0.0, at_most=MANY_EPOCHS),
-        row('train_batch_size', int, 256, TRAINING,
+        row('train_batch_size', int, 256, TRAINING, HelpGroup.TRAINING,
             'number of images per training step', at_least=1, always=True),
-        row('minibatch_size', int, None, TRAINING,
+        row('minibatch_size', int, None, TRAINING, HelpGroup.TRAINING,
             'number of images that are computed at once, over all devices; the gradients of the '
             'minibatches of a batch are averaged before the update; default: the whole batch',
             at_least=1),
-        row('validate_first', bool, True, TRAINING, 'validate before the first step'),
-        row('seed', int, 0, TRAINING,
+        row('validate_first', bool, True, TRAINING, HelpGroup.VALIDATION,
+            'validate before the first step'),
+        row('seed', int, 0, TRAINING, HelpGroup.TRAINING,
             'seed of the initial kernels, the order of the images, their distortions and all '
             'noise', at_least=0, always=True),
     ],
     'loss_params': [
-        row('loss_rate', float, 1.0, TRAINING,
+        row('loss_rate', float, 1.0, TRAINING, HelpGroup.LOSSES,
             'weight of the task loss and the regularisation loss in the total loss'),
-        row('alignment_rate', float, 1.0, TRAINING,
+        row('alignment_rate', float, 1.0, TRAINING, HelpGroup.LOSSES,
             'rules with a loss only: weight of the alignment loss in the total loss'),
-        row('delay_epochs', float, None, TRAINING,
+        row('delay_epochs', float, None, TRAINING, HelpGroup.LOSSES,
             'number of epochs at the start during which the task loss is off', above=0.0,
             at_most=MANY_EPOCHS),
-        row('alternate_step_freq', int, None, TRAINING,
+        row('alternate_step_freq', int, None, TRAINING, HelpGroup.LOSSES,
             'rules with a loss only: number of task steps after each alignment step; default: '
             'every step is both', at_least=1),
-        row('constant_rate', bool, True, TRAINING,
+        row('constant_rate', bool, True, TRAINING, HelpGroup.LOSSES,
             'keep both weights constant; if off, they drop tenfold at epochs 30, 60 and 80'),
     ],
     'learning_rate_params': _learning_rate('', 'task loss')
     + _learning_rate('alignment_', 'alignment loss') + [
-        row('base_batch_size', int, 256, TRAINING,
+        row('base_batch_size', int, 256, TRAINING, HelpGroup.SCHEDULE,
             'number of images per step for which the learning rates are meant',
             at_least=1, needs=['rescale_lr', 'alignment_rescale_lr']),
-        row('drop', int, 0, TRAINING,
+        row('drop', int, 0, TRAINING, HelpGroup.SCHEDULE,
             'with --manual_lr: number of tenfold drops that are made by the end of this run (0: '
             'warm up, then constant)',
             at_least=0, needs=['manual_lr', 'alignment_manual_lr']),
-        row('alignment_drop', int, None, TRAINING,
+        row('alignment_drop', int, None, TRAINING, HelpGroup.SCHEDULE,
             'like --drop, for the alignment loss; default: --drop',
             at_least=0, needs=['alignment_manual_lr']),
-        row('boundary_step', int, None, TRAINING,
+        row('boundary_step', int, None, TRAINING, HelpGroup.SCHEDULE,
             'with --manual_lr: last step before the last of the drops of --drop',
             at_least=0, needs=['manual_lr', 'alignment_manual_lr']),
-        row('alignment_boundary_step', int, None, TRAINING,
+        row('alignment_boundary_step', int, None, TRAINING, HelpGroup.SCHEDULE,
             'like --boundary_step, for the alignment loss; default: --boundary_step',
             at_least=0, needs=['alignment_manual_lr']),
     ],
     'optimizer_params': [
-        row('optimizer', str, 'gd', TRAINING,
+        row('optimizer', str, 'gd', TRAINING, HelpGroup.OPTIMIZER,
             'optimiser of the task loss, and of the alignment loss unless --alignment_optimizer '
             'is given', choices='optimizer'),
-        row('alignment_optimizer', str, None, TRAINING,
+        row('alignment_optimizer', str, None, TRAINING, HelpGroup.OPTIMIZER,
             'rules with a loss only: separate optimiser for the alignment loss',
             choices='optimizer'),
-        row('grad_clip', bool, False, TRAINING, 'clip the gradients'),
-        row('grad_clipping_value', float, 1.0, TRAINING,
+        row('grad_clip', bool, False, TRAINING, HelpGroup.OPTIMIZER, 'clip the gradients'),
+        row('grad_clipping_value', float, 1.0, TRAINING, HelpGroup.OPTIMIZER,
             'largest norm, or largest absolute value, of the gradients',
             above=0.0, needs=['grad_clip']),
-        row('grad_clipping_method', str, 'norm', TRAINING,
+        row('grad_clipping_method', str, 'norm', TRAINING, HelpGroup.OPTIMIZER,
             'what is clipped: the norm of all gradients together, or each value',
             choices='clipping', needs=['grad_clip']),
-        row('use_noisy_global_opt', bool, False, TRAINING,
+        row('use_noisy_global_opt', bool, False, TRAINING, HelpGroup.OPTIMIZER,
             'add noise to the variables after each update of --optimizer (with rules that give B '
             'the gradient of W, such as kolen_pollack, only to backward kernels)'),
-        row('use_noisy_alignment_opt', bool, False, TRAINING,
+        row('use_noisy_alignment_opt', bool, False, TRAINING, HelpGroup.OPTIMIZER,
             'add noise to the variables after each update of --alignment_optimizer'),
     ] + _noise('global_opt', 'updates of --optimizer')
       + _noise('alignment_opt', 'updates of --alignment_optimizer')
       + _noise('opt', 'updates of an optimiser without a distribution of its own'),
     'validation_params': [
-        row('eval_batch_size', int, 1024, TRAINING,
+        row('eval_batch_size', int, 1024, TRAINING, HelpGroup.VALIDATION,
             'number of images that a validation computes at once', at_least=1, always=True),
-        row('measure_images', int, 64, TRAINING,
+        row('measure_images', int, 64, TRAINING, HelpGroup.VALIDATION,
             'number of measured images: the first images of the validation set, on which each '
             'validation measures angles and activities. They are all in memory at once: 64 '
             'images of 224 pixels need 2 GB in ResNet-18, 7 GB in ResNet-50 and 13 GB in '
             'ResNet-152', at_least=1),
-        row('save_alignment_coefficients', bool, False, TRAINING,
+        row('save_alignment_coefficients', bool, False, TRAINING, HelpGroup.VALIDATION,
             "rules with a loss only: record the rule's coefficients with each validation"),
     ],
 }
@@ -532,15 +544,12 @@ class Config:
             for wrong in [problem(each, fixed.get(name, each.default), choices)]
             if wrong
         ]
-        if problems:
-            raise ConfigError('; '.join(problems))
+        raise_problems(problems)
         rows = [each for name, each in table.items() if name not in ROWS]
         own = {each.name: fixed.pop(each.name, each.default) for each in rows}
         own = declared.settled(rows, own, fixed.get('alignment'))
         config = _with(cls(rule_settings=RuleSettings(rows, own)), fixed)
-        problems = _check_together(config)
-        if problems:
-            raise ConfigError('; '.join(problems))
+        raise_problems(_check_together(config))
         return config
 
     @property

@@ -6,7 +6,7 @@ the rule and the device are is reported earlier, by config/schema.py, before a C
 
 from typing import List
 
-from config.schema import Config, ConfigError
+from config.schema import Config, raise_problems
 from training import choices, devices, finding, places
 
 
@@ -19,7 +19,7 @@ def training(config: Config) -> None:
     # With --do_restore, settings that others depend on may come from the checkpoint. `restored`
     # checks them once they are known.
     network = [] if config.do_restore else choices.refusals(config)
-    _raise(
+    raise_problems(
         network
         + _of_train(config)
         + finding.refusals(config)
@@ -35,7 +35,7 @@ def validation(config: Config) -> None:
     Raises:
         ConfigError: Lists every reason why no validation with these settings is possible.
     """
-    _raise(_of_test(config) + finding.refusals(config) + devices.refusals(config))
+    raise_problems(_of_test(config) + finding.refusals(config) + devices.refusals(config))
 
 
 def restored(config: Config) -> None:
@@ -44,12 +44,7 @@ def restored(config: Config) -> None:
     Raises:
         ConfigError: Lists every reason why these settings are impossible.
     """
-    _raise(choices.refusals(config) + devices.precision_refusals(config))
-
-
-def _raise(problems: List[str]) -> None:
-    if problems:
-        raise ConfigError('; '.join(problems))
+    raise_problems(choices.refusals(config) + devices.precision_refusals(config))
 
 
 def _of_train(config: Config) -> List[str]:

@@ -5,7 +5,7 @@ from typing import Container, Iterable, List
 import data
 from alignment.rules import NAMES, RULES, declarations
 from alignment.view import ACTIVATIONS, NOISE, ViewOptions
-from config.schema import Choices, Config, ConfigError, rows_of
+from config.schema import Choices, Config, ConfigError, raise_problems, rows_of
 from data.preprocessing import PREPROCESSINGS
 from models import NETWORKS
 from training import optimizers, schedules
@@ -57,9 +57,7 @@ rows_of(choices())  # refuses a rule that declares a taken name before anything 
 
 def check(config: Config) -> None:
     """Raises ConfigError that lists the `refusals`, if there are any."""
-    problems = refusals(config)
-    if problems:
-        raise ConfigError('; '.join(problems))
+    raise_problems(refusals(config))
 
 
 def refusals(config: Config) -> List[str]:

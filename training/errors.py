@@ -33,10 +33,12 @@ class Stopped(Exception):
 
     Attributes:
         signal: Number of the signal.
+        exit_code: Exit code of the process: 128 + signal.
         agreed: Whether all hosts of the run know about it.
     """
 
     def __init__(self, number: int, agreed: bool = False) -> None:
         super().__init__(signal.Signals(number).name)
         self.signal = number
+        self.exit_code = 128 + number
         self.agreed = agreed

@@ -20,7 +20,7 @@ from pymongo.errors import PyMongoError
 from config import params
 from config.flags import as_flag
 from config.root import ROOT
-from config.schema import LOADING, SEED, Config, ConfigError, Scope, rows_of
+from config.schema import LOADING, SEED, Config, ConfigError, Scope, raise_problems, rows_of
 from database import connection, server
 from database.claim import is_gone, machine
 from database.errors import StoreError
@@ -156,9 +156,7 @@ class Search:
                 f'search.py needs the package {error.name}; install it with pip install -e '
                 '.[search]'
             )
-        problems = refusals(config, space, study)
-        if problems:
-            raise ConfigError('; '.join(problems))
+        raise_problems(refusals(config, space, study))
         self._optuna, self._config, self._space, self._name = optuna, config, space, study
         self._prune, self._launch = prune, launch
         self._grid = _grid(space)

@@ -11,7 +11,7 @@ from data import DataError
 from database import connection
 from database.errors import StoreError
 from training.devices import cluster
-from training.errors import CheckpointError, Lost, Stopped, TrainingError
+from training.errors import CheckpointError, Stopped, TrainingError
 
 USER_ERRORS = (DataError, StoreError, CheckpointError, TrainingError)
 
@@ -20,11 +20,12 @@ def run(
     main: flags.Main,
     argv: Optional[List[str]] = None,
     flag_values: flags.FlagValues = flags.FLAGS,
+    page: Optional[flags.Page] = None,
 ) -> int:
     """Runs a command that trains or validates and returns the exit code; see config.flags.run.
 
     The exit code of a run that was stopped by a signal, after everything was saved, is 143 for
-    SIGTERM and 130 for SIGINT. A training that diverged has the exit code Lost.exit_code.
+    SIGTERM and 130 for SIGINT. After an error it is the attribute exit_code of the error, if any.
     """
 
     def guarded(values: flags.FlagValues, words: List[str]) -> int:
@@ -32,15 +33,12 @@ def run(
             return main(values, words)
         except Stopped as stopped:
             print(f'stopped by {stopped}; --do_restore resumes it', file=sys.stderr)
-            return 128 + stopped.signal
-        except Lost as lost:
-            print(f'error: {lost}', file=sys.stderr)
-            return Lost.exit_code
+            return stopped.exit_code
         except KeyboardInterrupt:
             print('stopped; the records so far are in the database', file=sys.stderr)
             return 130
 
-    return flags.run(guarded, USER_ERRORS, argv, flag_values)
+    return flags.run(guarded, USER_ERRORS, argv, flag_values, page)
 
 
 def read(flag_values: flags.FlagValues, choices: flags.Choices) -> params.Asked:

@@ -48,7 +48,7 @@ CASES = {  # the command, its exit code, the words in its sentence
         2,
         ["'sgd'", '--train_epochs must be at least 0'],
     ),
-    'positional': (TRAIN + ['resnet18'], 2, ["'resnet18' is not understood"]),
+    'positional': (TRAIN + ['resnet18'], 2, ["'resnet18' is not a flag"]),
     'no batch multiple': (
         TRAIN + ['--train_batch_size=131', '--minibatch_size=7'],
         2,

@@ -48,7 +48,7 @@ def test_the_rows_of_each_kind():
     assert {rows[name].group for name in found} == {'model_params'}
     assert {rows[name].scope for name in found[:6]} == {TRAINING}
     assert (rows['robust'].scope, rows['width'].scope) == (MEANING, MEANING)
-    assert rows['delta'].help == "new: weight of the distance; default: the rule's own"
+    assert rows['delta'].help == 'new: weight of the distance; default: 0.25 (new)'
     assert (rows['delta'].kind, rows['delta'].default) == (float, None)
     assert (rows['robust'].kind, rows['robust'].default) == (bool, False)
     assert rows['robust'].help == 'new: bound the distance'
@@ -60,7 +60,7 @@ def test_a_coefficient_is_like_those_of_our_rules():
     for suffix in ('_start', '_stop', '_cycle', '_schedule_rate', '_schedule_type'):
         alpha, delta = ours['alpha' + suffix], theirs['delta' + suffix]
         assert delta.help == alpha.help.replace('alpha', 'delta')
-        assert delta[1:4] == alpha[1:4] and delta[5:9] == alpha[5:9]
+        assert delta[1:5] == alpha[1:5] and delta[6:10] == alpha[6:10]
         assert list(delta.needs) == [need.replace('alpha', 'delta') for need in alpha.needs]
 
 
@@ -83,7 +83,7 @@ def test_rules_may_share_a_setting():
     assert rows['width'].declared == (('new', 3), ('other', 5), ('third', 5))
     assert rows['width'].default is None
     assert rows['width'].help == (
-        "new, third: units in one; other: units of another kind; default: the rule's own"
+        'new, third: units in one; other: units of another kind; default: 3 (new), 5 (other, third)'
     )
 
 

@@ -148,9 +148,11 @@ def test_the_benchmarks_have_it(run):
 
 def test_help_tells_of_them(run):
     text = ' '.join(run('train.py', '--help').out.split())
-    assert '--delta: difference: weight of the distance between Wx and Bx; default: the' in text
+    assert (
+        'difference: weight of the distance between Wx and Bx; default: 0.001 (difference)' in text
+    )
     assert '--[no]bounded: difference: apply tanh to each difference' in text
-    assert "--every: difference: compare one of this many units (default: '1')" in text
+    assert '--every: difference: compare one of this many units (default: 1)' in text
     assert '--delta_schedule_type: how delta changes: linear' in text
 
 

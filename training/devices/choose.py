@@ -2,7 +2,7 @@
 
 from typing import List
 
-from config.schema import ROWS, Config, ConfigError
+from config.schema import ROWS, Config, ConfigError, raise_problems
 from training import gpus, runtime
 from training.devices import cluster, tpu
 from training.devices.device import Device
@@ -94,9 +94,7 @@ def refusals(config: Config) -> List[str]:
 
 
 def _check(config: Config) -> None:
-    problems = refusals(config)
-    if problems:
-        raise ConfigError('; '.join(problems))
+    raise_problems(refusals(config))
 
 
 def _minibatches(config: Config) -> int:
