@@ -193,15 +193,19 @@ def main() -> int:
         prog='python -m benchmarks.bench', description=__doc__.splitlines()[0]
     )
     parser.add_argument(
-        '--rows', default=','.join(ROWS), help='comma-separated list from: ' + ', '.join(ROWS)
+        '--rows', default=','.join(ROWS), help='comma-separated list of: ' + ', '.join(ROWS)
     )
-    parser.add_argument('--models', default='resnet18,resnet50')
-    parser.add_argument('--repeats', type=int, default=20, help='measured steps of each variant')
-    parser.add_argument('--modern', help='interpreter with TensorFlow 2.x')
-    parser.add_argument('--paper', help='interpreter with TensorFlow 1.13.2')
-    parser.add_argument('--peers', help='interpreter with torch and biotorch')
-    parser.add_argument('--port', type=int, default=29029, help='port of MongoDB')
-    parser.add_argument('--json', help='file to which the figures are also written')
+    parser.add_argument(
+        '--models', default='resnet18,resnet50', help='comma-separated list of networks'
+    )
+    parser.add_argument(
+        '--repeats', type=int, default=20, help='number of measured steps of each variant'
+    )
+    parser.add_argument('--modern', help='path of a Python interpreter with TensorFlow 2.x')
+    parser.add_argument('--paper', help='path of a Python interpreter with TensorFlow 1.13.2')
+    parser.add_argument('--peers', help='path of a Python interpreter with torch and biotorch')
+    parser.add_argument('--port', type=int, default=29029, help='port of the MongoDB server')
+    parser.add_argument('--json', help='also write the figures to this JSON file')
     arguments = parser.parse_args()
     table, seconds = Table(), {}
     print(f'{os.cpu_count()} processors ({platform.machine()}), 128 x 128, batch 16, float32\n')

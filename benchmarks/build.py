@@ -51,9 +51,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog='python -m benchmarks.build', description=__doc__.splitlines()[0]
     )
-    parser.add_argument('--images', type=int, default=2000)
-    parser.add_argument('--processes', type=int, default=1)
-    parser.add_argument('--rounds', type=int, default=3)
+    parser.add_argument('--images', type=int, default=2000, help='number of JPEG files')
+    parser.add_argument(
+        '--processes', type=int, default=1, help='number of processes that read images'
+    )
+    parser.add_argument('--rounds', type=int, default=3, help='number of measurements')
     arguments = parser.parse_args()
     jpegs = pipeline.Pieces(arguments.images).jpegs
     ratios = []

@@ -50,8 +50,10 @@ def main() -> int:
         default='mirror on noise',
         choices=list(steps.VARIANTS),
     )
-    parser.add_argument('--repeats', type=int, default=9, help='measured steps')
-    parser.add_argument('--most', type=int, default=12, help='kinds of operations to show')
+    parser.add_argument('--repeats', type=int, default=9, help='number of measured steps')
+    parser.add_argument(
+        '--most', type=int, default=12, help='number of kinds of operations to show'
+    )
     arguments = parser.parse_args()
     plain, own = [
         medians(

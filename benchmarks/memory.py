@@ -41,9 +41,9 @@ def main() -> int:
     parser.add_argument(
         '--variants',
         default=','.join(steps.COMPARED),
-        help='comma-separated list from: ' + ', '.join(steps.COMPARED),
+        help='comma-separated list of: ' + ', '.join(steps.COMPARED),
     )
-    parser.add_argument('--measure', help='measure only this variant, in this process')
+    parser.add_argument('--measure', help='only measure this variant, in this process')
     arguments = parser.parse_args()
     if arguments.measure:
         print(

@@ -107,8 +107,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog='python -m benchmarks.overhead', description=__doc__.splitlines()[0]
     )
-    parser.add_argument('--port', type=int, default=29029)
-    parser.add_argument('--repeats', type=int, default=150)
+    parser.add_argument('--port', type=int, default=29029, help='port of the MongoDB server')
+    parser.add_argument('--repeats', type=int, default=150, help='number of measured steps')
     parser.add_argument('--json', action='store_true', help='print only the figures, as JSON')
     arguments = parser.parse_args()
     found = measure(arguments.port, arguments.repeats)

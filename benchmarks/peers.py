@@ -94,8 +94,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog='python -m benchmarks.peers', description=__doc__.splitlines()[0]
     )
-    parser.add_argument('--image_size', type=int, default=128)
-    parser.add_argument('--batch', type=int, default=16)
+    parser.add_argument('--image_size', type=int, default=128, help='size in pixels')
+    parser.add_argument('--batch', type=int, default=16, help='images per step')
     arguments = parser.parse_args()
     turns.serve(
         {name: TorchSteps(name, arguments.image_size, arguments.batch).seconds for name in LAYERS}

@@ -147,8 +147,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog='python -m benchmarks.pipeline', description=__doc__.splitlines()[0]
     )
-    parser.add_argument('--images', type=int, default=400)
-    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--images', type=int, default=400, help='number of images per measurement')
+    parser.add_argument('--rounds', type=int, default=5, help='number of measurements')
     parser.add_argument('--json', action='store_true', help='print only the figures, as JSON')
     arguments = parser.parse_args()
     if hasattr(os, 'sched_setaffinity'):

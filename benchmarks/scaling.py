@@ -282,28 +282,34 @@ def main() -> int:
     parser.add_argument(
         '--variants',
         default='backprop',
-        help='comma-separated list from: ' + ', '.join(steps.VARIANTS),
+        help='comma-separated list of: ' + ', '.join(steps.VARIANTS),
     )
     parser.add_argument(
         '--seconds',
         type=float,
-        help='seconds of arithmetic in a step of --batch images on one device; by default they '
-        'are measured on this machine',
+        help='compute time of a step of --batch images on one device; default: measured on this '
+        'machine',
     )
     parser.add_argument('--per_host', type=int, default=1, help='devices per host')
     parser.add_argument(
         '--local_gbit',
         type=float,
         default=400.0,
-        help='Gbit/s in each direction between the devices of a host',
+        help='bandwidth between the devices of a host in each direction, in Gbit/s',
     )
-    parser.add_argument('--latency', type=float, default=5e-5, help='seconds per message')
     parser.add_argument(
-        '--check', action='store_true', help='also measure an all-reduce over loopback'
+        '--latency', type=float, default=5e-5, help='latency of a message in seconds'
     )
-    parser.add_argument('--task', type=int, help='only run this process of the all-reduce')
-    parser.add_argument('--hosts', help='comma-separated list of host:port for the all-reduce')
-    parser.add_argument('--sizes', help='comma-separated list of bytes for the all-reduce')
+    parser.add_argument(
+        '--check', action='store_true', help='also measure the all-reduce over loopback'
+    )
+    parser.add_argument('--task', type=int, help='run as this process of the all-reduce (internal)')
+    parser.add_argument(
+        '--hosts', help='comma-separated host:port of the processes of the all-reduce (internal)'
+    )
+    parser.add_argument(
+        '--sizes', help='comma-separated sizes of the all-reduce in bytes (internal)'
+    )
     arguments = parser.parse_args()
     if arguments.task is not None:
         collective(

@@ -124,16 +124,18 @@ def timer(name: str, model: str, image_size: int, batch: int) -> Timer:
 def main() -> int:
     """Runs the command and returns its exit code."""
     parser, by_default = turns.parser('benchmarks.steps', __doc__), list(VARIANTS) + [PLAIN]
-    parser.add_argument('--repeats', type=int, default=20, help='measured steps of each variant')
+    parser.add_argument(
+        '--repeats', type=int, default=20, help='number of measured steps of each variant'
+    )
     parser.add_argument(
         '--variants',
         default=','.join(by_default),
-        help='comma-separated list from: ' + ', '.join(by_default + list(WAYS)),
+        help='comma-separated list of: ' + ', '.join(by_default + list(WAYS)),
     )
     parser.add_argument(
         '--serve',
         action='store_true',
-        help='do steps of all rules and of plain layers on request of benchmarks.bench',
+        help='run steps of all rules and of plain layers when benchmarks.bench asks for them',
     )
     arguments = parser.parse_args()
     if arguments.serve:

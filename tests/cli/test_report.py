@@ -83,7 +83,7 @@ def test_an_empty_database_is_no_error(report, tmp_path):
         (['--port=1'], 1, 'error: Nothing answers at localhost:1'),
         (['--most=0'], 2, 'error: flag --most=0'),
         (['--every=3'], 2, "error: Unknown command line flag 'every'"),
-        (['quickstart'], 2, "error: 'quickstart' is not understood"),
+        (['quickstart'], 2, "error: 'quickstart' is not a flag"),
     ],
     ids=lambda value: str(value)[:20],
 )

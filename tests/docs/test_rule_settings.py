@@ -186,7 +186,7 @@ def test_they_have_no_effect_with_another_rule(run, where):
                 'bounded',
                 'gamma',
                 'error: gamma is a coefficient of information and a switch of difference: rules '
-                'may share a setting only if it is the same',
+                'can only share a setting if all declare it as the same part',
             ),
         ),
     ],
