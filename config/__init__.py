@@ -1,1 +1,1 @@
-"""What to run: every hyperparameter, the params dictionary and the shipped experiments."""
+"""The settings: their table, flags, checks, params dictionary, settings files and recipes."""

@@ -1,4 +1,4 @@
-"""Where the programs lie: train.py and its like."""
+"""The folder of the programs, such as train.py."""
 
 import os
 
