@@ -1,12 +1,11 @@
-"""What each tier of the tests costs: how many tests it has, wall time, and CPU time of all of its
-processes.
+"""Measures the number of tests, the wall time and the CPU time of each tier of the tests.
 
     python -m benchmarks.tiers [--tiers fast,slow] [--python .venv-3.7/bin/python]
 
-A tier runs as `make check`, `make test` and `make test-all` run it, on two workers. CPU time is
-that of the whole process tree, with the processes that outlived the one that started them (Linux
-alone hands those over). Unlike the other benchmarks, these are seconds, not ratios: compare figures
-of one machine.
+A tier runs as in `make check`, `make test` and `make test-all`, on two workers. The CPU time is
+that of the whole process tree, including processes that outlive their parent (this works on Linux
+only). Unlike the other benchmarks, this one prints seconds and not ratios, so only figures of the
+same machine can be compared.
 """
 
 import argparse
@@ -29,17 +28,17 @@ TIERS = {
     'fast+slow': 'not nightly',
 }
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
-PATIENCE = 15  # seconds for processes that pytest left behind to end
+PATIENCE = 15  # seconds to wait for processes that pytest left behind
 
 
 class Cost(NamedTuple):
-    """What one run of a tier took.
+    """The cost of one run of a tier.
 
     Attributes:
-        summary: The last line that pytest printed, without its decoration.
-        wall: Seconds from the start to the end of pytest.
-        cpu: CPU seconds of pytest and of all processes below it.
-        left: How many processes were still running PATIENCE seconds after pytest.
+        summary: The last line that pytest printed, without decoration.
+        wall: Wall time of pytest in seconds.
+        cpu: CPU time in seconds of pytest and of all processes that it started.
+        left: Number of processes that were still running PATIENCE seconds after pytest ended.
         status: The exit code of pytest.
     """
 
@@ -51,7 +50,7 @@ class Cost(NamedTuple):
 
 
 def adopt() -> None:
-    """Makes this process the parent of those below it whose own parent ends."""
+    """Makes this process the parent of its descendants whose own parent ends."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(
@@ -60,7 +59,7 @@ def adopt() -> None:
 
 
 def _reap(patience: float) -> int:
-    """Waits for the remaining children, so that their CPU time counts; how many did not end."""
+    """Waits for the remaining children, so that their CPU time counts. Returns how many remain."""
     ends = time.monotonic() + patience
     while True:
         try:
@@ -76,7 +75,7 @@ def _reap(patience: float) -> int:
 
 
 def _cpu() -> float:
-    """CPU seconds of all children that have ended and been waited for."""
+    """Returns the CPU time in seconds of all children that have been waited for."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
@@ -102,7 +101,7 @@ def run(python: str, marker: str, workers: int) -> Cost:
 
 
 def processor() -> str:
-    """The processor by its name, and how many cores this process may use."""
+    """Returns the number of cores that this process may use, and the name of the CPU."""
     name = platform.processor() or platform.machine()
     with open('/proc/cpuinfo') as file:
         for line in file:
@@ -113,12 +112,17 @@ def processor() -> str:
 
 
 def main() -> int:
+    """Runs the command and returns its exit code."""
     parser = argparse.ArgumentParser(
         prog='python -m benchmarks.tiers', description=__doc__.splitlines()[0]
     )
-    parser.add_argument('--tiers', default='fast,slow', help='comma list of: ' + ', '.join(TIERS))
-    parser.add_argument('--python', default=sys.executable, help='the interpreter of the tests')
-    parser.add_argument('--workers', type=int, default=2, help='processes that share the tests')
+    parser.add_argument(
+        '--tiers', default='fast,slow', help='comma-separated list of: ' + ', '.join(TIERS)
+    )
+    parser.add_argument('--python', default=sys.executable, help='Python interpreter for the tests')
+    parser.add_argument(
+        '--workers', type=int, default=2, help='number of processes that share the tests'
+    )
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.tiers.split(',')) - set(TIERS))
     if unknown:

@@ -22,6 +22,7 @@ class Name(type):
         return _name(name)
 
     def __call__(cls, *args: object, **kwargs: object) -> 'Name':
+        """Returns the name itself, whatever it is called with."""
         return cls
 
 

@@ -27,7 +27,7 @@ finally:
 
 @pytest.fixture
 def ask(tmp_path):
-    """ask(words of a command) -> Done of it, in this process."""
+    """Returns a function that runs the words of a command in this process -> its Done."""
     return lambda *words: commands.call(words, str(tmp_path))
 
 

@@ -1,5 +1,7 @@
-"""What docs/adding.md says of optimisers, schedules, non-linearities and metrics: each is one
-entry, in a copy of the program, and what it says of other places is so.
+"""Tests that what docs/adding.md says about optimisers, schedules and metrics is true.
+
+Each of them is one entry, which is added to a copy of the program. The other places that the page
+names must be touched too, and no others.
 """
 
 import os
@@ -34,7 +36,7 @@ ENTRIES = {
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
-    """run(words of a command without its `python`) of a program with the entries -> Done."""
+    """Returns a function that runs a command, without its `python`, with the entries -> Done."""
     folder = tmp_path_factory.mktemp('program')
     test_adding.copy_program(folder)
     for path, (before, entry) in ENTRIES.items():
