@@ -37,7 +37,9 @@ HOW = [
     ('make faults', 'half an hour; a part of it is faults/test_campaign.py'),
     ('make faithful', 'it runs tests/golden'),
     ('make stop-mongodb', 'database/test_server.py'),
-    ('make setup', 'installs; the tests run in what it makes'),
+    ('(PYTHON=python3.7 )?make setup', 'installs; the tests run in what it makes'),
+    ('make lock', 'resolves; docs/test_requirements.py holds what it wrote'),
+    ('make docs', 'installs; docs/test_site.py builds the site'),
     (
         r'python train.py --model=fc --layers_list=32,16 --activation=tanh --alignment=symmetric '
         r'--optimizer=adam',
@@ -115,7 +117,7 @@ COMMANDS = commands()
 
 
 def test_there_are_commands_in_every_page_that_has_a_reason_for_them():
-    without = {'docs/README.md', 'docs/concepts.md', 'docs/glossary.md'}
+    without = {f'docs/{name}.md' for name in ('README', 'concepts', 'glossary', 'rules')}
     assert len(COMMANDS) > 40 and {path for path, _ in COMMANDS} >= set(PATHS) - without
 
 
