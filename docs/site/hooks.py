@@ -30,6 +30,10 @@ PACKAGES = (
 )
 INDEX = 'README.md'  # of docs/, which is also the order of the pages
 FENCE = re.compile(r'(?ms)^(```|\$\$).*?^\1 *$|`[^`\n]+`')
+# A line of a paragraph before the first line of a list or a table.
+BEGINS = re.compile(
+    r'(?m)^(?![ \t]*(?:[-*|]|\d+\. |$|    ))(.+)\n(?=- |\* |1\. |\|.*\n\|[-: |]+\n)'
+)
 LINK = re.compile(r'(\[[^\]\n]*\])\(([^)\s#]*)(#[^)\s]*)?\)')
 
 
@@ -148,8 +152,7 @@ def on_page_markdown(markdown, page, **_):
         return f'{text}({posixpath.relpath(there, posixpath.dirname(uri) or ".")}{anchor})'
 
     text = LINK.sub(link, re.sub(FENCE, keep, markdown))
-    # A list or a table begins a block of its own only after an empty line, other than on GitHub.
-    text = re.sub(
-        r'(?m)^(?![ \t]*(?:[-*|]|\d+\. |$|    ))(.+)\n(?=(?:- |\* |1\. |\|))', r'\1\n\n', text
+    # Other than on GitHub, a list or a table begins only after an empty line.
+    return re.sub(
+        '\0(\\d+)\0', lambda match: kept[int(match.group(1))], BEGINS.sub(r'\1\n\n', text)
     )
-    return re.sub('\0(\\d+)\0', lambda match: kept[int(match.group(1))], text)
