@@ -1,4 +1,6 @@
-"""The tables of the README have a row for each alignment rule, with the rule's defaults."""
+"""Every alignment rule has a row in the tables of the README, with its defaults, and its formula in
+docs/rules.md.
+"""
 
 import os
 import re
@@ -29,3 +31,12 @@ def test_the_row_of_a_rule_has_its_defaults(name):
     (shown,) = re.findall(r'\(([\d.e-]+(?:, [\d.e-]+)*)\)', rows('The rules')[name])[:1]
     defaults = [RULES[name].coefficients[each] for each in sorted(RULES[name].coefficients)]
     assert [float(number) for number in shown.split(', ')] == defaults
+
+
+def test_the_page_of_formulas_has_every_rule():
+    with open(os.path.join(ROOT, 'docs', 'rules.md'), encoding='utf-8') as file:
+        text = file.read()
+    with_a_loss = re.findall(r'(?m)^### (\w+)$', text)
+    without = re.findall(r'(?m)^\| `(\w+)` \|', text)
+    assert sorted(with_a_loss + without) == sorted(RULES), 'add the new rule to docs/rules.md'
+    assert set(with_a_loss) == {name for name in RULES if RULES[name].sees}
