@@ -1,6 +1,4 @@
-"""Every alignment rule has a row in the tables of the README, with its defaults, and its formula in
-docs/rules.md.
-"""
+"""Tests that every rule is in the tables of the README, with its defaults, and in docs/rules.md."""
 
 import os
 import re
