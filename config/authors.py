@@ -431,7 +431,7 @@ def _optimizers(group: _Group) -> Values:
             noise = closure(methods.get('__init__'))
             bases = _argument(cls, BASES)
             cls = next(iter(bases), None) if isinstance(bases, tuple) else None
-            noisy = '{}_opt'.format('alignment' if which else 'global')
+            noisy = f'{"alignment" if which else "global"}_opt'
             values.update(
                 {
                     'use_noisy_' + noisy: True,

@@ -66,7 +66,7 @@ def define(row: Row, choices: Choices, flag_values: FlagValues) -> None:
         flag_values: Where the flag is defined.
     """
     legal = legal_values(row, choices)
-    text = row.help + (' (one of: {})'.format(', '.join(legal)) if legal else '')
+    text = row.help + (f' (one of: {", ".join(legal)})' if legal else '')
     default = list(row.default) if isinstance(row.default, tuple) else row.default
     define = {
         bool: 'DEFINE_bool',

@@ -30,6 +30,6 @@ def query_of(text: Optional[str]) -> Dict[str, object]:
     executing = sorted(name for name in EXECUTING if f'"{name}"' in json.dumps(query))
     if executing:
         raise ConfigError(
-            '--load_query must not contain {}, which executes code'.format(', '.join(executing))
+            f'--load_query must not contain {", ".join(executing)}, which executes code'
         )
     return typed

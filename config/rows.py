@@ -202,7 +202,7 @@ def _no_choice(row: Row, value: object, choices: Choices) -> Optional[str]:
     legal = legal_values(row, choices)
     if not legal or value in legal:
         return None
-    return 'must be one of {}, not {}'.format(', '.join(legal), shown(value))
+    return f'must be one of {", ".join(legal)}, not {shown(value)}'
 
 
 def legal_values(row: Row, choices: Choices) -> Collection[str]:

@@ -536,7 +536,7 @@ class Config:
         table = rows_of(choices, values)
         unknown = sorted(set(values) - set(table))
         if unknown:
-            raise ConfigError('there is no such setting: {}'.format(', '.join(unknown)))
+            raise ConfigError(f'there is no such setting: {", ".join(unknown)}')
         fixed = {name: immutable(value) for name, value in values.items()}
         problems = [
             f'--{name} {wrong}'

@@ -166,7 +166,7 @@ def _block(
 
 def label(depth: int, options: NetworkOptions) -> str:
     """Returns the name of the collection, such as 'resnet50v2'. See Network.label."""
-    return 'resnet{}{}'.format(depth, 'v2' if options.use_resnet_v2 else '')
+    return f'resnet{depth}{"v2" if options.use_resnet_v2 else ""}'
 
 
 NETWORKS = {

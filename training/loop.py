@@ -1,5 +1,6 @@
 """The training loop: runs the steps, validations, checkpoints and records in a Session."""
 
+import enum
 import functools
 import math
 import time
@@ -30,6 +31,13 @@ ADVICE = 'try a smaller learning rate or smaller coefficients. Earlier checkpoin
 def due(step: int, every: Optional[int]) -> bool:
     """Returns whether something that happens every `every` steps (None: never) is due at `step`."""
     return every is not None and step % every == 0
+
+
+class Kept(enum.Enum):
+    """How long the checkpoint of a record is kept."""
+
+    FOR_GOOD = 'for good'
+    RECENT = 'until newer ones replace it'
 
 
 class Run:
@@ -117,7 +125,7 @@ class Run:
                 if not stopped.agreed:
                     self._asking(stopped.signal)
                 if self.leads and self._saved_at != step:
-                    self._record(step, weights='recent')
+                    self._record(step, weights=Kept.RECENT)
                 self._asking(None)  # no host leaves before everything is saved
                 raise
         return results
@@ -134,7 +142,7 @@ class Run:
             return None
         results = self._validate(step) if complete or plan.validate_first else None
         if not (step and self._is_validated(step)):  # a complete training has its last record
-            weights = 'lasting' if step == 0 and plan.initial_weights else None
+            weights = Kept.FOR_GOOD if step == 0 and plan.initial_weights else None
             self._record(step, results, weights)
         if complete and self._copies and not self._copies.holds(step):  # the last copy failed
             prefix = checkpoints.save(self.session, self.experiment, self.folder, step)
@@ -154,9 +162,9 @@ class Run:
         if last or due(step, plan.validate_every):
             validated = self._validate(step, stop.now)
         weights = (
-            'lasting'
+            Kept.FOR_GOOD
             if last or due(step, plan.weights_every)
-            else 'recent'
+            else Kept.RECENT
             if due(step, plan.recent_every)
             else None
         )
@@ -266,15 +274,14 @@ class Run:
         return results
 
     def _record(
-        self, step: int, results: Optional[Results] = None, weights: Optional[str] = None
+        self, step: int, results: Optional[Results] = None, weights: Optional[Kept] = None
     ) -> None:
         """Queues a record of the steps since the last one.
 
         Args:
             step: The current step.
             results: Results of a validation, or None.
-            weights: None for no checkpoint, 'lasting' for one that is kept for good, or 'recent'
-                for one that newer ones replace.
+            weights: How long the checkpoint of the step is kept; None for no checkpoint.
         """
         steps, results = self._results, results or {}
         duration = (
@@ -292,7 +299,7 @@ class Run:
         self._since, self._validating = time.time(), 0.0
 
     def _save(
-        self, store: Store, step: int, duration: float, results: Results, weights: Optional[str]
+        self, store: Store, step: int, duration: float, results: Results, weights: Optional[Kept]
     ) -> None:
         """Queues a record and its checkpoint in a store; see `_record`."""
         steps = self._results
@@ -303,8 +310,8 @@ class Run:
         self._stale = self._stale[len(replacing) :]
         record_id = store.save(
             record,
-            checkpoint=tar if weights == 'lasting' else None,
-            recent=tar if weights == 'recent' else None,
+            checkpoint=tar if weights is Kept.FOR_GOOD else None,
+            recent=tar if weights is Kept.RECENT else None,
             on_written=self._local.stored,
             replacing=replacing,
         )
