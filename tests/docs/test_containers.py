@@ -95,6 +95,7 @@ def test_the_commands_of_the_dockerfile_work_in_an_empty_folder(tmp_path):
             words, shell=True, cwd=str(program), capture_output=True, text=True, env=env
         )
         assert ended.returncode == 0, words + '\n' + ended.stdout + ended.stderr
+    shutil.rmtree(str(program))  # 2 GB
 
 
 def test_the_workflow_runs_the_ci_on_both_pythons():
