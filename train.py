@@ -6,8 +6,8 @@ r"""Train a network whose errors travel back through separate backward kernels.
     python train.py --load_params_file=config/imagenet_symmetric.pkl \
         --model=resnet18 --data_dir=/data/imagenet_tfrecords
 
-All results are recorded in MongoDB. README.md is the guide to the settings;
---help lists all of them.
+All results are recorded in MongoDB. docs/experiments.md is the guide to the
+settings; --help lists all of them.
 """
 
 import missing_packages  # noqa: F401 (first: reports which package is missing)
