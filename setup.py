@@ -40,6 +40,7 @@ setup(
             'config',
             'data',
             'database',
+            'manage',
             'models',
             'reports',
             'training',

@@ -11,7 +11,7 @@ import re
 import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-MAINS = ('train', 'test', 'report', 'search')
+MAINS = ('train', 'test', 'report', 'runs', 'search')
 MEASURE = {'benchmarks', 'experiments'}  # packages with separate mains; nothing imports them
 MAY_IMPORT = dict(
     config=(),
@@ -20,6 +20,7 @@ MAY_IMPORT = dict(
     database=(),
     models=('alignment',),
     reports=('config', 'database'),
+    manage=('config', 'database', 'reports'),
     training=('config', 'data', 'models', 'alignment', 'database'),
 )
 SEE_FLAGS = {

@@ -1,0 +1,1 @@
+"""Manages stored experiments: lists, compares, labels, deletes and carries them. See runs.py."""

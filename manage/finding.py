@@ -1,0 +1,130 @@
+"""Finds an experiment by the name that a report prints, its exp_id."""
+
+import contextlib
+from typing import Iterator, List, NamedTuple, Optional
+
+from pymongo.errors import PyMongoError
+
+from database import connection, server
+from database.connection import Client
+from database.errors import StoreError
+from database.place import Place
+from database.types import Document
+
+FILES = '.files'
+
+
+class Where(NamedTuple):
+    """Where to look for experiments: what the connection flags of a command say.
+
+    Attributes:
+        host: Name or address of the MongoDB server.
+        port: TCP port of the server.
+        dbname: Name of the database.
+        collection: Name of the collection, or None for all of the database.
+        cache_dir: The cache folder, with the local files of the experiments.
+    """
+
+    host: str
+    port: int
+    dbname: str
+    collection: Optional[str] = None
+    cache_dir: str = server.DEFAULT_ROOT
+
+    def text(self) -> str:
+        """Returns a description of the place for messages."""
+        among = f', collection {self.collection},' if self.collection else ''
+        return f'database {self.dbname}{among} at {self.host}:{self.port}'
+
+    def place(self, collection: str, exp_id: str) -> Place:
+        """Returns the place of an experiment there."""
+        return Place(self.host, self.port, self.dbname, collection, exp_id)
+
+
+class Found(NamedTuple):
+    """An experiment that was found.
+
+    Attributes:
+        place: Its place in MongoDB.
+        params: {group: {name: value}}, the params of its newest record, or {}.
+    """
+
+    place: Place
+    params: Document
+
+
+def find(where: Where, exp_id: str) -> Found:
+    """Returns an experiment and the params of its newest record.
+
+    Args:
+        where: Where to look for it.
+        exp_id: Its name.
+
+    Raises:
+        StoreError: There is no such experiment, several collections have one, or MongoDB cannot be
+            read.
+    """
+    with opened(where) as client:
+        place = locate(client, where, exp_id)
+        return Found(place, newest_params(client, place))
+
+
+@contextlib.contextmanager
+def opened(where: Where) -> Iterator[Client]:
+    """Context manager: a client of the server, which turns the errors of pymongo into StoreError.
+
+    A stopped private server of this machine is started again.
+    """
+    try:
+        with server.reach(where.host, where.port) as client:
+            yield client
+    except PyMongoError as error:
+        raise StoreError(
+            f'MongoDB at {where.host}:{where.port} could not be read or written '
+            f'({connection.reason(error)}). Check that it is running and that you have access to '
+            'it, and run the command again.'
+        ) from error
+
+
+def locate(client: Client, where: Where, exp_id: str) -> Place:
+    """Returns the place of an experiment.
+
+    Raises:
+        StoreError: There is no such experiment, or several collections have one.
+        PyMongoError: MongoDB cannot be read.
+    """
+    database = client[where.dbname]
+    among = [
+        name
+        for name in collections(client, where.dbname)
+        if where.collection in (None, name)
+        and database[name + FILES].find_one({'exp_id': exp_id}, {'_id': 1})
+    ]
+    if not among:
+        raise StoreError(
+            f'There is no experiment {exp_id} in {where.text()}. Run `python runs.py list '
+            f'--dbname={where.dbname}` to list all of them, or choose another --dbname.'
+        )
+    if len(among) > 1:
+        raise StoreError(
+            f'The experiment {exp_id} is in the collections {", ".join(among[:-1])} and '
+            f'{among[-1]} of {where.text()}. Choose one of them with --collection.'
+        )
+    return where.place(among[0], exp_id)
+
+
+def collections(client: Client, dbname: str) -> List[str]:
+    """Returns the names of the collections of a database that can hold experiments, sorted."""
+    names = client[dbname].list_collection_names()
+    return sorted(name[: -len(FILES)] for name in names if name.endswith(FILES))
+
+
+def newest_params(client: Client, place: Place) -> Document:
+    """Returns the params of the newest record of an experiment that has params, or {}."""
+    newest = client[place.dbname][place.collname + FILES].find_one(
+        {'exp_id': place.exp_id, 'params': {'$type': 'object'}},
+        {'params': 1},
+        sort=[('step', -1), ('_id', -1)],
+    )
+    params: Document = newest['params'] if newest else {}
+    return params
