@@ -1,4 +1,4 @@
-"""Reads the MongoDB query of --load_query."""
+"""Reads MongoDB queries in Extended JSON, as --load_query takes them."""
 
 import json
 from typing import Dict, Optional
@@ -12,8 +12,12 @@ from config.rows import ConfigError, shown
 EXECUTING = ('$where', '$function', '$accumulator')
 
 
-def query_of(text: Optional[str]) -> Dict[str, object]:
+def query_of(text: Optional[str], flag: str = '--load_query') -> Dict[str, object]:
     """Returns the query in a text in MongoDB's Extended JSON; {} for None.
+
+    Args:
+        text: The text.
+        flag: The flag that has the text, for messages.
 
     Raises:
         ConfigError: The text is not a query, or the query would execute code.
@@ -24,12 +28,10 @@ def query_of(text: Optional[str]) -> Dict[str, object]:
         query = json.loads(text)
         typed = json_util.loads(text)
     except (ValueError, TypeError, RecursionError, BSONError) as error:
-        raise ConfigError(f'--load_query={shown(text)} is not JSON ({error})')
+        raise ConfigError(f'{flag}={shown(text)} is not JSON ({error})')
     if not isinstance(query, dict):
-        raise ConfigError(f'--load_query={shown(text)} is not a query, {{"field": value, ...}}')
+        raise ConfigError(f'{flag}={shown(text)} is not a query, {{"field": value, ...}}')
     executing = sorted(name for name in EXECUTING if f'"{name}"' in json.dumps(query))
     if executing:
-        raise ConfigError(
-            f'--load_query must not contain {", ".join(executing)}, which executes code'
-        )
+        raise ConfigError(f'{flag} must not contain {", ".join(executing)}, which executes code')
     return typed

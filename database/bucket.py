@@ -1,5 +1,6 @@
 """A GridFS bucket whose `.files` documents are records, with or without a file."""
 
+import contextlib
 import datetime
 import hashlib
 import os
@@ -36,6 +37,8 @@ class Bucket:
 
     Attributes:
         files: The collection of records, for any query.
+        unfinished: The collection of the experiments whose import or deletion is not finished; see
+            database/unfinished.py.
     """
 
     def __init__(self, database: Database[Document], name: str) -> None:
@@ -44,6 +47,9 @@ class Bucket:
         )
         self._chunks: Collection[Document] = database.get_collection(
             name + '.chunks', write_concern=JOURNALED
+        )
+        self.unfinished: Collection[Document] = database.get_collection(
+            name + '.unfinished', write_concern=JOURNALED
         )
         self._gridfs = gridfs.GridFSBucket(database, name)
         self._indexed = False
@@ -77,7 +83,7 @@ class Bucket:
         if self.holds(record):
             return
         if stream is not None:
-            length, md5 = self._write_chunks(record['_id'], stream)
+            length, md5 = self._write_chunks(record['_id'], stream, CHUNK_BYTES)
             record = dict(
                 record,
                 filename=filename,
@@ -91,9 +97,33 @@ class Bucket:
         except DuplicateKeyError:
             pass  # stored by an earlier attempt whose reply was lost in an outage
 
+    def restore(self, document: Document, stream: Optional[BinaryIO] = None) -> None:
+        """Stores a document of `files` of any bucket as it is, and the bytes of its file.
+
+        An existing document with the same `_id` is kept.
+
+        Args:
+            document: The document, with the fields of GridFS if it has a file.
+            stream: The file, read from its beginning; None if it has none.
+
+        Raises:
+            DamagedError: The file is not the one that the document describes.
+            PyMongoError: MongoDB does not store it.
+        """
+        self._ensure_indexes()
+        if stream is not None:
+            length, md5 = self._write_chunks(document['_id'], stream, document['chunkSize'])
+            _check(document, length, md5)
+        with contextlib.suppress(DuplicateKeyError):
+            self.files.insert_one(document)
+
     def holds(self, record: Document) -> bool:
         """Returns whether a record with this `_id` is stored."""
         return bool(self.files.count_documents({'_id': record['_id']}, limit=1))
+
+    def is_empty(self) -> bool:
+        """Returns whether it has neither documents nor parts of files."""
+        return self.files.find_one({}, {'_id': 1}) is self._chunks.find_one({}, {'_id': 1}) is None
 
     def remove(self, ids: Iterable[bson.ObjectId]) -> None:
         """Deletes records by `_id`, together with their files and named results."""
@@ -103,11 +133,18 @@ class Bucket:
         self.files.delete_many({'_id': {'$in': ids}})
         self._chunks.delete_many({'files_id': {'$in': ids}})
 
+    def drop_chunks(self, ids: Iterable[bson.ObjectId]) -> None:
+        """Deletes the bytes of files by `_id`. Their documents stay."""
+        self._chunks.delete_many({'files_id': {'$in': list(ids)}})
+
     def sweep(self, before: datetime.datetime) -> None:
         """Deletes the chunks of unfinished files that were started before a datetime (UTC).
 
-        A file that old is unfinished because the process that wrote it died.
+        A file that old is unfinished because the process that wrote it died. During an import,
+        which writes old files, nothing is deleted.
         """
+        if self.unfinished.count_documents({}, limit=1):
+            return
         begun = bson.ObjectId.from_datetime(before)
         found = self._chunks.distinct('files_id', {'files_id': {'$lt': begun}})
         whole = {file['_id'] for file in self.files.find({'_id': {'$in': found}}, {'_id': 1})}
@@ -142,14 +179,11 @@ class Bucket:
                 md5.update(piece)
                 length += len(piece)
                 target.write(piece)
-        if length != file['length'] or file.get('md5', md5.hexdigest()) != md5.hexdigest():
-            raise DamagedError(
-                f'The file {file["filename"]} of record {file["_id"]} was read as {length} bytes '
-                f'with md5 {md5.hexdigest()}, but {file["length"]} bytes with md5 '
-                f'{file.get("md5")} were stored. The database is damaged; use another checkpoint.'
-            )
+        _check(file, length, md5.hexdigest())
 
-    def _write_chunks(self, file_id: bson.ObjectId, stream: BinaryIO) -> Tuple[int, str]:
+    def _write_chunks(
+        self, file_id: bson.ObjectId, stream: BinaryIO, chunk_bytes: int
+    ) -> Tuple[int, str]:
         """Writes the chunks of a stream, replacing those of an interrupted attempt.
 
         Returns:
@@ -159,7 +193,7 @@ class Bucket:
         stream.seek(0)
         md5, length = hashlib.md5(), 0
         batch: List[Document] = []
-        for number, piece in enumerate(iter(lambda: stream.read(CHUNK_BYTES), b'')):
+        for number, piece in enumerate(iter(lambda: stream.read(chunk_bytes), b'')):
             md5.update(piece)
             length += len(piece)
             batch.append({'files_id': file_id, 'n': number, 'data': piece})
@@ -179,6 +213,16 @@ class Bucket:
             )
             self._chunks.create_index([('files_id', ASCENDING), ('n', ASCENDING)], unique=True)
             self._indexed = True
+
+
+def _check(file: Document, length: int, md5: str) -> None:
+    """Raises DamagedError if a file is not the one that its document describes."""
+    if length != file['length'] or file.get('md5', md5) != md5:
+        raise DamagedError(
+            f'The file {file["filename"]} of record {file["_id"]} was read as {length} bytes with '
+            f'md5 {md5}, but {file["length"]} bytes with md5 {file.get("md5")} were stored. The '
+            'database is damaged; use another checkpoint.'
+        )
 
 
 class Buckets:

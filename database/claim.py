@@ -18,6 +18,25 @@ from database.types import Document
 
 LASTS = datetime.timedelta(seconds=60)  # from its last renewal, by the server's clock
 RENEW_S = 10
+TRAINING = 'training'  # what a process does with an experiment unless its claim says otherwise
+
+
+class ClaimedError(StoreError):
+    """Another process holds a claim.
+
+    Args:
+        who: Who holds it and since when, without a full stop.
+
+    Attributes:
+        who: Who holds it and since when, without a full stop.
+    """
+
+    def __init__(self, who: str) -> None:
+        super().__init__(
+            f'{who}. Wait for it, stop it, or choose another --exp_id_suffix (the claim of a '
+            f'process that died expires {LASTS.seconds} s after it was last renewed).'
+        )
+        self.who = who
 
 
 class Claim:
@@ -26,18 +45,21 @@ class Claim:
     Args:
         collection: The collection of claims.
         exp_id: The experiment to claim.
+        doing: What this process does with it, for the message that others get.
 
     Attributes:
         taken: A message if another process has taken the claim, which can happen after an outage
             longer than LASTS; otherwise None.
 
     Raises:
-        StoreError: Another process holds the claim. The message contains its host, process id and
-            start time.
+        ClaimedError: Another process holds the claim. The message contains its host, process id
+            and start time.
         PyMongoError: MongoDB cannot be read or written.
     """
 
-    def __init__(self, collection: Collection[Document], exp_id: str) -> None:
+    def __init__(
+        self, collection: Collection[Document], exp_id: str, doing: str = TRAINING
+    ) -> None:
         self._collection = collection
         self._own: Document = dict(
             _id=exp_id,
@@ -45,6 +67,7 @@ class Claim:
             host=socket.gethostname(),
             machine=machine(),
             process=os.getpid(),
+            doing=doing,
             started=self._now(),
         )
         self.taken: Optional[str] = None
@@ -92,7 +115,7 @@ class Claim:
                 {key: found[key] for key in ('_id', 'owner', 'renewed')}, mine
             ).matched_count
         ):
-            raise StoreError(_sentence(found))
+            raise ClaimedError(_who(found))
 
     def _renew(self) -> None:
         while not self._over.wait(RENEW_S) and not self.taken:
@@ -144,12 +167,11 @@ def is_gone(where: Optional[str], process: Optional[int]) -> bool:
     return where == machine() is not None and process is not None and not _lives(process)
 
 
-def _sentence(found: Document) -> str:
+def _who(found: Document) -> str:
     return (
-        f'Process {found["process"]} on host {found["host"]} has been training exp_id '
-        f'{found["_id"]} since {found["started"]:%Y-%m-%d %H:%M:%S} UTC. Wait for it, stop it, or '
-        'choose another --exp_id_suffix (the claim of a process that died expires '
-        f'{LASTS.seconds} s after it was last renewed).'
+        f'Process {found["process"]} on host {found["host"]} has been '
+        f'{found.get("doing", TRAINING)} exp_id {found["_id"]} since '
+        f'{found["started"]:%Y-%m-%d %H:%M:%S} UTC'
     )
 
 

@@ -3,7 +3,7 @@
 import os
 import socket
 import time
-from typing import Callable, List, Optional, Tuple
+from typing import Callable, Iterable, List, Optional, Tuple
 
 import pymongo
 import pymongo.uri_parser
@@ -99,6 +99,30 @@ def reason(error: Exception) -> str:
     """Returns the first words of a pymongo error, without the state of every host that follows."""
     words = str(error).split(', Timeout:')[0].split(', full error')[0].split(' (configured')[0]
     return ' '.join(words.split()) or type(error).__name__
+
+
+def check_case(client: Client, address: str, names: Iterable[str]) -> None:
+    """Checks that no name differs from an existing database only in case.
+
+    MongoDB would refuse such a database, but not before the first write.
+
+    Args:
+        client: A client of the server.
+        address: The server as host:port.
+        names: Names of databases.
+
+    Raises:
+        ServerError: A name differs only in case.
+        PyMongoError: MongoDB cannot be read.
+    """
+    present = client.list_database_names()
+    for name in names:
+        for other in present:
+            if name != other and name.lower() == other.lower():
+                raise ServerError(
+                    f'MongoDB at {address} has the database {other} and refuses {name}, which '
+                    'differs only in case. Choose another --dbname or --exp_id_suffix.'
+                )
 
 
 def touch(host: str, port: int) -> None:

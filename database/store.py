@@ -13,7 +13,7 @@ import gridfs
 from pymongo import DESCENDING
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
-from database import connection, entries, records
+from database import connection, entries, records, unfinished
 from database.archive import unpack
 from database.bucket import Bucket, Buckets
 from database.claim import Claim, held
@@ -58,8 +58,8 @@ class Store:
         replayed: How many entries of the spool were queued at the start.
 
     Raises:
-        StoreError: MongoDB does not answer within 3 s or refuses access, the spool is damaged, or
-            another process has claimed the experiment.
+        StoreError: MongoDB does not answer within 3 s or refuses access, the spool is damaged,
+            another process has claimed the experiment, or its import or deletion is not finished.
         RecordError: A name is illegal.
     """
 
@@ -94,12 +94,15 @@ class Store:
         self._claim: Optional[Claim] = None
         self._spool = Spool(spool) if spool else None
         try:
-            self._check_databases(dbname, recent)
+            with self._reading():
+                connection.check_case(self._client, self.place.server, (dbname, recent))
             if exclusive:
                 with self._reading():
                     self._claim = Claim(self._claims, exp_id)
                     for bucket in (self._buckets.main, self._buckets.recent):
                         bucket.sweep(datetime.datetime.now(datetime.timezone.utc) - DIED)
+            with self._reading():
+                unfinished.check(self._buckets.main.unfinished, self.place)
             left = entries.kept(self._spool) if self._spool else {}
         except StoreError:
             self._disconnect()
@@ -417,22 +420,6 @@ class Store:
             raise StoreError(
                 f'The checkpoint of step {record["step"]} cannot be written to {folder}: {error}.'
             ) from error
-
-    def _check_databases(self, *names: str) -> None:
-        """Checks that no name differs from an existing database only in case.
-
-        MongoDB would refuse such a database, but not before the first write.
-        """
-        with self._reading():
-            present = self._client.list_database_names()
-        for name in names:
-            for other in present:
-                if name != other and name.lower() == other.lower():
-                    raise StoreError(
-                        f'MongoDB at {self.place.server} has the database {other} and refuses '
-                        f'{name}, which differs only in case. Choose another --dbname or '
-                        '--exp_id_suffix.'
-                    )
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
