@@ -1,17 +1,20 @@
 """Finds an experiment by the name that a report prints, its exp_id."""
 
 import contextlib
+import glob
+import os
 from typing import Iterator, List, NamedTuple, Optional
 
 from pymongo.errors import PyMongoError
 
-from database import connection, server
+from database import connection, records, server
 from database.connection import Client
 from database.errors import StoreError
 from database.place import Place
+from database.spool import database_folder
 from database.types import Document
 
-FILES = '.files'
+FILES, UNFINISHED = '.files', '.unfinished'
 
 
 class Where(NamedTuple):
@@ -86,20 +89,23 @@ def opened(where: Where) -> Iterator[Client]:
         ) from error
 
 
-def locate(client: Client, where: Where, exp_id: str) -> Place:
+def locate(client: Client, where: Where, exp_id: str, in_part: bool = False) -> Place:
     """Returns the place of an experiment.
+
+    Args:
+        client: A client of the server.
+        where: Where to look for it.
+        exp_id: Its name.
+        in_part: Whether it may be an experiment whose import or deletion is not finished, or that
+            has nothing but local files.
 
     Raises:
         StoreError: There is no such experiment, or several collections have one.
         PyMongoError: MongoDB cannot be read.
     """
-    database = client[where.dbname]
-    among = [
-        name
-        for name in collections(client, where.dbname)
-        if where.collection in (None, name)
-        and database[name + FILES].find_one({'exp_id': exp_id}, {'_id': 1})
-    ]
+    among = _holding(client, where, exp_id)
+    if in_part and not among:
+        among = _holding_a_part(client, where, exp_id)
     if not among:
         raise StoreError(
             f'There is no experiment {exp_id} in {where.text()}. Run `python runs.py list '
@@ -111,6 +117,40 @@ def locate(client: Client, where: Where, exp_id: str) -> Place:
             f'{among[-1]} of {where.text()}. Choose one of them with --collection.'
         )
     return where.place(among[0], exp_id)
+
+
+def _holding(client: Client, where: Where, exp_id: str) -> List[str]:
+    """Returns the collections that have records of an experiment."""
+    database = client[where.dbname]
+    return [
+        name
+        for name in collections(client, where.dbname)
+        if where.collection in (None, name)
+        and database[name + FILES].find_one({'exp_id': exp_id}, {'_id': 1})
+    ]
+
+
+def _holding_a_part(client: Client, where: Where, exp_id: str) -> List[str]:
+    """Returns the collections that have a mark in `.unfinished`, or local files, of an experiment.
+
+    Raises:
+        RecordError: The exp_id is illegal.
+    """
+    records.check_names(where.dbname, where.collection or 'any', exp_id)
+    database = client[where.dbname]
+    marked = {
+        name[: -len(UNFINISHED)]
+        for name in database.list_collection_names()
+        if name.endswith(UNFINISHED) and database[name].find_one({'_id': exp_id})
+    }
+    folder = glob.escape(
+        database_folder(where.cache_dir, f'{where.host}:{where.port}', where.dbname)
+    )
+    local = {
+        os.path.basename(os.path.dirname(path))
+        for path in glob.glob(os.path.join(folder, '*', glob.escape(exp_id)))
+    }
+    return sorted(name for name in marked | local if where.collection in (None, name))
 
 
 def collections(client: Client, dbname: str) -> List[str]:

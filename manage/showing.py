@@ -1,0 +1,201 @@
+"""Shows one experiment, and the differences between two."""
+
+import argparse
+from typing import Callable, List, NamedTuple, Tuple
+
+from config.flags import as_flag
+from config.rows import Scope
+from config.schema import ROWS
+from database import unfinished
+from database.errors import StoreError
+from database.experiment import Experiment
+from database.place import Place
+from database.types import Document
+from manage import local, notes
+from manage.command import Command, say
+from manage.finding import Where, locate, opened
+from manage.listing import HALF
+from manage.text import columns, size
+from reports import runs
+from reports.runs import Run
+
+# Groups of the params that are no settings, and names that say whose settings they are.
+NO_SETTINGS = ('provenance', 'digests')
+IDENTITY = ('save_params.exp_id',)
+RESULTS = ('top1', 'top5', 'loss', 'weight_angles', 'projection_angles', 'gradient_angles')
+
+
+class Section(NamedTuple):
+    """A part of what `diff` compares.
+
+    Attributes:
+        title: Its heading.
+        of: Returns {name: value} of an experiment.
+    """
+
+    title: str
+    of: Callable[[Run], Document]
+
+
+def settings(run: Run) -> Document:
+    """Returns {name: value} of the settings that decide what is trained, and how."""
+    return {
+        name: value for name, value in _params(run).items() if not _says_where(name.split('.')[-1])
+    }
+
+
+def places(run: Run) -> Document:
+    """Returns {name: value} of the settings that decide where something is."""
+    return {name: value for name, value in _params(run).items() if _says_where(name.split('.')[-1])}
+
+
+def _says_where(name: str) -> bool:
+    return name in ROWS and ROWS[name].scope in (Scope.PLACE, Scope.CALL)
+
+
+def _params(run: Run) -> Document:
+    """Returns {name: value} of the params; a name that is no setting begins with its group."""
+    found: Document = {}
+    for group, values in run.params.items():
+        for name, value in values.items() if isinstance(values, dict) else [('', values)]:
+            is_setting = name in ROWS and ROWS[name].group == group
+            found[name if is_setting else f'{group}.{name}'.rstrip('.')] = value
+    return {
+        name: value
+        for name, value in found.items()
+        if name.split('.')[0] not in NO_SETTINGS + ('',)
+        and name not in IDENTITY
+        # Some groups repeat a setting of another one.
+        and (name in ROWS or name.split('.')[-1] not in found)
+    }
+
+
+def environment(run: Run) -> Document:
+    """Returns {name: value} of the versions and the commit."""
+    return run.provenance
+
+
+def results(run: Run) -> Document:
+    """Returns {name: value} of the newest results; results by layer are means over the layers."""
+    found = {name: run.last(name) for name in RESULTS}
+    return dict(found, step=run.step, state=run.state)
+
+
+# What `diff` compares. Another section is one line here.
+SECTIONS: List[Section] = [
+    Section('settings', settings),
+    Section('places', places),
+    Section('environment', environment),
+    Section('results', results),
+]
+
+
+class Diff(Command):
+    """`diff A B`: prints what differs between two experiments."""
+
+    help = 'print what differs between two experiments: settings, environment and results'
+    description = (
+        'Prints the settings, the places, the environment (versions and commit) and the results '
+        'that differ between two experiments of a database.'
+    )
+
+    def define(self, parser: argparse.ArgumentParser) -> None:
+        """Adds the two experiments."""
+        parser.add_argument('first', metavar='A', help='exp_id of an experiment')
+        parser.add_argument('second', metavar='B', help='exp_id of another one')
+
+    def run(self, where: Where, options: argparse.Namespace) -> int:
+        """Prints the differences."""
+        with opened(where) as client:
+            found = [locate(client, where, name) for name in (options.first, options.second)]
+        first, second = [read(where, place) for place in found]
+        for section in SECTIONS:
+            rows = differences(section.of(first), section.of(second))
+            say(section.title + ('' if rows else ': no difference'))
+            for line in columns(rows, ('', first.exp_id, second.exp_id)):
+                say('  ' + line)
+        return 0
+
+
+def differences(first: Document, second: Document) -> List[Tuple[str, ...]]:
+    """Returns rows (name, value of the first, value of the second), sorted by name.
+
+    They are those of the values that differ. A value that one of them lacks is '-'.
+    """
+    rows = []
+    for name in sorted(set(first) | set(second)):
+        pair = [repr(values[name]) if name in values else '-' for values in (first, second)]
+        if pair[0] != pair[1] and not (
+            name in first and name in second and first[name] == second[name]
+        ):
+            rows.append((name, *pair))
+    return rows
+
+
+def read(where: Where, place: Place) -> Run:
+    """Reads an experiment.
+
+    Raises:
+        StoreError: MongoDB cannot be read, or the experiment has just been deleted.
+    """
+    found, trouble = runs.read(
+        where.host, where.port, where.dbname, (place.exp_id,), place.collname, where.cache_dir
+    )
+    if trouble or not found:
+        raise StoreError(trouble or f'{place.text()} has just been deleted.')
+    return found[0]
+
+
+class Show(Command):
+    """`show RUN`: shows an experiment."""
+
+    help = 'show an experiment: settings, environment, results, checkpoints, tags and notes'
+    description = (
+        'Shows an experiment: its settings that differ from their defaults, its environment '
+        '(versions and commit), its newest results, its checkpoints, and its tags and notes.'
+    )
+
+    def define(self, parser: argparse.ArgumentParser) -> None:
+        """Adds the experiment."""
+        parser.add_argument('exp_id', metavar='RUN', help='exp_id of the experiment')
+
+    def run(self, where: Where, options: argparse.Namespace) -> int:
+        """Prints the experiment."""
+        with opened(where) as client:
+            place = locate(client, where, options.exp_id)
+            lines = _lines(where, read(where, place), Experiment(client, place))
+            labels = notes.read(client, place)
+        lines.append(('tags', ', '.join(labels.tags) or 'none'))
+        lines += [(f'note, {note.time:%Y-%m-%d %H:%M} UTC', note.text) for note in labels.notes]
+        for line in columns(lines):
+            say(line)
+        return 0
+
+
+def _lines(where: Where, run: Run, experiment: Experiment) -> List[Tuple[str, ...]]:
+    """Returns what `show` prints of an experiment, but its tags and notes, as (name, text)."""
+    folder = local.folder_of(where.cache_dir, experiment.place)
+    half = unfinished.doing(experiment.main.unfinished, run.exp_id)
+    given = ' '.join(as_flag(name, value) for name, value in run.settings.items())
+    planned = '' if run.steps is None else f' of {run.steps:,}'
+    lines: List[Tuple[str, ...]] = [
+        ('experiment', run.exp_id),
+        ('where', f'{where.text()}, collection {run.collection}'),
+        ('state', HALF.get(half or '') or f'{run.state}: {runs.STATES[run.state]}'),
+        ('step', f'{run.step:,}{planned}'),
+        ('records', f'{len(run.points):,}, the newest of {run.time:%Y-%m-%d %H:%M} UTC'),
+        ('settings', given or 'all at their defaults'),
+    ]
+    lines += [(name, _text(value)) for name, value in environment(run).items()]
+    lines += [(name, _text(value)) for name, value in results(run).items() if name in RESULTS]
+    for file in experiment.checkpoints():
+        step, length = file.get('step', -1), file.get('length', 0)
+        lines.append(('checkpoint', f'step {step:,}, {size(length)}'))
+    here = f'{size(local.size(folder))} in {folder}' if folder else 'none'
+    return lines + [('local files', here)]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return f'{value:.6g}'
+    return '-' if value is None else str(value)
