@@ -2,10 +2,16 @@
 
 from typing import Dict
 
-from manage import notes
+from manage import deleting, exporting, importing, listing, notes, showing
 from manage.command import Command
 
 COMMANDS: Dict[str, Command] = {
+    'list': listing.ListAll(),
+    'show': showing.Show(),
+    'diff': showing.Diff(),
     'tag': notes.Tag(),
     'note': notes.Write(),
+    'delete': deleting.Delete(),
+    'export': exporting.Export(),
+    'import': importing.Import(),
 }
