@@ -122,14 +122,18 @@ def differences(first: Document, second: Document) -> List[Tuple[str, ...]]:
 
     They are those of the values that differ. A value that one of them lacks is '-'.
     """
-    rows = []
+    rows: List[Tuple[str, ...]] = []
     for name in sorted(set(first) | set(second)):
-        pair = [repr(values[name]) if name in values else '-' for values in (first, second)]
-        if pair[0] != pair[1] and not (
-            name in first and name in second and first[name] == second[name]
-        ):
-            rows.append((name, *pair))
+        is_in_both = name in first and name in second
+        exact = [repr(values[name]) if name in values else '-' for values in (first, second)]
+        if exact[0] != exact[1] and not (is_in_both and first[name] == second[name]):
+            short = [_short(values[name]) if name in values else '-' for values in (first, second)]
+            rows.append((name, *(short if short[0] != short[1] else exact)))
     return rows
+
+
+def _short(value: object) -> str:
+    return f'{value:.6g}' if isinstance(value, float) else repr(value)
 
 
 def read(where: Where, place: Place) -> Run:
@@ -196,6 +200,4 @@ def _lines(where: Where, run: Run, experiment: Experiment) -> List[Tuple[str, ..
 
 
 def _text(value: object) -> str:
-    if isinstance(value, float):
-        return f'{value:.6g}'
-    return '-' if value is None else str(value)
+    return value if isinstance(value, str) else '-' if value is None else _short(value)

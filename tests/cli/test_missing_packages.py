@@ -17,6 +17,7 @@ PROGRAMS = {  # words: (the first package that is missing, arguments for pip)
     ('train.py',): ('tensorflow', 'cpu'),
     ('test.py', 'validate'): ('tensorflow', 'cpu'),
     ('report.py',): ('rich', 'report'),
+    ('runs.py', 'list'): ('bson', 'cpu'),
     ('search.py',): ('tensorflow', 'cpu,search'),
     ('-m', 'config.recipes'): ('bson', 'cpu'),
     ('-m', 'data.build_tfrecords'): ('tensorflow', 'cpu'),

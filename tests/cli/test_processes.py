@@ -1,4 +1,4 @@
-"""The six programs as processes: the exit code and both outputs that a user sees.
+"""The seven programs as processes: the exit code and both outputs that a user sees.
 
 The other files of this folder run the programs as functions, unless a process has to die, gets a
 signal, or is one of several hosts.
@@ -18,6 +18,7 @@ MISTAKES = {  # program: (more words, exit code, beginning of its one sentence)
     ('test.py',): (['evaluate', '--val_exp_id=no'], 2, 'error: the command is python test.py'),
     ('search.py',): (['--space=alpha=2:1'], 2, 'error: --space=alpha=2:1: '),
     ('report.py',): (['--port=1'], 1, 'error: Nothing answers at localhost:1'),
+    ('runs.py',): (['list', '--port=1'], 1, 'error: Nothing answers at localhost:1'),
     ('-m', 'data.build_tfrecords'): (
         ['verify', '/no'],
         1,

@@ -60,6 +60,7 @@ HOW = [
         'minutes; cli/test_settings_file.py overrides a setting of another file',
     ),
     (r'python report.py', 'cli/test_report.py'),
+    (r'python runs.py', 'manage/test_listing.py'),
     (r'python train.py .*--worker_hosts', 'cli/test_several_hosts.py'),
     (r'python train.py .*--tpu_name', 'a TPU; training/test_tpu.py builds and compiles its graph'),
     (

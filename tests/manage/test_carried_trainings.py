@@ -30,6 +30,7 @@ from training.choices import choices  # noqa: E402
 
 pytestmark = pytest.mark.slow
 COLLECTION, EXP_ID = 'fc_7-5', 'information'
+TRIES = 12
 # The stored checkpoints of the other TensorFlow and of this one.
 OTHER, OWN = (make_checkpoints.VERSIONS[is_own == runtime.IS_TF2] for is_own in (False, True))
 
@@ -147,14 +148,14 @@ def killed(forks, words, seconds):
     return alive
 
 
-@pytest.mark.parametrize('tries', [1] + at_night(12))
+@pytest.mark.nightly
 def test_an_import_that_is_killed_is_whole_or_not_opened(
-    large, forks, run, client, mongo_server, cache, tries
+    large, forks, run, client, mongo_server, cache
 ):
     wanted = stock.held(client, 'carry', 'symmetric')
     words = ['runs.py', 'import', large, f'--port={mongo_server.port}', f'--cache_dir={cache}']
     halves = 0
-    for number in range(tries):
+    for number in range(TRIES):
         dbname = f'new{number}'
         for _ in range(3):  # it may be killed more than once
             killed(forks, [*words, f'--dbname={dbname}'], random.uniform(0.2, 1.2))
@@ -169,16 +170,16 @@ def test_an_import_that_is_killed_is_whole_or_not_opened(
             'localhost', mongo_server.port, dbname, COLLECTION, 'symmetric', exclusive=True
         ).close()
         client.drop_database(dbname)
-    assert halves or tries == 1
+    assert halves
 
 
-@pytest.mark.parametrize('tries', [1] + at_night(12))
+@pytest.mark.nightly
 def test_an_export_that_is_killed_leaves_no_folder(
-    large, forks, run, client, mongo_server, cache, tmp_path, tries
+    large, forks, run, client, mongo_server, cache, tmp_path
 ):
     folder, halves = str(tmp_path / 'killed'), 0
     words = ['runs.py', 'export', 'symmetric', '--to=' + folder, f'--cache_dir={cache}']
-    for _ in range(tries):
+    for _ in range(TRIES):
         killed(
             forks,
             [*words, f'--port={mongo_server.port}', '--dbname=carry'],
@@ -192,7 +193,7 @@ def test_an_export_that_is_killed_leaves_no_folder(
         assert not os.path.isdir(folder + '.partial')
         shutil.rmtree(folder)
     assert stock.held(client, 'new', 'symmetric') == stock.held(client, 'carry', 'symmetric')
-    assert halves or tries == 1
+    assert halves
 
 
 def test_a_closed_pipe_ends_it_quietly_and_it_needs_no_tensorflow(mongo_server, client, tmp_path):
