@@ -13,6 +13,7 @@ if __name__ == '__main__':
     from config import quick_help  # noqa: F401 (second: --help does not need TensorFlow)
 from training import runtime  # noqa: F401 (third: it prepares TensorFlow)
 
+import functools
 import sys
 from typing import List, Optional
 
@@ -39,12 +40,13 @@ MOST_USED = (
 MODES = ('validate', 'validate_tpu')
 
 
-def validate(values: flags.FlagValues, words: List[str]) -> int:
+def validate(values: flags.FlagValues, words: List[str], argv: Optional[List[str]] = None) -> int:
     """Validates as the flags ask and returns the exit code.
 
     Args:
         values: The parsed flags.
         words: The program, then the words of the command line that are not flags.
+        argv: The whole command line; default: that of the process.
 
     Raises:
         ConfigError: The settings are not valid.
@@ -58,14 +60,14 @@ def validate(values: flags.FlagValues, words: List[str]) -> int:
     asked = start.read(values, choices())
     if words[1] == 'validate_tpu' and not asked.config.tpu_name:
         raise ConfigError('validate_tpu needs --tpu_name')
-    jobs.validate(asked.config, asked.explicit, asked.ignored, asked.flags)
+    jobs.validate(asked.config, asked.explicit, asked.ignored, asked.flags, argv)
     return 0
 
 
 def main(argv: Optional[List[str]] = None, flag_values: flags.FlagValues = flags.FLAGS) -> int:
     """Runs the whole command and returns the exit code; see config.flags.run."""
     page = flags.Page(__doc__, flags.define_flags(choices(), flag_values), MOST_USED)
-    return start.run(validate, argv, flag_values, page)
+    return start.run(functools.partial(validate, argv=argv), argv, flag_values, page)
 
 
 if __name__ == '__main__':

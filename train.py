@@ -16,6 +16,7 @@ if __name__ == '__main__':
     from config import quick_help  # noqa: F401 (second: --help does not need TensorFlow)
 from training import runtime  # noqa: F401 (third: it prepares TensorFlow)
 
+import functools
 import sys
 from typing import List, Optional
 
@@ -40,12 +41,13 @@ MOST_USED = (
 )
 
 
-def train(values: flags.FlagValues, words: List[str]) -> int:
+def train(values: flags.FlagValues, words: List[str], argv: Optional[List[str]] = None) -> int:
     """Trains as the flags ask and returns the exit code.
 
     Args:
         values: The parsed flags.
         words: The program, then the words of the command line that are not flags.
+        argv: The whole command line; default: that of the process.
 
     Raises:
         ConfigError: The settings are not valid.
@@ -53,14 +55,14 @@ def train(values: flags.FlagValues, words: List[str]) -> int:
     if len(words) > 1:
         raise ConfigError(f'{words[1]!r} is not a flag; settings are given as --name=value')
     asked = start.read(values, choices())
-    jobs.train(asked.config, asked.explicit, asked.ignored, values.save_params_file)
+    jobs.train(asked.config, asked.explicit, asked.ignored, values.save_params_file, argv)
     return 0
 
 
 def main(argv: Optional[List[str]] = None, flag_values: flags.FlagValues = flags.FLAGS) -> int:
     """Runs the whole command and returns the exit code; see config.flags.run."""
     page = flags.Page(__doc__, flags.define_flags(choices(), flag_values), MOST_USED)
-    return start.run(train, argv, flag_values, page)
+    return start.run(functools.partial(train, argv=argv), argv, flag_values, page)
 
 
 if __name__ == '__main__':

@@ -3,7 +3,7 @@
 import hashlib
 import random
 import re
-from typing import List, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -12,6 +12,18 @@ from data.types import Batch, Decoder, Record, Shape
 AUTOTUNE = tf.data.experimental.AUTOTUNE
 ENDLESS = tf.int64.max
 AT_A_TIME = 16  # images decoded in parallel when damaged images are skipped
+
+
+class Identity(NamedTuple):
+    """What tells the images of a data set from others.
+
+    Attributes:
+        digest: A checksum, 64 hexadecimal digits.
+        of: What it was computed from.
+    """
+
+    digest: str
+    of: str
 
 
 class DataError(Exception):
@@ -86,6 +98,7 @@ class Dataset:
         default_size: Height and width in pixels if no size is given.
         channels: Number of channels of image_shape.
         preprocessings: The accepted values of --preprocessing.
+        contents_of: What `contents` describes, in a few words.
         preprocessing_advice: What to do if a preprocessing is given although none is accepted. It
             becomes a part of the error message.
     """
@@ -101,6 +114,7 @@ class Dataset:
     default_size = 224
     channels = 3
     preprocessings: Sequence[str] = ()
+    contents_of = 'facts about the images'
     preprocessing_advice = 'Leave it out'
 
     def __init__(
@@ -291,16 +305,22 @@ class Dataset:
         Raises:
             DataError: The training images cannot be used.
         """
-        facts = [
-            self.name,
-            self.classes,
-            self.train_images,
-            self.validation_images,
-            list(self.image_shape),
-            self.label_names,
-            self.contents(),
-        ]
-        return hashlib.sha256(repr(facts).encode('utf-8', 'backslashreplace')).hexdigest()
+        return self._checksum(list(self.image_shape), self.contents())
+
+    def identity(self) -> Identity:
+        """Returns a checksum of the stored images, for records.
+
+        Unlike `digest` it does not depend on the size at which the network sees them. No image is
+        read for it that is not in memory.
+        """
+        contents = self.contents()
+        return Identity(self._checksum(contents), self.contents_of if contents else 'the counts')
+
+    def _checksum(self, *facts: object) -> str:
+        """Returns a checksum of the name, the counts, the classes and more facts."""
+        named = [self.name, self.classes, self.train_images, self.validation_images]
+        text = repr(named + [self.label_names, *facts])
+        return hashlib.sha256(text.encode('utf-8', 'backslashreplace')).hexdigest()
 
     def find_damage(self, split: str, suspects: Optional[tf.data.Dataset] = None) -> Optional[str]:
         """Looks for damaged stored images.

@@ -48,6 +48,7 @@ class _Cifar(Dataset):
     """
 
     default_size, channels = SIZE, CHANNELS
+    contents_of = memory.CONTENTS_OF
     archive: str
     folder: str
     files: Dict[str, List[str]]

@@ -6,7 +6,7 @@ from typing import Dict, List, Optional, Tuple
 import tensorflow.compat.v1 as tf
 
 from data import files, tfrecords
-from data.base import AUTOTUNE, DataError, Dataset, counted, reason
+from data.base import AUTOTUNE, DataError, Dataset, Identity, counted, reason
 from data.preprocessing import PREPROCESSINGS
 from data.types import Record
 
@@ -98,6 +98,21 @@ class Imagenet(Dataset):
     def contents(self) -> List[object]:
         """Returns the names and sizes of the files of records."""
         return [sorted(self._split(split).sizes.items()) for split in ('train', 'validation')]
+
+    def identity(self) -> Identity:
+        """See `Dataset.identity`. A validation needs no training records for it."""
+        shards = (self._description.shards or {}).items()
+        checksums = [(name, shard.sha256) for name, shard in sorted(shards)]
+        if checksums and all(checksum for _, checksum in checksums):
+            return Identity(
+                self._checksum(checksums),
+                f'the SHA-256 of each file as {tfrecords.DESCRIPTION} has it',
+            )
+        splits = [split for split in ('train', 'validation') if split in self._splits]
+        sizes = [sorted(self._splits[split].sizes.items()) for split in splits]
+        return Identity(
+            self._checksum(sizes), f'the names and sizes of the files of {" and ".join(splits)}'
+        )
 
     def records(self, split: str, seed: Optional[tf.Tensor]) -> tf.data.Dataset:
         """See `Dataset.records`. A record is a serialised tf.train.Example, string []."""

@@ -7,6 +7,8 @@ import tensorflow.compat.v1 as tf
 
 from data.types import Array, Arrays
 
+CONTENTS_OF = 'all images and labels'  # what `checksum` describes
+
 
 def records(images: Array, labels: Array, seed: Optional[tf.Tensor]) -> tf.data.Dataset:
     """Returns `Dataset.records` of arrays in memory.

@@ -83,6 +83,7 @@ class Mnist(Dataset):
     name = 'mnist'
     classes, label_names = CLASSES, LABEL_NAMES
     default_size, channels = SIZE, 1
+    contents_of = memory.CONTENTS_OF
     preprocessing_advice = (
         'Leave it out, or write TFRecords with data/build_tfrecords.py and train on them with '
         '--dataset=imagenet'

@@ -27,9 +27,17 @@ class Field(NamedTuple):
 
 
 NUMBER = (float, int)
+# The version of this layout. A change that older programs would misread, or that readers have to
+# tell from what was before, gets the next number. Records without the field `layout` are version 1;
+# the original program's have it, too.
+#   1: the layout of tfutils; fields that were added on the way can be missing
+#   2: `layout` itself, and params.environment
+VERSION = 2
+FIRST = 1
 # fmt: off
 FIELDS = {
     '_id': Field((bson.ObjectId,), 'identity', 'always'),
+    'layout': Field((int,), 'version of this layout; absent in version 1', 'never'),
     'exp_id': Field((str,), 'experiment', 'always'),
     'step': Field((int,), 'updates done', 'always'),
     'duration': Field((float,), 'seconds per step since the last record; without steps, seconds of '
@@ -62,6 +70,21 @@ GROUPS = (
     'optimizer_params',
     'validation_params',
 )
+# What params.environment holds. A value is None if it is not known.
+ENVIRONMENT = {
+    'python': (str,),
+    'tensorflow': (str,),
+    'packages': (dict,),
+    'platform': (str,),
+    'cpu': (dict,),
+    'devices': (list,),
+    'diff': (str, type(None)),
+    'dataset': (dict, type(None)),
+    'argv': (list,),
+    'started': (datetime.datetime,),
+    'seconds': NUMBER,
+    'peak_memory': (int, type(None)),
+}
 # A tfutils script passes its own dictionary, which has no --model.
 GROUPS_OF_A_SCRIPT = ('save_params', 'model_params')
 STEP = ('loss', 'model_loss', 'reg_loss', 'alignment_loss', 'total_loss', 'learning_rate')
@@ -82,6 +105,12 @@ BY_LAYER = ANGLES + (
 )
 
 
+def version(document: Document) -> int:
+    """Returns the version of the layout of a record. Records without the field are version 1."""
+    found = document.get('layout', FIRST)
+    return found if _is(found, (int,)) else FIRST
+
+
 def faults(document: Document) -> List[str]:
     """Returns the deviations of a document from the layout.
 
@@ -92,6 +121,8 @@ def faults(document: Document) -> List[str]:
     Returns:
         A list of descriptions such as 'step is a float'. It is empty for a correct record.
     """
+    if version(document) > VERSION:
+        return [f'layout is {version(document)}: a newer version of this program wrote the record']
     found = [f'{name} is not a field of a record' for name in document if name not in FIELDS]
     for name, field in FIELDS.items():
         needed = (
@@ -120,6 +151,7 @@ def _inside(document: Document) -> List[str]:
     found = [
         f'params.{group} is missing' for group in groups if not _is(params.get(group), (dict,))
     ]
+    found += _inside_environment(params) if version(document) >= 2 else []
     found += [
         name + ' is empty'
         for name in ('train_results', 'validation_results')
@@ -139,6 +171,21 @@ def _inside(document: Document) -> List[str]:
             else _inside_validation(f'validation_results.{target}.', results, params)
         )
     return found
+
+
+def _inside_environment(params: Document) -> List[str]:
+    environment = params.get('environment')
+    if not isinstance(environment, dict):
+        return ['params.environment is missing']
+    return [
+        f'params.environment.{name} is not a known fact'
+        for name in environment
+        if name not in ENVIRONMENT
+    ] + [
+        f'params.environment.{name} is missing or has another type'
+        for name, types in ENVIRONMENT.items()
+        if name not in environment or not _is(environment[name], types)
+    ]
 
 
 def _inside_validation(where: str, results: Document, params: Document) -> List[str]:

@@ -10,6 +10,7 @@ from typing import Dict, Iterable, Mapping, Optional, Tuple, Union
 import bson
 import numpy as np
 
+from database import layout
 from database.errors import RecordError
 from database.types import Array, Document
 
@@ -196,6 +197,7 @@ def build(
     if isinstance(whole, bool) or not isinstance(whole, int) or whole < 0:
         raise RecordError(f'step is {whole!r}, but it must be a whole number, 0 or more.')
     record = {
+        'layout': layout.VERSION,
         'exp_id': exp_id,
         'step': whole,
         'duration': duration,

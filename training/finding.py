@@ -9,6 +9,7 @@ from bson import ObjectId
 from config.flags import as_flag
 from config.query import query_of
 from config.schema import Config, ConfigError
+from database import layout
 from database.errors import DamagedError
 from database.store import Store
 from database.types import Document
@@ -183,15 +184,21 @@ def _download(store: Store, record: Document, folder: str) -> Start:
 
     Raises:
         DamagedError: The archive is damaged.
-        CheckpointError: The files in the archive are damaged.
+        CheckpointError: The files in the archive are damaged, or a newer version of this program
+            wrote the record.
         StoreError: MongoDB cannot be read.
     """
+    title = f'the record of step {record["step"]:,} of {record["exp_id"]}'
+    if layout.version(record) > layout.VERSION:
+        raise CheckpointError(
+            f'{title} has layout {layout.version(record)}, and this version of the program reads '
+            f'layouts up to {layout.VERSION}; use the version that wrote it, or a newer one'
+        )
     prefix = store.download(record, os.path.join(folder, 'restored'))
     checkpoints.verify(prefix)
     params = record.get('params')
     recorded = params if isinstance(params, dict) else {}
     restoring.describe_fetched(prefix, checkpoints.step_of(prefix), recorded)
-    title = f'the record of step {record["step"]:,} of {record["exp_id"]}'
     return Start(prefix, record['_id'], recorded, title)
 
 

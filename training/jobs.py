@@ -30,6 +30,7 @@ from training import (
     checkpoints,
     checks,
     devices,
+    environment,
     finding,
     loop,
     overview,
@@ -60,6 +61,7 @@ class _Call(NamedTuple):
         settings_file: Path to write the settings to, or None.
         place: Place of the records.
         bucket: Remote folder for copies of the checkpoints, or None.
+        argv: The command line, or None for that of the process.
     """
 
     config: Config
@@ -68,6 +70,7 @@ class _Call(NamedTuple):
     settings_file: Optional[str]
     place: Place
     bucket: Optional[str]
+    argv: Optional[Sequence[str]]
 
 
 class _Trained(NamedTuple):
@@ -91,6 +94,7 @@ def train(
     explicit: Optional[Iterable[str]] = None,
     ignored: Sequence[str] = (),
     settings_file: Optional[str] = None,
+    argv: Optional[Sequence[str]] = None,
 ) -> Optional[Results]:
     """Starts or resumes a training, runs it to its end, and prints where the results are.
 
@@ -100,6 +104,7 @@ def train(
             checkpoint; None for all that differ from their defaults.
         ignored: Names of flags that were given but do not count.
         settings_file: Path to write the settings of the training to, or None.
+        argv: The command line, for the records; None for that of the process.
 
     Returns:
         {target: results} of the last validation; None if there was none.
@@ -118,7 +123,7 @@ def train(
     if not config.skip_check:
         provenance.check_committed()
     device = devices.choose(config, devices.claim(config, say))
-    call = _Call(config, _explicit(config, explicit), ignored, settings_file, place, bucket)
+    call = _Call(config, _explicit(config, explicit), ignored, settings_file, place, bucket, argv)
     if config.dry_run:
         _dry_run(call, device)
         return None
@@ -237,7 +242,13 @@ def _run(
         experiment,
         store,
         folder,
-        merged_params(config, experiment.settings(), provenance.describe(), notes),
+        merged_params(
+            config,
+            experiment.settings(),
+            provenance.describe(),
+            environment.describe(device, experiment.dataset, call.argv),
+            notes,
+        ),
         say,
         leads=device.leads,
         asking=experiment.asking,
@@ -344,6 +355,7 @@ def validate(
     explicit: Optional[Iterable[str]] = None,
     ignored: Sequence[str] = (),
     flag_names: Optional[Iterable[str]] = None,
+    argv: Optional[Sequence[str]] = None,
 ) -> Results:
     """Restores a checkpoint, validates it, and records the results.
 
@@ -354,6 +366,7 @@ def validate(
         ignored: Names of flags that were given but do not count.
         flag_names: Names of the settings that flags give, and not a settings file; None for all of
             `explicit`.
+        argv: The command line, for the record; None for that of the process.
 
     Returns:
         {target: results}.
@@ -387,7 +400,7 @@ def validate(
                 session,
                 experiment,
                 store,
-                _validation_params(experiment, notes),
+                _validation_params(experiment, notes, argv),
                 start.source,
                 replaced,
             )
@@ -409,11 +422,18 @@ def _restored_session(experiment: Experiment, start: Start) -> Iterator[tf.Sessi
         yield session
 
 
-def _validation_params(experiment: Experiment, notes: Document) -> Document:
+def _validation_params(
+    experiment: Experiment, notes: Document, argv: Optional[Sequence[str]]
+) -> Document:
     """Returns the params dictionary for the record of a validation."""
     named = {'save_params': {'exp_id': experiment.config.val_exp_id}}
     return merged_params(
-        experiment.config, experiment.settings(), provenance.describe(), notes, named
+        experiment.config,
+        experiment.settings(),
+        provenance.describe(),
+        environment.describe(experiment.device, experiment.dataset, argv),
+        notes,
+        named,
     )
 
 
@@ -489,7 +509,7 @@ def record_validation(
         record = records.build(
             store.exp_id,
             session.run(experiment.global_step),
-            record_params,
+            environment.updated(record_params),
             time.time() - started,
             validation_results=results,
             validates=source,

@@ -16,7 +16,7 @@ from database.archive import pack
 from database.errors import StoreError
 from database.store import Store
 from database.types import Document
-from training import checkpoints, stopping
+from training import checkpoints, environment, stopping
 from training.tensorboard import Board
 from training.devices.device import Asking
 from training.errors import Lost, Stopped, TrainingError
@@ -304,7 +304,8 @@ class Run:
         """Queues a record and its checkpoint in a store; see `_record`."""
         steps = self._results
         named = take(self.plan.save_to_gfs, results, steps, known=self.plan.known)
-        record = records.build(store.exp_id, step, self.params, duration, steps, results)
+        params = environment.updated(self.params)
+        record = records.build(store.exp_id, step, params, duration, steps, results)
         tar = self._checkpoint(step) if weights else None
         replacing = [record_id for recorded, record_id in self._stale if recorded <= step]
         self._stale = self._stale[len(replacing) :]

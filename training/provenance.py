@@ -1,5 +1,6 @@
 """Describes the program that writes a record: its runtime and its commit."""
 
+import os
 import subprocess
 from typing import Optional
 
@@ -44,15 +45,20 @@ def check_committed() -> None:
         )
 
 
-def _git(*arguments: str) -> Optional[str]:
-    """Returns what git prints, or None if git fails or is missing."""
+def git_output(*arguments: str) -> Optional[bytes]:
+    """Returns what git prints, or None if git fails, is missing, or this is no checkout."""
     try:
         return subprocess.run(
             ('git', '-C', ROOT) + arguments,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             check=True,
-            text=True,
-        ).stdout.strip()
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def _git(*arguments: str) -> Optional[str]:
+    """Returns the same as text."""
+    printed = git_output(*arguments)
+    return None if printed is None else os.fsdecode(printed).strip()

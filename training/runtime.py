@@ -4,6 +4,7 @@ Import it before any module that imports TensorFlow.
 """
 
 import contextlib
+import functools
 import logging
 import os
 import platform
@@ -11,7 +12,7 @@ import re
 import tempfile
 import warnings
 from types import ModuleType
-from typing import Callable, Iterator, List, Optional, Sequence, TypeVar
+from typing import Callable, Iterator, List, Optional, Sequence, Tuple, TypeVar
 
 Function = TypeVar('Function')
 
@@ -54,6 +55,7 @@ with _without_notices():
     import tensorflow.compat.v1 as tf  # noqa: E402
     from tensorflow.python.util import nest  # noqa: E402, F401 (1.13.2 has no tf.nest)
 
+VERSION: str = tf.__version__
 IS_TF2 = not tf.__version__.startswith('1.')
 
 tf.logging.set_verbosity(tf.logging.ERROR)
@@ -85,13 +87,27 @@ def untranslated(function: Function) -> Function:
     return tf.autograph.experimental.do_not_convert(function) if IS_TF2 else function
 
 
-def gpu_count() -> int:
-    """Returns the number of GPUs that this process can see."""
+def gpu_names() -> Tuple[str, ...]:
+    """Returns TensorFlow's description of each GPU that this process can see."""
+    return _gpu_names(os.environ.get('CUDA_VISIBLE_DEVICES'))
+
+
+@functools.lru_cache(maxsize=None)
+def _gpu_names(visible: Optional[str]) -> Tuple[str, ...]:
+    """Returns `gpu_names`, which is looked up once for each value of CUDA_VISIBLE_DEVICES."""
+    del visible
     from tensorflow.python.client import device_lib
 
-    return sum(
-        device.device_type == 'GPU' for device in device_lib.list_local_devices(session_config())
+    return tuple(
+        device.physical_device_desc
+        for device in device_lib.list_local_devices(session_config())
+        if device.device_type == 'GPU'
     )
+
+
+def gpu_count() -> int:
+    """Returns the number of GPUs that this process can see."""
+    return len(gpu_names())
 
 
 def xla_compile(computation: Callable, inputs: Sequence[tf.Tensor]) -> List[tf.Tensor]:

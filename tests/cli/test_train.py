@@ -271,6 +271,7 @@ def test_a_record_holds_every_setting(trained, records, mongo_server):
         'optimizer_params',
         'validation_params',
         'provenance',
+        'environment',
         'digests',
     }
     assert (params['model_params']['seed'], params['model_params']['cfg_final']) == (

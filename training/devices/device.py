@@ -56,6 +56,7 @@ class Device(abc.ABC):
         part: The part of each batch that this process reads: (index, number of parts).
         leads: Whether this process validates, saves and records.
         target: The target of Sessions.
+        gpus: The number of GPUs of this process that it uses.
         minibatches: The number of equal parts of a batch that are computed one after the other.
             Their results are averaged.
         steps_per_call: The largest number of steps in one call.
@@ -68,6 +69,7 @@ class Device(abc.ABC):
     part: Tuple[int, int] = (0, 1)
     leads: bool = True
     target: str = ''
+    gpus: int = 0
     minibatches: int
     steps_per_call: int
     compiled: bool

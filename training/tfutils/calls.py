@@ -20,7 +20,7 @@ from database.place import Place
 from database.store import Store
 from database.types import Document
 from database.spool import local_folder, spool_of
-from training import checkpoints, finding, jobs, loop, places, provenance, runtime
+from training import checkpoints, environment, finding, jobs, loop, places, provenance, runtime
 from training.devices import Device, OneDevice
 from training.errors import CheckpointError
 from training.choices import choices
@@ -378,7 +378,9 @@ def _described(experiment: FunctionExperiment) -> Document:
     Raises:
         StoreError: A setting cannot be stored.
     """
-    groups = dict(experiment.described, **provenance.describe())
+    groups = dict(
+        experiment.described, **provenance.describe(), **environment.describe(experiment.device)
+    )
     load = groups.get('load_params') or {}
     pattern = getattr(load.get('to_restore'), 'pattern', None)
     if pattern:

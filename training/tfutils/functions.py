@@ -197,7 +197,7 @@ class FunctionExperiment(Trainable):
         self._save = checked(params, 'save_params', SAVE)
         self._train = checked(params, 'train_params', TRAIN) if training else {}
         self._model = dict(params['model_params'])
-        self._device = device
+        self.device = device
         self.roles = {}
         # What is recorded: the dictionary, and the description that the model returns.
         self.described: Groups = dict(params)
@@ -346,7 +346,7 @@ class FunctionExperiment(Trainable):
             updates = [op for op in tf.get_collection(tf.GraphKeys.UPDATE_OPS) if op not in before]
             return (targets, {v.op.name: g for g, v in pairs if g is not None}), updates
 
-        (targets, gradients), updates = self._device.mean(replica, inputs)
+        (targets, gradients), updates = self.device.mean(replica, inputs)
         scalars = {name: tf.identity(targets[name]) for name in sorted(targets)}
         scalars['learning_rate'] = tf.identity(rate)
         trained = [v for v in tf.trainable_variables() if v.op.name in gradients]
@@ -364,7 +364,7 @@ class FunctionExperiment(Trainable):
         taken = sorted(set(RESERVED) & set(targets))
         if taken:
             raise ConfigError(f'train_params: targets must not be named {", ".join(taken)}')
-        if self._device.minibatches > 1:  # only numbers can be averaged over the parts of a batch
+        if self.device.minibatches > 1:  # only numbers can be averaged over the parts of a batch
             targets = {
                 name: tf.reduce_mean(tf.cast(tensor, tf.float32))
                 for name, tensor in targets.items()
