@@ -46,12 +46,15 @@ def define_flags(choices: Choices, flag_values: FlagValues = FLAGS) -> Dict[str,
     flags.DEFINE_string(
         'load_params_file',
         None,
-        'read the settings from this .pkl file; docs/settings.md lists the flags that still '
-        'count, and --override lets others count',
+        'read the settings from this .pkl or .json file; docs/settings.md lists the flags that '
+        'still count, and --override lets others count',
         flag_values,
     )
     flags.DEFINE_string(
-        'save_params_file', None, 'write the settings to this .pkl file before the run', flag_values
+        'save_params_file',
+        None,
+        'write the settings to this .pkl or .json file before the run',
+        flag_values,
     )
     files = dict.fromkeys(['load_params_file', 'save_params_file'], HelpGroup.SETTINGS)
     return dict(files, **{name: row.help_group for name, row in rows.items()})

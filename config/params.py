@@ -1,23 +1,26 @@
-"""Converts a Config to and from the tfutils params dictionary (plain data) and its .pkl file.
+"""Converts a Config to and from the tfutils params dictionary (plain data) and its file.
 
 The dictionary has the form {'save_params': {'port': 29029, ...}, 'load_params': ...,
 'model_params': ..., 'train_params': ..., 'loss_params': ..., 'learning_rate_params': ...,
 'optimizer_params': ..., 'validation_params': ...}. Each setting has the name of its flag and is in
-the group in which the table in config/schema.py lists it.
+the group in which the table in config/schema.py lists it. A file is a .pkl, or a .json of the same
+dictionary (config/text.py).
 """
 
+import difflib
 import os
 import pickle
-from typing import Dict, FrozenSet, List, NamedTuple, Optional, Tuple
+from typing import Dict, FrozenSet, Iterable, List, NamedTuple, Optional, Tuple
 
-from config import authors, pickles
+from config import authors, pickles, text
 from config.declared import GROUP
 from config.flags import FlagValues, given_flags
-from config.rows import ANY, Choices, ConfigError, Row, Scope, Value, shown
+from config.rows import ANY, Choices, ConfigError, Row, Scope, Value, problem, shown
 from config.schema import GROUPS, ROWS, Config, rows_of
 
 Params = Dict[str, Dict[str, Value]]  # {group: {name: plain value}}
 Loaded = Tuple[Dict[str, Value], List[str]]
+ENDINGS = PICKLE, JSON = '.pkl', '.json'  # of settings files
 
 
 class Asked(NamedTuple):
@@ -81,7 +84,9 @@ def values_of(
                 where, type(params).__name__, ', '.join(GROUPS)
             )
         )
-    unknown = [shown(group) for group in params if group not in GROUPS]
+    unknown = [
+        shown(group) + _did_you_mean(group, GROUPS) for group in params if group not in GROUPS
+    ]
     values = {}
     for group in set(GROUPS).intersection(params):
         if not isinstance(params[group], dict):
@@ -91,7 +96,7 @@ def values_of(
             if name in rows and rows[name].group == group:
                 values[name] = value
             else:
-                unknown.append(f'{shown(name)} in {group}')
+                unknown.append(f'{shown(name)} in {group}{_hint(name, rows)}')
     if unknown:
         raise ConfigError(
             '{} holds settings that do not exist here: {}'.format(where, ', '.join(sorted(unknown)))
@@ -99,27 +104,42 @@ def values_of(
     return values
 
 
+def _hint(name: object, rows: Dict[str, Row]) -> str:
+    """Returns what is right instead of a name that does not exist in its group, or ''."""
+    if name in rows:
+        return f' (it belongs to {rows[str(name)].group})'
+    return _did_you_mean(name, rows)
+
+
+def _did_you_mean(name: object, names: Iterable[str]) -> str:
+    close = difflib.get_close_matches(str(name), names, 1) if isinstance(name, str) else []
+    return f' (did you mean {close[0]}?)' if close else ''
+
+
 def save(config: Config, path: str) -> None:
-    """Writes the settings to a .pkl file (pickle protocol 2, plain data only).
+    """Writes the settings to a file: a .pkl (pickle protocol 2, plain data only), or a .json.
 
     Raises:
         ConfigError: The file cannot be written.
     """
     _check_name('save_params_file', path)
-    temporary = path + '.part'
+    temporary, document = path + '.part', {'params': to_keep(config)}
     try:
+        content = text.dumps(document) if path.endswith(JSON) else pickle.dumps(document, 2)
         with open(temporary, 'wb') as file:
-            pickle.dump({'params': to_keep(config)}, file, protocol=2)
+            file.write(content)
         os.replace(temporary, path)
+    except text.TextError as error:
+        raise ConfigError(f'--save_params_file={path}: {error}')
     except OSError as error:
         raise ConfigError(f'--save_params_file={path}: {error.strerror}')
 
 
 def load(path: str, choices: Choices = ANY) -> Loaded:
-    """Reads a .pkl file. Nothing in the file is executed.
+    """Reads a .pkl or .json file. Nothing in the file is executed.
 
     Args:
-        path: Path of the file, which ends in .pkl.
+        path: Path of the file, which ends in one of ENDINGS.
         choices: {registry name: legal values}, as for Config.of.
 
     Returns:
@@ -127,8 +147,8 @@ def load(path: str, choices: Choices = ANY) -> Loaded:
         unless the file is an authors' file (config/authors.py).
 
     Raises:
-        ConfigError: The file does not exist, is damaged, or is neither plain data nor an authors'
-            file.
+        ConfigError: The file does not exist, is damaged, holds settings or values that cannot be,
+            or is neither plain data nor an authors' file.
     """
     _check_name('load_params_file', path)
     try:
@@ -144,7 +164,9 @@ def load(path: str, choices: Choices = ANY) -> Loaded:
         )
         raise ConfigError(f'--load_params_file={path}: {error.strerror}{hint}')
     try:
-        document = pickles.plain(content)
+        document = (text.loads if path.endswith(JSON) else pickles.plain)(content)
+    except text.TextError as error:
+        raise ConfigError(f'--load_params_file={path}: {error}')
     except pickles.PickleError as error:
         found = _of_the_authors(content, path)
         if found is None:
@@ -157,7 +179,19 @@ def load(path: str, choices: Choices = ANY) -> Loaded:
     values = values_of(document['params'], choices, where=path)
     # Files of earlier versions also contain the settings of one call, such as dry_run.
     call = {name for name, row in ROWS.items() if row.scope is Scope.CALL}
-    return {name: value for name, value in values.items() if name not in call}, []
+    kept = {name: value for name, value in values.items() if name not in call}
+    if path.endswith(JSON):
+        _check_values(kept, choices, path)
+    return kept, []
+
+
+def _check_values(values: Dict[str, Value], choices: Choices, path: str) -> None:
+    """Raises ConfigError that names the file for values that cannot be; names may come later."""
+    rows = rows_of(choices, values)
+    problems = {name: problem(rows[name], value, ANY) for name, value in values.items()}
+    wrong = [f'--{name} {told}' for name, told in problems.items() if told]
+    if wrong:
+        raise ConfigError(f'--load_params_file={path}: {"; ".join(wrong)}')
 
 
 def _of_the_authors(content: bytes, path: str) -> Optional[Loaded]:
@@ -175,8 +209,8 @@ def _of_the_authors(content: bytes, path: str) -> Optional[Loaded]:
 
 
 def _check_name(flag: str, path: str) -> None:
-    if not path.endswith('.pkl'):
-        raise ConfigError(f'--{flag}={path} must end in .pkl')
+    if not path.endswith(ENDINGS):
+        raise ConfigError(f'--{flag}={path} must end in {" or ".join(ENDINGS)}')
 
 
 def _plain(value: Value) -> Value:

@@ -1,6 +1,6 @@
 """The shipped recipes, each given by its differences from the defaults in config/schema.py.
 
-    python -m config.recipes [NAME ...]     writes config/<name>.pkl for each recipe
+    python -m config.recipes [NAME ...]     writes config/<name>.pkl (--json: .json) for each recipe
     python -m config.recipes show FILE      prints a settings file, ours or the authors'
 
 The ImageNet recipes share the settings that follow from the released code and checkpoints: 90
@@ -147,20 +147,23 @@ RECIPES['mnist_fc_mirror'] = Recipe(
 RECIPES['quickstart'] = RECIPES['mnist_symmetric']
 
 
-def write(names: List[str], folder: str, choices: Choices) -> List[str]:
-    """Writes recipes as <folder>/<name>.pkl and returns their paths.
+def write(
+    names: List[str], folder: str, choices: Choices, ending: str = params.PICKLE
+) -> List[str]:
+    """Writes recipes as <folder>/<name><ending> and returns their paths.
 
     Args:
         names: Names of recipes.
         folder: An existing folder.
         choices: {registry name: legal values}, as for Config.of.
+        ending: One of config.params.ENDINGS.
 
     Raises:
         ConfigError: A file cannot be written.
     """
     paths = []
     for name in names:
-        paths.append(os.path.join(folder, name + '.pkl'))
+        paths.append(os.path.join(folder, name + ending))
         params.save(Config.of(RECIPES[name].settings, choices), paths[-1])
     return paths
 
@@ -171,7 +174,7 @@ def show(path: str) -> str:
     Nothing in the file is executed.
 
     Args:
-        path: Path of a .pkl file, written by this program or by the authors' program.
+        path: Path of a .pkl or .json file of this program, or a .pkl file of the authors' program.
 
     Returns:
         The kind of the file, a flag for each setting that differs from its default, in the order of
@@ -201,6 +204,8 @@ def _line(name: str, value: Value) -> str:
 
 
 def _kind(path: str) -> str:
+    if path.endswith(params.JSON):
+        return 'settings file of this program, JSON'
     with open(path, 'rb') as file:
         opcodes = {opcode.name for opcode, _, _ in pickletools.genops(file.read())}
     if opcodes & {'GLOBAL', 'STACK_GLOBAL', 'INST'}:  # our own files contain none of these
@@ -217,11 +222,13 @@ def _parsed(argv: List[str]) -> argparse.Namespace:
         parser = argparse.ArgumentParser(
             prog='python -m config.recipes show', description='Prints a settings file as text.'
         )
-        parser.add_argument('file', metavar='FILE', help="a .pkl file, ours or the authors'")
+        parser.add_argument(
+            'file', metavar='FILE', help="a .pkl or .json file, ours or the authors'"
+        )
     else:
         parser = argparse.ArgumentParser(
             prog='python -m config.recipes',
-            description='Writes the shipped recipes as .pkl files. '
+            description='Writes the shipped recipes as .pkl or .json files. '
             '`python -m config.recipes show FILE` prints such a file.',
         )
         parser.add_argument(
@@ -234,6 +241,9 @@ def _parsed(argv: List[str]) -> argparse.Namespace:
             '--folder',
             default=os.path.dirname(os.path.abspath(__file__)),
             help='folder to write to (default: config/)',
+        )
+        parser.add_argument(
+            '--json', action='store_true', help='write JSON (.json) instead of pickles (.pkl)'
         )
         return parser.parse_args(argv)
     return parser.parse_args(argv[1:])
@@ -254,7 +264,8 @@ def main(argv: Optional[List[str]] = None) -> int:
                 )
             )
         names = arguments.names or list(RECIPES)
-        for name, path in zip(names, write(names, arguments.folder, ANY)):
+        ending = params.JSON if arguments.json else params.PICKLE
+        for name, path in zip(names, write(names, arguments.folder, ANY, ending)):
             print(f'{path}  {RECIPES[name].source}')
     except ConfigError as error:
         print(f'error: {error}', file=sys.stderr)

@@ -93,9 +93,9 @@ CASES = {  # the command, its exit code, the words in its sentence
     'two GPUs': (TRAIN + ['--gpu=0,1'], 2, ['--gpu=0,1']),
     'no params file': (TRAIN + ['--load_params_file={home}/none.pkl'], 2, ['{home}/none.pkl']),
     'params file of another kind': (
-        TRAIN + ['--load_params_file={home}/settings.json'],
+        TRAIN + ['--load_params_file={home}/settings.yaml'],
         2,
-        ['settings.json must end in .pkl'],
+        ['settings.yaml must end in .pkl or .json'],
     ),
     'damaged params file': (TRAIN + ['--load_params_file={damaged}'], 2, ['{damaged}']),
     'hostile params file': (TRAIN + ['--load_params_file={hostile}'], 2, ['{hostile}', 'system']),
