@@ -30,6 +30,7 @@ OUTAGE_CODES = {6, 7, 64, 89, 91, 189, 9001, 10107, 11600, 11602, 13435, 13436, 
 # A chunk of an earlier attempt, which the server was still writing when we deleted its chunks.
 DUPLICATE_CHUNK = 11000
 DIED = datetime.timedelta(days=1)  # age at which an unfinished upload is considered dead
+RECENT_CHECKPOINTS = 6  # how many of them an experiment keeps
 MOST_NAMED = 5  # how many lost records a message names
 
 
@@ -70,7 +71,7 @@ class Store:
         dbname: str,
         collname: str,
         exp_id: str,
-        recent_limit: int = 6,
+        recent_limit: int = RECENT_CHECKPOINTS,
         spool: Optional[str] = None,
         exclusive: bool = False,
     ) -> None:

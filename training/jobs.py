@@ -31,6 +31,7 @@ from training import (
     checks,
     devices,
     environment,
+    estimate,
     finding,
     loop,
     overview,
@@ -149,13 +150,15 @@ def _explicit(config: Config, explicit: Optional[Iterable[str]]) -> FrozenSet[st
 
 
 def _dry_run(call: _Call, device: Device) -> None:
-    """Builds the graph of a training and describes it."""
+    """Builds the graph of a training, describes it, and times a few steps. Nothing is kept."""
     _write_settings(call.config, call.settings_file)
     experiment = Experiment(call.config, device)
     if call.config.do_restore:
         say('a dry run does not read MongoDB: what --do_restore would restore is not shown')
     more = overview.variables(experiment, restored=False, new=())
     _tell(call, experiment, overview.step_cost(experiment) + more)
+    for line in [overview.images(experiment.dataset)] + estimate.run(experiment, say):
+        say(line)
 
 
 def _say_where(call: _Call, trained: _Trained) -> None:

@@ -4,6 +4,7 @@ import collections
 from typing import Container, Counter, List, Optional, Sequence, Union
 
 from config.schema import Config
+from data.base import Dataset
 from models.roles import Role, Slot
 from training import cost, runtime
 from training.devices import Device
@@ -52,6 +53,12 @@ def experiment(exp: Experiment, device: Device) -> List[str]:
         f'host{"s" if device.hosts > 1 else ""}',
         'variables: ' + counts,
     ] + _gradients(exp.automatic_layers, config.alignment)
+
+
+def images(dataset: Dataset) -> str:
+    """Returns a line that tells the images from others, as params.environment.dataset does."""
+    identity = dataset.identity()
+    return f'images: digest {identity.digest}, of {identity.of}'
 
 
 def step_cost(exp: Experiment) -> List[str]:

@@ -57,6 +57,7 @@ class Device(abc.ABC):
         leads: Whether this process validates, saves and records.
         target: The target of Sessions.
         gpus: The number of GPUs of this process that it uses.
+        answers_within: Seconds to wait for other machines in `ready`.
         minibatches: The number of equal parts of a batch that are computed one after the other.
             Their results are averaged.
         steps_per_call: The largest number of steps in one call.
@@ -70,6 +71,7 @@ class Device(abc.ABC):
     leads: bool = True
     target: str = ''
     gpus: int = 0
+    answers_within: int = 0
     minibatches: int
     steps_per_call: int
     compiled: bool
