@@ -3,7 +3,7 @@
 import os
 import re
 import shlex
-from typing import Dict, FrozenSet, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from config.declared import OLDER, inferred
 from config.flags import as_flag
@@ -164,7 +164,7 @@ def _settings(params: Document, step: Optional[int]) -> Dict[str, Value]:
     }
 
 
-def _differs(value: Value, row: Row, own: Document) -> bool:
+def _differs(value: Value, row: Row, own: Mapping[str, object]) -> bool:
     """Returns whether a value is not the default, which for a coefficient is that of its rule."""
     if row.coefficient == row.name and value == own.get(row.name):
         return False
