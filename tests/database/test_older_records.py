@@ -1,4 +1,4 @@
-"""Records of every earlier version of the program are read, as the commands of that time wrote them.
+"""Records of every earlier version are read, as the commands of that time wrote them.
 
 tests/database/older holds the last record of the same small training for each version: those of
 layout 1, in which fields were added on the way, and one of each later layout.
