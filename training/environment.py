@@ -28,10 +28,10 @@ GROUP = 'environment'
 MASK = '***'
 # `user:password@` of an address. A password may contain an @, so all up to the last one is masked.
 IN_ADDRESS = re.compile(r'(?<=://)(?:\S*:\S*|[^/\s]*)@')
-# `--db_password=...` and `?token=...`, in an argument or in an address inside of one.
-SECRET = r'[\w-]*(?:password|passwd|secret|token|credential|api_?key)[\w-]*'
-AFTER_NAME = re.compile(rf'(?i)((?:^-{{1,2}}|[?&;,]){SECRET}=)([^&;]*)')
-NAME_ALONE = re.compile(rf'(?i)-{{1,2}}{SECRET}$')
+SECRET = r'[\w-]*(?:password|passwd|secret|token|credential|api[_-]?key)[\w-]*'
+AS_FLAG = re.compile(rf'(?i)(-{{1,2}}{SECRET}=).*', re.DOTALL)  # --db_password=...
+IN_QUERY = re.compile(rf'(?i)([?&;]{SECRET}=)[^&;]*')  # https://host/path?token=...
+NAME_ALONE = re.compile(rf'(?i)-{{1,2}}{SECRET}$')  # --db_password, before the word to mask
 # What decides how a diff looks, so that its digest is the same for every user.
 DIFF = ('diff', '--no-ext-diff', '--no-textconv', '--no-color', '--binary', '--full-index', 'HEAD')
 
@@ -93,7 +93,10 @@ def masked(argv: Sequence[str]) -> List[str]:
 
 
 def _masked(word: str) -> str:
-    return IN_ADDRESS.sub(MASK + '@', AFTER_NAME.sub(rf'\g<1>{MASK}', word))
+    flag = AS_FLAG.match(word)
+    if flag:
+        return flag.group(1) + MASK
+    return IN_ADDRESS.sub(MASK + '@', IN_QUERY.sub(rf'\g<1>{MASK}', word))
 
 
 @functools.lru_cache(maxsize=None)
