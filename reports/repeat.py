@@ -196,9 +196,10 @@ def _environment(params: Document) -> List[str]:
         runtime = _group(params, 'provenance').get('runtime')
         return [f'# It ran with {runtime}.'] if runtime else []
     cpu, packages = _group(found, 'cpu'), _group(found, 'packages')
+    devices = found['devices'] if isinstance(found.get('devices'), list) else ['?']
     return [
         f'# It ran with Python {found.get("python")}, TensorFlow {found.get("tensorflow")} and '
-        f'NumPy {packages.get("numpy")}, on {", ".join(map(str, found.get("devices") or ["?"]))}; '
+        f'NumPy {packages.get("numpy")}, on {", ".join(map(str, devices))}; '
         f'processor: {cpu.get("model")}.'
     ]
 
@@ -216,15 +217,32 @@ def _commit(params: Document) -> List[str]:
 
 
 def _data(params: Document) -> List[str]:
-    train, data = _group(params, 'train_params'), _group(params, 'environment').get('dataset')
-    if not isinstance(data, dict):
+    """Returns what the images were. Older records have only their numbers."""
+    train, validation = [_group(params, name) for name in ('train_params', 'validation_params')]
+    data = _group(_group(params, 'environment'), 'dataset')
+    counts = dict(
+        {
+            'train_images': train.get('train_images'),
+            'validation_images': _group(validation, 'topn_val').get('validation_images'),
+        },
+        **data,
+    )
+    if counts['train_images'] is None:
         return []
-    return [
-        f'# Images: {train.get("dataset")}, {data.get("train_images"):,} for training and '
-        f'{data.get("validation_images"):,} for validation, {data.get("classes"):,} classes.',
-        f'# Their digest, of {data.get("digest_of")}, is {data.get("digest")}; add --dry_run to '
-        'compare.',
+    told = [
+        f'# Images: {train.get("dataset")}, {_count(counts["train_images"])} for training and '
+        f'{_count(counts["validation_images"])} for validation.'
     ]
+    if data.get('digest'):
+        told.append(
+            f'# Their digest, of {data.get("digest_of")}, is {data["digest"]}; add --dry_run to '
+            'compare.'
+        )
+    return told
+
+
+def _count(value: object) -> str:
+    return f'{value:,}' if isinstance(value, int) else '?'
 
 
 def _warnings(params: Document, others: Sequence[Document], values: Dict[str, Value]) -> List[str]:

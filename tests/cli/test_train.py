@@ -131,7 +131,56 @@ def test_a_dry_run_tells_and_does_nothing(run, where, records, folder, flags, gr
     assert re.search(
         r'^  dense0/backward_kernel +7x784 +backward kernel +new$', '\n'.join(lines), re.M
     )
+    (digest,) = re.findall(r'^images: digest ([0-9a-f]{64}), of all images', '\n'.join(lines), re.M)
+    assert len(digest) == 64
+    assert re.search(
+        r'^a step: [\d.,]+ ms, [\d,]+ images/s \(mean of 10 steps\)$', '\n'.join(lines), re.M
+    )
     assert records('symmetric_dry') == [] and not os.path.exists(folder('symmetric_dry'))
+
+
+@pytest.mark.slow
+def test_a_dry_run_tells_what_a_training_keeps(run, trained, where, records, mongo_server):
+    claims = pymongo.MongoClient(mongo_server.host, mongo_server.port)['cli']['fc_7-5.claims']
+    before = list(claims.find())
+    lines = commands.succeeded(
+        run('train.py', '--dry_run', *(commands.FC + where + ['--train_epochs=0.5']))
+    )
+    assert list(claims.find()) == before
+    (told,) = [line for line in lines if line.startswith('a checkpoint: ')]
+    stored = [record for record in records('symmetric_split') if record['step'] <= 15]
+    count = sum(record['saved_filters'] for record in stored)
+    found = re.match(
+        r'a checkpoint: ([\d.]+) kB; kept: (\d) in the cache folder \(([\d.]+) kB\), (\d) in the '
+        r'database \(([\d.]+) kB\)$',
+        told,
+    )
+    each, local, of_local, lasting, of_lasting = map(float, found.groups())
+    assert local == lasting == count == 4
+    assert of_local == of_lasting == pytest.approx(4 * each, abs=0.3)
+    # An archive also holds the index of the variables, and tar fills it up to 10 kB.
+    lengths = {record['length'] / 1000 for record in stored}
+    assert all(each < length < each + 22 for length in lengths) and len(lengths) > 0
+
+
+@pytest.mark.slow
+def test_a_record_holds_its_environment(trained, records):
+    """The command in full, the images, and time and memory that grow from record to record."""
+    first, second = [
+        [record['params']['environment'] for record in records('symmetric_split') if test(record)]
+        for test in (lambda r: r['step'] <= 15, lambda r: r['step'] > 15)
+    ]
+    for run, changing in ((first, '--train_epochs=0.5'), (second, '--do_restore')):
+        for name in ('seconds', 'peak_memory'):
+            values = [found[name] for found in run]
+            assert values == sorted(values) and values[0] > 0
+        assert len({found['started'] for found in run}) == 1
+        assert run[0]['argv'][0] == 'train.py' and changing in run[0]['argv']
+        assert set(commands.FC) < set(run[0]['argv'])
+        assert run[0]['dataset']['train_images'] == 4000
+        assert run[0]['dataset']['digest_of'] == 'all images and labels'
+    assert first[0]['started'] < second[0]['started']
+    assert all(record['layout'] == layout.VERSION for record in records('symmetric_split'))
 
 
 @pytest.mark.slow

@@ -447,6 +447,9 @@ def test_a_checkpoint_of_another_machine_is_written_here(machine, tmp_path, monk
 
 
 @pytest.mark.slow
-def test_a_dry_run_needs_no_tpu(capsys):
+def test_a_dry_run_needs_no_tpu(monkeypatch, capsys):
+    monkeypatch.setattr(devices.TPU, 'answers_within', 1)
     jobs.train(tiny.config(dry_run=True, **TPU))
-    assert 'TPU grpc://10.0.0.2:8470 with 8 cores' in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert 'TPU grpc://10.0.0.2:8470 with 8 cores' in told
+    assert 'time: not measured (--tpu_name=grpc://10.0.0.2:8470: cannot use the TPU' in told
