@@ -15,7 +15,7 @@ from typing import List, NoReturn, Optional
 
 from config.rows import ConfigError
 from database.errors import StoreError
-from manage.command import define_places, where_of
+from manage.command import define_places, flush, where_of
 from manage.commands import COMMANDS
 
 
@@ -56,8 +56,10 @@ def main(argv: Optional[List[str]] = None) -> int:
     except SystemExit as ended:  # of argparse, after --help or a mistake
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except KeyboardInterrupt:
-        print('Stopped.', file=sys.stderr)
+        print('Stopped. Run the same command again to finish it.', file=sys.stderr)
         return 130
+    finally:
+        flush()
 
 
 if __name__ == '__main__':

@@ -1,6 +1,7 @@
 """The base class of the subcommands of runs.py, and the flags that they share."""
 
 import argparse
+import contextlib
 import os
 import sys
 from typing import Optional
@@ -86,8 +87,15 @@ def say(text: str = '') -> None:
 
     The command then still finishes what it is doing.
     """
+    with contextlib.suppress(BrokenPipeError):
+        print(text)
+    flush()
+
+
+def flush() -> None:
+    """Flushes standard output, and closes it if nobody reads it any more."""
     try:
-        print(text, flush=True)
+        sys.stdout.flush()
     except BrokenPipeError:
         # Python would report the broken pipe again when it closes standard output at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,7 +7,7 @@ from typing import Iterator, List, NamedTuple
 import bson
 
 from config.rows import ConfigError
-from database import connection, records, unfinished
+from database import connection, records, server, unfinished
 from database.bucket import Bucket
 from database.connection import Client
 from database.errors import DamagedError, StoreError
@@ -30,7 +30,8 @@ class Import(Command):
         'Reads the experiments of a folder that `export` has written into a database, after a '
         'comparison of all files with their checksums. If it is interrupted, nothing opens the '
         'experiment in question until the same command has finished it. Importing again changes '
-        'nothing. An experiment is never mixed with another one of the same name.'
+        'nothing. An experiment is never mixed with another one of the same name. If no MongoDB '
+        'answers on this machine, a private server is started, as train.py does.'
     )
     any_database = True
 
@@ -49,6 +50,7 @@ class Import(Command):
         ]
         for each in listed:
             records.check_names(where.dbname, each.collection, each.exp_id)
+        server.ensure(where.host, where.port)
         with opened(where) as client:
             found = [_arrival(client, where, folder, each) for each in listed]
             recent = [

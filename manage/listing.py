@@ -212,5 +212,5 @@ def _row(run: Run, labels: Labels, files: Files, state: str, where: Where) -> Tu
         size(local.size(folder)),
         f'{run.time:%Y-%m-%d %H:%M}',
         ','.join(labels.tags),
-        note if len(note) <= LONGEST_NOTE else note[: LONGEST_NOTE - 1] + '…',
+        note if len(note) <= LONGEST_NOTE else note[: LONGEST_NOTE - 3] + '...',
     )

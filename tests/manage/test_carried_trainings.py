@@ -3,9 +3,9 @@
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
+import time
 from unittest import mock
 
 import pymongo
@@ -85,7 +85,7 @@ def checkpoint(port, dbname, folder):
 
 @pytest.mark.parametrize('version', [OTHER] + at_night(OWN))
 def test_an_experiment_of_either_runtime_continues_to_the_bit_on_another_server(
-    version, train, digits, mongo_server, own_port, client, run, tmp_path
+    version, train, digits, mongo_server, own_port, client, run, tmp_path, monkeypatch
 ):
     config = Config.of(dict(make_checkpoints.SETTINGS, data_dir=digits), choices())
     tar = archive.pack(make_checkpoints.place(version)[0], str(tmp_path / 'checkpoint-20.tar'))
@@ -94,7 +94,7 @@ def test_an_experiment_of_either_runtime_continues_to_the_bit_on_another_server(
     store.save(record, tar)
     store.close()
     assert run('export', EXP_ID, f'--to={tmp_path / "out"}').code == 0
-    server.ensure(own_port.host, own_port.port, own_port.root)
+    monkeypatch.setattr(server, 'DEFAULT_ROOT', own_port.root)  # the import starts the server there
     assert run('import', str(tmp_path / 'out'), dbname='new', port=own_port.port).code == 0
     for port, dbname in ((mongo_server.port, 'carry'), (own_port.port, 'new')):
         done = train(port, dbname)
@@ -124,7 +124,7 @@ def test_a_training_that_runs_is_not_deleted(forks, mongo_server, client, run, c
 
 
 @pytest.fixture
-def large(fill, run, client, mongo_server, tmp_path):
+def large(run, client, mongo_server, tmp_path):
     """The folder of an exported experiment with 24 checkpoints of 400 kB."""
     store = Store('localhost', mongo_server.port, 'carry', COLLECTION, 'symmetric')
     for step in range(24):
@@ -135,17 +135,20 @@ def large(fill, run, client, mongo_server, tmp_path):
     return str(tmp_path / 'out')
 
 
-def killed(forks, words, seconds):
-    """Kills a command after some time; returns whether it still ran."""
+def duration(forks, words):
+    """Returns how many seconds a command takes."""
+    begun = time.monotonic()
+    commands.succeeded(forks.run(*words))
+    return time.monotonic() - begun
+
+
+def kill_meanwhile(forks, words, seconds):
+    """Starts a command, and kills it at a random time before it would end."""
     running = forks.start(*words)
-    try:
-        signal.sigtimedwait([], seconds)
-        alive = running.poll() is None
-        if alive:
-            running.kill()
-    finally:
-        commands.end(running)
-    return alive
+    time.sleep(random.uniform(0, seconds))
+    if running.poll() is None:
+        running.kill()
+    commands.end(running)
 
 
 @pytest.mark.nightly
@@ -154,11 +157,11 @@ def test_an_import_that_is_killed_is_whole_or_not_opened(
 ):
     wanted = stock.held(client, 'carry', 'symmetric')
     words = ['runs.py', 'import', large, f'--port={mongo_server.port}', f'--cache_dir={cache}']
-    halves = 0
+    halves, seconds = 0, duration(forks, [*words, '--dbname=new'])
     for number in range(TRIES):
         dbname = f'new{number}'
         for _ in range(3):  # it may be killed more than once
-            killed(forks, [*words, f'--dbname={dbname}'], random.uniform(0.2, 1.2))
+            kill_meanwhile(forks, [*words, f'--dbname={dbname}'], seconds)
         there = stock.held(client, dbname, 'symmetric')
         if there['files'] and there != wanted:
             halves += 1
@@ -179,12 +182,11 @@ def test_an_export_that_is_killed_leaves_no_folder(
 ):
     folder, halves = str(tmp_path / 'killed'), 0
     words = ['runs.py', 'export', 'symmetric', '--to=' + folder, f'--cache_dir={cache}']
+    words += [f'--port={mongo_server.port}', '--dbname=carry']
+    seconds = duration(forks, words)
+    shutil.rmtree(folder)
     for _ in range(TRIES):
-        killed(
-            forks,
-            [*words, f'--port={mongo_server.port}', '--dbname=carry'],
-            random.uniform(0.2, 0.9),
-        )
+        kill_meanwhile(forks, words, seconds)
         halves += os.path.isdir(folder + '.partial')
         if not os.path.isdir(folder):
             assert run('export', 'symmetric', '--to=' + folder).code == 0
