@@ -58,6 +58,8 @@ setup(
         'numpy>=1.16.6,<1.17; ' + TF1,
         'protobuf>=3.20,<3.21; ' + TF1,
         'pymongo==4.7.3; ' + TF1,  # the last for Python 3.7
+        # The versions of the packages, for records; newer Pythons have it.
+        'importlib-metadata>=4.4,<7; ' + TF1,
         'numpy>=1.26,<3; ' + "python_version >= '3.9'",
         'pymongo>=4.10,<5; ' + "python_version >= '3.9'",
     ],

@@ -105,6 +105,7 @@ def read(tmp_path):
     Its config/*.pkl are our recipes, and one file in the authors' form.
     """
     recipes.write(list(recipes.RECIPES), str(tmp_path), choices())
+    recipes.write(['mnist_mirror'], str(tmp_path), choices(), params.JSON)
     shutil.copy(
         os.path.join(os.path.dirname(__file__), 'config', 'authors', 'symmetric_dill0.3.5.1.pkl'),
         str(tmp_path / 'symmetric.pkl'),

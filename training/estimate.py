@@ -201,19 +201,19 @@ def _time(plan: Plan, timing: Timing, why: str) -> List[str]:
         return [f'time: not measured ({why or done})']
     step_s, validations = timing.step_s, events(plan).validations
     training_s = plan.steps * step_s
-    told = [f'a step: {1000 * step_s:,.1f} ms, {plan.batch_size / step_s:,.0f} images/s']
+    told = [f'time of a step: {1000 * step_s:,.1f} ms, {plan.batch_size / step_s:,.0f} images/s']
     told[0] += f' (mean of {timing.steps} steps)'
     if timing.validation_s is None:
         return told + [
-            f'the whole training: {hours(training_s)} without its validations, which only the '
-            'first host measures'
+            f'time of the whole training: {hours(training_s)} without its validations, which only '
+            'the first host measures'
         ]
     validating_s = validations * timing.validation_s
     images_s = plan.batch_size * plan.steps / max(training_s + validating_s, 1e-9)
     return told + [
-        f'a validation: {timing.validation_s:,.1f} s (estimated from one batch)',
-        f'the whole training: {hours(training_s + validating_s)}, {images_s:,.0f} images/s; '
-        f'validations, {validations:,} in all, are {hours(validating_s)} of it',
+        f'time of a validation: {timing.validation_s:,.1f} s (estimated from one batch)',
+        f'time of the whole training: {hours(training_s + validating_s)}, {images_s:,.0f} '
+        f'images/s; validations, {validations:,} in all, are {hours(validating_s)} of it',
     ]
 
 

@@ -134,7 +134,9 @@ def test_a_dry_run_tells_and_does_nothing(run, where, records, folder, flags, gr
     (digest,) = re.findall(r'^images: digest ([0-9a-f]{64}), of all images', '\n'.join(lines), re.M)
     assert len(digest) == 64
     assert re.search(
-        r'^a step: [\d.,]+ ms, [\d,]+ images/s \(mean of 10 steps\)$', '\n'.join(lines), re.M
+        r'^time of a step: [\d.,]+ ms, [\d,]+ images/s \(mean of 10 steps\)$',
+        '\n'.join(lines),
+        re.M,
     )
     assert records('symmetric_dry') == [] and not os.path.exists(folder('symmetric_dry'))
 

@@ -59,6 +59,10 @@ HOW = [
         r'python train.py --load_params_file=config/(quickstart|mnist_fc_mirror).pkl .*--override',
         'minutes; cli/test_settings_file.py overrides a setting of another file',
     ),
+    (
+        r'python train.py --load_params_file=config/mnist_mirror.json',
+        'minutes; cli/test_repeated.py trains from a smaller file',
+    ),
     (r'python report.py', 'cli/test_report.py'),
     (r'python runs.py', 'manage/test_listing.py'),
     (r'python train.py .*--worker_hosts', 'cli/test_several_hosts.py'),

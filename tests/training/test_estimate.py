@@ -135,16 +135,17 @@ def test_the_lines_follow_from_what_was_measured(monkeypatch):
         for v in exp.variables
     )
     assert estimate.lines(exp, estimate.Timing(10, 60.0, 1800.0)) == [
-        'a step: 60,000.0 ms, 0 images/s (mean of 10 steps)',
-        'a validation: 1,800.0 s (estimated from one batch)',
-        'the whole training: 12.5 hours, 0 images/s; validations, 5 in all, are 2.5 hours of it',
+        'time of a step: 60,000.0 ms, 0 images/s (mean of 10 steps)',
+        'time of a validation: 1,800.0 s (estimated from one batch)',
+        'time of the whole training: 12.5 hours, 0 images/s; validations, 5 in all, are 2.5 hours '
+        'of it',
         'memory of this process: 1.2 GB at most so far',
         f'a checkpoint: {estimate.size(each)}; kept: 5 in the cache folder '
         f'({estimate.size(5 * each)}), 5 in the database ({estimate.size(5 * each)})',
     ]
     quick = estimate.lines(exp, estimate.Timing(10, 0.001, 0.25))
-    assert quick[0] == 'a step: 1.0 ms, 12,000 images/s (mean of 10 steps)'
-    assert quick[2].startswith('the whole training: 0.0005 hours (1.9 s), 3,892 images/s; ')
+    assert quick[0] == 'time of a step: 1.0 ms, 12,000 images/s (mean of 10 steps)'
+    assert quick[2].startswith('time of the whole training: 0.0005 hours (1.9 s), 3,892 images/s; ')
 
 
 @pytest.mark.parametrize('timing, why, told', [
@@ -168,7 +169,9 @@ def test_it_measures_and_changes_nothing(tmp_path, monkeypatch):
     exp = tiny.experiment(alignment='symmetric', iterations_per_loop=4)
     said = []
     lines = estimate.run(exp, said.append)
-    assert re.fullmatch(r'a step: [\d,]+\.\d ms, [\d,]+ images/s \(mean of 10 steps\)', lines[0])
+    assert re.fullmatch(
+        r'time of a step: [\d,]+\.\d ms, [\d,]+ images/s \(mean of 10 steps\)', lines[0]
+    )
     assert said == [] and os.listdir(str(tmp_path)) == []
     with tiny.session(exp) as session:  # as before, from new variables
         assert session.run(exp.global_step) == 0 and TARGET in exp.validate(session)
