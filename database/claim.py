@@ -1,13 +1,14 @@
 """A lock on an experiment: only one process at a time may hold it.
 
-The lock is a document that the process renews regularly, as a heartbeat.
+The lock is a document that the process renews regularly, as a heartbeat. If the training ends
+early, the document stays, no longer valid as a lock, and tells why.
 """
 
 import datetime
 import os
 import socket
 import threading
-from typing import Optional, Set
+from typing import Dict, NamedTuple, Optional, Set
 
 import bson
 from pymongo.collection import Collection
@@ -19,6 +20,20 @@ from database.types import Document
 LASTS = datetime.timedelta(seconds=60)  # from its last renewal, by the server's clock
 RENEW_S = 10
 TRAINING = 'training'  # what a process does with an experiment unless its claim says otherwise
+LONG_AGO = datetime.datetime(1970, 1, 1)  # the last renewal of a claim that is given up
+MOST_CHARACTERS = 1000  # of a message in a claim
+
+
+class End(NamedTuple):
+    """How the last process of an experiment ended before its last step.
+
+    Attributes:
+        signal: Name of the signal by which a user stopped it, or None if it failed.
+        message: The reason, for a reader.
+    """
+
+    signal: Optional[str]
+    message: str
 
 
 class ClaimedError(StoreError):
@@ -69,6 +84,7 @@ class Claim:
             process=os.getpid(),
             doing=doing,
             started=self._now(),
+            ended=None,
         )
         self.taken: Optional[str] = None
         self._take()
@@ -87,12 +103,32 @@ class Claim:
             {key: self._own[key] for key in ('_id', 'owner')}, {'$set': fields}
         )
 
+    def begin(self) -> None:
+        """Forgets how the process before this one ended, because the training continues now.
+
+        Raises:
+            PyMongoError: MongoDB cannot be written.
+        """
+        self.describe(ended=None)
+
+    def end(self, end: End) -> None:
+        """Stores how this process ends. The document then stays after `release`.
+
+        Raises:
+            PyMongoError: MongoDB cannot be written.
+        """
+        self.describe(ended=dict(end._asdict(), message=end.message[:MOST_CHARACTERS]))
+
     def release(self) -> None:
         """Releases the claim. If the server does not answer, the claim expires by itself."""
         self._over.set()
         self._thread.join(2 * RENEW_S)
+        own = {key: self._own[key] for key in ('_id', 'owner')}
         try:
-            self._collection.delete_one({'_id': self._own['_id'], 'owner': self._own['owner']})
+            if self._own['ended']:
+                self._collection.update_one(own, {'$set': {'renewed': LONG_AGO}})
+            else:
+                self._collection.delete_one(own)
         except PyMongoError:
             return
 
@@ -109,6 +145,7 @@ class Claim:
             found = self._collection.find_one({'_id': self._own['_id']})
         if found is None:  # it was released just now
             return self._take()
+        mine['ended'] = self._own['ended'] or found.get('ended')
         if (
             not _is_over(found, now)
             or not self._collection.replace_one(
@@ -116,6 +153,7 @@ class Claim:
             ).matched_count
         ):
             raise ClaimedError(_who(found))
+        self._own['ended'] = mine['ended']
 
     def _renew(self) -> None:
         while not self._over.wait(RENEW_S) and not self.taken:
@@ -140,6 +178,32 @@ def held(collection: Collection[Document]) -> Set[str]:
     now = _now(collection)
     claims = collection.find({'renewed': {'$type': 'date'}, 'process': {'$type': 'int'}})
     return {found['_id'] for found in claims if not _is_over(found, now)}
+
+
+def ends(collection: Collection[Document]) -> Dict[str, End]:
+    """Returns how the last process ended, for each exp_id of a collection of claims.
+
+    Experiments that a process holds now, and those whose last process completed its training, are
+    not included.
+
+    Raises:
+        PyMongoError: MongoDB cannot be read.
+    """
+    now = _now(collection)
+    claims = collection.find({'renewed': {'$type': 'date'}, 'process': {'$type': 'int'}})
+    return {found['_id']: _end(found) for found in claims if _is_over(found, now)}
+
+
+def _end(found: Document) -> End:
+    """Returns how the process of a claim that is over ended."""
+    ended = found.get('ended')
+    if isinstance(ended, dict):
+        return End(ended.get('signal'), str(ended.get('message', '')))
+    return End(
+        None,
+        f'process {found["process"]} on host {found.get("host", "?")} ended without a message (it '
+        f'was killed, or its machine failed) after {found["renewed"]:%Y-%m-%d %H:%M:%S} UTC',
+    )
 
 
 def _now(collection: Collection[Document]) -> datetime.datetime:

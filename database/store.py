@@ -16,7 +16,7 @@ from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 from database import connection, entries, records, unfinished
 from database.archive import unpack
 from database.bucket import Bucket, Buckets
-from database.claim import Claim, held
+from database.claim import Claim, End, held
 from database.entries import Entry, RecordEntry, ResultsEntry
 from database.errors import DamagedError, StoreError
 from database.place import Place
@@ -300,6 +300,28 @@ class Store:
         if self._claim:
             with self._reading():
                 self._claim.describe(**fields)
+
+    def begin(self) -> None:
+        """Notes in the claim that the training runs; how an earlier process ended is forgotten.
+
+        It does nothing if the store is not exclusive.
+
+        Raises:
+            StoreError: MongoDB does not answer.
+        """
+        if self._claim:
+            with self._reading():
+                self._claim.begin()
+
+    def end(self, end: End) -> None:
+        """Notes in the claim how the training ends before its last step.
+
+        If MongoDB does not answer, this is not recorded. It does nothing if the store is not
+        exclusive.
+        """
+        if self._claim:
+            with contextlib.suppress(PyMongoError):
+                self._claim.end(end)
 
     @property
     def taken(self) -> Optional[str]:

@@ -21,6 +21,7 @@ import tensorflow.compat.v1 as tf
 from config import params
 from config.schema import Config, ConfigError
 from database import records, server
+from database.claim import End
 from database.store import Store
 from database.place import Place
 from database.spool import spool_of
@@ -42,7 +43,7 @@ from training import (
 )
 from training.tensorboard import Board
 from training.devices import Device
-from training.errors import TrainingError
+from training.errors import Stopped, TrainingError
 from training.choices import choices
 from training.experiment import TARGET, Experiment
 from training.local import Copies
@@ -222,6 +223,7 @@ def _train(call: _Call, device: Device, store: Optional[Store], folder: str) -> 
         notes = _notes(restored.notes, call.ignored)
         if store:
             store.describe(digests=config.digests()._asdict(), seed=config.seed)
+            store.begin()
         return _run(call, session, experiment, store, folder, first_step, notes)
 
 
@@ -261,9 +263,23 @@ def _run(
     )
     try:
         return _Trained(experiment, folder, copies, run.train())
+    except BaseException as error:
+        if store:
+            store.end(_end(error))
+        raise
     finally:
         if board:
             board.close()
+
+
+def _end(error: BaseException) -> End:
+    """Returns how a training ends that raises an error."""
+    if isinstance(error, Stopped):
+        return End(str(error), f'stopped by {error}')
+    if isinstance(error, KeyboardInterrupt):
+        return End('SIGINT', 'stopped by SIGINT')
+    named = '' if isinstance(error, TrainingError) else type(error).__name__ + ': '
+    return End(None, f'{named}{error}'.split('\n')[0])
 
 
 def _restored(call: _Call, start: Optional[Start]) -> Restored:
