@@ -1,8 +1,11 @@
-r"""Shows the runs of a MongoDB database as a table, as plots and as one HTML page.
+r"""Shows the runs of a MongoDB database as a table, in files, as plots and as one HTML page.
 
     python report.py --dbname=quickstart
     python report.py --dbname=quickstart --html=report.html --png=report.png
     python report.py --dbname=quickstart --exp_id=symmetric,mirror --watch
+    python report.py --dbname=quickstart --group=seed --csv=groups.csv
+    python report.py --dbname=quickstart --where='rule=mirror,top1>0.9' --sort=-top1
+    python report.py --dbname=quickstart --compare=symmetric,mirror
 
 It does not need TensorFlow and does not change the database.
 """
@@ -12,22 +15,44 @@ import missing_packages  # noqa: F401 (imported first: it reports missing packag
 import os
 import sys
 import time
-from typing import Dict, List, Optional, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import rich.console
+import rich.text
 from absl import flags as absl_flags
 
 from config import flags
 from config.rows import ConfigError, HelpGroup
-from config.schema import ROWS
+from config.schema import ROWS, SEED
 from database.errors import StoreError
-from reports import page, plots, runs, searches, table
+from reports import columns, export, missing, runs, searches, table, view
 from reports.runs import Run
 from reports.searches import Search
+from reports.selection import Listing, Selection
+from reports.view import View
 
 PLACES = ('host', 'port', 'dbname', 'cache_dir')
 MOST_USED = ('dbname', 'exp_id', 'html', 'png', 'watch')
+# Flags that choose rows and columns, and where they are written.
+TABLES = ('group', 'where', 'sort', 'columns', 'compare', 'csv', 'json', 'latex')
 PIPE_COLUMNS = 200  # width of a table that is not printed to a terminal
+
+
+class Found(NamedTuple):
+    """What was read from a database.
+
+    Attributes:
+        view: The rows that the flags select.
+        everything: All runs of the experiments that the flags select.
+        searched: The searches.
+        trouble: Why MongoDB could not be read, or None. If it could not, the runs consist of the
+            records waiting on this disk.
+    """
+
+    view: View
+    everything: List[Run]
+    searched: List[Search]
+    trouble: Optional[str]
 
 
 def define_flags(flag_values: flags.FlagValues) -> Dict[str, HelpGroup]:
@@ -65,6 +90,7 @@ def define_flags(flag_values: flags.FlagValues) -> Dict[str, HelpGroup]:
         flag_values,
     )
     absl_flags.DEFINE_string('png', None, 'write the plots to this PNG file', flag_values)
+    _define_tables(flag_values)
     absl_flags.DEFINE_integer(
         'most',
         12,
@@ -82,47 +108,100 @@ def define_flags(flag_values: flags.FlagValues) -> Dict[str, HelpGroup]:
         lower_bound=1,
         flag_values=flag_values,
     )
-    ours = ['collname', 'exp_id', 'html', 'png', 'most', 'watch', 'every_s']
+    ours = ['collname', 'exp_id', 'html', 'png', 'most', 'watch', 'every_s', *TABLES]
     groups = {name: ROWS[name].help_group for name in PLACES}
     return dict(dict.fromkeys(ours, HelpGroup.REPORT), **groups)
 
 
-def look(values: flags.FlagValues) -> Tuple[List[Run], List[Search], Optional[str]]:
+def _define_tables(flag_values: flags.FlagValues) -> None:
+    """Defines the flags that choose the rows and columns, and the files that they are written to.
+
+    All of them count for the table, --csv, --json, --latex and --html.
+    """
+    absl_flags.DEFINE_enum(
+        'group',
+        None,
+        [SEED],
+        'one row per group of runs that differ only in their seed: how many they are, and the '
+        'mean, the standard deviation and the 95 % interval of their results',
+        flag_values=flag_values,
+    )
+    for name, text in (
+        (
+            'where',
+            'show only the rows for which all of these conditions hold, such as '
+            'rule=mirror,top1>0.9. Each is a column or a setting, one of = != < <= > >= and a '
+            'value; * stands for any text, and | separates alternatives',
+        ),
+        ('csv', 'write the rows, with more columns, to this CSV file'),
+        ('json', 'write the rows, with more columns, to this JSON file'),
+    ):
+        absl_flags.DEFINE_string(name, None, text, flag_values)
+    for name, text in (
+        ('sort', 'sort the rows by these columns; with a -, the largest first: --sort=rule,-top1'),
+        ('columns', 'show these columns or settings; default: the usual columns'),
+        (
+            'compare',
+            'compare the runs of two rules with the same seeds (--compare=symmetric,mirror): mean '
+            'differences with 95 % intervals. Two exp_ids of --group=seed can be given, too',
+        ),
+    ):
+        absl_flags.DEFINE_list(name, [], text, flag_values)
+    absl_flags.DEFINE_bool(
+        'latex', False, 'print the rows as a LaTeX table instead, which needs booktabs', flag_values
+    )
+
+
+def look(values: flags.FlagValues) -> Found:
     """Reads the runs and searches that the flags select.
 
-    Returns:
-        (runs, searches, trouble). trouble is None, or a message that says why MongoDB could not be
-        read; then the runs consist of the records waiting on this disk.
-
     Raises:
-        StoreError: MongoDB cannot be read and no records are waiting on this disk, or an
-            experiment does not exist.
+        ConfigError: A flag names a column that does not exist, or cannot be understood.
+        StoreError: MongoDB cannot be read and no records are waiting on this disk, or the database,
+            the collection or an experiment does not exist.
     """
-    found, trouble = runs.read(
-        values.host,
-        values.port,
-        values.dbname,
-        tuple(values.exp_id),
-        values.collname,
-        values.cache_dir,
-    )
-    missing = sorted(set(values.exp_id) - {run.exp_id for run in found})
-    if missing and not values.watch:
-        raise StoreError(
-            f'There is no experiment {", ".join(missing)} in database {values.dbname} at '
-            f'{values.host}:{values.port}. Run `python report.py --dbname={values.dbname}` to list '
-            'all of them.'
+    found, trouble = _read(values, curves=False)
+    is_short = not found or set(values.exp_id) - {run.exp_id for run in found}
+    if is_short and not (values.watch or trouble):
+        told = missing.message(
+            values.host, values.port, values.dbname, values.collname, values.exp_id
         )
+        if told:
+            raise StoreError(told)
+    selection = Selection(values.where or '', tuple(values.sort), tuple(values.columns))
+    shown = (view.of_groups if values.group else view.of_runs)(found, selection)
     searched = (
         []
         if trouble or values.exp_id
         else searches.read(values.host, values.port, values.dbname, values.collname)
     )
-    return found, searched, trouble
+    return Found(shown, found, searched, trouble)
 
 
-def write(values: flags.FlagValues, found: List[Run], searched: List[Search]) -> List[str]:
-    """Writes the PNG and the HTML page that the flags ask for.
+def _read(
+    values: flags.FlagValues, curves: bool, exp_ids: Optional[List[str]] = None
+) -> Tuple[List[Run], Optional[str]]:
+    return runs.read(
+        values.host,
+        values.port,
+        values.dbname,
+        tuple(values.exp_id if exp_ids is None else exp_ids),
+        values.collname,
+        values.cache_dir,
+        curves,
+    )
+
+
+def with_curves(values: flags.FlagValues, found: List[Run]) -> List[Run]:
+    """Returns the runs, of which the newest --most have all of their records."""
+    newest = sorted(found, key=lambda run: run.time)[-values.most :]
+    exp_ids = [run.exp_id for run in newest]
+    whole = {run.key: run for run in _read(values, True, exp_ids)[0]} if newest else {}
+    return [whole.get(run.key, run) if run in newest else run for run in found]
+
+
+def write(values: flags.FlagValues, found: Found) -> List[str]:
+    """Writes the files that the flags ask for.
 
     Returns:
         One line of output for each file.
@@ -131,56 +210,132 @@ def write(values: flags.FlagValues, found: List[Run], searched: List[Search]) ->
         StoreError: A file cannot be written.
     """
     told = []
-    newest = sorted(found, key=lambda run: run.time)[-values.most :]
-    try:
-        if values.png:
-            drawn = plots.comparing(newest) + (plots.of_run(newest[0]) if len(newest) == 1 else [])
-            drawn += [plot for search in searched for plot in plots.of_search(search)]
-            if drawn:
-                plots.png(drawn, values.png + '.tmp')
-                os.replace(values.png + '.tmp', values.png)
-            told.append(
-                'plots: ' + values.png
-                if drawn
-                else f'There is nothing to plot yet, so {values.png} was not written.'
-            )
-        if values.html:
-            now = time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())
-            text = page.of(
-                found,
-                f'Runs of database {values.dbname}',
-                f'MongoDB at {values.host}:{values.port}, read {now} UTC',
-                values.most,
-                values.every_s if values.watch else None,
-                searched,
-            )
-            with open(values.html + '.tmp', 'w', encoding='utf-8') as file:
-                file.write(text)
-            os.replace(values.html + '.tmp', values.html)
-            told.append('page: ' + values.html)
-    except OSError as error:
-        raise StoreError(f'{error.filename} cannot be written ({error.strerror}).')
+    for name, path, render in (
+        ('CSV', values.csv, export.as_csv),
+        ('JSON', values.json, export.as_json),
+    ):
+        if path:
+            told.append(_save(name, path, _text(render(found.view.sheet))))
+    if not (values.png or values.html):
+        return told
+    from reports import page, plots  # only here, because they import Matplotlib
+
+    plotted = with_curves(values, found.view.runs)
+    if values.png:
+        newest = sorted(plotted, key=lambda run: run.time)[-values.most :]
+        drawn = plots.comparing(newest) + (plots.of_run(newest[0]) if len(newest) == 1 else [])
+        drawn += [plot for search in found.searched for plot in plots.of_search(search)]
+        told.append(
+            _save('plots', values.png, lambda path: plots.png(drawn, path))
+            if drawn
+            else f'There is nothing to plot yet, so {values.png} was not written.'
+        )
+    if values.html:
+        now = time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())
+        sheets = [found.view.sheet]
+        if not values.group:  # the groups as well, if any has several runs
+            grouped = view.of_groups(plotted, Selection()).sheet
+            sheets += [grouped] if grouped.height < len(plotted) else []
+        text = page.of(
+            plotted,
+            sheets,
+            f'Runs of database {values.dbname}',
+            f'MongoDB at {values.host}:{values.port}, read {now} UTC',
+            values.most,
+            values.every_s if values.watch else None,
+            found.searched,
+        )
+        told.append(_save('page', values.html, _text(text)))
     return told
+
+
+def _text(text: str) -> Callable[[str], None]:
+    """Returns a function that writes a text to the file of a path."""
+
+    def save(path: str) -> None:
+        with open(path, 'w', encoding='utf-8', newline='') as file:
+            file.write(text)
+
+    return save
+
+
+def _save(name: str, path: str, save: Callable[[str], None]) -> str:
+    """Writes a file, which replaces an older one at once; returns a line of output.
+
+    Raises:
+        StoreError: The file cannot be written.
+    """
+    whole = os.path.expanduser(path)
+    try:
+        save(whole + '.tmp')
+        os.replace(whole + '.tmp', whole)
+    except OSError as error:
+        raise StoreError(f'{path} cannot be written ({error.strerror}).')
+    return f'{name}: {path}'
+
+
+def _compare(values: flags.FlagValues, found: Found, console: rich.console.Console) -> None:
+    """Prints the comparison that --compare asks for.
+
+    Raises:
+        ConfigError: The two rules cannot be compared.
+    """
+    from reports import groups  # only here, because it imports SciPy
+
+    compared = groups.compare(groups.of(found.view.runs), values.compare)
+    first, second = compared.first.first.rule, compared.second.first.rule
+    names = (first, second) if first != second else (compared.first.name, compared.second.name)
+    sheet = Listing(compared.differences, columns.of_differences(), is_chosen=True).sheet()
+    seeds = ', '.join(map(str, compared.seeds))
+    lines = [
+        f'{names[0]} - {names[1]} in {compared.first.first.collection}, paired by seed '
+        f"({seeds}), with the 95 % interval of the mean by Student's t"
+    ]
+    for name, (one, other) in compared.others.items():
+        lines.append(f'warning: they differ in --{name}, too: {one} and {other}')
+    if values.latex:
+        print(''.join(f'% {line}\n' for line in lines) + export.as_latex(sheet), end='')
+        return
+    for line in lines:
+        console.print(rich.text.Text(line), soft_wrap=True)
+    console.print(table.Table(sheet), crop=False)
 
 
 def show(values: flags.FlagValues, console: rich.console.Console) -> int:
     """Shows the report once; returns the exit code."""
-    found, searched, trouble = look(values)
-    console.print(
-        table.of(found)
-        if found
-        else f'There are no runs in database {values.dbname} at {values.host}:{values.port} yet.'
-    )
-    for search in searched:
-        console.print(table.of_search(search))
-    for line in write(values, found, searched):
+    found = look(values)
+    if values.compare:
+        _compare(values, found, console)
+    elif values.latex:
+        print(export.as_latex(found.view.sheet), end='')
+    else:
+        _print(values, found, console)
+    for line in write(values, found):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
-    if trouble:
+    if found.trouble:
         print(
-            f'error: The report shows only the records waiting on this disk. {trouble}',
+            f'error: The report shows only the records waiting on this disk. {found.trouble}',
             file=sys.stderr,
         )
-    return 1 if trouble else 0
+    return 1 if found.trouble else 0
+
+
+def _print(values: flags.FlagValues, found: Found, console: rich.console.Console) -> None:
+    """Prints the tables."""
+    if found.view.runs:
+        console.print(table.of(found.view), crop=False)
+    elif found.everything:
+        console.print(
+            f'None of {len(found.everything):,} runs matches --where={values.where}.',
+            markup=False,
+            highlight=False,
+        )
+    else:
+        console.print(
+            f'There are no runs in database {values.dbname} at {values.host}:{values.port} yet.'
+        )
+    for search in found.searched:
+        console.print(table.of_search(search))
 
 
 def watch(values: flags.FlagValues, console: rich.console.Console) -> int:

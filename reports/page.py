@@ -2,12 +2,11 @@
 
 import base64
 import html
-from typing import Callable, Optional, Sequence, Tuple, TypeVar
+from typing import Optional, Sequence
 
 from config.flags import as_flag
-from reports import plots, runs, searches, table
-
-Item = TypeVar('Item')  # the type that a row of a table shows
+from reports import columns, plots, runs, searches, table
+from reports.selection import Sheet
 
 HEAD = """<!DOCTYPE html>
 <html lang="en">
@@ -33,7 +32,7 @@ td {{ border-bottom: 1px solid #ddd; min-width: 3.5em; }}
   gap: 12px; }}
 figure {{ margin: 0; }} img {{ width: 100%; height: auto; display: block; }}
 .running {{ color: #06707f; }} .finished {{ color: #1a7f37; }}
-.died {{ color: #b3261e; }} .spooled {{ color: #8a5a00; }}
+.died {{ color: #b3261e; }} .spooled, .stopped {{ color: #8a5a00; }}
 .note {{ color: #555; font-size: .9em; }}
 </style>
 </head>
@@ -43,6 +42,7 @@ figure {{ margin: 0; }} img {{ width: 100%; height: auto; display: block; }}
 
 def of(
     found: Sequence[runs.Run],
+    tables: Sequence[Sheet],
     title: str,
     note: str,
     detailed: int,
@@ -53,9 +53,10 @@ def of(
 
     Args:
         found: The runs.
+        tables: The tables of these runs and of their groups.
         title: The heading.
         note: A line below the heading.
-        detailed: How many of the newest runs get plots.
+        detailed: How many of the newest runs get plots. These need all of their records.
         refresh_s: Seconds after which a browser reloads the page, or None.
         searched: The searches of the database.
 
@@ -69,7 +70,7 @@ def of(
     ]
     if not found:
         return ''.join(parts) + '<p>There are no runs yet.</p>\n</body>\n</html>\n'
-    parts += [_table(found), _states(found)]
+    parts += [*map(_table, tables), _states(found)]
     newest = sorted(found, key=lambda run: run.time)[-detailed:]
     shown = [run for run in found if run in newest]
     parts += [
@@ -92,52 +93,52 @@ def of(
     return ''.join(parts) + '</body>\n</html>\n'
 
 
-def _table(found: Sequence[runs.Run]) -> str:
-    return _rows(table.COLUMNS, found, _class_of_run)
-
-
-def _class_of_run(heading: str, run: Optional[runs.Run]) -> str:
-    """Returns the CSS class of a cell in the table of runs, for numbers or for a state."""
-    if heading not in table.LEFT:
-        return 'n'
-    return run.state if run and heading == 'state' else ''
+def _table(sheet: Sheet) -> str:
+    """Renders the rows and columns of a report."""
+    shown = sheet.usual
+    classes = []
+    for column in shown:
+        kind = '' if column.is_text else 'n'
+        is_state = column.name == 'state'
+        classes.append(
+            [kind] + [text.partition(' ')[0] if is_state else kind for text in column.texts]
+        )
+    rows = zip(*[column.texts for column in shown])
+    return _rows([column.title for column in shown], list(rows), list(zip(*classes)))
 
 
 def _trials(search: searches.Search) -> str:
-    return _rows(searches.COLUMNS, searches.best(search), _class_of_trial)
-
-
-def _class_of_trial(heading: str, trial: Optional[searches.Trial]) -> str:
-    """Returns the CSS class of a cell in the table of a search."""
-    return 'n' if heading in searches.NUMBERS else ''
+    best = searches.best(search)
+    names = [heading for heading, _ in searches.COLUMNS]
+    kinds = ['n' if heading in searches.NUMBERS else '' for heading in names]
+    rows = [[text(trial) for _, text in searches.COLUMNS] for trial in best]
+    return _rows(names, rows, [kinds] * (len(rows) + 1))
 
 
 def _rows(
-    columns: Sequence[Tuple[str, Callable[[Item], str]]],
-    items: Sequence[Item],
-    kind: Callable[[str, Optional[Item]], str],
+    head: Sequence[str], rows: Sequence[Sequence[str]], classes: Sequence[Sequence[str]]
 ) -> str:
     """Renders a table.
 
     Args:
-        columns: A heading and a function from an item to text, for each column.
-        items: The items, one per row.
-        kind: Takes a heading and an item, or None for the head; returns the CSS class of the cell.
+        head: The headings.
+        rows: The texts of each row.
+        classes: The CSS classes of the cells of the head and of each row; '' for none.
     """
 
-    def cell(tag: str, heading: str, item: Optional[Item], text: str) -> str:
-        named = kind(heading, item)
-        opening = f'{tag} class="{named}"' if named else tag
-        return f'<{opening}>{_safe(text)}</{tag}>'
+    def row(tag: str, texts: Sequence[str], kinds: Sequence[str]) -> str:
+        return ''.join(
+            f'<{tag} class="{kind}">{_safe(text)}</{tag}>'
+            if kind
+            else f'<{tag}>{_safe(text)}</{tag}>'
+            for text, kind in zip(texts, kinds)
+        )
 
-    head = ''.join(cell('th', heading, None, heading) for heading, _ in columns)
-    rows = [
-        ''.join(cell('td', heading, item, text(item)) for heading, text in columns)
-        for item in items
-    ]
-    body = ''.join(f'<tr>{row}</tr>\n' for row in rows)
+    body = ''.join(
+        f'<tr>{row("td", texts, kinds)}</tr>\n' for texts, kinds in zip(rows, classes[1:])
+    )
     return (
-        f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n'
+        f'<div class="wide"><table>\n<thead><tr>{row("th", head, classes[0])}</tr></thead>\n'
         f'<tbody>\n{body}</tbody>\n</table></div>\n'
     )
 
@@ -167,10 +168,17 @@ def _settings(run: runs.Run) -> str:
         for name in ('runtime', 'commit')
         if run.provenance.get(name)
     )
+    if run.provenance.get('uncommitted'):
+        made += ' with uncommitted changes'
     given = ' '.join(as_flag(name, value) for name, value in run.settings.items())
     lines = [f'newest record: {run.time:%Y-%m-%d %H:%M:%S} UTC' + ('; ' + made if made else '')]
     if given:
         lines.append('settings: ' + given)
+    if run.why:
+        lines.append(f'{run.state}: {run.why}')
+    for check in run.validations:
+        top1 = columns.shown(check.result('top1'), '{:.4f}')
+        lines.append(f'validation {check.exp_id}: step {check.step:,}, top-1 {top1}')
     return f'<p class="note">{"<br>".join(map(_safe, lines))}</p>\n'
 
 

@@ -1,34 +1,28 @@
-"""Reads the runs of a database.
-
-It reads records of any version of this program, of a tfutils script and of tfutils itself.
-"""
+"""The runs of a database, for reports."""
 
 import collections
 import datetime
-import glob
-import math
-import os
-from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
-import bson
-from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
 from config.declared import OLDER, inferred
 from config.rows import Row
-from config.schema import LOADING, in_order
-from database import claim, connection, entries, server
-from database.entries import RecordEntry
+from config.schema import LOADING, SEED, in_order
+from database import connection, server
+from database.claim import End
 from database.errors import StoreError
-from database.spool import Spool, database_folder, spool_of
+from database.spool import database_folder
 from database.types import Document
+from reports import stored
+from reports.stored import FILES, LOSSES, Point, RunKey, Span, Stored, finite
 
-LOSSES = ('loss', 'model_loss', 'reg_loss', 'alignment_loss', 'total_loss', 'learning_rate')
-RUNNING, SPOOLED, FINISHED, DIED, VALIDATED, ENDED = (
+RUNNING, SPOOLED, FINISHED, STOPPED, DIED, VALIDATED, ENDED = (
     'running',
     'spooled',
     'finished',
+    'stopped',
     'died',
     'validated',
     'ended',
@@ -38,55 +32,13 @@ STATES = {
     SPOOLED: 'records on this disk are waiting for MongoDB; run the same command with --do_restore '
     'to write them',
     FINISHED: 'all steps are done',
-    DIED: 'it stopped or died before its last step; run the same command with --do_restore to '
+    STOPPED: 'its user stopped it before its last step; run the same command with --do_restore to '
     'continue it',
-    VALIDATED: 'a validation by test.py',
+    DIED: 'it failed or was killed before its last step; run the same command with --do_restore to '
+    'continue it',
+    VALIDATED: 'a validation by test.py of a checkpoint that no training of this database has',
     ENDED: 'no process is working on it, and its records do not say how many steps were planned',
 }
-FILES = '.files'
-
-
-class Point(NamedTuple):
-    """The parts of a record that a report uses.
-
-    Attributes:
-        step: The step of the record.
-        losses: {name: mean since the last record}.
-        results: Results of a validation, {name: number or {layer: number}}, or {}.
-        duration: Seconds per step, or None.
-        trained: How many steps the record contains.
-        validates: The field `validates` of the record, or None.
-        time: When the record was created (UTC).
-    """
-
-    step: int
-    losses: Dict[str, float]
-    results: Document
-    duration: Optional[float]
-    trained: int
-    validates: object
-    time: datetime.datetime
-
-
-class RunKey(NamedTuple):
-    """The identity of a run within a database."""
-
-    collection: str
-    exp_id: str
-
-
-class Stored(NamedTuple):
-    """The data of a run in MongoDB.
-
-    Attributes:
-        points: Its records.
-        params: The params of its newest record, or {}.
-        is_held: Whether a process has claimed it.
-    """
-
-    points: List[Point]
-    params: Document
-    is_held: bool
 
 
 class Run:
@@ -95,18 +47,22 @@ class Run:
     Args:
         collection: Name of its collection.
         exp_id: Name of the experiment.
-        points: Its records, at least one.
+        points: Its records, or those with its newest values; at least one.
         params: The params of its newest record, or {}.
         is_held: Whether a process has claimed it.
         waiting: How many of its records are waiting on this disk.
+        end: How its last process ended before the last step, or None.
+        span: The times of all of its records; None if `points` are all of them.
 
     Attributes:
         collection: Name of its collection.
         exp_id: Name of the experiment.
         waiting: How many of its records are waiting on this disk.
-        points: Its records, sorted by step.
+        points: Its records, sorted by step. Validations that were recorded under the name of a
+            training are left out.
         params: {group: {name: value}} of its newest record, or {}.
         state: One of STATES.
+        validations: The validations of its checkpoints, by test.py.
     """
 
     def __init__(
@@ -117,10 +73,22 @@ class Run:
         params: Document,
         is_held: bool = False,
         waiting: int = 0,
+        end: Optional[End] = None,
+        span: Optional[Span] = None,
     ) -> None:
         self.collection, self.exp_id, self.waiting = collection, exp_id, waiting
-        self.points = sorted(points, key=lambda point: (point.step, point.time))
+        ordered = sorted(points, key=lambda point: (point.step, point.time))
+        trained = [point for point in ordered if not point.validates]
+        self.points = trained or ordered
         self.params = params
+        self.validations: List[Run] = []
+        if len(trained) not in (0, len(ordered)):
+            checks = [point for point in ordered if point.validates]
+            self.validations.append(Run(collection, exp_id, checks, params))
+        self._end = end
+        self._span = span or Span(
+            min(point.time for point in self.points), max(point.time for point in self.points)
+        )
         self.state = self._state(is_held)
 
     def _state(self, is_held: bool) -> str:
@@ -130,13 +98,39 @@ class Run:
             return VALIDATED
         if self.steps is None:
             return ENDED
-        return FINISHED if self.step >= self.steps else DIED
+        if self.step >= self.steps:
+            return FINISHED
+        return STOPPED if self._end and self._end.signal else DIED
+
+    @property
+    def key(self) -> RunKey:
+        """Its identity within the database."""
+        return RunKey(self.collection, self.exp_id)
+
+    @property
+    def why(self) -> Optional[str]:
+        """Why it stopped or died, or None if it did not or if this is not recorded."""
+        return self._end.message if self._end and self.state in (STOPPED, DIED) else None
 
     @property
     def rule(self) -> str:
         """Its alignment rule, or '?' if its records do not contain one."""
         model = self._group('model_params')
         return _text(model['alignment'] or 'backprop') if 'alignment' in model else '?'
+
+    @property
+    def dataset(self) -> str:
+        """Its data set, or '?' if its records do not contain one."""
+        return _text(self._group('train_params').get('dataset', '?'))
+
+    @property
+    def seed(self) -> Optional[int]:
+        """Its seed, or None if its records do not contain one."""
+        for group in ('train_params', 'model_params'):
+            seed = finite(self._group(group).get(SEED))
+            if seed is not None:
+                return int(seed)
+        return None
 
     @property
     def step(self) -> int:
@@ -166,9 +160,21 @@ class Run:
         return None if newest is None else int(newest)
 
     @property
+    def started(self) -> datetime.datetime:
+        """When its first record was created (UTC)."""
+        return self._span.first
+
+    @property
     def time(self) -> datetime.datetime:
         """When its newest record was created (UTC)."""
-        return max(point.time for point in self.points)
+        return self._span.newest
+
+    def setting(self, name: str) -> object:
+        """Returns the recorded value of a setting, or None if its records do not contain it."""
+        for group in self.params:
+            if group not in LOADING and name in self._group(group):
+                return self._group(group)[name]
+        return None
 
     @property
     def settings(self) -> Document:
@@ -220,6 +226,11 @@ class Run:
         values = self._values(name)
         return values[-1][1] if values else None
 
+    def result(self, name: str) -> Optional[float]:
+        """Returns a number of the newest validation that contains it, or None; see `last`."""
+        found = [point.results[name] for point in self.points if name in point.results]
+        return mean(found[-1]) if found else None
+
     def _values(self, name: str) -> List[Tuple[int, Optional[float]]]:
         """Returns a curve, with None if a record contains the name but not a number."""
         found: List[Tuple[int, Document]] = [
@@ -252,8 +263,12 @@ def read(
     exp_ids: Sequence[str] = (),
     collname: Optional[str] = None,
     cache_dir: Optional[str] = None,
+    curves: bool = True,
 ) -> Tuple[List[Run], Optional[str]]:
     """Reads the runs of a database.
+
+    A validation of a checkpoint that a training of the database has recorded is no run: it is among
+    the `validations` of that training, unless `exp_ids` names it.
 
     Args:
         host: Name or address of the MongoDB server. An existing private server of this machine is
@@ -263,6 +278,8 @@ def read(
         exp_ids: The experiments to read, or () for all.
         collname: Reads only the runs of this collection, or all if None.
         cache_dir: The cache folder, where records may be waiting for MongoDB; ~/.tfutils if None.
+        curves: Whether to read all records of the runs. Without, only the newest values of each
+            run are read, which is faster.
 
     Returns:
         (runs, trouble): the runs, sorted by collection and exp_id, and None. If MongoDB could not
@@ -274,146 +291,74 @@ def read(
             record is damaged.
     """
     folder = database_folder(cache_dir or server.DEFAULT_ROOT, f'{host}:{port}', dbname)
-    waiting = _waiting(folder)
+    waiting = stored.waiting(folder)
     trouble: Optional[str] = None
+
+    def is_wanted(key: RunKey) -> bool:
+        return (not exp_ids or key.exp_id in exp_ids) and collname in (None, key.collection)
+
     try:
         with server.reach(host, port) as client:
-            found = _of_database(client[dbname])
+            found = stored.newest(client[dbname])
+            checked = {point.validates for each in found.values() for point in each.points}
+            owners = stored.owners(client[dbname], checked)
+            if curves:
+                _add_curves(found, filter(is_wanted, found), client[dbname])
     except (PyMongoError, StoreError) as error:
         if not waiting:
             raise StoreError(connection.reason(error)) if isinstance(error, PyMongoError) else error
-        found, trouble = {}, connection.reason(error)
-    runs = []
-    for key in sorted(set(found) | set(waiting)):
-        stored, here = found.get(key, Stored([], {}, False)), waiting.get(key, [])
-        more = [_point(_averaged(record), record['_id']) for record in here]
-        run = Run(
-            key.collection,
-            key.exp_id,
-            stored.points + more,
-            stored.params or (here[-1].get('params', {}) if here else {}),
-            stored.is_held,
-            len(here),
-        )
-        if (not exp_ids or run.exp_id in exp_ids) and collname in (None, run.collection):
-            runs.append(run)
-    return runs, trouble
-
-
-def _of_database(database: Database[Document]) -> Dict[RunKey, Stored]:
-    """Reads the data of each run from MongoDB."""
-    found: Dict[RunKey, Stored] = {}
-    for name in sorted(name for name in database.list_collection_names() if name.endswith(FILES)):
-        collection = name[: -len(FILES)]
-        held = claim.held(database[collection + '.claims'])
-        for document in database[name].aggregate(_pipeline()):
-            key = RunKey(collection, document['exp_id'])
-            if key not in found:
-                found[key] = Stored([], _params(database[name], key.exp_id), key.exp_id in held)
-            found[key].points.append(_point(document, document['_id']))
-    return found
-
-
-def _pipeline() -> List[Document]:
-    """Returns the aggregation that selects the fields of a Point from each record.
-
-    MongoDB averages the losses of the steps, so that they need not be transferred.
-    """
-    steps = {'$cond': [{'$isArray': '$train_results'}, '$train_results', []]}
-    wanted: Document = dict.fromkeys(
-        ('exp_id', 'step', 'duration', 'validation_results', 'validates'), 1
-    )
-    averages = {name: {'$avg': '$train_results.' + name} for name in LOSSES}
+        found, owners, trouble = {}, {}, connection.reason(error)
+    runs = {
+        key: _run(key, found.get(key), waiting.get(key, []))
+        for key in sorted(set(found) | set(waiting))
+    }
+    nested = _nest(runs, owners)
     return [
-        {
-            '$match': {
-                'exp_id': {'$type': 'string'},
-                'step': {'$type': 'number'},
-                'item_for': {'$exists': False},
-            }
-        },
-        {'$project': dict(wanted, trained={'$size': steps}, losses=averages)},
-    ]
+        run
+        for key, run in runs.items()
+        if is_wanted(key) and (key not in nested or key.exp_id in exp_ids)
+    ], trouble
 
 
-def _params(files: Collection[Document], exp_id: str) -> Document:
-    """Returns the params of the newest record of an experiment that has params, or {}."""
-    newest = files.find_one(
-        {'exp_id': exp_id, 'params': {'$type': 'object'}}, {'params': 1}, sort=[('step', -1)]
-    )
-    params: Document = newest['params'] if newest else {}
-    return params
+def _add_curves(
+    found: Dict[RunKey, Stored], keys: Iterable[RunKey], database: Database[Document]
+) -> None:
+    """Replaces the newest records of some runs by all of their records."""
+    of_collection: Dict[str, List[str]] = {}
+    for key in keys:
+        of_collection.setdefault(key.collection, []).append(key.exp_id)
+    for collection, exp_ids in of_collection.items():
+        for exp_id, points in stored.whole(database[collection + FILES], exp_ids).items():
+            key = RunKey(collection, exp_id)
+            found[key] = found[key]._replace(points=points, span=None)
 
 
-def _averaged(record: Document) -> Document:
-    """Returns a record in the form that `_pipeline` produces."""
-    steps = [step for step in record.get('train_results', ()) if isinstance(step, dict)]
-    return dict(
-        record,
-        trained=len(steps),
-        losses={name: _average(step.get(name) for step in steps) for name in LOSSES},
-    )
-
-
-def _average(values: Iterable[object]) -> Optional[float]:
-    numbers = [float(value) for value in values if isinstance(value, (int, float))]
-    return sum(numbers) / len(numbers) if numbers else None
-
-
-def _point(document: Document, identity: object) -> Point:
-    time = (
-        identity.generation_time
-        if isinstance(identity, bson.ObjectId)
-        else datetime.datetime.fromtimestamp(0, datetime.timezone.utc)
-    )
-    losses = {name: finite(value) for name, value in document['losses'].items()}
-    return Point(
-        int(document['step']),
-        {name: value for name, value in losses.items() if value is not None},
-        _results(document.get('validation_results')),
-        finite(document.get('duration')),
-        document['trained'],
-        document.get('validates'),
-        time,
+def _run(key: RunKey, held: Optional[Stored], waiting: Sequence[Document]) -> Run:
+    """Returns a run from its data in MongoDB and its records that are waiting on this disk."""
+    held = held or Stored([], {}, False)
+    more = [stored.waiting_point(record) for record in waiting]
+    times = [point.time for point in more]
+    return Run(
+        key.collection,
+        key.exp_id,
+        held.points + more,
+        held.params or (waiting[-1].get('params', {}) if waiting else {}),
+        held.is_held,
+        len(waiting),
+        held.end,
+        held.span and Span(min(times + [held.span.first]), max(times + [held.span.newest])),
     )
 
 
-def _results(targets: object) -> Document:
-    """Returns the results of the first target that has a top-1, or else of the first target."""
-    found = (
-        [results for _, results in sorted(targets.items()) if isinstance(results, dict)]
-        if isinstance(targets, dict)
-        else []
-    )
-    return next((results for results in found if 'top1' in results), found[0] if found else {})
-
-
-def _waiting(folder: str) -> Dict[RunKey, List[Document]]:
-    """Returns the records of each run that are waiting for MongoDB in spools below a folder.
-
-    Raises:
-        StoreError: A record is damaged.
-    """
-    found = {}
-    for path in sorted(glob.glob(spool_of(os.path.join(glob.escape(folder), '*', '*')))):
-        collection, exp_id, _ = path.split(os.sep)[-3:]
-        records = [
-            entry.record
-            for entry in entries.kept(Spool(path)).values()
-            if isinstance(entry, RecordEntry)
-        ]
-        if records:
-            found[RunKey(collection, exp_id)] = records
-    return found
-
-
-def finite(value: object) -> Optional[float]:
-    """Returns a finite number itself, or None for anything else."""
-    return (
-        value
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        else None
-    )
+def _nest(runs: Dict[RunKey, Run], owners: Dict[object, RunKey]) -> Set[RunKey]:
+    """Adds validations to the trainings that they validate; returns the keys of the validations."""
+    nested = set()
+    for key, run in runs.items():
+        owner = owners.get(run.points[-1].validates)
+        if owner and owner != key and owner in runs:
+            runs[owner].validations.append(run)
+            nested.add(key)
+    return nested
 
 
 def _text(value: object) -> str:

@@ -4,7 +4,7 @@ import math
 import statistics
 from typing import Dict, Hashable, Mapping, NamedTuple, Sequence, TypeVar
 
-from scipy import stats
+from scipy import special
 
 Key = TypeVar('Key', bound=Hashable)
 
@@ -62,7 +62,7 @@ def quantile(degrees: float) -> float:
     Args:
         degrees: The degrees of freedom, positive. They need not be whole.
     """
-    return float(stats.t.ppf((1.0 + CONFIDENCE) / 2.0, degrees))
+    return float(special.stdtrit(degrees, (1.0 + CONFIDENCE) / 2.0))
 
 
 def paired(first: Mapping[Key, float], second: Mapping[Key, float]) -> Summary:

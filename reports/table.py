@@ -1,40 +1,28 @@
-"""Renders runs and searches as tables for a terminal."""
+"""Renders runs, groups and searches as tables for a terminal."""
 
-from typing import Callable, Optional, Sequence, Tuple
+from typing import List, Sequence
 
 import rich.box
+import rich.cells
 import rich.console
 import rich.table
 import rich.text
 
 from database.layout import ANGLES
 from reports import runs, searches
+from reports.selection import Series, Sheet
+from reports.view import View
 
-COLOURS = {runs.RUNNING: 'cyan', runs.FINISHED: 'green', runs.DIED: 'red', runs.SPOOLED: 'yellow'}
-# (heading, function from a run to the text of the cell); `note` explains the angles.
-COLUMNS: Sequence[Tuple[str, Callable[[runs.Run], str]]] = (
-    ('exp_id', lambda run: run.exp_id),
-    ('rule', lambda run: run.rule),
-    ('model', lambda run: run.collection),
-    (
-        'step',
-        lambda run: (
-            f'{run.step:,}' + ('' if run.steps in (None, run.step) else f' of {run.steps:,}')
-        ),
-    ),
-    ('top-1', lambda run: number(run.last('top1'), '{:.4f}')),
-    ('weight°', lambda run: number(run.last('weight_angles'), '{:.1f}')),
-    ('projection°', lambda run: number(run.last('projection_angles'), '{:.1f}')),
-    ('gradient°', lambda run: number(run.last('gradient_angles'), '{:.1f}')),
-    ('images/s', lambda run: number(run.images_per_s, '{:,.0f}')),
-    ('state', lambda run: run.state + (f' ({run.waiting:,} waiting)' if run.waiting else '')),
-)
-LEFT = ('exp_id', 'rule', 'model', 'state')  # left-aligned columns; all others are numbers
-
-
-def number(value: Optional[float], form: str) -> str:
-    """Formats a number; None becomes '-'."""
-    return '-' if value is None else form.format(value)
+COLOURS = {
+    runs.RUNNING: 'cyan',
+    runs.FINISHED: 'green',
+    runs.STOPPED: 'yellow',
+    runs.DIED: 'red',
+    runs.SPOOLED: 'yellow',
+}
+GAP = 2  # columns of a terminal between two columns of a table: padding, and the box
+NARROWEST = 16  # a text is folded in a column that is narrower than the text, but not than this
+MOST_REASONS = 10  # how many runs that stopped or died are explained below the table
 
 
 def note(found: Sequence[runs.Run]) -> str:
@@ -52,19 +40,76 @@ def note(found: Sequence[runs.Run]) -> str:
     )
 
 
-def of(found: Sequence[runs.Run]) -> rich.console.Group:
-    """Returns a table of runs with a note below it, for rich to print."""
-    table = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
-    for heading, _ in COLUMNS:
-        table.add_column(heading, justify='left' if heading in LEFT else 'right', overflow='fold')
-    for run in found:
-        table.add_row(
-            *[
-                rich.text.Text(cell(run), COLOURS.get(run.state, '') if heading == 'state' else '')
-                for heading, cell in COLUMNS
-            ]
+def reasons(found: Sequence[runs.Run]) -> List[str]:
+    """Returns a line for each run that stopped or died and recorded why, the newest first."""
+    told = sorted((run for run in found if run.why), key=lambda run: run.time, reverse=True)
+    lines = [f'Run {run.exp_id} {run.state}: {run.why}' for run in told[:MOST_REASONS]]
+    more = len(told) - len(lines)
+    return lines + ([f'... and {more:,} more (--columns=exp_id,state,why)'] if more else [])
+
+
+class Table:
+    """A table that shows as many columns as fit the terminal, for rich to print.
+
+    Numbers are never folded. Columns that do not fit are left out, unless they were asked for; then
+    the table is wider than the terminal.
+
+    Args:
+        sheet: The rows and columns.
+    """
+
+    def __init__(self, sheet: Sheet) -> None:
+        self._sheet = sheet
+
+    def __rich_console__(
+        self, console: rich.console.Console, options: rich.console.ConsoleOptions
+    ) -> rich.console.RenderResult:
+        """Yields the table, and a line about the columns that do not fit."""
+        shown = list(self._sheet.usual)
+        while not self._sheet.is_chosen and _width(shown) > options.max_width:
+            shown.remove(max(shown, key=lambda column: column.rank or 0))
+        drawn = rich.table.Table(
+            box=rich.box.SIMPLE_HEAD, pad_edge=False, padding=(0, GAP - 1, 0, 0)
         )
-    return rich.console.Group(table, *[rich.text.Text(line) for line in [note(found)] if line])
+        for column in shown:
+            drawn.add_column(
+                column.title,
+                justify='left' if column.is_text else 'right',
+                overflow='fold',
+                no_wrap=not column.is_text,
+                min_width=_least_width(column),
+            )
+        for row in zip(*[column.texts for column in shown]):
+            drawn.add_row(*map(_cell, row, shown))
+        width = max(options.max_width, _width(shown))
+        yield from console.render(drawn, options.update(width=width))
+        left = ', '.join(column.name for column in self._sheet.usual if column not in shown)
+        if left:
+            yield rich.text.Text(f'Not shown in {options.max_width} columns: {left}.')
+
+
+def _least_width(column: Series) -> int:
+    """Returns the smallest width of a column: that of its widest number, or a part of a text."""
+    widest = max(rich.cells.cell_len(text) for text in [column.title, *column.texts])
+    return min(widest, NARROWEST) if column.is_text else widest
+
+
+def _width(shown: Sequence[Series]) -> int:
+    """Returns the smallest width of a table."""
+    return sum(_least_width(column) + GAP for column in shown) + 1
+
+
+def _cell(text: str, column: Series) -> rich.text.Text:
+    colour = COLOURS.get(text.partition(' ')[0], '') if column.name == 'state' else ''
+    return rich.text.Text(text, colour)
+
+
+def of(seen: View) -> rich.console.Group:
+    """Returns a table with notes below it, for rich to print."""
+    angles = any(column.name.partition('_')[2].startswith('angle') for column in seen.sheet.usual)
+    lines = ([note(seen.runs)] if angles else []) + seen.notes + reasons(seen.runs)
+    notes = [rich.text.Text(line) for line in lines if line]
+    return rich.console.Group(Table(seen.sheet), *notes)
 
 
 def of_search(search: searches.Search) -> rich.console.Group:

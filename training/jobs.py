@@ -275,9 +275,9 @@ def _run(
 def _end(error: BaseException) -> End:
     """Returns how a training ends that raises an error."""
     if isinstance(error, Stopped):
-        return End(str(error), f'stopped by {error}')
+        return End(str(error), str(error))
     if isinstance(error, KeyboardInterrupt):
-        return End('SIGINT', 'stopped by SIGINT')
+        return End('SIGINT', 'SIGINT')
     named = '' if isinstance(error, TrainingError) else type(error).__name__ + ': '
     return End(None, f'{named}{error}'.split('\n')[0])
 

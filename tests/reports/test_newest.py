@@ -7,7 +7,7 @@ import pymongo
 import pytest
 from matplotlib.figure import Figure
 
-from reports import plots, runs, searches
+from reports import plots, runs, searches, stored
 
 MOMENT = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
 
@@ -36,7 +36,7 @@ def test_the_settings_are_those_of_the_newest_record(files):
         for exp_id, step, seed in (('one', 7, 1), ('one', 21, 3), ('one', 14, 2), ('two', 28, 4))
     )
     files.insert_one(dict(exp_id='one', step=35))  # a record without settings
-    assert runs._params(files, 'one') == {'train_params': {'seed': 3}}
+    assert stored._params(files, 'one') == {'train_params': {'seed': 3}}
 
 
 def test_the_best_so_far_knows_no_later_trial():

@@ -63,7 +63,7 @@ def test_the_table(found):
 
 
 def test_the_page_and_the_plot(found):
-    text = page.of([], 'Runs', 'of the tests', 12, searched=found)
+    text = page.of([], [], 'Runs', 'of the tests', 12, searched=found)
     assert 'There are no runs yet' in text
     run = runs.Run(
         'fc_7-5',
@@ -71,7 +71,7 @@ def test_the_page_and_the_plot(found):
         [runs.Point(0, {}, dict(top1=0.5), None, 0, None, datetime.datetime(2020, 1, 1))],
         {},
     )
-    text = page.of([run], 'Runs', 'of the tests', 12, searched=found)
+    text = page.of([run], [], 'Runs', 'of the tests', 12, searched=found)
     assert (
         'Search alpha (fc_7-5): 4 trials' in text
         and '--alpha=0.2469 --optimizer=adam' in text

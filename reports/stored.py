@@ -1,0 +1,339 @@
+"""Reads what MongoDB and the spools of this machine hold of each run.
+
+It reads records of any version of this program, of a tfutils script and of tfutils itself.
+"""
+
+import datetime
+import glob
+import math
+import os
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import bson
+from pymongo.collection import Collection
+from pymongo.database import Database
+
+from database import claim, entries
+from database.claim import End
+from database.entries import RecordEntry
+from database.spool import Spool, spool_of
+from database.types import Document
+
+LOSSES = ('loss', 'model_loss', 'reg_loss', 'alignment_loss', 'total_loss', 'learning_rate')
+FILES = '.files'
+# Which documents of such a collection are records.
+RECORDS: Document = {
+    'exp_id': {'$type': 'string'},
+    'step': {'$type': 'number'},
+    'item_for': {'$exists': False},
+}
+LONG_AGO = datetime.datetime.fromtimestamp(0, datetime.timezone.utc)
+# The newest record of each experiment and the times of all, from the index of the records. Only
+# texts are compared with a text, so that other exp_ids are left out.
+HEADS: List[Document] = [
+    {'$match': {'exp_id': {'$gte': ''}}},
+    {'$sort': {'exp_id': 1, 'step': 1, '_id': 1}},
+    {
+        '$group': {
+            '_id': '$exp_id',
+            'newest': {'$last': '$_id'},
+            'first': {'$min': '$_id'},
+            'last': {'$max': '$_id'},
+        }
+    },
+]
+# The records of a training with its newest validation and its newest steps.
+NEWEST: Dict[str, Document] = {
+    'validated': {'validation_results': {'$type': 'object'}, 'validates': {'$exists': False}},
+    'trained': {'train_results.0': {'$exists': True}, 'validates': {'$exists': False}},
+}
+
+
+class Point(NamedTuple):
+    """The parts of a record that a report uses.
+
+    Attributes:
+        step: The step of the record.
+        losses: {name: mean since the last record}.
+        results: Results of a validation, {name: number or {layer: number}}, or {}.
+        duration: Seconds per step, or None.
+        trained: How many steps the record contains.
+        validates: The field `validates` of the record, or None.
+        time: When the record was created (UTC).
+    """
+
+    step: int
+    losses: Dict[str, float]
+    results: Document
+    duration: Optional[float]
+    trained: int
+    validates: object
+    time: datetime.datetime
+
+
+class RunKey(NamedTuple):
+    """The identity of a run within a database."""
+
+    collection: str
+    exp_id: str
+
+
+class Span(NamedTuple):
+    """When the first and the newest record of a run were created (UTC)."""
+
+    first: datetime.datetime
+    newest: datetime.datetime
+
+
+class Stored(NamedTuple):
+    """The data of a run in MongoDB.
+
+    Attributes:
+        points: Its records, or those with its newest values.
+        params: The params of its newest record, or {}.
+        is_held: Whether a process has claimed it.
+        end: How its last process ended before the last step, or None.
+        span: The times of all of its records; None if `points` are all of them.
+    """
+
+    points: List[Point]
+    params: Document
+    is_held: bool
+    end: Optional[End] = None
+    span: Optional[Span] = None
+
+
+def collections_of(database: Database[Document]) -> List[str]:
+    """Returns the names of the collections of runs in a database, sorted."""
+    names = database.list_collection_names()
+    return sorted(name[: -len(FILES)] for name in names if name.endswith(FILES))
+
+
+def newest(database: Database[Document]) -> Dict[RunKey, Stored]:
+    """Reads the records with the newest values of each run of a database.
+
+    Raises:
+        PyMongoError: MongoDB cannot be read.
+    """
+    found: Dict[RunKey, Stored] = {}
+    for collection in collections_of(database):
+        files, claims = database[collection + FILES], database[collection + '.claims']
+        held, ends = claim.held(claims), claim.ends(claims)
+        for exp_id, stored in _newest(files):
+            found[RunKey(collection, exp_id)] = stored._replace(
+                is_held=exp_id in held, end=ends.get(exp_id)
+            )
+    return found
+
+
+def _newest(files: Collection[Document]) -> Iterator[Tuple[str, Stored]]:
+    """Yields (exp_id, data) of each run, with the records that hold its newest values.
+
+    Validations, and runs whose newest record is not of the usual form, are read in whole.
+    """
+    others = []
+    for head in heads(files):
+        if not head.records:
+            others.append(head.exp_id)
+            continue
+        points = [point(record, record['_id']) for record in head.records]
+        yield head.exp_id, Stored(points, head.records[0]['params'], False, span=head.span)
+    for exp_id, points in (whole(files, others) if others else {}).items():
+        yield exp_id, Stored(points, _params(files, exp_id), False)
+
+
+class Head(NamedTuple):
+    """The newest records of a run, as MongoDB returns them.
+
+    Attributes:
+        exp_id: The experiment.
+        span: The times of its records.
+        records: Its newest record, and where this one has no validation or no steps, the newest
+            ones that have. It is empty if the newest record is not of the usual form.
+    """
+
+    exp_id: str
+    span: Span
+    records: List[Document]
+
+
+def heads(files: Collection[Document]) -> List[Head]:
+    """Reads the newest records of each run of a collection.
+
+    The newest step and the times of each run come from the index alone. Of most runs, one record is
+    fetched.
+
+    Raises:
+        PyMongoError: MongoDB cannot be read.
+    """
+    found = list(files.aggregate(HEADS, allowDiskUse=True))
+    match = dict(RECORDS, _id={'$in': [head['newest'] for head in found]})
+    fields = _fields()
+    fields['$project']['params'] = 1
+    newest = {record['exp_id']: record for record in files.aggregate([{'$match': match}, fields])}
+    usual = {
+        exp_id: [record]
+        for exp_id, record in newest.items()
+        if 'validates' not in record and isinstance(record.get('params'), dict)
+    }
+    short = [
+        exp_id
+        for exp_id, (record,) in usual.items()
+        if not (record['trained'] and isinstance(record.get('validation_results'), dict))
+    ]
+    for document in files.aggregate(_lookups(files.name, short)) if short else ():
+        own = usual[document['_id']]
+        for record in [record for kind in NEWEST for record in document[kind]]:
+            own += [] if record['_id'] in [each['_id'] for each in own] else [record]
+    return [
+        Head(
+            head['_id'],
+            Span(_time(head['first']), _time(head['last'])),
+            usual.get(head['_id'], []),
+        )
+        for head in found
+    ]
+
+
+def _lookups(name: str, exp_ids: Sequence[str]) -> List[Document]:
+    """Returns the aggregation that selects the records of NEWEST for each of some runs."""
+    pipeline: List[Document] = [
+        {'$match': {'exp_id': {'$in': list(exp_ids)}}},
+        {'$group': {'_id': '$exp_id'}},
+    ]
+    for kind, query in NEWEST.items():
+        chosen = [
+            {'$match': dict(RECORDS, **query, **{'$expr': {'$eq': ['$exp_id', '$$exp_id']}})},
+            {'$sort': {'exp_id': -1, 'step': -1, '_id': -1}},
+            {'$limit': 1},
+            _fields(),
+        ]
+        lookup = {'from': name, 'let': {'exp_id': '$_id'}, 'pipeline': chosen, 'as': kind}
+        pipeline.append({'$lookup': lookup})
+    return pipeline
+
+
+def whole(files: Collection[Document], exp_ids: Sequence[str]) -> Dict[str, List[Point]]:
+    """Reads all records of some experiments of a collection: {exp_id: records}.
+
+    Raises:
+        PyMongoError: MongoDB cannot be read.
+    """
+    points: Dict[str, List[Point]] = {}
+    match = dict(RECORDS, exp_id={'$type': 'string', '$in': list(exp_ids)})
+    for document in files.aggregate([{'$match': match}, _fields()]):
+        points.setdefault(document['exp_id'], []).append(point(document, document['_id']))
+    return points
+
+
+def owners(database: Database[Document], identities: Iterable[object]) -> Dict[object, RunKey]:
+    """Returns {`_id`: run} of those records of a database that have one of the given `_id`s.
+
+    Raises:
+        PyMongoError: MongoDB cannot be read.
+    """
+    wanted = [each for each in identities if isinstance(each, bson.ObjectId)]
+    found: Dict[object, RunKey] = {}
+    for collection in collections_of(database) if wanted else ():
+        query = {'_id': {'$in': wanted}, 'exp_id': {'$type': 'string'}}
+        for record in database[collection + FILES].find(query, {'exp_id': 1}):
+            found[record['_id']] = RunKey(collection, record['exp_id'])
+    return found
+
+
+def _fields() -> Document:
+    """Returns the stage of an aggregation that selects the fields of a Point from each record.
+
+    MongoDB averages the losses of the steps, so that they need not be transferred.
+    """
+    steps = {'$cond': [{'$isArray': '$train_results'}, '$train_results', []]}
+    wanted: Document = dict.fromkeys(
+        ('exp_id', 'step', 'duration', 'validation_results', 'validates'), 1
+    )
+    averages = {name: {'$avg': '$train_results.' + name} for name in LOSSES}
+    return {'$project': dict(wanted, trained={'$size': steps}, losses=averages)}
+
+
+def _params(files: Collection[Document], exp_id: str) -> Document:
+    """Returns the params of the newest record of an experiment that has params, or {}.
+
+    A record of a validation counts only if there is no other.
+    """
+    query: Document = {'exp_id': exp_id, 'params': {'$type': 'object'}}
+    for more in ({'validates': {'$exists': False}}, {}):
+        newest = files.find_one(
+            dict(query, **more), {'params': 1}, sort=[('step', -1), ('_id', -1)]
+        )
+        if newest:
+            found: Document = newest['params']
+            return found
+    return {}
+
+
+def waiting(folder: str) -> Dict[RunKey, List[Document]]:
+    """Returns the records of each run that are waiting for MongoDB in spools below a folder.
+
+    Raises:
+        StoreError: A record is damaged.
+    """
+    found = {}
+    for path in sorted(glob.glob(spool_of(os.path.join(glob.escape(folder), '*', '*')))):
+        collection, exp_id, _ = path.split(os.sep)[-3:]
+        records = [
+            entry.record
+            for entry in entries.kept(Spool(path)).values()
+            if isinstance(entry, RecordEntry)
+        ]
+        if records:
+            found[RunKey(collection, exp_id)] = records
+    return found
+
+
+def waiting_point(record: Document) -> Point:
+    """Returns the Point of a record that is waiting for MongoDB."""
+    steps = [step for step in record.get('train_results', ()) if isinstance(step, dict)]
+    losses = {name: _average(step.get(name) for step in steps) for name in LOSSES}
+    return point(dict(record, trained=len(steps), losses=losses), record['_id'])
+
+
+def _average(values: Iterable[object]) -> Optional[float]:
+    numbers = [float(value) for value in values if isinstance(value, (int, float))]
+    return sum(numbers) / len(numbers) if numbers else None
+
+
+def point(document: Document, identity: object) -> Point:
+    """Returns the Point of a record in the form that the aggregations produce."""
+    losses = {name: finite(value) for name, value in document['losses'].items()}
+    return Point(
+        int(document['step']),
+        {name: value for name, value in losses.items() if value is not None},
+        _results(document.get('validation_results')),
+        finite(document.get('duration')),
+        document['trained'],
+        document.get('validates'),
+        _time(identity),
+    )
+
+
+def _time(identity: object) -> datetime.datetime:
+    """Returns when the record with an `_id` was created."""
+    return identity.generation_time if isinstance(identity, bson.ObjectId) else LONG_AGO
+
+
+def _results(targets: object) -> Document:
+    """Returns the results of the first target that has a top-1, or else of the first target."""
+    found = (
+        [results for _, results in sorted(targets.items()) if isinstance(results, dict)]
+        if isinstance(targets, dict)
+        else []
+    )
+    return next((results for results in found if 'top1' in results), found[0] if found else {})
+
+
+def finite(value: object) -> Optional[float]:
+    """Returns a finite number itself, or None for anything else."""
+    return (
+        value
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        else None
+    )
