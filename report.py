@@ -1,10 +1,10 @@
-r"""Shows the runs of a MongoDB database as a table, in files, as plots and as one HTML page.
+r"""Shows the runs of a MongoDB database as tables, files, plots and an HTML page.
 
     python report.py --dbname=quickstart
     python report.py --dbname=quickstart --html=report.html --png=report.png
     python report.py --dbname=quickstart --exp_id=symmetric,mirror --watch
     python report.py --dbname=quickstart --group=seed --csv=groups.csv
-    python report.py --dbname=quickstart --where='rule=mirror,top1>0.9' --sort=-top1
+    python report.py --dbname=quickstart --where='rule=mirror,top1>0.9'
     python report.py --dbname=quickstart --compare=symmetric,mirror
 
 It does not need TensorFlow and does not change the database.

@@ -97,6 +97,18 @@ def records(mongo_server):
     client.close()
 
 
+@pytest.fixture(scope='session')
+def ending(mongo_server):
+    """Returns a function: exp_id -> how its last process ended, or None if it has no claim."""
+    client = pymongo.MongoClient(mongo_server.host, mongo_server.port)
+
+    def find(exp_id, dbname='cli', collection='fc_7-5'):
+        return (client[dbname][collection + '.claims'].find_one({'_id': exp_id}) or {}).get('ended')
+
+    yield find
+    client.close()
+
+
 @pytest.fixture(scope='module', autouse=True)
 def layout_of_records(mongo_server):
     """Checks that all records that the tests of a file stored agree with database/layout.py."""

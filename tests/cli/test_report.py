@@ -1,9 +1,13 @@
 """Reports by report.py on results that train.py has stored, as a user sees them."""
 
+import csv
+import json
 import os
 import re
 
+import numpy as np
 import pytest
+from scipy import stats
 
 import commands
 
@@ -33,13 +37,50 @@ def test_a_training_is_a_line_of_the_table(report, records):
         for name in ('weight_angles', 'projection_angles', 'gradient_angles')
     ]
     speed = '{:,.0f}'.format(131 / newest['duration'])
-    assert row(done, 'symmetric_whole') == [
-        'symmetric_whole',
-        'symmetric',
-        'fc_7-5',
-        '30',
-        '{:.4f}'.format(results['top1']),
-    ] + angles + [speed, 'finished']
+    cells = row(done, 'symmetric_whole')
+    assert cells[:9] == ['symmetric_whole', 'symmetric', 'mnist', 'fc_7-5', '0', '30'] + [
+        f'{results[name]:.4f}' for name in ('top1', 'top5', 'loss')
+    ]
+    assert cells[9:13] == angles + [speed] and cells[-1] == 'finished'
+
+
+def test_seeds_are_one_group_and_a_training_that_diverged_is_not_in_it(
+    run, where, report, records, tmp_path
+):
+    """The two runs with seed 0, of which one was resumed, have the same settings and count once."""
+    fc = ['train.py'] + commands.FC + where
+    commands.succeeded(run(*fc, '--train_epochs=1', '--seed=3', '--exp_id_suffix=_whole3'))
+    lost = run(*fc, '--train_epochs=1', '--learning_rate=1e30', '--exp_id_suffix=_lost')
+    assert lost.code == 3
+    files = {name: str(tmp_path / name) for name in ('csv', 'json')}
+    done = report(
+        '--group=seed', '--where=n>1', *[f'--{name}={path}' for name, path in files.items()]
+    )
+    assert done.code == 0 and done.err == ''
+    with open(files['csv'], encoding='utf-8') as file:
+        (group,) = csv.DictReader(file)
+    with open(files['json'], encoding='utf-8') as file:
+        (same,) = json.load(file)
+    top1 = [
+        records('symmetric_' + name)[-1]['validation_results']['topn_val']['top1']
+        for name in ('whole', 'whole3')
+    ]
+    low, high = stats.t.interval(0.95, 1, np.mean(top1), stats.sem(top1))
+    assert (group['n'], group['seeds'], same['n']) == ('2', '0 3', 2)
+    for name, value in dict(
+        mean=np.mean(top1), std=np.std(top1, ddof=1), low=low, high=high
+    ).items():
+        assert float(group['top1_' + name]) == same['top1_' + name] == pytest.approx(value)
+    done = report('--where=exp_id=symmetric_lost', '--columns=exp_id,state,why,learning_rate')
+    (cells,) = [line for line in done.out.splitlines() if line.split()[:1] == ['symmetric_lost']]
+    (told,) = [line for line in lost.err.splitlines() if line.startswith('error: step ')]
+    assert cells.split()[1] == 'died' and cells.split()[-1] == '1e+30'
+    assert 'Run symmetric_lost died: ' + told[len('error: ') :][:60] in done.out
+
+
+def test_a_table_for_a_paper_is_all_that_is_printed(report):
+    lines = report('--latex', '--where=exp_id=symmetric_whole').out.splitlines()
+    assert lines[1].startswith(r'\begin{tabular}') and lines[-1] == r'\end{tabular}'
 
 
 def test_page_and_png_of_one_experiment(report, tmp_path):
@@ -55,30 +96,24 @@ def test_page_and_png_of_one_experiment(report, tmp_path):
     assert sorted(os.listdir(str(tmp_path))) == ['report.html', 'report.png']
 
 
-def test_an_empty_database_is_no_error(report, tmp_path):
-    html, png = str(tmp_path / 'report.html'), str(tmp_path / 'report.png')
-    done = report('--dbname=empty', '--html=' + html, '--png=' + png)
-    assert (
-        done.code == 0
-        and 'There are no runs in database empty' in done.out
-        and 'nothing to plot yet' in done.out
-    )
-    assert os.listdir(str(tmp_path)) == ['report.html']
-
-
 @pytest.mark.parametrize(
     'words, code, beginning',
     [
-        (['--exp_id=nobody'], 1, 'error: There is no experiment nobody in database cli'),
+        (['--exp_id=nobody'], 1, 'error: There is no experiment nobody in database cli at '),
+        (['--dbname=empty'], 1, 'error: There is no database empty at localhost:'),
+        (['--collname=fc_5-7'], 1, 'error: There is no collection fc_5-7 in database cli at '),
+        (['--where=top1'], 2, "error: --where: 'top1' is not a condition"),
+        (['--compare=symmetric'], 2, 'error: --compare needs two rules'),
+        (['--group=rule'], 2, 'error: flag --group=rule'),
         (
             ['--exp_id=symmetric_whole', '--html=/no/such/folder/report.html'],
             1,
-            'error: /no/such/folder/report.html.tmp cannot be written',
+            'error: /no/such/folder/report.html cannot be written',
         ),
         (
             ['--exp_id=symmetric_whole', '--png=/no/such/folder/report.png'],
             1,
-            'error: /no/such/folder/report.png.tmp cannot be written',
+            'error: /no/such/folder/report.png cannot be written',
         ),
         (['--port=1'], 1, 'error: Nothing answers at localhost:1'),
         (['--most=0'], 2, 'error: flag --most=0'),
@@ -132,5 +167,13 @@ def test_help_fits_80_columns_and_tells_of_every_flag(forks):
         'most',
         'watch',
         'every_s',
+        'where',
+        'sort',
+        'columns',
+        'group',
+        'compare',
+        'csv',
+        'json',
+        'latex',
     ):
         assert re.search(rf'^ +--(\[no\])?{name}:', text, re.M)

@@ -427,7 +427,7 @@ def test_another_experiment_starts_from_a_checkpoint(
 @pytest.mark.parametrize(
     'number, name, code', [(signal.SIGINT, 'SIGINT', 130), (signal.SIGTERM, 'SIGTERM', 143)]
 )
-def test_a_signal_saves_and_stops(run, forks, where, records, folder, number, name, code):
+def test_a_signal_saves_and_stops(run, forks, where, records, folder, ending, number, name, code):
     words = ['train.py'] + commands.FC + where + ['--exp_id_suffix=_' + name, '--train_epochs=50']
     running = forks.start(*words)
     for line in iter(running.stdout.readline, ''):
@@ -442,6 +442,7 @@ def test_a_signal_saves_and_stops(run, forks, where, records, folder, number, na
     assert done.code == code
     assert commands.unexpected(done.err) == [f'stopped by {name}; --do_restore resumes it']
     assert f'{name}: saving, then stopping; a second signal stops at once' in done.out.splitlines()
+    assert ending('symmetric_' + name) == {'signal': name, 'message': name}
     found = records('symmetric_' + name)
     assert [record['step'] for record in found][:2] == [0, 6] and found[1]['saved_filters']
     reached = found[-1]['step']
@@ -450,6 +451,7 @@ def test_a_signal_saves_and_stops(run, forks, where, records, folder, number, na
     epochs = (reached // 6 * 6 + 6) / 30
     lines = commands.succeeded(run(*(words[:-1] + [f'--train_epochs={epochs}', '--do_restore'])))
     assert restored_from(lines) == [f'checkpoint-{reached}']
+    assert ending('symmetric_' + name) is None
     assert [
         len(record['train_results'])
         for record in records('symmetric_' + name)

@@ -7,7 +7,7 @@ import pymongo
 import pytest
 
 from database import claim, connection
-from database.claim import Claim
+from database.claim import Claim, End
 from database.errors import StoreError
 from database.store import Store
 
@@ -110,3 +110,54 @@ def test_a_claim_tells_what_is_done_with_the_experiment(mongo_server, collection
     assert collection.find_one()['digests'] == found['digests']
     reader.close()
     store.close()
+
+
+def test_how_a_training_ended_stays_until_another_one_begins(collection):
+    """An attempt that fails before its training begins changes nothing."""
+    mine = Claim(collection, 'symmetric')
+    mine.end(End('SIGINT', 'x' * 2000))
+    assert claim.ends(collection) == {} and claim.held(collection) == {'symmetric'}
+    mine.release()
+    ended = End('SIGINT', 'x' * claim.MOST_CHARACTERS)
+    assert claim.ends(collection) == {'symmetric': ended} and claim.held(collection) == set()
+    attempt = Claim(collection, 'symmetric')
+    attempt.release()
+    assert claim.ends(collection) == {'symmetric': ended}
+    failing = Claim(collection, 'symmetric')
+    failing.begin()
+    failing.end(End(None, 'step 3: lost'))
+    failing.release()
+    assert claim.ends(collection) == {'symmetric': End(None, 'step 3: lost')}
+    last = Claim(collection, 'symmetric')
+    last.begin()
+    last.release()
+    assert collection.find_one() is None and claim.ends(collection) == {}
+
+
+def test_a_killed_process_has_left_no_message(collection):
+    Claim(collection, 'symmetric')
+    alter(collection, process=DEAD)
+    collection.insert_one({'_id': 'no claim'})
+    (end,) = claim.ends(collection).values()
+    assert end.signal is None and f'process {DEAD} on host ' in end.message
+    assert 'ended without a message' in end.message
+    Claim(collection, 'symmetric').release()
+
+
+def test_an_outage_when_a_training_ends_is_no_error(mongo_server, collection, monkeypatch):
+    place = (mongo_server.host, mongo_server.port, 'claims', 'fc', 'symmetric')
+    store, reader = Store(*place, exclusive=True), Store(*place)
+    reader.begin()
+    reader.end(End(None, 'nobody'))
+    store.begin()
+
+    def fail(*arguments):
+        raise pymongo.errors.AutoReconnect('gone')
+
+    monkeypatch.setattr(Claim, 'describe', lambda claim, **fields: fail())
+    store.end(End(None, 'lost'))
+    with pytest.raises(StoreError, match='could not be read'):
+        store.begin()
+    reader.close()
+    store.close()
+    assert collection.find_one() is None
