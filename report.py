@@ -161,11 +161,9 @@ def look(values: flags.FlagValues) -> Found:
             the collection or an experiment does not exist.
     """
     found, trouble = _read(values, curves=False)
-    is_short = not found or set(values.exp_id) - {run.exp_id for run in found}
-    if is_short and not (values.watch or trouble):
-        told = missing.message(
-            values.host, values.port, values.dbname, values.collname, values.exp_id
-        )
+    lost = set(values.exp_id) - {run.exp_id for run in found}
+    if (lost or not found) and not (values.watch or trouble):
+        told = missing.message(values.host, values.port, values.dbname, values.collname, lost)
         if told:
             raise StoreError(told)
     selection = Selection(values.where or '', tuple(values.sort), tuple(values.columns))

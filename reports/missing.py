@@ -1,7 +1,7 @@
 """Says what there is if a report is asked for what is not there."""
 
 import difflib
-from typing import List, Optional, Sequence
+from typing import Collection, List, Optional
 
 from pymongo.errors import PyMongoError
 
@@ -14,7 +14,7 @@ MOST = 20  # how many names a message lists
 
 
 def message(
-    host: str, port: int, dbname: str, collname: Optional[str], exp_ids: Sequence[str]
+    host: str, port: int, dbname: str, collname: Optional[str], exp_ids: Collection[str]
 ) -> Optional[str]:
     """Returns a sentence about a database, collection or experiment that does not exist, or None.
 
@@ -23,7 +23,7 @@ def message(
         port: TCP port of the server.
         dbname: Name of the database.
         collname: Name of the collection, or None.
-        exp_ids: Names of experiments.
+        exp_ids: Names of experiments, or nothing.
 
     Raises:
         StoreError: MongoDB cannot be read.

@@ -32,6 +32,7 @@ HOW = [
         'cli/test_settings_file.py',
     ),
     ('make bench', 'hours, and a quiet machine'),
+    ('python -m benchmarks.reports', 'minutes; benchmarks/test_reports.py runs a smaller one'),
     ('make search', 'minutes; training/test_search.py runs its program'),
     ('make noise', 'an hour; experiments/test_noise.py runs its program'),
     ('make faults', 'half an hour; a part of it is faults/test_campaign.py'),
