@@ -5,7 +5,8 @@
 
 It fills a database on a private mongod, which it removes afterwards: runs of ResNet-18 that differ
 in rule and seed, with the results of 22 layers in each tenth record. It then prints the seconds of
-whole commands, from start to exit, and of the aggregations of `reports/stored.py` alone.
+whole commands, from start to exit, and of the aggregations of `reports/stored.py` alone, and the
+ratio to these.
 """
 
 import argparse
@@ -90,20 +91,32 @@ def fill(bucket: Bucket, size: Size) -> None:
 
 
 class Timed(NamedTuple):
-    """A measured time."""
+    """A measured time.
+
+    Attributes:
+        name: What was measured.
+        seconds: Its time.
+        cpu: The processor time of this process and of its children, without that of MongoDB. On a
+            machine with other work, it says more than the time.
+    """
 
     name: str
     seconds: float
+    cpu: float
 
 
 def fastest(name: str, call: Callable[[], object], times: int) -> Timed:
     """Returns the shortest of several times of a call."""
     found = []
     for _ in range(times):
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), _cpu()
         call()
-        found.append(time.perf_counter() - started)
-    return Timed(name, min(found))
+        found.append(Timed(name, time.perf_counter() - started, _cpu() - cpu))
+    return min(found, key=lambda timed: timed.seconds)
+
+
+def _cpu() -> float:
+    return sum(os.times()[:4])
 
 
 @contextlib.contextmanager
@@ -163,8 +176,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             f'{data["size"] / 1e6:,.0f} MB, filled in {time.perf_counter() - started:.0f} s'
         )
         timed = measure(bucket, args.port, folder, args.times)
-        for name, seconds in timed:
-            print(f'{seconds:8.2f} s  {seconds / timed[0].seconds:6.1f} x  {name}')
+        for name, seconds, cpu in timed:
+            ratio = seconds / timed[0].seconds
+            print(f'{seconds:8.2f} s  {ratio:6.1f} x  {cpu:6.2f} s of CPU  {name}')
     return 0
 
 

@@ -33,4 +33,7 @@ def test_it_prints_the_time_of_each_command(capsys):
     assert benchmark.main(arguments) == 0
     first, *timed = capsys.readouterr().out.splitlines()
     assert first.startswith('6 runs of 3 records of 2 steps: ') and len(timed) == 7
-    assert all(re.match(r' +\d+\.\d\d s +\d+\.\d x  (the|report)', line) for line in timed)
+    assert all(
+        re.match(r' +\d+\.\d\d s +\d+\.\d x +\d+\.\d\d s of CPU  (the|report)', line)
+        for line in timed
+    )
