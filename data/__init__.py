@@ -14,13 +14,15 @@ os.environ.setdefault(
 )  # for the command line tools; see training/runtime.py
 
 from data.base import DataError, Dataset
+from data.memory import InMemory
+from data.split import VALIDATION
 
 # The command line tools are skipped: they may only be imported as the main module.
 for _module in pkgutil.iter_modules(__path__):
     if not _module.name.startswith('build_'):
         importlib.import_module(f'{__name__}.{_module.name}')
 
-__all__ = ['DATASETS', 'DataError', 'Dataset', 'load']
+__all__ = ['DATASETS', 'DataError', 'Dataset', 'InMemory', 'load']
 
 
 def _named(cls: Type[Dataset]) -> Iterator[Type[Dataset]]:
@@ -39,19 +41,25 @@ def load(
     data_dir: Optional[str] = None,
     image_size: Optional[int] = None,
     preprocessing: Optional[str] = None,
+    validation_split: int = 0,
+    split: Optional[str] = None,
 ) -> Dataset:
     """Finds, checks and returns the data set with the given name, without running a session.
 
     Args:
         name: A key of `DATASETS`.
         data_dir: Folder (or gs:// address) of the images, or None for the data set's default.
-        image_size: Height and width in pixels. None means 28 for mnist, 32 for cifar10 and
-            cifar100, 299 for the inception preprocessing, and 224 otherwise.
+        image_size: Height and width in pixels. None means 28 for mnist and fashion_mnist, 32
+            for cifar10 and cifar100, 299 for the inception preprocessing, and 224 otherwise.
         preprocessing: 'resnet', 'inception' or 'plain' (imagenet only). None means resnet.
+        validation_split: Number of training images that are held out for validations; for data sets
+            that are held in memory.
+        split: What a validation sees: 'validation', the images that are held out, or 'test'. None
+            means 'validation' if images are held out, and 'test' otherwise.
 
     Raises:
-        DataError: The name or the preprocessing is unknown, the size is below 1, or images are
-            missing or damaged.
+        DataError: The name or the preprocessing is unknown, the size is below 1, the data set has
+            no such split, or images are missing or damaged.
     """
     if name not in DATASETS:
         raise DataError(
@@ -61,4 +69,18 @@ def load(
         raise DataError(
             f'--image_size={image_size} is too small. Images must be at least one pixel wide.'
         )
-    return DATASETS[name](data_dir=data_dir, image_size=image_size, preprocessing=preprocessing)
+    if split == VALIDATION and not validation_split:
+        raise DataError(
+            '--split=validation has no images: without --validation_split, no training images are '
+            'held out, and a validation sees the test images. Leave it out.'
+        )
+    cls = DATASETS[name]
+    if issubclass(cls, InMemory):
+        return cls(data_dir, image_size, preprocessing, validation_split, split)
+    if validation_split:
+        raise DataError(
+            f'--validation_split={validation_split} is for data sets that are held in memory, and '
+            f'not for --dataset={name}. TFRecords are split into files train-* and validation-* by '
+            'data/build_tfrecords.py --validation_fraction.'
+        )
+    return cls(data_dir=data_dir, image_size=image_size, preprocessing=preprocessing)

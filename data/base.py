@@ -7,6 +7,7 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
+from data.split import TEST
 from data.types import Batch, Decoder, Record, Shape
 
 AUTOTUNE = tf.data.experimental.AUTOTUNE
@@ -69,9 +70,13 @@ def counted(records: tf.data.Dataset, expected: int) -> tf.data.Dataset:
 
 
 class Dataset:
-    """Images and labels in two splits, 'train' and 'validation'.
+    """Images and labels: those of the training, and those that a validation sees.
 
-    To add a data set, put a file into `data/` with a subclass that has a `name`, sets the
+    The methods call the two 'train' and 'validation'. `validated_split` tells whether the latter
+    are held out of the training images, or the test images of the data set.
+
+    To add a data set, put a file into `data/` with a subclass (of data.memory.InMemory, if all
+    images fit into memory) that has a `name`, sets the
     attributes below in its constructor (which passes the arguments of `data.load` on to this one)
     and implements `records` and `example`.
 
@@ -87,7 +92,9 @@ class Dataset:
         name: The value of --dataset.
         classes: Number of classes. The labels are 0 .. classes - 1.
         train_images: Number of training images.
-        validation_images: Number of validation images.
+        validation_images: Number of images that a validation sees.
+        validated_split: 'validation' if these are held out of the training images; 'test' if they
+            are the data set's own test images, or the files validation-* of a folder of TFRecords.
         image_shape: (height, width, channels) in pixels of the input of the network, which
             `normalise` returns.
         stored_shape: (height, width, channels) of the images in the batches, if `normalise`
@@ -107,6 +114,7 @@ class Dataset:
     classes: int
     train_images: int
     validation_images: int
+    validated_split = TEST
     image_shape: Shape
     stored_shape: Optional[Shape] = None
     label_names: Optional[List[str]] = None

@@ -10,8 +10,9 @@ from typing import IO, Callable, Dict, List, Optional, Sequence, Tuple, cast
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from data import files, memory
-from data.base import DataError, Dataset
+from data import files
+from data.base import DataError
+from data.memory import InMemory
 from data.preprocessing import random_flip, resize
 from data.types import Arrays, Record
 
@@ -22,16 +23,18 @@ PAD = 4  # black pixels around a training image, before it is cropped to its ori
 SITE = 'https://www.cs.toronto.edu/~kriz/cifar.html'
 
 
-class _Cifar(Dataset):
+class _Cifar(InMemory):
     """Small colour photographs, uint8 [32, 32, 3], or float32 if they are resized.
 
-    They are held in memory and shuffled as a whole. A training image is padded with 4 black pixels
+    A training image is padded with 4 black pixels
     on each side, cropped at random to its original size, and mirrored at random.
 
     Args:
         data_dir: Folder that contains the archive or its unpacked files.
         image_size: Height and width in pixels. Images are resized if it is not 32.
         preprocessing: Must be None.
+        validation_split: See `InMemory`.
+        split: See `InMemory`.
 
     Raises:
         DataError: A file is damaged or missing, or a preprocessing is given.
@@ -48,7 +51,6 @@ class _Cifar(Dataset):
     """
 
     default_size, channels = SIZE, CHANNELS
-    contents_of = memory.CONTENTS_OF
     archive: str
     folder: str
     files: Dict[str, List[str]]
@@ -58,14 +60,13 @@ class _Cifar(Dataset):
     mean: Sequence[float]
     deviation: Sequence[float]
 
-    def __init__(
-        self,
-        data_dir: Optional[str] = None,
-        image_size: Optional[int] = None,
-        preprocessing: Optional[str] = None,
-    ) -> None:
-        super().__init__(data_dir, image_size, preprocessing)
-        self.image_dtype = tf.uint8 if self.image_shape[0] == SIZE else tf.float32
+    @property
+    def image_dtype(self) -> tf.DType:
+        """See `Dataset`."""
+        return tf.uint8 if self.image_shape[0] == SIZE else tf.float32
+
+    def read(self, data_dir: Optional[str], splits: Sequence[str]) -> Dict[str, Arrays]:
+        """See `InMemory.read`."""
         read = self._reader(data_dir)
         names = files.lines(read(self.names))
         if len(names) != self.classes:
@@ -74,18 +75,7 @@ class _Cifar(Dataset):
                 f'Download {self.archive} from {SITE} again.'
             )
         self.label_names = names
-        self._splits = {split: self._split(read, split) for split in self.files}
-        self.train_images, self.validation_images = (
-            len(self._splits[split][1]) for split in ('train', 'validation')
-        )
-
-    def contents(self) -> List[object]:
-        """Returns a checksum of all images and labels."""
-        return memory.checksum(self._splits)
-
-    def records(self, split: str, seed: Optional[tf.Tensor]) -> tf.data.Dataset:
-        """See `Dataset.records`."""
-        return memory.records(*self._splits[split], seed=seed)
+        return {split: self._split(read, split) for split in splits}
 
     def example(self, record: Record, seed: Optional[tf.Tensor]) -> Tuple[tf.Tensor, tf.Tensor]:
         """See `Dataset.example`."""
@@ -184,21 +174,21 @@ class _Cifar(Dataset):
 
 
 class Cifar10(_Cifar):
-    """CIFAR-10: 50,000 training and 10,000 validation images of 10 classes (Krizhevsky 2009)."""
+    """CIFAR-10: 50,000 training and 10,000 test images of 10 classes (Krizhevsky 2009)."""
 
     name = 'cifar10'
     classes = 10
     archive, folder, names = 'cifar-10-binary.tar.gz', 'cifar-10-batches-bin', 'batches.meta.txt'
     files = dict(
         train=[f'data_batch_{number}.bin' for number in range(1, 6)],
-        validation=['test_batch.bin'],
+        test=['test_batch.bin'],
     )
-    images_a_file = dict(train=10000, validation=10000)
+    images_a_file = dict(train=10000, test=10000)
     mean, deviation = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)
 
 
 class Cifar100(_Cifar):
-    """CIFAR-100: 50,000 training and 10,000 validation images of 100 classes (Krizhevsky 2009).
+    """CIFAR-100: 50,000 training and 10,000 test images of 100 classes (Krizhevsky 2009).
 
     The labels are the fine ones.
     """
@@ -206,7 +196,7 @@ class Cifar100(_Cifar):
     name = 'cifar100'
     classes = 100
     archive, folder, names = 'cifar-100-binary.tar.gz', 'cifar-100-binary', 'fine_label_names.txt'
-    files = dict(train=['train.bin'], validation=['test.bin'])
+    files = dict(train=['train.bin'], test=['test.bin'])
     label_bytes = 2  # coarse, fine
-    images_a_file = dict(train=50000, validation=10000)
+    images_a_file = dict(train=50000, test=10000)
     mean, deviation = (129.3, 124.1, 112.4), (68.2, 65.4, 70.4)

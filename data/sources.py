@@ -257,7 +257,11 @@ class MnistSubset(Source):
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.label_names = mnist.LABEL_NAMES
-        self.splits = {split: list(zip(*arrays)) for split, arrays in mnist.read_subset().items()}
+        subset = mnist.read_subset()
+        self.splits = {
+            'train': list(zip(*subset['train'])),
+            'validation': list(zip(*subset['test'])),
+        }
 
     @staticmethod
     def jpeg(item: Array) -> Jpeg:

@@ -1,10 +1,13 @@
-"""The split of a data set into training and validation images."""
+"""The split of labelled images into training and validation images, stratified by class."""
 
 from typing import Sequence, Union
 
 import numpy as np
 
 from data.types import Array, Arrays
+
+# What a validation reads: images held out of the training images, or the test images.
+VALIDATION, TEST = 'validation', 'test'
 
 
 def stratified_split(
@@ -22,11 +25,37 @@ def stratified_split(
     Returns:
         (train, validation): sorted int64 arrays of indices into `labels`, together 0 .. n - 1.
     """
+    classes, sizes = np.unique(labels, return_counts=True)
+    counts = [min(int(round(validation_fraction * size)), size - 1) for size in sizes.tolist()]
+    return _drawn(np.asarray(labels), classes, counts, seed)
+
+
+def hold_out(labels: Union[Sequence[int], Array], count: int, seed: int = 0) -> Arrays:
+    """Splits off a number of validation images, to which every class contributes its share.
+
+    Shares that are not whole numbers are rounded so that they add up to `count`: those with the
+    largest remainders are rounded up.
+
+    Args:
+        labels: The class of each of the n images.
+        count: Number of validation images, 0 .. n.
+        seed: The same seed gives the same split with every version of NumPy.
+
+    Returns:
+        (train, validation): sorted int64 arrays of indices into `labels`, together 0 .. n - 1.
+    """
+    classes, sizes = np.unique(labels, return_counts=True)
+    counts, remainders = np.divmod(sizes.astype(np.int64) * count, len(labels))
+    largest = np.argsort(-remainders, kind='stable')
+    counts[largest[: count - counts.sum()]] += 1
+    return _drawn(np.asarray(labels), classes, counts.tolist(), seed)
+
+
+def _drawn(labels: Array, classes: Array, counts: Sequence[int], seed: int) -> Arrays:
+    """Returns a split with so many validation images of each of the classes, drawn at random."""
     random = np.random.RandomState(seed)
-    labels = np.asarray(labels)
     validates = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
+    for label, count in zip(classes, counts):
         members = random.permutation(np.flatnonzero(labels == label))
-        count = min(int(round(validation_fraction * len(members))), len(members) - 1)
         validates[members[:count]] = True
     return np.flatnonzero(~validates), np.flatnonzero(validates)

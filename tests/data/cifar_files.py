@@ -8,8 +8,8 @@ import numpy as np
 from data import cifar
 
 IMAGES = {
-    'cifar10': dict(train=11, validation=13),
-    'cifar100': dict(train=55, validation=13),
+    'cifar10': dict(train=11, test=13),
+    'cifar100': dict(train=55, test=13),
 }  # images per file
 CLASSES = dict(cifar10=cifar.Cifar10, cifar100=cifar.Cifar100)
 

@@ -12,7 +12,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
-from data import build_tfrecords, mnist
+from data import build_tfrecords, download
 
 tf.disable_v2_behavior()
 tf.logging.set_verbosity(tf.logging.ERROR)
@@ -154,7 +154,7 @@ def home(monkeypatch, tmp_path):
 @pytest.fixture
 def offline(monkeypatch, home):
     """Makes the network unavailable."""
-    monkeypatch.setattr(mnist, '_reachable', lambda url: False)
+    monkeypatch.setattr(download, 'reachable', lambda url: False)
 
 
 def make_jpeg(image, **options):

@@ -364,7 +364,7 @@ def test_mnist(out, take):
     dataset = load('imagenet', str(out), image_size=28, preprocessing='plain')
     assert (dataset.train_images, dataset.validation_images, dataset.classes) == (4000, 1000, 10)
     assert dataset.label_names == list('0123456789')
-    images, labels = mnist.read_subset()['validation']
+    images, labels = mnist.read_subset()['test']
     batches = take(lambda: dataset.validation(300))
     seen = np.concatenate([batch['labels'][batch['mask'] == 1] for batch in batches])
     assert sorted(seen) == sorted(labels)

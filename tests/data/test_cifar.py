@@ -37,8 +37,8 @@ def test_the_images_and_labels(name, where, tmp_path, take):
     )
     assert dataset.label_names[7] == 'name7' and len(dataset.label_names) == dataset.classes
     (batch,) = take(lambda: dataset.validation(13))
-    np.testing.assert_array_equal(batch['images'], splits['validation'][0])
-    np.testing.assert_array_equal(batch['labels'], splits['validation'][1])
+    np.testing.assert_array_equal(batch['images'], splits['test'][0])
+    np.testing.assert_array_equal(batch['labels'], splits['test'][1])
 
 
 def test_a_training_image_is_cut_from_one_with_a_border_and_mirrored(name, tmp_path, take):

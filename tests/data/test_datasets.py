@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 
 import cifar_files
 import data
+import idx_files
 from data import DATASETS, DataError, load
 
 # The arguments of each data set in the tests below. A new data set needs an entry here.
@@ -19,12 +20,22 @@ ARGUMENTS = dict(
         data_dir=request.getfixturevalue('cifar')('cifar10'), image_size=37
     ),
     cifar100=lambda request: dict(data_dir=request.getfixturevalue('cifar')('cifar100')),
+    fashion_mnist=lambda request: dict(data_dir=request.getfixturevalue('clothes'), image_size=21),
     imagenet=lambda request: dict(
         data_dir=request.getfixturevalue('numbered_records'), image_size=19
     ),
     mnist=lambda request: dict(image_size=21),
     synthetic=lambda request: dict(image_size=17),
 )
+
+
+@pytest.fixture
+def clothes(tmp_path, monkeypatch):
+    """The folder of small files that pass for those of Fashion-MNIST."""
+    made = idx_files.arrays(train=61, test=23)
+    idx_files.pretend(monkeypatch, made)
+    idx_files.write(tmp_path, made)
+    return str(tmp_path)
 
 
 @pytest.fixture
@@ -60,8 +71,8 @@ def test_shapes_and_types_are_static(dataset):
     )  # its images are resized when they are normalised
     shapes = dict(images=(7,) + stored, labels=(7,), mask=(7,))
     images = (
-        'uint8' if dataset.name in ('imagenet', 'cifar100') else 'float32'
-    )  # synthetic and resized images are float32
+        'uint8' if dataset.name in ('imagenet', 'cifar100', 'fashion_mnist') else 'float32'
+    )  # synthetic images are float32, and so are those that are resized while they are read
     types = dict(images=images, labels='int64', mask='float32')
     for batches, keys in (
         (dataset.train(7, seed=0), {'images', 'labels'}),
@@ -200,7 +211,7 @@ def test_only_photographs_are_preprocessed(name):
 def test_synthetic_has_the_shape_of_imagenet(take):
     synthetic = load('synthetic')
     assert synthetic.image_shape == (224, 224, 3) and synthetic.classes == 1000
-    few = DATASETS['synthetic'](image_size=5, classes=3, train_images=10, validation_images=4)
+    few = DATASETS['synthetic'](image_size=5, classes=3, train_images=10, test_images=4)
     assert few.steps_per_epoch(3) == 3
     (batch,) = take(lambda: few.train(10, 0), 1)
     assert set(batch['labels']) == {0, 1, 2} and batch['images'].std() > 0.9
@@ -224,7 +235,8 @@ def test_a_file_is_enough_for_a_new_dataset(tmp_path):
     )
     assert (
         said.decode().split('\n')[0]
-        == "['cifar10', 'cifar100', 'fresh', 'imagenet', 'mnist', 'synthetic'] False"
+        == "['cifar10', 'cifar100', 'fashion_mnist', 'fresh', 'imagenet', 'mnist', 'synthetic'] "
+        'False'
     )
 
 

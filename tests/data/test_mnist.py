@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import importlib.util
 import logging
-import struct
 import sys
 import threading
 import urllib.error
@@ -13,40 +12,21 @@ import urllib.request
 import numpy as np
 import pytest
 
-from data import DataError, load, mnist
-from data.split import stratified_split
-
-NAMES = [name for names in mnist.FILES.values() for name in names]
-
-
-def idx(array):
-    """Returns a uint8 array as the bytes of an IDX file."""
-    return (
-        bytes([0, 0, 8, array.ndim])
-        + struct.pack(f'>{array.ndim}I', *array.shape)
-        + array.tobytes()
-    )
+import idx_files
+from data import DataError, download, idx, load, mnist
+from idx_files import NAMES, to_bytes
 
 
 @pytest.fixture
 def arrays():
-    """{name of the IDX file: uint8 array}, with 37 training and 11 validation images."""
-    random = np.random.RandomState(0)
-    made = {}
-    for (images, labels), count in zip(mnist.FILES.values(), (37, 11)):
-        made[images] = random.randint(0, 256, (count, 28, 28), dtype=np.uint8)
-        made[labels] = random.randint(0, 10, count).astype(np.uint8)
-    return made
+    """{name of the IDX file: uint8 array}, with 37 training and 11 test images."""
+    return idx_files.arrays()
 
 
 @pytest.fixture
 def folder(tmp_path, arrays):
     """A folder with the four files, two raw and two compressed."""
-    for number, name in enumerate(NAMES):
-        if number % 2:
-            (tmp_path / (name + '.gz')).write_bytes(gzip.compress(idx(arrays[name])))
-        else:
-            (tmp_path / name).write_bytes(idx(arrays[name]))
+    idx_files.write(tmp_path, arrays)
     return tmp_path
 
 
@@ -58,7 +38,7 @@ def test_idx_files(folder, arrays, take, caplog):
         11,
         (28, 28, 1),
     )
-    assert f'37 training and 11 validation images from {folder}' in caplog.text
+    assert f'37 training and 11 test images from {folder}' in caplog.text
     images, labels = arrays[NAMES[2]], arrays[NAMES[3]]
     batches = take(lambda: dataset.validation(4))
     seen = np.concatenate([batch['images'] for batch in batches])[:11, :, :, 0]
@@ -117,16 +97,14 @@ def test_subset_offline(offline, home, caplog):
 
 def test_subset_is_split_by_class_and_always_alike():
     first, second = mnist.read_subset(), mnist.read_subset()
-    for split, count in (('train', 400), ('validation', 100)):
+    for split, count in (('train', 400), ('test', 100)):
         images, labels = first[split]
         assert images.dtype == np.uint8 and images.shape == (10 * count, 28, 28)
         np.testing.assert_array_equal(np.bincount(labels), np.full(10, count))
         np.testing.assert_array_equal(images, second[split][0])
     pixels = {image.tobytes() for image in first['train'][0]}
-    assert not any(image.tobytes() in pixels for image in first['validation'][0])
-    assert (
-        hashlib.sha256(first['validation'][0].tobytes()).hexdigest().startswith('c972a295a6b070d0')
-    )
+    assert not any(image.tobytes() in pixels for image in first['test'][0])
+    assert hashlib.sha256(first['test'][0].tobytes()).hexdigest().startswith('c972a295a6b070d0')
 
 
 def test_the_subset_looks_like_digits():
@@ -180,7 +158,7 @@ def test_a_part_of_the_files_is_not_replaced_by_the_subset(
     ],
 )
 def test_a_folder_that_is_named_is_never_replaced(tmp_path, offline, monkeypatch, where, words):
-    monkeypatch.setattr(mnist, '_download', None)  # nothing is written into it either
+    monkeypatch.setattr(idx, '_download', None)  # nothing is written into it either
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'file').write_text('')
     with pytest.raises(DataError, match=words):
@@ -220,8 +198,8 @@ def test_the_folder_of_tfutils(folder, offline, home, monkeypatch, tmp_path, ins
             lambda content: content[:4] + b'\x40\0\0\0' * 3 + b'',
             'promises 1073741824 x 1073741824 x 1073741824',
         ),
-        (lambda content: idx(np.zeros((37, 28, 27), np.uint8)), '28 x 27 pixels'),
-        (lambda content: idx(np.zeros((36, 28, 28), np.uint8)), '36 images, but .* 37 labels'),
+        (lambda content: to_bytes(np.zeros((37, 28, 27), np.uint8)), '28 x 27 pixels'),
+        (lambda content: to_bytes(np.zeros((36, 28, 28), np.uint8)), '36 images, but .* 37 labels'),
     ],
 )
 def test_damaged_images(folder, change, words):
@@ -238,17 +216,17 @@ def test_damaged_labels(folder, arrays):
         path.write_bytes(content)
         with pytest.raises(DataError, match=NAMES[1] + '.gz'):
             load('mnist', str(folder))
-    path.write_bytes(gzip.compress(idx(np.full(37, 10, np.uint8))))
+    path.write_bytes(gzip.compress(to_bytes(np.full(37, 10, np.uint8))))
     with pytest.raises(DataError, match='the label 10'):
         load('mnist', str(folder))
 
 
 def test_download_once(home, arrays, monkeypatch):
-    served = {name + '.gz': gzip.compress(idx(arrays[name])) for name in NAMES}
-    monkeypatch.setattr(mnist, '_reachable', lambda url: True)
-    monkeypatch.setattr(mnist, '_fetch', lambda url: served.pop(url.rsplit('/', 1)[1]))
+    served = {name + '.gz': gzip.compress(to_bytes(arrays[name])) for name in NAMES}
+    monkeypatch.setattr(download, 'reachable', lambda url: True)
+    monkeypatch.setattr(download, 'fetch', lambda url: served.pop(url.rsplit('/', 1)[1]))
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in served.items()}
-    monkeypatch.setattr(mnist, 'SHA256', sums)
+    monkeypatch.setattr(mnist.Mnist, 'origin', mnist.ORIGIN._replace(sha256=sums))
     folder = home / '.tfutils' / 'datasets' / 'mnist'
     for _ in range(2):  # the second time, nothing is left to serve
         assert load('mnist').train_images == 37
@@ -258,18 +236,17 @@ def test_download_once(home, arrays, monkeypatch):
 def test_a_folder_that_cannot_be_written(home, monkeypatch):
     home.mkdir()
     (home / '.tfutils').write_text('')
-    monkeypatch.setattr(mnist, '_reachable', lambda url: True)
-    monkeypatch.setattr(mnist, '_fetch', lambda url: b'content')
-    monkeypatch.setattr(
-        mnist, 'SHA256', dict.fromkeys(mnist.SHA256, hashlib.sha256(b'content').hexdigest())
-    )
+    monkeypatch.setattr(download, 'reachable', lambda url: True)
+    monkeypatch.setattr(download, 'fetch', lambda url: b'content')
+    sums = dict.fromkeys(mnist.ORIGIN.sha256, hashlib.sha256(b'content').hexdigest())
+    monkeypatch.setattr(mnist.Mnist, 'origin', mnist.ORIGIN._replace(sha256=sums))
     with pytest.raises(DataError, match='cannot be stored at .*/.tfutils/datasets/mnist'):
         load('mnist')
 
 
 def test_a_wrong_download_is_not_kept(home, monkeypatch):
-    monkeypatch.setattr(mnist, '_reachable', lambda url: True)
-    monkeypatch.setattr(mnist, '_fetch', lambda url: b'<html>please log in</html>')
+    monkeypatch.setattr(download, 'reachable', lambda url: True)
+    monkeypatch.setattr(download, 'fetch', lambda url: b'<html>please log in</html>')
     with pytest.raises(DataError, match='SHA-256 differs'):
         load('mnist')
     assert not home.exists()
@@ -279,8 +256,8 @@ def test_a_download_that_breaks_off(home, monkeypatch, caplog):
     def fail(url):
         raise ConnectionResetError('reset by peer')
 
-    monkeypatch.setattr(mnist, '_reachable', lambda url: True)
-    monkeypatch.setattr(mnist, '_fetch', fail)
+    monkeypatch.setattr(download, 'reachable', lambda url: True)
+    monkeypatch.setattr(download, 'fetch', fail)
     assert load('mnist').train_images == 4000
     assert 'reset by peer' in caplog.text
 
@@ -288,7 +265,7 @@ def test_a_download_that_breaks_off(home, monkeypatch, caplog):
 def test_fetch_shows_a_bar_and_gives_all_bytes(tmp_path, capsys):
     content = np.random.RandomState(0).bytes(200001)
     (tmp_path / 'file.bin').write_bytes(content)
-    assert mnist._fetch((tmp_path / 'file.bin').as_uri()) == content
+    assert download.fetch((tmp_path / 'file.bin').as_uri()) == content
     assert 'file.bin' in capsys.readouterr().err
 
 
@@ -299,9 +276,9 @@ def test_a_network_that_hangs_is_given_up(monkeypatch):
         over.wait()
         raise urllib.error.URLError('over')
 
-    monkeypatch.setattr(mnist, 'TIMEOUT', 0.1)
+    monkeypatch.setattr(download, 'TIMEOUT', 0.1)
     monkeypatch.setattr(urllib.request, 'urlopen', hang)
-    assert not mnist._reachable('http://localhost/') and not over.is_set()
+    assert not download.reachable('http://localhost/') and not over.is_set()
     over.set()
 
 
@@ -310,14 +287,4 @@ def test_a_network_that_refuses(monkeypatch):
         raise urllib.error.URLError('refused')
 
     monkeypatch.setattr(urllib.request, 'urlopen', refuse)
-    assert not mnist._reachable('http://localhost/')
-
-
-@pytest.mark.parametrize(
-    'fraction, expected', [(0.2, [2, 1, 0]), (0.5, [5, 2, 0]), (0.999, [9, 4, 0]), (0.0, [0, 0, 0])]
-)
-def test_stratified_split(fraction, expected):
-    labels = [0] * 10 + [1] * 5 + [2]
-    train, validation = stratified_split(labels, fraction)
-    np.testing.assert_array_equal(np.bincount(np.array(labels)[validation], minlength=3), expected)
-    assert sorted(np.concatenate([train, validation])) == list(range(16))
+    assert not download.reachable('http://localhost/')

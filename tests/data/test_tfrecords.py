@@ -460,7 +460,7 @@ def test_the_digest_of_images_in_memory(offline, monkeypatch):
     first, again = (load('mnist').digest() for _ in range(2))
     assert first == again
     splits = mnist.read_subset()
-    images, labels = splits['validation']
-    splits['validation'] = (images, np.roll(labels, 1))
+    images, labels = splits['test']
+    splits['test'] = (images, np.roll(labels, 1))
     monkeypatch.setattr(mnist, 'read_subset', lambda: splits)
     assert load('mnist').digest() != first != load('synthetic').digest()

@@ -23,13 +23,13 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(FOLDER))))
 from training import runtime  # noqa: E402 (first: it prepares TensorFlow)
 import tensorflow.compat.v1 as tf  # noqa: E402
 from config.schema import Config  # noqa: E402
-from data import mnist  # noqa: E402
+from data import idx, mnist  # noqa: E402
 from training import checkpoints, devices, loop  # noqa: E402
 from training.choices import choices  # noqa: E402
 from training.experiment import Experiment  # noqa: E402
 
 VERSIONS = ('tensorflow1', 'tensorflow2')
-IMAGES = dict(train=203, validation=101)
+IMAGES = dict(train=203, test=101)
 STEPS = 20
 SETTINGS = dict(model='fc', layers_list=(7, 5), activation='tanh', image_size=6, alignment='information',
                 optimizer='momentum', learning_rate=0.2, alignment_optimizer='adam', alignment_learning_rate=0.01,
@@ -58,7 +58,7 @@ class Observed(Experiment):
 def experiment(folder):
     """Returns the experiment, on digits that are written to a folder as the files of MNIST."""
     for split, (images, labels) in mnist.read_subset().items():
-        for name, array in zip(mnist.FILES[split], (images, labels)):
+        for name, array in zip(idx.FILES[split], (images, labels)):
             array = array[::len(array) // IMAGES[split]][:IMAGES[split]]  # the images are ordered by digit
             with open(os.path.join(folder, name), 'wb') as file:
                 file.write(struct.pack('>{}I'.format(1 + array.ndim), 0x800 + array.ndim, *array.shape) + array.tobytes())
