@@ -139,6 +139,10 @@ GROUPS: Dict[str, List[Row]] = {
             'the restored record has another value'),
         row('val_exp_id', str, None, CALL, HelpGroup.VALIDATION,
             'test.py only: exp_id under which the validation is recorded'),
+        row('split', str, None, CALL, HelpGroup.VALIDATION,
+            'test.py only: images to validate on: validation (those of --validation_split) or '
+            'test; default: validation if there are any, else test',
+            choices=('validation', 'test')),
     ],
     'model_params': [
         row('model', str, 'fc', MEANING, HelpGroup.MODEL,
@@ -148,7 +152,8 @@ GROUPS: Dict[str, List[Row]] = {
             always=True),
         row('image_size', int, None, MEANING, HelpGroup.DATA,
             'height and width of the images in pixels; default: 224, or 299 with '
-            '--use_resnet_v2; 28 for mnist, 32 for cifar10 and cifar100', at_least=1, always=True),
+            '--use_resnet_v2; 28 for mnist and fashion_mnist, 32 for cifar10 and '
+            'cifar100', at_least=1, always=True),
         row('tf_layers', bool, False, MEANING, HelpGroup.MODEL,
             'use plain TensorFlow layers without backward kernels, as a reference for '
             'backpropagation (--alignment=none only)'),
@@ -240,7 +245,8 @@ GROUPS: Dict[str, List[Row]] = {
     ],
     'train_params': [
         row('data_dir', str, None, PLACE, HelpGroup.DATA,
-            'folder or gs:// bucket of the images: TFRecords, or the files of MNIST or CIFAR'),
+            'folder or gs:// bucket of the images: TFRecords, or the files of MNIST, '
+            'Fashion-MNIST or CIFAR'),
         row('dataset', str, 'mnist', MEANING, HelpGroup.DATA,
             'data set to train on', choices='dataset',
             always=True),
@@ -248,6 +254,10 @@ GROUPS: Dict[str, List[Row]] = {
             'imagenet only: resnet (crop, mirror), inception (crop, mirror, colour) or plain '
             '(resize only); default: inception with --use_resnet_v2, else resnet',
             choices='preprocessing'),
+        row('validation_split', int, 0, MEANING, HelpGroup.DATA,
+            'mnist, fashion_mnist, cifar and synthetic only: number of training images that are '
+            'not trained on but validated on, the same for every --seed; default: 0, and '
+            'validations see the test images (search.py: a tenth)', at_least=0, always=True),
         row('skip_bad_records', int, 0, TRAINING, HelpGroup.DATA,
             'number of damaged images that a run may skip in its training, and in each '
             'validation, before it stops; each is replaced by another image of the batch; not '
@@ -429,6 +439,7 @@ class Config:
     reset_step: bool = False
     override: Tuple[str, ...] = ()
     val_exp_id: Optional[str] = None
+    split: Optional[str] = None
     # model_params
     model: str = 'fc'
     use_resnet_v2: bool = False
@@ -471,6 +482,7 @@ class Config:
     data_dir: Optional[str] = None
     dataset: str = 'mnist'
     preprocessing: Optional[str] = None
+    validation_split: int = 0
     skip_bad_records: int = 0
     train_epochs: float = 90.0
     train_batch_size: int = 256

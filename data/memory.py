@@ -6,7 +6,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 import tensorflow.compat.v1 as tf
 
 from data.base import DataError, Dataset
-from data.split import TEST, VALIDATION, hold_out
+from data.split import TEST, VALIDATION, hold_out, validated
 from data.types import Array, Arrays
 
 
@@ -43,7 +43,7 @@ class InMemory(Dataset):
         split: Optional[str] = None,
     ) -> None:
         super().__init__(data_dir, image_size, preprocessing)
-        self.validated_split = split or (VALIDATION if validation_split else TEST)
+        self.validated_split = validated(validation_split, split)
         tests = self.validated_split == TEST
         found = self.read(data_dir, ['train', TEST] if tests else ['train'])
         train, held_out = self._held_out(found['train'], validation_split)

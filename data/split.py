@@ -1,6 +1,6 @@
 """The split of labelled images into training and validation images, stratified by class."""
 
-from typing import Sequence, Union
+from typing import Optional, Sequence, Union
 
 import numpy as np
 
@@ -8,6 +8,16 @@ from data.types import Array, Arrays
 
 # What a validation reads: images held out of the training images, or the test images.
 VALIDATION, TEST = 'validation', 'test'
+
+
+def validated(validation_split: int, split: Optional[str]) -> str:
+    """Returns what a validation reads: VALIDATION or TEST.
+
+    Args:
+        validation_split: Number of training images that are held out.
+        split: What is asked for, or None for the default.
+    """
+    return split or (VALIDATION if validation_split else TEST)
 
 
 def stratified_split(

@@ -91,6 +91,7 @@ STEP = ('loss', 'model_loss', 'reg_loss', 'alignment_loss', 'total_loss', 'learn
 VALIDATION = ('top1', 'top5', 'loss', 'images', 'global_step')
 # In records whose settings include --measure_images.
 VALIDATION_THAT_MEASURES = ('measured_images', 'undefined_angles', 'ties')
+SPLITS = ('validation', 'test')  # the images of a validation: held out, or the test images
 VALIDATION_THAT_SKIPS = ('skipped_records',)  # with --skip_bad_records
 STEP_OF_A_SCRIPT = ('loss', 'learning_rate')
 # The value of a layer is null if its angle is undefined.
@@ -169,6 +170,7 @@ def _inside(document: Document) -> List[str]:
             ([] if _is(results, (dict,)) else [f'validation_results.{target} is not a dictionary'])
             if of_script
             else _inside_validation(f'validation_results.{target}.', results, params)
+            + _split_faults(target, params)
         )
     return found
 
@@ -186,6 +188,23 @@ def _inside_environment(params: Document) -> List[str]:
         for name, types in ENVIRONMENT.items()
         if name not in environment or not _is(environment[name], types)
     ]
+
+
+def _split_faults(target: str, params: Document) -> List[str]:
+    """Returns the fault of a validation whose record does not say which images it saw.
+
+    Records written before the setting --validation_split existed do not say it.
+    """
+    training, validating = [
+        params[group] if _is(params.get(group), (dict,)) else {}
+        for group in ('train_params', 'validation_params')
+    ]
+    if 'validation_split' not in training:
+        return []
+    asked = validating.get(target)
+    split = asked.get('split') if isinstance(asked, dict) else None
+    where = f'params.validation_params.{target}.split'
+    return [] if split in SPLITS else [f'{where} is not one of {", ".join(SPLITS)}']
 
 
 def _inside_validation(where: str, results: Document, params: Document) -> List[str]:

@@ -49,12 +49,18 @@ def restored(config: Config) -> None:
 
 def _of_train(config: Config) -> List[str]:
     """Lists the flags given to train.py that only test.py accepts."""
-    if not config.val_exp_id:
-        return []
-    return [
-        f'--val_exp_id is for test.py; leave it out: train.py records under {config.exp_id}, made '
-        'from --alignment and --exp_id_suffix'
-    ]
+    problems = []
+    if config.val_exp_id:
+        problems.append(
+            f'--val_exp_id is for test.py; leave it out: train.py records under {config.exp_id}, '
+            'made from --alignment and --exp_id_suffix'
+        )
+    if config.split:
+        problems.append(
+            f'--split={config.split} is for test.py; leave it out: a training validates on the '
+            'images of --validation_split, or without it on the test images'
+        )
+    return problems
 
 
 def _of_test(config: Config) -> List[str]:

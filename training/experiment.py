@@ -125,7 +125,12 @@ class Experiment(Trainable):
         self.device = device
         self._closed_forms = closed_forms
         self.dataset = data.load(
-            config.dataset, config.data_dir, config.image_size, preprocessing_of(config)
+            config.dataset,
+            config.data_dir,
+            config.image_size,
+            preprocessing_of(config),
+            config.validation_split,
+            config.split,
         )
         self.classes = self.dataset.classes
         self.steps_per_epoch = self.dataset.steps_per_epoch(config.train_batch_size)
@@ -279,6 +284,7 @@ class Experiment(Trainable):
                 TARGET: {
                     'num_steps': self.built_validation.steps,
                     'validation_images': self.dataset.validation_images,
+                    'split': self.dataset.validated_split,
                     'data_params': {'batch_size': config.eval_batch_size},
                 }
             },

@@ -20,6 +20,7 @@ import tensorflow.compat.v1 as tf
 
 from config import params
 from config.schema import Config, ConfigError
+from data.split import TEST, validated
 from database import records, server
 from database.claim import End
 from database.store import Store
@@ -409,7 +410,7 @@ def validate(
     store = Store(*place, spool=spool_of(places.cache_folder(restored.config, place)))
     with contextlib.closing(store):
         places.replay(store)
-        replaced = validated_before(store, start, restored.config.digests().meaning)
+        replaced = validated_before(store, start, restored.config)
         experiment = Experiment(restored.config, device, training=False)
         notes = _notes(restored.notes, ignored)
         with _restored_session(experiment, start) as session:
@@ -456,18 +457,18 @@ def _validation_params(
     )
 
 
-def validated_before(store: Store, start: Start, meaning: Optional[str] = None) -> List[ObjectId]:
+def validated_before(store: Store, start: Start, config: Optional[Config] = None) -> List[ObjectId]:
     """Returns the `_id`s of earlier validations of the same checkpoint, which this one replaces.
 
     Args:
         store: Open store at the place of the validation.
         start: The checkpoint.
-        meaning: Digest of the settings of scope MEANING, which must equal the recorded one; None to
-            skip this check.
+        config: Settings of the validation. Those of scope MEANING, and the images, must be the
+            recorded ones; None skips this check.
 
     Raises:
-        ConfigError: The experiment is a training, or holds a validation of another checkpoint or
-            with other settings.
+        ConfigError: The experiment is a training, or holds a validation of another checkpoint, on
+            other images or with other settings.
     """
     replaced, step = [], checkpoints.step_of(start.prefix)
     if store.is_claimed():
@@ -487,16 +488,39 @@ def validated_before(store: Store, start: Start, meaning: Optional[str] = None) 
                 f'{record["step"]:,} of {record["validates"]}; choose another --val_exp_id for '
                 f'{start.title}'
             )
-        recorded = record['params'].get('digests', {}).get('meaning')
-        if None not in (meaning, recorded) and meaning != recorded:
-            raise ConfigError(
-                f'exp_id {store.exp_id} holds a validation of this checkpoint with other settings; '
-                'choose another --val_exp_id'
-            )
+        if config:
+            _check_alike(store.exp_id, record['params'], config)
         replaced.append(record['_id'])
     if replaced:
         say(f'replacing the validation of this checkpoint that exp_id {store.exp_id} holds')
     return replaced
+
+
+def _check_alike(exp_id: str, recorded: Document, config: Config) -> None:
+    """Checks that a validation has the settings and the images of one that it replaces.
+
+    Args:
+        exp_id: Name of its experiment, for the message.
+        recorded: Params dictionary of the record that is replaced. Old records name no split: they
+            were validated on the test images.
+        config: Settings of the validation.
+
+    Raises:
+        ConfigError: It has others.
+    """
+    meaning = recorded.get('digests', {}).get('meaning')
+    if meaning is not None and meaning != config.digests().meaning:
+        raise ConfigError(
+            f'exp_id {exp_id} holds a validation of this checkpoint with other settings; choose '
+            'another --val_exp_id'
+        )
+    before = recorded.get('validation_params', {}).get(TARGET, {}).get('split', TEST)
+    now = validated(config.validation_split, config.split)
+    if before != now:
+        raise ConfigError(
+            f'exp_id {exp_id} holds a validation of this checkpoint on the {before} images; choose '
+            f'another --val_exp_id for its validation on the {now} images'
+        )
 
 
 def record_validation(

@@ -36,12 +36,13 @@ def experiment(exp: Experiment, device: Device) -> List[str]:
     parameters: Counter[str] = collections.Counter()
     for variable in exp.variables:
         parameters[_kind(exp.roles[variable.op.name])] += variable.shape.num_elements()
+    shape = 'x'.join(str(n) for n in dataset.image_shape)
     counts = ', '.join(f'{count:,} in {kind}' for kind, count in parameters.most_common())
     return [
         f'{runtime.describe()}, {device.title}, images as {device.data_format}',
         f'{exp.collection} with {config.alignment or "backpropagation"} on {config.dataset}: '
-        f'{dataset.train_images:,} training and {dataset.validation_images:,} validation images of '
-        f'{"x".join(str(n) for n in dataset.image_shape)}, {dataset.classes:,} classes',
+        f'{dataset.train_images:,} training and {dataset.validation_images:,} '
+        f'{dataset.validated_split} images of {shape}, {dataset.classes:,} classes',
         f'{exp.train_steps:,} steps of {config.train_batch_size:,} images '
         f'({config.train_epochs:g} epochs of {exp.steps_per_epoch:,} steps)'
         + (f', each in {device.minibatches} minibatches' if device.minibatches > 1 else '')

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Callable, Dict, List, NamedTuple, Optional, Se
 
 from pymongo.errors import PyMongoError
 
+import data
 from config import params
 from config.flags import as_flag
 from config.root import ROOT
@@ -138,6 +139,7 @@ class Search:
     Raises:
         ConfigError: Optuna is missing, no setting is searched or one is named twice, the name of
             the study cannot be the name of a file, or the study belongs to another search.
+        DataError: The images cannot be used.
     """
 
     def __init__(
@@ -157,6 +159,7 @@ class Search:
                 '.[search]'
             )
         raise_problems(refusals(config, space, study))
+        config, self._compared_on = held_out(config)
         self._optuna, self._config, self._space, self._name = optuna, config, space, study
         self._prune, self._launch = prune, launch
         self._grid = _grid(space)
@@ -169,6 +172,7 @@ class Search:
     def run(self) -> None:
         """Trains until the study has all of its trials; prints each result and the best trial."""
         places.say(server.ensure(self._config.host, self._config.port))
+        places.say(self._compared_on)
         self._forget_the_dead()
         while len(self._ended()) + len(self._running()) < self._trials:
             untried = self._untried()
@@ -508,6 +512,36 @@ def _grid(space: Sequence[Dimension]) -> List[Dict[str, Value]]:
     ]
 
 
+def held_out(config: Config) -> Tuple[Config, str]:
+    """Holds out training images to compare trials on, so that no setting is chosen by test images.
+
+    The test images are not even read.
+
+    Args:
+        config: The settings that all trials share.
+
+    Returns:
+        (the settings, a line on what trials are compared on). Without --validation_split, a tenth
+        of the training images is held out, if the data set can do that.
+
+    Raises:
+        DataError: The images cannot be read.
+    """
+    name = config.dataset
+    if not issubclass(data.DATASETS[name], data.InMemory):
+        return config, (
+            f'trials are compared on the validation images of --dataset={name}, which cannot hold '
+            'out training images: the top-1 of the best trial is an optimistic estimate'
+        )
+    dataset = data.load(name, config.data_dir, validation_split=config.validation_split or 1)
+    images = dataset.train_images + dataset.validation_images
+    count = config.validation_split or max(1, images // 10)
+    return config.replaced({'validation_split': count}), (
+        f'trials are compared on {count:,} of the {images:,} training images of {name} '
+        f'(--validation_split={count}); the test images are not read'
+    )
+
+
 def refusals(config: Config, space: Sequence[Dimension], study: str) -> List[str]:
     """Returns the reasons why a search cannot be started, one sentence each."""
     problems = []
@@ -519,6 +553,16 @@ def refusals(config: Config, space: Sequence[Dimension], study: str) -> List[str
         )
     if not re.fullmatch(r'[\w-]+', study):
         problems.append(f'--study={study} must consist of letters, digits, - and _')
+    if 'validation_split' in names:
+        problems.append(
+            '--space=validation_split: trials can only be compared on the same images; give '
+            '--validation_split instead'
+        )
+    if config.split:
+        problems.append(
+            f'--split={config.split} is for test.py; a search compares trials on the images of '
+            '--validation_split'
+        )
     if config.dry_run:
         problems.append('--dry_run is for train.py; a search cannot use it')
     located = finding.located(config)

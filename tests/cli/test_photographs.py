@@ -64,7 +64,7 @@ def test_a_step_and_a_validation_of_a_resnet(
     )
     lines = commands.succeeded(done)
     assert (
-        f'{collection} with symmetric on imagenet: 6 training and 4 validation images of '
+        f'{collection} with symmetric on imagenet: 6 training and 4 test images of '
         f'{size}x{size}x3, 3 classes' in lines
     )
     (record,) = records(f'symmetric_{size}', collection=collection)

@@ -82,7 +82,7 @@ def test_a_run_says_what_it_does(trained, mongo_server, folder):
         '  layers_list              (7, 5)' in lines and '  alpha                    0.02' in lines
     )
     assert (
-        'fc_7-5 with symmetric on mnist: 4,000 training and 1,000 validation images of 28x28x1, '
+        'fc_7-5 with symmetric on mnist: 4,000 training and 1,000 test images of 28x28x1, '
         '10 classes' in lines
     )
     assert '15 steps of 131 images (0.5 epochs of 30 steps)' in lines

@@ -182,6 +182,8 @@ ALWAYS = (
     'do_restore',
     'dry_run',
     'val_exp_id',
+    'validation_split',
+    'split',
 )
 
 
@@ -251,6 +253,7 @@ SCOPES = {
         'expansion',
         'dataset',
         'preprocessing',
+        'validation_split',
         'image_size',
         'precision',
         'tf_layers',
@@ -283,6 +286,7 @@ SCOPES = {
         'load_exp_id',
         'load_checkpoint',
         'val_exp_id',
+        'split',
         'reset_step',
         'override',
     ),
@@ -460,6 +464,7 @@ BOUNDS = [  # (name, the last legal value, the first illegal one)
     ('minibatch_size', 1, 0),
     ('eval_batch_size', 1, 0),
     ('measure_images', 1, 0),
+    ('validation_split', 0, -1),
     ('seed', 0, -1),
     ('delay_epochs', 1e-6, 0.0),
     ('alternate_step_freq', 1, 0),

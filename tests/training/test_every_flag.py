@@ -105,6 +105,7 @@ SEES = dict(alignment='information')
 HIDDEN = dict(layers_list=(5,))
 RESNET = dict(model='resnet18', layers_list=(), dataset='pixels', alignment='symmetric')
 SMALL = dict(RESNET, model='small')
+IN_MEMORY = dict(dataset='synthetic', image_size=5)
 TPU = dict(tpu_name='mine', train_batch_size=24)
 EFFECTS = {
     'tensorboard': (dict(alignment='symmetric'), True),
@@ -123,6 +124,8 @@ EFFECTS = {
     'model': (dict(layers_list=(), dataset='pixels'), 'resnet18'),
     'use_resnet_v2': (dict(RESNET, alignment=None), True),
     'image_size': (dict(dataset='synthetic', layers_list=(3,)), 5),
+    'validation_split': (IN_MEMORY, 100),
+    'split': (dict(IN_MEMORY, validation_split=100), 'test'),
     'tf_layers': ({}, True),
     'layers_list': ({}, (7,)),
     'activation': (HIDDEN, 'relu'),
@@ -241,6 +244,7 @@ def pixels():
 VALIDATIONS = {
     'eval_batch_size',
     'measure_images',
+    'split',
     'save_alignment_coefficients',
     'tensorboard',
 }  # flags that only change a validation

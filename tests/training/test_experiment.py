@@ -434,7 +434,7 @@ def test_a_record_tells_what_was_resolved():
         num_steps=7, steps_per_epoch=3, train_images=36, data_params={'batch_size': 12}
     )
     assert settings['validation_params']['topn_val'] == dict(
-        num_steps=3, validation_images=13, data_params={'batch_size': 5}
+        num_steps=3, validation_images=13, split='test', data_params={'batch_size': 5}
     )
 
 

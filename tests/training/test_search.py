@@ -1,5 +1,6 @@
 """The search: valid spaces; a study is resumed, is shared by workers, and stops hopeless trials."""
 
+import functools
 import os
 import shlex
 import signal
@@ -9,8 +10,10 @@ import sys
 import pymongo
 import pytest
 
+import idx_files
 from config.flags import as_flag
 from config.schema import Config, ConfigError
+from data import DataError, mnist
 from training import jobs, places, search
 from training.choices import choices
 from training.errors import TrainingError
@@ -29,6 +32,9 @@ SETTINGS = dict(
     dbname=DBNAME,
 )
 SPACE = ('learning_rate=0.01:1:log', 'alpha=0.001:0.1')
+
+
+digits = functools.lru_cache(maxsize=None)(mnist.read_subset)
 
 
 class Forked:
@@ -65,6 +71,7 @@ def worker(mongo_server, request, tmp_path, monkeypatch):
     monkeypatch.setenv('https_proxy', 'http://127.0.0.1:9')
     monkeypatch.delenv('TFUTILS_HOME', raising=False)
     monkeypatch.setattr(search, 'LOOK_S', 0.1)
+    monkeypatch.setattr(mnist, 'read_subset', digits)
 
     def launch(command, stdout, stderr):
         assert (command[0], stderr) == (sys.executable, subprocess.STDOUT)
@@ -232,9 +239,9 @@ def test_a_bucket_keeps_copies_alone_and_the_journal_is_at_home(worker, tmp_path
 
 @pytest.mark.slow
 def test_a_training_that_fails_ends_the_search_with_its_own_words(worker, documents, tmp_path):
-    bad = worker('bad', 1, dataset='cifar10')
+    bad = worker('bad', 1, train_batch_size=4001)
     with pytest.raises(
-        TrainingError, match=r'^trial 0 ended with exit code 1 \(error: .*cifar.*its output is in '
+        TrainingError, match=r'^trial 0 ended with exit code 1 \(error: .*4,001.*its output is in '
     ):
         bad.run()
     assert [each['state'] for each in documents('bad')] == ['failed'] and bad._running() == []
@@ -274,6 +281,7 @@ def test_a_training_with_other_settings_is_not_gone_on_with(worker, documents, m
             dict(load_exp_id='x', load_step=3),
             '--load_step and --load_exp_id have no effect in a search without --load_db',
         ),
+        (dict(split='test'), '--split=test is for test.py'),
         (dict(val_exp_id='x'), '--val_exp_id has no effect in a search: '),
         (dict(dry_run=True), '--dry_run is for train.py'),
         (dict(save_to_gfs=('loss', 'top1')), '--save_to_gfs=top1: a search compares'),
@@ -282,6 +290,39 @@ def test_a_training_with_other_settings_is_not_gone_on_with(worker, documents, m
 def test_what_leaves_nothing_to_judge_is_refused(worker, settings, words):
     with pytest.raises(ConfigError, match=words):
         worker('dry', 1, **settings)
+
+
+def test_a_search_over_the_images_that_trials_are_compared_on_is_refused(worker):
+    with pytest.raises(ConfigError, match='--space=validation_split: .* the same images'):
+        worker('split', 1, SPACE + ('validation_split=100,200',))
+
+
+def test_images_that_cannot_be_used_end_a_search_before_its_first_trial(worker):
+    with pytest.raises(DataError, match='cifar-10'):
+        worker('unreadable', 1, dataset='cifar10')
+
+
+@pytest.mark.parametrize('given, count', [(0, 400), (123, 123)])
+def test_trials_are_compared_on_training_images(worker, monkeypatch, capfd, given, count):
+    trained = []
+
+    def train(self, trial, config):
+        trained.append(config.validation_split)
+        return search.Outcome('complete', 7, 0.25)
+
+    monkeypatch.setattr(search.Search, '_train', train)
+    worker(f'held{given}', 1, validation_split=given).run()
+    said = capfd.readouterr().out
+    assert trained == [count] and f'--validation_split={count} ' in said.splitlines()[-1]
+    assert f'compared on {count} of the 4,000 training images of mnist' in said
+    assert 'the test images are not read' in said
+
+
+def test_where_nothing_can_be_held_out_a_search_says_so(monkeypatch):
+    config = Config.of(dict(dataset='imagenet', data_dir='nowhere'), choices())
+    same, line = search.held_out(config)
+    assert same == config and 'the validation images of --dataset=imagenet' in line
+    assert 'an optimistic estimate' in line
 
 
 def test_a_finite_space_is_drawn_once_each(worker, monkeypatch, capfd):
@@ -396,12 +437,39 @@ def test_a_hopeless_training_is_stopped_and_saved(worker, tmp_path):
 
 @pytest.mark.slow
 def test_the_program_searches(forks, mongo_server, tmp_path):
-    """Runs search.py itself, which reads the flags and trains in a separate process."""
+    """Runs search.py itself, which reads the flags and trains in a separate process.
+
+    No process opens a file of test images: there are none. `test.py` then misses them.
+    """
+    idx_files.write(tmp_path, idx_files.arrays(train=600), splits=['train'])
     config = Config.of(
-        dict(SETTINGS, port=mongo_server.port, cache_dir=str(tmp_path), train_epochs=0.25),
+        dict(
+            SETTINGS,
+            port=mongo_server.port,
+            cache_dir=str(tmp_path),
+            data_dir=str(tmp_path),
+            train_epochs=1.0,
+        ),
         choices(),
     )
     words = [as_flag(name, value) for name, value in config.differing().items()]
     done = forks.run('search.py', '--space=seed=1,2', '--study=program', '--trials=1', *words)
     assert done.code == 0, done.err
+    assert 'compared on 60 of the 600 training images' in done.out
     assert 'study program: 1 trials' in done.out and '--exp_id_suffix=_program_best' in done.out
+    with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
+        record = client[DBNAME]['fc_7-5.files'].find_one(
+            {'exp_id': 'symmetric_program_0'}, sort=[('step', -1)]
+        )
+    assert record['validation_results']['topn_val']['images'] == 60
+    assert record['params']['train_params']['validation_split'] == 60
+    assert record['params']['validation_params']['topn_val']['split'] == 'validation'
+    tested = forks.run(
+        'test.py',
+        'validate',
+        '--split=test',
+        '--val_exp_id=program_tested',
+        '--load_exp_id=symmetric_program_0',
+        *words,
+    )
+    assert tested.code == 1 and 'holds no t10k-images' in tested.err

@@ -31,9 +31,9 @@ def arrays(**counts):
     return made
 
 
-def write(folder, made):
-    """Writes arrays into a folder (a pathlib.Path), every other file compressed."""
-    for number, name in enumerate(NAMES):
+def write(folder, made, splits=('train', 'test')):
+    """Writes the arrays of splits into a folder (a pathlib.Path), every other file compressed."""
+    for number, name in enumerate(name for split in splits for name in idx.FILES[split]):
         content = to_bytes(made[name])
         if number % 2:
             (folder / (name + '.gz')).write_bytes(gzip.compress(content))
