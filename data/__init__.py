@@ -76,7 +76,13 @@ def load(
         )
     cls = DATASETS[name]
     if issubclass(cls, InMemory):
-        return cls(data_dir, image_size, preprocessing, validation_split, split)
+        return cls(
+            data_dir=data_dir,
+            image_size=image_size,
+            preprocessing=preprocessing,
+            validation_split=validation_split,
+            split=split,
+        )
     if validation_split:
         raise DataError(
             f'--validation_split={validation_split} is for data sets that are held in memory, and '

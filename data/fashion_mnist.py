@@ -14,7 +14,7 @@ from data.base import DataError
 from data.idx import SIZE, Splits
 from data.types import Array
 
-PACKAGE = 'dataset-fashion-mnist'  # of Debian and Ubuntu
+PACKAGE = 'dataset-fashion-mnist'  # of Debian
 FOLDER = '/usr/share/datasets/fashion-mnist'  # of that package
 ORIGIN = idx.Origin(
     title='Fashion-MNIST',

@@ -16,9 +16,9 @@ class InMemory(Dataset):
     To add one, implement `read` and `example` in a subclass that has a `name`.
 
     A validation sees the test images, or images that are held out of the training images. Which
-    images are held out does not depend on the seed of a training: trainings with different seeds
-    can then be compared, and a training that is resumed or restored by another one never validates
-    on images that it has trained on. Files of a split that is not needed are not opened.
+    images are held out does not depend on the seed of a training, so trainings with different seeds
+    can be compared, and whoever restores a checkpoint knows the images that it was trained on. If
+    images are held out, files of test images are not opened.
 
     Args:
         data_dir: See `Dataset`.
@@ -81,6 +81,8 @@ class InMemory(Dataset):
                 f'--validation_split={count} leaves no training images: {self.name} has '
                 f'{len(labels):,}. Hold out fewer.'
             )
+        if not count:  # Nothing is copied.
+            return train, (images[:0], labels[:0])
         kept, held_out = hold_out(labels, count)
         return (images[kept], labels[kept]), (images[held_out], labels[held_out])
 

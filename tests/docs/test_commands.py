@@ -81,6 +81,10 @@ HOW = [
         r'python train.py --(alignment=difference|model=lenet|dataset=stripes)',
         'docs/test_adding.py',
     ),
+    (
+        r'python train.py --dataset=fashion_mnist',
+        '60,000 images; data/test_fashion_mnist.py reads a few, cli/test_splits.py runs the like',
+    ),
     (r'python train.py \.\.\. --dry_run', 'cli/test_train.py'),
     (r'python -m data.build_tfrecords imagenet', 'data/test_imagenet_archives.py'),
     (r'python -m data.build_tfrecords (folder|mnist)', 'data/test_build_tfrecords.py'),
