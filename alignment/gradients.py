@@ -34,7 +34,9 @@ class Dense(NamedTuple):
         del kernel
         return tf.matmul(x, dy, transpose_a=True)
 
-    def send(self, e: tf.Tensor, B: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    def send(
+        self, e: tf.Tensor, B: tf.Tensor, x: tf.Tensor, y: tf.Tensor, whole: bool = False
+    ) -> tf.Tensor:
         """Returns the input gradient e B^T under direct feedback, with the shape of x [batch, in].
 
         Args:
@@ -42,6 +44,7 @@ class Dense(NamedTuple):
             B: The kernel from the classes to the input, [in, classes].
             x: The input of the layer.
             y: The output of the layer. It is not used.
+            whole: Not used: a dense layer has one position.
         """
         return self.reconstruct(e, B, x)
 
@@ -132,7 +135,9 @@ class Convolution(NamedTuple):
             data_format=self.data_format,
         )
 
-    def send(self, e: tf.Tensor, B: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    def send(
+        self, e: tf.Tensor, B: tf.Tensor, x: tf.Tensor, y: tf.Tensor, whole: bool = False
+    ) -> tf.Tensor:
         """Returns the input gradient under direct feedback, with the shape of x.
 
         The result equals `reconstruct` applied to an error e / n at each of the n output positions
@@ -146,6 +151,7 @@ class Convolution(NamedTuple):
             B: The kernel from the classes to the input, [height, width, in, classes].
             x: The input of the layer, [batch, height, width, in].
             y: The output of the layer, [batch, height', width', filters].
+            whole: Whether each output position sends e rather than e / n.
         """
         height, width, inputs, _ = B.shape.as_list()
         places = height * width
@@ -163,8 +169,9 @@ class Convolution(NamedTuple):
         )  # [batch, places * in]
         dx = tf.tensordot(
             tf.reshape(sent, [-1, places, inputs]), tf.reshape(there, [-1, places]), axes=[[1], [1]]
-        )
-        dx /= tf.cast(tf.reduce_prod(positions), e.dtype)  # [batch, in, input positions]
+        )  # [batch, in, input positions]
+        if not whole:
+            dx /= tf.cast(tf.reduce_prod(positions), e.dtype)
         if self.data_format == 'NHWC':
             dx = tf.transpose(dx, [0, 2, 1])
         dx = tf.reshape(dx, tf.shape(x))
@@ -200,12 +207,14 @@ class Direct(NamedTuple):
         x: The input of the layer, [batch, ...].
         y: The output of the linear map, [batch, ...].
         B: The kernel from the classes to the input, [in, classes] or [height, width, in, classes].
+        whole: Whether every output position of a convolution sends the error undivided.
     """
 
     linear: Linear
     x: tf.Tensor
     y: tf.Tensor
     B: tf.Tensor
+    whole: bool = False
 
 
 def _spread(y: tf.Tensor, axis: int, stride: int) -> tf.Tensor:
@@ -294,11 +303,14 @@ def send_back(logits: tf.Tensor, layers: Sequence[Direct]) -> tf.Tensor:
     @tf.custom_gradient
     def value(logits: tf.Tensor, *inputs: tf.Tensor) -> Differentiated:
         del inputs
-        return tf.identity(
-            logits
-        ), lambda e: [e] + [linear.send(e, B, x, y) for linear, x, y, B in layers]
+        return (
+            tf.identity(logits),
+            lambda e: (
+                [e] + [each.linear.send(e, each.B, each.x, each.y, each.whole) for each in layers]
+            ),
+        )
 
-    return value(logits, *[x for _, x, _, _ in layers])
+    return value(logits, *[each.x for each in layers])
 
 
 def with_gradient(

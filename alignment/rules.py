@@ -142,6 +142,11 @@ class Rule:
             )
         self.__dict__.update(values)
 
+    @property
+    def sends_whole_error(self) -> bool:
+        """Whether direct feedback sends the undivided error to every position of a convolution."""
+        return False
+
     def loss(self, layer: LayerView) -> Optional[tf.Tensor]:
         """Returns the loss of one layer, a float32 scalar, or None if the rule has no loss."""
         raise NotImplementedError
@@ -539,15 +544,26 @@ class DirectFeedback(Rule):
     each layer receives from the logits.
 
     At a convolution, B is [height, width, in, classes], and each of the n output positions sends e
-    / n back, as if the positions were averaged. The paper has a separate B from the classes to
-    every pixel of a feature map, which would not fit into memory on ImageNet.
+    / n back, as if the positions were averaged. With undivided_error, each of them sends e. The
+    paper has a separate B from the classes to every pixel of a feature map, which would not fit
+    into memory on ImageNet.
 
     Source: Nokland 2016 (arXiv:1609.01596). One B for all positions is used as in BioTorch
-    (github.com/jsalbert/biotorch).
+    (github.com/jsalbert/biotorch), which does not divide the error.
     """
 
     name = 'dfa'
+    undivided_error = Switch(
+        False,
+        'send the whole error back from each output position of a convolution, instead of dividing '
+        'it by their number',
+    )
     is_direct = True
+
+    @property
+    def sends_whole_error(self) -> bool:
+        """See Rule.sends_whole_error."""
+        return self.undivided_error
 
     def variable_shape(self, shape: List[int], classes: int) -> List[int]:
         """Returns the shape of B: [in, classes] or [height, width, in, classes]."""

@@ -18,6 +18,8 @@ from config.schema import rows_of
 
 Main = Callable[[FlagValues, List[str]], int]
 
+WHOLE_NUMBERS = 'layers_list', 'drop_epochs', 'alignment_drop_epochs'  # lists of them
+
 flags.disclaim_key_flags()  # absl's help lists these flags under the program that calls us
 
 
@@ -89,7 +91,7 @@ def given_flags(flag_values: FlagValues, choices: Choices) -> Dict[str, Value]:
         choices: The choices with which the flags were defined.
 
     Raises:
-        ConfigError: --layers_list contains something other than whole numbers.
+        ConfigError: A list of numbers contains something other than whole numbers.
     """
     given = {}
     for name, row in rows_of(choices).items():
@@ -97,14 +99,15 @@ def given_flags(flag_values: FlagValues, choices: Choices) -> Dict[str, Value]:
             value = flag_values[name].value
             is_none = row.default is None and value in ('', 'none', 'None')
             given[name] = None if is_none else value
-    units = given.get('layers_list')
-    if units:
-        try:
-            given['layers_list'] = tuple(int(number) for number in units)
-        except ValueError:
-            raise ConfigError(
-                f'--layers_list must be a comma list of whole numbers, not {",".join(units)!r}'
-            )
+    for name in WHOLE_NUMBERS:
+        numbers = given.get(name)
+        if numbers:
+            try:
+                given[name] = tuple(int(number) for number in numbers)
+            except ValueError:
+                raise ConfigError(
+                    f'--{name} must be a comma list of whole numbers, not {",".join(numbers)!r}'
+                )
     return given
 
 

@@ -52,6 +52,10 @@ def _learning_rate(prefix: str, of: str) -> List[Row]:
         row(prefix + 'warmup_epochs', float, 5.0, TRAINING, HelpGroup.SCHEDULE,
             f'epochs over which the learning rate of the {of} rises from 0 (with '
             f'--no{prefix}constant_lr or --{prefix}manual_lr)', at_least=0.0, needs=changing),
+        row(prefix + 'drop_epochs', list, (), TRAINING, HelpGroup.SCHEDULE,
+            f'epochs of the training (comma-separated, for example 50,75) at which the learning '
+            f'rate of the {of} drops tenfold; it is constant between them and does not warm up',
+            needs=needs),
         row(prefix + 'manual_lr', bool, False, TRAINING, HelpGroup.SCHEDULE,
             f'drop the learning rate of the {of} by hand, with --{prefix}drop and '
             f'--{prefix}boundary_step', needs=needs),
@@ -148,12 +152,12 @@ GROUPS: Dict[str, List[Row]] = {
         row('model', str, 'fc', MEANING, HelpGroup.MODEL,
             'network to train', choices='model', always=True),
         row('use_resnet_v2', bool, False, MEANING, HelpGroup.MODEL,
-            'ResNets only: use the pre-activation form, with inception preprocessing',
+            'resnet18 to resnet200 only: use the pre-activation form, with inception preprocessing',
             always=True),
         row('image_size', int, None, MEANING, HelpGroup.DATA,
             'height and width of the images in pixels; default: 224, or 299 with '
             '--use_resnet_v2; 28 for mnist and fashion_mnist, 32 for cifar10 and '
-            'cifar100', at_least=1, always=True),
+            'cifar100, and for lenet on any data set', at_least=1, always=True),
         row('tf_layers', bool, False, MEANING, HelpGroup.MODEL,
             'use plain TensorFlow layers without backward kernels, as a reference for '
             'backpropagation (--alignment=none only)'),
@@ -162,7 +166,16 @@ GROUPS: Dict[str, List[Row]] = {
         row('activation', str, 'sigmoid', MEANING, HelpGroup.MODEL,
             'fc only: non-linearity of the hidden layers', choices='activation'),
         row('regularize_weights_via_model', bool, True, TRAINING, HelpGroup.LOSSES,
-            'add the L2 loss of the forward kernels to the task loss'),
+            "add the network's own L2 loss to the task loss: of the forward kernels, in ResNets also "
+            'of the last bias, in lenet of all biases'),
+        row('weight_decay', float, None, TRAINING, HelpGroup.LOSSES,
+            'weight decay of all trained variables but backward kernels, in place of the L2 loss '
+            'of the network: weight_decay times the variable is added to its gradient, as in '
+            "PyTorch; default: none, the network's own L2 loss", at_least=0.0),
+        row('freeze', list, (), TRAINING, HelpGroup.OPTIMIZER,
+            'what is not trained and keeps its initial or restored values (comma-separated): '
+            'layers by their names in records, with their backward kernels; or forward_kernel, '
+            'bias or norm (gamma and beta of batch norm) in all layers'),
         row('bn_trainable', bool, True, TRAINING, HelpGroup.MODEL,
             'ResNets only: train gamma and beta of the batch norms'),
         row('alignment', str, None, MEANING, HelpGroup.RULE,
@@ -313,6 +326,8 @@ GROUPS: Dict[str, List[Row]] = {
         row('optimizer', str, 'gd', TRAINING, HelpGroup.OPTIMIZER,
             'optimiser of the task loss, and of the alignment loss unless --alignment_optimizer '
             'is given', choices='optimizer'),
+        row('nesterov', bool, True, TRAINING, HelpGroup.OPTIMIZER,
+            "momentum only: use Nesterov's correction, as the original program does"),
         row('alignment_optimizer', str, None, TRAINING, HelpGroup.OPTIMIZER,
             'rules with a loss only: separate optimiser for the alignment loss',
             choices='optimizer'),
@@ -448,6 +463,8 @@ class Config:
     layers_list: Tuple[int, ...] = ()
     activation: str = 'sigmoid'
     regularize_weights_via_model: bool = True
+    weight_decay: Optional[float] = None
+    freeze: Tuple[str, ...] = ()
     bn_trainable: bool = True
     alignment: Optional[str] = None
     update_forward: bool = False
@@ -500,11 +517,13 @@ class Config:
     rescale_lr: bool = False
     constant_lr: bool = True
     warmup_epochs: float = 5.0
+    drop_epochs: Tuple[int, ...] = ()
     manual_lr: bool = False
     alignment_learning_rate: float = 0.001
     alignment_rescale_lr: bool = False
     alignment_constant_lr: bool = True
     alignment_warmup_epochs: float = 5.0
+    alignment_drop_epochs: Tuple[int, ...] = ()
     alignment_manual_lr: bool = False
     base_batch_size: int = 256
     drop: int = 0
@@ -513,6 +532,7 @@ class Config:
     alignment_boundary_step: Optional[int] = None
     # optimizer_params
     optimizer: str = 'gd'
+    nesterov: bool = True
     alignment_optimizer: Optional[str] = None
     grad_clip: bool = False
     grad_clipping_value: float = 1.0
@@ -656,6 +676,14 @@ def _check_together(config: Config) -> List[str]:
         )
     problems += _check_needs(config)
     problems += _check_learning_rates(config)
+    problems += _check_drops('', config.drop_epochs, config.constant_lr, config.manual_lr)
+    problems += _check_drops(
+        'alignment_',
+        config.alignment_drop_epochs,
+        config.alignment_constant_lr,
+        config.alignment_manual_lr,
+    )
+    problems += _check_optimizers(config)
     problems += _check_noise(config)
     problems += _check_coefficients(config)
     try:
@@ -666,6 +694,8 @@ def _check_together(config: Config) -> List[str]:
         problems.append('--layers_list must be a comma list of positive whole numbers')
     if not all(isinstance(name, str) for name in config.save_to_gfs):
         problems.append('--save_to_gfs must be a comma list of names')
+    if not all(isinstance(name, str) and name for name in config.freeze):
+        problems.append('--freeze must be a comma list of names')
     return problems + _check_override(config)
 
 
@@ -704,6 +734,41 @@ def _check_learning_rates(config: Config) -> List[str]:
             problems.append(
                 f'--{prefix}manual_lr with --{prefix}drop={drop} needs --{prefix}boundary_step'
             )
+    return problems
+
+
+def _check_drops(prefix: str, epochs: Tuple[int, ...], constant: bool, manual: bool) -> List[str]:
+    """Returns a sentence for each problem of --drop_epochs, or of --alignment_drop_epochs."""
+    if not epochs:
+        return []
+    flag = f'--{prefix}drop_epochs={",".join(map(str, epochs))}'
+    problems = []
+    if not all(type(epoch) is int and epoch > 0 for epoch in epochs):
+        problems.append(f'--{prefix}drop_epochs must be a comma list of positive whole numbers')
+    elif list(epochs) != sorted(set(epochs)):
+        problems.append(f'{flag} must be in rising order, each epoch once')
+    if not constant:
+        problems.append(
+            f'{flag} and --no{prefix}constant_lr, which drops at epochs 30, 60 and 80, cannot be '
+            'combined; leave out one of them'
+        )
+    if manual:
+        problems.append(
+            f'{flag} and --{prefix}manual_lr, which drops by hand, cannot be combined; leave out '
+            'one of them'
+        )
+    return problems
+
+
+def _check_optimizers(config: Config) -> List[str]:
+    problems = []
+    if not config.nesterov and 'momentum' not in (config.optimizer, config.alignment_optimizer):
+        problems.append('--nonesterov has no effect without --optimizer=momentum')
+    if config.weight_decay is not None and not config.regularize_weights_via_model:
+        problems.append(
+            '--noregularize_weights_via_model has no effect with --weight_decay, which replaces '
+            'the L2 loss of the network; leave out one of them'
+        )
     return problems
 
 

@@ -50,6 +50,8 @@ class Layers:
             without a variable for B computes the backward kernels from the forward kernels.
         is_training: Whether batch norm uses and tracks the statistics of the batch.
         regularize: Whether to collect L2 losses.
+        weight_decay: The weight of 1/2 |v|^2 in the loss, for every trained variable v but backward
+            kernels, in place of the weights that the network gives. None for those of the network.
         bn_trainable: Whether to train gamma and beta of batch norm.
         seed: The seed of the initial kernels, or None.
         dtype: The compute dtype. Variables, batch norm statistics and losses are always float32.
@@ -75,6 +77,7 @@ class Layers:
         rule: Optional[Rule] = None,
         is_training: bool = True,
         regularize: bool = True,
+        weight_decay: Optional[float] = None,
         bn_trainable: bool = True,
         seed: Optional[int] = None,
         dtype: tf.DType = tf.float32,
@@ -87,6 +90,7 @@ class Layers:
         self.rule = rule
         self.is_training = is_training
         self.regularize = regularize
+        self.weight_decay = weight_decay
         self.bn_trainable = bn_trainable
         self.seed = seed
         self.dtype = dtype
@@ -115,27 +119,56 @@ class Layers:
         Under direct feedback, it sends the error of the logits to each layer.
         """
         layers = [
-            Direct(r.linear, r.x, r.y, tf.cast(r.direct, self.dtype))
+            Direct(r.linear, r.x, r.y, tf.cast(r.direct, self.dtype), self.rule.sends_whole_error)
             for r in self.records
-            if r.direct is not None
+            if self.rule is not None and r.direct is not None
         ]
         return send_back(logits, layers) if layers else logits
 
-    def max_pool(self, x: tf.Tensor, size: int, stride: int) -> tf.Tensor:
+    def max_pool(self, x: tf.Tensor, size: int, stride: int, padding: str = 'SAME') -> tf.Tensor:
         """Returns the maximum of each window of size x size pixels, at every `stride` pixels.
 
         Args:
             x: [batch, height, width, channels].
             size: The side of a window, in pixels.
             stride: The distance between windows, in pixels.
+            padding: 'SAME', or 'VALID' for the windows that lie inside the image only.
         """
         return tf.nn.max_pool(
             x,
             ksize=self._by_axis(1, size),
             strides=self._by_axis(1, stride),
-            padding='SAME',
+            padding=padding,
             data_format=self.data_format,
         )
+
+    def flatten(self, x: tf.Tensor) -> tf.Tensor:
+        """Returns x [batch, height, width, channels] as [batch, height * width * channels].
+
+        The order of the features does not depend on the data format, so that a checkpoint fits any
+        device.
+        """
+        if self.data_format == 'NCHW':
+            x = tf.transpose(x, [0, 2, 3, 1])
+        return tf.reshape(x, [-1, x.shape[1:].num_elements()])
+
+    def widen(self, x: tf.Tensor, channels: int, stride: int) -> tf.Tensor:
+        """Returns every `stride`-th pixel of x, with channels of zeros added on both sides.
+
+        This is shortcut A of He et al. 2015 (arXiv:1512.03385).
+
+        Args:
+            x: [batch, height, width, in].
+            channels: The number of channels of the result, [batch, height', width', channels].
+            stride: The distance between the pixels that are kept.
+        """
+        x = x[tuple(slice(None, None, step) for step in self._by_axis(1, stride))]
+        added = channels - self._channels(x)
+        pads = [
+            [added // 2, added - added // 2] if letter == 'C' else [0, 0]
+            for letter in self.data_format
+        ]
+        return tf.pad(x, pads)
 
     def average(self, x: tf.Tensor) -> tf.Tensor:
         """Returns x [batch, height, width, channels] averaged over pixels, [batch, channels]."""
@@ -177,6 +210,7 @@ class Layers:
         padding: Optional[str] = None,
         initializer: MakeInitializer = tf.variance_scaling_initializer,
         l2: float = 0.0,
+        l2_bias: float = 0.0,
     ) -> tf.Tensor:
         """Returns activation(x * W + b), [batch, height', width', filters].
 
@@ -193,6 +227,7 @@ class Layers:
                 for any image size, and uses 'SAME' otherwise.
             initializer: A class of initialisers, called with the seed.
             l2: The weight of 1/2 |W|^2 in the loss.
+            l2_bias: The weight of 1/2 |b|^2 in the loss.
         """
         if padding is None and stride > 1:
             before = (size - 1) // 2
@@ -206,7 +241,7 @@ class Layers:
         kernels = self._kernels(
             convolution, [size, size, self._channels(x), filters], initializer, l2
         )
-        bias = self._bias(filters) if use_bias else None
+        bias = self._bias(filters, l2_bias) if use_bias else None
         return self._layer(
             convolution, x, kernels, bias, activation, followed_by=followed_by or activation
         )
@@ -234,6 +269,9 @@ class Layers:
             beta = self._variable(
                 'beta', Role.BATCH_NORM, channels, self.bn_trainable, tf.zeros_initializer()
             ).read_value()
+            if self.bn_trainable:
+                for value in (gamma, beta):
+                    self._regularize(value)
             mean = self._variable(
                 'moving_mean', Role.BATCH_NORM, channels, False, tf.zeros_initializer()
             )
@@ -360,7 +398,8 @@ class Layers:
         self.roles[variable.op.name] = role
         return variable
 
-    def _regularize(self, value: tf.Tensor, weight: float) -> None:
+    def _regularize(self, value: tf.Tensor, l2: float = 0.0) -> None:
+        weight = l2 if self.weight_decay is None else self.weight_decay
         if self.regularize and weight:
             self.regularization_losses.append(weight * tf.nn.l2_loss(value))
 

@@ -27,4 +27,4 @@ def label(options: NetworkOptions) -> str:
     )
 
 
-NETWORKS = {'fc': Network(build, label)}
+NETWORKS = {'fc': Network(build, label, uses=frozenset(['layers_list', 'activation']))}

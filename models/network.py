@@ -1,6 +1,6 @@
 """The interface of a network to the rest of the program."""
 
-from typing import Callable, NamedTuple, Tuple
+from typing import Callable, FrozenSet, NamedTuple, Optional, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -28,7 +28,15 @@ class Network(NamedTuple):
         build: build(images, layers, classes, options) returns the logits, [batch, classes].
         label: label(options) returns the name of the collection for its results, such as 'fc_32-16'
             or 'resnet50v2'.
+        uses: The names of the settings, among those that only some networks have, that this network
+            uses.
+        image_size: The height and width in pixels of the images if --image_size is not given. None
+            uses the default of the data set.
+        smallest_image: The smallest height and width in pixels that the network can process.
     """
 
     build: Callable[[tf.Tensor, Layers, int, NetworkOptions], tf.Tensor]
     label: Callable[[NetworkOptions], str]
+    uses: FrozenSet[str] = frozenset()
+    image_size: Optional[int] = None
+    smallest_image: int = 1

@@ -170,6 +170,10 @@ def label(depth: int, options: NetworkOptions) -> str:
 
 
 NETWORKS = {
-    f'resnet{depth}': Network(functools.partial(build, depth), functools.partial(label, depth))
+    f'resnet{depth}': Network(
+        functools.partial(build, depth),
+        functools.partial(label, depth),
+        uses=frozenset(['use_resnet_v2', 'bn_trainable', 'sync_batch_norm']),
+    )
     for depth in DEPTHS
 }

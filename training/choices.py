@@ -17,6 +17,12 @@ WITH_A_LOSS = (
     'alternate_step_freq',
     'save_alignment_coefficients',
 )
+# {names of settings that only some networks have: those networks, for messages}
+OF_SOME_NETWORKS = {
+    ('use_resnet_v2',): 'ResNets from resnet18 to resnet200',
+    ('bn_trainable', 'sync_batch_norm'): 'ResNets',
+    ('layers_list', 'activation'): '--model=fc',
+}
 
 
 def choices() -> Choices:
@@ -95,11 +101,9 @@ def _of_rule(config: Config) -> List[str]:
 
 
 def _of_model(config: Config) -> List[str]:
-    if config.model == 'fc':
-        names, reason = ['use_resnet_v2', 'bn_trainable', 'sync_batch_norm'], 'is for ResNets, and'
-    else:
-        names, reason = ['layers_list', 'activation'], 'is for --model=fc, and'
-    problems = _idle(config, names, f'{reason} --model={config.model}')
+    uses, problems = NETWORKS[config.model].uses, []
+    for names, whose in OF_SOME_NETWORKS.items():
+        problems += _idle(config, names, f'is for {whose}, and --model={config.model}', but=uses)
     if config.tf_layers and config.alignment:
         problems.append('--tf_layers is plain backpropagation; it needs --alignment=none')
     return problems

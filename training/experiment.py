@@ -7,6 +7,7 @@ import functools
 from typing import (
     Callable,
     Dict,
+    FrozenSet,
     List,
     Mapping,
     NamedTuple,
@@ -24,12 +25,12 @@ from alignment import angles
 from alignment.gradients import Scalar
 from alignment.rules import RULES, Rule
 from alignment.view import ViewOptions
-from config.schema import Config, whole_steps
+from config.schema import Config, ConfigError, whole_steps
 from database.types import Document
 from models import NETWORKS, NetworkOptions
 from models.layers import Layers, Replicas, StockLayers
 from models.roles import Role, Slot
-from training import losses, metrics, optimizers, runtime, schedules, validation
+from training import freezing, losses, metrics, optimizers, runtime, schedules, validation
 from training.choices import check
 from training.devices.device import Batch, Device, Part, Scalars
 from training.trainable import Plan, Step, Trainable
@@ -72,6 +73,22 @@ class Outcome(NamedTuple):
 
     losses: losses.Losses
     gradients: List[List[Optional[tf.Tensor]]]
+
+
+class Updated(NamedTuple):
+    """The variables of one optimiser.
+
+    Attributes:
+        gradients: (gradient, variable) pairs.
+        idle: Variables without a gradient. It counts as 0: they are not updated, but noise moves
+            them.
+        frozen: Variables that nothing moves. Like the others, they have slots, so that a run can be
+            resumed with another --freeze.
+    """
+
+    gradients: Gradients
+    idle: List[tf.Variable]
+    frozen: List[tf.Variable]
 
 
 class Validation(NamedTuple):
@@ -127,15 +144,17 @@ class Experiment(Trainable):
         self.dataset = data.load(
             config.dataset,
             config.data_dir,
-            config.image_size,
+            image_size_of(config),
             preprocessing_of(config),
             config.validation_split,
             config.split,
         )
+        _check_size(config, self.dataset)
         self.classes = self.dataset.classes
         self.steps_per_epoch = self.dataset.steps_per_epoch(config.train_batch_size)
         self.train_steps = whole_steps(config.train_epochs, self.steps_per_epoch)
         self.roles = {'global_step': Role.STEP}
+        self._frozen: FrozenSet[str] = frozenset()
         self.graph = tf.Graph()
         with self.graph.as_default():
             tf.set_random_seed(config.seed)
@@ -382,6 +401,7 @@ class Experiment(Trainable):
             constant=getattr(config, prefix + 'constant_lr'),
             warmup_epochs=getattr(config, prefix + 'warmup_epochs'),
             alternate_step_freq=config.alternate_step_freq,
+            drop_epochs=getattr(config, prefix + 'drop_epochs'),
             manual=getattr(config, prefix + 'manual_lr'),
             drop=_or(getattr(config, prefix + 'drop'), config.drop),
             boundary_step=_or(getattr(config, prefix + 'boundary_step'), config.boundary_step),
@@ -415,6 +435,7 @@ class Experiment(Trainable):
             rule,
             is_training=is_training,
             regularize=config.regularize_weights_via_model,
+            weight_decay=config.weight_decay,
             bn_trainable=config.bn_trainable,
             seed=config.seed,
             dtype=tf.as_dtype(precision),
@@ -449,6 +470,8 @@ class Experiment(Trainable):
         self._rule = now.rule
         self.roles.update(dict.fromkeys(scale.names, Role.LOSS_SCALE))
 
+        kept: List[List[tf.Variable]] = []  # the frozen variables that each objective depends on
+
         def replica(batch: Batch, part: Part) -> Tuple[Outcome, List[tf.Operation]]:
             logits, layers = self._network(
                 now.rule, batch['images'], True, config.precision, replicated=True
@@ -459,34 +482,81 @@ class Experiment(Trainable):
             )
             variables = tf.trainable_variables()
             gradients = [tf.gradients(scale.up(objective), variables) for objective in objectives]
-            return Outcome(terms, gradients), layers.updates
+            self._frozen = freezing.frozen(
+                config.freeze,
+                [v.op.name for v in variables],
+                [record.name for record in layers.records],
+                self.roles,
+            )
+            kept[:] = [self._frozen_of(found, variables) for found in gradients]
+            # What is only needed for the gradient of a frozen variable is never computed.
+            trained = [
+                [None if v.op.name in self._frozen else g for g, v in zip(found, variables)]
+                for found in gradients
+            ]
+            return Outcome(terms, trained), layers.updates
 
         outcome, updates = self.device.mean(
             replica, {name: batch[name] for name in ('images', 'labels')}
         )
-        variables = tf.trainable_variables()
-        gradients = [
-            [(scale.down(g), v) for g, v in zip(found, variables) if g is not None]
-            for found in outcome.gradients
-        ]
-        # The task loss does not depend on these backward kernels. Their gradient counts as 0, so
-        # they are not updated, but their slots exist, so that every checkpoint holds them.
-        moved = {v.op.name for _, v in gradients[0]}
-        idle = [
-            v
-            for v in variables
-            if self.roles[v.op.name] is Role.BACKWARD and v.op.name not in moved
-        ]
+        updated = self._updated(outcome.gradients, kept, scale.down)
         scalars = self._scalars(outcome.losses, now)
         if 'skipped' in batch:
             scalars['skipped_records'] = tf.reduce_sum(batch['skipped'])
         # Gradients and reported numbers refer to the variables before the step, so all of them must
         # be computed before any variable is updated.
-        known = [g for pairs in gradients for g, _ in pairs]
+        known = [g for each in updated for g, _ in each.gradients]
         with tf.control_dependencies(known + list(scalars.values()) + updates):
-            done = scale.guard(known, functools.partial(self._apply, gradients, idle, now))
+            done = scale.guard(known, functools.partial(self._apply, updated, now))
         with tf.control_dependencies([done]):
             return self.global_step.assign_add(1, read_value=False), scalars
+
+    def _frozen_of(
+        self, gradients: Sequence[Optional[tf.Tensor]], variables: Sequence[tf.Variable]
+    ) -> List[tf.Variable]:
+        """Returns the frozen variables that have a gradient."""
+        pairs = zip(gradients, variables)
+        return [v for g, v in pairs if g is not None and v.op.name in self._frozen]
+
+    def _updated(
+        self,
+        gradients: Sequence[Sequence[Optional[tf.Tensor]]],
+        kept: Sequence[List[tf.Variable]],
+        down: Callable[[tf.Tensor], tf.Tensor],
+    ) -> List[Updated]:
+        """Returns the variables of each optimiser.
+
+        Args:
+            gradients: For each optimiser, the gradients of all trainable variables, or None.
+            kept: For each optimiser, the frozen variables that its objective depends on.
+            down: See losses.NoScale.down.
+
+        Raises:
+            ConfigError: An optimiser has nothing to train.
+        """
+        variables = tf.trainable_variables()
+        pairs = [
+            [(down(g), v) for g, v in zip(found, variables) if g is not None] for found in gradients
+        ]
+        for name, each in zip(('--optimizer', '--alignment_optimizer'), pairs):
+            if self._frozen and not each:
+                raise ConfigError(
+                    f'--freeze={",".join(self.config.freeze)} leaves nothing to train by {name}'
+                )
+        # The task loss does not depend on these backward kernels. Their slots exist, too, so that
+        # every checkpoint holds them.
+        moved = {v.op.name for _, v in pairs[0]} | {v.op.name for v in kept[0]}
+        others = [
+            v
+            for v in variables
+            if self.roles[v.op.name] is Role.BACKWARD and v.op.name not in moved
+        ]
+        idle, still = [
+            [v for v in others if (v.op.name in self._frozen) == is_frozen]
+            for is_frozen in (False, True)
+        ]
+        first = Updated(pairs[0], idle, kept[0] + still)
+        return [first] + [Updated(own, [], each) for own, each in zip(pairs[1:], kept[1:])]
 
     def _scalars(self, terms: losses.Losses, now: Schedules) -> Scalars:
         """Returns the numbers that are recorded for every step."""
@@ -507,14 +577,11 @@ class Experiment(Trainable):
             )
         return {name: tf.identity(tensor) for name, tensor in scalars.items()}
 
-    def _apply(
-        self, gradients: Sequence[Gradients], idle: List[tf.Variable], now: Schedules
-    ) -> tf.Operation:
+    def _apply(self, updated: Sequence[Updated], now: Schedules) -> tf.Operation:
         """Returns the update by all optimisers, one after the other, and their noise.
 
         Args:
-            gradients: (gradient, variable) pairs of each optimiser.
-            idle: Variables of the first optimiser that have no gradient.
+            updated: The variables of each optimiser.
             now: The schedules.
         """
         config = self.config
@@ -523,9 +590,7 @@ class Experiment(Trainable):
             (config.alignment_optimizer or '', 'alignment_opt'),
         ]
         done: List[tf.Operation] = []
-        for (name, which), rate, pairs, still in zip(
-            names, now.learning_rates, gradients, (idle, [])
-        ):
+        for (name, which), rate, (pairs, idle, frozen) in zip(names, now.learning_rates, updated):
             clipped = [g for g, _ in pairs]
             if config.grad_clip:
                 clipped = optimizers.clip(
@@ -533,12 +598,14 @@ class Experiment(Trainable):
                 )
             variables = [v for _, v in pairs]
             with tf.control_dependencies(done):
-                optimizer = optimizers.build(name, rate, now.step)
-                done = [optimizers.apply(optimizer, list(zip(clipped, variables)), still)]
+                optimizer = optimizers.build(
+                    name, rate, now.step, optimizers.Options(config.nesterov)
+                )
+                done = [optimizers.apply(optimizer, list(zip(clipped, variables)), idle + frozen)]
             self.roles.update({v.op.name: Slot(name) for v in optimizer.variables()})
             if getattr(config, 'use_noisy_' + which):
                 with tf.control_dependencies(done):
-                    done = [self._noise(which, rate, variables + still, now)]
+                    done = [self._noise(which, rate, variables + idle, now)]
         return tf.group(*done)
 
     def _noise(
@@ -604,6 +671,22 @@ class Experiment(Trainable):
         logits, layers = self._network(self._read_schedules().rule, batch['images'], True)
         return angles.measure(
             layers.records, tf.reduce_mean(losses.cross_entropy(logits, batch['labels'])), logits
+        )
+
+
+def image_size_of(config: Config) -> Optional[int]:
+    """Returns the size of a Config's images; None for the default of its data set."""
+    return config.image_size or NETWORKS[config.model].image_size
+
+
+def _check_size(config: Config, dataset: data.Dataset) -> None:
+    """Raises ConfigError if the images are too small for the network."""
+    smallest, (height, width, _) = NETWORKS[config.model].smallest_image, dataset.image_shape
+    if min(height, width) < smallest:
+        raise ConfigError(
+            f'--model={config.model} needs images of at least {smallest} x {smallest} pixels, and '
+            f'those of --dataset={config.dataset} have {height} x {width}; give '
+            f'--image_size={smallest} or more'
         )
 
 

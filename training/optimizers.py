@@ -16,6 +16,7 @@ from typing import (
     Iterable,
     List,
     Mapping,
+    NamedTuple,
     Optional,
     Sequence,
     Set,
@@ -34,18 +35,31 @@ Clipped = List[Optional[tf.Tensor]]
 Choice = TypeVar('Choice')
 
 
-def build(name: str, learning_rate: tf.Tensor, step: tf.Tensor) -> tf.train.Optimizer:
+class Options(NamedTuple):
+    """The settings of the optimisers.
+
+    Attributes:
+        nesterov: Whether momentum uses Nesterov's correction.
+    """
+
+    nesterov: bool = True
+
+
+def build(
+    name: str, learning_rate: tf.Tensor, step: tf.Tensor, options: Options = Options()
+) -> tf.train.Optimizer:
     """Returns the optimiser OPTIMIZERS[name].
 
     Args:
         name: A key of OPTIMIZERS.
         learning_rate: float32 scalar.
         step: Number of updates done before this one, int64 scalar; only RAdam and SWATS read it.
+        options: The settings of the optimisers.
 
     Raises:
         ValueError: The name is unknown.
     """
-    return _choose(OPTIMIZERS, name, 'optimizer')(learning_rate, step)
+    return _choose(OPTIMIZERS, name, 'optimizer')(learning_rate, step, options)
 
 
 def clip(gradients: Sequence[Optional[tf.Tensor]], method: str, value: float) -> Clipped:
@@ -463,17 +477,17 @@ def _choose(registry: Mapping[str, Choice], name: str, what: str) -> Choice:
     return registry[name]
 
 
-OPTIMIZERS: Dict[str, Callable[[tf.Tensor, tf.Tensor], tf.train.Optimizer]] = {
-    'gd': lambda learning_rate, step: tf.train.GradientDescentOptimizer(learning_rate),
-    'momentum': lambda learning_rate, step: tf.train.MomentumOptimizer(
-        learning_rate, 0.9, use_nesterov=True
+OPTIMIZERS: Dict[str, Callable[[tf.Tensor, tf.Tensor, Options], tf.train.Optimizer]] = {
+    'gd': lambda rate, step, options: tf.train.GradientDescentOptimizer(rate),
+    'momentum': lambda rate, step, options: tf.train.MomentumOptimizer(
+        rate, 0.9, use_nesterov=options.nesterov
     ),
-    'adagrad': lambda learning_rate, step: tf.train.AdagradOptimizer(learning_rate),
-    'rmsprop': lambda learning_rate, step: tf.train.RMSPropOptimizer(learning_rate),
-    'adam': lambda learning_rate, step: tf.train.AdamOptimizer(learning_rate),
-    'radam': lambda learning_rate, step: RAdam(learning_rate, step),
-    'swats': lambda learning_rate, step: SWATS(learning_rate, step),
-    'swrats': lambda learning_rate, step: SWATS(learning_rate, step, rectified=True, name='SWRATS'),
+    'adagrad': lambda rate, step, options: tf.train.AdagradOptimizer(rate),
+    'rmsprop': lambda rate, step, options: tf.train.RMSPropOptimizer(rate),
+    'adam': lambda rate, step, options: tf.train.AdamOptimizer(rate),
+    'radam': lambda rate, step, options: RAdam(rate, step),
+    'swats': lambda rate, step, options: SWATS(rate, step),
+    'swrats': lambda rate, step, options: SWATS(rate, step, rectified=True, name='SWRATS'),
 }
 CLIPPINGS = {'norm': _clip_norm, 'value': _clip_value}
 DISTRIBUTIONS = {'normal': _normal, 'uniform': _uniform}

@@ -9,12 +9,11 @@ Kunin et al. 2020 (arXiv:2003.01513).
 """
 
 import dataclasses
-from typing import Callable, Dict, Optional, Tuple
+from typing import Callable, Dict, Optional, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
 DROP_EPOCHS = (30, 60, 80)
-DROP_FACTORS = (1.0, 0.1, 0.01, 0.001)  # before the first drop, after the first, ...
 LARGEST_EXPONENT = 88.0  # exp(88) is the largest integer power of e that is finite in float32
 
 
@@ -31,11 +30,17 @@ def epochs(step: tf.Tensor, steps_per_epoch: int) -> tf.Tensor:
     )
 
 
-def drops(epoch: tf.Tensor, stretch: float = 1, shift: float = 0) -> tf.Tensor:
-    """Returns 1, or 0.1, 0.01, 0.001 from epochs stretch * (30, 60, 80) + shift: float32 scalar."""
-    boundaries = tf.constant([stretch * boundary + shift for boundary in DROP_EPOCHS], tf.float32)
-    passed = tf.reduce_sum(tf.cast(epoch >= boundaries, tf.int32))
-    return tf.gather(tf.constant(DROP_FACTORS, tf.float32), passed)
+def drops(
+    epoch: tf.Tensor,
+    stretch: float = 1,
+    shift: float = 0,
+    boundaries: Sequence[float] = DROP_EPOCHS,
+) -> tf.Tensor:
+    """Returns 1, or 0.1, 0.01, ... from epochs stretch * boundaries + shift: float32 scalar."""
+    epochs_of_drops = tf.constant([stretch * each + shift for each in boundaries], tf.float32)
+    passed = tf.reduce_sum(tf.cast(epoch >= epochs_of_drops, tf.int32))
+    factors = [10.0**-number for number in range(len(boundaries) + 1)]
+    return tf.gather(tf.constant(factors, tf.float32), passed)
 
 
 def warmup(epoch: tf.Tensor, length: float) -> tf.Tensor:
@@ -59,6 +64,7 @@ class LearningRate:
 
     - manual, drop 0: scaled * warmup(epoch), constant after the warm-up;
     - manual, drop d: scaled * 0.1^(d-1) up to and including `boundary_step`, then scaled * 0.1^d;
+    - drop epochs: scaled * 0.1^n, where n is the number of these epochs that are over;
     - constant: scaled;
     - otherwise: scaled * min(warmup(epoch), drops(epoch)), with drops at epochs 30, 60 and 80.
 
@@ -68,13 +74,15 @@ class LearningRate:
         batch_size: Images per update, on all devices.
         base_batch_size: Batch size that `base` refers to if `rescale` is true.
         rescale: Whether to scale the learning rate with the batch size.
-        constant: Whether the learning rate never changes.
+        constant: Whether the learning rate never changes, except at `drop_epochs`.
         warmup_epochs: Epochs of linear warm-up from 0; 0 starts at scaled.
         alternate_step_freq: Number of task steps after each alignment step, k. The warm-up is
             (k + 1) times as long, and the drops come (k + 1) times as late.
         delay_epochs: Epochs for which the task loss is off; the schedule starts after them.
         drops_delayed_by: The value of `delay_epochs`, for the learning rate of the alignment loss:
             no warm-up, and drops that many epochs later, so that both learning rates drop together.
+        drop_epochs: Epochs of the training at which a constant learning rate drops tenfold, rising.
+            Neither `alternate_step_freq` nor a delay moves them.
         manual: Whether a run makes one drop that is chosen by hand; overrides `constant`.
         drop: Number of the drop that a manual run makes; 0 for none yet.
         boundary_step: Last step of a manual run before its drop.
@@ -93,6 +101,7 @@ class LearningRate:
     alternate_step_freq: Optional[int] = None
     delay_epochs: Optional[float] = None
     drops_delayed_by: Optional[float] = None
+    drop_epochs: Tuple[int, ...] = ()
     manual: bool = False
     drop: int = 0
     boundary_step: Optional[int] = None
@@ -106,6 +115,8 @@ class LearningRate:
                 'A learning rate has delay_epochs (task loss) or drops_delayed_by (alignment '
                 'loss), not both.'
             )
+        if self.drop_epochs and (self.manual or not self.constant):
+            raise ValueError('A learning rate with drop_epochs must be constant, and not manual.')
         if self.drop < 0:
             raise ValueError(f'drop must be 0 or more, not {self.drop}.')
         if self.manual and self.drop and self.boundary_step is None:
@@ -123,6 +134,9 @@ class LearningRate:
         """Returns the learning rate at a step, a float32 scalar."""
         if self.manual:
             return self._manual(step)
+        if self.drop_epochs:
+            epoch = epochs(step, self.steps_per_epoch)
+            return self.scaled * drops(epoch, boundaries=self.drop_epochs)
         if self.constant:
             return tf.constant(self.scaled, tf.float32)
         return self._steps(epochs(step, self.steps_per_epoch))

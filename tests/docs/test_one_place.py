@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 ENTRIES = {
     'training/optimizers.py': (
         r'^OPTIMIZERS\b.* = \{\n',
-        "    'plain': lambda rate, step: tf.train.GradientDescentOptimizer(rate),\n",
+        "    'plain': lambda rate, step, options: tf.train.GradientDescentOptimizer(rate),\n",
     ),
     'training/schedules.py': (
         r'^KINDS\b.* = \{\n',

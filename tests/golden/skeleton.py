@@ -19,7 +19,7 @@ Skeleton = collections.namedtuple(
     'Skeleton', ['variables', 'records', 'roles', 'l2', 'updates', 'logits']
 )
 
-IMAGE = (28, 28, 3)
+SIZE, CHANNELS = 28, 3  # of images, where a network has no size of its own
 CLASSES = 1000
 
 
@@ -27,6 +27,12 @@ def networks():
     """Returns {collection: (network, its NetworkOptions)}, including both versions of ResNets."""
     options = [NetworkOptions(layers_list=(32, 16), use_resnet_v2=v2) for v2 in (False, True)]
     return {network.label(o): (network, o) for network in NETWORKS.values() for o in options}
+
+
+def image_of(label):
+    """Returns the shape of the images of a network, (height, width, channels)."""
+    size = networks()[label][0].image_size or SIZE
+    return size, size, CHANNELS
 
 
 class _Variable:
@@ -44,17 +50,17 @@ class _Variable:
 
 
 @functools.lru_cache(maxsize=None)
-def of(label, image=IMAGE, rule='symmetric', **settings):
+def of(label, image=None, rule='symmetric', **settings):
     """Returns the Skeleton of a network.
 
     Args:
         label: A name from `networks()`.
-        image: The shape of an image.
+        image: The shape of an image. None for `image_of(label)`.
         rule: A name in RULES, or None.
         **settings: Further settings of Layers.
     """
     network, options = networks()[label]
-    variables = {}
+    variables, image = {}, image or image_of(label)
 
     def stand_in(getter, name, shape, trainable, **others):
         assert name not in variables, f'{name} is made twice'

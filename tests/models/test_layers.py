@@ -12,6 +12,7 @@ from alignment.view import ACTIVATIONS
 from alignment.rules import RULES
 from models.layers import Layers, StockLayers, initial_size
 from models.roles import Role
+from training import runtime
 from drawn import start
 from reference import error, stream
 from samples import oracle_of
@@ -152,6 +153,62 @@ def test_a_rule_may_be_shown_the_non_linearity_after_batch_norm():
     followed = Run(lambda layers, x: layers.conv2d(x, 5, 3, followed_by='relu'), images)
     np.testing.assert_array_equal(plain.output, followed.output)
     assert followed.layers.records[0].activation is tf.nn.relu
+
+
+# --- layers without variables ---------------------------------------------------------------------
+
+FORMATS = ['NHWC', 'NCHW']
+
+
+def first(data_format, images):
+    """Returns images [batch, height, width, channels] in a data format."""
+    return images if data_format == 'NHWC' else images.transpose(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize('padding', ['SAME', 'VALID'])
+@pytest.mark.parametrize('data_format', FORMATS if runtime.IS_TF2 else FORMATS[:1])
+def test_a_max_pool(data_format, padding):
+    images = array('images', (2, 7, 10, 3))
+    run = Run(
+        lambda layers, x: layers.max_pool(layers.arrange(x), 3, 2, **PADDING[padding]),
+        images,
+        Layers(data_format=data_format),
+    )
+    ends = (0, 0) if padding == 'VALID' else (1, 1), (0, 0) if padding == 'VALID' else (0, 1)
+    padded = np.pad(images, [(0, 0), *ends, (0, 0)], 'constant', constant_values=-np.inf)
+    wanted = [
+        [padded[:, i : i + 3, j : j + 3].max(axis=(1, 2)) for j in range(0, padded.shape[2] - 2, 2)]
+        for i in range(0, padded.shape[1] - 2, 2)
+    ]
+    wanted = np.array(wanted).transpose(2, 0, 1, 3)
+    np.testing.assert_array_equal(run.output, first(data_format, wanted))
+
+
+PADDING = {'SAME': {}, 'VALID': dict(padding='VALID')}
+
+
+@pytest.mark.parametrize('data_format', FORMATS)
+def test_features_have_one_order_in_any_data_format(data_format):
+    images = array('images', (2, 3, 4, 5))
+    run = Run(
+        lambda layers, x: layers.flatten(layers.arrange(x)), images, Layers(data_format=data_format)
+    )
+    np.testing.assert_array_equal(run.output, images.reshape(2, 60))
+
+
+@pytest.mark.parametrize('data_format', FORMATS)
+@pytest.mark.parametrize('size', [(6, 7), (1, 4)])
+def test_a_shortcut_without_parameters(size, data_format):
+    images = array('images', (2,) + size + (3,))
+    run = Run(
+        lambda layers, x: layers.widen(layers.arrange(x), 8, 2),
+        images,
+        Layers(data_format=data_format),
+    )
+    wanted = np.zeros((2, -(-size[0] // 2), -(-size[1] // 2), 8), np.float32)
+    wanted[..., 2:5] = images[:, ::2, ::2]  # 2 channels of zeros before, and 3 behind
+    np.testing.assert_array_equal(run.output, first(data_format, wanted))
+    assert run.before == {}
 
 
 # --- batch norm -----------------------------------------------------------------------------------
@@ -341,6 +398,32 @@ def test_a_rule_without_a_variable_is_told_the_initial_size():
 def test_without_regularization_there_is_no_l2_loss():
     assert len(Run(two_layers, IMAGES).l2) == 3
     assert Run(two_layers, IMAGES, Layers(RULES['symmetric'](), regularize=False)).l2 == []
+
+
+def with_batch_norm(layers, x):
+    with tf.variable_scope('one'):
+        x = layers.conv2d(x, 6, 3, use_bias=True, l2=0.1)
+        x = layers.batch_norm(x, MOMENTUM, EPSILON)
+    with tf.variable_scope('two'):
+        return layers.dense(tf.reshape(x, [2, -1]), 5, l2_bias=0.1)
+
+
+@pytest.mark.parametrize('kind', [Layers, StockLayers])
+@pytest.mark.parametrize('bn_trainable', [True, False])
+def test_weight_decay_is_of_every_trained_variable_but_backward_kernels(kind, bn_trainable):
+    layers = kind(
+        None if kind is StockLayers else RULES['symmetric'](),
+        weight_decay=0.25,
+        bn_trainable=bn_trainable,
+    )
+    run = Run(with_batch_norm, IMAGES, layers)
+    decayed = {
+        name for name in run.before if name in run.trainable and 'backward_kernel' not in name
+    }
+    assert len(decayed) == (6 if bn_trainable else 4) == len(run.l2)
+    wanted = [0.125 * np.sum(run.before[name].astype(np.float64) ** 2) for name in decayed]
+    np.testing.assert_allclose(sorted(run.l2), sorted(wanted), 1e-5)
+    assert Run(with_batch_norm, IMAGES, Layers(weight_decay=0.0)).l2 == []
 
 
 def test_without_a_rule_there_is_no_backward_kernel():

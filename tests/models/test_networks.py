@@ -14,7 +14,7 @@ import small
 import tiers
 from alignment.gradients import Convolution
 from alignment.view import ACTIVATIONS
-from models import NETWORKS, NetworkOptions
+from models import NETWORKS, NetworkOptions, lenet, small_resnet
 from models.layers import Layers, StockLayers
 from models.resnet import DEPTHS
 from models.roles import Role
@@ -31,10 +31,12 @@ ROLES = {
     'moving_variance': Role.BATCH_NORM,
 }
 SMALL = ['resnet18', 'resnet18v2', 'resnet50', 'resnet50v2']
+FOR_SMALL_IMAGES = sorted(lenet.FORMS) + [f'resnet{depth}' for depth in small_resnet.DEPTHS]
 RESNETS = [pytest.param(label, marks=pytest.mark.slow) for label in SMALL] + tiers.at_night(
-    *sorted(set(skeleton.networks()) - set(SMALL) - {'fc_32-16'})
+    *sorted(set(skeleton.networks()) - set(SMALL + FOR_SMALL_IMAGES) - {'fc_32-16'})
 )
-LABELS = ['fc_32-16'] + RESNETS
+BY_DAY = ['fc_32-16', 'lenet', 'lenet_cifar', 'resnet8']
+LABELS = BY_DAY + RESNETS + tiers.at_night(*sorted(set(FOR_SMALL_IMAGES) - set(BY_DAY)))
 
 
 def endings(names):
@@ -81,12 +83,12 @@ def test_every_network_gives_logits_and_tracks_its_statistics(label):
     count = endings(built.variables)
     assert built.logits == (None, skeleton.CLASSES) and built.records[-1].y == built.logits
     assert built.updates == count['moving_mean'] + count['moving_variance'] == 2 * count['gamma']
-    assert built.l2 == count['forward_kernel'] + (
-        label.startswith('resnet')
-    )  # ResNets also regularise the last bias
+    # ResNets also regularise the last bias, and lenet all biases.
+    biases = 0 if label.startswith('fc') else count['bias']
+    assert built.l2 == count['forward_kernel'] + biases
 
 
-@pytest.mark.parametrize('label', ['fc_32-16'] + RESNETS[: len(SMALL)])
+@pytest.mark.parametrize('label', BY_DAY + RESNETS[: len(SMALL)])
 def test_a_network_under_other_settings(label):
     whole = skeleton.of(label)
     plain = skeleton.of(label, rule=None, regularize=False, is_training=False)
@@ -109,6 +111,9 @@ def test_a_network_under_other_settings(label):
         ('fc', {}, 'fc'),
         ('resnet18', {}, 'resnet18'),
         ('resnet101', dict(use_resnet_v2=True), 'resnet101v2'),
+        ('resnet20', {}, 'resnet20'),
+        ('lenet', {}, 'lenet'),
+        ('lenet_cifar', {}, 'lenet_cifar'),
     ],
 )
 def test_the_name_of_a_networks_results(name, options, label):
@@ -116,7 +121,8 @@ def test_the_name_of_a_networks_results(name, options, label):
 
 
 def test_every_network_and_depth_is_there():
-    assert set(NETWORKS) == {'fc'} | {f'resnet{depth}' for depth in (18, 34, 50, 101, 152, 200)}
+    depths = (8, 14, 20, 32, 56) + (18, 34, 50, 101, 152, 200)
+    assert set(NETWORKS) == {'fc', 'lenet', 'lenet_cifar'} | {f'resnet{depth}' for depth in depths}
 
 
 # --- fc -------------------------------------------------------------------------------------------
@@ -204,7 +210,7 @@ def test_the_layers_of_a_depth(depth):
 )
 @pytest.mark.parametrize('label', SMALL)
 def test_images_of_any_size(label, image):
-    built = skeleton.of(label, **{} if image == skeleton.IMAGE else dict(image=image))
+    built = skeleton.of(label, image=image)
     where = {record.name: record for record in built.records}
     group = 'block_layer' if label.endswith('v2') else 'block_group'
     size = halved(image[:2])
