@@ -166,8 +166,8 @@ GROUPS: Dict[str, List[Row]] = {
         row('activation', str, 'sigmoid', MEANING, HelpGroup.MODEL,
             'fc only: non-linearity of the hidden layers', choices='activation'),
         row('regularize_weights_via_model', bool, True, TRAINING, HelpGroup.LOSSES,
-            "add the network's own L2 loss to the task loss: of the forward kernels, in ResNets also "
-            'of the last bias, in lenet of all biases'),
+            "add the network's own L2 loss to the task loss: of the forward kernels, in ResNets "
+            'also of the last bias, in lenet of all biases'),
         row('weight_decay', float, None, TRAINING, HelpGroup.LOSSES,
             'weight decay of all trained variables but backward kernels, in place of the L2 loss '
             'of the network: weight_decay times the variable is added to its gradient, as in '
@@ -743,7 +743,7 @@ def _check_drops(prefix: str, epochs: Tuple[int, ...], constant: bool, manual: b
         return []
     flag = f'--{prefix}drop_epochs={",".join(map(str, epochs))}'
     problems = []
-    if not all(type(epoch) is int and epoch > 0 for epoch in epochs):
+    if not all(type(epoch) is int and 0 < epoch <= MANY_EPOCHS for epoch in epochs):
         problems.append(f'--{prefix}drop_epochs must be a comma list of positive whole numbers')
     elif list(epochs) != sorted(set(epochs)):
         problems.append(f'{flag} must be in rising order, each epoch once')

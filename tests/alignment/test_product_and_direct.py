@@ -156,9 +156,10 @@ class Direct:
     The loss is sum(c * logits), so that e is c.
     """
 
-    def __init__(self, kind, dtype=tf.float32):
+    def __init__(self, kind, dtype=tf.float32, whole=False):
+        self.whole = whole
         with tf.Graph().as_default(), tf.Session() as session:
-            layers = Layers(RULES['dfa'](), classes=CLASSES, dtype=dtype)
+            layers = Layers(RULES['dfa'](undivided_error=whole), classes=CLASSES, dtype=dtype)
             shape, build, _, _ = KINDS['conv' if kind == 'dense' else kind]
             images = tf.constant(stream('images').standard_normal(shape), tf.float32)
             with tf.variable_scope('below'):
@@ -199,7 +200,7 @@ class Direct:
         ]
         e = self.e
         if y.ndim == 4:
-            positions = y.shape[1] * y.shape[2]
+            positions = 1 if self.whole else y.shape[1] * y.shape[2]
             e = np.broadcast_to(e[:, None, None, :] / positions, y.shape[:3] + (CLASSES,))
         return self.linear[which].reconstruct(e, B, x)
 
@@ -207,9 +208,10 @@ class Direct:
 direct = functools.lru_cache(maxsize=None)(Direct)  # several tests use the numbers of a kind
 
 
+@pytest.mark.parametrize('whole', [False, True], ids=['divided', 'undivided'])
 @pytest.mark.parametrize('kind', sorted(KINDS))
-def test_the_error_of_the_logits_comes_straight_to_every_layer(kind):
-    run = direct(kind)
+def test_the_error_of_the_logits_comes_straight_to_every_layer(kind, whole):
+    run = direct(kind, whole=whole)
     at_above = unpadded(kind, run.sent(1))  # the gradient of the output of the layer below
     W, _, x, y, output = [array.astype(np.float64) for array in run.below]
     dy = at_above.reshape(output.shape) * (1 - output**2)

@@ -576,6 +576,7 @@ NEEDS = CYCLIC + [  # (name, a value, the settings with each of which it has an 
     ('alignment_rescale_lr', True, [SECOND]),
     ('alignment_constant_lr', False, [SECOND]),
     ('alignment_manual_lr', True, [SECOND]),
+    ('alignment_drop_epochs', (50, 75), [SECOND]),
     ('warmup_epochs', 2.0, [dict(constant_lr=False), dict(manual_lr=True)]),
     (
         'alignment_warmup_epochs',
@@ -654,6 +655,42 @@ def test_a_setting_without_effect_is_refused(name, value, needs):
             dict(use_noisy_alignment_opt=True, noisy_opt_distribution='normal'),
             '--use_noisy_alignment_opt needs --alignment_optimizer',
         ),
+        (
+            dict(drop_epochs=(50, 75), constant_lr=False),
+            '--drop_epochs=50,75 and --noconstant_lr, which drops at epochs 30, 60 and 80, cannot '
+            'be combined',
+        ),
+        (
+            dict(drop_epochs=(5,), manual_lr=True),
+            '--drop_epochs=5 and --manual_lr, which drops by hand, cannot be combined',
+        ),
+        (
+            dict(SECOND, alignment_drop_epochs=(5,), alignment_manual_lr=True),
+            '--alignment_drop_epochs=5 and --alignment_manual_lr, which',
+        ),
+        (
+            dict(drop_epochs=(75, 50)),
+            '--drop_epochs=75,50 must be in rising order, each epoch once',
+        ),
+        (
+            dict(drop_epochs=(50, 50)),
+            '--drop_epochs=50,50 must be in rising order, each epoch once',
+        ),
+        (dict(drop_epochs=(0, 5)), '--drop_epochs must be a comma list of positive whole numbers'),
+        (dict(drop_epochs=(2.5,)), '--drop_epochs must be a comma list of positive whole numbers'),
+        (dict(drop_epochs=(10**400,)), '--drop_epochs must be a comma list of positive whole'),
+        (
+            dict(drop_epochs=(5,), warmup_epochs=2.0),
+            '--warmup_epochs has no effect without --noconstant_lr or --manual_lr',
+        ),
+        (dict(nesterov=False), '--nonesterov has no effect without --optimizer=momentum'),
+        (
+            dict(weight_decay=1e-3, regularize_weights_via_model=False),
+            '--noregularize_weights_via_model has no effect with --weight_decay',
+        ),
+        (dict(weight_decay=-1e-3), '--weight_decay must be at least 0.0'),
+        (dict(freeze=(3,)), '--freeze must be a comma list of names'),
+        (dict(freeze=('',)), '--freeze must be a comma list of names'),
         (dict(alpha_start=0.75, alpha_stop=0.5), '--alpha_start=0.75 is after --alpha_stop=0.5'),
         (dict(gamma_start=1.5), '--gamma_start=1.5 is after --gamma_stop=1.0'),
         (
@@ -688,6 +725,12 @@ def test_values_that_contradict_each_other(values, sentence):
         LOCAL,
         dict(beta_schedule_type='cyclic', beta_cycle=2.5),
         dict(layers_list=(7, 5)),
+        dict(drop_epochs=(50, 75), rescale_lr=True, delay_epochs=3.0),
+        dict(SECOND, alignment_drop_epochs=(4,), manual_lr=True, constant_lr=False),
+        dict(SECOND, optimizer='momentum', nesterov=False),
+        dict(alignment_optimizer='momentum', nesterov=False),
+        dict(weight_decay=0.0),
+        dict(freeze=('dense0', 'bias')),
     ],
 )
 def test_what_agrees_passes(values):

@@ -25,7 +25,9 @@ from training import checkpoints  # noqa: E402
 SMALL = dict(
     model='small', layers_list=(), dataset='pixels', train_batch_size=12, eval_batch_size=5
 )
+LENET = dict(SMALL, model='lenet', dataset='large')
 PIXELS = tiny.dataset('pixels', image_shape=(9, 11, 3))
+LARGE = tiny.dataset('large', image_shape=(32, 33, 1))
 SPLIT = dict(cpu_devices=2, gpu='0,1')
 # One rule whose backward kernels the task loss trains, and one with an alignment loss.
 CLIPPED = [None, 'symmetric', 'kolen_pollack', 'dfa']
@@ -55,6 +57,24 @@ CASES.update(
                 **SPLIT,
             ),
         ),
+        'decay, drop and a frozen layer': (
+            4,
+            dict(
+                alignment='symmetric',
+                layers_list=(7, 5),
+                optimizer='momentum',
+                nesterov=False,
+                learning_rate=0.5,
+                weight_decay=0.1,
+                drop_epochs=(1,),
+                freeze=('dense1',),
+            ),
+        ),
+        'lenet': (1, dict(LENET, alignment='pfa', learning_rate=0.1)),
+        'lenet, undivided error': (
+            1,
+            dict(LENET, alignment='dfa', undivided_error=True, learning_rate=0.1),
+        ),
         'float16': (1, dict(tiny.moving_settings('symmetric'), precision='float16')),
         'batch norm': (
             1,
@@ -66,7 +86,7 @@ CASES.update(
         ),
     }
 )
-AT_NIGHT = ['clipped step of dfa'] + [
+AT_NIGHT = ['clipped step of dfa', 'lenet', 'lenet, undivided error'] + [
     f'step of {rule}' for rule in sorted(set(RULES) - set(kinds.REPRESENTATIVES))
 ]
 
@@ -89,7 +109,7 @@ def run(exp, steps, own):
 def main(own, hosts, out, *names):
     """Runs all steps of these cases."""
     together = dict(worker_hosts=tuple(hosts.split(',')), task_index=int(own))
-    for name, dataset in dict(tiny.DATASETS, pixels=PIXELS).items():
+    for name, dataset in dict(tiny.DATASETS, pixels=PIXELS, large=LARGE).items():
         data.DATASETS[name] = dataset
     NETWORKS['small'] = tiny.SMALL
     os.environ['CUDA_VISIBLE_DEVICES'] = ''

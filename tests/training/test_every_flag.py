@@ -131,6 +131,10 @@ EFFECTS = {
     'activation': (HIDDEN, 'relu'),
     'regularize_weights_via_model': ({}, False),
     'bn_trainable': (SMALL, False),
+    'weight_decay': ({}, 1e-3),
+    'freeze': (dict(layers_list=(5,)), ('dense0',)),
+    'nesterov': (dict(optimizer='momentum'), False),
+    'undivided_error': (dict(RESNET, model='lenet', alignment='dfa', dataset='pixels32'), True),
     'alignment': ({}, 'feedback'),
     'dataset': ({}, 'few'),
     'train_epochs': ({}, 3.0),
@@ -203,7 +207,11 @@ for _prefix, _needs in (('', {}), ('alignment_', TWO)):
         {
             _prefix + name: (_needs, value)
             for name, value in dict(
-                learning_rate=0.5, rescale_lr=True, constant_lr=False, manual_lr=True
+                learning_rate=0.5,
+                rescale_lr=True,
+                constant_lr=False,
+                manual_lr=True,
+                drop_epochs=(1,),
             ).items()
         }
     )
@@ -237,7 +245,8 @@ def pixels():
     import data
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(data.DATASETS, 'pixels', tiny.dataset('pixels', image_shape=(9, 9, 3)))
+        for name, size in (('pixels', 9), ('pixels32', 32)):
+            patch.setitem(data.DATASETS, name, tiny.dataset(name, image_shape=(size, size, 3)))
         yield
 
 

@@ -71,6 +71,7 @@ def pixels():
     """Registers a data set whose images a ResNet can process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(data.DATASETS, 'pixels', host.PIXELS)
+        patch.setitem(data.DATASETS, 'large', host.LARGE)
         yield
 
 

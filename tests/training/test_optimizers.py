@@ -211,6 +211,21 @@ def test_optimizer_is_its_formula(name):
     assert_same(history, oracle(ORACLES[name], 12)[0])
 
 
+def test_momentum_without_nesterovs_correction():
+    """The update is that of PyTorch's SGD."""
+
+    class Plain(Momentum):
+        def __call__(self, g, t):
+            super().__call__(g, t)
+            return -self.rate * self.m
+
+    options = optimizers.Options(nesterov=False)
+    history, _ = train(
+        lambda step: optimizers.build('momentum', tf.constant(0.1), step, options), 12
+    )
+    assert_same(history, oracle(Plain, 12)[0])
+
+
 @pytest.mark.parametrize('name', ['radam', 'swrats'])
 def test_reference_variables_update_alike(name):
     history, _ = train(build(name), 3, use_resource=False)

@@ -291,8 +291,9 @@ def built(data_format, **settings):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     'network',
-    [SMALL] + tiers.at_night(dict(RESNET, use_resnet_v2=True)),
-    ids=['small', 'resnet18v2'],
+    [SMALL, dict(RESNET, model='lenet')]
+    + tiers.at_night(dict(RESNET, use_resnet_v2=True), dict(RESNET, model='resnet8')),
+    ids=['small', 'lenet', 'resnet18v2', 'resnet8'],
 )
 def test_channels_first_gives_the_same_step(network):
     settings = dict(network, alignment='information', learning_rate=0.1)

@@ -92,6 +92,22 @@ def test_step_schedule(warmup_epochs, k, delay):
     np.testing.assert_allclose(values(schedule, steps), [oracle(step) for step in steps], rtol=1e-5)
 
 
+@pytest.mark.parametrize('steps_per_epoch', [7, 937])
+@pytest.mark.parametrize('drop_epochs', [(3,), (50, 75), (1, 2, 4, 40)])
+def test_drops_at_given_epochs(drop_epochs, steps_per_epoch):
+    """They are epochs of the training, whatever delays or stretches other schedules."""
+    steps = sorted({epoch * steps_per_epoch + d for epoch in (0, *drop_epochs) for d in (0, 1, -1)})
+    expected = [
+        0.125 * 96 / 256 * 0.1 ** sum(step >= epoch * steps_per_epoch for epoch in drop_epochs)
+        for step in steps[1:]
+    ]
+    for others in ({}, dict(alternate_step_freq=2, delay_epochs=4)):
+        schedule = learning_rate(
+            steps_per_epoch=steps_per_epoch, rescale=True, drop_epochs=drop_epochs, **others
+        )
+        np.testing.assert_allclose(values(schedule, steps[1:]), expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize('k', [None, 2])
 def test_alignment_drops_with_a_delayed_task_and_does_not_warm_up(k):
     stretch = 1 + (k or 0)

@@ -22,6 +22,7 @@ RESNET = dict(
     learning_rate=0.1,
 )
 SMALL = dict(RESNET, model='small')
+LENET = dict(RESNET, model='lenet', dataset='large')
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -29,6 +30,7 @@ def pixels():
     """Registers a data set whose images a ResNet can process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(data.DATASETS, 'pixels', tiny.dataset('pixels', image_shape=(9, 11, 3)))
+        patch.setitem(data.DATASETS, 'large', tiny.dataset('large', image_shape=(33, 32, 1)))
         yield
 
 
@@ -48,6 +50,17 @@ BY_VALUE = dict(grad_clipping_method='value')
 def test_replicas_give_the_step_of_one_device(rule, replicas):
     found = differences(against=ONE, **tiny.moving_settings(rule), **SPLIT[replicas])
     assert tiny.beyond(found, 1e-5) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'rule',
+    ['dfa'] + tiers.at_night(None, 'feedback', 'usf', 'frsf', 'pfa', 'information'),
+)
+def test_replicas_give_the_step_of_one_device_of_lenet(rule):
+    own = dict(undivided_error=True) if rule == 'dfa' else {}
+    settings = dict(LENET, alignment=rule, weight_decay=0.1, **own)
+    assert tiny.beyond(differences(against=ONE, **settings, **SPLIT[2]), 1e-5) == {}
 
 
 @pytest.mark.slow

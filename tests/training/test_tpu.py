@@ -31,14 +31,15 @@ BATCH_NORMS = {
 
 @pytest.fixture(autouse=True, scope='module')
 def squares():
-    """Registers data sets whose images a ResNet can process; one repeats the same 8 images."""
+    """Registers data sets of images for ResNets and LeNet; two repeat the same 8 images."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(data.DATASETS, 'many', tiny.dataset('many', image_shape=(9, 9, 3)))
-        patch.setitem(
-            data.DATASETS,
-            'squares',
-            tiny.dataset('squares', image_shape=(9, 9, 3), train_images=8, shuffles=False),
-        )
+        for name, size in (('squares', 9), ('large', 32)):
+            patch.setitem(
+                data.DATASETS,
+                name,
+                tiny.dataset(name, image_shape=(size, size, 3), train_images=8, shuffles=False),
+            )
         yield
 
 
@@ -210,6 +211,13 @@ MORE = {
     'information': dict(alpha_schedule_type='linear', alpha_schedule_rate=0.5, constant_lr=False),
     'kolen_pollack': dict(minibatch_size=4),
     'mirror': dict(input_distribution='normal'),
+    'frsf': dict(
+        optimizer='momentum',
+        nesterov=False,
+        weight_decay=0.1,
+        drop_epochs=(2,),
+        freeze=('dense0',),
+    ),
 }
 FC_RULES = kinds.rules(where=lambda rule: rule.name != 'mirror') + ['mirror']
 ON_CONVOLUTIONS = ['dfa']  # in the tests of the day
@@ -277,6 +285,14 @@ def test_the_loop_of_a_core_draws_noise_of_updates(monkeypatch):
 def test_the_loop_of_a_core_gives_the_numbers_of_convolutions(rule, monkeypatch):
     small = dict(model='small', layers_list=(), dataset='squares', train_batch_size=8)
     assert_a_core_trains_like_one_device(monkeypatch, alignment=rule, learning_rate=0.05, **small)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize('rule', ['dfa', 'pfa', 'usf'])
+def test_the_loop_of_a_core_gives_the_numbers_of_lenet(rule, monkeypatch):
+    settings = dict(model='lenet', layers_list=(), dataset='large', train_batch_size=8)
+    settings.update(dict(undivided_error=True) if rule == 'dfa' else {}, alignment=rule)
+    assert_a_core_trains_like_one_device(monkeypatch, learning_rate=0.05, **settings)
 
 
 def test_the_parts_of_all_cores_are_numbered(monkeypatch):

@@ -20,6 +20,8 @@ pytestmark = pytest.mark.slow
 LAYERS = {
     'small': 2,
     'resnet18': 21,
+    'lenet': 3,
+    'resnet8': 7,
 }  # convolutions; ResNet-18 has 17, and 4 shortcut projections
 # The convolutions that a rule adds to each of them: a projection or a reconstruction, and a kernel
 # gradient (see alignment/rules.py).
@@ -83,7 +85,8 @@ def convolutions(model, **settings):
 @pytest.mark.parametrize(
     'rule, model',
     [(rule, 'small') for rule in sorted(EXTRA, key=str)]
-    + tiers.at_night(('information', 'resnet18')),
+    + [('dfa', 'lenet'), ('pfa', 'resnet8')]
+    + tiers.at_night(('information', 'resnet18'), ('information', 'lenet'), ('mirror', 'resnet8')),
 )
 def test_a_step_runs_the_convolutions_of_the_count_and_no_more(rule, model):
     settings = (
