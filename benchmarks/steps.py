@@ -54,6 +54,7 @@ WAYS = {
     'float16': Variant(dict(precision='float16')),
     'compiled': Variant(dict(xla=True)),
     'ten a call': Variant(dict(iterations_per_loop=10)),
+    'fifty a call': Variant(dict(iterations_per_loop=50)),
 }
 
 

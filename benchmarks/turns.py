@@ -29,7 +29,8 @@ def parser(module: str, description: str) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog='python -m ' + module, description=description.splitlines()[0]
     )
-    made.add_argument('--model', default='resnet18', choices=['resnet18', 'resnet50'])
+    models = ['resnet18', 'resnet50', 'resnet20', 'lenet']
+    made.add_argument('--model', default='resnet18', choices=models)
     made.add_argument('--image_size', type=int, default=128, help='size in pixels')
     made.add_argument('--batch', type=int, default=16, help='images per step')
     return made

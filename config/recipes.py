@@ -1,6 +1,7 @@
 """The shipped recipes, each given by its differences from the defaults in config/schema.py.
 
     python -m config.recipes [NAME ...]     writes config/<name>.pkl (--json: .json) for each recipe
+                                            (but wm, unless it is named)
     python -m config.recipes show FILE      prints a settings file, ours or the authors'
 
 The ImageNet recipes share the settings that follow from the released code and checkpoints: 90
@@ -145,6 +146,10 @@ RECIPES['mnist_fc_mirror'] = Recipe(
     'docs/search.md, "Results" (experiments/search.py)',
 )
 RECIPES['quickstart'] = RECIPES['mnist_symmetric']
+# The name under which the authors released their weight mirror. Their file has tuned settings that
+# are in no public text; this recipe has the defaults of the released code.
+RECIPES['wm'] = RECIPES['imagenet_mirror']
+OF_THE_AUTHORS = ('wm',)  # written only if they are named: config/get_configs.sh uses these names
 
 
 def write(
@@ -159,12 +164,17 @@ def write(
         ending: One of config.params.ENDINGS.
 
     Raises:
-        ConfigError: A file cannot be written.
+        ConfigError: A file cannot be written, or is one of the authors' files. Nothing is written
+            in the second case.
     """
-    paths = []
-    for name in names:
-        paths.append(os.path.join(folder, name + ending))
-        params.save(Config.of(RECIPES[name].settings, choices), paths[-1])
+    paths = [os.path.join(folder, name + ending) for name in names]
+    for path in filter(_is_authors, paths):
+        raise ConfigError(
+            f"{path} is a settings file of the authors' program, which is kept; move it elsewhere, "
+            'or give another --folder'
+        )
+    for name, path in zip(names, paths):
+        params.save(Config.of(RECIPES[name].settings, choices), path)
     return paths
 
 
@@ -203,12 +213,20 @@ def _line(name: str, value: Value) -> str:
     return line if line.isprintable() else ascii(line)
 
 
+def _is_authors(path: str) -> bool:
+    """Returns whether a file is a settings file of the authors' program."""
+    try:
+        with open(path, 'rb') as file:
+            opcodes = {opcode.name for opcode, _, _ in pickletools.genops(file.read())}
+    except (OSError, ValueError):
+        return False
+    return bool(opcodes & {'GLOBAL', 'STACK_GLOBAL', 'INST'})  # our own files contain none of these
+
+
 def _kind(path: str) -> str:
     if path.endswith(params.JSON):
         return 'settings file of this program, JSON'
-    with open(path, 'rb') as file:
-        opcodes = {opcode.name for opcode, _, _ in pickletools.genops(file.read())}
-    if opcodes & {'GLOBAL', 'STACK_GLOBAL', 'INST'}:  # our own files contain none of these
+    if _is_authors(path):
         return (
             "settings file of the authors' program, a pickle of live objects; only --use_resnet_v2 "
             'and --image_size decide '
@@ -235,7 +253,8 @@ def _parsed(argv: List[str]) -> argparse.Namespace:
             'names',
             nargs='*',
             metavar='NAME',
-            help='recipes to write (default: all): ' + ', '.join(RECIPES),
+            help=f'recipes to write (default: all but {", ".join(OF_THE_AUTHORS)}): '
+            + ', '.join(RECIPES),
         )
         parser.add_argument(
             '--folder',
@@ -263,7 +282,7 @@ def main(argv: Optional[List[str]] = None) -> int:
                     ', '.join(unknown), ', '.join(RECIPES)
                 )
             )
-        names = arguments.names or list(RECIPES)
+        names = arguments.names or [name for name in RECIPES if name not in OF_THE_AUTHORS]
         ending = params.JSON if arguments.json else params.PICKLE
         for name, path in zip(names, write(names, arguments.folder, ANY, ending)):
             print(f'{path}  {RECIPES[name].source}')

@@ -20,7 +20,7 @@ AUTHORS = os.path.join(ROOT, 'tests', 'config', 'authors')
 def test_the_recipes_are_those_that_are_asked_for():
     assert set(recipes.RECIPES) == {
         frame + rule for frame in ('imagenet_', 'mnist_') for rule in RULES
-    } | {'mnist_fc_mirror', 'quickstart'}
+    } | {'mnist_fc_mirror', 'quickstart', 'wm'}
 
 
 @pytest.mark.parametrize('name', sorted(recipes.RECIPES))
@@ -66,8 +66,10 @@ def test_the_command_writes_all_recipes_and_each_loads_back_equal(tmp_path, choi
     assert recipes.main(['--folder', str(tmp_path)]) == 0
     out, err = capsys.readouterr()
     assert err == ''
-    assert {file[:-4] for file in os.listdir(str(tmp_path))} == set(recipes.RECIPES)
-    for name, recipe in recipes.RECIPES.items():
+    by_default = set(recipes.RECIPES) - {'wm'}  # the name of one of the authors' files
+    assert {file[:-4] for file in os.listdir(str(tmp_path))} == by_default
+    for name in by_default:
+        recipe = recipes.RECIPES[name]
         path = str(tmp_path / (name + '.pkl'))
         assert path in out
         assert Config.of(params.load(path)[0], choices) == Config.of(recipe.settings, choices)
@@ -76,6 +78,24 @@ def test_the_command_writes_all_recipes_and_each_loads_back_equal(tmp_path, choi
 def test_the_command_writes_the_recipes_that_are_named(tmp_path, capsys):
     assert recipes.main(['imagenet_mirror', 'quickstart', '--folder', str(tmp_path)]) == 0
     assert sorted(os.listdir(str(tmp_path))) == ['imagenet_mirror.pkl', 'quickstart.pkl']
+
+
+def test_the_authors_weight_mirror_is_kept_beside_the_recipe_of_its_name(tmp_path, capsys):
+    assert recipes.RECIPES['wm'] == recipes.RECIPES['imagenet_mirror']
+    path = str(tmp_path / 'wm.pkl')
+    with open(os.path.join(AUTHORS, 'wm_tpe_ad_dill0.3.5.1.pkl'), 'rb') as file:
+        theirs = file.read()
+    with open(path, 'wb') as file:
+        file.write(theirs)
+    assert recipes.main(['quickstart', 'wm', '--folder', str(tmp_path)]) == 2
+    assert f"{path} is a settings file of the authors' program, which is kept" in (
+        capsys.readouterr().err
+    )
+    assert os.listdir(str(tmp_path)) == ['wm.pkl']
+    assert recipes.main(['--folder', str(tmp_path)]) == 0
+    assert {file[:-4] for file in os.listdir(str(tmp_path))} == set(recipes.RECIPES)
+    with open(path, 'rb') as file:
+        assert file.read() == theirs
 
 
 SYMMETRIC = """\

@@ -55,7 +55,7 @@ def extended(tmp_path_factory):
     found = PLACE.findall(text())
     assert [path for _, path, _ in found] == [
         'alignment/rules.py',
-        'models/lenet.py',
+        'models/tiny_cnn.py',
         'data/stripes.py',
     ]
     for is_new, path, code in found:
@@ -73,8 +73,8 @@ def test_there_is_a_command_for_each():
         word
         for words in examples()
         for word in words
-        if word in ('--alignment=difference', '--model=lenet', '--dataset=stripes')
-    ] == ['--alignment=difference', '--model=lenet', '--dataset=stripes']
+        if word in ('--alignment=difference', '--model=tiny_cnn', '--dataset=stripes')
+    ] == ['--alignment=difference', '--model=tiny_cnn', '--dataset=stripes']
 
 
 @pytest.fixture(scope='module')

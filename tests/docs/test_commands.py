@@ -78,12 +78,17 @@ HOW = [
     ),
     (r'python test.py validate_tpu', 'a TPU; training/test_tpu.py builds and compiles its graph'),
     (
-        r'python train.py --(alignment=difference|model=lenet|dataset=stripes)',
+        r'python train.py --(alignment=difference|model=tiny_cnn|dataset=stripes)',
         'docs/test_adding.py',
     ),
     (
         r'python train.py --dataset=fashion_mnist',
         '60,000 images; data/test_fashion_mnist.py reads a few, cli/test_splits.py runs the like',
+    ),
+    (
+        r'python train.py --model=lenet',
+        'hours; training/test_protocol.py trains with these settings, models/test_small_images.py '
+        'tests the network',
     ),
     (r'python train.py \.\.\. --dry_run', 'cli/test_train.py'),
     (r'python -m data.build_tfrecords imagenet', 'data/test_imagenet_archives.py'),
