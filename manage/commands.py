@@ -2,13 +2,14 @@
 
 from typing import Dict
 
-from manage import deleting, exporting, importing, listing, notes, showing
+from manage import deleting, exporting, importing, listing, notes, repeating, showing
 from manage.command import Command
 
 COMMANDS: Dict[str, Command] = {
     'list': listing.ListAll(),
     'show': showing.Show(),
     'diff': showing.Diff(),
+    'command': repeating.Repeat(),
     'tag': notes.Tag(),
     'note': notes.Write(),
     'delete': deleting.Delete(),

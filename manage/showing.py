@@ -16,13 +16,16 @@ from manage.command import Command, say
 from manage.finding import Where, locate, opened
 from manage.listing import HALF
 from manage.text import columns, size
-from reports import runs
+from reports import repeat, runs
 from reports.runs import Run
 
 # Groups of the params that are no settings, and names that say whose settings they are.
-NO_SETTINGS = ('provenance', 'digests')
+NO_SETTINGS = ('provenance', 'digests', 'environment')
 IDENTITY = ('save_params.exp_id',)
 RESULTS = ('top1', 'top5', 'loss', 'weight_angles', 'projection_angles', 'gradient_angles')
+
+
+Row = Tuple[str, ...]  # a line of a table
 
 
 class Section(NamedTuple):
@@ -30,11 +33,11 @@ class Section(NamedTuple):
 
     Attributes:
         title: Its heading.
-        of: Returns {name: value} of an experiment.
+        rows: Returns the rows (name, value of the first, value of the second) of two experiments.
     """
 
     title: str
-    of: Callable[[Run], Document]
+    rows: Callable[[Run, Run], List[Row]]
 
 
 def settings(run: Run) -> Document:
@@ -81,12 +84,25 @@ def results(run: Run) -> Document:
     return dict(found, step=run.step, state=run.state)
 
 
+def _by_name(of: Callable[[Run], Document]) -> Callable[[Run, Run], List[Row]]:
+    """Returns the comparison of {name: value} of two experiments."""
+    return lambda first, second: differences(of(first), of(second))
+
+
+def environments(first: Run, second: Run) -> List[Row]:
+    """Returns in what program, packages, machine and images of two experiments differ."""
+    return [
+        (name, *('-' if value is None else repr(value) for value in values))
+        for name, *values in repeat.environment_differences(first.params, second.params)
+    ]
+
+
 # What `diff` compares. Another section is one line here.
 SECTIONS: List[Section] = [
-    Section('settings', settings),
-    Section('places', places),
-    Section('environment', environment),
-    Section('results', results),
+    Section('settings', _by_name(settings)),
+    Section('places', _by_name(places)),
+    Section('environment', environments),
+    Section('results', _by_name(results)),
 ]
 
 
@@ -95,7 +111,8 @@ class Diff(Command):
 
     help = 'print what differs between two experiments: settings, environment and results'
     description = (
-        'Prints the settings, the places, the environment (versions and commit) and the results '
+        'Prints the settings, the places, the environment (program, packages, machine and images) '
+        'and the results '
         'that differ between two experiments of a database.'
     )
 
@@ -110,19 +127,19 @@ class Diff(Command):
             found = [locate(client, where, name) for name in (options.first, options.second)]
         first, second = [read(where, place) for place in found]
         for section in SECTIONS:
-            rows = differences(section.of(first), section.of(second))
+            rows = section.rows(first, second)
             say(section.title + ('' if rows else ': no difference'))
             for line in columns(rows, ('', first.exp_id, second.exp_id)):
                 say('  ' + line)
         return 0
 
 
-def differences(first: Document, second: Document) -> List[Tuple[str, ...]]:
+def differences(first: Document, second: Document) -> List[Row]:
     """Returns rows (name, value of the first, value of the second), sorted by name.
 
     They are those of the values that differ. A value that one of them lacks is '-'.
     """
-    rows: List[Tuple[str, ...]] = []
+    rows: List[Row] = []
     for name in sorted(set(first) | set(second)):
         is_in_both = name in first and name in second
         exact = [repr(values[name]) if name in values else '-' for values in (first, second)]

@@ -3,7 +3,7 @@
 import os
 import re
 import shlex
-from typing import Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from config.declared import OLDER, inferred
 from config.flags import as_flag
@@ -57,7 +57,7 @@ class Difference(NamedTuple):
 
 
 def command(
-    params: Document, others: Sequence[Document] = (), step: Optional[int] = None
+    params: Document, digests: Iterable[object] = (), step: Optional[int] = None
 ) -> List[str]:
     """Returns the lines of a shell script that makes a run again in a clone of this repository.
 
@@ -68,7 +68,8 @@ def command(
 
     Args:
         params: The params of the newest record of the run.
-        others: The params of its other records, to notice settings that changed on the way.
+        digests: `params.digests.settings` of all its records, to notice settings that changed on
+            the way.
         step: The step that was validated, in a run of test.py.
     """
     lines = _environment(params) + _commit(params) + _data(params)
@@ -85,7 +86,7 @@ def command(
     values = _settings(params, step)
     program = ['test.py', 'validate'] if _is_validation(params) else ['train.py']
     words = ['python'] + program + [as_flag(name, value) for name, value in values.items()]
-    return lines + _warnings(params, others, values) + [_quoted(words)]
+    return lines + _warnings(params, digests, values) + [_quoted(words)]
 
 
 def environment_differences(first: Document, second: Document) -> List[Difference]:
@@ -245,11 +246,11 @@ def _count(value: object) -> str:
     return f'{value:,}' if isinstance(value, int) else '?'
 
 
-def _warnings(params: Document, others: Sequence[Document], values: Dict[str, Value]) -> List[str]:
+def _warnings(params: Document, digests: Iterable[object], values: Dict[str, Value]) -> List[str]:
     """Returns comments on what one command alone cannot repeat."""
     load, lines = _group(params, 'load_params'), []
-    digests = {str(_group(each, 'digests').get('settings')) for each in [params, *others]}
-    if len(digests - {'None'}) > 1 or 'changed_settings' in load and not values.get('load_db'):
+    several = {digest for digest in digests if isinstance(digest, str)}
+    if len(several) > 1 or 'changed_settings' in load and not values.get('load_db'):
         lines.append(
             '# WARNING: settings changed while it trained (params.load_params.changed_settings); '
             'these are the last.'

@@ -111,8 +111,7 @@ def test_a_commit_that_is_not_all_is_told(diff, provenance, told):
 
 def test_several_hosts_and_changes_are_told():
     hosts = Config.of(dict(worker_hosts=('a:1', 'b:1'), task_index=0), RULES)
-    lines = repeat.command(recorded(hosts), [recorded(Config.of(dict(seed=3, alpha=1.0,
-                           alignment='symmetric'), RULES))])  # fmt: skip
+    lines = repeat.command(recorded(hosts), ['one', None, 'other'])
     assert '--worker_hosts=a:1,b:1 --task_index=0' in lines[-1]
     assert [line for line in lines if 'with its own --task_index' in line]
     assert [line for line in lines if 'settings changed while it trained' in line]

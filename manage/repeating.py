@@ -1,0 +1,37 @@
+"""Prints the command that makes an experiment again."""
+
+import argparse
+
+from database.errors import StoreError
+from manage.command import Command, say
+from manage.finding import FILES, Where, locate, opened
+from reports import repeat
+
+
+class Repeat(Command):
+    """`command RUN`: prints a shell script that makes an experiment again."""
+
+    help = 'print the command that makes an experiment again, its commit and its images'
+    description = (
+        'Prints a shell script that makes an experiment again in a clone of this repository: the '
+        'commit to check out, the images to check, and the command with its settings. The new '
+        'experiment has another name, which ends in _repeated.'
+    )
+
+    def define(self, parser: argparse.ArgumentParser) -> None:
+        """Adds the experiment."""
+        parser.add_argument('exp_id', metavar='RUN', help='exp_id of the experiment')
+
+    def run(self, where: Where, options: argparse.Namespace) -> int:
+        """Prints the script."""
+        with opened(where) as client:
+            place = locate(client, where, options.exp_id)
+            files = client[place.dbname][place.collname + FILES]
+            query = {'exp_id': place.exp_id, 'params': {'$type': 'object'}}
+            newest = files.find_one(query, {'params': 1, 'step': 1}, sort=[('step', -1)])
+            digests = files.distinct('params.digests.settings', query)
+        if newest is None:
+            raise StoreError(f'The records of {place.text()} hold no settings.')
+        for line in repeat.command(newest['params'], digests, newest.get('step')):
+            say(line)
+        return 0
