@@ -236,8 +236,7 @@ def _data(params: Document) -> List[str]:
     ]
     if data.get('digest'):
         told.append(
-            f'# Their digest, of {data.get("digest_of")}, is {data["digest"]}; add --dry_run to '
-            'compare.'
+            f'# Digest of {data.get("digest_of")}: {data["digest"]}; --dry_run prints yours.'
         )
     return told
 

@@ -66,6 +66,7 @@ HOW = [
     ),
     (r'python report.py', 'cli/test_report.py'),
     (r'python runs.py command', 'manage/test_repeating.py'),
+    (r'python train.py --dbname=quick --exp_id_suffix=_fast_repeated', 'cli/test_repeated.py'),
     (r'python runs.py', 'manage/test_listing.py'),
     (r'python train.py .*--worker_hosts', 'cli/test_several_hosts.py'),
     (r'python train.py .*--tpu_name', 'a TPU; training/test_tpu.py builds and compiles its graph'),

@@ -94,7 +94,7 @@ def test_what_stands_above_the_command():
         'H200; processor: EPYC.',
         'git checkout --detach c0ffee',
         '# Images: mnist, 4,000 for training and 1,000 for validation.',
-        '# Their digest, of all images and labels, is ab12; add --dry_run to compare.',
+        '# Digest of all images and labels: ab12; --dry_run prints yours.',
         'python train.py --exp_id_suffix=_repeated',
     ]
 
