@@ -12,6 +12,7 @@ It does not need TensorFlow and does not change the database.
 
 import missing_packages  # noqa: F401 (imported first: it reports missing packages)
 
+import logging
 import os
 import sys
 import time
@@ -216,6 +217,8 @@ def write(values: flags.FlagValues, found: Found) -> List[str]:
             told.append(_save(name, path, _text(render(found.view.sheet))))
     if not (values.png or values.html):
         return told
+    # absl prints what is logged from INFO on, and Matplotlib logs that it made a cache of fonts.
+    logging.getLogger('matplotlib').setLevel(logging.WARNING)
     from reports import page, plots  # only here, because they import Matplotlib
 
     plotted = with_curves(values, found.view.runs)
