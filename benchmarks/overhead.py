@@ -24,7 +24,7 @@ from benchmarks.types import Ratios, Timer
 from config.schema import Config
 from database import server
 from database.store import Store
-from training import devices, jobs, loop, provenance
+from training import devices, environment, jobs, loop, provenance
 from training.choices import choices
 from training.experiment import Experiment
 
@@ -48,7 +48,12 @@ class Looped:
     def __init__(
         self, session: tf.Session, experiment: Experiment, store: Optional[Store], folder: str
     ) -> None:
-        params = jobs.merged_params(experiment.config, experiment.settings(), provenance.describe())
+        params = jobs.merged_params(
+            experiment.config,
+            experiment.settings(),
+            provenance.describe(),
+            environment.describe(experiment.device, experiment.dataset),
+        )
         self._run = loop.Run(session, experiment, store, folder, params, lambda line: None)
         self._bar = self._run._progress(0)
         self._step, self._records = 0, store is not None

@@ -19,7 +19,17 @@ import tiny
 from config.schema import Config
 from database import layout, records
 from database.store import Store
-from training import checkpoints, devices, jobs, loop, provenance, runtime, stopping, validation
+from training import (
+    checkpoints,
+    devices,
+    environment,
+    jobs,
+    loop,
+    provenance,
+    runtime,
+    stopping,
+    validation,
+)
 from training.choices import choices
 from training.experiment import Experiment
 from training.errors import TrainingError
@@ -313,7 +323,12 @@ Outcome = collections.namedtuple(
 
 def settings_of(exp):
     """Returns the settings that its records hold."""
-    return jobs.merged_params(exp.config, exp.settings(), provenance.describe())
+    return jobs.merged_params(
+        exp.config,
+        exp.settings(),
+        provenance.describe(),
+        environment.describe(exp.device, exp.dataset),
+    )
 
 
 @pytest.fixture(scope='module')
