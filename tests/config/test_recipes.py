@@ -20,7 +20,7 @@ AUTHORS = os.path.join(ROOT, 'tests', 'config', 'authors')
 def test_the_recipes_are_those_that_are_asked_for():
     assert set(recipes.RECIPES) == {
         frame + rule for frame in ('imagenet_', 'mnist_') for rule in RULES
-    } | {'mnist_fc_mirror', 'quickstart', 'wm'}
+    } | {'mnist_fc_mirror', 'fc_small', 'quickstart', 'wm'}
 
 
 @pytest.mark.parametrize('name', sorted(recipes.RECIPES))
