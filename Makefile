@@ -22,7 +22,10 @@ LOCK ?= $(if $(filter Linux-x86_64-cpu,$(shell uname -s)-$(shell uname -m)-$(DEV
 UV := .venv-lock/bin/uv pip compile --quiet --upgrade --generate-hashes --custom-compile-command 'make lock'
 UV_RUNTIME := $(UV) --python-platform x86_64-manylinux_2_28 --no-emit-package credit-alignment
 
-.PHONY: train setup check test test-all nightly-slice report rules search noise faithful faithful-here bench faults docs lock \
+# An experiment trains here, and writes its statistics and its figure there. ARGS='--workers=2 --dry_run' adds flags.
+SWEEP = --port=$(PORT) --cache_dir=$(LOCAL)/cache --json=$(LOCAL)/$@.json --figure=$(LOCAL)/$@.png
+
+.PHONY: train setup check test test-all nightly-slice report rules search noise results faithful faithful-here bench faults docs lock \
 	stop-mongodb clean help
 
 train: $(VENV)/ready-train config/quickstart.pkl $(DATA)/dataset.json  ## set up, train ResNet-18 on digits, validate: the quickstart
@@ -52,15 +55,17 @@ report: $(VENV)/ready-train  ## the results of make train: a table, and local/re
 	$(RUN) report.py --port=$(PORT) --dbname=quickstart --cache_dir=$(LOCAL)/cache --html=$(LOCAL)/report.html
 
 rules: $(VENV)/ready-train $(DATA)/dataset.json  ## train once with each rule, and print a table of the results
-	$(RUN) -m experiments.rules --data_dir=$(DATA) --port=$(PORT) --cache_dir=$(LOCAL)/cache
+	$(RUN) -m experiments.rules --data_dir=$(DATA) $(SWEEP) $(ARGS)
 
 search: $(VENV)/ready-test  ## search settings of mirror in 30 trainings, and compare the best with the default
 	$(RUN) -m config.recipes mnist_fc_mirror
-	$(RUN) -m experiments.search --port=$(PORT) --cache_dir=$(LOCAL)/cache
+	$(RUN) -m experiments.search $(SWEEP) $(ARGS)
 
 noise: $(VENV)/ready-train  ## train the rules with noise on their updates: a table, and local/noise.png
-	mkdir -p $(LOCAL)
-	$(RUN) -m experiments.noise --png=$(LOCAL)/noise.png --port=$(PORT) --cache_dir=$(LOCAL)/cache
+	$(RUN) -m experiments.noise $(SWEEP) $(ARGS)
+
+results: $(VENV)/ready-train  ## print the tables of all experiments from the files in docs/results
+	$(RUN) -m experiments.results
 
 faithful:  ## compare the numbers with the original program's, claim by claim, on both TensorFlows
 	$(MAKE) faithful-here PYTHON=python3.7

@@ -11,27 +11,24 @@ call prints the same table.
 
 from training import runtime  # noqa: F401 (first: it prepares TensorFlow)
 
-import os
-import subprocess
+import math
 import sys
-from typing import Dict, Mapping, Sequence, Type, cast
-
-import matplotlib
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from typing import Dict, List, Optional, Sequence, Type, cast
 
 from alignment import rules
 from config import recipes
+from config.rows import Value
 from config.schema import Config
-from experiments import trained
-from reports import plots
+from experiments import base, program
+from experiments.base import Experiment, Results, Run
+from experiments.lines import Line
 from training.choices import choices
 
-DBNAME, RECIPE = 'noise', 'mnist_fc_mirror'
+RECIPE = 'mnist_fc_mirror'
 # Standard deviations, before they are multiplied by the learning rate.
 NOISES = (0.0, 1.0, 10.0, 30.0, 100.0, 300.0)
-ALIGNMENT: Dict[str, object] = dict(alignment_optimizer='adam', use_noisy_alignment_opt=True)
-TIED: Dict[str, object] = dict(use_noisy_global_opt=True, update_forward=True)
+ALIGNMENT: Dict[str, Value] = dict(alignment_optimizer='adam', use_noisy_alignment_opt=True)
+TIED: Dict[str, Value] = dict(use_noisy_global_opt=True, update_forward=True)
 
 
 def _learned(rule: Type[rules.Rule]) -> bool:
@@ -39,7 +36,7 @@ def _learned(rule: Type[rules.Rule]) -> bool:
     return bool(rule.sees) and rule.backward_kernel is rules.Rule.backward_kernel
 
 
-def _of_rule(name: str, rule: Type[rules.Rule]) -> Dict[str, object]:
+def _of_rule(name: str, rule: Type[rules.Rule]) -> Dict[str, Value]:
     """Returns the settings that a rule needs.
 
     A rule that uses the task gradient gets the coefficients of its recipe.
@@ -54,13 +51,12 @@ def _of_rule(name: str, rule: Type[rules.Rule]) -> Dict[str, object]:
 RULES = {name: _of_rule(name, rule) for name, rule in rules.RULES.items() if _learned(rule)}
 
 
-def settings(rule: str, noise: float, **more: object) -> Dict[str, object]:
+def settings(rule: str, noise: float) -> Dict[str, Value]:
     """Returns the settings of a training.
 
     Args:
         rule: The name of the rule.
         noise: The standard deviation of the noise, before it is multiplied by the learning rate.
-        **more: Further settings.
     """
     shared = {
         name: value
@@ -74,83 +70,63 @@ def settings(rule: str, noise: float, **more: object) -> Dict[str, object]:
         given.update(noisy_opt_distribution='normal', noisy_opt_variance=noise**2)
     else:
         given = {name: value for name, value in given.items() if not name.startswith('use_noisy')}
-    return dict(given, **more)
+    return given
 
 
-def top1(rule: str, noise: float, port: int, flags: Sequence[str], **more: object) -> float:
-    """Trains, unless this was done before, and returns the top-1, a fraction.
+class Noise(Experiment):
+    """Each rule that learns its backward kernels by a loss, with each amount of noise."""
 
-    Args:
-        rule: The name of the rule.
-        noise: The standard deviation of the noise, before it is multiplied by the learning rate.
-        port: The port of MongoDB.
-        flags: Further flags of train.py.
-        **more: Further settings.
+    name = 'noise'
 
-    Raises:
-        subprocess.CalledProcessError: The training fails.
-    """
-    config = Config.of(settings(rule, noise, **more), choices())
-    return trained.top1(trained.newest(config, f'_noise{noise:g}', DBNAME, port, flags))
-
-
-def draw(found: Mapping[str, Sequence[float]], path: str) -> None:
-    """Writes the plot as a PNG file.
-
-    Args:
-        found: {rule: [top-1 at each of NOISES]}.
-        path: The file to write.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
-    with matplotlib.rc_context(plots.STYLE):
-        figure = Figure((5.5, 3.8), dpi=plots.DPI)
-        FigureCanvasAgg(figure)
-        axes = figure.add_subplot(1, 1, 1)
-        for index, (rule, values) in enumerate(found.items()):
-            axes.plot(range(len(values)), values, marker='o', color=plots.FEW(index), label=rule)
-        axes.set(
-            xticks=range(len(NOISES)),
-            xticklabels=[f'{noise:g}' for noise in NOISES],
-            ylim=(0, 1),
-            xlabel='standard deviation of the noise, divided by the learning rate',
-            ylabel='top-1',
-            title='Noise on the updates of backward kernels',
-        )
-        axes.legend()
-        figure.tight_layout()
-        figure.savefig(path, format='png', metadata={'Software': None})
-
-
-def main() -> int:
-    """Trains all rules, prints the table and draws the plot. Returns the exit code."""
-    parser = trained.parser('experiments.noise', __doc__)
-    parser.add_argument('--png', required=True, help='path of the plot')
-    arguments = parser.parse_args()
-    flags = ['--cache_dir=' + os.path.abspath(arguments.cache_dir)]
-    print(
-        '| rule | '
-        + ' | '.join(f'{noise:g}' for noise in NOISES)
-        + ' |\n'
-        + '|---' * (len(NOISES) + 1)
-        + '|'
-    )
-    found = {}
-    for rule in RULES:
-        try:
-            found[rule] = [top1(rule, noise, arguments.port, flags) for noise in NOISES]
-        except subprocess.CalledProcessError as error:
-            print(
-                f'error: a training of {rule} ended with exit code {error.returncode}; '
-                'see its message above',
-                file=sys.stderr,
+    def runs(self, known: Sequence[Line]) -> List[Run]:
+        """Returns a run for each rule and each amount of noise."""
+        del known
+        return [
+            Run(
+                {'rule': rule, 'noise': f'{noise:g}'},
+                Config.of(settings(rule, noise), choices()),
             )
-            return 1
-        print(f'| {rule} | {" | ".join(f"{value:.3f}" for value in found[rule])} |', flush=True)
-    draw(found, arguments.png)
-    print('plot: ' + arguments.png)
-    return 0
+            for rule in RULES
+            for noise in NOISES
+        ]
+
+    def table(self, results: Results) -> str:
+        """Returns the table of docs/noise.md: a row for each rule, a column for each noise."""
+        header = f'| rule | {" | ".join(f"{noise:g}" for noise in NOISES)} |'
+        rows = [
+            f'| {rule} | {" | ".join(base.number(value, 3) for value in _top1(results, rule))} |'
+            for rule in RULES
+        ]
+        return '\n'.join([header, '|---' * (len(NOISES) + 1) + '|'] + rows)
+
+    def draw(self, results: Results, path: str) -> None:
+        """Writes the plot: a line for each rule.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        from experiments import figures
+
+        figures.curves(
+            {rule: _top1(results, rule) for rule in RULES},
+            [f'{noise:g}' for noise in NOISES],
+            'standard deviation of the noise, divided by the learning rate',
+            'top-1',
+            'Noise on the updates of backward kernels',
+            path,
+        )
+
+
+def _top1(results: Results, rule: str) -> List[float]:
+    """Returns the top-1 of a rule at each amount of noise; NaN without a finished run."""
+    found = [results.group(rule=rule, noise=f'{noise:g}').mean('top1') for noise in NOISES]
+    return [math.nan if value is None else value for value in found]
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Trains all rules, prints the table and draws the plot. Returns the exit code."""
+    arguments = program.parser('experiments.noise', __doc__ or '').parse_args(argv)
+    return program.run(lambda: program.main(Noise(), arguments))
 
 
 if __name__ == '__main__':

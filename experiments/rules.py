@@ -1,4 +1,4 @@
-"""Trains each rule once on the 5,000 MNIST images and prints a table of the results in MongoDB.
+"""Trains each rule once on the 5,000 MNIST images and prints a table of the results.
 
     make rules
 
@@ -7,75 +7,76 @@ Finished trainings are not repeated: a second call prints the same table.
 
 from training import runtime  # noqa: F401 (first: it prepares TensorFlow)
 
-import argparse
-import subprocess
 import sys
-from typing import Dict
+from typing import Dict, List, Optional, Sequence
 
 from alignment import rules
 from config import recipes
+from config.rows import Value
 from config.schema import Config
-from database.types import Document
-from experiments import trained
-from training import validation
+from experiments import base, program
+from experiments.base import Experiment, Results, Run
+from experiments.lines import Line
+from training import places
 from training.choices import choices
 
-DBNAME = 'rules'
 RULES = ('backprop', *rules.RULES)
-SUFFIX = f'_python{sys.version_info.major}.{sys.version_info.minor}'
 
 
-def settings(rule: str) -> Dict[str, object]:
+def settings(rule: str) -> Dict[str, Value]:
     """Returns the settings of a rule's recipe, or those common to the recipes if it has none."""
     if 'mnist_' + rule in recipes.RECIPES:
         return recipes.RECIPES['mnist_' + rule].settings
     return dict(recipes.MNIST, alignment=rule)
 
 
-def train(rule: str, arguments: argparse.Namespace) -> Document:
-    """Trains with the recipe of a rule and returns the newest record of a validation.
+class Rules(Experiment):
+    """Each rule once, with the settings of its recipe.
 
-    Raises:
-        subprocess.CalledProcessError: The training fails.
+    Args:
+        data_dir: Folder of the MNIST TFRecords, or None if nothing is trained.
     """
-    return trained.newest(
-        Config.of(settings(rule), choices()),
-        SUFFIX,
-        DBNAME,
-        arguments.port,
-        ['--data_dir=' + arguments.data_dir, '--cache_dir=' + arguments.cache_dir],
-    )
+
+    name = 'rules'
+
+    def __init__(self, data_dir: Optional[str] = None) -> None:
+        self._data_dir = places.absolute(data_dir) if data_dir else None
+
+    def runs(self, known: Sequence[Line]) -> List[Run]:
+        """Returns a run for each rule."""
+        del known
+        return [
+            Run(
+                {'rule': rule},
+                Config.of(dict(settings(rule), data_dir=self._data_dir), choices()),
+            )
+            for rule in RULES
+        ]
+
+    def table(self, results: Results) -> str:
+        """Returns the table of the README: top-1 and mean angles of each rule."""
+        header = f'| {"rule":<13} | top-1  | weight angle | gradient angle |\n|---|---|---|---|'
+        return '\n'.join([header] + [_row(group) for group in results.groups])
 
 
-def row(rule: str, record: Document) -> str:
-    """Returns one line of the table."""
-    results = record['validation_results']['topn_val']
-    angles = [validation.mean_angle(results, name) for name in ('weight_angles', 'gradient_angles')]
-    weight, gradient = ['-' if angle is None else f'{angle:.1f}' for angle in angles]
-    return f'| {rule:<13} | {trained.top1(record):.4f} | {weight:>12} | {gradient:>14} |'
+def _row(group: base.Group) -> str:
+    top1, weight, gradient = [
+        base.number(group.mean(name), digits)
+        for name, digits in (('top1', 4), ('weight_angle', 1), ('gradient_angle', 1))
+    ]
+    return f'| {group.factors["rule"]:<13} | {top1:>6} | {weight:>12} | {gradient:>14} |'
 
 
-def main() -> int:
+def main(argv: Optional[Sequence[str]] = None) -> int:
     """Trains each rule and prints the table. Returns the exit code."""
-    parser = trained.parser('experiments.rules', __doc__)
+    parser = program.parser('experiments.rules', __doc__ or '')
     parser.add_argument(
         '--data_dir',
         required=True,
         help='folder of the MNIST TFRecords that data.build_tfrecords writes',
     )
-    arguments = parser.parse_args()
-    print('| rule          | top-1  | weight angle | gradient angle |\n|---|---|---|---|')
-    for rule in RULES:
-        try:
-            print(row(rule, train(rule, arguments)), flush=True)
-        except subprocess.CalledProcessError as error:
-            print(
-                f'error: the training of {rule} ended with exit code {error.returncode}; '
-                'see its message above',
-                file=sys.stderr,
-            )
-            return 1
-    return 0
+    arguments = parser.parse_args(argv)
+    return program.run(lambda: program.main(Rules(arguments.data_dir), arguments))
 
 
 if __name__ == '__main__':

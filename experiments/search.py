@@ -6,25 +6,35 @@ The search is over the learning rate, alpha and beta. Two workers share its stud
 and trainings are not repeated: a second call prints the same table.
 """
 
-import os
+from training import runtime  # noqa: F401 (first: it prepares TensorFlow)
+
+import argparse
+import json
 import subprocess
 import sys
 import tempfile
-from typing import Dict, cast
+from typing import Dict, List, Mapping, Optional, Sequence
 
 from config import recipes
 from config.flags import as_flag
 from config.root import ROOT
+from config.rows import Value
 from config.schema import Config
 from database import connection, server
 from database.types import Document
-from experiments import trained
+from experiments import base, lines, program
+from experiments.base import Experiment, Results, Run
+from experiments.lines import Line
+from experiments.sweep import Where
 from training import places
 from training.choices import choices
+from training.errors import TrainingError
 
-DBNAME, STUDY, RECIPE, TRIALS, WORKERS = 'search', 'search', 'mnist_fc_mirror', 30, 2
+STUDY, RECIPE, TRIALS, WORKERS = 'search', 'mnist_fc_mirror', 30, 2
 SPACE = ('learning_rate=0.003:1:log', 'alpha=1e-5:0.1:log', 'beta=1e-5:0.1:log')
+SEARCHED = tuple(each.partition('=')[0] for each in SPACE)
 SEEDS = (1, 2, 3)  # the search itself uses seed 0
+DEFAULT, RATE, BEST = 'default', "best's learning rate", 'best'
 
 
 def search(*words: str) -> 'subprocess.Popen[bytes]':
@@ -34,12 +44,11 @@ def search(*words: str) -> 'subprocess.Popen[bytes]':
     )
 
 
-def searched(port: int, cache: str) -> bool:
-    """Runs the search in WORKERS workers. Returns whether all of them succeeded.
+def searched(where: Where) -> None:
+    """Runs the search in WORKERS workers.
 
-    Args:
-        port: The port of MongoDB.
-        cache: The flag that sets the folder for checkpoints and the study.
+    Raises:
+        TrainingError: A worker failed.
     """
     with tempfile.TemporaryDirectory() as folder:
         (path,) = recipes.write([RECIPE], folder, choices())
@@ -47,66 +56,101 @@ def searched(port: int, cache: str) -> bool:
             '--load_params_file=' + path,
             f'--trials={TRIALS}',
             '--study=' + STUDY,
-            '--dbname=' + DBNAME,
-            f'--port={port}',
-            cache,
-        ] + ['--space=' + each for each in SPACE]
-        workers = [search(*words) for _ in range(WORKERS)]
-        return not any([worker.wait() for worker in workers])
+            '--dbname=' + where.dbname,
+            '--host=' + where.host,
+            f'--port={where.port}',
+        ]
+        words += ['--cache_dir=' + where.cache_dir] if where.cache_dir else []
+        workers = [search(*words, *['--space=' + each for each in SPACE]) for _ in range(WORKERS)]
+        if any([worker.wait() for worker in workers]):
+            raise TrainingError('the search failed; its message is above')
 
 
-def best_trial(port: int) -> Document:
-    """Returns the trial of the search that has the best top-1, as stored in MongoDB."""
-    collection = places.collection(Config.of(recipes.RECIPES[RECIPE].settings, choices()))
-    with connection.connect('localhost', port) as client:
-        found = client[DBNAME][collection + '.searches'].find_one(
-            {'study': STUDY}, sort=[('value', -1)]
-        )
-    return cast(Document, found)
-
-
-def top1(name: str, values: Dict[str, object], seed: int, port: int, cache: str) -> float:
-    """Trains, unless this was done before, and returns the top-1, a fraction.
-
-    Args:
-        name: A name for the settings, part of the exp_id.
-        values: The settings that replace those of the recipe.
-        seed: The seed of the training.
-        port: The port of MongoDB.
-        cache: The flag that sets the folder for checkpoints.
+def best_trial(where: Where) -> Document:
+    """Returns the trial of the search that has the best top-1, as stored in MongoDB.
 
     Raises:
-        subprocess.CalledProcessError: The training fails.
+        TrainingError: There is none.
     """
-    words = name.replace(' ', '_').replace("'", '')
-    config = Config.of(dict(recipes.RECIPES[RECIPE].settings, seed=seed, **values), choices())
-    return trained.top1(trained.newest(config, f'_{words}_{seed}', DBNAME, port, [cache]))
+    collection = places.collection(Config.of(recipes.RECIPES[RECIPE].settings, choices()))
+    with connection.connect(where.host, where.port) as client:
+        found = client[where.dbname][collection + '.searches'].find_one(
+            {'study': STUDY}, sort=[('value', -1)]
+        )
+    if found is None:
+        raise TrainingError(f'the database {where.dbname} has no trial of the study {STUDY}')
+    return found
 
 
-def main() -> int:
+class Search(Experiment):
+    """Trainings with the best settings of a search, and with the default, on other seeds.
+
+    Args:
+        where: Where the search is run if there are no results yet; None searches nothing.
+    """
+
+    name = 'search'
+
+    def __init__(self, where: Optional[Where] = None) -> None:
+        self._where = where
+
+    def runs(self, known: Sequence[Line]) -> List[Run]:
+        """Returns the runs. The best settings are those of the results, or else of the search."""
+        best = self._best(known)
+        compared: Dict[str, Mapping[str, Value]] = {DEFAULT: {}}
+        if best:
+            compared.update({RATE: {'learning_rate': best['learning_rate']}, BEST: best})
+        shared = recipes.RECIPES[RECIPE].settings
+        return [
+            Run(
+                {'settings of mirror': name},
+                Config.of(dict(shared, seed=seed, **values), choices()),
+            )
+            for name, values in compared.items()
+            for seed in SEEDS
+        ]
+
+    def _best(self, known: Sequence[Line]) -> Mapping[str, Value]:
+        for line in known:
+            if line.factors.get('settings of mirror') == BEST:
+                settings = json.loads(line.source.settings)
+                return {name: settings[name] for name in SEARCHED}
+        if self._where is None:
+            return {}
+        places.say(server.ensure(self._where.host, self._where.port))
+        searched(self._where)
+        best = best_trial(self._where)
+        flags = ' '.join(as_flag(name, value) for name, value in best['params'].items())
+        places.say(f'best of {TRIALS} trials: top-1 {best["value"]:.4f}, {flags}')
+        found: Mapping[str, Value] = best['params']
+        return found
+
+    def table(self, results: Results) -> str:
+        """Returns the table of docs/search.md: a row for each setting, a column for each seed."""
+        seeds = ' | '.join(f'seed {seed}' for seed in SEEDS)
+        rows = [f'| settings | {seeds} |', '|---' * (len(SEEDS) + 1) + '|']
+        for group in results.groups:
+            found = group.values('top1')
+            cells = ' | '.join(base.number(found.get(seed), 3) for seed in SEEDS)
+            rows.append(f'| {group.factors["settings of mirror"]} | {cells} |')
+        return '\n'.join(rows)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    where = program.where_of(Search(), arguments)
+    if not arguments.dry_run:
+        return program.main(Search(where), arguments)
+    if not any(
+        line.factors.get('settings of mirror') == BEST for line in lines.File(where.csv).read()
+    ):
+        places.say(f'a search of {TRIALS} trainings comes before the runs with its best settings')
+    return program.main(Search(), arguments)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
     """Runs the search and the trainings, and prints the table. Returns the exit code."""
-    arguments = trained.parser('experiments.search', __doc__).parse_args()
-    cache = '--cache_dir=' + os.path.abspath(arguments.cache_dir)
-    server.ensure('localhost', arguments.port)
-    if not searched(arguments.port, cache):
-        return 1
-    best = best_trial(arguments.port)
-    flags = ' '.join(as_flag(name, value) for name, value in best['params'].items())
-    print(f'best of {TRIALS} trials: top-1 {best["value"]:.4f}, {flags}')
-    seeds = ' | '.join(f'seed {seed}' for seed in SEEDS)
-    print(f'\n| settings | {seeds} |\n' + '|---' * (len(SEEDS) + 1) + '|')
-    compared: Dict[str, Dict[str, object]] = {
-        'default': {},
-        "best's learning rate": {'learning_rate': best['params']['learning_rate']},
-        'best': best['params'],
-    }
-    for name, values in compared.items():
-        try:
-            found = [top1(name, values, seed, arguments.port, cache) for seed in SEEDS]
-        except subprocess.CalledProcessError:
-            return 1
-        print(f'| {name} | {" | ".join(f"{value:.3f}" for value in found)} |', flush=True)
-    return 0
+    arguments = program.parser('experiments.search', __doc__ or '').parse_args(argv)
+    return program.run(lambda: _run(arguments))
 
 
 if __name__ == '__main__':

@@ -1,87 +1,359 @@
-"""Trainings for the experiments, run as processes of train.py."""
+"""Trainings for the experiments: processes of train.py, and what they have recorded."""
 
-import argparse
+import json
 import os
+import platform
 import subprocess
 import sys
-import tempfile
-from typing import Sequence, cast
+import time
+from typing import IO, Dict, List, NamedTuple, Optional, Tuple
+
+from pymongo.database import Database
 
 from config import params
+from config.flags import as_flag
 from config.root import ROOT
-from config.schema import Config
-from database import connection, server
+from config.rows import MEANING, TRAINING, Scope
+from config.schema import SEED, Config, ConfigError
 from database.types import Document
-from training import places
+from experiments.lines import Line, Measured, Source, State, of_texts, texts
+from training import places, validation
+from training.errors import Lost
+from training.experiment import TARGET
+from training.types import Launch
 
-HOST = 'localhost'
+# The environment variables that limit TensorFlow's threads; training/runtime.py uses them, too.
+THREADS = ('TF_NUM_INTRAOP_THREADS', 'TF_NUM_INTEROP_THREADS')
+NOTES = 'experiments.runs'  # collection with a document for each run that was started
+PLACE = ('threads', 'cpu', 'commit')  # of a Source: known before the run starts
+RESULTS = 'validation_results.' + TARGET
+MOST_TIES = 0.01  # of the images; a validation with more of them is not the best one
+ANGLES = ('weight_angle', 'projection_angle', 'gradient_angle')
 
 
-def parser(module: str, description: str) -> argparse.ArgumentParser:
-    """Returns a parser with the arguments that all experiments share.
+def cpu() -> str:
+    """Returns the type of the CPU of this machine, such as 'AMD EPYC 7763 64-Core Processor'."""
+    try:
+        with open('/proc/cpuinfo') as file:
+            named = [line.partition(':')[2] for line in file if line.startswith('model name')]
+    except OSError:
+        named = []
+    return ' '.join((named or [platform.processor() or platform.machine()])[0].split())
 
-    Args:
-        module: The module that the user runs, such as 'experiments.noise'.
-        description: The docstring of the module. Its first line is shown.
+
+def cores() -> int:
+    """Returns how many CPU cores this process may use."""
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def commit() -> str:
+    """Returns the commit of the program, with a '+' if there are uncommitted changes.
+
+    Changes of the results themselves do not count. The text is empty outside a git checkout.
     """
-    made = argparse.ArgumentParser(
-        prog='python -m ' + module, description=description.splitlines()[0]
-    )
-    made.add_argument(
-        '--cache_dir', required=True, help='folder for checkpoints and other local files'
-    )
-    made.add_argument(
-        '--port',
-        type=int,
-        default=server.DEFAULT_PORT,
-        help='port of MongoDB on this machine',
-    )
-    return made
+    head = _git('rev-parse', 'HEAD')
+    changed = _git('status', '--porcelain', '--', '.', ':!docs/results')
+    return head[:12] + ('+' if head and changed else '')
 
 
-def newest(config: Config, suffix: str, dbname: str, port: int, flags: Sequence[str]) -> Document:
-    """Trains in a separate process, unless this was done before; returns the newest validation.
+def _git(*arguments: str) -> str:
+    try:
+        return subprocess.run(
+            ('git', '-C', ROOT) + arguments,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            check=True,
+            text=True,
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ''
+
+
+def settings(config: Config) -> str:
+    """Returns the settings that differ from their defaults and enter the digest, as JSON."""
+    rows = config.rows
+    found = {
+        name: value
+        for name, value in config.differing().items()
+        if rows[name].scope in (MEANING, TRAINING) and name != SEED
+    }
+    return json.dumps(found, sort_keys=True)
+
+
+class Training:
+    """A process of train.py.
 
     Args:
         config: The settings of the training.
-        suffix: The suffix of the exp_id.
-        dbname: The database for the records.
-        port: The port of MongoDB.
-        flags: Further flags of train.py.
+        folder: Folder for its settings file and its output.
+        threads: How many threads it may use.
+        launch: Starts the command.
 
-    Returns:
-        The newest record with a validation.
+    Attributes:
+        config: The settings of the training.
+        log: Path of its output.
+        started: When it was started, by time.monotonic.
+    """
+
+    def __init__(
+        self, config: Config, folder: str, threads: int, launch: Launch = subprocess.Popen
+    ) -> None:
+        self.config = config
+        self.log = os.path.join(folder, config.exp_id + '.log')
+        self.started = time.monotonic()
+        path = os.path.join(folder, config.exp_id + '.pkl')
+        params.save(config, path)
+        command = [sys.executable, os.path.join(ROOT, 'train.py')]
+        command += ['--load_params_file=' + path, '--do_restore'] + _of_the_call(config)
+        self._output: IO[bytes] = open(self.log, 'wb')
+        # In a session of its own: Ctrl-C reaches the program alone, which then stops the training.
+        self._process = launch(
+            command,
+            cwd=ROOT,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            env=dict(os.environ, **dict.fromkeys(THREADS, str(threads))),
+        )
+
+    def has_ended(self) -> bool:
+        """Returns whether the process has ended."""
+        return self._process.poll() is not None
+
+    def stop(self) -> None:
+        """Asks the process to save a checkpoint and to stop."""
+        if not self.has_ended():
+            self._process.terminate()
+
+    def wait(self) -> int:
+        """Waits for the process to end, and returns its exit code."""
+        code = self._process.wait()
+        self._output.close()
+        return code
+
+    def message(self) -> str:
+        """Returns the last error that the process printed, or else its last line."""
+        with open(self.log, errors='replace') as output:
+            lines = [line.strip() for line in output if line.strip()]
+        errors = [line[len('error: ') :] for line in lines if line.startswith('error: ')]
+        return (errors or lines or ['it printed nothing'])[-1]
+
+
+def _of_the_call(config: Config) -> List[str]:
+    """Returns flags for the settings that no settings file holds, such as --gpu."""
+    return [
+        as_flag(name, value)
+        for name, value in config.differing().items()
+        if config.rows[name].scope is Scope.CALL
+    ]
+
+
+class Recorded(NamedTuple):
+    """What the records of a run contain.
+
+    Attributes:
+        measured: What was measured.
+        has_ended: Whether the last step was validated.
+        runtime: The version of TensorFlow.
+        commit: The commit of the program, with a '+' if there were uncommitted changes.
+        cpu: The type of the CPU, or '' if the records do not contain it.
+        record: The `_id` of the record of the last validation.
+    """
+
+    measured: Measured
+    has_ended: bool
+    runtime: str
+    commit: str
+    cpu: str
+    record: str
+
+
+def recorded(database: 'Database[Document]', config: Config) -> Optional[Recorded]:
+    """Reads the records of a run, or returns None if it has not been validated.
 
     Raises:
-        subprocess.CalledProcessError: The training fails. Its message is on standard error.
+        ConfigError: The records are of other settings.
+        PyMongoError: MongoDB cannot be read.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, 'settings.pkl')
-        params.save(config, path)
-        subprocess.run(
-            [
-                sys.executable,
-                'train.py',
-                '--load_params_file=' + path,
-                '--dbname=' + dbname,
-                f'--port={port}',
-                '--do_restore',
-                '--exp_id_suffix=' + suffix,
-            ]
-            + list(flags),
-            cwd=ROOT,
-            check=True,
-            stdout=subprocess.DEVNULL,
+    files = database[places.collection(config) + '.files']
+    # The largest fields, which do not matter here, are left out.
+    fields = {'validation_results': 1, 'step': 1, 'params.digests': 1, 'params.provenance': 1}
+    fields.update({'params.train_params.num_steps': 1, 'params.train_params.seed': 1})
+    query = {'exp_id': config.exp_id, RESULTS: {'$exists': True}}
+    found = list(files.find(query, fields, sort=[('step', 1), ('_id', 1)]))
+    if not found:
+        return None
+    last = found[-1]
+    about = last['params']
+    if about['digests']['settings'] != config.digests().settings or (
+        about['train_params'][SEED] != config.seed
+    ):
+        raise ConfigError(
+            f'{config.dbname} contains {config.exp_id} with other settings; choose another --dbname'
         )
-    with connection.connect(HOST, port) as client:
-        found = client[dbname][places.collection(config) + '.files'].find_one(
-            {'exp_id': str(config.alignment) + suffix, 'validation_results': {'$exists': True}},
-            sort=[('step', -1)],
-        )
-    return cast(Document, found)
+    steps, seconds = _time(database, config)
+    measured = _measured(found, is_whole=steps >= last['step'])
+    provenance = about.get('provenance', {})
+    cpu_of = provenance.get('cpu')
+    return Recorded(
+        measured._replace(seconds=seconds),
+        last['step'] >= about['train_params']['num_steps'],
+        str(provenance.get('runtime')).partition(' on ')[0],
+        (provenance.get('commit') or '')[:12] + ('+' if provenance.get('uncommitted') else ''),
+        cpu_of if isinstance(cpu_of, str) else '',
+        str(last['_id']),
+    )
 
 
-def top1(record: Document) -> float:
-    """Returns the top-1 of a record with a validation, a fraction."""
-    value: float = record['validation_results']['topn_val']['top1']
-    return value
+def _time(database: 'Database[Document]', config: Config) -> Tuple[int, float]:
+    """Returns how many steps are recorded, and the seconds that they took."""
+    steps = {'$size': {'$ifNull': ['$train_results', []]}}
+    total = database[places.collection(config) + '.files'].aggregate(
+        [
+            {'$match': {'exp_id': config.exp_id, 'step': {'$type': 'number'}}},
+            {'$project': {'duration': 1, 'steps': steps}},
+            {'$match': {'steps': {'$gt': 0}}},
+            {
+                '$group': {
+                    '_id': None,
+                    'steps': {'$sum': '$steps'},
+                    'seconds': {'$sum': {'$multiply': ['$duration', '$steps']}},
+                }
+            },
+        ]
+    )
+    for found in total:
+        return found['steps'], found['seconds']
+    return 0, 0.0
+
+
+def _measured(records: List[Document], is_whole: bool) -> Measured:
+    """Returns what was measured, from the records of the validations in order.
+
+    Args:
+        records: The records.
+        is_whole: Whether the records of all steps are there.
+    """
+    last = records[-1]
+    results = last['validation_results'][TARGET]
+    best = _best(records) if is_whole else None
+    at_best = best['validation_results'][TARGET] if best else {}
+    angles = {name: validation.mean_angle(results, name + 's') for name in ANGLES}
+    return Measured(
+        step=last['step'],
+        top1=results['top1'],
+        top5=results['top5'],
+        loss=results['loss'],
+        best_step=best['step'] if best else None,
+        best_top1=at_best.get('top1'),
+        best_top5=at_best.get('top5'),
+        best_loss=at_best.get('loss'),
+        ties=results.get('ties'),
+        images=int(results['images']),
+        **angles,
+    )
+
+
+def _best(records: List[Document]) -> Optional[Document]:
+    """Returns the first record with the largest top-1, without step 0 and validations with ties."""
+
+    def counts(record: Document) -> bool:
+        results = record['validation_results'][TARGET]
+        return record['step'] > 0 and results.get('ties', 0) <= MOST_TIES * results['images']
+
+    return max(
+        filter(counts, records),
+        key=lambda record: float(record['validation_results'][TARGET]['top1']),
+        default=None,
+    )
+
+
+def line(
+    factors: Dict[str, str], config: Config, state: State, found: Optional[Recorded], own: Source
+) -> Line:
+    """Returns the line of a run.
+
+    Args:
+        factors: {name: value as text} of what distinguishes the run from others.
+        config: Its settings.
+        state: How it ended.
+        found: Its records, or None if there are none.
+        own: Where it was trained. Its record, and what is empty in it, come from the records.
+    """
+    measured = found.measured if found else Measured()
+    if found:
+        own = own._replace(
+            commit=own.commit or found.commit, cpu=own.cpu or found.cpu, record=found.record
+        )
+    return Line(factors, config.seed, state, measured, own)
+
+
+class Notes:
+    """What processes that share a database tell each other about their runs.
+
+    Args:
+        database: The database.
+    """
+
+    def __init__(self, database: 'Database[Document]') -> None:
+        self._database = database
+        self._notes = database[NOTES]
+
+    def begin(self, config: Config, source: Source) -> None:
+        """Stores where a run is trained.
+
+        Raises:
+            PyMongoError: MongoDB cannot be written.
+        """
+        self._store(config, {name: getattr(source, name) for name in PLACE})
+
+    def end(self, config: Config, ended: Line) -> None:
+        """Stores the line of a run.
+
+        Raises:
+            PyMongoError: MongoDB cannot be written.
+        """
+        own = {name: text for name, text in texts(ended).items() if name not in ended.factors}
+        self._store(config, {'line': own})
+
+    def _store(self, config: Config, fields: Document) -> None:
+        self._notes.update_one({'_id': _name(config)}, {'$set': fields}, upsert=True)
+
+    def source(self, config: Config) -> Document:
+        """Returns {'threads', 'cpu', 'commit'} of a run, or {}.
+
+        Raises:
+            PyMongoError: MongoDB cannot be read.
+        """
+        found = self._notes.find_one({'_id': _name(config)}) or {}
+        return {name: found[name] for name in PLACE if name in found}
+
+    def line(self, config: Config, factors: Dict[str, str]) -> Optional[Line]:
+        """Returns the stored line of a run, or None.
+
+        A line does not count if the records of its run were deleted.
+
+        Raises:
+            PyMongoError: MongoDB cannot be read.
+        """
+        note = self._notes.find_one({'_id': _name(config), 'line': {'$exists': True}})
+        files = self._database[places.collection(config) + '.files']
+        if (
+            note is None
+            or note['line']['record']
+            and not files.find_one({'exp_id': config.exp_id}, {'_id': 1})
+        ):
+            return None
+        return of_texts(note['line'])._replace(factors=factors)
+
+
+def _name(config: Config) -> str:
+    return f'{places.collection(config)}/{config.exp_id}'
+
+
+def has_diverged(code: int) -> bool:
+    """Returns whether this exit code of train.py says that the training diverged."""
+    return code == Lost.exit_code

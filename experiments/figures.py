@@ -1,0 +1,111 @@
+"""Figures of experiments, as PNG, PDF or SVG."""
+
+import os
+from typing import Dict, Mapping, Sequence
+
+import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from experiments.base import METRICS, Results
+from experiments.types import Style
+
+DPI = 150
+STYLE: Style = {
+    'font.size': 9,
+    'axes.grid': True,
+    'grid.alpha': 0.3,
+    'axes.spines.top': False,
+    'axes.spines.right': False,
+    'svg.hashsalt': 'experiments',  # the same figure gives the same file
+    'pdf.fonttype': 42,
+}
+COLOUR, MEAN = '#0072b2', '#d55e00'
+PALETTE = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000')
+# What would make two files of one figure differ.
+DATES: Dict[str, Dict[str, None]] = {
+    'png': {'Software': None},
+    'pdf': {'CreationDate': None},
+    'svg': {'Date': None},
+}
+
+
+def save(figure: Figure, path: str) -> None:
+    """Writes a figure; the ending of the path decides on the format.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    kind = os.path.splitext(path)[1][1:].lower()
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    figure.tight_layout()
+    figure.savefig(path, format=kind, dpi=DPI, metadata=DATES[kind])
+
+
+def dots(results: Results, title: str, path: str, metric: str = 'top1') -> None:
+    """Writes a figure with a row for each group: a dot for each seed, the mean and its interval.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    with matplotlib.rc_context(STYLE):
+        labels = [_label(group.factors) for group in results.groups]
+        wide = 4.5 + 0.07 * max(map(len, labels))
+        figure = Figure((wide, 1.0 + 0.3 * len(labels)))
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot(1, 1, 1)
+        for row, group in enumerate(results.groups):
+            values = list(group.values(metric).values())
+            axes.plot(values, [row] * len(values), 'o', color=COLOUR, alpha=0.5, markersize=5)
+            found = group.summary(metric)
+            if found.n > 1:
+                half = found.high - found.mean
+                axes.errorbar(found.mean, row, xerr=half, fmt='|', color=MEAN, capsize=3)
+        axes.set(
+            yticks=range(len(results.groups)),
+            yticklabels=labels,
+            ylim=(len(results.groups) - 0.5, -0.5),
+            xlabel=f'{METRICS[metric].title}: each seed, and the mean with its 95 % interval',
+            title=title,
+        )
+        save(figure, path)
+
+
+def _label(factors: Mapping[str, str]) -> str:
+    if len(factors) == 1:
+        return ''.join(factors.values())
+    return ', '.join(f'{name} {value}' for name, value in factors.items()) or 'all'
+
+
+def curves(
+    found: Dict[str, Sequence[float]],
+    ticks: Sequence[str],
+    xlabel: str,
+    ylabel: str,
+    title: str,
+    path: str,
+) -> None:
+    """Writes a figure with a line for each name over evenly spaced ticks.
+
+    Args:
+        found: {name: a value for each tick; NaN leaves a gap}.
+        ticks: The text of each tick.
+        xlabel: The title of the horizontal axis.
+        ylabel: The title of the vertical axis, which goes from 0 to 1.
+        title: The title.
+        path: The file to write.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure((5.5, 3.8))
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot(1, 1, 1)
+        for index, (name, values) in enumerate(found.items()):
+            colour = PALETTE[index % len(PALETTE)]
+            axes.plot(range(len(values)), values, marker='o', color=colour, label=name)
+        axes.set(ylim=(0, 1), xlabel=xlabel, ylabel=ylabel, title=title)
+        axes.set(xticks=range(len(ticks)), xticklabels=ticks)
+        axes.legend()
+        save(figure, path)

@@ -1,0 +1,158 @@
+"""The experiments that the program ships: their runs, their tables, and how long they take."""
+
+import json
+import os
+import time
+
+import pymongo
+import pytest
+
+import pretend
+from alignment.rules import RULES
+from config.recipes import RECIPES
+from config.schema import Config
+from experiments import grid, lines, noise, results, rules, search, sweep, timing, trained
+from experiments.base import Results
+from experiments.lines import State
+from test_lines import line
+from training import places, runtime
+from training.choices import check, choices
+
+VERSION = runtime.describe().partition(' on ')[0]
+
+
+def of_runs(runs, top1, state=State.FINISHED):
+    """Returns a line for each run; top1 is a function of its Config."""
+    found = []
+    for run in runs:
+        made = line(run.config.seed, run.factors, run.key('').digest, state)
+        found.append(
+            made._replace(
+                measured=made.measured._replace(
+                    top1=top1(run.config), weight_angle=12.34, gradient_angle=None
+                ),
+                source=made.source._replace(runtime=VERSION, settings=trained.settings(run.config)),
+            )
+        )
+    return found
+
+
+def test_rules_has_each_rule_and_the_table_of_the_readme():
+    runs = rules.Rules('/data').runs([])
+    assert [run.factors['rule'] for run in runs] == ['backprop', *RULES]
+    for run in runs:
+        check(run.config)
+        recipe = RECIPES['mnist_' + run.factors['rule']].settings
+        assert run.config == Config.of(dict(recipe, data_dir='/data'), choices())
+    found = Results.of(runs, of_runs(runs, lambda config: 0.98765), VERSION)
+    first, second, *rows = rules.Rules().table(found).splitlines()
+    assert first == '| rule          | top-1  | weight angle | gradient angle |'
+    assert second == '|---|---|---|---|' and len(rows) == len(runs)
+    assert rows[0] == '| backprop      | 0.9877 |         12.3 |              - |'
+
+
+def test_search_compares_the_best_of_its_results():
+    best = {'learning_rate': 0.25, 'alpha': 0.125, 'beta': 0.0625}
+    config = Config.of(dict(RECIPES[search.RECIPE].settings, seed=1, **best), choices())
+    known = line(1, factors={'settings of mirror': 'best'}, digest=config.digests().settings)
+    known = known._replace(source=known.source._replace(settings=trained.settings(config)))
+    runs = search.Search().runs([known])
+    compared = {run.factors['settings of mirror']: run.config for run in runs}
+    assert len(runs) == 9 and {run.config.seed for run in runs} == {1, 2, 3}
+    own = RECIPES[search.RECIPE].settings['learning_rate']
+    assert [
+        (name, each.learning_rate, each.of_rule('alpha'), each.of_rule('beta'))
+        for name, each in compared.items()
+    ] == [
+        ('default', own, None, None),
+        ("best's learning rate", 0.25, None, None),
+        ('best', 0.25, 0.125, 0.0625),
+    ]
+    table = search.Search().table(
+        Results.of(runs, of_runs(runs, lambda config: config.seed / 4), VERSION)
+    )
+    assert table.splitlines()[2:] == [f'| {name} | 0.250 | 0.500 | 0.750 |' for name in compared]
+
+
+def test_without_results_search_needs_its_search(mongo_server):
+    assert {run.factors['settings of mirror'] for run in search.Search().runs([])} == {'default'}
+    where = sweep.Where('localhost', mongo_server.port, 'no_search', None, 1, 1, VERSION, 'x.csv')
+    with pytest.raises(search.TrainingError, match='no_search has no trial of the study search'):
+        search.best_trial(where)
+    with pymongo.MongoClient('localhost', mongo_server.port) as client:
+        trials = client['a_search']['fc_100-50.searches']
+        trials.drop()
+        trials.insert_many({'study': 'search', 'value': i % 3, 'params': i} for i in range(3))
+    assert search.best_trial(where._replace(dbname='a_search'))['params'] == 2
+
+
+def test_all_tables_are_printed_from_the_files(tmp_path, capsys):
+    for experiment in (rules.Rules(), noise.Noise()):
+        file = lines.File(str(tmp_path / (experiment.name + '.csv')))
+        runs = experiment.runs([])
+        for each in of_runs(runs[:-1], lambda config: 0.75):
+            file.append(each, {})
+    lines.File(str(tmp_path / 'mine.csv')).append(line(7), {})
+    assert results.main([str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert f'\nrules, {VERSION}\n' in out and '| usf           | 0.7500 |' in out
+    assert f'\nnoise, {VERSION}\n' in out and '| mirror | 0.750 |' in out
+    assert '\nmine, TensorFlow 0\n' in out and '| rule   | n | mean   |' in out
+    assert 'not trained yet (1): rule=kolen_pollack noise=300 seed=0' in out
+    assert out.endswith(f'no results in {tmp_path}: search (make search)\n')
+    assert results.main([str(tmp_path / 'no')]) == 2
+
+
+def test_the_files_of_the_repository_can_be_read(capsys):
+    assert results.main([]) == 0
+
+
+@pytest.fixture
+def where(mongo_server, tmp_path):
+    """Where the trainings of this test are."""
+    return sweep.Where(
+        *('localhost', mongo_server.port, 'timing', str(tmp_path), 1, 1, VERSION),
+        csv=str(tmp_path / 'x.csv'),
+    )
+
+
+def test_a_dry_run_estimates_and_leaves_nothing(where, monkeypatch):
+    training = trained.Training
+    monkeypatch.setattr(
+        timing, 'Training', lambda *arguments: training(*arguments, pretend.Pretended)
+    )
+    runs = grid.Grid(
+        'grid', dict(recipe=['fc_small'], alignment=['mirror', None], seed=[1, 2, 3])
+    ).runs([])
+    (known,) = of_runs(runs[:1], lambda config: 0.5)
+    known = known._replace(measured=known.measured._replace(process_seconds=17.0))
+    lines.File(where.csv).append(known, {})
+    began = time.monotonic()
+    found = timing.estimates('grid', runs, runs[1:], where)
+    took = time.monotonic() - began
+    assert [found[run.name] for run in runs[1:3]] == [17.0, 17.0]
+    # 80 steps of half a second, and a validation of half a second in each of 5 epochs
+    for run in runs[3:]:
+        assert 42.5 <= found[run.name] <= 42.5 + took
+    with pymongo.MongoClient('localhost', where.port) as client:
+        assert not [name for name in client.list_database_names() if name.startswith('timing')]
+    assert os.listdir(os.path.dirname(where.csv)) == ['x.csv']
+
+
+@pytest.mark.parametrize(
+    'seconds, told', [(40, '40 s'), (99.4, '99 s'), (600, '10 min'), (7200, '2.0 h')]
+)
+def test_durations(seconds, told):
+    assert sweep.duration(seconds) == told
+
+
+def test_exp_ids_differ_where_runs_do(where):
+    runs = grid.Grid('x', dict(recipe=['fc_small'], learning_rate=[0.1, 0.2], seed=[1, 2])).runs([])
+    versions = [where, where._replace(runtime='TensorFlow 9')]
+    configs = [sweep.placed(run, 'x', each) for run in runs for each in versions]
+    assert len({config.exp_id for config in configs}) == len(configs) == 8
+    assert {config.digests().settings for config in configs} == {
+        run.config.digests().settings for run in runs
+    }
+    assert {places.collection(config) for config in configs} == {'fc_32-16'}
+    assert json.loads(trained.settings(runs[0].config))['learning_rate'] == 0.1
