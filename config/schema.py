@@ -370,6 +370,8 @@ ROWS: Dict[str, Row] = {
 # and other fields of records.
 TAKEN = frozenset(
     ['load_params_file', 'save_params_file', 'space', 'trials', 'study', 'prune']
+    + ['recipe', 'grid', 'name', 'workers', 'threads', 'csv', 'json', 'figure', 'metric']
+    + ['verify', 'verify_seed']
     + ['help', 'helpshort', 'helpfull', 'helpxml', 'only_check_flags', 'flagfile', 'undefok']
     + ['func', 'num_classes', 'image_shape', 'cfg_final', 'declared']
 )

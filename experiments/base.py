@@ -16,7 +16,7 @@ from config.schema import ROWS, SEED, Config
 from experiments.lines import COLUMNS, Key, Line, State, text
 from reports import statistics
 
-MOST_TIES = 0.01  # a share of the images; more are reported
+MOST_TIES = 0.01  # of the images; a validation with more of them has too high a top-1
 NONE = '-'  # a number that does not exist
 
 
@@ -203,13 +203,6 @@ class Results:
         """Returns all seeds, sorted."""
         return sorted({seed for group in self.groups for seed in group.lines})
 
-    def counts(self) -> Tuple[int, int, int]:
-        """Returns how many runs finished, how many diverged, and how many have no line."""
-        states = [
-            line.state if line else None for group in self.groups for line in group.lines.values()
-        ]
-        return tuple(map(states.count, (State.FINISHED, State.LOST, None)))  # type: ignore
-
     def table(self, metric: str = 'top1') -> str:
         """Returns a Markdown table of a metric: a row for each group, a column for each seed."""
         about, seeds = METRICS[metric], self.seeds()
@@ -316,11 +309,12 @@ class Results:
 def _metric(group: Group, metric: str) -> Dict[str, object]:
     """Returns a metric of a group for JSON, which has no NaN."""
     found = group.summary(metric)._asdict()
-    plain = {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in found.items()
-    }
-    return dict(plain, values={str(seed): each for seed, each in group.values(metric).items()})
+    values = {str(seed): _finite(each) for seed, each in group.values(metric).items()}
+    return dict({name: _finite(value) for name, value in found.items()}, values=values)
+
+
+def _finite(value: float) -> Optional[float]:
+    return value if math.isfinite(value) else None
 
 
 def number(value: Optional[float], digits: int) -> str:

@@ -157,8 +157,11 @@ class Sweep:
                 self._train(stop)
             finally:
                 self._stop_all()
+        missing = {run.name for run in self.missing()}  # another process may have been luckier
+        self.failures = {name: told for name, told in self.failures.items() if name in missing}
 
     def _train(self, stop: Stop) -> None:
+        """Trains the missing runs, as many at a time as there are workers."""
         pending: Deque[Run] = collections.deque(self.missing())
         waiting: List[Run] = []
         looked, told = 0.0, False

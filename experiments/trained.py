@@ -16,9 +16,10 @@ from config.root import ROOT
 from config.rows import MEANING, TRAINING, Scope
 from config.schema import SEED, Config, ConfigError
 from database.types import Document
+from experiments.base import MOST_TIES
 from experiments.lines import Line, Measured, Source, State, of_texts, texts
 from training import places, validation
-from training.errors import Lost
+from training.errors import Lost, TrainingError
 from training.experiment import TARGET
 from training.types import Launch
 
@@ -27,7 +28,6 @@ THREADS = ('TF_NUM_INTRAOP_THREADS', 'TF_NUM_INTEROP_THREADS')
 NOTES = 'experiments.runs'  # collection with a document for each run that was started
 PLACE = ('threads', 'cpu', 'commit')  # of a Source: known before the run starts
 RESULTS = 'validation_results.' + TARGET
-MOST_TIES = 0.01  # of the images; a validation with more of them is not the best one
 ANGLES = ('weight_angle', 'projection_angle', 'gradient_angle')
 
 
@@ -91,6 +91,9 @@ class Training:
         threads: How many threads it may use.
         launch: Starts the command.
 
+    Raises:
+        TrainingError: It cannot be started.
+
     Attributes:
         config: The settings of the training.
         log: Path of its output.
@@ -107,17 +110,23 @@ class Training:
         params.save(config, path)
         command = [sys.executable, os.path.join(ROOT, 'train.py')]
         command += ['--load_params_file=' + path, '--do_restore'] + _of_the_call(config)
-        self._output: IO[bytes] = open(self.log, 'wb')
-        # In a session of its own: Ctrl-C reaches the program alone, which then stops the training.
-        self._process = launch(
-            command,
-            cwd=ROOT,
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            env=dict(os.environ, **dict.fromkeys(THREADS, str(threads))),
-        )
+        try:
+            self._output: IO[bytes] = open(self.log, 'wb')
+            # In a separate session, so that Ctrl-C reaches the program alone, which stops it.
+            self._process = launch(
+                command,
+                cwd=ROOT,
+                stdout=self._output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                env=dict(os.environ, **dict.fromkeys(THREADS, str(threads))),
+            )
+        except OSError as error:
+            raise TrainingError(
+                f'the training {config.exp_id} cannot be started ({error.strerror}; its output '
+                f'would be in {self.log})'
+            )
 
     def has_ended(self) -> bool:
         """Returns whether the process has ended."""

@@ -104,7 +104,7 @@ def difference(before: Line, now: Line, spread: Dict[str, float]) -> str:
     differing = []
     for metric in COMPARED:
         old, new = getattr(before.measured, metric), getattr(now.measured, metric)
-        if old == new:
+        if repr(old) == repr(new):  # NaN is equal to itself here
             continue
         far = exact or None in (old, new) or not abs(old - new) <= DEVIATIONS * spread[metric]
         if far:

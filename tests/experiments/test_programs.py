@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import runpy
 import time
 
 import pymongo
@@ -11,7 +13,7 @@ import pretend
 from alignment.rules import RULES
 from config.recipes import RECIPES
 from config.schema import Config
-from experiments import grid, lines, noise, results, rules, search, sweep, timing, trained
+from experiments import base, grid, lines, noise, results, rules, search, sweep, timing, trained
 from experiments.base import Results
 from experiments.lines import State
 from test_lines import line
@@ -156,3 +158,27 @@ def test_exp_ids_differ_where_runs_do(where):
     }
     assert {places.collection(config) for config in configs} == {'fc_32-16'}
     assert json.loads(trained.settings(runs[0].config))['learning_rate'] == 0.1
+
+
+def blocks(language):
+    """Returns the blocks of docs/sweeps.md in a language."""
+    with open(os.path.join(results.ROOT, 'docs', 'sweeps.md'), encoding='utf-8') as file:
+        return re.findall(rf'(?ms)^```{language}\n(.*?)^```', file.read())
+
+
+def test_the_experiment_of_the_documentation(tmp_path):
+    (text,) = blocks('python')
+    path = tmp_path / 'widths.py'
+    path.write_text(text)
+    runs = runpy.run_path(str(path))['Widths']().runs([])
+    assert base.checked(runs, 'widths') == runs
+    assert [(run.name, run.config.layers_list) for run in runs] == [
+        (f'width={width} seed={seed}', (width,)) for width in (16, 64) for seed in (1, 2, 3)
+    ]
+
+
+def test_the_file_of_the_documentation(tmp_path):
+    (text,) = blocks('json')
+    path = tmp_path / 'mine.json'
+    path.write_text(text)
+    assert len(grid.Grid('mine', grid.read(str(path))).runs([])) == 12
