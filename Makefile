@@ -6,6 +6,7 @@ PORT ?= 29029
 LOCAL ?= local
 WORKERS ?= 2
 SLICE ?= 0
+ARGS ?=
 ifneq ($(MAKECMDGOALS),help)  # which needs no Python
 INTERPRETER := $(shell .ci/python $(PYTHON))
 ifeq ($(INTERPRETER),)
@@ -16,6 +17,9 @@ endif
 VENV := .venv-$(VERSION)
 DEVICE ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 RUN := $(VENV)/bin/python
+DATA := $(LOCAL)/mnist_tfrecords
+EXPERIMENT := --load_params_file=config/quickstart.pkl --data_dir=$(DATA) --port=$(PORT) --dbname=quickstart \
+	--cache_dir=$(LOCAL)/cache --exp_id_suffix=_python$(VERSION)
 # The locked versions of every package, where there is a file for this Python and platform; `make LOCK=` uses the ranges of
 # setup.py instead.
 LOCK ?= $(if $(filter Linux-x86_64-cpu,$(shell uname -s)-$(shell uname -m)-$(DEVICE)),$(wildcard requirements/py$(subst .,,$(VERSION)).txt))

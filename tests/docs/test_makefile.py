@@ -39,3 +39,14 @@ def test_make_help_lists_the_targets_without_a_python(python):
     lines = re.findall(r'(?m)^  make (\S+) +(\S.*)$', done.stdout)
     assert [name for name, _ in lines] == targets() and len(lines) > 15
     assert [line for line in done.stdout.splitlines() if len(line) > 110] == []
+
+
+def test_every_variable_of_the_makefile_is_defined():
+    done = subprocess.run(
+        ['make', '--warn-undefined-variables', '--dry-run', *targets()],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert 'undefined variable' not in done.stderr and 'No rule' not in done.stderr
