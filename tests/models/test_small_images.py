@@ -231,7 +231,7 @@ def test_where_a_resnet_for_small_images_strides_and_which_layers_a_relu_follows
 # --- both -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('name', LENETS + ['resnet8'])
+@pytest.mark.parametrize('name', LENETS + tiers.at_night('resnet8'))
 def test_kernels_start_glorot_uniform_and_so_does_the_size_that_usf_is_told(name):
     images = tf.zeros([1] + list(skeleton.image_of(name)))
     with tf.Graph().as_default(), tf.Session() as session:
@@ -275,7 +275,7 @@ def experiment():
     return build
 
 
-@pytest.mark.parametrize('name', LENETS)
+@pytest.mark.parametrize('name', ['lenet'] + tiers.at_night('lenet_cifar'))
 def test_images_have_32_pixels_unless_a_size_is_given(name, experiment):
     smallest = NETWORKS[name].smallest_image
     assert experiment(model=name).dataset.image_shape == (32, 32, 3)

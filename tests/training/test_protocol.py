@@ -249,11 +249,13 @@ ALL = dict(
     'device',
     [
         dict(cpu_devices=2, gpu='0,1'),
-        dict(minibatch_size=4),
-        dict(iterations_per_loop=3),
+        dict(minibatch_size=4, iterations_per_loop=3),
     ]
     + tiers.at_night(
-        dict(xla=True), dict(cpu_devices=2, gpu='0,1', minibatch_size=6, iterations_per_loop=2)
+        dict(xla=True),
+        dict(minibatch_size=4),
+        dict(iterations_per_loop=3),
+        dict(cpu_devices=2, gpu='0,1', minibatch_size=6, iterations_per_loop=2),
     ),
     ids=str,
 )
