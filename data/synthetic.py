@@ -1,6 +1,6 @@
 """Constant random images, to measure the speed of everything but the reading of data."""
 
-from typing import Dict, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -50,6 +50,10 @@ class Synthetic(InMemory):
         """See `InMemory.read`. The numbers of the images stand for the images."""
         numbers = {split: np.arange(self._counts[split]) for split in splits}
         return {split: (found, found % self.classes) for split, found in numbers.items()}
+
+    def contents(self) -> List[object]:
+        """Returns nothing: the images follow from their counts."""
+        return []
 
     def records(self, split: str, seed: Optional[tf.Tensor]) -> tf.data.Dataset:
         """See `Dataset.records`. A record is its number, int64 []."""

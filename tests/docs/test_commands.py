@@ -87,7 +87,7 @@ HOW = [
     ),
     (
         r'python train.py --dataset=fashion_mnist',
-        '60,000 images; data/test_fashion_mnist.py reads a few, cli/test_splits.py runs the like',
+        '60,000 images; data/test_fashion_mnist.py reads a few, cli/test_splits_of_commands.py too',
     ),
     (
         r'python train.py --model=lenet',

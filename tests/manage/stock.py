@@ -1,5 +1,6 @@
 """Experiments for the tests of runs.py, and what MongoDB holds of them, read by pymongo alone."""
 
+import datetime
 import os
 
 import bson
@@ -18,6 +19,20 @@ def params(**train):
         'model_params': {'alignment': 'symmetric', 'layers_list': [7, 5], 'alpha': 0.02},
         'train_params': dict({'num_steps': 9, 'train_batch_size': 131, 'seed': 0}, **train),
         'save_params': {'exp_id_suffix': '', 'port': 1},
+        'environment': {
+            'python': '3.0',
+            'tensorflow': '0',
+            'packages': {'numpy': '1.0'},
+            'platform': 'Linux',
+            'cpu': {'model': 'a processor', 'flags': '', 'threads': 3},
+            'devices': ['a CPU'],
+            'diff': None,
+            'dataset': None,
+            'argv': ['train.py'],
+            'started': datetime.datetime(2026, 1, 2, 3, 4, 5),
+            'seconds': 7.5,
+            'peak_memory': 123,
+        },
         'provenance': {'runtime': 'TensorFlow 0 on Python 0', 'commit': 'abc'},
         'loss_params': {},
         'load_params': {},

@@ -160,7 +160,7 @@ def test_the_params_of_the_newest_record_are_found(run, fill, client, mongo_serv
         (['delete', '--older_than=nan'], 2, '--older_than=nan must be'),
         (['export', '--to=x'], 2, 'Nothing was named'),
         (['export', '--to=x', '--where={'], 2, '--where='),
-        (['export', '--to=x', '--where={"$where": "1"}'], 2, '--where may not hold $where'),
+        (['export', '--to=x', '--where={"$where": "1"}'], 2, '--where must not contain $where'),
         (['export', '--to=x', '--where={"step": 77}'], 1, 'No record in database carry'),
         (['import', '/no/such'], 1, '/no/such is not a folder of exported experiments'),
     ],

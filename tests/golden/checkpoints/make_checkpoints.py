@@ -48,11 +48,11 @@ class Observed(Experiment):
         self.logits, layers = super()._network(rule, images, is_training, precision, replicated)
         return self.logits, layers
 
-    def _apply(self, gradients, idle, now):
-        self.gradients = {'task/' + variable.op.name: tf.zeros(variable.shape) for variable in idle}
+    def _apply(self, updated, now):
+        self.gradients = {'task/' + variable.op.name: tf.zeros(variable.shape) for variable in updated[0].idle}
         self.gradients.update({'{}/{}'.format(objective, variable.op.name): gradient
-                               for objective, pairs in zip(('task', 'alignment'), gradients) for gradient, variable in pairs})
-        return super()._apply(gradients, idle, now)
+                               for objective, each in zip(('task', 'alignment'), updated) for gradient, variable in each.gradients})
+        return super()._apply(updated, now)
 
 
 def experiment(folder):
