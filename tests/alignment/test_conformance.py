@@ -77,6 +77,14 @@ CASES = [
     for case in VARIANTS
     if (kind, parts) in FULL or not VARIANTS[case].settings
 ]
+# The same as parameters for pytest. While working, one runs the layers in FULL, a convolution with
+# a bias, and a batch in parts.
+EVERY_CASE = [
+    pytest.param(
+        *case, marks=[] if case[1:] in FULL + [('conv', 1), ('dense', 3)] else pytest.mark.slow
+    )
+    for case in CASES
+]
 # Coefficients for these tests. At the default coefficients, terms would cancel.
 COEFFICIENTS = dict(alpha=0.3, beta=0.7, gamma=1.1)
 
@@ -229,7 +237,7 @@ def test_a_rule_refuses_what_it_does_not_know(name):
 # --- losses and gradients -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('case, kind, parts', CASES)
+@pytest.mark.parametrize('case, kind, parts', EVERY_CASE)
 def test_the_loss_is_its_formula(case, kind, parts):
     layers, found = results(kind, parts)
     assert set(found[case].losses) == (set(layers) if with_loss(case) else set())
@@ -238,7 +246,7 @@ def test_the_loss_is_its_formula(case, kind, parts):
         np.testing.assert_allclose(loss, expected(case, layers[name]), TOLERANCE, err_msg=name)
 
 
-@pytest.mark.parametrize('case, kind, parts', CASES)
+@pytest.mark.parametrize('case, kind, parts', EVERY_CASE)
 def test_the_gradient_is_that_of_finite_differences(case, kind, parts):
     layers, found = results(kind, parts)
     moving = ['B', 'W'] if VARIANTS[case].settings.get('update_forward') else ['B']
@@ -266,7 +274,13 @@ def test_the_gradient_is_that_of_finite_differences(case, kind, parts):
             assert abs(np.vdot(gradient, direction) - slope) < TOLERANCE * scale, name
 
 
-@pytest.mark.parametrize('kind', sorted(KINDS))
+@pytest.mark.parametrize(
+    'kind',
+    [
+        pytest.param(kind, marks=[] if kind in ('dense', 'stride 2', 'conv') else pytest.mark.slow)
+        for kind in sorted(KINDS)
+    ],
+)
 def test_a_loss_reaches_nothing_below_its_layer(kind):
     with tf.Graph().as_default():
         images = tf.zeros(IMAGES)

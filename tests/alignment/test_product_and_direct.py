@@ -208,6 +208,7 @@ class Direct:
 direct = functools.lru_cache(maxsize=None)(Direct)  # several tests use the numbers of a kind
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('whole', [False, True], ids=['divided', 'undivided'])
 @pytest.mark.parametrize('kind', sorted(KINDS))
 def test_the_error_of_the_logits_comes_straight_to_every_layer(kind, whole):
@@ -233,6 +234,7 @@ def test_the_error_of_the_logits_comes_straight_to_every_layer(kind, whole):
     assert run.still == {name + '/backward_kernel' for name in ('below', 'above', 'top')}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('kind', sorted(KINDS))
 def test_kernels_lead_from_the_classes_to_the_inputs(kind):
     run = direct(kind)
@@ -316,6 +318,7 @@ def descent(rule, hidden, steps=300, rate=0.1):
         return first, session.run(loss)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('rule', ['dfa', 'pfa'])
 def test_lower_layers_learn(rule):
     first, last = descent(rule, hidden=True)

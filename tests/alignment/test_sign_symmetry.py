@@ -169,6 +169,7 @@ def descent(rule, steps=150, rate=0.2):
         return first, session.run(loss)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('rule', SIGNS)
 def test_layers_learn_by_errors_that_come_through_the_signs(rule):
     first, last = descent(rule)

@@ -275,6 +275,7 @@ def test_one_sentence_names_the_fault(check, paths, case):
     check(*CASES[case], paths)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('case', sorted(WITH_A_CHECKPOINT))
 def test_one_sentence_names_the_fault_where_there_is_a_checkpoint(check, checkpoint, case):
     check(*WITH_A_CHECKPOINT[case], dict(checkpoint=checkpoint))

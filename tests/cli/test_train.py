@@ -73,6 +73,7 @@ def recorded(found, steps=None):
     }
 
 
+@pytest.mark.slow
 def test_a_run_says_what_it_does(trained, mongo_server, folder):
     port = mongo_server.port
     lines = commands.succeeded(trained.first)
@@ -102,6 +103,7 @@ def test_a_run_says_what_it_does(trained, mongo_server, folder):
     assert lines[-1] == 'checkpoints: in the same records, and in ' + folder('symmetric_split')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'flags, gradients, steps',
     [

@@ -14,6 +14,8 @@ import data
 import idx_files
 from data import DATASETS, DataError, load
 
+pytestmark = pytest.mark.slow
+
 # The arguments of each data set in the tests below. A new data set needs an entry here.
 ARGUMENTS = dict(
     cifar10=lambda request: dict(

@@ -77,6 +77,7 @@ def test_default_sizes(folder, arguments, size):
     assert load('imagenet', str(folder), **arguments).image_shape == (size, size, 3)
 
 
+@pytest.mark.slow
 def test_every_epoch_holds_every_image_once_in_another_order(numbered_records, take):
     epochs = labels(take(lambda: load('imagenet', numbered_records, 11).train(101, seed=1), 3))
     assert all(sorted(epoch) == list(range(101)) for epoch in epochs)

@@ -243,6 +243,7 @@ def test_windows_are_as_varied_as_those_of_tensorflow(evaluate):
     np.testing.assert_allclose(*areas, atol=0.03)
 
 
+@pytest.mark.slow
 def test_windows_of_a_small_image_are_as_frequent_as_those_of_tensorflow(evaluate):
     """Compares the frequency of every window of an image so small that each pixel matters.
 

@@ -71,6 +71,7 @@ def compared(errors, tolerance):
     assert {name: error for name, error in errors.items() if not error <= tolerance} == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'kind, size', [(kind, size) for kind in sorted(made.SIZES) for size in made.SIZES[kind]]
 )

@@ -137,6 +137,7 @@ def test_a_description_that_is_a_pipe_is_not_waited_for(folder, name):
     assert f'{name} is a named pipe' in refused(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'names',
     [
@@ -415,6 +416,7 @@ def test_the_right_count_is_not_complained_of(many, how):
     assert error is None and len(seen) == 96
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('said, words', [(47, 'gives 47;'), (4900, 'gives 4,900;')])
 def test_both_counts_are_named(many, said, words):
     dataset = many(said)

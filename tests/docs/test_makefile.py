@@ -41,6 +41,7 @@ def test_make_help_lists_the_targets_without_a_python(python):
     assert [line for line in done.stdout.splitlines() if len(line) > 110] == []
 
 
+@pytest.mark.slow
 def test_every_variable_of_the_makefile_is_defined():
     done = subprocess.run(
         ['make', '--warn-undefined-variables', '--dry-run', *targets()],

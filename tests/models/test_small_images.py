@@ -116,6 +116,7 @@ def run_lenet(name, images, e, rule, **switches):
     return logits, {name: value.astype(np.float64) for name, value in values.items()}, known
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'rule, switches',
     [

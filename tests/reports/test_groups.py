@@ -325,6 +325,7 @@ def test_a_latex_table_is_escaped(found):
     )
 
 
+@pytest.mark.slow
 def test_a_page_shows_groups_and_what_belongs_to_a_run(found):
     of = {run.exp_id: run for run in found}
     some = [of['script'], of['symmetric_seed8'], of['symmetric_seed0']]

@@ -139,6 +139,7 @@ def test_names_are_text_and_nothing_else(visit, text):
     assert browser.get_log('browser') == []
 
 
+@pytest.mark.slow
 def test_a_page_holds_all_it_shows(full, brief):
     for text in (full, brief):
         assert set(re.findall(r'(?:src|href)="([^,"]*)', text)) == {'data:image/svg+xml;base64'}

@@ -252,6 +252,7 @@ def test_an_experiment_is_not_mixed_with_another_of_its_name(params):
         base.train_from_params(**params({'load_params.do_restore': False}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'load, new, restored',
     [
