@@ -159,7 +159,7 @@ def test_a_file_that_changed_there_is_named_and_not_taken(get, site, folder):
     (folder / DATA).unlink()
     site.files[DATA] = OTHER
     for _ in range(2):
-        assert DATA + ' at ' in refusal(fetch(get)) and not (folder / DATA).exists()
+        assert DATA + ' of ' in refusal(fetch(get)) and not (folder / DATA).exists()
     site.files[DATA] = FILES[DATA]
     assert fetch(get).code == 0 and is_whole(folder)
 

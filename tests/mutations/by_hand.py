@@ -310,8 +310,8 @@ MUTATIONS = [
         'drops an update late',
         'training',
         'drops',
-        'epoch >= boundaries',
-        'epoch > boundaries',
+        'epoch >= epochs_of_drops',
+        'epoch > epochs_of_drops',
         'A schedule boundary: the learning rate drops one step after epochs 30, 60 and 80.',
     ),
     Mutation(
@@ -487,7 +487,7 @@ MUTATIONS = [
     Mutation(
         'the first of each class validate',
         'data',
-        'stratified_split',
+        '_drawn',
         'random.permutation(np.flatnonzero(labels == label))',
         'np.flatnonzero(labels == label)',
         'The split takes the first images of each class instead of random ones.',
@@ -656,8 +656,8 @@ self._jobs.append(Job(name, write, done, entry, None))
         'settings of the oldest record',
         'reports',
         '_params',
-        "[('step', -1)]",
-        "[('step', 1)]",
+        "[('step', -1), ('_id', -1)]",
+        "[('step', 1), ('_id', 1)]",
         'A report tells the settings that a run began with.',
     ),
     Mutation(
