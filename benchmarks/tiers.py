@@ -11,7 +11,6 @@ same machine can be compared.
 import argparse
 import ctypes
 import os
-import platform
 import re
 import resource
 import subprocess
@@ -20,6 +19,7 @@ import time
 from typing import NamedTuple
 
 from config.root import ROOT
+from training import machine
 
 TIERS = {
     'fast': 'not slow and not nightly',
@@ -100,17 +100,6 @@ def run(python: str, marker: str, workers: int) -> Cost:
     return Cost(summary, wall, _cpu() - before, left, done.returncode)
 
 
-def processor() -> str:
-    """Returns the number of cores that this process may use, and the name of the CPU."""
-    name = platform.processor() or platform.machine()
-    with open('/proc/cpuinfo') as file:
-        for line in file:
-            if line.startswith('model name'):
-                name = line.partition(':')[2].strip()
-                break
-    return f'{len(os.sched_getaffinity(0))} cores of {name}'
-
-
 def main() -> int:
     """Runs the command and returns its exit code."""
     parser = argparse.ArgumentParser(
@@ -128,7 +117,7 @@ def main() -> int:
     if unknown:
         parser.error(f'no such tier: {", ".join(unknown)}; there are {", ".join(TIERS)}')
     adopt()
-    print(f'{processor()}; {arguments.python}')
+    print(f'{machine.cores()} cores of {machine.cpu().model}; {arguments.python}')
     print(f'{"tier":12} {"wall s":>7} {"CPU s":>7} {"left":>5}   tests')
     status = 0
     for tier in arguments.tiers.split(','):

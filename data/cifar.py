@@ -26,8 +26,8 @@ SITE = 'https://www.cs.toronto.edu/~kriz/cifar.html'
 class _Cifar(InMemory):
     """Small colour photographs, uint8 [32, 32, 3], or float32 if they are resized.
 
-    A training image is padded with 4 black pixels
-    on each side, cropped at random to its original size, and mirrored at random.
+    A training image is padded with 4 black pixels on each side, cropped at random to its original
+    size, and mirrored at random.
 
     Args:
         data_dir: Folder that contains the archive or its unpacked files.

@@ -14,6 +14,7 @@ from pymongo.database import Database
 from pymongo.errors import DocumentTooLarge, DuplicateKeyError
 from pymongo.write_concern import WriteConcern
 
+from database.connection import reason
 from database.errors import DamagedError, StoreError
 from database.types import Document
 
@@ -169,16 +170,22 @@ class Bucket:
             target: The binary stream to write to.
 
         Raises:
-            DamagedError: The bytes differ from those that were stored.
-            gridfs.errors.GridFSError: Parts of the file are missing.
+            DamagedError: The bytes differ from those that were stored, or parts of the file are
+                missing.
             PyMongoError: MongoDB cannot be read.
         """
         md5, length = hashlib.md5(), 0
-        with self._gridfs.open_download_stream(file['_id']) as source:
-            for piece in iter(lambda: source.read(1 << 20), b''):
-                md5.update(piece)
-                length += len(piece)
-                target.write(piece)
+        try:
+            with self._gridfs.open_download_stream(file['_id']) as source:
+                for piece in iter(lambda: source.read(1 << 20), b''):
+                    md5.update(piece)
+                    length += len(piece)
+                    target.write(piece)
+        except gridfs.errors.GridFSError as error:
+            raise DamagedError(
+                f'Parts of the file {file["filename"]} of record {file["_id"]} are missing from '
+                f'the database ({reason(error)}).'
+            ) from error
         _check(file, length, md5.hexdigest())
 
     def _write_chunks(

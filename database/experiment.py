@@ -5,13 +5,12 @@ import os
 from typing import Dict, Iterator, List, NamedTuple
 
 import bson
-import gridfs
 
 from database import layout, records, unfinished
 from database.bucket import Bucket, Buckets
 from database.claim import Claim, ClaimedError, held
-from database.connection import Client, reason
-from database.errors import DamagedError, StoreError
+from database.connection import Client
+from database.errors import StoreError
 from database.place import Place
 from database.types import Document
 
@@ -196,13 +195,7 @@ def verify(bucket: Bucket, file: Document) -> None:
         PyMongoError: MongoDB cannot be read.
     """
     with open(os.devnull, 'wb') as nowhere:
-        try:
-            bucket.download(file, nowhere)
-        except gridfs.errors.GridFSError as error:
-            raise DamagedError(
-                f'Parts of the file {file["filename"]} of record {file["_id"]} are missing from '
-                f'the database ({reason(error)}).'
-            ) from error
+        bucket.download(file, nowhere)
 
 
 def _without(ids: List[bson.ObjectId], file: Document, is_among_them: bool) -> List[bson.ObjectId]:

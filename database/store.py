@@ -18,7 +18,7 @@ from database.archive import unpack
 from database.bucket import Bucket, Buckets
 from database.claim import Claim, End, held
 from database.entries import Entry, RecordEntry, ResultsEntry
-from database.errors import DamagedError, StoreError
+from database.errors import StoreError
 from database.place import Place
 from database.spool import Spool
 from database.types import Document
@@ -430,13 +430,7 @@ class Store:
             ) as archive:
                 with self._reading():
                     bucket, file = self._buckets.file_of(record)
-                    try:
-                        bucket.download(file, archive)
-                    except gridfs.errors.GridFSError as error:
-                        raise DamagedError(
-                            f'Parts of the file {file["filename"]} of record {record["_id"]} are '
-                            f'missing from the database ({connection.reason(error)}).'
-                        ) from error
+                    bucket.download(file, archive)
                 archive.flush()
                 return unpack(archive.name, folder)
         except OSError as error:

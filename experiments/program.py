@@ -12,10 +12,10 @@ from config.rows import ConfigError
 from config.schema import ROWS
 from database import connection, server
 from database.errors import StoreError
-from experiments import base, lines, sweep, timing, trained, verify
+from experiments import base, lines, sweep, timing, verify
 from experiments.base import METRICS, Experiment, Results, Run
 from experiments.sweep import Where
-from training import places, runtime
+from training import machine, places, runtime
 from training.choices import check
 from training.errors import Stopped, TrainingError
 
@@ -102,7 +102,7 @@ def where_of(experiment: Experiment, arguments: argparse.Namespace) -> Where:
         arguments.dbname or experiment.name,
         places.absolute(cache) if cache else None,
         arguments.workers,
-        arguments.threads or max(1, trained.cores() // arguments.workers),
+        arguments.threads or max(1, machine.cores() // arguments.workers),
         runtime.describe().partition(' on ')[0],
         os.path.expanduser(arguments.csv or experiment.csv()),
     )

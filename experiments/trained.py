@@ -18,7 +18,7 @@ from config.schema import SEED, Config, ConfigError
 from database.types import Document
 from experiments.base import MOST_TIES
 from experiments.lines import Line, Measured, Source, State, of_texts, texts
-from training import places, validation
+from training import machine, places, provenance, validation
 from training.errors import Lost, TrainingError
 from training.experiment import TARGET
 from training.types import Launch
@@ -33,19 +33,11 @@ ANGLES = ('weight_angle', 'projection_angle', 'gradient_angle')
 
 def cpu() -> str:
     """Returns the type of the CPU of this machine, such as 'AMD EPYC 7763 64-Core Processor'."""
-    try:
-        with open('/proc/cpuinfo') as file:
-            named = [line.partition(':')[2] for line in file if line.startswith('model name')]
-    except OSError:
-        named = []
-    return ' '.join((named or [platform.processor() or platform.machine()])[0].split())
+    return _one_line(machine.cpu().model or platform.machine())
 
 
-def cores() -> int:
-    """Returns how many CPU cores this process may use."""
-    if hasattr(os, 'sched_getaffinity'):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def _one_line(text: str) -> str:
+    return ' '.join(text.split())
 
 
 def commit() -> str:
@@ -53,22 +45,9 @@ def commit() -> str:
 
     Changes of the results themselves do not count. The text is empty outside a git checkout.
     """
-    head = _git('rev-parse', 'HEAD')
-    changed = _git('status', '--porcelain', '--', '.', ':!docs/results')
+    head = provenance.git_text('rev-parse', 'HEAD') or ''
+    changed = provenance.git_text('status', '--porcelain', '--', '.', ':!docs/results')
     return head[:12] + ('+' if head and changed else '')
-
-
-def _git(*arguments: str) -> str:
-    try:
-        return subprocess.run(
-            ('git', '-C', ROOT) + arguments,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            check=True,
-            text=True,
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ''
 
 
 def settings(config: Config) -> str:
@@ -191,6 +170,7 @@ def recorded(database: 'Database[Document]', config: Config) -> Optional[Recorde
     # The largest fields, which do not matter here, are left out.
     fields = {'validation_results': 1, 'step': 1, 'params.digests': 1, 'params.provenance': 1}
     fields.update({'params.train_params.num_steps': 1, 'params.train_params.seed': 1})
+    fields.update({'params.environment.cpu.model': 1})
     query = {'exp_id': config.exp_id, RESULTS: {'$exists': True}}
     found = list(files.find(query, fields, sort=[('step', 1), ('_id', 1)]))
     if not found:
@@ -205,14 +185,14 @@ def recorded(database: 'Database[Document]', config: Config) -> Optional[Recorde
         )
     steps, seconds = _time(database, config)
     measured = _measured(found, is_whole=steps >= last['step'])
-    provenance = about.get('provenance', {})
-    cpu_of = provenance.get('cpu')
+    program = about.get('provenance', {})
+    model = about.get('environment', {}).get('cpu', {}).get('model')
     return Recorded(
         measured._replace(seconds=seconds),
         last['step'] >= about['train_params']['num_steps'],
-        str(provenance.get('runtime')).partition(' on ')[0],
-        (provenance.get('commit') or '')[:12] + ('+' if provenance.get('uncommitted') else ''),
-        cpu_of if isinstance(cpu_of, str) else '',
+        str(program.get('runtime')).partition(' on ')[0],
+        (program.get('commit') or '')[:12] + ('+' if program.get('uncommitted') else ''),
+        _one_line(model or ''),
         str(last['_id']),
     )
 

@@ -4,7 +4,6 @@ import argparse
 from typing import List, Sequence
 
 import bson
-import gridfs
 
 from config.query import query_of
 from config.rows import ConfigError
@@ -182,7 +181,7 @@ def _write_file(bucket: Bucket, document: Document, new: Writing, path: str) -> 
     with new.file(path) as file:
         try:
             bucket.download(document, file)
-        except (DamagedError, gridfs.errors.GridFSError) as error:
+        except DamagedError as error:
             raise DamagedError(
                 f'The file {document["filename"]} of record {document["_id"]} is damaged '
                 f'({connection.reason(error)}). Nothing was exported; leave the checkpoints out '

@@ -13,8 +13,9 @@ from database.errors import StoreError
 from database.place import Place
 from database.spool import database_folder
 from database.types import Document
+from reports.stored import FILES, collections_of
 
-FILES, UNFINISHED = '.files', '.unfinished'
+UNFINISHED = '.unfinished'
 
 
 class Where(NamedTuple):
@@ -42,34 +43,6 @@ class Where(NamedTuple):
     def place(self, collection: str, exp_id: str) -> Place:
         """Returns the place of an experiment there."""
         return Place(self.host, self.port, self.dbname, collection, exp_id)
-
-
-class Found(NamedTuple):
-    """An experiment that was found.
-
-    Attributes:
-        place: Its place in MongoDB.
-        params: {group: {name: value}}, the params of its newest record, or {}.
-    """
-
-    place: Place
-    params: Document
-
-
-def find(where: Where, exp_id: str) -> Found:
-    """Returns an experiment and the params of its newest record.
-
-    Args:
-        where: Where to look for it.
-        exp_id: Its name.
-
-    Raises:
-        StoreError: There is no such experiment, several collections have one, or MongoDB cannot be
-            read.
-    """
-    with opened(where) as client:
-        place = locate(client, where, exp_id)
-        return Found(place, newest_params(client, place))
 
 
 @contextlib.contextmanager
@@ -155,16 +128,16 @@ def _holding_a_part(client: Client, where: Where, exp_id: str) -> List[str]:
 
 def collections(client: Client, dbname: str) -> List[str]:
     """Returns the names of the collections of a database that can hold experiments, sorted."""
-    names = client[dbname].list_collection_names()
-    return sorted(name[: -len(FILES)] for name in names if name.endswith(FILES))
+    return collections_of(client[dbname])
 
 
-def newest_params(client: Client, place: Place) -> Document:
-    """Returns the params of the newest record of an experiment that has params, or {}."""
-    newest = client[place.dbname][place.collname + FILES].find_one(
+def newest(client: Client, place: Place) -> Optional[Document]:
+    """Returns the newest record of an experiment that has params: its params and its step.
+
+    If no record has params, this is None.
+    """
+    return client[place.dbname][place.collname + FILES].find_one(
         {'exp_id': place.exp_id, 'params': {'$type': 'object'}},
-        {'params': 1},
+        {'params': 1, 'step': 1},
         sort=[('step', -1), ('_id', -1)],
     )
-    params: Document = newest['params'] if newest else {}
-    return params

@@ -4,8 +4,9 @@ import argparse
 
 from database.errors import StoreError
 from manage.command import Command, say
-from manage.finding import FILES, Where, locate, opened
+from manage.finding import Where, locate, newest, opened
 from reports import repeat
+from reports.stored import FILES
 
 
 class Repeat(Command):
@@ -28,10 +29,10 @@ class Repeat(Command):
             place = locate(client, where, options.exp_id)
             files = client[place.dbname][place.collname + FILES]
             query = {'exp_id': place.exp_id, 'params': {'$type': 'object'}}
-            newest = files.find_one(query, {'params': 1, 'step': 1}, sort=[('step', -1)])
+            found = newest(client, place)
             digests = files.distinct('params.digests.settings', query)
-        if newest is None:
+        if found is None:
             raise StoreError(f'The records of {place.text()} hold no settings.')
-        for line in repeat.command(newest['params'], digests, newest.get('step')):
+        for line in repeat.command(found['params'], digests, found.get('step')):
             say(line)
         return 0

@@ -10,12 +10,12 @@ import os
 import platform
 import re
 import sys
-from typing import Dict, List, NamedTuple, Optional, Sequence, Set
+from typing import Dict, List, Optional, Sequence, Set
 
 from config.root import ROOT
 from data.base import Dataset
 from database.types import Document
-from training import runtime
+from training import machine, runtime
 from training.devices import Device
 from training.provenance import git_output
 
@@ -36,14 +36,6 @@ NAME_ALONE = re.compile(rf'(?i)-{{1,2}}{SECRET}$')  # --db_password, before the 
 DIFF = ('diff', '--no-ext-diff', '--no-textconv', '--no-color', '--binary', '--full-index', 'HEAD')
 
 
-class _Cpu(NamedTuple):
-    """The processor, from /proc/cpuinfo; the fields are None or empty where that does not exist."""
-
-    model: Optional[str]
-    flags: str
-    threads: Optional[int]
-
-
 def describe(
     device: Device,
     dataset: Optional[Dataset] = None,
@@ -61,7 +53,7 @@ def describe(
         'tensorflow': runtime.VERSION,
         'packages': packages(),
         'platform': platform.platform(),
-        'cpu': _cpu()._asdict(),
+        'cpu': machine.cpu()._asdict(),
         'devices': [device.title] + (list(runtime.gpu_names()) if device.gpus else []),
         'diff': diff(),
         'dataset': _of_dataset(dataset) if dataset else None,
@@ -117,20 +109,6 @@ def _modules(distribution: metadata.Distribution) -> Set[str]:
         return set(names.split())
     files = (distribution.read_text('RECORD') or '').splitlines()
     return {re.split('[/.,]', file, maxsplit=1)[0] for file in files}
-
-
-@functools.lru_cache(maxsize=None)
-def _cpu() -> _Cpu:
-    facts: Dict[str, str] = {}
-    try:
-        with open('/proc/cpuinfo', encoding='utf-8', errors='replace') as file:
-            for line in file.read().partition('\n\n')[0].splitlines():
-                name, _, value = line.partition(':')
-                facts[name.strip()] = value.strip()
-    except OSError:
-        pass
-    model = facts.get('model name') or platform.processor() or None
-    return _Cpu(model, facts.get('flags') or facts.get('Features', ''), os.cpu_count())
 
 
 def diff() -> Optional[str]:

@@ -15,12 +15,12 @@ def describe() -> Document:
 
     Outside a git checkout, commit and uncommitted are None.
     """
-    commit = _git('rev-parse', 'HEAD')
+    commit = git_text('rev-parse', 'HEAD')
     return {
         'provenance': {
             'runtime': runtime.describe(),
             'commit': commit,
-            'uncommitted': bool(_git('status', '--porcelain')) if commit else None,
+            'uncommitted': bool(git_text('status', '--porcelain')) if commit else None,
         }
     }
 
@@ -31,12 +31,12 @@ def check_committed() -> None:
     Raises:
         ConfigError: It has some, or it is not a git checkout.
     """
-    if _git('rev-parse', 'HEAD') is None:
+    if git_text('rev-parse', 'HEAD') is None:
         raise ConfigError(
             f'--noskip_check: {ROOT} is not a git checkout; leave out --noskip_check, or run the '
             'program from a clone'
         )
-    changed = _git('status', '--porcelain')
+    changed = git_text('status', '--porcelain')
     if changed:
         files = ', '.join(line[3:] for line in changed.split('\n')[:5])
         raise ConfigError(
@@ -58,7 +58,7 @@ def git_output(*arguments: str) -> Optional[bytes]:
         return None
 
 
-def _git(*arguments: str) -> Optional[str]:
-    """Returns the same as text."""
+def git_text(*arguments: str) -> Optional[str]:
+    """Returns what git prints as text, or None as `git_output` does."""
     printed = git_output(*arguments)
     return None if printed is None else os.fsdecode(printed).strip()

@@ -67,6 +67,7 @@ def record(config, step):
                 'commit': 'c' * 40,
                 'uncommitted': True,
             },
+            'environment': {'cpu': {'model': 'another  processor'}},
         },
         'validation_results': {'topn_val': results},
     }

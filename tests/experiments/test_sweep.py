@@ -141,6 +141,15 @@ def test_a_training_that_outlived_its_program_is_read_from_its_records(where, da
         assert line.measured == before[key].measured._replace(process_seconds=None)
 
 
+def test_a_processor_that_nobody_noted_is_that_of_the_records(where, database, log):
+    work(where, dict(VALUES, seed=[1])).run()
+    os.remove(where.csv)
+    database[trained.NOTES].update_many({}, {'$unset': {'line': 1, 'cpu': 1}})
+    work(where, dict(VALUES, seed=[1])).run()
+    assert len(log()) == 2
+    assert {line.source.cpu for line in read(where).values()} == {'another processor'}
+
+
 def test_best_of_a_history_with_a_gap_is_unknown(where, database):
     work(where, dict(VALUES, seed=[1])).run()
     os.remove(where.csv)

@@ -7,7 +7,7 @@ import bson
 import pytest
 
 import stock
-from manage.finding import Where, find
+from manage.finding import Where, locate, newest, opened
 from manage.text import size
 
 
@@ -139,8 +139,11 @@ def test_the_params_of_the_newest_record_are_found(run, fill, client, mongo_serv
     files = client['carry']['fc_7-5.files']
     files.update_one({'exp_id': 'symmetric', 'step': 9}, {'$set': {'params.new': 1}})
     files.insert_one({'exp_id': 'symmetric', 'step': 11})  # without params
-    found = find(Where('localhost', mongo_server.port, 'carry'), 'symmetric')
-    assert found.place.collname == 'fc_7-5' and found.params['new'] == 1
+    where = Where('localhost', mongo_server.port, 'carry')
+    with opened(where) as client:
+        place = locate(client, where, 'symmetric')
+        found = newest(client, place)
+    assert place.collname == 'fc_7-5' and found['params']['new'] == 1
 
 
 @pytest.mark.parametrize(
