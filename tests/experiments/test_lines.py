@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import threading
 
 import pytest
@@ -49,6 +50,20 @@ def test_lines_come_back_to_the_bit(file):
     assert float(rows[0]['top1']) == 1 / 3 and float(rows[0]['top5']) == 0.1 + 0.2
     assert list(rows[0])[0] == 'rule' and list(rows[0])[-1] == 'digest'
     assert rows[0]['loss'] == '' and written[0].key == Key('0123456789abcdef', 1, 'TensorFlow 0')
+
+
+def test_a_line_is_on_disk_before_append_returns(file, monkeypatch):
+    """Both a line that is appended and one whose new column makes the file be written again."""
+    synced, fsync = [], os.fsync
+
+    def watch(descriptor):
+        fsync(descriptor)
+        synced.append(os.fstat(descriptor).st_size)
+
+    monkeypatch.setattr(os, 'fsync', watch)
+    for number, added in enumerate([line(1), line(2), line(3, dict(rule='mirror', depth='2'))], 1):
+        assert file.append(added, {}) and len(synced) == number
+        assert synced[-1] == len(content(file))
 
 
 def test_a_run_has_one_line(file):
