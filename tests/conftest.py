@@ -41,6 +41,14 @@ def pytest_configure(config):
     )
 
 
+def pytest_make_parametrize_id(val, argname):
+    """Names a parameter of bytes by its position, not its content.
+
+    Content can depend on the time, as in a gzip header, but all workers need the same names.
+    """
+    return argname if isinstance(val, bytes) else None
+
+
 def pytest_collection_finish():
     """Excludes modules and tests from garbage collection: they live as long as the process."""
     gc.collect()

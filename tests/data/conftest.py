@@ -14,9 +14,6 @@ from PIL import Image
 
 from data import build_tfrecords, download
 
-tf.disable_v2_behavior()
-tf.logging.set_verbosity(tf.logging.ERROR)
-
 PHOTOGRAPHS = dict(
     sklearn=('datasets/images', ['china.jpg', 'flower.jpg']),
     skimage=(

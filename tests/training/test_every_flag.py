@@ -333,8 +333,7 @@ def test_no_flag_is_left_out():
 def test_uncommitted_changes_are_refused_where_the_check_is_on(monkeypatch):
     from training import provenance
 
-    monkeypatch.setattr(
-        provenance, '_git', lambda *words: ' M train.py' if words[0] == 'status' else 'abc'
-    )
+    answers = {'rev-parse': 'abc', 'status': ' M train.py'}
+    monkeypatch.setattr(provenance, 'git_text', lambda *words: answers[words[0]])
     with pytest.raises(ConfigError, match='--noskip_check: .* uncommitted changes in train.py;'):
         jobs.train(tiny.config(skip_check=False))

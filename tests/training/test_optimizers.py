@@ -10,9 +10,6 @@ import tensorflow.compat.v1 as tf
 from models.roles import Role, Slot
 from training import checkpoints, optimizers
 
-getattr(tf, 'disable_v2_behavior', lambda: None)()
-tf.enable_resource_variables()
-
 SHAPES = {'a/kernel': [3, 5], 'bias': [7], 'conv': [2, 3, 4, 5]}
 
 
