@@ -29,7 +29,7 @@ UV_RUNTIME := $(UV) --python-platform x86_64-manylinux_2_28 --no-emit-package cr
 # An experiment trains here, and writes its statistics and its figure there. ARGS='--workers=2 --dry_run' adds flags.
 SWEEP = --port=$(PORT) --cache_dir=$(LOCAL)/cache --json=$(LOCAL)/$@.json --figure=$(LOCAL)/$@.png
 
-.PHONY: train setup check test test-all nightly-slice report rules search noise results faithful faithful-here bench faults docs lock \
+.PHONY: train setup check test test-all nightly-slice report mnist_rules rules search noise results faithful faithful-here bench faults docs lock \
 	stop-mongodb clean help
 
 train: $(VENV)/ready-train config/quickstart.pkl $(DATA)/dataset.json  ## set up, train ResNet-18 on digits, validate: the quickstart
@@ -58,8 +58,11 @@ nightly-slice: $(VENV)/ready-test  ## a twentieth of the nightly tests, chosen b
 report: $(VENV)/ready-train  ## the results of make train: a table, and local/report.html
 	$(RUN) report.py --port=$(PORT) --dbname=quickstart --cache_dir=$(LOCAL)/cache --html=$(LOCAL)/report.html
 
-rules: $(VENV)/ready-train $(DATA)/dataset.json  ## train once with each rule, and print a table of the results
-	$(RUN) -m experiments.rules --data_dir=$(DATA) $(SWEEP) $(ARGS)
+mnist_rules: $(VENV)/ready-train $(DATA)/dataset.json  ## train ResNet-18 on digits once with each rule: a table
+	$(RUN) -m experiments.mnist_rules --data_dir=$(DATA) $(SWEEP) $(ARGS)
+
+rules: $(VENV)/ready-train  ## search settings for each rule, train on Fashion-MNIST over seeds: two tables (days)
+	$(RUN) -m experiments.rules $(SWEEP) $(ARGS)
 
 search: $(VENV)/ready-test  ## search settings of mirror in 30 trainings, and compare the best with the default
 	$(RUN) -m config.recipes mnist_fc_mirror

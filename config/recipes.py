@@ -46,7 +46,7 @@ KUNIN = (
     'learning_rate.py'
 )
 MOSKOVITZ = 'Moskovitz, Litwin-Kumar & Abbott 2018 (arXiv:1812.06488), for the rule alone'
-MEASURED = 'README, "Results" (experiments/rules.py)'
+MEASURED = 'README, "Results" (experiments/mnist_rules.py)'
 
 IMAGENET: Dict[str, Value] = dict(
     dataset='imagenet',

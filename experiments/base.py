@@ -373,6 +373,11 @@ class Experiment:
 
         figures.dots(results, self.name, path)
 
+    @property
+    def target(self) -> str:
+        """The target of make that trains its runs."""
+        return self.name
+
     def csv(self) -> str:
         """Returns the path of the CSV file of an experiment that the program ships."""
         return os.path.join(ROOT, 'docs', 'results', self.name + '.csv')

@@ -12,29 +12,44 @@ import argparse
 import glob
 import os
 import sys
-from typing import List, Optional, Sequence
+from typing import Optional, Sequence
 
 from config.root import ROOT
 from config.rows import ConfigError
-from experiments import lines, program
+from experiments import lines, program, rules
 from experiments.base import Experiment, Results
+from experiments.mnist_rules import MnistRules
 from experiments.noise import Noise
-from experiments.rules import Rules
 from experiments.search import Search
 
-SHIPPED: Sequence[Experiment] = (Rules(), Noise(), Search())
 FOLDER = os.path.join(ROOT, 'docs', 'results')
 
 
-def show(path: str) -> None:
+def shipped(folder: str = FOLDER) -> Sequence[Experiment]:
+    """Returns the experiments that the program ships.
+
+    Args:
+        folder: Folder of the CSV files, for experiments whose settings come from results.
+
+    Raises:
+        ConfigError: A file of these results cannot be read.
+    """
+    return rules.search(), rules.Rules(rules.found_in(folder)), MnistRules(), Noise(), Search()
+
+
+def show(path: str, experiments: Sequence[Experiment]) -> None:
     """Prints the tables of a CSV file, one for each runtime.
+
+    Args:
+        path: The file. Its name is that of its experiment.
+        experiments: Those that have their own table.
 
     Raises:
         ConfigError: The file cannot be read, or a line is damaged.
     """
     known = lines.File(path).read()
     name = os.path.splitext(os.path.basename(path))[0]
-    experiment = next((each for each in SHIPPED if each.name == name), Experiment())
+    experiment = next((each for each in experiments if each.name == name), Experiment())
     for version in sorted({line.source.runtime for line in known}):
         own = [line for line in known if line.source.runtime == version]
         print(f'\n{name}, {version}')
@@ -54,13 +69,15 @@ def show_all(folder: str) -> int:
     """
     if not os.path.isdir(folder):
         raise ConfigError(f'{folder} is not a folder')
+    experiments = shipped(folder)
     paths = sorted(glob.glob(os.path.join(glob.escape(folder), '*.csv')))
     for path in paths:
-        show(path)
+        show(path, experiments)
     names = [os.path.splitext(os.path.basename(path))[0] for path in paths]
-    without: List[str] = [each.name for each in SHIPPED if each.name not in names]
+    without = [each for each in experiments if each.name not in names]
     if without:
-        print(f'no results in {folder}: ' + ', '.join(f'{each} (make {each})' for each in without))
+        listed = ', '.join(f'{each.name} (make {each.target})' for each in without)
+        print(f'no results in {folder}: {listed}')
     return 0
 
 

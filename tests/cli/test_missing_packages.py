@@ -22,7 +22,7 @@ PROGRAMS = {  # words: (the first package that is missing, arguments for pip)
     ('-m', 'config.recipes'): ('bson', 'cpu'),
     ('-m', 'data.build_tfrecords'): ('tensorflow', 'cpu'),
     ('-m', 'database.server', 'status'): ('pymongo', 'cpu'),
-    ('-m', 'experiments.rules'): ('tensorflow', 'cpu'),
+    ('-m', 'experiments.mnist_rules'): ('tensorflow', 'cpu'),
 }
 
 
