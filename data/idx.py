@@ -71,6 +71,7 @@ class IdxImages(InMemory):
 
     classes = CLASSES
     default_size, channels = SIZE, 1
+    decodes_batches = True
     preprocessing_advice = (
         'Leave it out, or write TFRecords with data/build_tfrecords.py and train on them with '
         '--dataset=imagenet'
@@ -87,7 +88,7 @@ class IdxImages(InMemory):
 
     def example(self, record: Record, seed: Optional[tf.Tensor]) -> Tuple[tf.Tensor, tf.Tensor]:
         """See `Dataset.example`."""
-        return record['images'][:, :, tf.newaxis], tf.cast(record['labels'], tf.int64)
+        return record['images'][..., tf.newaxis], tf.cast(record['labels'], tf.int64)
 
 
 def in_folder(origin: Origin, data_dir: str, splits: Sequence[str]) -> Splits:

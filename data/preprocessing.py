@@ -304,16 +304,18 @@ def decode(jpeg: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
 
 
 def resize(image: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """Resizes an image bilinearly, without scaling its values.
+    """Resizes one image, or each image of a batch, bilinearly, without scaling its values.
 
     Args:
-        image: [h, w, c] of any number type.
+        image: [h, w, c] or [batch, h, w, c] of any number type.
         height: New height in pixels.
         width: New width in pixels.
 
     Returns:
-        float32 [height, width, c].
+        float32 [height, width, c] or [batch, height, width, c].
     """
+    if image.shape.ndims == 4:
+        return tf.image.resize_bilinear(image, [height, width])
     return tf.image.resize_bilinear(image[tf.newaxis], [height, width])[0]
 
 

@@ -28,6 +28,7 @@ class Synthetic(InMemory):
 
     name = 'synthetic'
     image_dtype = tf.float32
+    decodes_batches = True
 
     def __init__(
         self,

@@ -43,7 +43,13 @@ SHARED: Dict[str, Value] = dict(
     epochs_per_checkpoint=1.0,
     iterations_per_loop=10,
 )
-TRIAL: Dict[str, Value] = dict(SHARED, train_epochs=4.0, validation_split=HELD_OUT)
+TRIAL: Dict[str, Value] = dict(
+    SHARED,
+    train_epochs=4.0,
+    epochs_per_checkpoint=4.0,
+    validate_first=False,
+    validation_split=HELD_OUT,
+)
 RUN: Dict[str, Value] = dict(SHARED, train_epochs=100.0, drop_epochs=(50, 75))
 RATE, RATES = (
     Range(1e-3, 0.1),
