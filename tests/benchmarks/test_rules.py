@@ -5,7 +5,7 @@ import pytest
 from alignment.rules import RULES
 from benchmarks import steps
 from config.schema import Config
-from experiments import noise, rules
+from experiments import mnist_rules, noise
 from training.choices import check, choices
 
 
@@ -17,7 +17,7 @@ class New(RULES['mirror']):
 
 def test_every_rule_is_in_each_list():
     measured = {variant.settings.get('alignment') for variant in steps.VARIANTS.values() if variant}
-    assert measured == set(RULES) | {None} and set(rules.RULES) == set(RULES) | {'backprop'}
+    assert measured == set(RULES) | {None} and set(mnist_rules.RULES) == set(RULES) | {'backprop'}
     assert 'mirror on noise' in steps.COMPARED and 'symmetric on noise' not in steps.COMPARED
 
 
@@ -45,6 +45,6 @@ def test_the_noise_is_on_kernels_that_a_rule_learns():
 
 def test_a_rule_without_a_recipe_is_trained_in_the_frame_of_the_others(monkeypatch):
     monkeypatch.setitem(RULES, New.name, New)
-    config = Config.of(rules.settings('new'), choices())
+    config = Config.of(mnist_rules.settings('new'), choices())
     check(config)
     assert config.alignment == 'new' and config.train_epochs == 7.0

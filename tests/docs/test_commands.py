@@ -27,10 +27,11 @@ HOW = [
     ('(PYTHON=python3.7 )?make train', 'installs; cli/test_train.py runs its two programs'),
     ('make report', 'installs; cli/test_report.py runs its program'),
     (
-        'make rules',
-        'half an hour; its program is experiments/rules.py, the trainings are those of '
+        'make mnist_rules',
+        'half an hour; its program is experiments/mnist_rules.py, the trainings are those of '
         'cli/test_settings_file.py',
     ),
+    ('make rules', 'days; experiments/test_trials.py runs a smaller one'),
     ('make bench', 'hours, and a quiet machine'),
     ('python -m benchmarks.reports', 'minutes; benchmarks/test_reports.py runs a smaller one'),
     ('make search', 'minutes; training/test_search.py runs its program'),

@@ -13,7 +13,18 @@ import pretend
 from alignment.rules import RULES
 from config.recipes import RECIPES
 from config.schema import Config
-from experiments import base, grid, lines, noise, results, rules, search, sweep, timing, trained
+from experiments import (
+    base,
+    grid,
+    lines,
+    mnist_rules,
+    noise,
+    results,
+    search,
+    sweep,
+    timing,
+    trained,
+)
 from experiments.base import Results
 from experiments.lines import State
 from test_lines import line
@@ -39,15 +50,15 @@ def of_runs(runs, top1, state=State.FINISHED):
     return found
 
 
-def test_rules_has_each_rule_and_the_table_of_the_readme():
-    runs = rules.Rules('/data').runs([])
+def test_mnist_rules_has_each_rule_and_the_table_of_the_readme():
+    runs = mnist_rules.MnistRules('/data').runs([])
     assert [run.factors['rule'] for run in runs] == ['backprop', *RULES]
     for run in runs:
         check(run.config)
         recipe = RECIPES['mnist_' + run.factors['rule']].settings
         assert run.config == Config.of(dict(recipe, data_dir='/data'), choices())
     found = Results.of(runs, of_runs(runs, lambda config: 0.98765), VERSION)
-    first, second, *rows = rules.Rules().table(found).splitlines()
+    first, second, *rows = mnist_rules.MnistRules().table(found).splitlines()
     assert first == '| rule          | top-1  | weight angle | gradient angle |'
     assert second == '|---|---|---|---|' and len(rows) == len(runs)
     assert rows[0] == '| backprop      | 0.9877 |         12.3 |              - |'
@@ -89,7 +100,7 @@ def test_without_results_search_needs_its_search(mongo_server):
 
 
 def test_all_tables_are_printed_from_the_files(tmp_path, capsys):
-    for experiment in (rules.Rules(), noise.Noise()):
+    for experiment in (mnist_rules.MnistRules(), noise.Noise()):
         file = lines.File(str(tmp_path / (experiment.name + '.csv')))
         runs = experiment.runs([])
         for each in of_runs(runs[:-1], lambda config: 0.75):
@@ -97,11 +108,14 @@ def test_all_tables_are_printed_from_the_files(tmp_path, capsys):
     lines.File(str(tmp_path / 'mine.csv')).append(line(7), {})
     assert results.main([str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    assert f'\nrules, {VERSION}\n' in out and '| usf           | 0.7500 |' in out
+    assert f'\nmnist_rules, {VERSION}\n' in out and '| usf           | 0.7500 |' in out
     assert f'\nnoise, {VERSION}\n' in out and '| mirror | 0.750 |' in out
     assert '\nmine, TensorFlow 0\n' in out and '| rule   | n | mean   |' in out
     assert 'not trained yet (1): rule=kolen_pollack noise=300 seed=0' in out
-    assert out.endswith(f'no results in {tmp_path}: search (make search)\n')
+    assert out.endswith(
+        f'no results in {tmp_path}: rules_search (make rules), rules (make rules), '
+        'search (make search)\n'
+    )
     assert results.main([str(tmp_path / 'no')]) == 2
 
 
