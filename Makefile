@@ -29,7 +29,7 @@ UV_RUNTIME := $(UV) --python-platform x86_64-manylinux_2_28 --no-emit-package cr
 # An experiment trains here, and writes its statistics and its figure there. ARGS='--workers=2 --dry_run' adds flags.
 SWEEP = --port=$(PORT) --cache_dir=$(LOCAL)/cache --json=$(LOCAL)/$@.json --figure=$(LOCAL)/$@.png
 
-.PHONY: train setup check test test-all nightly-slice report mnist_rules rules search noise results faithful faithful-here bench faults docs lock \
+.PHONY: train setup check test test-all nightly-slice report mnist_rules rules scatter biotorch search noise results faithful faithful-here bench faults docs lock \
 	stop-mongodb clean help
 
 train: $(VENV)/ready-train config/quickstart.pkl $(DATA)/dataset.json  ## set up, train ResNet-18 on digits, validate: the quickstart
@@ -63,6 +63,12 @@ mnist_rules: $(VENV)/ready-train $(DATA)/dataset.json  ## train ResNet-18 on dig
 
 rules: $(VENV)/ready-train  ## search settings for each rule, train on Fashion-MNIST over seeds: two tables (days)
 	$(RUN) -m experiments.rules $(SWEEP) $(ARGS)
+
+scatter: $(VENV)/ready-train  ## train backpropagation and feedback with ten seeds each on Fashion-MNIST: a table (an hour)
+	$(RUN) -m experiments.scatter $(SWEEP) $(ARGS)
+
+biotorch: $(VENV)/ready-train .venv-peers/ready  ## train the same with BioTorch's layers, and compare (hours)
+	$(RUN) -m experiments.biotorch $(ARGS)
 
 search: $(VENV)/ready-test  ## search settings of mirror in 30 trainings, and compare the best with the default
 	$(RUN) -m config.recipes mnist_fc_mirror

@@ -65,6 +65,10 @@ class InMemory(Dataset):
         """
         raise NotImplementedError(f'{type(self).__name__} must implement the method read.')
 
+    def arrays(self, split: str) -> Arrays:
+        """Returns (images [n, ...], labels [n]) of 'train' or 'validation', before decoding."""
+        return self._splits[split]
+
     def contents(self) -> List[object]:
         """Returns a checksum of all images and labels."""
         return checksum(self._splits)

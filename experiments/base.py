@@ -359,6 +359,15 @@ class Experiment:
         """
         raise NotImplementedError
 
+    def results(self, known: Sequence[Line], version: str) -> Results:
+        """Returns the results of its runs, from lines.
+
+        Args:
+            known: The lines.
+            version: The version of TensorFlow that counts.
+        """
+        return Results.of(self.runs(known), known, version)
+
     def table(self, results: Results) -> str:
         """Returns the table of the results, in Markdown."""
         return results.table()

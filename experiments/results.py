@@ -18,8 +18,11 @@ from config.root import ROOT
 from config.rows import ConfigError
 from experiments import lines, program, rules
 from experiments.base import Experiment, Results
+from experiments.biotorch import BioTorch
+from experiments.lines import Line
 from experiments.mnist_rules import MnistRules
 from experiments.noise import Noise
+from experiments.scatter import Scatter
 from experiments.search import Search
 
 FOLDER = os.path.join(ROOT, 'docs', 'results')
@@ -34,7 +37,24 @@ def shipped(folder: str = FOLDER) -> Sequence[Experiment]:
     Raises:
         ConfigError: A file of these results cannot be read.
     """
-    return rules.search(), rules.Rules(rules.found_in(folder)), MnistRules(), Noise(), Search()
+    return (
+        rules.search(),
+        rules.Rules(rules.found_in(folder)),
+        Scatter(),
+        BioTorch(folder),
+        MnistRules(),
+        Noise(),
+        Search(),
+    )
+
+
+class _Unknown(Experiment):
+    """An experiment of which only the lines are known."""
+
+    def results(self, known: Sequence[Line], version: str) -> Results:
+        """Returns the results of lines."""
+        del version
+        return Results.of_lines(known)
 
 
 def show(path: str, experiments: Sequence[Experiment]) -> None:
@@ -49,16 +69,11 @@ def show(path: str, experiments: Sequence[Experiment]) -> None:
     """
     known = lines.File(path).read()
     name = os.path.splitext(os.path.basename(path))[0]
-    experiment = next((each for each in experiments if each.name == name), Experiment())
+    experiment = next((each for each in experiments if each.name == name), _Unknown())
     for version in sorted({line.source.runtime for line in known}):
         own = [line for line in known if line.source.runtime == version]
         print(f'\n{name}, {version}')
-        results = (
-            Results.of(experiment.runs(own), own, version)
-            if experiment.name
-            else Results.of_lines(own)
-        )
-        program.show(experiment, results)
+        program.show(experiment, experiment.results(own, version))
 
 
 def show_all(folder: str) -> int:
