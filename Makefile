@@ -29,7 +29,8 @@ UV_RUNTIME := $(UV) --python-platform x86_64-manylinux_2_28 --no-emit-package cr
 # An experiment trains here, and writes its statistics and its figure there. ARGS='--workers=2 --dry_run' adds flags.
 SWEEP = --port=$(PORT) --cache_dir=$(LOCAL)/cache --json=$(LOCAL)/$@.json --figure=$(LOCAL)/$@.png
 
-.PHONY: train setup check test test-all nightly-slice report mnist_rules rules scatter biotorch search noise results faithful faithful-here bench faults docs lock \
+.PHONY: train setup check test test-all nightly-slice report mnist_rules rules scatter biotorch search noise depth \
+	sensitivity transfer dynamics baselines results faithful faithful-here bench faults docs lock \
 	stop-mongodb clean help
 
 train: $(VENV)/ready-train config/quickstart.pkl $(DATA)/dataset.json  ## set up, train ResNet-18 on digits, validate: the quickstart
@@ -76,6 +77,21 @@ search: $(VENV)/ready-test  ## search settings of mirror in 30 trainings, and co
 
 noise: $(VENV)/ready-train  ## train the rules with noise on their updates: a table, and local/noise.png
 	$(RUN) -m experiments.noise $(SWEEP) $(ARGS)
+
+depth: $(VENV)/ready-train  ## train rules on networks of 2 to 16 layers over seeds: two tables, and local/depth.png
+	$(RUN) -m experiments.depth $(SWEEP) $(ARGS)
+
+sensitivity: $(VENV)/ready-train  ## train with random settings of mirror and information: a table, and local/sensitivity.png
+	$(RUN) -m experiments.sensitivity $(SWEEP) $(ARGS)
+
+transfer: sensitivity  ## train deeper networks with the best settings of make sensitivity: a table, and local/transfer.png
+	$(RUN) -m experiments.transfer $(SWEEP) $(ARGS)
+
+dynamics: $(VENV)/ready-train  ## predict and simulate where mirror and information are stable: a table, in a minute
+	$(RUN) -m experiments.dynamics --figure=$(LOCAL)/dynamics.png $(ARGS)
+
+baselines: $(VENV)/ready-train  ## train the last layer, or biases and batch norm, alone: a table, and local/baselines.png
+	$(RUN) -m experiments.baselines $(SWEEP) $(ARGS)
 
 results: $(VENV)/ready-train  ## print the tables of all experiments from the files in docs/results
 	$(RUN) -m experiments.results

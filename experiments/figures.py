@@ -1,7 +1,7 @@
 """Figures of experiments, as PNG, PDF or SVG."""
 
 import os
-from typing import Dict, Mapping, Sequence
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -84,6 +84,7 @@ def curves(
     ylabel: str,
     title: str,
     path: str,
+    spread: Optional[Mapping[str, Sequence[float]]] = None,
 ) -> None:
     """Writes a figure with a line for each name over evenly spaced ticks.
 
@@ -94,6 +95,8 @@ def curves(
         ylabel: The title of the vertical axis, which goes from 0 to 1.
         title: The title.
         path: The file to write.
+        spread: {name: for each tick, how far a band reaches up and down from the value; NaN leaves
+            a gap}, or None for lines without bands.
 
     Raises:
         OSError: The file cannot be written.
@@ -105,7 +108,92 @@ def curves(
         for index, (name, values) in enumerate(found.items()):
             colour = PALETTE[index % len(PALETTE)]
             axes.plot(range(len(values)), values, marker='o', color=colour, label=name)
+            if spread:
+                lows = [value - half for value, half in zip(values, spread[name])]
+                highs = [value + half for value, half in zip(values, spread[name])]
+                axes.fill_between(range(len(values)), lows, highs, color=colour, alpha=0.2)
         axes.set(ylim=(0, 1), xlabel=xlabel, ylabel=ylabel, title=title)
         axes.set(xticks=range(len(ticks)), xticklabels=ticks)
         axes.legend()
+        save(figure, path)
+
+
+class Trajectory(NamedTuple):
+    """A distance over time, predicted and simulated.
+
+    Attributes:
+        times: From 0 to 1.
+        predicted: The distance at each time.
+        simulated: The distance at each time.
+    """
+
+    times: Sequence[float]
+    predicted: Sequence[float]
+    simulated: Sequence[float]
+
+
+def trajectories(found: Mapping[str, Trajectory], title: str, path: str) -> None:
+    """Writes a figure with a line and dots for each name, over a logarithmic distance.
+
+    Args:
+        found: {name: its trajectory}. A line is what is predicted, and dots what is simulated.
+        title: The title.
+        path: The file to write.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure((7.5, 4.2))
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot(1, 1, 1)
+        for index, (name, each) in enumerate(found.items()):
+            colour = PALETTE[index % len(PALETTE)]
+            axes.plot(each.times, each.predicted, color=colour, label=name)
+            every = max(1, len(each.times) // 12)
+            axes.plot(each.times[::every], each.simulated[::every], 'o', color=colour)
+        axes.set(yscale='log', xlabel='time, from start to end', ylabel='distance', title=title)
+        axes.legend(fontsize=7)
+        save(figure, path)
+
+
+class Points(NamedTuple):
+    """Dots of a scatter plot.
+
+    Attributes:
+        x: The values on the horizontal axis.
+        y: The values on the vertical axis.
+    """
+
+    x: List[float]
+    y: List[float]
+
+
+def scatter(panels: Mapping[str, Mapping[str, Points]], ylabel: str, title: str, path: str) -> None:
+    """Writes a figure with a panel for each setting, over a logarithmic axis.
+
+    Args:
+        panels: {setting: {name: its dots}}. A name has the same colour in all panels.
+        ylabel: The title of the vertical axis, which goes from 0 to 1.
+        title: The title.
+        path: The file to write.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    columns = 3
+    rows = -(-len(panels) // columns)
+    names = list(dict.fromkeys(name for each in panels.values() for name in each))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure((3.0 * columns, 2.5 * rows + 0.4))
+        FigureCanvasAgg(figure)
+        for index, (setting, found) in enumerate(panels.items()):
+            axes = figure.add_subplot(rows, columns, index + 1)
+            for name, points in found.items():
+                colour = PALETTE[names.index(name)]
+                axes.plot(points.x, points.y, 'o', color=colour, label=name, markersize=4)
+            axes.set(xscale='log', ylim=(0, 1), xlabel=setting, ylabel=ylabel)
+            if not index:
+                axes.legend(fontsize=7)
+                axes.set_title(title, loc='left')
         save(figure, path)

@@ -16,14 +16,17 @@ from typing import Optional, Sequence
 
 from config.root import ROOT
 from config.rows import ConfigError
-from experiments import lines, program, rules
+from experiments import dynamics, lines, program, rules, transfer
 from experiments.base import Experiment, Results
+from experiments.baselines import Baselines
 from experiments.biotorch import BioTorch
+from experiments.depth import Depth
 from experiments.lines import Line
 from experiments.mnist_rules import MnistRules
 from experiments.noise import Noise
 from experiments.scatter import Scatter
 from experiments.search import Search
+from experiments.sensitivity import Sensitivity
 
 FOLDER = os.path.join(ROOT, 'docs', 'results')
 
@@ -42,8 +45,12 @@ def shipped(folder: str = FOLDER) -> Sequence[Experiment]:
         rules.Rules(rules.found_in(folder)),
         Scatter(),
         BioTorch(folder),
-        MnistRules(),
         Noise(),
+        Depth(),
+        Sensitivity(),
+        transfer.Transfer(transfer.best(folder)),
+        Baselines(),
+        MnistRules(),
         Search(),
     )
 
@@ -67,13 +74,20 @@ def show(path: str, experiments: Sequence[Experiment]) -> None:
     Raises:
         ConfigError: The file cannot be read, or a line is damaged.
     """
+    name = _name(path)
+    if name == dynamics.NAME:
+        print(f'\n{name}\n\n{dynamics.table(dynamics.read(path))}')
+        return
     known = lines.File(path).read()
-    name = os.path.splitext(os.path.basename(path))[0]
     experiment = next((each for each in experiments if each.name == name), _Unknown())
     for version in sorted({line.source.runtime for line in known}):
         own = [line for line in known if line.source.runtime == version]
         print(f'\n{name}, {version}')
         program.show(experiment, experiment.results(own, version))
+
+
+def _name(path: str) -> str:
+    return os.path.splitext(os.path.basename(path))[0]
 
 
 def show_all(folder: str) -> int:
@@ -88,10 +102,11 @@ def show_all(folder: str) -> int:
     paths = sorted(glob.glob(os.path.join(glob.escape(folder), '*.csv')))
     for path in paths:
         show(path, experiments)
-    names = [os.path.splitext(os.path.basename(path))[0] for path in paths]
-    without = [each for each in experiments if each.name not in names]
+    names = [_name(path) for path in paths]
+    targets = {**{each.name: each.target for each in experiments}, dynamics.NAME: dynamics.NAME}
+    without = [name for name in targets if name not in names]
     if without:
-        listed = ', '.join(f'{each.name} (make {each.target})' for each in without)
+        listed = ', '.join(f'{name} (make {targets[name]})' for name in without)
         print(f'no results in {folder}: {listed}')
     return 0
 
