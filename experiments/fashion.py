@@ -25,6 +25,7 @@ TRAINED: Dict[str, Value] = dict(
     train_batch_size=100,
     train_epochs=3.0,
     epochs_per_checkpoint=3.0,
+    validate_first=False,
     iterations_per_loop=50,
 )
 _ADAM: Dict[str, Value] = dict(alignment_optimizer='adam')  # with learning rate 0.001
@@ -100,11 +101,11 @@ def draw(results: Results, factor: str, names: Sequence[str], title: str, path: 
         'top-1: mean and its 95 % interval',
         title,
         path,
-        {name: [_half(each) for each in groups(results, factor, name)] for name in names},
+        {name: [half_width(each) for each in groups(results, factor, name)] for name in names},
     )
 
 
-def _half(group: Group) -> float:
+def half_width(group: Group) -> float:
     """Returns half of the length of the 95 % interval of the mean top-1; NaN for one seed."""
     found = group.summary('top1')
     return found.high - found.mean
