@@ -62,7 +62,12 @@ NETWORKS: Mapping[str, Part] = {
 
 def frozen(part: Part, learns: str) -> Dict[str, Value]:
     """Returns the setting that keeps all but a part of a network from learning."""
-    return {ALL: {}, LAST: {'freeze': part.below}, SMALL: {'freeze': ('forward_kernel',)}}[learns]
+    found: Dict[str, Dict[str, Value]] = {
+        ALL: {},
+        LAST: {'freeze': part.below},
+        SMALL: {'freeze': ('forward_kernel',)},
+    }
+    return found[learns]
 
 
 class Baselines(Experiment):

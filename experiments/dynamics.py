@@ -31,7 +31,6 @@ from experiments.linear_layer import (
     Around,
     Case,
     Predicted,
-    Verdict,
     largest_step,
     layer,
     predict,
@@ -198,7 +197,7 @@ def table(found: Sequence[Outcome]) -> str:
 
 
 def draw(cases: Sequence[Case], path: str) -> None:
-    """Writes a figure: the distance from the fixed point over time, in continuous time.
+    """Writes a figure: the distance from the fixed point in continuous time, a line for each case.
 
     Raises:
         OSError: The file cannot be written.
@@ -209,11 +208,9 @@ def draw(cases: Sequence[Case], path: str) -> None:
     for each in cases:
         predicted: Predicted = predict(each, None)
         title = f'{each.rule}, W {MOVING if each.moves else AT_REST}, {each.around.value}'
-        if predicted.verdict is Verdict.NEUTRAL or title in found:
-            continue
-        moments = np.arange(predicted.steps + 1) / predicted.steps
+        shares = [number / predicted.steps for number in range(predicted.steps + 1)]
         simulated = simulate(each, predicted.step, predicted.steps)
-        found[title] = figures.Trajectory(moments, predicted.distances, simulated)
+        found[title] = figures.Trajectory(shares, list(predicted.distances), list(simulated))
     figures.trajectories(found, 'Distance from the fixed point: linear system and layer', path)
 
 
@@ -223,7 +220,7 @@ def _run(arguments: argparse.Namespace) -> int:
     write(found, arguments.csv)
     figure = arguments.figure or os.path.splitext(arguments.csv)[0] + '.png'
     try:
-        draw(CASES, figure)
+        draw([each for each in CASES if each.moments == GRADED], figure)
     except OSError as error:
         raise ConfigError(f'{figure} cannot be written ({error.strerror})')
     places.say(f'written: {arguments.csv}, {figure}')

@@ -16,6 +16,7 @@ import tensorflow.compat.v1 as tf
 from alignment import rules
 from alignment.gradients import Dense
 from alignment.view import LayerRecord, ViewOptions
+from database.types import Array
 
 IMAGES = 32  # of the batch whose second moment is exactly the given one
 ZERO_RATE = 1e-9  # an eigenvalue below this share of the largest one is zero
@@ -25,6 +26,8 @@ FOLDS = {True: 3.0, False: 5.0}  # e-folds that are followed, by whether the dis
 MOST_STEPS = 20_000
 FINE = 0.02  # the step in place of continuous time, as a share of 1 / the largest eigenvalue
 CHANGE = 1.1  # from half of the time to its end, a distance that grows does so by this factor
+
+Given = Mapping[str, float]  # {coefficient: its value}
 
 
 class Around(enum.Enum):
@@ -79,10 +82,10 @@ class Layer(NamedTuple):
         J: The derivative of the gradient there, [state, state].
     """
 
-    C: np.ndarray
-    W: np.ndarray
-    B: np.ndarray
-    J: np.ndarray
+    C: Array
+    W: Array
+    B: Array
+    J: Array
 
 
 def layer(case: Case, seed: int = 0) -> Layer:
@@ -99,18 +102,18 @@ def layer(case: Case, seed: int = 0) -> Layer:
         W = B = directions @ _diagonal(case) @ _orthogonal(stream, case.units).T
     else:
         W = stream.normal(size=(len(case.moments), case.units)) / np.sqrt(len(case.moments))
-        B = RESTING[case.rule](C, W, **case.coefficients)
+        B = RESTING[case.rule](C, W, case.coefficients)
     jacobian = (MOVING if case.moves else ALONE)[case.rule]
-    return Layer(C, W, B, jacobian(C, W, **case.coefficients))
+    return Layer(C, W, B, jacobian(C, W, case.coefficients))
 
 
-def _orthogonal(stream: np.random.RandomState, size: int) -> np.ndarray:
+def _orthogonal(stream: np.random.RandomState, size: int) -> Array:
     """Returns a random orthogonal matrix. Its signs do not depend on the version of LAPACK."""
     columns, triangle = np.linalg.qr(stream.normal(size=(size, size)))
     return columns * np.sign(np.diag(triangle))
 
 
-def _diagonal(case: Case) -> np.ndarray:
+def _diagonal(case: Case) -> Array:
     """Returns the singular values of W = B at a fixed point, as an array [in, units].
 
     Those of information are the roots of 2 beta m s^2 = alpha m - 2 gamma, for a moment m.
@@ -127,66 +130,61 @@ def _diagonal(case: Case) -> np.ndarray:
     return found
 
 
-def _mirror_at_rest(C: np.ndarray, W: np.ndarray, alpha: float, beta: float) -> np.ndarray:
-    return beta / (2.0 * alpha) * C @ W
+def _mirror_at_rest(C: Array, W: Array, given: Given) -> Array:
+    return given['beta'] / (2.0 * given['alpha']) * C @ W
 
 
-def _information_at_rest(
-    C: np.ndarray, W: np.ndarray, alpha: float, beta: float, gamma: float
-) -> np.ndarray:
-    shrinking = 2.0 * beta * W.T @ C @ W + 2.0 * gamma * np.eye(W.shape[1])
-    return np.linalg.solve(shrinking, alpha * (C @ W).T).T
+def _information_at_rest(C: Array, W: Array, given: Given) -> Array:
+    return np.linalg.solve(_shrinking(C, W, given), given['alpha'] * (C @ W).T).T
 
 
-def _mirror_alone(C: np.ndarray, W: np.ndarray, alpha: float, beta: float) -> np.ndarray:
-    del C, beta
-    return 2.0 * alpha * np.eye(W.size)
+def _shrinking(C: Array, W: Array, given: Given) -> Array:
+    """Returns what information multiplies B by from the right, [units, units]."""
+    return 2.0 * given['beta'] * W.T @ C @ W + 2.0 * given['gamma'] * np.eye(W.shape[1])
 
 
-def _information_alone(
-    C: np.ndarray, W: np.ndarray, alpha: float, beta: float, gamma: float
-) -> np.ndarray:
-    del alpha
-    shrinking = 2.0 * beta * W.T @ C @ W + 2.0 * gamma * np.eye(W.shape[1])
-    return np.kron(np.eye(W.shape[0]), shrinking)
+def _mirror_alone(C: Array, W: Array, given: Given) -> Array:
+    del C
+    return 2.0 * given['alpha'] * np.eye(W.size)
 
 
-def _mirror_moving(C: np.ndarray, W: np.ndarray, alpha: float, beta: float) -> np.ndarray:
-    own, other = 2.0 * alpha * np.eye(W.size), -beta * np.kron(C, np.eye(W.shape[1]))
+def _information_alone(C: Array, W: Array, given: Given) -> Array:
+    return np.kron(np.eye(W.shape[0]), _shrinking(C, W, given))
+
+
+def _mirror_moving(C: Array, W: Array, given: Given) -> Array:
+    own = 2.0 * given['alpha'] * np.eye(W.size)
+    other = -given['beta'] * np.kron(C, np.eye(W.shape[1]))
     return np.block([[own, other], [other, own]])
 
 
-def _information_moving(
-    C: np.ndarray, W: np.ndarray, alpha: float, beta: float, gamma: float
-) -> np.ndarray:
+def _information_moving(C: Array, W: Array, given: Given) -> Array:
     """Returns J at W = B, from np.kron(P, Q.T) for a map K -> P K Q of a kernel.
 
     The first part is dB as a function of a small b and w, the second one dW.
     """
-    inputs, units = W.shape
-    swap = _transposing(inputs, units)
-    decay = 2.0 * gamma * np.eye(W.size)
-    b_to_dB = 2.0 * beta * np.kron(np.eye(inputs), W.T @ C @ W) + decay
+    (inputs, units), beta = W.shape, given['beta']
+    b_to_dB = np.kron(np.eye(inputs), _shrinking(C, W, given))
     w_to_dB = 2.0 * beta * (
-        np.kron(W, (C @ W).T) @ swap + np.kron(W @ W.T @ C, np.eye(units))
-    ) - alpha * np.kron(C, np.eye(units))
-    w_to_dW = 2.0 * beta * np.kron(C, W.T @ W) + decay
+        np.kron(W, (C @ W).T) @ _transposing(inputs, units) + np.kron(W @ W.T @ C, np.eye(units))
+    ) - given['alpha'] * np.kron(C, np.eye(units))
+    w_to_dW = 2.0 * beta * np.kron(C, W.T @ W) + 2.0 * given['gamma'] * np.eye(W.size)
     return np.block([[b_to_dB, w_to_dB], [w_to_dB.T, w_to_dW]])
 
 
-def _transposing(rows: int, columns: int) -> np.ndarray:
+def _transposing(rows: int, columns: int) -> Array:
     """Returns the matrix that takes a kernel [rows, columns], as a vector, to its transpose."""
     order = np.arange(rows * columns).reshape(rows, columns).T.ravel()
     return np.eye(rows * columns)[order]
 
 
-Matrix = Callable[..., np.ndarray]
+Matrix = Callable[[Array, Array, Given], Array]
 RESTING: Dict[str, Matrix] = {'mirror': _mirror_at_rest, 'information': _information_at_rest}
 ALONE: Dict[str, Matrix] = {'mirror': _mirror_alone, 'information': _information_alone}
 MOVING: Dict[str, Matrix] = {'mirror': _mirror_moving, 'information': _information_moving}
 
 
-def largest_step(eigenvalues: np.ndarray) -> Optional[float]:
+def largest_step(eigenvalues: Array) -> Optional[float]:
     """Returns the step above which a mode grows from step to step; None if one grows anyway.
 
     A mode is multiplied by 1 - step * eigenvalue in each step, so the limit is 2 over the largest
@@ -214,10 +212,10 @@ class Predicted(NamedTuple):
     factor: float
     step: float
     steps: int
-    distances: np.ndarray
+    distances: Array
 
 
-def start(case: Case, seed: int = 1) -> np.ndarray:
+def start(case: Case, seed: int = 1) -> Array:
     """Returns a random direction to start in, of length 1, [state]."""
     size = len(case.moments) * case.units * (2 if case.moves else 1)
     found = np.random.RandomState(seed).normal(size=size)
@@ -256,7 +254,7 @@ def predict(case: Case, step: Optional[float]) -> Predicted:
     return Predicted(verdict, factor, taken, steps, distances)
 
 
-def inputs(C: np.ndarray, seed: int = 2) -> np.ndarray:
+def inputs(C: Array, seed: int = 2) -> Array:
     """Returns a batch x, float32 [IMAGES, in], whose second moment x^T x / IMAGES is C."""
     values, directions = np.linalg.eigh(C)
     found = np.random.RandomState(seed).normal(size=(IMAGES, len(C)))
@@ -265,7 +263,7 @@ def inputs(C: np.ndarray, seed: int = 2) -> np.ndarray:
     return ((orthonormal * scale) @ directions.T).astype(np.float32)
 
 
-def simulate(case: Case, step: float, steps: int) -> np.ndarray:
+def simulate(case: Case, step: float, steps: int) -> Array:
     """Trains a layer of this program by its rule; returns the distances, [steps + 1].
 
     The layer is a graph of TensorFlow in float32, with the loss and the gradient of the class in
@@ -300,22 +298,21 @@ def simulate(case: Case, step: float, steps: int) -> np.ndarray:
     return np.array(found) / found[0]
 
 
-def _loss(case: Case, C: np.ndarray, B: tf.Variable, W: tf.Variable) -> tf.Tensor:
+def _loss(case: Case, C: Array, B: tf.Variable, W: tf.Variable) -> tf.Tensor:
     x = tf.constant(inputs(C))
     y = tf.matmul(x, W)
     record = LayerRecord('linear', Dense(), W, B, None, x, y, y, None)
-    rule = rules.RULES[case.rule](
-        options=ViewOptions(update_forward=case.moves), **case.coefficients
-    )
+    given: Dict[str, object] = dict(case.coefficients)
+    rule = rules.RULES[case.rule](ViewOptions(update_forward=case.moves), None, 0, **given)
     return tf.add_n(list(rule.losses([record]).values()))
 
 
-def _distance(kernels: Sequence[np.ndarray], goals: List[np.ndarray]) -> float:
+def _distance(kernels: Sequence[Array], goals: List[Array]) -> float:
     differences = [(kernel - goal).ravel() for kernel, goal in zip(kernels, goals)]
     return float(np.linalg.norm(np.concatenate(differences)))
 
 
-def verdict(distances: np.ndarray) -> Verdict:
+def verdict(distances: Array) -> Verdict:
     """Returns the verdict that the distances of a simulation show, in their second half."""
     change = distances[-1] / distances[len(distances) // 2]
     if change > CHANGE:
