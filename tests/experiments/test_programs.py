@@ -114,7 +114,9 @@ def test_all_tables_are_printed_from_the_files(tmp_path, capsys):
     assert 'not trained yet (1): rule=kolen_pollack noise=300 seed=0' in out
     assert out.endswith(
         f'no results in {tmp_path}: rules_search (make rules), rules (make rules), '
-        'scatter (make scatter), biotorch (make biotorch), search (make search)\n'
+        'scatter (make scatter), biotorch (make biotorch), '
+        'depth (make depth), sensitivity (make sensitivity), transfer (make transfer), '
+        'baselines (make baselines), search (make search), dynamics (make dynamics)\n'
     )
     assert results.main([str(tmp_path / 'no')]) == 2
 
