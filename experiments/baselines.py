@@ -53,8 +53,8 @@ NETWORKS: Mapping[str, Part] = {
     **{f'fc, {depth} layers': _fc(depth) for depth in DEPTHS},
     'lenet': Part(dict(fashion.TRAINED, model='lenet'), ('conv0', 'conv1', 'conv2', 'dense0')),
     # A step takes ten times as long.
-    'resnet8, half an epoch': Part(
-        dict(fashion.TRAINED, model='resnet8', train_epochs=0.5, epochs_per_checkpoint=0.5),
+    'resnet8, 150 steps': Part(
+        dict(fashion.TRAINED, model='resnet8', train_epochs=0.25, epochs_per_checkpoint=0.25),
         _of_resnet8(),
     ),
 }

@@ -210,7 +210,7 @@ def test_baselines_freeze_what_does_not_learn():
         assert run.config.alignment is None
     assert frozen['fc, 4 layers', 'the last layer'] == ('dense0', 'dense1', 'dense2', 'dense3')
     assert frozen['lenet', 'biases and batch norm'] == ('forward_kernel',)
-    assert frozen['resnet8, half an epoch', 'everything'] == ()
+    assert frozen['resnet8, 150 steps', 'everything'] == ()
 
 
 def test_the_table_of_baselines():
