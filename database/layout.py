@@ -50,6 +50,8 @@ FIELDS = {
                                          'without a validation', 'never'),
     'validates': Field((bson.ObjectId, str), '_id of the record, or path of the checkpoint, that '
                                              'was validated', 'never'),
+    'stopped': Field((bool,), 'true if there is a record only because the run stopped here; the '
+                              'next record replaces it', 'never'),
     'collname': Field((str,), 'collection; only in databases of recent checkpoints', 'never'),
     'filename': Field((str,), "GridFS: name of the archive, checkpoint-<step>.tar", 'weights'),
     'length': Field((int,), 'GridFS: size in bytes', 'weights'),

@@ -169,6 +169,7 @@ def build(
     validation_results: Optional[Mapping[str, object]] = None,
     saved_filters: bool = False,
     validates: Union[bson.ObjectId, str, None] = None,
+    stopped: bool = False,
 ) -> Document:
     """Builds a record.
 
@@ -186,6 +187,8 @@ def build(
             with what it stores.
         validates: The `_id` of the record, or the path of the checkpoint, that was validated. The
             field is omitted if it is None.
+        stopped: Whether there is a record only because the run stopped. The field is omitted if
+            it is False.
 
     Returns:
         A dictionary of plain data. It has a new `_id`, so that writing it twice stores it once.
@@ -211,6 +214,7 @@ def build(
                 ('train_results', list(train_results)),
                 ('validation_results', validation_results),
                 ('validates', validates),
+                ('stopped', stopped),
             )
             if value
         }

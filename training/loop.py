@@ -4,7 +4,7 @@ import enum
 import functools
 import math
 import time
-from typing import Callable, List, Optional, Tuple
+from typing import Callable, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 from bson import ObjectId
@@ -38,6 +38,21 @@ class Kept(enum.Enum):
 
     FOR_GOOD = 'for good'
     RECENT = 'until newer ones replace it'
+
+
+class _Adopted(NamedTuple):
+    """Steps of an earlier run whose record the next record replaces.
+
+    Attributes:
+        steps: Their number.
+        seconds: How long they took.
+    """
+
+    steps: int
+    seconds: float
+
+
+_NOTHING = _Adopted(0, 0.0)
 
 
 class Run:
@@ -87,10 +102,12 @@ class Run:
         self.leads = leads
         self._asking = functools.partial(asking, session)
         self._results: List[Document] = []  # results of the steps since the last record
+        self._adopted = _NOTHING  # those of them that an earlier run had recorded when it stopped
         # (step, _id) of records of an earlier run that this run replaces
         self._stale: List[Tuple[int, ObjectId]] = []
         self._skipped = 0  # images that could not be used
-        self._saved_at: Optional[int] = None  # step of the newest checkpoint of this run
+        self._saved_at: Optional[int] = None  # step of the newest checkpoint
+        self._recorded: Optional[Document] = None  # the last record of this run
         self._since = time.time()  # when the last record was queued
         self._validating = 0.0  # seconds of validation since the last record
 
@@ -105,15 +122,16 @@ class Run:
             TrainingError: The training has to stop for another reason.
             Stopped: A signal asked the run to stop; everything is saved.
         """
-        plan = self.plan
+        plan, owes = self.plan, False
         step = int(self.session.run(self.experiment.global_step))
         if self.store:  # a run that was killed may have recorded steps after its last checkpoint
             self._stale = self.store.after(step if step else -1)
+            owes = self._continue(self.store, step)
         results = self._begin(step) if self.leads else None
         self.session.run(self.experiment.training_step.initializer)
         with stopping.Stop(self.say) as stop, self._progress(step) as bar:
             try:
-                if self._owes_validation(step):
+                if owes:
                     results = self._finish(step, stop)
                 stop.check(self._asking)
                 self._since = time.time()
@@ -125,10 +143,68 @@ class Run:
                 if not stopped.agreed:
                     self._asking(stopped.signal)
                 if self.leads and self._saved_at != step:
-                    self._record(step, weights=Kept.RECENT)
+                    self._keep(step)
                 self._asking(None)  # no host leaves before everything is saved
                 raise
         return results
+
+    def _continue(self, store: Store, step: int) -> bool:
+        """Finds out what an earlier run left at the step that this run continues from.
+
+        A record that only a stop made, or that lacks the validation or the weights that are due, is
+        replaced by the next record, which takes over its steps.
+
+        Returns:
+            Whether the earlier run was stopped before or in a validation after this step.
+        """
+        if not step:
+            return False
+        plan, found = self.plan, list(store.records({'step': step}))
+        self._saved_at = step if store.find_checkpoint(step) else None
+        validated = any('validation_results' in record for record in found)
+        owes = bool(found) and not validated and due(step, plan.validate_every)
+        if step >= plan.steps and not _is_whole(found):
+            left = found
+        else:
+            left = [
+                record
+                for record in found
+                if self._is_of_a_stop(record) or owes and 'validation_results' not in record
+            ]
+        if not found:  # a later record, of which the checkpoint is missing, has replaced it
+            recent = store.find_checkpoint(step, {'stopped': True})
+            left = [recent] if recent and self._is_of_a_stop(recent) else []
+        self._adopt(left)
+        return owes and step < plan.steps
+
+    def _is_of_a_stop(self, record: Document) -> bool:
+        """Returns whether a record is there only because a run with these settings stopped."""
+        digests = record.get('params', {}).get('digests')
+        return bool(record.get('stopped')) and digests == self.params.get('digests')
+
+    def _adopt(self, left: List[Document]) -> None:
+        """Takes over the steps of records, which the next record replaces."""
+        if set(self.plan.save_to_gfs) & set(self.plan.known):
+            return  # some results of these steps are elsewhere
+        steps = [result for record in left for result in record.get('train_results') or ()]
+        if not all(isinstance(result, dict) for result in steps):
+            return  # of another program
+        seconds = sum(
+            len(record['train_results']) * (record.get('duration') or 0.0)
+            for record in left
+            if record.get('train_results')
+        )
+        self._stale = [(record['step'], record['_id']) for record in left] + self._stale
+        self._results, self._adopted = steps, _Adopted(len(steps), seconds)
+
+    def _keep(self, step: int) -> None:
+        """Saves a recent checkpoint of a run that stops; its step gets a record if it has none."""
+        if not (self.store and self._recorded and self._recorded['step'] == step):
+            self._record(step, weights=Kept.RECENT, stopped=True)
+            return
+        tar = self._checkpoint(step)
+        if tar:
+            self.store.save(self._recorded, recent=tar, on_written=self._local.stored)
 
     def _begin(self, step: int) -> Optional[Results]:
         """Does what is due before the first step, or in a run of a training that is complete.
@@ -141,9 +217,9 @@ class Run:
         if not (complete or first):
             return None
         results = self._validate(step) if complete or plan.validate_first else None
-        if not (step and self._is_validated(step)):  # a complete training has its last record
-            weights = Kept.FOR_GOOD if step == 0 and plan.initial_weights else None
-            self._record(step, results, weights)
+        held = list(self.store.records({'step': step})) if self.store and step else []
+        if not _is_whole(held, validated=bool(results)):
+            self._record(step, results, Kept.FOR_GOOD if complete or plan.initial_weights else None)
         if complete and self._copies and not self._copies.holds(step):  # the last copy failed
             prefix = checkpoints.save(self.session, self.experiment, self.folder, step)
             self._copy(self._copies, prefix, step)
@@ -172,17 +248,6 @@ class Run:
             self._record(step, validated, weights)
         return validated
 
-    def _owes_validation(self, step: int) -> bool:
-        """Returns whether the run that is resumed was stopped in the validation after this step."""
-        if not (self.store and 0 < step < self.plan.steps and due(step, self.plan.validate_every)):
-            return False
-        return self._is_validated(step) is False
-
-    def _is_validated(self, step: int) -> Optional[bool]:
-        """Returns whether a record of a step holds a validation; None if the step has no record."""
-        found = list(self.store.records({'step': step})) if self.store else []
-        return any('validation_results' in record for record in found) if found else None
-
     def _steps(self, step: int, bar: tqdm) -> int:
         """Runs one call of the device, keeps its results, and returns the step reached."""
         most = self.plan.next_event(step) - step
@@ -194,7 +259,7 @@ class Run:
                 self._note(step, scalars)
                 step += 1
         except TrainingError:
-            if self.leads and self._results:
+            if self.leads and len(self._results) > self._adopted.steps:
                 self._record(step)  # records the steps that were done before
             raise
         bar.update(self.plan.batch_size * len(taken))
@@ -274,7 +339,11 @@ class Run:
         return results
 
     def _record(
-        self, step: int, results: Optional[Results] = None, weights: Optional[Kept] = None
+        self,
+        step: int,
+        results: Optional[Results] = None,
+        weights: Optional[Kept] = None,
+        stopped: bool = False,
     ) -> None:
         """Queues a record of the steps since the last one.
 
@@ -282,30 +351,37 @@ class Run:
             step: The current step.
             results: Results of a validation, or None.
             weights: How long the checkpoint of the step is kept; None for no checkpoint.
+            stopped: Whether there is a record only because the run stops here.
         """
         steps, results = self._results, results or {}
-        duration = (
-            (time.time() - self._since - self._validating) / len(steps)
-            if steps
-            else self._validating
-        )
+        spent = time.time() - self._since - self._validating + self._adopted.seconds
+        duration = spent / len(steps) if steps else self._validating
         if self.store:
             if self.store.taken:
                 raise TrainingError(f'step {step}: {self.store.taken}')
             if self._board:
-                self._board.write(step, self.plan.batch_size, duration, steps, results)
-            self._save(self.store, step, duration, results, weights)
-        self._results = []
+                new = steps[self._adopted.steps :]
+                self._board.write(step, self.plan.batch_size, duration, new, results)
+            self._save(self.store, step, duration, results, weights, stopped)
+        self._results, self._adopted = [], _NOTHING
         self._since, self._validating = time.time(), 0.0
 
     def _save(
-        self, store: Store, step: int, duration: float, results: Results, weights: Optional[Kept]
+        self,
+        store: Store,
+        step: int,
+        duration: float,
+        results: Results,
+        weights: Optional[Kept],
+        stopped: bool,
     ) -> None:
         """Queues a record and its checkpoint in a store; see `_record`."""
         steps = self._results
         named = take(self.plan.save_to_gfs, results, steps, known=self.plan.known)
         params = environment.updated(self.params)
-        record = records.build(store.exp_id, step, params, duration, steps, results)
+        record = records.build(
+            store.exp_id, step, params, duration, steps, results, stopped=stopped
+        )
         tar = self._checkpoint(step) if weights else None
         replacing = [record_id for recorded, record_id in self._stale if recorded <= step]
         self._stale = self._stale[len(replacing) :]
@@ -319,6 +395,7 @@ class Run:
         if any(named):
             store.save_named_results(record_id, *named)
         self._saved_at = step if tar else self._saved_at
+        self._recorded = record
         if store.failure:
             self.say(store.failure)
 
@@ -365,6 +442,19 @@ class Run:
                 f'warning: {copies.failure}; the training continues, and the copy is tried again '
                 'with the next checkpoint'
             )
+
+
+def _is_whole(found: List[Document], validated: bool = True) -> bool:
+    """Returns whether one of the records of the last step has all that it should have.
+
+    Args:
+        found: The records.
+        validated: Whether the training validates.
+    """
+    return any(
+        record.get('saved_filters') and ('validation_results' in record or not validated)
+        for record in found
+    )
 
 
 def session(experiment: Trainable, config: tf.ConfigProto, target: str = '') -> tf.Session:
