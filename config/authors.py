@@ -7,12 +7,11 @@ settings in these notes. The layout of the files is taken from the released code
 (github.com/neuroailab/Neural-Alignment, params.py).
 """
 
-import reprlib
 from typing import Dict, List, Optional, Tuple
 
 from config.declared import OLDER
-from config.pickles import Inert, is_call_of
-from config.rows import ANY, ConfigError
+from config.pickles import DEEPEST, Inert, PickleError, check_extent, is_call_of
+from config.rows import ANY, ConfigError, shown
 from config.schema import rows_of, whole_steps
 
 Values = Dict[str, object]  # {name of our setting: value}; None if the file does not contain it
@@ -138,7 +137,11 @@ def settings(document: Dict[str, Dict[str, object]]) -> Tuple[Values, List[str]]
             or isinstance(value, (list, dict))
             and KNOWN[name].kind is not list
         ):
-            raise ConfigError(f'{name} is {reprlib.repr(value)}, which is not a legal value')
+            raise ConfigError(f'{name} is {shown(value)}, which is not a legal value')
+    try:
+        check_extent(effective)
+    except PickleError as error:
+        raise ConfigError(str(error))
     others = [
         f'params[{name!r}]'
         for name in document['params']
@@ -208,16 +211,16 @@ def _content(cell: object) -> object:
 
 def called(thing: object) -> Optional[str]:
     """Returns the bare name of a function, a class or an instance's class; else None."""
-    if not isinstance(thing, Inert):
-        return None
-    if thing.name:
-        return thing.name.split('.')[-1]
-    if is_call_of(thing, '_create_function'):
-        name = _argument(thing, NAME)
-        return name if isinstance(name, str) else None
-    if is_call_of(thing, '_reconstructor'):
-        return called(_argument(thing, 0))
-    return called(thing.of)
+    for _ in range(DEEPEST):
+        if not isinstance(thing, Inert):
+            return None
+        if thing.name:
+            return thing.name.split('.')[-1]
+        if is_call_of(thing, '_create_function'):
+            name = _argument(thing, NAME)
+            return name if isinstance(name, str) else None
+        thing = _argument(thing, 0) if is_call_of(thing, '_reconstructor') else thing.of
+    return None
 
 
 def _argument(thing: object, position: int) -> object:
@@ -257,7 +260,7 @@ def _data(groups: Dict[str, _Group]) -> Values:
         )
     batch = source.take('batch_size')
     if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
-        raise ConfigError(f'train_params.data_params.batch_size is {reprlib.repr(batch)}')
+        raise ConfigError(f'train_params.data_params.batch_size is {shown(batch)}')
     per_epoch = max(1, TRAIN_IMAGES[dataset] // batch)
     # As in the original code, the preprocessing and the image size in the file are ignored:
     # --use_resnet_v2 and --image_size decide.
@@ -314,7 +317,7 @@ def _alignment(group: _Group) -> Values:
     if name is None or not isinstance(rule, Inert):
         raise ConfigError(
             'model_params.alignment is {}; the known rules are {}'.format(
-                called(rule) or reprlib.repr(rule), ', '.join(RULES)
+                called(rule) or shown(rule), ', '.join(RULES)
             )
         )
     values: Values = {'alignment': name, 'update_forward': rule.state.get('update_forward') or None}
@@ -463,5 +466,5 @@ def _optimizer(group: _Group, cls: object, options: Dict[str, object]) -> str:
         known.update(momentum=0.9, use_nesterov=True)
     for option, value in options.items():
         if known.get(option) != value:
-            group.note(f'{option}={reprlib.repr(value)} of {called(cls)}')
+            group.note(f'{option}={shown(value)} of {called(cls)}')
     return name

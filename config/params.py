@@ -20,6 +20,7 @@ from config.schema import GROUPS, ROWS, Config, rows_of
 
 Params = Dict[str, Dict[str, Value]]  # {group: {name: plain value}}
 Loaded = Tuple[Dict[str, Value], List[str]]
+LARGEST_FILE = 1 << 20  # bytes of a settings file
 ENDINGS = PICKLE, JSON = '.pkl', '.json'  # of settings files
 
 
@@ -153,7 +154,7 @@ def load(path: str, choices: Choices = ANY) -> Loaded:
     _check_name('load_params_file', path)
     try:
         with open(path, 'rb') as file:
-            content = file.read()
+            content = file.read(LARGEST_FILE + 1)
     except OSError as error:
         hint = (
             '; `python -m config.recipes` writes our recipes (imagenet_symmetric, ...), and '
@@ -163,6 +164,11 @@ def load(path: str, choices: Choices = ANY) -> Loaded:
             else ''
         )
         raise ConfigError(f'--load_params_file={path}: {error.strerror}{hint}')
+    if len(content) > LARGEST_FILE:
+        raise ConfigError(
+            f'--load_params_file={path}: it is larger than {LARGEST_FILE:,} bytes, so it cannot be '
+            'a settings file'
+        )
     try:
         document = (text.loads if path.endswith(JSON) else pickles.plain)(content)
     except text.TextError as error:

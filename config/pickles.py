@@ -9,8 +9,17 @@ pure-Python unpickler, because the C version would bypass the operations that ar
 import io
 import pickle
 import pickletools
+import re
 import reprlib
 from typing import Callable, ClassVar, Dict, List, Optional, Type
+
+# What a settings file may contain. The largest of the authors' files has 1,400 opcodes.
+MOST_OPCODES = 50_000
+MOST_ATTRIBUTES = 500  # of one object
+MOST_VALUES = 50_000  # counted as often as they occur: a list can contain itself many times
+DEEPEST = 50  # containers inside one another
+# Reading a number from more digits takes very long, on Pythons that do it at all.
+MANY_DIGITS = re.compile(rb'\d{1000}')
 
 
 class PickleError(ValueError):
@@ -19,12 +28,33 @@ class PickleError(ValueError):
 
 def plain(content: bytes) -> object:
     """Returns the plain data (containers and scalars) in a pickle, or raises PickleError."""
-    return _read(content, _PlainUnpickler, encoding='utf-8')
+    value = _read(content, _PlainUnpickler, encoding='utf-8')
+    check_extent(value)
+    return value
 
 
 def inert(content: bytes) -> object:
     """Returns the content of a pickle with an Inert for every object, or raises PickleError."""
     return _read(content, _InertUnpickler, encoding='latin-1')
+
+
+def check_extent(value: object) -> None:
+    """Raises PickleError if plain data is too deep, or too large when it is written out.
+
+    A file of 400 bytes can contain a list of 2^40 items: one that holds the same list twice, which
+    holds the same list twice, and so on.
+    """
+    waiting, found = [(value, 0)], 1
+    while waiting:
+        item, depth = waiting.pop()
+        if isinstance(item, (dict, list, tuple)):
+            found += len(item)
+            if depth == DEEPEST or found > MOST_VALUES:
+                raise PickleError(
+                    f'nested too deeply, or it contains more than {MOST_VALUES:,} values'
+                )
+            inside = item.values() if isinstance(item, dict) else item
+            waiting += [(each, depth + 1) for each in inside]
 
 
 class Inert:
@@ -44,7 +74,7 @@ class Inert:
 
     def __init__(self, name: Optional[str] = None, of: object = None, args: object = ()) -> None:
         self.name, self.of = name, of
-        self.args = tuple(args) if isinstance(args, (list, tuple)) else ()
+        self.args = args if isinstance(args, tuple) else ()  # not copied: many may share them
         self.state: Dict[str, object] = {}
         self.items: List[object] = []
 
@@ -166,8 +196,8 @@ class _InertUnpickler(_Unpickler):
     def persistent_load(self, pid: object) -> Inert:
         return Inert('outside the file')
 
-    def _instantiate(self, of: object, args: object) -> None:
-        self.append(Inert(of=of, args=args))
+    def _instantiate(self, of: object, args: List[object]) -> None:
+        self.append(Inert(of=of, args=tuple(args)))
 
     def load_reduce(self) -> None:
         args, of = self.stack.pop(), self.stack.pop()
@@ -235,15 +265,22 @@ def _is_setattr(thing: object) -> bool:
 
 
 def _set(target: object, state: object) -> None:
+    """Notes attributes of an Inert, of which there are at most MOST_ATTRIBUTES."""
     if isinstance(target, Inert) and isinstance(state, dict):
+        names = len(target.state) + len(state)
+        if names > MOST_ATTRIBUTES:
+            raise PickleError(f'an object has more than {MOST_ATTRIBUTES:,} attributes')
         target.state.update((name, value) for name, value in state.items() if isinstance(name, str))
 
 
 def _read(content: bytes, unpickler: Type[_Unpickler], encoding: str) -> object:
     try:
         # Check that the file is complete and has only valid opcodes before reading it.
-        for _ in pickletools.genops(content):
-            pass
+        if MANY_DIGITS.search(content):
+            raise PickleError('it contains a number of a thousand digits or more')
+        for count, _ in enumerate(pickletools.genops(content)):
+            if count == MOST_OPCODES:
+                raise PickleError(f'it has more than {MOST_OPCODES:,} opcodes')
         return unpickler(io.BytesIO(content), encoding=encoding).load()
     except PickleError:
         raise

@@ -3,6 +3,7 @@
 import json
 from typing import Dict, Optional
 
+import bson
 from bson import json_util
 from bson.errors import BSONError
 
@@ -27,11 +28,16 @@ def query_of(text: Optional[str], flag: str = '--load_query') -> Dict[str, objec
     try:
         query = json.loads(text)
         typed = json_util.loads(text)
-    except (ValueError, TypeError, RecursionError, BSONError) as error:
+    # Extended JSON raises nearly any error for values that are not what their type says.
+    except Exception as error:
         raise ConfigError(f'{flag}={shown(text)} is not JSON ({error})')
-    if not isinstance(query, dict):
+    if not isinstance(query, dict) or not isinstance(typed, dict):
         raise ConfigError(f'{flag}={shown(text)} is not a query, {{"field": value, ...}}')
-    executing = sorted(name for name in EXECUTING if f'"{name}"' in json.dumps(query))
+    try:
+        bson.encode(typed)
+        executing = sorted(name for name in EXECUTING if f'"{name}"' in json.dumps(query))
+    except (ValueError, OverflowError, RecursionError, BSONError) as error:
+        raise ConfigError(f'{flag}={shown(text)} cannot be sent to MongoDB ({error})')
     if executing:
         raise ConfigError(f'{flag} must not contain {", ".join(executing)}, which executes code')
     return typed

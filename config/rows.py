@@ -7,7 +7,20 @@ from typing import Collection, List, Mapping, NamedTuple, Optional, Sequence, Tu
 
 LARGEST_INT = 2**63 - 1  # the largest that a record can hold
 MANY_EPOCHS = 1e12  # small enough that the number of steps fits into 64 bits
-shown = reprlib.repr  # shows a value in a message: short, even if the value is deep or long
+
+
+class _Shown(reprlib.Repr):
+    """Short texts of values, even if a value is deep or long."""
+
+    def repr_int(self, number: int, level: int) -> str:
+        """Returns the text of a whole number; Python refuses to write thousands of digits."""
+        if abs(number) >> 128:
+            return f'<a whole number of {number.bit_length():,} bits>'
+        return super().repr_int(number, level)
+
+
+shown = _Shown().repr  # for values in messages
+
 
 # The value of a setting: None, bool, int, float, str or a tuple, once `problem` has checked it.
 Value = object

@@ -360,6 +360,7 @@ GROUPS: Dict[str, List[Row]] = {
 }
 # fmt: on
 
+MANY_UNITS = 2**31 - 1  # of a hidden layer
 LOADING = ('save_params', 'load_params')  # groups that decide where to store, not what to train
 SEED = 'seed'  # in no digest, so that runs that differ only in the seed have the same digests
 
@@ -692,7 +693,7 @@ def _check_together(config: Config) -> List[str]:
         query_of(config.load_query)
     except ConfigError as error:
         problems.append(str(error))
-    if not all(type(units) is int and units > 0 for units in config.layers_list):
+    if not all(type(units) is int and 0 < units <= MANY_UNITS for units in config.layers_list):
         problems.append('--layers_list must be a comma list of positive whole numbers')
     if not all(isinstance(name, str) for name in config.save_to_gfs):
         problems.append('--save_to_gfs must be a comma list of names')
@@ -743,10 +744,11 @@ def _check_drops(prefix: str, epochs: Tuple[int, ...], constant: bool, manual: b
     """Returns a sentence for each problem of --drop_epochs, or of --alignment_drop_epochs."""
     if not epochs:
         return []
-    flag = f'--{prefix}drop_epochs={",".join(map(str, epochs))}'
+    flag = f'--{prefix}drop_epochs={",".join(map(shown, epochs))}'
     problems = []
     if not all(type(epoch) is int and 0 < epoch <= MANY_EPOCHS for epoch in epochs):
-        problems.append(f'--{prefix}drop_epochs must be a comma list of positive whole numbers')
+        flag = f'--{prefix}drop_epochs'
+        problems.append(f'{flag} must be a comma list of positive whole numbers')
     elif list(epochs) != sorted(set(epochs)):
         problems.append(f'{flag} must be in rising order, each epoch once')
     if not constant:

@@ -9,6 +9,7 @@ import math
 import reprlib
 from typing import Dict, List, Tuple
 
+MOST_DIGITS = 1000  # of a number; reading one from more takes very long
 COMMENTS = ('comment', '_comment')
 
 
@@ -71,6 +72,7 @@ def _no_number(text: str) -> object:
 
 
 def _finite(text: str) -> float:
+    _check_digits(text)
     number = float(text)
     if not math.isfinite(number):
         raise TextError(f'the number {reprlib.repr(text)} is too large')
@@ -78,7 +80,10 @@ def _finite(text: str) -> float:
 
 
 def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:  # Python refuses numbers of thousands of digits
+    _check_digits(text)
+    return int(text)
+
+
+def _check_digits(text: str) -> None:
+    if len(text) > MOST_DIGITS:
         raise TextError(f'the number {reprlib.repr(text)} is too large')

@@ -120,12 +120,7 @@ class _Cifar(InMemory):
             )
         archive = os.path.join(folder, self.archive)
         try:
-            with tarfile.open(fileobj=io.BytesIO(self._bytes(archive))) as tar:
-                members = {
-                    os.path.basename(member.name): cast(IO[bytes], tar.extractfile(member)).read()
-                    for member in tar
-                    if member.isfile()
-                }
+            members = _unpacked(self._bytes(archive))
         except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
             why = str(error).split('\n')[0].rstrip(':')
             raise DataError(f'{archive} cannot be unpacked ({why}). Download it from {SITE} again.')
@@ -200,3 +195,24 @@ class Cifar100(_Cifar):
     label_bytes = 2  # coarse, fine
     images_a_file = dict(train=50000, test=10000)
     mean, deviation = (129.3, 124.1, 112.4), (68.2, 65.4, 70.4)
+
+
+def _unpacked(archive: bytes) -> Dict[str, bytes]:
+    """Returns {base name: content} of the files in a compressed archive.
+
+    Raises:
+        TarError: The archive is damaged.
+        OSError: The archive is damaged, or its contents are larger than images can be.
+        EOFError: The archive is cut off.
+        zlib.error: The archive is damaged.
+    """
+    found, total, most = {}, 0, files.uncompressed(len(archive))
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        for member in tar:
+            total += member.size
+            if total > most:
+                raise OSError(f'its files have more than {most:,} bytes')
+            if member.isfile():
+                content = cast(IO[bytes], tar.extractfile(member)).read()
+                found[os.path.basename(member.name)] = content
+    return found

@@ -11,6 +11,8 @@ from data.base import DataError
 
 # Files whose sizes are requested in parallel, because a network file system answers slowly.
 AT_A_TIME = 16
+SMALL = 1 << 26  # bytes that anything may have without compression
+MOST_COMPRESSED = 50  # how many times smaller images can be when they are compressed
 LOCAL = 'file://'
 KINDS = {
     stat.S_IFDIR: 'folder',
@@ -86,6 +88,17 @@ def read(path: str) -> bytes:
             return file.read()
     except tf.errors.OpError as error:
         raise DataError(f'{path} cannot be read ({error.message}).')
+
+
+def uncompressed(compressed: int) -> int:
+    """Returns how many bytes a file of images may have at most without compression.
+
+    A few kilobytes of zeros, compressed, would otherwise fill the memory.
+
+    Args:
+        compressed: Its size in bytes.
+    """
+    return max(SMALL, MOST_COMPRESSED * compressed)
 
 
 def lines(content: bytes) -> List[str]:

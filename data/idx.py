@@ -241,10 +241,20 @@ def _present(folder: str) -> Dict[str, str]:
 
 
 def read_bytes(path: str) -> bytes:
-    """Returns the content of a file, uncompressed if its name ends in .gz."""
+    """Returns the content of a file, uncompressed if its name ends in .gz.
+
+    Raises:
+        DataError: The file cannot be read, or is larger without compression than images can be.
+    """
     try:
         with gzip.open(path) if path.endswith('.gz') else open(path, 'rb') as file:
-            return file.read()
+            if not path.endswith('.gz'):
+                return file.read()
+            most = files.uncompressed(os.path.getsize(path))
+            content = file.read(most + 1)
+            if len(content) > most:
+                raise OSError(f'it has more than {most:,} bytes without compression')
+            return content
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f'{path} cannot be read ({error}). Delete it and download it again.')
 

@@ -104,7 +104,8 @@ def _members(tar: tarfile.TarFile, tar_path: str) -> Dict[str, tarfile.TarInfo]:
         name = parts[-1]
         if member.isdir() and '..' not in parts:
             continue
-        if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+        # The holes of a sparse file are not in the archive: 10 kB could unpack to terabytes.
+        if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse():
             raise DamagedError(
                 f'The archive {tar_path} contains {member.name!r}, which is not a regular file. It '
                 'is not a checkpoint of this program or of tfutils, so it was not unpacked.'
@@ -119,6 +120,12 @@ def _members(tar: tarfile.TarFile, tar_path: str) -> Dict[str, tarfile.TarInfo]:
                 f'The archive {tar_path} contains {name} twice. It was not unpacked.'
             )
         members[name] = member
+    promised, there = sum(member.size for member in members.values()), os.path.getsize(tar_path)
+    if promised > there:
+        raise DamagedError(
+            f'The archive {tar_path} has {there:,} bytes, but promises {promised:,}. It was not '
+            'unpacked.'
+        )
     return members
 
 

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import struct
 import subprocess
 import sys
 
@@ -275,6 +276,53 @@ def test_a_truncated_or_garbled_file_is_refused_or_read(tmp_path, every):
         except ConfigError:
             pass
     assert read > 0
+
+
+def in_authors_form(group, key, value):
+    """Returns a pickle in the authors' form; `value`: the opcodes of params[group][key]."""
+
+    def text(word):
+        return b'X' + struct.pack('<i', len(word)) + word.encode()
+
+    return b''.join(
+        [b'\x80\x02}', text('params'), b'}']
+        + [
+            text(name) + b'}' + (text(key) + value + b's' if name == group else b'') + b's'
+            for name in authors.PASSED_OVER
+        ]
+        + [b's.']
+    )
+
+
+CALLED_AGAIN = b'cos\nx\n' + b'\x85R' * 20_000  # a call of a call of a call
+# The arguments of each of many calls are the same long list, or the attributes the same dictionary.
+COPIED_ARGUMENTS = b'(' + b'N' * 20_000 + b'lq\x010cos\nx\nq\x020' + b'h\x02h\x01R0' * 6_000 + b'N'
+COPIED_STATE = (
+    b'('
+    + b''.join(b'I%d\nN' % i for i in range(5_000))
+    + b'dq\x010'
+    + b'cos\nx\nh\x01b0' * 9_000
+    + b'N'
+)
+
+
+@pytest.mark.claim('hostile settings')
+@pytest.mark.parametrize(
+    'value',
+    [CALLED_AGAIN, COPIED_ARGUMENTS, COPIED_STATE, b'cos\nx\n' + b'\x85R' * 200_000],
+    ids=['calls', 'arguments', 'state', 'more calls'],
+)
+@pytest.mark.parametrize(
+    'group, key',
+    [
+        ('model_params', 'func'),
+        ('model_params', 'alignment'),
+        ('learning_rate_params', 'func'),
+        ('optimizer_params', 'optimizer_class'),
+    ],
+)
+def test_a_small_file_does_not_become_large(tmp_path, group, key, value):
+    refused(tmp_path, in_authors_form(group, key, value))
 
 
 @pytest.mark.slow

@@ -453,6 +453,77 @@ def test_a_deep_value_among_the_settings_is_refused(tmp_path, what, place):
     assert (done.returncode, done.stdout) == (0, b'refused\n')
 
 
+def doubled(times):
+    """Returns a list that holds a list twice, which holds a list twice, and so on."""
+    found = ['a']
+    for _ in range(times):
+        found = [found, found]
+    return found
+
+
+@pytest.mark.claim('hostile settings')
+@pytest.mark.parametrize(
+    'group, name',
+    [
+        ('model_params', 'worker_hosts'),
+        ('model_params', 'layers_list'),
+        ('learning_rate_params', 'drop_epochs'),
+        ('save_params', 'dbname'),
+        ('save_params', 'no_such_setting'),
+    ],
+)
+@pytest.mark.parametrize('times', [10, 16, 40, 400])
+def test_a_list_that_holds_itself_often_is_refused(tmp_path, group, name, times):
+    content = pickle.dumps({'params': {group: {name: doubled(times)}}}, 2)
+    assert len(content) < 10_000
+    path = str(tmp_path / 'file.pkl')
+    with open(path, 'wb') as file:
+        file.write(content)
+    try:
+        values = params.load(path, RULES)[0]
+    except ConfigError as error:
+        assert len(str(error)) < 1000
+        return
+    assert times == 10  # 2,047 lists: short enough to be looked at
+    if name == 'worker_hosts':  # a setting of one call, which a file does not give
+        assert name not in values
+        return
+    with pytest.raises(ConfigError, match='--' + name) as caught:
+        Config.of(values, RULES)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.claim('hostile settings')
+@pytest.mark.parametrize('value', [1 << 80_000, [1 << 80_000]], ids=['number', 'list'])
+@pytest.mark.parametrize(
+    'group, name',
+    [
+        ('model_params', 'layers_list'),
+        ('model_params', 'freeze'),
+        ('learning_rate_params', 'drop_epochs'),
+        ('save_params', 'dbname'),
+        ('save_params', 'port'),
+    ],
+)
+def test_a_number_of_thousands_of_digits_is_refused(tmp_path, group, name, value):
+    path = str(tmp_path / 'file.pkl')
+    with open(path, 'wb') as file:
+        pickle.dump({'params': {group: {name: value}}}, file, 2)
+    with pytest.raises(ConfigError, match='--' + name) as caught:
+        Config.of(params.load(path, RULES)[0], RULES)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.claim('hostile settings')
+@pytest.mark.parametrize('ending', params.ENDINGS)
+def test_a_file_that_is_too_large_is_not_read(tmp_path, ending):
+    path = str(tmp_path / ('file' + ending))
+    with open(path, 'wb') as file:
+        file.truncate(1 << 33)  # it takes no room on the disk
+    with pytest.raises(ConfigError, match='larger than 1,048,576 bytes'):
+        params.load(path, RULES)
+
+
 @pytest.mark.claim('hostile settings')
 @EVERY
 def test_a_file_cut_anywhere_is_refused(tmp_path, every):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import cifar_files
-from data import DataError, load
+from data import DataError, files, load
 
 
 @pytest.fixture(params=sorted(cifar_files.CLASSES))
@@ -91,28 +91,38 @@ def test_what_a_network_sees(name, tmp_path, evaluate):
     ],
 )
 def test_damage_is_told_in_a_sentence(name, damage, words, tmp_path):
-    cls, (files, _) = cifar_files.CLASSES[name], cifar_files.contents(name)
+    cls, (held, _) = cifar_files.CLASSES[name], cifar_files.contents(name)
     first, size = cls.files['train'][0], cls.label_bytes + 3072
     position = 2 * size + cls.label_bytes - 1
     changed = {
-        'a file is missing': lambda: files.pop(first),
-        'a file is short': lambda: files.update({first: files[first][:-size]}),
-        'a label': lambda: files.update(
-            {first: files[first][:position] + b'\xc8' + files[first][position + 1 :]}
+        'a file is missing': lambda: held.pop(first),
+        'a file is short': lambda: held.update({first: held[first][:-size]}),
+        'a label': lambda: held.update(
+            {first: held[first][:position] + b'\xc8' + held[first][position + 1 :]}
         ),
-        'the names': lambda: files.update({cls.names: b'cat dog'}),
+        'the names': lambda: held.update({cls.names: b'cat dog'}),
     }
     changed.get(damage, lambda: None)()
     path = str(tmp_path / cls.archive)
     if damage == 'no archive':
         (tmp_path / cls.archive).write_bytes(b'<html>not found</html>')
     elif damage != 'nothing there':
-        cifar_files.pack(name, str(tmp_path), files)
+        cifar_files.pack(name, str(tmp_path), held)
     if damage == 'cut short':
         os.truncate(path, os.path.getsize(path) // 2)
     with pytest.raises(DataError) as caught:
         load(name, str(tmp_path))
     assert all(word in str(caught.value) for word in words) and '\n' not in str(caught.value)
+
+
+def test_an_archive_that_grows_too_large_is_refused(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, 'SMALL', 1 << 20)
+    cls, contents = cifar_files.CLASSES[name], cifar_files.contents(name)[0]
+    contents['more.bin'] = bytes(1 << 26)
+    cifar_files.pack(name, str(tmp_path), contents)
+    assert os.path.getsize(str(tmp_path / cls.archive)) < 1_200_000
+    with pytest.raises(DataError, match='cannot be unpacked .its files have more than'):
+        load(name, str(tmp_path))
 
 
 def test_a_preprocessing_is_refused(name, tmp_path):

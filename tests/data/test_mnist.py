@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import idx_files
-from data import DataError, download, idx, load, mnist
+from data import DataError, download, files, idx, load, mnist
 from idx_files import NAMES, to_bytes
 
 
@@ -218,6 +218,18 @@ def test_damaged_labels(folder, arrays):
             load('mnist', str(folder))
     path.write_bytes(gzip.compress(to_bytes(np.full(37, 10, np.uint8))))
     with pytest.raises(DataError, match='the label 10'):
+        load('mnist', str(folder))
+
+
+def test_a_small_file_that_grows_too_large_is_refused(folder, monkeypatch):
+    """Zeros, which become a thousand times as large, as their header promises."""
+    monkeypatch.setattr(files, 'SMALL', 1 << 20)
+    for each in folder.glob(NAMES[0] + '*'):
+        each.unlink()
+    content = gzip.compress(to_bytes(np.zeros([4000, 28, 28], np.uint8)))
+    assert len(content) < 10_000
+    (folder / (NAMES[0] + '.gz')).write_bytes(content)
+    with pytest.raises(DataError, match='more than 1,048,576 bytes without compression'):
         load('mnist', str(folder))
 
 

@@ -7,7 +7,7 @@ import tarfile
 import pytest
 
 from database.archive import pack, unpack
-from database.errors import StoreError
+from database.errors import DamagedError, StoreError
 
 INDEX, DATA = 'checkpoint-123.index', 'checkpoint-123.data-00000-of-00001'
 
@@ -134,4 +134,45 @@ def test_a_cut_tar_is_refused(tmp_path, kept):
     (tmp_path / 'to').mkdir()
     with pytest.raises(StoreError, match='c.tar'):
         unpack(str(tmp_path / 'c.tar'), str(tmp_path / 'to'))
+    assert os.listdir(str(tmp_path / 'to')) == []
+
+
+def sparse_tar(path, size):
+    """Writes an archive of a few kilobytes whose .data file promises `size` bytes of holes."""
+    with tarfile.open(str(path), 'w', format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(special(INDEX, tarfile.REGTYPE))
+        member = special(DATA, tarfile.REGTYPE)
+        member.pax_headers = {
+            'GNU.sparse.major': '1',
+            'GNU.sparse.minor': '0',
+            'GNU.sparse.name': DATA,
+            'GNU.sparse.realsize': str(size),
+        }
+        content = b'0\n'.ljust(512, b'\0')
+        member.size = len(content)
+        tar.addfile(member, io.BytesIO(content))
+    return str(path)
+
+
+@pytest.mark.parametrize('size', [1 << 31, 1 << 50])
+def test_a_sparse_archive_is_refused_before_it_fills_the_disk(tmp_path, size):
+    tar_path = sparse_tar(tmp_path / 'c.tar', size)
+    assert os.path.getsize(tar_path) < 20_000
+    (tmp_path / 'to').mkdir()
+    with pytest.raises(DamagedError, match='c.tar'):
+        unpack(tar_path, str(tmp_path / 'to'))
+    assert os.listdir(str(tmp_path / 'to')) == []
+
+
+def test_an_archive_that_promises_more_than_it_has_is_refused(tmp_path):
+    tar_path = pack(write_checkpoint(tmp_path / 'saved'), str(tmp_path / 'c.tar'))
+    with tarfile.open(tar_path) as tar:
+        member = tar.getmember(DATA)
+    member.size = 1 << 40
+    content = bytearray((tmp_path / 'c.tar').read_bytes())
+    content[member.offset : member.offset + 512] = member.tobuf(tarfile.GNU_FORMAT)
+    (tmp_path / 'c.tar').write_bytes(bytes(content))
+    (tmp_path / 'to').mkdir()
+    with pytest.raises(DamagedError, match='c.tar'):
+        unpack(tar_path, str(tmp_path / 'to'))
     assert os.listdir(str(tmp_path / 'to')) == []

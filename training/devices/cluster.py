@@ -5,6 +5,7 @@ import json
 import os
 from typing import List, Optional, Sequence
 
+from config.rows import shown
 from config.schema import Config, ConfigError
 
 # TF_CONFIG's names for the process that also validates and saves, and for the other processes, in
@@ -71,7 +72,7 @@ def problem_of(config: Config) -> Optional[str]:
     hosts = config.worker_hosts
     wrong = [host for host in hosts if not _is_address(host)]
     if wrong:
-        return f'--worker_hosts: {", ".join(str(host) for host in wrong)} must be host:port'
+        return f'--worker_hosts: {", ".join(map(shown, wrong))} must be host:port'
     if len(hosts) == 1 or len(set(hosts)) < len(hosts):
         return f'--worker_hosts={",".join(hosts)}: name at least two hosts, each of them once'
     if config.task_index is None or config.task_index >= len(hosts):
