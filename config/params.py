@@ -7,6 +7,7 @@ the group in which the table in config/schema.py lists it. A file is a .pkl, or 
 dictionary (config/text.py).
 """
 
+import contextlib
 import difflib
 import os
 import pickle
@@ -127,7 +128,9 @@ def save(config: Config, path: str) -> None:
     temporary, document = path + '.part', {'params': to_keep(config)}
     try:
         content = text.dumps(document) if path.endswith(JSON) else pickle.dumps(document, 2)
-        with open(temporary, 'wb') as file:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(temporary)
+        with open(temporary, 'xb') as file:  # not what a link of this name points to
             file.write(content)
         os.replace(temporary, path)
     except text.TextError as error:

@@ -8,6 +8,7 @@ import tarfile
 import tempfile
 from typing import IO, Collection, Dict, cast
 
+from database import private
 from database.errors import DamagedError, StoreError
 
 MEMBER = re.compile(
@@ -38,7 +39,7 @@ def pack(prefix: str, tar_path: str) -> str:
     _checked_prefix([os.path.basename(path) for path in paths], prefix)
     half = tar_path + '.half'
     try:
-        with open(half, 'wb') as stream:
+        with private.created(half) as stream:
             with tarfile.open(fileobj=stream, mode='w', format=tarfile.GNU_FORMAT) as tar:
                 for path in paths:
                     tar.add(path, arcname=os.path.basename(path), filter=_anonymous)
@@ -83,7 +84,7 @@ def unpack(tar_path: str, folder: str) -> str:
                 content = cast(
                     IO[bytes], tar.extractfile(member)
                 )  # never None: _members accepts only regular files
-                with open(os.path.join(half, name), 'xb') as target:
+                with private.created(os.path.join(half, name)) as target:
                     shutil.copyfileobj(content, target, 1 << 20)
         for name in sorted(members, key=lambda name: name.endswith('.index')):
             os.replace(os.path.join(half, name), os.path.join(folder, name))

@@ -14,6 +14,7 @@ from pymongo.database import Database
 from pymongo.errors import DocumentTooLarge, DuplicateKeyError
 from pymongo.write_concern import WriteConcern
 
+from database import private
 from database.connection import reason
 from database.errors import DamagedError, StoreError
 from database.types import Document
@@ -263,7 +264,7 @@ class Buckets:
         if self.main.holds(record):
             return
         if checkpoint:
-            with open(checkpoint, 'rb') as stream:
+            with private.opened(checkpoint) as stream:
                 self.main.insert(
                     dict(record, **_saver_fields()), stream, os.path.basename(checkpoint)
                 )
@@ -281,7 +282,7 @@ class Buckets:
         """
         if self.recent.holds(record):
             return
-        with open(path, 'rb') as stream:
+        with private.opened(path) as stream:
             self.recent.insert(
                 dict(record, collname=self._collname, **_saver_fields()),
                 stream,

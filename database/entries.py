@@ -5,6 +5,7 @@ keeps.
 """
 
 import io
+import os
 from typing import Dict, List, NamedTuple, Optional, Tuple, Union
 
 import bson
@@ -126,13 +127,33 @@ def of(document: Document) -> Entry:
 def kept(spool: Spool) -> Dict[str, Entry]:
     """Returns {path: entry} of the entries in a spool, in their order.
 
+    Archives lie beside the spool: of their paths, only the names count. The folder may have been
+    moved, and an entry that others wrote must not name other files of this user, which would be
+    uploaded and then removed.
+
     Raises:
         StoreError: An entry is damaged.
     """
     found = {}
     for path, document in spool.entries():
         try:
-            found[path] = of(document)
+            found[path] = _beside(spool, of(document))
         except (KeyError, TypeError, ValueError) as error:
             raise damaged(path, error) from error
     return found
+
+
+def _beside(spool: Spool, entry: Entry) -> Entry:
+    """Returns an entry whose archives are in the folder that holds the spool."""
+    if not isinstance(entry, RecordEntry):
+        return entry
+    folder = os.path.dirname(os.path.abspath(spool.folder))
+    paths = {
+        name: os.path.join(folder, os.path.basename(path))
+        for name, path in (('checkpoint', entry.checkpoint), ('recent', entry.recent))
+        if path
+    }
+    for path in paths.values():
+        if not path.endswith('.tar'):
+            raise ValueError(f'{os.path.basename(path)!r} is not the name of an archive')
+    return entry._replace(**paths)

@@ -48,6 +48,7 @@ SMALL = [
     'diagnosticDataCollectionEnabled=false',
     '--quiet',
 ]
+SAFE = ['--noscripting', '--nounixsocket']  # no JavaScript in queries, and no other door
 
 
 def ensure(host: str, port: int, root: Optional[str] = None) -> str:
@@ -243,13 +244,12 @@ def _start(host: str, port: int, folder: str) -> None:
         folder,
         '--port',
         str(port),
-        '--nounixsocket',
         '--logpath',
         _log(folder),
         '--logappend',
         '--pidfilepath',
         _pid_file(folder),
-    ] + SMALL
+    ] + (SMALL + SAFE)
     command += ['--ipv6', '--bind_ip', '::1'] if host == '::1' else ['--bind_ip', '127.0.0.1']
     logged = os.path.getsize(_log(folder)) if os.path.exists(_log(folder)) else 0
     with tempfile.TemporaryFile() as output:

@@ -7,6 +7,7 @@ from typing import List, Tuple
 import bson
 from bson.errors import BSONError
 
+from database import private
 from database.errors import StoreError
 from database.place import Place
 from database.types import Document
@@ -60,9 +61,9 @@ class Spool:
         Raises:
             OSError: The file cannot be written.
         """
-        os.makedirs(self.folder, exist_ok=True)
+        private.make_folders(self.folder)
         path = os.path.join(self.folder, f'{max([0] + self._numbers()) + 1:08d}.bson')
-        with open(path + '.half', 'wb') as file:
+        with private.created(path + '.half') as file:
             file.write(bson.encode(entry))
             file.flush()
             os.fsync(file.fileno())
@@ -84,7 +85,7 @@ class Spool:
         for number in sorted(self._numbers()):
             path = os.path.join(self.folder, f'{number:08d}.bson')
             try:
-                with open(path, 'rb') as file:
+                with private.opened(path) as file:
                     found.append((path, bson.decode(file.read())))
             except (OSError, BSONError) as error:
                 raise damaged(path, error) from error

@@ -13,7 +13,7 @@ import gridfs
 from pymongo import DESCENDING
 from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
-from database import connection, entries, records, unfinished
+from database import connection, entries, private, records, unfinished
 from database.archive import unpack
 from database.bucket import Bucket, Buckets
 from database.claim import Claim, End, held
@@ -424,7 +424,7 @@ class Store:
             DamagedError: The checkpoint is damaged, or the file is not a checkpoint.
         """
         try:
-            os.makedirs(folder, exist_ok=True)
+            private.make_folders(folder)
             with tempfile.NamedTemporaryFile(
                 prefix='.download-', suffix='.tar', dir=folder
             ) as archive:

@@ -4,6 +4,7 @@ A checkpoint is a set of Saver V2 files: `checkpoint-<step>.index` and `checkpoi
 """
 
 import contextlib
+import glob
 import os
 import re
 import tempfile
@@ -24,6 +25,7 @@ from typing import (
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from database import private
 from database.types import Array
 from models.roles import Role
 from training import optimizers
@@ -47,7 +49,7 @@ def save(session: tf.Session, experiment: Trainable, folder: str, step: int) -> 
         OSError: The folder cannot be created.
         OpError: The files cannot be written.
     """
-    os.makedirs(folder, exist_ok=True)
+    private.make_folders(folder)
     path = os.path.join(folder, 'checkpoint')
     if session.sess_str:  # another machine runs the session and would write to its own disk
         return _write(
@@ -59,7 +61,12 @@ def save(session: tf.Session, experiment: Trainable, folder: str, step: int) -> 
 
 
 def _save(saver: tf.train.Saver, session: tf.Session, path: str, step: int) -> str:
-    return saver.save(session, path, global_step=step, write_meta_graph=False, write_state=False)
+    prefix: str = saver.save(
+        session, path, global_step=step, write_meta_graph=False, write_state=False
+    )
+    for each in glob.glob(glob.escape(prefix) + '.*'):
+        private.protect(each)
+    return prefix
 
 
 def _write(values: Values, path: str, step: int) -> str:

@@ -4,7 +4,7 @@ import os
 from typing import List, Optional
 
 from config.schema import Config
-from database import records, server
+from database import private, records, server
 from database.place import Place
 from database.spool import local_folder
 from database.store import Store
@@ -90,7 +90,7 @@ def make_folder(folder: str, setting: str) -> str:
         CheckpointError: It cannot be created.
     """
     try:
-        os.makedirs(folder, exist_ok=True)
+        private.make_folders(folder)
     except OSError as error:
         raise CheckpointError(
             f'{setting}: {folder} cannot be created ({error.strerror}); choose another folder'

@@ -17,6 +17,7 @@ from config import params
 from config.flags import as_flag
 from config.rows import Row
 from config.schema import ROWS, SEED, Config, ConfigError, Scope, rows_of
+from database import private
 from database.types import Document
 from training.choices import WITH_A_LOSS, choices
 from training.errors import CheckpointError
@@ -352,8 +353,8 @@ def _with(content: Document, step: int, entry: Document) -> Document:
 
 def _write(folder: str, content: Document) -> None:
     path = os.path.join(folder, DESCRIPTION)
-    with open(path + '.half', 'w') as file:
-        json.dump(content, file, indent=1, sort_keys=True)
+    with private.created(path + '.half') as file:
+        file.write(json.dumps(content, indent=1, sort_keys=True).encode())
     os.replace(path + '.half', path)
 
 

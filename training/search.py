@@ -22,7 +22,7 @@ from config import params
 from config.flags import as_flag
 from config.root import ROOT
 from config.schema import LOADING, SEED, Config, ConfigError, Scope, raise_problems, rows_of
-from database import connection, server
+from database import connection, private, server
 from database.claim import is_gone, machine
 from database.errors import StoreError
 from database.store import Store
@@ -245,16 +245,16 @@ class Search:
         path = os.path.join(self._folder, self._name + '.study')
         own = f'{path}.{os.getpid()}'
         try:
-            with open(own, 'w') as file:
-                file.write(uuid.uuid4().hex)
+            with private.created(own) as file:
+                file.write(uuid.uuid4().hex.encode())
             try:
                 os.link(own, path)  # the text of the first worker becomes the text of all
             except FileExistsError:
                 pass
             finally:
                 os.remove(own)
-            with open(path) as file:
-                return file.read()
+            with private.opened(path) as file:
+                return file.read().decode('ascii')
         except OSError as error:
             raise ConfigError(f'--cache_dir: {path} cannot be used ({error.strerror})')
 
@@ -265,6 +265,8 @@ class Search:
             ConfigError: The study was made with other settings or another space.
         """
         optuna, path = self._optuna, os.path.join(self._folder, self._name + '.journal')
+        if os.path.islink(path):
+            raise ConfigError(f'{path} is a link; remove it, or choose another --study')
         storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(path))
         # constant_liar spreads the proposals to workers that ask at the same time. Only the first
         # worker has a fixed seed, so that workers do not propose the same values.
@@ -297,6 +299,7 @@ class Search:
                 '--space; choose another --study'
             )
         study.set_user_attr('about', about)
+        private.protect(path)
         return study
 
     def _ended(self) -> List['optuna.trial.FrozenTrial']:
@@ -451,7 +454,7 @@ class Search:
             for name, value in config.differing().items()
             if config.rows[name].scope is Scope.CALL and name not in NOT_OF_A_TRIAL
         ]
-        with contextlib.closing(Store(*places.of(config))) as store, open(log, 'w') as output:
+        with contextlib.closing(Store(*places.of(config))) as store, private.created(log) as output:
             process = self._launch(command, stdout=output, stderr=subprocess.STDOUT)
             try:
                 pruned, seen = self._follow(process, trial, store)

@@ -65,6 +65,20 @@ def test_started_used_and_stopped(own_port):
     assert 'No private MongoDB is running' in server.stop(own_port.port, own_port.root)
 
 
+def test_it_runs_no_javascript(mongo_server):
+    """Anyone of the machine may use the private server, but not make it run programs."""
+    with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
+        files = client.javascript.files
+        files.insert_one({'step': 1})
+        assert files.count_documents({'step': 1}) == 1
+        for query in (
+            {'$where': 'true'},
+            {'$expr': {'$function': {'body': 'function() {return true}', 'args': [], 'lang': 'js'}}},
+        ):
+            with pytest.raises(pymongo.errors.OperationFailure):
+                files.find_one(query)
+
+
 @pytest.mark.slow
 def test_it_is_in_a_session_of_its_own_and_listens_here_only(own_port):
     server.ensure(*own_port)

@@ -84,15 +84,17 @@ def test_a_spool_of_before_is_read(tmp_path):
     spool = Spool(str(folder))
     with_files, alone, results = entries.kept(spool).values()
     assert with_files.record['train_results'] == [{'loss': 0.5}]
-    assert with_files.describe() == 'the record of step 40 with /c/checkpoint-40.tar'
-    assert with_files.checkpoint == with_files.recent == '/c/checkpoint-40.tar'
+    tar = str(tmp_path / 'checkpoint-40.tar')  # beside the spool, wherever it was when it was kept
+    assert with_files.describe() == 'the record of step 40 with ' + tar
+    assert with_files.checkpoint == with_files.recent == tar
     assert with_files.replacing == (bson.ObjectId('5f00000000000000000000a0'),)
     assert with_files.remove and not alone.remove
     assert (alone.describe(), alone.paths, alone.replacing) == ('the record of step 41', [], ())
     assert results.describe() == 'the results 5f00000000000000000000a1_fileitems'
     assert pickle.loads(results.content) == {'validation_results': {'topn_val': {'top1': [0.5]}}}
     assert results.document['item_for'] == with_files.record['_id']
-    assert [bson.encode(entry.to_bson()) for entry in (with_files, alone, results)] == [
+    kept = [entries.of(document) for _, document in spool.entries()]
+    assert [bson.encode(entry.to_bson()) for entry in kept] == [
         base64.b64decode(content) for content in WRITTEN_BEFORE
     ]
 

@@ -66,6 +66,33 @@ def outcomes(forks, tmp_path_factory, free_address):
     return of
 
 
+@pytest.mark.parametrize(
+    'hosts, public',
+    [
+        (['127.0.0.1:7000', 'localhost:7001', '10.1.2.3:7000', '192.168.7.7:7001'], []),
+        (['172.16.0.9:7000', '169.254.1.1:7000', '100.64.0.1:7001'], []),
+        (['8.8.8.8:7000', '10.1.2.3:7000'], ['8.8.8.8:7000']),
+        (['[2001:4860:4860::8888]:7000', '[::1]:7000', '[fd00::1]:7000'], [0]),
+        (['no.such.name.invalid:7000', 'x' * 300 + ':7000'], []),
+    ],
+)
+def test_public_addresses_are_found(hosts, public):
+    assert cluster.public(hosts) == [hosts[each] if each == 0 else each for each in public]
+
+
+def test_a_host_with_a_public_address_is_refused_before_its_server_starts(monkeypatch):
+    monkeypatch.setattr(
+        socket, 'getaddrinfo', lambda *args, **kwargs: [(2, 1, 6, '', ('93.184.216.34', 7000))]
+    )
+    monkeypatch.setattr(tf.train, 'Server', lambda *args, **kwargs: pytest.fail('it started'))
+    device = devices.choose(
+        tiny.config(worker_hosts=('one.example:7000', 'two.example:7000'), task_index=0, **ONE)
+    )
+    with pytest.raises(ConfigError, match='one.example:7000, two.example:7000 has a public'):
+        with device.ready():
+            pass
+
+
 @pytest.fixture(autouse=True, scope='module')
 def pixels():
     """Registers a data set whose images a ResNet can process."""

@@ -1,8 +1,11 @@
 """Reads and checks the list of hosts of a training."""
 
+import contextlib
 import dataclasses
+import ipaddress
 import json
 import os
+import socket
 from typing import List, Optional, Sequence
 
 from config.rows import shown
@@ -72,7 +75,8 @@ def problem_of(config: Config) -> Optional[str]:
     hosts = config.worker_hosts
     wrong = [host for host in hosts if not _is_address(host)]
     if wrong:
-        return f'--worker_hosts: {", ".join(map(shown, wrong))} must be host:port'
+        names = [host if isinstance(host, str) else shown(host) for host in wrong]
+        return f'--worker_hosts: {", ".join(names)} must be host:port'
     if len(hosts) == 1 or len(set(hosts)) < len(hosts):
         return f'--worker_hosts={",".join(hosts)}: name at least two hosts, each of them once'
     if config.task_index is None or config.task_index >= len(hosts):
@@ -86,6 +90,25 @@ def problem_of(config: Config) -> Optional[str]:
 def _is_address(text: object) -> bool:
     host, _, port = text.rpartition(':') if isinstance(text, str) else ('', '', '')
     return bool(host) and port.isdigit() and 0 < int(port) < 65536
+
+
+def public(hosts: Sequence[str]) -> List[str]:
+    """Returns those of some hosts whose address the whole internet can reach.
+
+    A name that cannot be looked up is not one of them: TensorFlow will report it.
+
+    Args:
+        hosts: The addresses, 'host:port' each.
+    """
+    found = []
+    for each in hosts:
+        name, _, port = each.rpartition(':')
+        with contextlib.suppress(OSError, UnicodeError):
+            known = socket.getaddrinfo(name.strip('[]'), int(port), type=socket.SOCK_STREAM)
+            addresses = {str(place[0]).partition('%')[0] for *_, place in known}
+            if any(ipaddress.ip_address(address).is_global for address in addresses):
+                found.append(each)
+    return found
 
 
 def without_proxy(hosts: Sequence[str]) -> None:

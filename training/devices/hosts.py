@@ -82,6 +82,13 @@ class Hosts(Towers):
             TrainingError: A host is lost. The message names it.
         """
         own = self._names[self.part[0]]
+        open_to_all = cluster.public(self._names)
+        if open_to_all:
+            raise ConfigError(
+                f'--worker_hosts: {", ".join(open_to_all)} has a public address. TensorFlow asks '
+                'for no password, so anyone could read and write files there; use addresses of a '
+                'private network (docs/devices.md)'
+            )
         cluster.without_proxy(self._names)
         try:
             server = tf.train.Server(
@@ -98,6 +105,10 @@ class Hosts(Towers):
                 )
             )
         self.target = server.target
+        say(
+            f'TensorFlow listens on port {own.rpartition(":")[2]} of every network interface, '
+            'without a password: docs/devices.md says what whoever reaches it can do'
+        )
         others = watch.Watch(self._names, self.part[0], self._flush)
         others.wait(self.answers_within, say)
         with others:
