@@ -37,9 +37,9 @@ class Kept:
 
     def prune(self) -> None:
         """Removes all checkpoints but the newest, as far as they may and can be removed."""
-        with contextlib.suppress(tf.errors.OpError):
+        with contextlib.suppress(OSError, tf.errors.OpError):
             files: Dict[int, List[str]] = {}
-            for name in tf.gfile.ListDirectory(self.folder):
+            for name in self._names():
                 match = FILE.fullmatch(name)
                 if match:
                     files.setdefault(int(match.group(1)), []).append(f'{self.folder}/{name}')
@@ -49,8 +49,8 @@ class Kept:
             for step in sorted(files, key=lambda step: written[step])[: -self.keep]:
                 # The index goes first: without it, the rest is no checkpoint.
                 for path in sorted(files[step], reverse=True) if self._may_go(step) else ():
-                    with contextlib.suppress(tf.errors.OpError):
-                        tf.gfile.Remove(path)
+                    with contextlib.suppress(OSError, tf.errors.OpError):
+                        self._remove(path)
 
     def _which(self, step: int) -> int:
         """Returns the place of a step in the order of `add`, from 1; 0 for an earlier run's."""
@@ -60,14 +60,25 @@ class Kept:
         """Returns whether the checkpoint of a step may be removed."""
         return True
 
-    @staticmethod
-    def _time(paths: List[str]) -> int:
+    def _time(self, paths: List[str]) -> int:
         """Returns when the newest of some files was written, in nanoseconds; 0 if all are gone."""
         newest = 0
         for path in paths:
-            with contextlib.suppress(tf.errors.OpError):
-                newest = max(newest, tf.gfile.Stat(path).mtime_nsec)
+            with contextlib.suppress(OSError, tf.errors.OpError):
+                newest = max(newest, self._written(path))
         return newest
+
+    def _names(self) -> List[str]:
+        """Returns the names in the folder."""
+        return tf.gfile.ListDirectory(self.folder)
+
+    def _remove(self, path: str) -> None:
+        """Removes a file of the folder."""
+        tf.gfile.Remove(path)
+
+    def _written(self, path: str) -> int:
+        """Returns when a file of the folder was written, in nanoseconds."""
+        return tf.gfile.Stat(path).mtime_nsec
 
 
 class LocalCheckpoints(Kept):
@@ -75,6 +86,10 @@ class LocalCheckpoints(Kept):
 
     A checkpoint is removed only if MongoDB holds it or a newer one, or if its archive is still
     beside it: the archive is removed once MongoDB has acknowledged it.
+
+    Nothing here calls TensorFlow, because `stored` runs in the thread that writes to MongoDB. If
+    Python ends while a thread is inside of C++ code, it ends the thread, and the C++ code ends the
+    process with the words "FATAL: exception not rethrown" and SIGABRT.
     """
 
     def __init__(self, folder: str, keep: int) -> None:
@@ -101,6 +116,15 @@ class LocalCheckpoints(Kept):
             if re.search(r'\.(index|data-.*|tar.*)$', path):
                 with contextlib.suppress(FileNotFoundError):
                     os.remove(path)
+
+    def _names(self) -> List[str]:
+        return os.listdir(self.folder)
+
+    def _remove(self, path: str) -> None:
+        os.remove(path)
+
+    def _written(self, path: str) -> int:
+        return os.stat(path).st_mtime_ns
 
     def _may_go(self, step: int) -> bool:
         stored = self._stored is not None and self._which(step) <= self._stored

@@ -73,7 +73,11 @@ def test_it_runs_no_javascript(mongo_server):
         assert files.count_documents({'step': 1}) == 1
         for query in (
             {'$where': 'true'},
-            {'$expr': {'$function': {'body': 'function() {return true}', 'args': [], 'lang': 'js'}}},
+            {
+                '$expr': {
+                    '$function': {'body': 'function() {return true}', 'args': [], 'lang': 'js'}
+                }
+            },
         ):
             with pytest.raises(pymongo.errors.OperationFailure):
                 files.find_one(query)

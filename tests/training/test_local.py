@@ -4,10 +4,17 @@ The order is the time when they were written, whatever their steps are.
 """
 
 import os
+import signal
+import subprocess
+import sys
 
 import pytest
+import tensorflow.compat.v1 as tf
 
+from training import runtime
 from training.local import Copies, LocalCheckpoints, has_file_system
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 def write(folder, step, written=None, *endings):
@@ -55,6 +62,53 @@ def test_the_newest_stay_whatever_their_steps(tmp_path):
         assert step in steps(tmp_path)
         local.stored(os.path.join(str(tmp_path), f'checkpoint-{step}.tar'))
         assert steps(tmp_path) == left and steps(tmp_path, 'tar') == []
+
+
+def test_nothing_of_tensorflow_runs_in_the_thread_of_the_writer(tmp_path, monkeypatch):
+    """Python may end while the thread is there, and C++ code would then abort the process."""
+
+    class Untouched:
+        def __getattr__(self, name):
+            pytest.fail(f'tf.gfile.{name} in the thread of the writer')
+
+    monkeypatch.setattr(tf, 'gfile', Untouched())
+    local = LocalCheckpoints(str(tmp_path), 1)
+    for step in (10, 20):
+        local.add(step)
+        tar = write(tmp_path, step, step, 'tar') + '.tar'
+        local.prune()
+        local.stored(tar)
+    assert steps(tmp_path) == [20]
+
+
+# A thread that is inside of TensorFlow when Python ends, and one that is in Python's own functions.
+ENDING = """
+import os, sys, threading, time
+sys.path.insert(0, {root!r})
+from training import runtime
+import tensorflow.compat.v1 as tf
+for number in range(500):
+    open(os.path.join({folder!r}, str(number)), 'w').close()
+listing = {{'tensorflow': tf.gfile.ListDirectory, 'python': os.listdir}}[sys.argv[1]]
+def forever():
+    while True:
+        listing({folder!r})
+for _ in range(2):
+    threading.Thread(target=forever, daemon=True).start()
+time.sleep(0.2)
+"""
+
+
+@pytest.mark.nightly
+def test_python_ends_well_beside_a_thread_in_its_own_functions(tmp_path):
+    code = ENDING.format(root=ROOT, folder=str(tmp_path))
+    for _ in range(3):
+        done = subprocess.run([sys.executable, '-c', code, 'python'], stderr=subprocess.PIPE)
+        assert done.returncode == 0 and b'FATAL' not in done.stderr
+    if runtime.IS_TF2:  # the fault that this test is about still exists
+        done = subprocess.run([sys.executable, '-c', code, 'tensorflow'], stderr=subprocess.PIPE)
+        assert done.returncode == -signal.SIGABRT
+        assert b'FATAL: exception not rethrown' in done.stderr
 
 
 def test_what_exists_nowhere_else_stays(tmp_path):
