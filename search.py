@@ -101,7 +101,7 @@ def main(argv: Optional[List[str]] = None, flag_values: flags.FlagValues = flags
     """Runs the whole command and returns the exit code; see config.flags.run."""
     groups = dict(define_flags(flag_values), **flags.define_flags(choices(), flag_values))
     page = flags.Page(__doc__, groups, MOST_USED)
-    return start.run(find, argv, flag_values, page)
+    return start.run(find, argv, flag_values, page, 'the same command continues the study')
 
 
 if __name__ == '__main__':

@@ -62,7 +62,9 @@ def train(values: flags.FlagValues, words: List[str], argv: Optional[List[str]] 
 def main(argv: Optional[List[str]] = None, flag_values: flags.FlagValues = flags.FLAGS) -> int:
     """Runs the whole command and returns the exit code; see config.flags.run."""
     page = flags.Page(__doc__, flags.define_flags(choices(), flag_values), MOST_USED)
-    return start.run(functools.partial(train, argv=argv), argv, flag_values, page)
+    return start.run(
+        functools.partial(train, argv=argv), argv, flag_values, page, '--do_restore resumes it'
+    )
 
 
 if __name__ == '__main__':

@@ -148,12 +148,10 @@ def _beside(spool: Spool, entry: Entry) -> Entry:
     if not isinstance(entry, RecordEntry):
         return entry
     folder = os.path.dirname(os.path.abspath(spool.folder))
-    paths = {
-        name: os.path.join(folder, os.path.basename(path))
-        for name, path in (('checkpoint', entry.checkpoint), ('recent', entry.recent))
-        if path
-    }
-    for path in paths.values():
-        if not path.endswith('.tar'):
+
+    def beside(path: Optional[str]) -> Optional[str]:
+        if path is not None and not path.endswith('.tar'):
             raise ValueError(f'{os.path.basename(path)!r} is not the name of an archive')
-    return entry._replace(**paths)
+        return path and os.path.join(folder, os.path.basename(path))
+
+    return entry._replace(checkpoint=beside(entry.checkpoint), recent=beside(entry.recent))

@@ -26,7 +26,7 @@ from experiments import base, lines, program
 from experiments.base import Experiment, Results, Run
 from experiments.lines import Line
 from experiments.sweep import Where
-from training import places
+from training import children, places
 from training.choices import choices
 from training.errors import TrainingError
 
@@ -39,7 +39,7 @@ DEFAULT, RATE, BEST = 'default', "best's learning rate", 'best'
 
 def search(*words: str) -> 'subprocess.Popen[bytes]':
     """Starts a worker."""
-    return subprocess.Popen(
+    return children.start(
         [sys.executable, 'search.py'] + list(words), cwd=ROOT, stdout=subprocess.DEVNULL
     )
 
@@ -62,7 +62,14 @@ def searched(where: Where) -> None:
         ]
         words += ['--cache_dir=' + where.cache_dir] if where.cache_dir else []
         workers = [search(*words, *['--space=' + each for each in SPACE]) for _ in range(WORKERS)]
-        if any([worker.wait() for worker in workers]):
+        try:
+            failed = any([worker.wait() for worker in workers])
+        finally:  # also after Ctrl-C, which does not reach them
+            for worker in workers:
+                if worker.poll() is None:
+                    worker.terminate()
+                    worker.wait()
+        if failed:
             raise TrainingError('the search failed; its message is above')
 
 

@@ -5,7 +5,6 @@ that another process has claimed is skipped, and waited for at the end.
 """
 
 import collections
-import subprocess
 import time
 from typing import Callable, Deque, Dict, List, NamedTuple, Optional, Sequence, TypeVar
 
@@ -20,7 +19,7 @@ from experiments import base, lines, trained
 from experiments.base import Run
 from experiments.lines import Line, Source, State
 from experiments.trained import Training
-from training import places
+from training import children, places
 from training.stopping import Stop
 from training.types import Launch, Say
 
@@ -119,7 +118,7 @@ class Sweep:
         runs: Sequence[Run],
         where: Where,
         say: Say = places.say,
-        launch: Launch = subprocess.Popen,
+        launch: Launch = children.start,
     ) -> None:
         self.failures: Dict[str, str] = {}
         self._name, self._runs, self._where, self._say = name, runs, where, say

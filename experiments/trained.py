@@ -18,7 +18,7 @@ from config.schema import SEED, Config, ConfigError
 from database.types import Document
 from experiments.base import MOST_TIES
 from experiments.lines import Line, Measured, Source, State, of_texts, texts
-from training import machine, places, provenance, validation
+from training import children, machine, places, provenance, validation
 from training.errors import Lost, TrainingError
 from training.experiment import TARGET
 from training.types import Launch
@@ -80,7 +80,7 @@ class Training:
     """
 
     def __init__(
-        self, config: Config, folder: str, threads: int, launch: Launch = subprocess.Popen
+        self, config: Config, folder: str, threads: int, launch: Launch = children.start
     ) -> None:
         self.config = config
         self.log = os.path.join(folder, config.exp_id + '.log')

@@ -2,7 +2,6 @@
 
 import os
 import random
-import subprocess
 import tempfile
 import uuid
 from typing import Dict, List, Sequence
@@ -11,7 +10,7 @@ from experiments import lines, sweep
 from experiments.base import METRICS, Results, Run
 from experiments.lines import Line, State
 from experiments.sweep import Where
-from training import places
+from training import children, places
 from training.types import Launch, Say
 
 COMPARED = tuple(name for name in METRICS if 'seconds' not in name)
@@ -40,7 +39,7 @@ def verify(
     n: int,
     seed: int,
     say: Say = places.say,
-    launch: Launch = subprocess.Popen,
+    launch: Launch = children.start,
 ) -> bool:
     """Trains finished runs again under other exp_ids; returns whether all results agree.
 

@@ -40,6 +40,7 @@ from training import (
     places,
     provenance,
     restoring,
+    stopping,
     validation,
 )
 from training.tensorboard import Board
@@ -131,19 +132,31 @@ def train(
         _dry_run(call, device)
         return None
     store = None
-    with contextlib.ExitStack() as closing, device.ready(say):
+    with contextlib.ExitStack() as closing, device.ready(say), stopping.Stop(say) as stop:
+        # Several hosts stop together, at their first step: they agree on it there.
+        between = stop.now if device.hosts == 1 else _go_on
         if device.leads:
             say(server.ensure(place.host, place.port))
         folder = places.cache_folder(config, place)
         if device.leads:
             store = Store(*place, spool=spool_of(folder), exclusive=True)
-            closing.callback(store.close)
+            closing.callback(_close, store)
             device.at_loss(store.close)
-            places.replay(store)
-        trained = _train(call, device, store, folder)
+            places.replay(store, between)
+        trained = _train(call, device, store, folder, between)
     if store:
         _say_where(call, trained)
     return trained.results
+
+
+def _go_on() -> None:
+    """Does nothing: a signal is noticed later."""
+
+
+def _close(store: Store) -> None:
+    """Closes a store. A first signal does not end the process before everything is stored."""
+    with stopping.Stop(say):
+        store.close()
 
 
 def _explicit(config: Config, explicit: Optional[Iterable[str]]) -> FrozenSet[str]:
@@ -196,7 +209,13 @@ def _tell(call: _Call, experiment: Experiment, more: List[str]) -> None:
         say(line)
 
 
-def _train(call: _Call, device: Device, store: Optional[Store], folder: str) -> _Trained:
+def _train(
+    call: _Call,
+    device: Device,
+    store: Optional[Store],
+    folder: str,
+    between: Callable[[], None],
+) -> _Trained:
     """Trains on a device that is ready.
 
     Args:
@@ -204,6 +223,7 @@ def _train(call: _Call, device: Device, store: Optional[Store], folder: str) -> 
         device: The device.
         store: Open store on the host that leads; None on the others.
         folder: Folder of the local checkpoints.
+        between: Called between the parts of the preparation; raises Stopped after a signal.
     """
     agreement.on_settings(call.config, device)
     start = finding.restore_point(call.config, store, folder) if store else None
@@ -211,12 +231,15 @@ def _train(call: _Call, device: Device, store: Optional[Store], folder: str) -> 
     if store:
         _write_settings(restored.config, call.settings_file)
     config, first_step = agreement.on_start(restored.config, device, start)
+    between()
     experiment = Experiment(config, device, first_step)
+    between()
     if start and start.is_foreign:
         _check_end(config, first_step, experiment.train_steps)
     agreement.on_data(config, device, experiment.dataset)
     with loop.session(experiment, device.session_config(), device.target) as session:
         new = _restore(session, experiment, start)
+        between()
         session.run(experiment.level)
         lines = _beginning(config, start, first_step, experiment.train_steps)
         lines += overview.variables(experiment, restored=bool(start), new=new)
@@ -400,22 +423,50 @@ def validate(
     """
     checks.validation(config)
     device = devices.choose(config, devices.claim(config, say))
-    say(server.ensure(config.host, config.port))
-    folder = places.cache_folder(config, places.of(config, config.val_exp_id))
-    start = finding.find(config, folder)
     given = _explicit(config, explicit)
     flags = given if flag_names is None else frozenset(flag_names)
-    restored = _checked(restoring.validated(config, given, start, flags))
-    place = places.of(restored.config, config.val_exp_id)
-    store = Store(*place, spool=spool_of(places.cache_folder(restored.config, place)))
+    with stopping.Stop(say) as stop:
+        say(server.ensure(config.host, config.port))
+        folder = places.cache_folder(config, places.of(config, config.val_exp_id))
+        start = finding.find(config, folder)
+        stop.now()
+        restored = _checked(restoring.validated(config, given, start, flags))
+        results = _validate(restored, start, device, ignored, argv, stop)
+    say(f'results: {places.of(restored.config, config.val_exp_id).text()}')
+    return results
+
+
+def _validate(
+    restored: Restored,
+    start: Start,
+    device: Device,
+    ignored: Sequence[str],
+    argv: Optional[Sequence[str]],
+    stop: stopping.Stop,
+) -> Results:
+    """Validates a checkpoint, records and prints the results; see `validate`.
+
+    Args:
+        restored: The settings.
+        start: The checkpoint.
+        device: The device.
+        ignored: See `validate`.
+        argv: See `validate`.
+        stop: Notices a signal. A validation that is stopped is not recorded.
+    """
+    config = restored.config
+    place = places.of(config, config.val_exp_id)
+    store = Store(*place, spool=spool_of(places.cache_folder(config, place)))
     with contextlib.closing(store):
-        places.replay(store)
-        replaced = validated_before(store, start, restored.config)
-        experiment = Experiment(restored.config, device, training=False)
+        places.replay(store, stop.now)
+        replaced = validated_before(store, start, config)
+        experiment = Experiment(config, device, training=False)
+        stop.now()
         notes = _notes(restored.notes, ignored)
         with _restored_session(experiment, start) as session:
             for line in overview.ignored(ignored) + restored.lines + [f'restored {start.prefix}']:
                 say(line)
+            stop.now()
             results = record_validation(
                 session,
                 experiment,
@@ -423,11 +474,11 @@ def validate(
                 _validation_params(experiment, notes, argv),
                 start.source,
                 replaced,
+                stop.now,
             )
     say(f'step {results[TARGET]["global_step"]:,}: {experiment.summary(results)}')
     for warning in experiment.warnings(results):
         say(warning)
-    say(f'results: {place.text()}')
     return results
 
 
@@ -530,6 +581,7 @@ def record_validation(
     record_params: Document,
     source: Source,
     replaced: Sequence[ObjectId] = (),
+    between: Callable[[], None] = _go_on,
 ) -> Results:
     """Validates restored variables, and queues the record.
 
@@ -540,12 +592,13 @@ def record_validation(
         record_params: Params dictionary for the record.
         source: `_id` of the record of what was restored, or its path, or None.
         replaced: `_id`s of the records that this one replaces.
+        between: Called before each batch; an exception that it raises ends the validation.
 
     Returns:
         {target: results}, without the results that are stored in GridFS.
     """
     started = time.time()
-    results = experiment.validate(session)
+    results = experiment.validate(session, between)
     if store:
         plan = experiment.plan
         _, named = validation.take(plan.save_to_gfs, results, known=plan.known)

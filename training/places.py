@@ -1,7 +1,8 @@
 """Where a run stores its output: in MongoDB, in a folder of this machine, and in a bucket."""
 
 import os
-from typing import List, Optional
+import time
+from typing import Callable, List, Optional
 
 from config.schema import Config
 from database import private, records, server
@@ -109,13 +110,22 @@ def absolute(path: str) -> str:
     return path if is_remote(path) else os.path.abspath(path)
 
 
-def replay(store: Store) -> None:
+def replay(store: Store, between: Callable[[], None] = lambda: None) -> None:
     """Waits until what an earlier run left in the spool is stored in MongoDB.
+
+    Args:
+        store: Open store.
+        between: Called every second; an exception that it raises ends the wait. The rest stays in
+            the spool.
 
     Raises:
         StoreError: It takes longer than REPLAY_S.
     """
     if store.replayed:
         say(f'storing {store.replayed} records that an earlier run kept while MongoDB was away')
-        if not store.flush(REPLAY_S):
-            store.close(0)
+        deadline = time.monotonic() + REPLAY_S
+        while not store.flush(1.0):
+            between()
+            if not store.pending or time.monotonic() > deadline:
+                store.close(0)
+                return

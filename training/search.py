@@ -27,7 +27,7 @@ from database.claim import is_gone, machine
 from database.errors import StoreError
 from database.store import Store
 from database.types import Document
-from training import finding, places
+from training import children, finding, places, stopping
 from training.errors import Lost, TrainingError
 from training.types import Launch
 from training.choices import check, choices
@@ -149,7 +149,7 @@ class Search:
         study: str,
         trials: int,
         prune: bool,
-        launch: Launch = subprocess.Popen,
+        launch: Launch = children.start,
     ) -> None:
         try:
             import optuna
@@ -170,11 +170,21 @@ class Search:
         self._identity = self._identify()
 
     def run(self) -> None:
-        """Trains until the study has all of its trials; prints each result and the best trial."""
+        """Trains until the study has all of its trials; prints each result and the best trial.
+
+        Raises:
+            Stopped: A signal asked the search to stop; its training is stopped and saved.
+        """
+        with stopping.Stop(places.say) as self._stop:
+            self._run()
+
+    def _run(self) -> None:
+        """Does what `run` says."""
         places.say(server.ensure(self._config.host, self._config.port))
         places.say(self._compared_on)
         self._forget_the_dead()
         while len(self._ended()) + len(self._running()) < self._trials:
+            self._stop.now()
             untried = self._untried()
             if untried:
                 self._study.enqueue_trial(untried[0])
@@ -501,6 +511,7 @@ class Search:
             if self._prune and not pruned and seen and trial.should_prune():
                 pruned = True
                 process.terminate()  # it saves a checkpoint, and can be resumed
+            self._stop.now()
             time.sleep(LOOK_S)
 
 

@@ -10,6 +10,7 @@ from config.schema import ROWS, Config, ConfigError
 from data import DataError
 from database import connection
 from database.errors import StoreError
+from training import children
 from training.devices import cluster
 from training.errors import CheckpointError, Stopped, TrainingError
 
@@ -21,18 +22,28 @@ def run(
     argv: Optional[List[str]] = None,
     flag_values: flags.FlagValues = flags.FLAGS,
     page: Optional[flags.Page] = None,
+    resume: str = 'the same command starts it again',
 ) -> int:
     """Runs a command that trains or validates and returns the exit code; see config.flags.run.
 
-    The exit code of a run that was stopped by a signal, after everything was saved, is 143 for
-    SIGTERM and 130 for SIGINT. After an error it is the attribute exit_code of the error, if any.
+    The exit code of a run that was stopped by a signal, after everything was saved, is 128 plus the
+    number of the signal: 143 for SIGTERM, 130 for SIGINT, 138 for SIGUSR1. After an error it is the
+    attribute exit_code of the error, if any.
+
+    Args:
+        main: See config.flags.run.
+        argv: See config.flags.run.
+        flag_values: See config.flags.run.
+        page: See config.flags.run.
+        resume: How a run is resumed that was stopped, in a few words.
     """
+    children.follow()
 
     def guarded(values: flags.FlagValues, words: List[str]) -> int:
         try:
             return main(values, words)
         except Stopped as stopped:
-            print(f'stopped by {stopped}; --do_restore resumes it', file=sys.stderr)
+            print(f'stopped by {stopped}; {resume}', file=sys.stderr)
             return stopped.exit_code
         except KeyboardInterrupt:
             print('stopped; the records so far are in the database', file=sys.stderr)

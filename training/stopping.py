@@ -1,33 +1,54 @@
-"""Stops a run cleanly on SIGTERM or SIGINT (Ctrl-C)."""
+"""Stops a run cleanly on a signal: of a user, a scheduler, a terminal or a limit."""
 
 import signal
 from types import FrameType
-from typing import Callable, Optional
+from typing import Callable, ClassVar, Optional
 
 from training.errors import Stopped
 from training.types import Say
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# The first two are always heeded, and a second one stops at once. The others are left alone where
+# they are ignored, as SIGHUP is under nohup. They may be sent again, which has no effect.
+ASKING = (signal.SIGTERM, signal.SIGINT)
+NOTIFYING = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
+SIGNALS = ASKING + NOTIFYING
 
 
 class Stop:
     """Context manager: a first signal waits until the run can stop; a second ends the process.
 
-    Use it in the main thread: Python delivers signals to no other.
+    Use it in the main thread: Python delivers signals to no other. One inside of another one is
+    asked what the outer one was asked, and the other way round.
 
     Args:
         say: Prints a line.
     """
 
+    _innermost: ClassVar[Optional['Stop']] = None
+
     def __init__(self, say: Say = print) -> None:
         self._say = say
         self._asked: Optional[int] = None  # number of the signal that was received
+        self._outer: Optional[Stop] = None
 
     def __enter__(self) -> 'Stop':
-        self._before = {number: signal.signal(number, self._ask) for number in SIGNALS}
+        self._outer, Stop._innermost = Stop._innermost, self
+        if self._outer:
+            self._asked = self._outer._asked
+            return self
+        heeded = [
+            number
+            for number in SIGNALS
+            if number in ASKING or signal.getsignal(number) is not signal.SIG_IGN
+        ]
+        self._before = {number: signal.signal(number, self._ask) for number in heeded}
         return self
 
     def __exit__(self, *exception: object) -> None:
+        Stop._innermost = self._outer
+        if self._outer:
+            self._outer._asked = self._asked
+            return
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -59,9 +80,10 @@ class Stop:
 
     def _ask(self, number: int, frame: Optional[FrameType]) -> None:
         del frame
-        for each in SIGNALS:
-            signal.signal(each, signal.SIG_DFL)
-        self._asked = number
-        self._say(
+        for each in self._before:
+            signal.signal(each, signal.SIG_DFL if each in ASKING else signal.SIG_IGN)
+        innermost = Stop._innermost or self
+        innermost._asked = number
+        innermost._say(
             f'{signal.Signals(number).name}: saving, then stopping; a second signal stops at once'
         )
