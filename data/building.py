@@ -13,6 +13,7 @@ import random
 import signal
 import struct
 import sys
+import threading
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
@@ -25,7 +26,7 @@ from data import files, tfrecords
 from data.base import DataError
 from data.sources import Jpeg, Source, fingerprint
 from data.tfrecords import DESCRIPTION, UNFINISHED
-from data.types import Item, Json, Labelled
+from data.types import Item, Json, Labelled, Lifeline
 
 SEED = 0  # of the order of the records
 SPLITS = ('train', 'validation')
@@ -99,6 +100,9 @@ def build(
             for message in shard.left_out:
                 bar.write(f'Left out: {message}', file=sys.stderr)
             _save_marker(out, identity, done)
+    for path in _records(out):
+        if path.endswith(UNFINISHED):
+            _remove(path)
     _check(source, out, {name: done[name] for name in plan})
     description = _describe(source, {name: done[name] for name in plan})
     _save(out, description)
@@ -249,13 +253,17 @@ def _start(out: str, identity: str, overwrite: bool) -> Dict[str, Written]:
                 'Run the same command as before to resume it, or give another folder, or '
                 '--overwrite to start again.'
             )
-        sizes = {os.path.basename(path): os.path.getsize(path) for path in records}
+        sizes = {
+            os.path.basename(path): os.path.getsize(path)
+            for path in records
+            if not path.endswith(UNFINISHED)
+        }
         done = {name: shard for name, shard in done.items() if sizes.get(name) == shard.bytes}
     os.makedirs(out, exist_ok=True)
     _save_marker(out, identity, done)
     for path in [description] * os.path.exists(description) + records:
         if os.path.basename(path) not in done:
-            os.remove(path)
+            _remove(path)
     return done
 
 
@@ -266,6 +274,12 @@ def _records(out: str) -> List[str]:
         for split in SPLITS
         for path in glob.glob(os.path.join(glob.escape(out), f'{split}-*-of-*'))
     ]
+
+
+def _remove(path: str) -> None:
+    """Removes a file. A process of a build that was killed may have renamed it."""
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(path)
 
 
 def _read_marker(marker: str) -> Tuple[Optional[str], Dict[str, Written]]:
@@ -346,8 +360,9 @@ def _write_all(
         # The server imports TensorFlow once for all processes.
         context.set_forkserver_preload(['data.sources'])
     counter, stop = context.Value('Q'), context.Event()
+    lifeline, held = context.Pipe(duplex=False)
     pool = concurrent.futures.ProcessPoolExecutor(
-        min(processes, len(plan)), context, _prepare, (counter, stop)
+        min(processes, len(plan)), context, _prepare, (counter, stop, lifeline)
     )
     waiting, shown = {}, 0
     try:
@@ -377,6 +392,8 @@ def _write_all(
         for future in waiting:
             future.cancel()
         pool.shutdown()
+        held.close()
+        lifeline.close()
 
 
 @contextlib.contextmanager
@@ -404,9 +421,25 @@ class _Here:
     stop: Event  # set to ask all processes to stop
 
 
-def _prepare(counter: Synchronized, stop: Event) -> None:
+def _prepare(counter: Synchronized, stop: Event, lifeline: Lifeline) -> None:
+    """Prepares a process that reads images.
+
+    Args:
+        counter: See _Here.
+        stop: See _Here.
+        lifeline: A pipe into which only the main process can write, and does not. It ends with that
+            process, even if that is killed.
+    """
     _Here.counter, _Here.stop = counter, stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Only the main process handles Ctrl-C.
+    threading.Thread(target=_end_with, args=[lifeline], daemon=True).start()
+
+
+def _end_with(lifeline: Lifeline) -> None:
+    """Ends this process when the main process has ended."""
+    with contextlib.suppress(EOFError, OSError):
+        lifeline.recv_bytes()
+    os._exit(1)
 
 
 def _write_here(jpeg: Callable[[Item], Jpeg], path: str, examples: Labelled) -> Written:
@@ -429,7 +462,9 @@ def _write(
     images, labels = 0, 0
     converted: Dict[str, int] = {}
     left_out: List[str] = []
-    with tf.python_io.TFRecordWriter(path + UNFINISHED) as writer:
+    # A process of a build that was killed may still be writing this file for a moment.
+    half = f'{path}.{os.getpid()}{UNFINISHED}'
+    with tf.python_io.TFRecordWriter(half) as writer:
         for item, label in examples:
             try:
                 content, kind = jpeg(item)
@@ -443,13 +478,13 @@ def _write(
             tick()
     known = Written(
         images=images,
-        bytes=os.path.getsize(path + UNFINISHED),
-        sha256=_sha256(path + UNFINISHED),
+        bytes=os.path.getsize(half),
+        sha256=_sha256(half),
         labels=f'{labels:x}',
         converted=converted,
         left_out=left_out,
     )
-    os.replace(path + UNFINISHED, path)
+    os.replace(half, path)
     return known
 
 

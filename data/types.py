@@ -1,5 +1,6 @@
 """Types for images, for the records that they are read from, and for their descriptions."""
 
+from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Tuple
 
 import numpy as np
@@ -17,7 +18,9 @@ Json = Dict[str, Any]  # the content of a JSON file
 # An array of any shape and number type. NumPy for Python 3.7 has no other name for it.
 if TYPE_CHECKING:
     Array = np.ndarray[Any, np.dtype[Any]]
+    Lifeline = Connection[Any, Any]  # a pipe that only shows whether its other end is open
 else:
     Array = np.ndarray
+    Lifeline = Connection
 
 Arrays = Tuple[Array, Array]  # images and their labels

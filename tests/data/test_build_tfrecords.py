@@ -1,12 +1,17 @@
 """build_tfrecords: from folders of images to TFRecords, and every way in which that can fail."""
 
+import contextlib
 import hashlib
 import io
 import json
 import os
 import runpy
+import shutil
+import signal
 import struct
+import subprocess
 import sys
+import time
 import zlib
 
 import numpy as np
@@ -16,6 +21,7 @@ from PIL import Image
 
 from data import DataError, build_tfrecords, load, mnist, sources
 
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PIXELS = np.random.RandomState(0).randint(0, 256, (13, 17, 3), dtype=np.uint8)
 
 
@@ -286,6 +292,46 @@ def test_several_processes_write_the_same_files(source, tmp_path):
     assert {name for name in one if one[name] != three[name]} <= {'dataset.json'}
     one, three = [json.loads(files['dataset.json'].decode()) for files in (one, three)]
     assert one == three and one['converted'] == {'PNG': 1, 'GIF': 1} and len(one['left_out']) == 1
+
+
+def session_of(number):
+    """Returns the ids of the processes of a session that have not ended."""
+    found = []
+    for process in filter(str.isdigit, os.listdir('/proc')):
+        with contextlib.suppress(OSError):
+            with open(f'/proc/{process}/stat') as file:
+                state, _, _, session = file.read().rpartition(')')[2].split()[:4]
+            if int(session) == number and state != 'Z':
+                found.append(int(process))
+    return found
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_no_process_outlives_a_build_and_the_same_command_works_at_once(source, tmp_path, number):
+    for each in range(600):
+        shutil.copy(str(source / 'a' / '0.jpg'), str(source / 'a' / f'more{each}.jpg'))
+    out = tmp_path / 'out'
+    words = [sys.executable, '-m', 'data.build_tfrecords', 'folder', str(source), str(out)]
+    words += ['--processes=2', '--shards=3']
+    building = subprocess.Popen(words, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
+    while not list(out.glob('*-of-*')) and building.poll() is None:
+        time.sleep(0.01)
+    if number == signal.SIGINT:
+        os.killpg(building.pid, number)  # as Ctrl-C does
+    else:
+        building.send_signal(number)
+    building.wait()
+    again = subprocess.run(words, cwd=ROOT, stderr=subprocess.PIPE)
+    assert again.returncode == 0, again.stderr
+    deadline = time.monotonic() + 10
+    while session_of(building.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert session_of(building.pid) == []
+    assert build(source, tmp_path / 'whole', '--shards=3') == 0
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == {
+        path.name: path.read_bytes() for path in (tmp_path / 'whole').iterdir()
+    }
 
 
 def test_finished_files_can_be_verified(source, out, capsys):
