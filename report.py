@@ -16,7 +16,7 @@ import logging
 import os
 import sys
 import time
-from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import rich.console
 import rich.text
@@ -29,8 +29,11 @@ from database.errors import StoreError
 from reports import columns, export, missing, runs, searches, table, view
 from reports.runs import Run
 from reports.searches import Search
-from reports.selection import Listing, Selection
+from reports.selection import Listing, Selection, Sheet
 from reports.view import View
+
+if TYPE_CHECKING:
+    from reports.page.data import Contents
 
 PLACES = ('host', 'port', 'dbname', 'cache_dir')
 MOST_USED = ('dbname', 'exp_id', 'html', 'png', 'watch')
@@ -95,7 +98,8 @@ def define_flags(flag_values: flags.FlagValues) -> Dict[str, HelpGroup]:
     absl_flags.DEFINE_integer(
         'most',
         12,
-        'plot at most this many runs, the newest ones',
+        'plot the curves of at most this many groups of runs that differ only in their seed, the '
+        'newest ones',
         lower_bound=1,
         flag_values=flag_values,
     )
@@ -192,11 +196,12 @@ def _read(
 
 
 def with_curves(values: flags.FlagValues, found: List[Run]) -> List[Run]:
-    """Returns the runs, of which the newest --most have all of their records."""
-    newest = sorted(found, key=lambda run: run.time)[-values.most :]
-    exp_ids = [run.exp_id for run in newest]
-    whole = {run.key: run for run in _read(values, True, exp_ids)[0]} if newest else {}
-    return [whole.get(run.key, run) if run in newest else run for run in found]
+    """Returns the runs whose curves are drawn, with all of their records; see sections.chosen."""
+    from reports import sections  # only here, because it imports SciPy
+
+    keys = {run.key for run in sections.chosen(found, values.most)}
+    exp_ids = [key.exp_id for key in keys]
+    return [run for run in (_read(values, True, exp_ids)[0] if keys else []) if run.key in keys]
 
 
 def write(values: flags.FlagValues, found: Found) -> List[str]:
@@ -219,35 +224,58 @@ def write(values: flags.FlagValues, found: Found) -> List[str]:
         return told
     # absl prints what is logged from INFO on, and Matplotlib logs that it made a cache of fonts.
     logging.getLogger('matplotlib').setLevel(logging.WARNING)
-    from reports import page, plots  # only here, because they import Matplotlib
-
-    plotted = with_curves(values, found.view.runs)
+    whole = with_curves(values, found.view.runs)
     if values.png:
-        newest = sorted(plotted, key=lambda run: run.time)[-values.most :]
-        drawn = plots.comparing(newest) + (plots.of_run(newest[0]) if len(newest) == 1 else [])
-        drawn += [plot for search in found.searched for plot in plots.of_search(search)]
-        told.append(
-            _save('plots', values.png, lambda path: plots.png(drawn, path))
-            if drawn
-            else f'There is nothing to plot yet, so {values.png} was not written.'
-        )
+        told.append(_png(values, found, whole))
     if values.html:
-        now = time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())
-        sheets = [found.view.sheet]
-        if not values.group:  # the groups as well, if any has several runs
-            grouped = view.of_groups(plotted, Selection()).sheet
-            sheets += [grouped] if grouped.height < len(plotted) else []
-        text = page.of(
-            plotted,
-            sheets,
-            f'Runs of database {values.dbname}',
-            f'MongoDB at {values.host}:{values.port}, read {now} UTC',
-            values.most,
-            values.every_s if values.watch else None,
-            found.searched,
-        )
-        told.append(_save('page', values.html, _text(text)))
+        from reports.page import document  # only here, because it imports Matplotlib
+
+        page = document.of(contents(values, found, whole))
+        told.append(_save('page', values.html, _text(page)))
     return told
+
+
+def _png(values: flags.FlagValues, found: Found, whole: List[Run]) -> str:
+    """Writes the plots as a PNG; returns a line of output."""
+    from reports import plots, sections  # only here, because they import Matplotlib
+
+    drawn = plots.of_sections(sections.of(found.view.runs, whole))
+    drawn += plots.of_run(whole[0]) if len(whole) == 1 else []
+    drawn += [plot for search in found.searched for plot in plots.of_search(search)]
+    if not drawn:
+        return f'There is nothing to plot yet, so {values.png} was not written.'
+    return _save('plots', values.png, lambda path: plots.png(drawn, path))
+
+
+def contents(values: flags.FlagValues, found: Found, whole: List[Run]) -> 'Contents':
+    """Returns what the page shows.
+
+    Args:
+        values: The parsed flags.
+        found: What was read from the database.
+        whole: The runs whose curves are drawn, with all of their records.
+    """
+    from reports.page.data import Contents  # only here, because it imports Matplotlib
+
+    now = time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())
+    runs_seen = found.view.runs
+    if values.group:
+        run_sheet = view.of_runs(runs_seen, Selection()).sheet
+        group_sheet: Optional[Sheet] = found.view.sheet
+    else:  # the groups as well, if any has several runs
+        run_sheet = found.view.sheet
+        grouped = view.of_groups(runs_seen, Selection()).sheet
+        group_sheet = grouped if grouped.height < len(runs_seen) else None
+    return Contents(
+        f'Runs of database {values.dbname}',
+        f'MongoDB at {values.host}:{values.port}, read {now} UTC',
+        runs_seen,
+        whole,
+        run_sheet,
+        group_sheet,
+        found.searched,
+        values.every_s if values.watch else None,
+    )
 
 
 def _text(text: str) -> Callable[[str], None]:

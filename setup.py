@@ -43,10 +43,13 @@ setup(
             'manage',
             'models',
             'reports',
+            'reports.*',
             'training',
             'training.*',
         ]
     ),
+    # The scripts and the style of the page of report.py, with plotly.js.
+    package_data={'reports.page': ['*.css', '*.js', 'vendor/*']},
     py_modules=['missing_packages'],
     python_requires='>=3.7,!=3.8.*,<3.14',
     install_requires=[

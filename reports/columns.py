@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Callable, Generic, List, Optional, Sequence, TypeVar, Union
 
 from config.schema import LOADING, ROWS, ConfigError
-from reports.runs import Run, finite
+from reports.runs import Run
 
 if TYPE_CHECKING:
     from reports.groups import Difference, Group
@@ -92,9 +92,15 @@ def of_runs() -> List[Column[Run]]:
         Column('validations', _validations, is_text=True),
         Column('started', lambda run: run.started),
         Column('epoch', _epoch, form='{:.2f}'),
-        Column('image_size', _image_size),
+        Column('image_size', lambda run: run.image_size),
         *[_setting(name) for name in ('train_batch_size', 'optimizer', 'learning_rate')],
-        *[_provenance(name) for name in ('runtime', 'commit', 'uncommitted')],
+        _provenance('runtime'),
+        Column(
+            'commit', lambda run: _cell(run.provenance.get('commit')), show=_commit, is_text=True
+        ),
+        _provenance('uncommitted'),
+        Column('tags', lambda run: ', '.join(run.remarks.tags) or None, is_text=True),
+        Column('notes', lambda run: '; '.join(run.remarks.notes) or None, is_text=True),
     ]
 
 
@@ -113,7 +119,7 @@ def of_groups() -> List[Column['Group']]:
         Column('rule', lambda group: group.first.rule, rank=2, is_text=True),
         Column('dataset', lambda group: group.first.dataset, rank=9, is_text=True),
         Column('model', lambda group: group.first.collection, rank=8, is_text=True),
-        Column('image_size', lambda group: _image_size(group.first)),
+        Column('image_size', lambda group: group.first.image_size),
         Column('n', lambda group: len(group.counted), rank=1),
         Column(
             'seeds', lambda group: ' '.join(group.by_seed('top1')) or None, rank=6, is_text=True
@@ -229,6 +235,15 @@ def _cell(value: object) -> Cell:
     return json.dumps(value, sort_keys=True, default=str)
 
 
+def _commit(run: Run) -> str:
+    commit = run.provenance.get('commit')
+    if commit is None:
+        return '-'
+    return f'{commit}'[:12] + (
+        ' with uncommitted changes' if run.provenance.get('uncommitted') else ''
+    )
+
+
 def _step(run: Run) -> str:
     return f'{run.step:,}' + ('' if run.steps in (None, run.step) else f' of {run.steps:,}')
 
@@ -252,15 +267,7 @@ def _validations(run: Run) -> Cell:
 
 
 def _epoch(run: Run) -> Cell:
-    a_step = finite(run.setting('steps_per_epoch'))
-    return run.step / a_step if a_step else None
-
-
-def _image_size(run: Run) -> Cell:
-    shape = run.setting('image_shape')
-    recorded = shape[0] if isinstance(shape, list) and shape else run.setting('image_size')
-    size = finite(recorded)
-    return None if size is None else int(size)
+    return run.step / run.steps_per_epoch if run.steps_per_epoch else None
 
 
 def _left_out(group: 'Group') -> Cell:

@@ -21,6 +21,17 @@ MEASURES: Dict[str, Callable[[Run], Optional[float]]] = {
     'gradient_angle': lambda run: run.result('gradient_angles'),
     'images_per_s': lambda run: run.images_per_s,
 }
+# Settings that differ between any two groups and say nothing about them.
+NOT_IN_LABELS = (
+    SEED,
+    'alignment',
+    'exp_id_suffix',
+    'exp_id',
+    'dbname',
+    'port',
+    'host',
+    'cache_dir',
+)
 NOT_SETTINGS = LOADING + ('provenance', 'digests')  # groups of params that do not decide results
 
 

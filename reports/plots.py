@@ -1,38 +1,52 @@
-"""Draws the plots of a report, for a PNG and for the HTML page."""
+"""Draws the plots of a report: for a PNG, for papers, and for the page without scripts."""
 
 import io
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
+import os
+import re
+from typing import Callable, List, NamedTuple, Optional, Sequence
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from database.layout import ANGLES
+from reports import curves, looks
+from reports.columns import of_runs
+from reports.curves import DEGREES, Band, Measure
 from reports.runs import Run
-from reports.searches import Search
-from reports.types import Colour, Points, Style
+from reports.searches import STATES, Search
+from reports.sections import BASELINES, Member, Section
+from reports.types import Colour, Style
 
-INCHES = (4.2, 3.0)  # width and height of a plot
+WIDTH = 3.35  # inches; the column of a paper in two columns
+HEIGHT = 2.3  # inches, without a legend
+LEGEND_ROW = 0.17  # inches
+NAMES_PER_ROW = 2  # of a legend
 COLUMNS = 3  # plots per row of a PNG
 DPI = 150  # resolution of a PNG
-MOST_NAMED = 10  # how many curves a legend names
-FEW, MANY, DEPTH = matplotlib.cm.tab10, matplotlib.cm.tab20, matplotlib.cm.viridis
+MOST_NAMED = 10  # how many layers a legend names
+MOST_POINTS = 200  # points of a curve
+DEPTH = matplotlib.cm.viridis
 STYLE: Style = {
     'svg.fonttype': 'none',
-    'svg.hashsalt': 'report',
-    'font.size': 9,
+    'pdf.fonttype': 42,
+    'font.size': 8,
     'font.family': 'sans-serif',
     'axes.grid': True,
+    'axes.axisbelow': True,
     'grid.alpha': 0.3,
     'axes.spines.top': False,
     'axes.spines.right': False,
+    'axes.formatter.useoffset': False,
     'legend.fontsize': 7,
-    'legend.framealpha': 0.7,
-    'lines.linewidth': 1.4,
+    'legend.frameon': False,
+    'lines.linewidth': 1.2,
     'lines.markersize': 3,
-    'axes.titlesize': 10,
+    'axes.titlesize': 9,
 }
 
 
@@ -43,85 +57,83 @@ class Plot(NamedTuple):
         title: The title.
         note: A text alternative for readers who cannot see the plot.
         draw: Draws the plot on axes.
+        height: The height in inches.
     """
 
     title: str
     note: str
     draw: Callable[[Axes], None]
+    height: float = HEIGHT
 
 
 class Curve(NamedTuple):
-    """A curve of a plot."""
+    """A curve of a plot, and the spread around it."""
 
     name: str
-    points: Points
+    band: Band
     colour: Colour
+    line: str = '-'
+    marker: str = 'o'
+
+    @property
+    def told(self) -> str:
+        """What it shows, for readers who cannot see it."""
+        first, last = self.band.mean[0], self.band.mean[-1]
+        mean = f' (mean of {self.band.n} seeds)' if self.band.n > 1 else ''
+        return f'{self.name}{mean} from {first:.4g} to {last:.4g}'
 
 
-class Compared(NamedTuple):
-    """A plot that compares one curve of each run.
-
-    Attributes:
-        name: The name of the curve.
-        title: The title of the plot.
-        label: The label of the vertical axis.
-        bottom: The lower end of the vertical axis, or None to fit the data.
-    """
-
-    name: str
-    title: str
-    label: str
-    bottom: Optional[float] = None
+# --- what is drawn --------------------------------------------------------------------------------
 
 
-COMPARED = (
-    Compared('top1', 'Top-1', 'fraction of validation images', 0),
-    Compared('model_loss', 'Task loss', 'cross-entropy (nats)'),
-    Compared('alignment_loss', 'Alignment loss', 'loss'),
-    Compared('weight_angles', 'Weight angle, mean of layers', 'degrees', 0),
-    Compared('projection_angles', 'Projection angle, mean of layers', 'degrees', 0),
-    Compared('gradient_angles', 'Gradient angle, mean of layers', 'degrees', 0),
-)
+def of_sections(sections: Sequence[Section]) -> List[Plot]:
+    """Returns the plots that compare the groups of each section."""
+    several = len(sections) > 1
+    found = []
+    for section in sections:
+        title = f' ({section.alike.title})' if several else ''
+        members = section.drawn
+        if any(value is not None for each in members for value in each.group.values('top1')):
+            found.append(_compared('top1', section, title))
+        for measure in curves.measures([run for each in members for run in each.runs]):
+            lines = [_of_member(member, measure) for member in members]
+            lines = [line for line in lines if line.band.steps]
+            if lines:
+                mean = ', mean of layers' if measure.is_by_layer else ''
+                name = f'{measure.title}{mean}{title}'
+                found.append(_lines(name, measure.label, lines))
+    return found
 
 
-def comparing(found: Sequence[Run]) -> List[Plot]:
-    """Returns the plots that compare several runs."""
-    names, colours = _names(found), _colours(len(found))
-    plots = [_rules(found, colours)] if any(run.last('top1') is not None for run in found) else []
-    for name, title, label, bottom in COMPARED:
-        curves = [
-            Curve(called, run.curve(name), colour)
-            for called, run, colour in zip(names, found, colours)
-        ]
-        curves = [curve for curve in curves if curve.points]
-        if curves:
-            plots.append(_lines(title, label, bottom, curves))
-    return plots
+def of_layers(sections: Sequence[Section]) -> List[Plot]:
+    """Returns a heat map, layer by step, of each measure by layer of each group."""
+    found = []
+    for section in sections:
+        for member in section.drawn:
+            for measure in curves.measures(member.runs):
+                layers = curves.layer_map(member.counted, measure.key)
+                if measure.is_by_layer and layers.steps:
+                    found.append(_map(f'{measure.title} of {member.label}', measure.label, layers))
+    return found
 
 
 def of_run(run: Run) -> List[Plot]:
     """Returns the plots of one run: its losses, and the angles of each layer."""
+    there = [measure for measure in curves.measures([run]) if not measure.is_result]
     losses = [
-        Curve(name.replace('_', ' '), run.curve(name), FEW(i))
-        for i, name in enumerate(('model_loss', 'reg_loss', 'alignment_loss'))
+        Curve(measure.title, curves.band([measure.of(run)]), looks.COLOURS[place])
+        for place, measure in enumerate(each for each in there if each.name.endswith('loss'))
     ]
-    losses = [loss for loss in losses if loss.points] or [Curve('loss', run.curve('loss'), FEW(0))]
-    plots = [_lines('Losses', 'loss', None, losses)] if losses[0].points else []
+    plots = [_lines('Losses', 'loss', losses)] if losses else []
     for name in ANGLES:
         layers = run.layers(name)
-        curves = [
-            Curve(layer, points, DEPTH(0.9 * i / max(len(layers) - 1, 1)))
-            for i, (layer, points) in enumerate(layers.items())
+        lines = [
+            Curve(layer, curves.band([points]), DEPTH(0.9 * place / max(len(layers) - 1, 1)))
+            for place, (layer, points) in enumerate(layers.items())
         ]
-        if curves:
-            plots.append(
-                _lines(
-                    name.replace('_angles', ' angle').capitalize() + ' by layer',
-                    'degrees',
-                    0,
-                    curves,
-                )
-            )
+        if lines:
+            title = name.replace('_angles', ' angle').capitalize() + ' by layer'
+            plots.append(_lines(title, DEGREES, lines))
     return plots
 
 
@@ -134,14 +146,15 @@ def of_search(search: Search) -> List[Plot]:
     ]
     if not points:
         return []
-    states = sorted({state for _, _, state in points})
+    states = [state for state in STATES if state in {own for _, _, own in points}]
+    states += sorted({state for _, _, state in points} - set(states))
 
     def draw(axes: Axes) -> None:
         for index, state in enumerate(states):
             axes.plot(
                 *zip(*[(number, value) for number, value, other in points if other == state]),
-                'o',
-                color=FEW(index),
+                looks.MARKERS[index % len(looks.MARKERS)].matplotlib,
+                color=looks.COLOURS[index % len(looks.COLOURS)],
                 label=_plain(state),
             )
         reached = [max(value for _, value, _ in points[: i + 1]) for i in range(len(points))]
@@ -154,16 +167,120 @@ def of_search(search: Search) -> List[Plot]:
         )
         axes.set_xlabel('trial')
         axes.set_ylabel('top-1')
-        axes.legend(loc='best')
+        _legend(axes, len(states) + 1)
 
-    return [
-        Plot(
-            f'Search {_short(search.study)}',
-            f'top-1 of each of {len(points)} trials; the best is '
-            f'{max(value for _, value, _ in points):.4f}',
-            draw,
+    best = max(value for _, value, _ in points)
+    note = f'top-1 of each of {len(points)} trials; the best is {best:.4f}'
+    height = HEIGHT + _legend_height(len(states) + 1)
+    return [Plot(f'Search {_short(search.study)}', note, draw, height)]
+
+
+def _of_member(member: Member, measure: Measure) -> Curve:
+    return Curve(
+        member.label,
+        curves.band([measure.of(run) for run in member.counted]),
+        member.look.colour,
+        member.dash.matplotlib,
+        member.look.marker.matplotlib,
+    )
+
+
+def _lines(title: str, label: str, lines: Sequence[Curve]) -> Plot:
+    """Returns a plot of curves over steps, each with a band of one standard deviation."""
+
+    def draw(axes: Axes) -> None:
+        for curve in lines:
+            steps, mean, std, _ = _thin(curve.band)
+            axes.plot(
+                steps,
+                mean,
+                curve.line,
+                color=curve.colour,
+                marker=curve.marker if len(steps) < 30 else None,
+                label=_plain(_short(curve.name)),
+            )
+            if std:
+                low, high = np.subtract(mean, std), np.add(mean, std)
+                axes.fill_between(steps, low, high, color=curve.colour, alpha=0.2, linewidth=0)
+        axes.set_xlabel('step')
+        axes.set_ylabel(label)
+        _legend(axes, len(lines))
+
+    told = '; '.join(curve.told for curve in lines)
+    height = HEIGHT + _legend_height(len(lines))
+    return Plot(title, f'{title} over steps: {told}', draw, height)
+
+
+def _thin(band: Band) -> Band:
+    kept = curves.thin(band.mean, MOST_POINTS)
+    std = [band.std[place] for place in kept] if band.std else []
+    return Band(
+        [band.steps[place] for place in kept], [band.mean[place] for place in kept], std, band.n
+    )
+
+
+def _map(title: str, label: str, found: curves.LayerMap) -> Plot:
+    """Returns a heat map of a measure: a row for each layer, a column for each step."""
+
+    def draw(axes: Axes) -> None:
+        values = np.array(
+            [[np.nan if value is None else value for value in row] for row in found.values], float
         )
+        image = axes.imshow(values, aspect='auto', interpolation='nearest', cmap=DEPTH)
+        axes.figure.colorbar(image, ax=axes, label=label)
+        axes.grid(False)
+        rows = curves.evenly(len(found.layers), 16)
+        axes.set_yticks(rows)
+        axes.set_yticklabels([_plain(_short(found.layers[row])) for row in rows], fontsize=6)
+        places = curves.evenly(len(found.steps), 4)
+        axes.set_xticks(places)
+        axes.set_xticklabels([f'{found.steps[place]:,}' for place in places])
+        axes.set_xlabel('step')
+
+    ends = [(row[0], row[-1]) for row in found.values]
+    told = '; '.join(
+        f'{layer} from {_number(first)} to {_number(last)}'
+        for layer, (first, last) in list(zip(found.layers, ends))[:MOST_NAMED]
+    )
+    return Plot(title, f'{title}, layer by step: {told}', draw, HEIGHT + 0.3)
+
+
+def _compared(name: str, section: Section, title: str) -> Plot:
+    """Returns a plot of final results: each seed, and the mean of each group with its interval."""
+    members = [
+        member
+        for member in section.drawn
+        if any(value is not None for value in member.group.values(name))
     ]
+    members.sort(key=lambda member: member.group.summary(name).mean)
+    heading = {column.name: column.title for column in of_runs()}[name]
+
+    def draw(axes: Axes) -> None:
+        for row, member in enumerate(members):
+            values = [value for value in member.group.values(name) if value is not None]
+            marker, colour = member.look.marker.matplotlib, member.look.colour
+            axes.plot(values, [row] * len(values), marker, color=colour, alpha=0.5)
+            found = member.group.summary(name)
+            if found.n > 1:
+                half = found.high - found.mean
+                axes.errorbar(found.mean, row, xerr=half, fmt='|', color='black', capsize=2)
+            if member.group.first.rule in BASELINES:
+                axes.axvline(found.mean, color=colour, linestyle='--', linewidth=0.8)
+        axes.set_yticks(range(len(members)))
+        axes.set_yticklabels([_plain(_short(member.label)) for member in members])
+        axes.set_ylim(-0.6, len(members) - 0.4)
+        axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4))
+        axes.set_xlabel(f'{heading}: each seed, mean and 95 % interval')
+
+    told = '; '.join(
+        f'{member.label} {member.group.summary(name).mean:.4f} (n = {member.group.summary(name).n})'
+        for member in reversed(members)
+    )
+    size = max(HEIGHT, 0.9 + 0.2 * len(members))
+    return Plot(f'{heading} by rule{title}', f'mean {heading} of each group: {told}', draw, size)
+
+
+# --- how it is written ----------------------------------------------------------------------------
 
 
 def png(plots: Sequence[Plot], path: str) -> None:
@@ -176,114 +293,111 @@ def png(plots: Sequence[Plot], path: str) -> None:
     Raises:
         OSError: The file cannot be written.
     """
+    columns = min(COLUMNS, len(plots))
     rows = -(-len(plots) // COLUMNS)
+    height = max(plot.height for plot in plots)
     with matplotlib.rc_context(STYLE):
-        figure = Figure((INCHES[0] * min(COLUMNS, len(plots)), INCHES[1] * rows), dpi=DPI)
+        figure = Figure((1.2 * WIDTH * columns, 1.2 * height * rows), dpi=DPI)
         FigureCanvasAgg(figure)
-        for i, plot in enumerate(plots):
-            _draw(plot, figure.add_subplot(rows, min(COLUMNS, len(plots)), i + 1))
+        for place, plot in enumerate(plots):
+            _draw(plot, figure.add_subplot(rows, columns, place + 1))
         figure.tight_layout()
         figure.savefig(path, format='png', metadata={'Software': None})
 
 
-def svg(plot: Plot) -> bytes:
-    """Returns a plot as the bytes of an SVG file."""
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(INCHES)
-        FigureCanvasSVG(figure)
-        _draw(plot, figure.add_subplot(1, 1, 1))
-        figure.tight_layout()
-        buffer = io.BytesIO()
+def svg(plot: Plot) -> str:
+    """Returns a plot as the text of an SVG element."""
+    buffer = io.BytesIO()
+    # The identifiers of two plots on one page differ.
+    style: Style = dict(STYLE, **{'svg.hashsalt': plot.title})
+    with matplotlib.rc_context(style):
+        figure = _figure(plot, FigureCanvasSVG)
         figure.savefig(buffer, format='svg', metadata={'Date': None})
-    return buffer.getvalue()
+    text = buffer.getvalue().decode()
+    return text[text.index('<svg') :]
+
+
+def files(plots: Sequence[Plot], folder: str) -> List[str]:
+    """Writes each plot as a PDF and as an SVG file at the width of a paper's column.
+
+    Args:
+        plots: The plots.
+        folder: The folder, which is made if it does not exist.
+
+    Returns:
+        The names of the files.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    os.makedirs(folder, exist_ok=True)
+    written: List[str] = []
+    for plot in plots:
+        name = _file_name(plot.title, written)
+        style: Style = dict(STYLE, **{'svg.hashsalt': name})
+        with matplotlib.rc_context(style):
+            for ending, canvas, date in (
+                ('pdf', FigureCanvasPdf, 'CreationDate'),
+                ('svg', FigureCanvasSVG, 'Date'),
+            ):
+                path = os.path.join(folder, f'{name}.{ending}')
+                _figure(plot, canvas).savefig(path, format=ending, metadata={date: None})
+                written.append(f'{name}.{ending}')
+    return written
+
+
+def _file_name(title: str, taken: Sequence[str]) -> str:
+    """Returns a name of a file, without its ending, for a title."""
+    name = re.sub(r'[^a-z0-9]+', '_', title.lower()).strip('_')[:80] or 'figure'
+    number, found = 1, name
+    while f'{found}.pdf' in taken:
+        number += 1
+        found = f'{name}_{number}'
+    return found
+
+
+def _figure(plot: Plot, canvas: Callable[[Figure], object]) -> Figure:
+    figure = Figure((WIDTH, plot.height))
+    canvas(figure)
+    _draw(plot, figure.add_subplot(1, 1, 1))
+    figure.tight_layout(pad=0.4)
+    return figure
 
 
 def _draw(plot: Plot, axes: Axes) -> None:
-    axes.set_title(_plain(plot.title))
+    axes.set_title(_plain(_short(plot.title, 52)))
     plot.draw(axes)
 
 
-def _lines(title: str, label: str, bottom: Optional[float], curves: Sequence[Curve]) -> Plot:
-    """Returns a plot of curves over steps."""
-
-    def draw(axes: Axes) -> None:
-        for name, points, colour in curves:
-            axes.plot(
-                *zip(*points),
-                color=colour,
-                marker='o' if len(points) < 30 else None,
-                label=_plain(_short(name)),
-            )
-        axes.set_xlabel('step')
-        axes.set_ylabel(label)
-        if bottom is not None:
-            axes.set_ylim(
-                bottom, 1.08 * max(value for _, points, _ in curves for _, value in points) + 1e-9
-            )
-        _legend(axes, len(curves))
-
-    ends = []
-    for curve in curves:
-        values = [value for _, value in curve.points]
-        ends.append(f'{curve.name} from {values[0]:.4g} to {values[-1]:.4g}')
-    return Plot(title, f'{title} over steps: {"; ".join(ends)}', draw)
-
-
 def _legend(axes: Axes, count: int) -> None:
-    """Adds a legend. Of many curves it names the first, the last and some in between."""
+    """Adds a legend below the axes. Of many curves it names the first, the last and some between.
+
+    The plot then says how many it does not name.
+    """
     handles, labels = axes.get_legend_handles_labels()
-    if count > MOST_NAMED:
-        shown = sorted({round(i * (count - 1) / (MOST_NAMED - 1)) for i in range(MOST_NAMED)})
-        handles, labels = [handles[i] for i in shown], [labels[i] for i in shown]
+    shown = curves.evenly(count, MOST_NAMED)
+    handles, labels = [handles[i] for i in shown], [labels[i] for i in shown]
     if any(label.startswith('_') for label in labels):  # matplotlib would omit these labels
         labels = [' ' + label for label in labels]
-    axes.legend(handles, labels, loc='best')
-
-
-def _rules(found: Sequence[Run], colours: Sequence[Colour]) -> Plot:
-    """Returns a plot of the newest top-1 of each run, with one row per rule."""
-    reached = [(run.rule, run.last('top1'), colour) for run, colour in zip(found, colours)]
-    last = [(rule, top1, colour) for rule, top1, colour in reached if top1 is not None]
-    best: Dict[str, float] = {}
-    for rule, top1, _ in last:
-        best[rule] = max(top1, best.get(rule, top1))
-    order = sorted(best, key=lambda rule: best[rule])
-
-    def draw(axes: Axes) -> None:
-        for rule, top1, colour in last:
-            axes.plot([top1], [order.index(rule)], 'o', color=colour, markersize=6)
-        for rule in order:
-            axes.annotate(
-                f'{best[rule]:.4f}',
-                (best[rule], order.index(rule)),
-                (0, 6),
-                textcoords='offset points',
-                ha='center',
-                fontsize=7,
-            )
-        axes.set_yticks(range(len(order)))
-        axes.set_yticklabels([_plain(_short(rule)) for rule in order])
-        axes.set_ylim(-0.7, len(order) - 0.2)
-        axes.margins(x=0.15)
-        axes.set_xlabel('top-1 at the end of each run')
-
-    return Plot(
-        'Top-1 by rule',
-        'best top-1 of each rule: '
-        + '; '.join(f'{rule} {best[rule]:.4f}' for rule in reversed(order)),
-        draw,
+    title = None if len(shown) == count else f'{len(shown)} of {count} are named'
+    axes.legend(
+        handles,
+        labels,
+        loc='upper center',
+        bbox_to_anchor=(0.45, -0.22),
+        ncol=NAMES_PER_ROW,
+        title=title,
+        title_fontsize=7,
     )
 
 
-def _names(found: Sequence[Run]) -> List[str]:
-    """Returns a unique name for each run: its exp_id, with the collection if there are several."""
-    several = len({run.collection for run in found}) > 1
-    return [f'{run.exp_id} ({run.collection})' if several else run.exp_id for run in found]
+def _legend_height(count: int) -> float:
+    rows = -(-min(count, MOST_NAMED) // NAMES_PER_ROW) + (count > MOST_NAMED)
+    return LEGEND_ROW * rows
 
 
-def _colours(count: int) -> List[Colour]:
-    """Returns a colour for each of `count` runs."""
-    return [FEW(i) if count <= FEW.N else MANY(i % MANY.N) for i in range(count)]
+def _number(value: Optional[float]) -> str:
+    return '-' if value is None else f'{value:.4g}'
 
 
 def _short(name: str, most: int = 28) -> str:

@@ -99,11 +99,11 @@ def environment_differences(first: Document, second: Document) -> List[Differenc
     known = ['environment' in params for params in (first, second)]
     told = ['recorded' if is_known else None for is_known in known]
     if all(known):
-        one, other = [_facts(params, 'environment') for params in (first, second)]
+        one, other = [facts(params, 'environment') for params in (first, second)]
         found = _differing(one, other)
     else:
         found = [Difference('environment', *told)] if any(known) else []
-    return _differing(_facts(first, 'provenance'), _facts(second, 'provenance')) + found
+    return _differing(facts(first, 'provenance'), facts(second, 'provenance')) + found
 
 
 def _differing(first: Dict[str, object], second: Dict[str, object]) -> List[Difference]:
@@ -124,14 +124,14 @@ def _only(first: object, second: object) -> Tuple[str, str]:
     )
 
 
-def _facts(params: Document, group: str) -> Dict[str, object]:
-    """Returns {dotted name: value} of a group, without what every run has for itself."""
-    facts: Dict[str, object] = {}
+def facts(params: Document, group: str) -> Dict[str, object]:
+    """Returns {dotted name: value} of a group of params, without what every run has for itself."""
+    found: Dict[str, object] = {}
     for name, value in _group(params, group).items():
         if name not in SO_FAR:
             inner = value.items() if isinstance(value, dict) else ()
-            facts.update({f'{name}.{key}': fact for key, fact in inner} or {name: value})
-    return facts
+            found.update({f'{name}.{key}': fact for key, fact in inner} or {name: value})
+    return found
 
 
 # --- the settings ---------------------------------------------------------------------------------

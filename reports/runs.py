@@ -16,13 +16,24 @@ from database.errors import StoreError
 from database.spool import database_folder
 from database.types import Document
 from reports import stored
-from reports.stored import FILES, LOSSES, Point, RunKey, Span, Stored, finite
+from reports.stored import (
+    FILES,
+    LOSSES,
+    NO_REMARKS,
+    Point,
+    Remarks,
+    RunKey,
+    Span,
+    Stored,
+    finite,
+)
 
-RUNNING, SPOOLED, FINISHED, STOPPED, DIED, VALIDATED, ENDED = (
+RUNNING, SPOOLED, FINISHED, STOPPED, PRUNED, DIED, VALIDATED, ENDED = (
     'running',
     'spooled',
     'finished',
     'stopped',
+    stored.PRUNED,
     'died',
     'validated',
     'ended',
@@ -34,6 +45,7 @@ STATES = {
     FINISHED: 'all steps are done',
     STOPPED: 'its user stopped it before its last step; run the same command with --do_restore to '
     'continue it',
+    PRUNED: 'a search stopped it early, because others were better at the same step',
     DIED: 'it failed or was killed before its last step; run the same command with --do_restore to '
     'continue it',
     VALIDATED: 'a validation by test.py of a checkpoint that no training of this database has',
@@ -53,10 +65,13 @@ class Run:
         waiting: How many of its records are waiting on this disk.
         end: How its last process ended before the last step, or None.
         span: The times of all of its records; None if `points` are all of them.
+        remarks: Its tags and notes.
+        is_pruned: Whether it is a trial that a search stopped early.
 
     Attributes:
         collection: Name of its collection.
         exp_id: Name of the experiment.
+        remarks: Its tags and notes.
         waiting: How many of its records are waiting on this disk.
         points: Its records, sorted by step. Validations that were recorded under the name of a
             training are left out.
@@ -75,8 +90,11 @@ class Run:
         waiting: int = 0,
         end: Optional[End] = None,
         span: Optional[Span] = None,
+        remarks: Remarks = NO_REMARKS,
+        is_pruned: bool = False,
     ) -> None:
         self.collection, self.exp_id, self.waiting = collection, exp_id, waiting
+        self.remarks = remarks
         ordered = sorted(points, key=lambda point: (point.step, point.time))
         trained = [point for point in ordered if not point.validates]
         self.points = trained or ordered
@@ -89,9 +107,9 @@ class Run:
         self._span = span or Span(
             min(point.time for point in self.points), max(point.time for point in self.points)
         )
-        self.state = self._state(is_held)
+        self.state = self._state(is_held, is_pruned)
 
-    def _state(self, is_held: bool) -> str:
+    def _state(self, is_held: bool, is_pruned: bool) -> str:
         if is_held or self.waiting:
             return RUNNING if is_held else SPOOLED
         if self.points[-1].validates:
@@ -100,6 +118,8 @@ class Run:
             return ENDED
         if self.step >= self.steps:
             return FINISHED
+        if is_pruned:
+            return PRUNED
         return STOPPED if self._end and self._end.signal else DIED
 
     @property
@@ -144,9 +164,27 @@ class Run:
         return None if steps is None else int(steps)
 
     @property
+    def steps_per_epoch(self) -> Optional[float]:
+        """The number of steps of an epoch, or None if its records do not contain it."""
+        return finite(self.setting('steps_per_epoch')) or None
+
+    @property
+    def batch_size(self) -> Optional[float]:
+        """The number of images of a step, or None if its records do not contain it."""
+        return finite(self._group('train_params').get('train_batch_size'))
+
+    @property
+    def image_size(self) -> Optional[int]:
+        """The height of an image in pixels, or None if its records do not contain it."""
+        shape = self.setting('image_shape')
+        recorded = shape[0] if isinstance(shape, list) and shape else self.setting('image_size')
+        size = finite(recorded)
+        return None if size is None else int(size)
+
+    @property
     def images_per_s(self) -> Optional[float]:
         """Images per second in its newest record with steps, or None without such a record."""
-        batch = finite(self._group('train_params').get('train_batch_size'))
+        batch = self.batch_size
         durations = [point.duration for point in self.points if point.trained and point.duration]
         return batch / durations[-1] if batch and durations else None
 
@@ -217,6 +255,31 @@ class Run:
             name: The name of the loss or result. A result by layer is averaged over the layers.
         """
         return [(step, value) for step, value in self._values(name) if value is not None]
+
+    def validated(self, name: str) -> List[Tuple[int, float]]:
+        """Returns [(step, number)] of a result of the validations, as `curve` does.
+
+        'loss' is the cross-entropy of the validation images here, and not a loss of the training.
+        """
+        found = [
+            (point.step, mean(point.results[name]))
+            for point in self.points
+            if name in point.results
+        ]
+        return [(step, value) for step, value in found if value is not None]
+
+    def hours(self) -> List[Tuple[int, float]]:
+        """Returns [(step, hours of training until there)], without validations and pauses.
+
+        It ends at the first record whose duration is not known.
+        """
+        found, hours = [], 0.0
+        for point in self.points:
+            if point.trained and point.duration is None:
+                break
+            hours += point.trained * (point.duration or 0.0) / 3600.0
+            found.append((point.step, hours))
+        return found
 
     def last(self, name: str) -> Optional[float]:
         """Returns the value of a curve in the newest record that contains it.
@@ -347,6 +410,8 @@ def _run(key: RunKey, held: Optional[Stored], waiting: Sequence[Document]) -> Ru
         len(waiting),
         held.end,
         held.span and Span(min(times + [held.span.first]), max(times + [held.span.newest])),
+        held.remarks,
+        held.is_pruned,
     )
 
 

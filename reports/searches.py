@@ -1,7 +1,8 @@
 """Reads the searches of a database and lists their trials, the best first."""
 
 import collections
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+import warnings
+from typing import TYPE_CHECKING, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from pymongo.errors import PyMongoError
 
@@ -9,9 +10,23 @@ from config.flags import as_flag
 from database import server
 from database.errors import StoreError
 from database.types import Document
-from reports.runs import finite
+from reports.stored import PRUNED, SEARCHES, finite
 
-SEARCHES = '.searches'
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+# The states of trials, and what they mean.
+STATES = {
+    'complete': 'trained to the end',
+    PRUNED: 'stopped early, because others were better at the same step',
+    'lost': 'diverged; it is scored 0',
+    'failed': 'ended by an error or by its user',
+    'running': 'not finished yet',
+}
+SCORED = ('complete', 'lost')  # states of trials with a final value
+FEWEST = 4  # scored trials without which no importance is computed
+WIDE = 30.0  # a range whose ends differ by this factor was searched in the logarithm
+Value = Union[float, str]  # of a setting
 MOST = 10  # how many of the best trials of a search are listed
 
 
@@ -24,6 +39,7 @@ class Trial(NamedTuple):
         value: Its top-1 as a fraction, or None.
         step: The step of its last validation, or None.
         params: The settings that the search chose.
+        exp_id: The name of its run.
     """
 
     number: int
@@ -31,6 +47,7 @@ class Trial(NamedTuple):
     value: Optional[float]
     step: Optional[int]
     params: Document
+    exp_id: str = ''
 
 
 class Search(NamedTuple):
@@ -53,12 +70,7 @@ COLUMNS: Sequence[Tuple[str, Callable[[Trial], str]]] = (
     ('top-1', lambda trial: '-' if trial.value is None else f'{trial.value:.4f}'),
     ('step', lambda trial: '-' if trial.step is None else f'{trial.step:,}'),
     ('state', lambda trial: trial.state),
-    (
-        'settings',
-        lambda trial: ' '.join(
-            as_flag(str(name), _short(value)) for name, value in trial.params.items()
-        ),
-    ),
+    ('settings', lambda trial: flags(trial)),
 )
 NUMBERS = ('trial', 'top-1', 'step')  # columns of numbers
 
@@ -102,6 +114,77 @@ def best(search: Search) -> List[Trial]:
     )[:MOST]
 
 
+def flags(trial: Trial) -> str:
+    """Returns the settings of a trial as flags. Floats have four significant digits."""
+    return ' '.join(as_flag(str(name), _short(value)) for name, value in trial.params.items())
+
+
+def settings(search: Search) -> List[str]:
+    """Returns the names of the settings that a search varies, sorted."""
+    return sorted({str(name) for trial in search.trials for name in trial.params})
+
+
+def importance(search: Search) -> Dict[str, float]:
+    """Returns {setting: its importance}, which add up to 1, by Optuna's PED-ANOVA.
+
+    It says how much the settings of the best tenth of the trials differ from those of all
+    (https://arxiv.org/abs/2304.10255). Pruned and failed trials are left out: they have no final
+    value. The result is empty without Optuna, and if there is too little to compare.
+    """
+    scored = [
+        trial
+        for trial in search.trials
+        if trial.state in SCORED and trial.value is not None and trial.params
+    ]
+    names = [name for name in settings(search) if all(name in trial.params for trial in scored)]
+    names = [name for name in names if len({str(trial.params[name]) for trial in scored}) > 1]
+    if len(scored) < FEWEST or not names or len({trial.value for trial in scored}) < 2:
+        return {}
+    try:
+        import optuna
+    except ModuleNotFoundError:
+        return {}
+    space = {
+        name: _distribution([_value(trial.params[name]) for trial in scored]) for name in names
+    }
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # the evaluator is experimental in some versions
+        study = optuna.create_study(direction='maximize')
+        for trial in scored:
+            params = {name: _value(trial.params[name]) for name in names}
+            study.add_trial(
+                optuna.trial.create_trial(params=params, distributions=space, value=trial.value)
+            )
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+        found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return {name: float(value) for name, value in found.items()}
+
+
+def _value(value: object) -> Value:
+    """Returns the value of a setting as a number, or as a text."""
+    number = finite(value)
+    return str(value) if number is None else number
+
+
+def _distribution(values: Sequence[Value]) -> 'BaseDistribution':
+    """Returns Optuna's description of where the values of a setting come from.
+
+    Trials record the values alone, so that the range is that of the values, and it is one in the
+    logarithm if the values lie wide apart.
+    """
+    from optuna import distributions
+
+    known = [value for value in values if not isinstance(value, str)]
+    if len(known) < len(values):
+        return distributions.CategoricalDistribution(sorted(set(values), key=str))
+    low, high = min(known), max(known)
+    log = low > 0 and high / low > WIDE
+    if all(isinstance(value, int) for value in values):
+        return distributions.IntDistribution(int(low), int(high), log=log)
+    return distributions.FloatDistribution(low, high, log=log)
+
+
 def title(search: Search) -> str:
     """Returns one line that summarises a search."""
     states = collections.Counter(trial.state for trial in search.trials)
@@ -117,6 +200,7 @@ def _trial(document: Document) -> Trial:
         finite(document.get('value')),
         None if step is None else int(step),
         params if isinstance(params, dict) else {},
+        str(document['_id']),
     )
 
 

@@ -21,6 +21,9 @@ from database.types import Document
 
 LOSSES = ('loss', 'model_loss', 'reg_loss', 'alignment_loss', 'total_loss', 'learning_rate')
 FILES = '.files'
+NOTES = '.notes'
+SEARCHES = '.searches'
+PRUNED = 'pruned'  # the state of a trial that a search stopped early
 # Which documents of such a collection are records.
 RECORDS: Document = {
     'exp_id': {'$type': 'string'},
@@ -85,6 +88,21 @@ class Span(NamedTuple):
     newest: datetime.datetime
 
 
+class Remarks(NamedTuple):
+    """What users have written about a run with `runs.py`.
+
+    Attributes:
+        tags: Its tags.
+        notes: The texts of its notes, the oldest first.
+    """
+
+    tags: List[str]
+    notes: List[str]
+
+
+NO_REMARKS = Remarks([], [])
+
+
 class Stored(NamedTuple):
     """The data of a run in MongoDB.
 
@@ -94,6 +112,8 @@ class Stored(NamedTuple):
         is_held: Whether a process has claimed it.
         end: How its last process ended before the last step, or None.
         span: The times of all of its records; None if `points` are all of them.
+        remarks: Its tags and notes.
+        is_pruned: Whether it is a trial that a search stopped early.
     """
 
     points: List[Point]
@@ -101,6 +121,8 @@ class Stored(NamedTuple):
     is_held: bool
     end: Optional[End] = None
     span: Optional[Span] = None
+    remarks: Remarks = NO_REMARKS
+    is_pruned: bool = False
 
 
 def collections_of(database: Database[Document]) -> List[str]:
@@ -119,11 +141,39 @@ def newest(database: Database[Document]) -> Dict[RunKey, Stored]:
     for collection in collections_of(database):
         files, claims = database[collection + FILES], database[collection + '.claims']
         held, ends = claim.held(claims), claim.ends(claims)
+        told = remarks(database[collection + NOTES])
+        pruned = database[collection + SEARCHES].distinct('_id', {'state': PRUNED})
         for exp_id, stored in _newest(files):
             found[RunKey(collection, exp_id)] = stored._replace(
-                is_held=exp_id in held, end=ends.get(exp_id)
+                is_held=exp_id in held,
+                end=ends.get(exp_id),
+                remarks=told.get(exp_id, NO_REMARKS),
+                is_pruned=exp_id in pruned,
             )
     return found
+
+
+def remarks(notes: Collection[Document]) -> Dict[str, Remarks]:
+    """Returns {exp_id: tags and notes} of the runs of a collection that have any.
+
+    Raises:
+        PyMongoError: MongoDB cannot be read.
+    """
+    return {
+        document['_id']: Remarks(
+            [tag for tag in _list(document.get('tags')) if isinstance(tag, str)],
+            [
+                note['text']
+                for note in _list(document.get('notes'))
+                if isinstance(note, dict) and isinstance(note.get('text'), str)
+            ],
+        )
+        for document in notes.find({'_id': {'$type': 'string'}})
+    }
+
+
+def _list(value: object) -> List[object]:
+    return value if isinstance(value, list) else []
 
 
 def _newest(files: Collection[Document]) -> Iterator[Tuple[str, Stored]]:

@@ -17,6 +17,7 @@ COLOURS = {
     runs.RUNNING: 'cyan',
     runs.FINISHED: 'green',
     runs.STOPPED: 'yellow',
+    runs.PRUNED: 'yellow',
     runs.DIED: 'red',
     runs.SPOOLED: 'yellow',
 }

@@ -1,340 +1,253 @@
-"""Tests of the page in a real browser, of the PNG and of the table."""
+"""Tests of the page as a text: its policy, its data, and what it holds without scripts."""
 
 import base64
 import datetime
+import hashlib
 import html
 import io
+import json
 import re
-import shutil
 import xml.etree.ElementTree
 
+import numpy as np
 import pytest
-import rich.console
 from PIL import Image
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 
-from reports import page, plots, runs, table, view
-from reports.selection import Selection
+from reports import plots, runs, sections
+from reports.page import data, document, still
 
+import shown
+from shown import MOMENT, made
 from stored import DBNAME, HOSTILE
-
-BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
-WIDTHS = (1280, 400)
-NARROWEST = 300  # pixels; in a narrower plot, drawn for 400, the text would be illegible
 
 
 @pytest.fixture(scope='module')
 def found(database):
     address, cache = database
-    return runs.read(address.host, address.port, DBNAME, cache_dir=cache)[0]
-
-
-@pytest.fixture(scope='module')
-def browser():
-    binary = next(filter(None, map(shutil.which, BROWSERS)), None)
-    driver = shutil.which('chromedriver')
-    if not (binary and driver):
-        pytest.skip(
-            'no browser: needs chromedriver and one of {}; on Debian, apt-get install '
-            'chromium-driver'.format(', '.join(BROWSERS))
-        )
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for argument in ('--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'):
-        options.add_argument(argument)
-    options.set_capability('goog:loggingPrefs', {'browser': 'ALL'})
-    driving = webdriver.Chrome(options=options, service=Service(driver))
-    yield driving
-    driving.quit()
-
-
-@pytest.fixture
-def visit(browser, tmp_path):
-    """A function that shows the text of a page in a browser of the given width in pixels."""
-
-    def show(text, width):
-        (tmp_path / 'page.html').write_text(text, encoding='utf-8')
-        browser.execute_cdp_cmd(
-            'Emulation.setDeviceMetricsOverride',
-            dict(width=width, height=900, deviceScaleFactor=1, mobile=False),
-        )
-        browser.get('file://{}'.format(tmp_path / 'page.html'))
-        return browser
-
-    return show
-
-
-def images(browser):
-    """Returns [width of the image, width on the screen, alternative text] of each plot."""
-    return browser.execute_script(
-        'return [...document.images].map(i => [i.naturalWidth, i.clientWidth, i.alt])'
-    )
-
-
-def seen(found, *columns):
-    """Returns a view of runs, with the usual columns or those that are named."""
-    return view.of_runs(found, Selection(columns=columns))
-
-
-def rendered(found, **more):
-    more = dict(dict(detailed=12), **more)
-    return page.of(found, [seen(found).sheet], 'Runs', 'of the tests', **more)
+    return shown.read(address, DBNAME, cache)
 
 
 @pytest.fixture(scope='module')
 def text(found):
     """The page of all runs."""
-    return rendered(found)
+    return shown.page(found)
 
 
-@pytest.fixture(scope='module')
-def full(found):
-    """The page of two runs, which have every plot."""
-    return rendered([run for run in found if run.exp_id in ('symmetric', HOSTILE)])
+def test_its_policy_allows_its_own_scripts_alone(text):
+    tags = shown.Tags(text)
+    (policy,) = [own['content'] for tag, own in tags.found if 'http-equiv' in own]
+    scripts = re.findall(r'(?s)<script>(.*?)</script>', text)
+    hashes = [base64.b64encode(hashlib.sha256(each.encode()).digest()).decode() for each in scripts]
+    rules = dict(rule.strip().split(' ', 1) for rule in policy.split(';'))
+    assert rules['default-src'] == rules['connect-src'] == rules['base-uri'] == "'none'"
+    assert rules['script-src'].split() == [f"'sha256-{each}'" for each in hashes]
+    assert len(hashes) == len(document.SCRIPTS) and 'eval' not in policy
 
 
-@pytest.fixture(scope='module')
-def brief(found):
-    """The page of all runs, with plots of only the newest two."""
-    return rendered(found, detailed=2)
+def test_it_holds_all_that_it_shows(text):
+    for tag, own in shown.Tags(text).found:
+        assert tag not in ('link', 'iframe', 'object', 'img') and 'src' not in own
+        assert not any(name.startswith('on') for name in own)
+        targets = [value for name, value in own.items() if name.endswith('href')]
+        assert all(value.startswith('#') for value in targets)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('width', WIDTHS)
-def test_a_browser_shows_all_plots_in_any_width_without_a_complaint(visit, found, text, width):
-    browser = visit(text, width)
-    drawn = images(browser)
-    assert (
-        len(drawn)
-        == len(plots.comparing(found)) + sum(len(plots.of_run(run)) for run in found)
-        > 30
-    )
-    assert all(own > 0 and NARROWEST <= shown <= width and text for own, shown, text in drawn)
-    across, inside = browser.execute_script(
-        'return [document.documentElement.scrollWidth, innerWidth]'
-    )
-    assert across <= inside == width
-    assert (
-        browser.execute_script(
-            'return parseFloat(getComputedStyle(document.querySelector("td")).fontSize)'
-        )
-        >= 14
-    )
-    assert browser.get_log('browser') == []
+def test_its_own_scripts_make_no_markup_of_texts():
+    for name in document.SCRIPTS:
+        if name != document.PLOTLY:
+            written = document.read(name)
+            assert not re.search(
+                r'innerHTML|outerHTML|insertAdjacent|document\.write|eval\(', written
+            )
+            assert max(map(len, written.splitlines())) <= 120
 
 
-@pytest.mark.slow
-def test_names_are_text_and_nothing_else(visit, text):
-    browser = visit(text, WIDTHS[0])
-    assert HOSTILE in browser.execute_script(
-        'return [...document.querySelectorAll("td")].map(cell => cell.textContent)'
-    )
-    assert (
-        browser.execute_script(
-            'return document.querySelectorAll("[onerror], script, iframe, link, object").length'
-        )
-        == 0
-    )
-    assert browser.get_log('browser') == []
+def test_names_that_users_chose_are_data_and_text(text, found):
+    assert HOSTILE not in text and '</script><' not in shown.still(text)
+    assert [run.exp_id for run in found] == shown.data(text)['runs']['names']
+    assert HOSTILE in shown.Tags(shown.still(text)).texts
 
 
-@pytest.mark.slow
-def test_a_page_holds_all_it_shows(full, brief):
-    for text in (full, brief):
-        assert set(re.findall(r'(?:src|href)="([^,"]*)', text)) == {'data:image/svg+xml;base64'}
-        assert [word for word in ('<script', 'http://', 'https://', 'url(') if word in text] == []
-
-
-def test_its_plots_are_xml_that_says_what_they_show(full):
-    sources = re.findall(r'base64,([^"]*)', full)
-    assert len(sources) > 10
-    for source in sources:
-        plot = ''.join(xml.etree.ElementTree.fromstring(base64.b64decode(source)).itertext())
-        assert 'step' in plot or 'Top-1 by rule' in plot
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('which', [(), ('bare',), ('lost',), ('script', 'wrong types')], ids=str)
-def test_a_page_of_little(visit, found, which):
-    some = [run for run in found if run.exp_id in which]
-    browser = visit(rendered(some), WIDTHS[1])
-    told = browser.execute_script('return document.body.textContent')
-    assert ('There are no runs yet' in told) == (which == ()) and all(
-        exp_id in told for exp_id in which
-    )
-    assert ('There is nothing to plot yet' in told) == (
-        which not in ((), ('lost',)) or which == ('bare',)
-    ) and browser.get_log('browser') == []
-
-
-def test_only_the_newest_are_plotted_and_the_page_says_so(found, brief):
-    newest = sorted(found, key=lambda run: run.time)[-2:]
-    assert set(re.findall('<h2>(.*) <small>', brief)) == {html.escape(run.exp_id) for run in newest}
-    assert brief.count('<h2>') == 1 + 2 and f'the newest 2 of {len(found)} runs' in brief
-    assert brief.count('<tr>') == 1 + len(found)
-
-
-def test_a_page_that_is_watched_is_read_anew(found, brief):
-    bare = [run for run in found if run.exp_id == 'bare']
-    assert (
-        'http-equiv="refresh" content="7"' in rendered(bare, refresh_s=7) and 'refresh' not in brief
-    )
-
-
-@pytest.mark.slow
-def test_the_same_runs_give_the_same_page(found, full):
-    again = [run for run in found if run.exp_id in ('symmetric', HOSTILE)]
-    assert rendered(again) == full
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    'exp_id', ['symmetric', pytest.param(HOSTILE, marks=pytest.mark.slow), 'lost']
+    'name, kept',
+    [
+        ('a\u202eb', 'a?b'),
+        ('a\\u202eb', 'a\\u202eb'),
+        ('a\\\u2066b\x00', 'a\\?b?'),
+        ('é\n"<\U0001f600', 'é\n"<\U0001f600'),
+    ],
 )
+def test_what_cannot_be_printed_is_left_out_of_the_data(name, kept):
+    encoded = data._encoded({name: [name]})
+    assert json.loads(encoded) == {kept: [kept]} and '<' not in encoded
+
+
+def test_without_scripts_there_are_tables_and_pictures(text, found):
+    part = shown.still(text)
+    assert part.count('<tr>') >= 1 + len(found)
+    drawn = re.findall(r'(?s)<svg.*?</svg>', part)
+    assert 4 < len(drawn) <= still.MOST_PICTURES
+    for picture in drawn:
+        root = xml.etree.ElementTree.fromstring(picture.replace('&quot;', "'"))
+        words = ''.join(root.itertext())
+        assert ('step' in words or 'top-1' in words) and len(root.get('aria-label')) > 20
+    identifiers = re.findall(r' id="([^"]+)"', ''.join(re.findall(r'<clipPath.*?>', part)))
+    assert len(identifiers) == len(set(identifiers))
+
+
+def test_the_same_runs_give_the_same_page(found):
+    again = [run for run in found if run.exp_id in ('symmetric', HOSTILE)]
+    assert shown.page(again) == shown.page(again)
+
+
+@pytest.mark.parametrize('which', [(), ('bare',), ('lost',), ('script', 'wrong types')], ids=str)
+def test_a_page_of_little(found, which):
+    some = [run for run in found if run.exp_id in which]
+    text = shown.page(some)
+    part = shown.still(text)
+    assert ('There are no runs yet' in part) == (which == ())
+    assert all(f'{exp_id}</td>' in part for exp_id in which)
+    drawn = [measure for each in shown.data(text)['sections'] for measure in each['measures']]
+    assert ('There is nothing to plot yet' in part) == (which == ('bare',))
+    assert bool(drawn) == (which not in ((), ('bare',)))
+
+
+def test_a_page_that_is_watched_is_loaded_again_and_one_that_is_served_asks(found):
+    bare = [run for run in found if run.exp_id == 'bare']
+    assert 'http-equiv="refresh" content="7"' in shown.page(bare, refresh_s=7)
+    served = shown.page(bare, refresh_s=7, is_served=True)
+    assert 'http-equiv="refresh"' not in served and "connect-src 'self'" in served
+    assert shown.data(served)['served'] == 7 and shown.data(shown.page(bare))['served'] is None
+
+
+def test_every_state_has_a_meaning_on_the_page(found, text):
+    notes = ' '.join(shown.data(text)['tables'][0]['notes'])
+    there = {run.state for run in found}
+    assert [state for state in there if f'{state}: {runs.STATES[state]}' not in notes] == []
+    assert all(html.escape(runs.STATES[state]) in shown.still(text) for state in there)
+
+
+def test_the_command_and_the_differences_of_runs():
+    some = [made('one', 'mirror', 3, 2), made('two', None, 3, 2, steps=70)]
+    some[1].params['environment'] = {'python': '3.7.9', 'argv': ['train.py'], 'seconds': 3}
+    found = shown.data(shown.page(some))['runs']
+    lines = [found['commands']['lines'][line] for line in found['commands']['of'][0]]
+    assert lines[-1].startswith('python train.py ') and '--alignment=mirror' in lines[-1]
+    assert '--seed=3' in lines[-1] and '--exp_id_suffix=_repeated' in lines[-1]
+    told = {
+        (fact['kind'], fact['name']): [fact['texts'][place] for place in fact['of']]
+        for fact in found['differing']
+    }
+    assert told == {
+        ('setting', 'alignment'): ['mirror', 'None'],
+        ('setting', 'num_steps'): ['20', '70'],
+        ('environment', 'python'): ['', '3.7.9'],
+    }
+
+
+# --- many and long runs ---------------------------------------------------------------------------
+
+
+def test_the_data_of_a_page_are_limited_and_keep_the_ends_and_extremes(monkeypatch):
+    layers = [f'layer{number}' for number in range(21)]
+    some = [made(f'a{seed}', 'a', seed, 300, layers) for seed in range(3)]
+    some[0].points[133].losses['model_loss'] = 77.0  # a peak that thinning must not lose
+    monkeypatch.setattr(data, 'LIMIT', 40_000)
+    text = data.text(shown.contents(some), sections.of(some, some))
+    assert 20_000 < len(text) <= data.LIMIT
+    found = json.loads(text)
+    measures = {measure['name']: measure for measure in found['sections'][0]['measures']}
+    grid, values = measures['model_loss']['seeds'][0][0]
+    steps = found['grids'][grid]
+    assert steps[0] == 10 and steps[-1] == 3000 and len(steps) < 300
+    assert values[steps.index(1340)] == 77.0
+    drawn, grid, rows = measures['weight_angles']['maps'][0]
+    assert drawn == layers and len(rows) == 21 and found['grids'][grid][-1] == 3000
+
+
+def test_the_mean_of_a_group_is_that_of_its_complete_runs_and_no_other():
+    some = [made(f'a{seed}', 'a', seed, 40) for seed in range(3)]
+    some.append(made('a9', 'a', 9, 7, steps=400))  # died
+    (section,) = shown.data(shown.page(some))['sections']
+    (member,) = section['members']
+    assert [run['isCounted'] for run in member['runs']] == [True, True, True, False]
+    (measure,) = [each for each in section['measures'] if each['name'] == 'model_loss']
+    grid, mean, std, n = measure['means'][0]
+    expected = np.array([[value for _, value in run.curve('model_loss')] for run in some[:3]])
+    assert n == 3 and len(mean) == 40
+    np.testing.assert_allclose(mean, expected.mean(0), rtol=1e-4)
+    np.testing.assert_allclose(std, expected.std(0, ddof=1), rtol=1e-3)
+    assert member['stepsPerEpoch'] == 40 and member['batchSize'] == 20
+    hours = member['hours'][1]
+    assert hours[-1] == pytest.approx(40 * 10 * 0.5 / 3600, rel=1e-4)
+
+
+def test_only_the_newest_groups_have_curves_and_all_are_compared():
+    some = [made(f'{rule}{seed}', rule, seed, 5) for rule in 'abcde' for seed in range(2)]
+    for place, run in enumerate(some):
+        run._span = run._span._replace(newest=MOMENT + datetime.timedelta(hours=place))
+    (section,) = shown.data(shown.page(some, most=2))['sections']
+    assert [bool(member['runs']) for member in section['members']] == [False] * 3 + [True] * 2
+    (top1,) = [each for each in section['compared'] if each['name'] == 'top1']
+    assert [len(each['values']) for each in top1['of']] == [2] * 5
+    many = [made(f'a{seed}', 'a', seed, 2) for seed in range(3 * sections.MOST_CURVES)]
+    assert len(sections.chosen(many, 12)) == sections.MOST_CURVES
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('exp_id', ['symmetric', 'lost'])
 def test_a_png_shows_each_plot(found, tmp_path, exp_id):
-    (run,) = [run for run in found if run.exp_id == exp_id]
-    drawn = plots.comparing([run]) + plots.of_run(run)
+    some = [run for run in found if run.exp_id == exp_id]
+    drawn = plots.of_sections(sections.of(some, some)) + plots.of_run(some[0])
     plots.png(drawn, str(tmp_path / 'plots.png'))
     with Image.open(str(tmp_path / 'plots.png')) as image:
         rows, columns = -(-len(drawn) // plots.COLUMNS), min(len(drawn), plots.COLUMNS)
+        height = max(plot.height for plot in drawn)
         assert image.size == (
-            round(columns * plots.INCHES[0] * plots.DPI),
-            round(rows * plots.INCHES[1] * plots.DPI),
+            round(columns * 1.2 * plots.WIDTH * plots.DPI),
+            pytest.approx(rows * 1.2 * height * plots.DPI, abs=1),
         )
-        assert len(set(image.convert('L').getdata())) > 20
+        assert len(set(image.convert('L').tobytes())) > 20
 
 
-@pytest.mark.slow
-def test_plots_of_many_layers_and_many_runs(found):
-    by_layer = {f'layer{i}': float(i) for i in range(201)}
-    points = [
-        runs.Point(step, {}, dict(top1=0.5, weight_angles=by_layer), None, 0, None, found[0].time)
-        for step in (0, 30)
-    ]
-    run = runs.Run('resnet200', 'deep', points, {})
+def test_plots_of_many_layers(found):
+    run = made('deep', 'a', 0, 2, [f'layer{i}' for i in range(201)])
     (drawn,) = [plot for plot in plots.of_run(run) if plot.title == 'Weight angle by layer']
-    text = plots.svg(drawn).decode()
+    text = plots.svg(drawn)
     assert 'layer0' in text and 'layer200' in text and text.count('layer') < 3 * plots.MOST_NAMED
-    assert len(plots.svg(plots.comparing([run] * 45)[1])) > 0
+    assert '10 of 201 are named' in text
 
 
-def printed(found, width):
-    console = rich.console.Console(file=io.StringIO(), width=width)
-    console.print(table.of(seen(found)))
-    return console.file.getvalue()
-
-
-WIDE = 250
-
-
-def test_the_table_has_a_row_for_each_run(found):
-    lines = printed(found, WIDE).splitlines()
-    assert lines[1].split() == [
-        *('exp_id', 'rule', 'dataset', 'model', 'seed', 'step', 'top-1', 'top-5', 'loss'),
-        *('weight°', 'projection°', 'gradient°', 'images/s', 'duration', 'updated', 'state'),
+def test_figures_are_written_at_the_width_of_a_column(tmp_path):
+    some = [made(f'a{seed}', HOSTILE, seed, 5, ['conv', 'dense']) for seed in range(2)]
+    found = sections.of(some, some)
+    drawn = plots.of_sections(found)[:2] + plots.of_layers(found)[:1]
+    names = plots.files(drawn, str(tmp_path / 'new'))
+    assert len(names) == len(set(names)) == 2 * len(drawn)
+    for name in names:
+        written = (tmp_path / 'new' / name).read_bytes()
+        if name.endswith('.pdf'):
+            width = float(re.search(rb'/MediaBox \[ ?0 0 ([\d.]+)', written).group(1))
+            assert width == pytest.approx(72 * plots.WIDTH) and b'/FontFile2' in written
+        else:
+            assert f'width="{72 * plots.WIDTH:.1f}'.encode()[:10] in written
+    again = plots.files(drawn, str(tmp_path / 'again'))
+    same = [
+        (tmp_path / 'new' / a).read_bytes() == (tmp_path / 'again' / b).read_bytes()
+        for a, b in zip(names, again)
     ]
-    (row,) = [line.split() for line in lines if line.split()[:1] == ['symmetric']]
-    assert row[:13] == [
-        *('symmetric', 'symmetric', '?', 'resnet18', '-', '30', '0.9000', '1.0000', '0.5000'),
-        *('12.0', '12.0', '12.0', '262'),
-    ]
-    assert row[-1] == 'finished'
-    (row,) = [line.split() for line in lines if line.split()[:1] == ['died']]
-    assert row[5:8] == ['20', 'of', '30'] and row[-1] == 'died'
-    (row,) = [line.split() for line in lines if line.split()[:1] == ['bare']]
-    assert row[:5] == ['bare', '?', '?', 'fc_7-5', '-'] and row[5:13] == ['2'] + ['-'] * 7
-    assert row[-1] == 'ended' and any(HOSTILE in line for line in lines)
+    assert all(same)
 
 
-@pytest.mark.parametrize('width', [60, 80, 100, 120, 160, 200, WIDE])
-def test_numbers_are_never_folded_and_columns_that_do_not_fit_are_named(found, width):
-    lines = printed(found, width).splitlines()
-    assert max(map(len, lines)) <= width
-    text = ' '.join(lines)
-    assert text.count('0.9000') >= 4 and 'exp_id' in lines[1] and 'top-1' in lines[1]
-    left_out = [line for line in lines if line.startswith('Not shown in ')]
-    assert bool(left_out) == (width < 200) and ('projection°' in lines[1]) == (width >= 160)
-    assert ('20 of 30' in text) == ('step' in lines[1])
+def test_svg_text_is_text(found):
+    plot = plots.Plot(HOSTILE, HOSTILE, lambda axes: None)
+    drawn = io.StringIO(plots.svg(plot)).read()
+    assert html.escape(HOSTILE, quote=False) in drawn.replace('&quot;', '"') and '<img' not in drawn
 
 
-def test_columns_that_are_asked_for_are_all_there(found):
-    console = rich.console.Console(file=io.StringIO(), width=40)
-    names = ('exp_id', 'step', 'top1', 'weight_angle', 'images_per_s', 'why', 'alpha')
-    console.print(table.of(seen(found, *names)), crop=False)
-    lines = console.file.getvalue().splitlines()
-    assert lines[1].split() == ['exp_id', 'step', 'top-1', 'weight°', 'images/s', 'why', 'alpha']
-
-
-MOMENT = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
-
-
-def measured(count, angle=30.0, time=MOMENT):
-    """Returns a run with `count` measured images, or without that number if `count` is None."""
-    results = dict(
-        top1=0.5,
-        gradient_angles={'conv0': None, 'dense': angle},
-        **({} if count is None else {'measured_images': count}),
-    )
-    return runs.Run('fc', 'a', [runs.Point(7, {}, results, None, 0, None, time)], {})
-
-
-ON = 'Angles are means over the layers, measured on '
-
-
-@pytest.mark.parametrize(
-    'some, told',
-    [
-        ([], ''),
-        ([measured(64, angle=None)], ''),
-        ([measured(None)], ON + 'one batch.'),
-        ([measured(64), measured(64)], ON + 'the first 64 validation images.'),
-        (
-            [measured(64), measured(13), measured(1000), measured(7, angle=None)],
-            ON + 'the first 13 to 1,000 validation images.',
-        ),
-        (
-            [measured(64), measured(None)],
-            ON + 'the first 64 validation images (on one batch in older records).',
-        ),
-    ],
-)
-def test_a_note_says_what_angles_are_measured_on(some, told):
-    assert table.note(some) == told
-    assert [line for line in printed(some, WIDE).splitlines() if line.startswith('Angles')] == (
-        [told] if told else []
-    )
-
-
-def test_the_note_is_on_the_page_and_layers_without_an_angle_are_left_out(found):
-    some = [measured(64, time=found[0].time)]
-    assert ON + 'the first 64 validation images. ' in rendered(some) and ON not in rendered(
-        [measured(64, angle=None, time=found[0].time)]
-    )
-    assert some[0].curve('gradient_angles') == [(7, 30.0)] and list(
-        some[0].layers('gradient_angles')
-    ) == ['dense']
-    assert seen(some, 'gradient_angle').sheet.columns[0].texts == ['30.0']
-
-
-def test_an_angle_that_is_gone_is_not_that_of_an_earlier_validation(found):
-    points = [
-        runs.Point(
-            step,
-            {},
-            dict(top1=top1, gradient_angles={'dense': angle}),
-            None,
-            0,
-            None,
-            found[0].time,
-        )
-        for step, top1, angle in ((0, 0.1, 30.0), (7, float('nan'), None))
-    ]
-    run = runs.Run('fc', 'dead', points, {})
-    assert run.last('gradient_angles') is run.last('top1') is None and run.curve(
-        'gradient_angles'
-    ) == [(0, 30.0)]
-
-
-def test_every_state_has_a_meaning_on_the_page(found, brief):
-    assert [state for state in {run.state for run in found} if f'<b>{state}</b>' not in brief] == []
+def test_plotly_is_as_it_was_published():
+    """The SHA-256 is that of the file in plotly.js-cartesian-dist-min 4.1.1 on npm."""
+    text = document.read(document.PLOTLY)
+    digest = hashlib.sha256(text.encode('utf-8')).hexdigest()
+    assert digest == '79542150855a52c567260e3137095dbe2b744e6d702a5cabe67da246942fba7a'
+    assert '</script' not in text.lower()

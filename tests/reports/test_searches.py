@@ -1,13 +1,13 @@
 """Tests of the searches in a report: their trials, the best of them, and the plot."""
 
-import datetime
 import io
 
 import pytest
 import rich.console
 
-from reports import page, plots, runs, searches, table
+from reports import plots, searches, table
 
+import shown
 from stored import DBNAME, HOSTILE
 
 
@@ -26,7 +26,7 @@ def test_all_searches_and_their_trials_in_order(found):
         'alpha',
     )
     assert [trial.number for trial in alpha.trials] == [0, 1, 2, 3] and len(odd.trials) == 26
-    assert odd.trials[-1] == searches.Trial(25, '?', None, None, {})
+    assert odd.trials[-1] == searches.Trial(25, '?', None, None, {}, 'odd')
     assert searches.title(alpha) == 'Search alpha (fc_7-5): 4 trials, 2 complete, 1 lost, 1 pruned'
 
 
@@ -63,20 +63,58 @@ def test_the_table(found):
 
 
 def test_the_page_and_the_plot(found):
-    text = page.of([], [], 'Runs', 'of the tests', 12, searched=found)
-    assert 'There are no runs yet' in text
-    run = runs.Run(
-        'fc_7-5',
-        'one',
-        [runs.Point(0, {}, dict(top1=0.5), None, 0, None, datetime.datetime(2020, 1, 1))],
-        {},
-    )
-    text = page.of([run], [], 'Runs', 'of the tests', 12, searched=found)
+    part = shown.still(shown.page([shown.made('one', 'mirror', 0, 2)], searched=found))
     assert (
-        'Search alpha (fc_7-5): 4 trials' in text
-        and '--alpha=0.2469 --optimizer=adam' in text
-        and HOSTILE not in text
+        'Search alpha (fc_7-5): 4 trials' in part
+        and '--alpha=0.2469 --optimizer=adam' in part
+        and HOSTILE not in part
     )
     (drawn,) = plots.of_search(found[1])
-    assert 'the best is 0.7500' in drawn.note and 'best so far' in plots.svg(drawn).decode()
+    assert 'the best is 0.7500' in drawn.note and 'best so far' in plots.svg(drawn)
     assert plots.of_search(searches.Search('fc', 'none', [])) == []
+
+
+def trial(number, value, state='complete', **params):
+    return searches.Trial(number, state, value, 7, params)
+
+
+def test_the_importance_is_that_of_the_setting_that_decides():
+    trials = [
+        trial(number, 1 - abs(number % 7 - 3) / 7, rate=10.0 ** (number % 7 - 5), size=number % 5)
+        for number in range(35)
+    ]
+    trials += [trial(100 + number, 0.9, 'pruned', rate=99.0, size=9) for number in range(9)]
+    found = searches.importance(searches.Search('fc', 'one', trials))
+    assert set(found) == {'rate', 'size'} and sum(found.values()) == pytest.approx(1)
+    assert found['rate'] > 0.9
+    by_name = dict(zip('abcdefg', range(7)))
+    named = [
+        trial(number, 1.0 - by_name[name] / 7, name=name, other=number % 3)
+        for number, name in enumerate('abcdefgabcdefgabcdefg')
+    ]
+    found = searches.importance(searches.Search('fc', 'two', named))
+    assert found['name'] > 0.9
+
+
+@pytest.mark.parametrize(
+    'trials',
+    [
+        [],
+        [trial(number, 0.5, alpha=0.1 * number) for number in range(9)],  # the same top-1
+        [trial(number, 0.1 * number, alpha=1.0) for number in range(9)],  # the same setting
+        [trial(number, 0.1 * number, 'pruned', alpha=number) for number in range(9)],
+        [trial(number, 0.1 * number, alpha=number) for number in range(3)],
+    ],
+)
+def test_too_little_to_compare_has_no_importance(trials):
+    assert searches.importance(searches.Search('fc', 'one', trials)) == {}
+
+
+def test_a_page_shows_each_setting_against_top_1(found):
+    told = shown.data(shown.page([shown.made('one', 'mirror', 0, 2)], searched=found))
+    _, alpha = told['searches']
+    assert alpha['trials']['states'] == ['complete', 'pruned', 'complete', 'lost']
+    assert alpha['trials']['top1'] == [0.5, 0.25, 0.75, 0.0]
+    (own, optimizer) = alpha['settings']
+    assert own['name'] == 'alpha' and own['values'] == [0.0, 0.123456, 0.246912, 0.370368]
+    assert optimizer['values'] == ['adam'] * 4

@@ -1,0 +1,212 @@
+"""Tests of the page in a real browser: what a reader does, and what the page then holds."""
+
+import shutil
+import statistics
+
+import pymongo
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.support.ui import Select
+
+import shown
+from shown import made
+from stored import DBNAME, HOSTILE
+
+pytestmark = pytest.mark.slow
+
+BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
+WIDTHS = (400, 1280, 2560)
+NARROWEST = 300  # pixels of a plot
+# The traces of a figure, without the bands.
+TRACES = """
+const figure = document.querySelector(`figure[data-title="${arguments[0]}"] .plot`);
+return figure.data.filter((trace) => trace.hoverinfo !== 'skip')
+  .map((trace) => [trace.name, Array.from(trace.x), Array.from(trace.y)]);
+"""
+CELLS = """
+return [...document.querySelectorAll('[aria-label=runs] tbody tr')]
+  .map((row) => [...row.cells].map((cell) => cell.textContent.trim()));
+"""
+HEADS = (
+    "return [...document.querySelectorAll('[aria-label=runs] th')].map((head) => head.dataset.name)"
+)
+
+
+@pytest.fixture(scope='module')
+def browser():
+    binary = next(filter(None, map(shutil.which, BROWSERS)), None)
+    driver = shutil.which('chromedriver')
+    if not (binary and driver):
+        pytest.skip(
+            'no browser: needs chromedriver and one of {}; on Debian, apt-get install '
+            'chromium-driver'.format(', '.join(BROWSERS))
+        )
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for argument in ('--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'):
+        options.add_argument(argument)
+    options.set_capability('goog:loggingPrefs', {'browser': 'ALL'})
+    driving = webdriver.Chrome(options=options, service=Service(driver))
+    driving.set_script_timeout(60)
+    yield driving
+    driving.quit()
+
+
+def resize(browser, width, height=900):
+    browser.execute_cdp_cmd(
+        'Emulation.setDeviceMetricsOverride',
+        dict(width=width, height=height, deviceScaleFactor=1, mobile=False),
+    )
+
+
+def draw(browser):
+    """Waits until every figure is drawn, as if a reader had scrolled past all of them."""
+    browser.execute_async_script(
+        'const done = arguments[0];'
+        'for (const figure of Figure.all) { figure.isSeen = true; figure.show(); }'
+        'requestAnimationFrame(() => setTimeout(done, 0));'
+    )
+
+
+def show(browser, tmp_path, text, width=1280):
+    (tmp_path / 'page.html').write_text(text, encoding='utf-8')
+    resize(browser, width)
+    browser.get('file://{}'.format(tmp_path / 'page.html'))
+    draw(browser)
+    return browser
+
+
+def quiet(browser):
+    """Returns whether the page had no complaint and asked for nothing from elsewhere."""
+    asked = browser.execute_script('return performance.getEntriesByType("resource").length')
+    return browser.get_log('browser') == [] and asked == 0
+
+
+def traces(browser, title):
+    return {name: (x, y) for name, x, y in browser.execute_script(TRACES, title)}
+
+
+def find(browser, selector):
+    return browser.find_element('css selector', selector)
+
+
+def test_a_reader_hides_a_series_and_switches_axes(browser, tmp_path):
+    some = [made(f'{r}{s}', r, s, 40, ['c', 'd']) for r in ('mirror', 'dfa') for s in range(3)]
+    show(browser, tmp_path, shown.page(some))
+    title = 'Task loss in training'
+    before = traces(browser, title)
+    assert set(before) == {'mirror', 'dfa'}
+    assert before['mirror'][1][7] == pytest.approx(
+        statistics.mean(run.curve('model_loss')[7][1] for run in some[:3]), rel=1e-4
+    )
+    find(browser, 'button[data-label=dfa]').click()
+    assert set(traces(browser, title)) == {'mirror'}
+    assert set(traces(browser, 'One layer')) == {'mirror'}
+    pressed = 'return document.querySelector("button[data-label=dfa]").ariaPressed'
+    assert browser.execute_script(pressed) == 'false'
+    find(browser, 'input[name=seeds]').click()
+    assert set(traces(browser, title)) == {'mirror', 'mirror0', 'mirror1', 'mirror2'}
+    for unit, factor in (('epochs', 1 / 40), ('images', 20), ('hours', 0.5 / 3600), ('steps', 1)):
+        Select(find(browser, 'select[name=x]')).select_by_value(unit)
+        x = traces(browser, title)['mirror'][0]
+        assert x == pytest.approx([step * factor for step in before['mirror'][0]], rel=1e-4)
+    find(browser, 'input[name=logY]').click()
+    kind = f'return document.querySelector(\'figure[data-title="{title}"] .plot\')._fullLayout'
+    assert browser.execute_script(kind + '.yaxis.type') == 'log'
+    browser.execute_script(
+        'const slider = document.querySelector("input[name=smoothing]");'
+        'slider.value = 0.9; slider.dispatchEvent(new Event("input"));'
+    )
+    smooth = traces(browser, title)['mirror'][1]
+    assert smooth[0] == before['mirror'][1][0] and smooth[-1] > before['mirror'][1][-1]
+    assert quiet(browser)
+
+
+def test_a_reader_zooms_by_dragging_and_goes_back_by_a_double_click(browser, tmp_path):
+    show(browser, tmp_path, shown.page([made('one', 'mirror', 0, 40)]))
+    title = 'Task loss in training'
+    plot = find(browser, f'figure[data-title="{title}"] .nsewdrag')
+    browser.execute_script('arguments[0].scrollIntoView({block: "center"})', plot)
+    ends = (
+        f'return document.querySelector(\'figure[data-title="{title}"] .plot\').layout.xaxis.range'
+    )
+    whole = browser.execute_script(ends)
+    act = ActionChains(browser, duration=20)
+    act.move_to_element_with_offset(plot, -60, -40).click_and_hold()
+    act.move_by_offset(100, 60).release().perform()
+    near = browser.execute_script(ends)
+    assert whole[0] < near[0] < near[1] < whole[1]
+    ActionChains(browser, duration=20).move_to_element(plot).double_click().perform()
+    assert browser.execute_script(ends) == pytest.approx(whole)
+    assert quiet(browser)
+
+
+def test_a_reader_sorts_filters_and_compares(browser, tmp_path, database):
+    address, cache = database
+    found = shown.read(address, DBNAME, cache)
+    show(browser, tmp_path, shown.page(found))
+    heads, rows = browser.execute_script(HEADS), browser.execute_script(CELLS)
+    assert [row[0] for row in rows] == [run.exp_id for run in found]
+    assert HOSTILE in [row[0] for row in rows]
+    with pymongo.MongoClient(address.host, address.port) as client:
+        for exp_id in ('symmetric', 'None', HOSTILE):
+            (record,) = client[DBNAME]['resnet18.files'].find({'exp_id': exp_id, 'step': 30})
+            results = record['validation_results']['topn_val']
+            (row,) = [row for row in rows if row[0] == exp_id]
+            angles = results['weight_angles'].values()
+            assert row[heads.index('top1')] == '{:.4f}'.format(results['top1'])
+            assert row[heads.index('weight_angle')] == f'{sum(angles) / len(angles):.1f}'
+            assert row[heads.index('images_per_s')] == '{:,.0f}'.format(131 / record['duration'])
+    find(browser, 'th[data-name=top1] button').click()
+    ascending = [row[heads.index('top1')] for row in browser.execute_script(CELLS)]
+    numbers = [float(text) for text in ascending if text != '-']
+    assert numbers == sorted(numbers) and ascending == sorted(
+        ascending, key=lambda text: text == '-'
+    )
+    find(browser, 'th[data-name=top1] button').click()
+    again = [row[heads.index('top1')] for row in browser.execute_script(CELLS)]
+    assert again[: len(numbers)] == ascending[: len(numbers)][::-1]
+    box = find(browser, 'input[type=search]')
+    box.send_keys('rule=symmetric top1>=0.9')
+    assert {row[heads.index('rule')] for row in browser.execute_script(CELLS)} == {'symmetric'}
+    box.clear()
+    box.send_keys('symmetric')
+    for place in range(2):
+        browser.find_elements('css selector', 'td input[type=checkbox]')[place].click()
+    assert len(browser.find_elements('css selector', 'pre')) == 2
+    foreign = '[onerror], iframe, link, object, img, script[src]'
+    count = f'return document.querySelectorAll("{foreign}").length'
+    assert browser.execute_script(count) == 0
+    assert quiet(browser)
+
+
+@pytest.mark.parametrize('width', WIDTHS)
+def test_every_width_light_and_dark(browser, tmp_path, width):
+    some = [
+        made(f'{r}{s}', r, s, 9, [f'layer{i}' for i in range(155)])
+        for r in ('mirror', 'x' * 90)
+        for s in range(2)
+    ]
+    show(browser, tmp_path, shown.page(some), width)
+    colour = 'return document.querySelector(".plot")._fullLayout.paper_bgcolor'
+    assert browser.execute_script(colour) == '#fff'
+    dark = [{'name': 'prefers-color-scheme', 'value': 'dark'}]
+    browser.execute_cdp_cmd('Emulation.setEmulatedMedia', {'features': dark})
+    draw(browser)
+    assert browser.execute_script(colour) == '#14171c'
+    browser.execute_cdp_cmd('Emulation.setEmulatedMedia', {'features': []})
+    across, inside = browser.execute_script(
+        'return [document.documentElement.scrollWidth, innerWidth]'
+    )
+    assert across <= inside == width
+    sizes = browser.execute_script(
+        'return [...document.querySelectorAll("figure .plot")].map((plot) =>'
+        '[plot.clientWidth, plot.querySelector(".main-svg").clientWidth, plot.ariaLabel.length])'
+    )
+    assert len(sizes) > 4
+    assert all(NARROWEST <= drawn <= own + 1 and told > 20 for own, drawn, told in sizes)
+    least = 'return parseFloat(getComputedStyle(document.querySelector("td")).fontSize)'
+    assert browser.execute_script(least) >= 14
+    assert quiet(browser)
