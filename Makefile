@@ -65,7 +65,7 @@ mnist_rules: $(VENV)/ready-train $(DATA)/dataset.json  ## train ResNet-18 on dig
 rules: $(VENV)/ready-train  ## search settings for each rule, train on Fashion-MNIST over seeds: two tables (days)
 	$(RUN) -m experiments.rules $(SWEEP) $(ARGS)
 
-scatter: $(VENV)/ready-train  ## train backpropagation and feedback with ten seeds each on Fashion-MNIST: a table (an hour)
+scatter: $(VENV)/ready-train  ## train backpropagation and feedback with ten seeds each: a table (an hour)
 	$(RUN) -m experiments.scatter $(SWEEP) $(ARGS)
 
 biotorch: $(VENV)/ready-train .venv-peers/ready  ## train the same with BioTorch's layers, and compare (hours)
@@ -81,16 +81,16 @@ noise: $(VENV)/ready-train  ## train the rules with noise on their updates: a ta
 depth: $(VENV)/ready-train  ## train rules on networks of 2 to 16 layers over seeds: two tables, and local/depth.png
 	$(RUN) -m experiments.depth $(SWEEP) $(ARGS)
 
-sensitivity: $(VENV)/ready-train  ## train with random settings of mirror and information: a table, and local/sensitivity.png
+sensitivity: $(VENV)/ready-train  ## train with random settings of mirror and information: a table and a figure
 	$(RUN) -m experiments.sensitivity $(SWEEP) $(ARGS)
 
-transfer: sensitivity  ## train deeper networks with the best settings of make sensitivity: a table, and local/transfer.png
+transfer: sensitivity  ## train deeper networks with the best of make sensitivity: a table, and a figure
 	$(RUN) -m experiments.transfer $(SWEEP) $(ARGS)
 
 dynamics: $(VENV)/ready-train  ## predict and simulate where mirror and information are stable: a table, in a minute
 	$(RUN) -m experiments.dynamics --figure=$(LOCAL)/dynamics.png $(ARGS)
 
-baselines: $(VENV)/ready-train  ## train the last layer, or biases and batch norm, alone: a table, and local/baselines.png
+baselines: $(VENV)/ready-train  ## train the last layer, or biases and batch norm, alone: a table and a figure
 	$(RUN) -m experiments.baselines $(SWEEP) $(ARGS)
 
 results: $(VENV)/ready-train  ## print the tables of all experiments from the files in docs/results
@@ -176,5 +176,5 @@ $(VENV)/ready-test: $(VENV)/ready-train $(LOCK:.txt=-test.txt)
 endif
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1:\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS=: read -r target text; do \
+	@sed -n 's/^\([a-z_-]*\):.*## \(.*\)/\1:\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS=: read -r target text; do \
 		printf '  make %-14s %s\n' "$$target" "$$text"; done

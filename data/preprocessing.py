@@ -314,7 +314,7 @@ def resize(image: tf.Tensor, height: int, width: int) -> tf.Tensor:
     Returns:
         float32 [height, width, c] or [batch, height, width, c].
     """
-    if image.shape.ndims == 4:
+    if len(image.shape) == 4:
         return tf.image.resize_bilinear(image, [height, width])
     return tf.image.resize_bilinear(image[tf.newaxis], [height, width])[0]
 

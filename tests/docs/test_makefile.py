@@ -17,13 +17,13 @@ def makefile():
 
 def targets():
     """The names of the targets that are commands, in the order of the Makefile."""
-    return re.findall(r'(?m)^([a-z][a-z-]*):(?!=)', makefile())
+    return re.findall(r'(?m)^([a-z][a-z_-]*):(?!=)', makefile())
 
 
 def test_every_target_is_phony_and_has_a_line_of_help():
     (phony,) = re.findall(r'(?m)^\.PHONY:(.*)$', makefile())
     assert sorted(phony.split()) == sorted(targets())
-    helped = re.findall(r'(?m)^([a-z][a-z-]*):.*  ## \S', makefile())
+    helped = re.findall(r'(?m)^([a-z][a-z_-]*):.*  ## \S', makefile())
     assert helped == targets()
 
 
