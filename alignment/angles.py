@@ -1,101 +1,118 @@
-"""Measures of each layer: angles between forward and backward kernels, and sizes of weights."""
+"""Compares tensors as flat vectors: angles, norms and signs; and counts their directions."""
 
 import math
-from typing import Dict, Optional, Sequence
 
 import tensorflow.compat.v1 as tf
-
-from alignment.view import LayerRecord
 
 BLOCK = 256  # how many numbers are added up at a time
 
 
-def angle(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
-    """Returns the angle between two tensors of the same shape, as flat vectors.
+class Vector:
+    """A tensor as a flat vector.
+
+    The largest element is scaled to 1 first, so that no square overflows or underflows.
+
+    Args:
+        x: float32, any static shape.
+
+    Attributes:
+        flat: The elements, float32 [n].
+        largest: The largest of their absolute values, a float32 scalar.
+        scaled: The elements divided by it, float32 [n]; NaN if all are zero.
+        length: The length of `scaled`, a float32 scalar.
+    """
+
+    def __init__(self, x: tf.Tensor) -> None:
+        self.flat = tf.reshape(x, [-1])
+        self.largest = tf.reduce_max(tf.abs(self.flat))
+        self.scaled = self.flat / self.largest  # 0 / 0 is NaN
+        self.length = tf.sqrt(_sum(tf.square(self.scaled)))
+
+    @property
+    def unit(self) -> tf.Tensor:
+        """The vector scaled to length 1, float32 [n]; NaN if it is zero."""
+        return self.scaled / self.length
+
+    @property
+    def norm(self) -> tf.Tensor:
+        """The length of the vector, a float32 scalar; 0 if it is zero."""
+        return tf.where(self.largest > 0.0, self.largest * self.length, self.largest)
+
+
+def angle(a: Vector, b: Vector) -> tf.Tensor:
+    """Returns the angle between two vectors of the same size.
 
     The error is about 1e-5 degrees for any lengths and any number of elements.
 
-    Args:
-        a: float32, any static shape.
-        b: float32, the same shape.
-
     Returns:
         A float32 scalar from 0 to 180 degrees. It is NaN where no angle is defined: one of the
-        tensors is zero or contains a number that is not finite. (TensorFlow treats numbers below
+        vectors is zero or contains a number that is not finite. (TensorFlow treats numbers below
         1.2e-38 as zero on CPUs.)
     """
-    u, v = [_unit(tf.reshape(t, [-1])) for t in (a, b)]
+    u, v = a.unit, b.unit
     # The arc cosine of the inner product would lose half of the digits near 0 and 180 degrees.
     return tf.atan2(_length(u - v), _length(u + v)) * (360.0 / math.pi)
 
 
-def _unit(x: tf.Tensor) -> tf.Tensor:
-    """Returns x [n], scaled to length 1.
+def cosine(a: Vector, b: Vector) -> tf.Tensor:
+    """Returns the cosine of the angle between two vectors of the same size.
 
-    The largest element is scaled to 1 first, so that no square overflows or underflows.
+    Returns:
+        A float32 scalar from -1 to 1; NaN where `angle` is.
     """
-    scaled = x / tf.reduce_max(tf.abs(x))  # 0 / 0 is NaN
-    return scaled / _length(scaled)
+    return tf.cos(angle(a, b) * (math.pi / 180.0))
+
+
+def sign_agreement(a: Vector, b: Vector) -> tf.Tensor:
+    """Returns how often two vectors of the same size have the same sign.
+
+    Elements at which b is 0 are left out. An element at which only a is 0 counts as a disagreement.
+
+    Returns:
+        A float32 scalar from 0 to 1, the fraction of the elements at which b is not 0. It is NaN if
+        one of the vectors is zero or contains a number that is not finite.
+    """
+    one, other = tf.sign(a.flat), tf.sign(b.flat)
+    share = _sum(tf.nn.relu(one * other)) / _sum(tf.abs(other))
+    return tf.where(tf.math.is_finite(a.length + b.length), share, a.length + b.length)
+
+
+def participation_ratio(x: Vector, rows: int) -> tf.Tensor:
+    """Returns the effective number of directions of the rows of a matrix.
+
+    It is (sum l)^2 / sum l^2 over the eigenvalues l of the Gram matrix of the rows, which are the
+    squares of the singular values of the matrix. Both sums are read from the Gram matrix itself:
+    its trace, and the sum of the squares of its elements. The mean of the rows is not subtracted.
+
+    Source: the measure is that of Gao et al. 2017 (doi:10.1101/214262). As the effective rank of
+    the error under feedback alignment: arXiv:2606.11123.
+
+    Args:
+        x: The elements of the matrix, row by row.
+        rows: The number of rows.
+
+    Returns:
+        A float32 scalar from 1 to the rank of the matrix; NaN if the matrix is zero or contains a
+        number that is not finite.
+    """
+    matrix = tf.reshape(x.scaled, [rows, -1])
+    gram = tf.matmul(matrix, matrix, transpose_b=True)
+    return 1.0 / _sum(tf.square(tf.reshape(gram / tf.linalg.trace(gram), [-1])))
 
 
 def _length(x: tf.Tensor) -> tf.Tensor:
-    """Returns the length of x [n].
+    """Returns the length of x [n]."""
+    return tf.sqrt(_sum(tf.square(x)))
+
+
+def _sum(x: tf.Tensor) -> tf.Tensor:
+    """Returns the sum of x [n].
 
     Adds up blocks of BLOCK numbers, then the sums of the blocks: a single sum of millions of
     numbers would lose digits.
     """
-    squares = tf.square(x)
-    while squares.shape.num_elements() > BLOCK:
-        whole = squares.shape.num_elements() // BLOCK * BLOCK
-        rows = tf.reshape(squares[:whole], [-1, BLOCK])
-        squares = tf.concat([tf.reduce_sum(rows, axis=1), squares[whole:]], axis=0)
-    return tf.sqrt(tf.reduce_sum(squares))
-
-
-def measure(
-    records: Sequence[LayerRecord], task_loss: tf.Tensor, logits: Optional[tf.Tensor] = None
-) -> Dict[str, Dict[str, tf.Tensor]]:
-    """Returns the measures that a validation reports for each layer.
-
-    Args:
-        records: The layers of the network.
-        task_loss: A float32 scalar. The errors of the layers are its gradients.
-        logits: float32 [batch, classes]. Required under direct feedback.
-
-    Returns:
-        {measure: {layer name: float32 scalar}}. Angles are in degrees and NaN where they are
-        undefined (see `angle`). Only layers with a backward kernel have angles. Under direct
-        feedback, whose kernels do not have the shape of W, they only have the gradient angle.
-
-        - weight_angles: between W and B.
-        - projection_angles: between xW and xB.
-        - gradient_angles: between the input gradient that the rule sends, and dy W^T.
-        - hebb_angle: Always 0 for all layers, as in the records of the original code, which never
-          implemented it. It is kept for programs that read these records.
-        - weightsq_norm, weightsq_mean: sum and mean of the squares of W.
-        - actsq_norm, actsq_mean: sum and mean of the squares of the layer's output, over the batch.
-    """
-    aligned = [record for record in records if record.B is not None]
-    sending = [record for record in records if record.B is not None or record.direct is not None]
-    errors = tf.gradients(task_loss, [record.y for record in sending]) if sending else []
-    at_logits = tf.gradients(task_loss, logits)[0] if len(sending) > len(aligned) else None
-
-    def sent(record: LayerRecord, dy: tf.Tensor) -> tf.Tensor:
-        """Returns the input gradient that the rule sends."""
-        if record.direct is None:
-            return record.linear.reconstruct(dy, record.B, record.x)
-        return record.linear.send(at_logits, record.direct, record.x, record.y)
-
-    return {
-        'weight_angles': {r.name: angle(r.W, r.B) for r in aligned},
-        'projection_angles': {r.name: angle(r.y, r.linear.project(r.x, r.B)) for r in aligned},
-        'gradient_angles': {
-            r.name: angle(sent(r, dy), r.linear.reconstruct(dy, r.W, r.x))
-            for r, dy in zip(sending, errors)
-        },
-        'hebb_angle': {r.name: tf.constant(0.0) for r in records},
-        'weightsq_norm': {r.name: tf.reduce_sum(tf.square(r.W)) for r in records},
-        'weightsq_mean': {r.name: tf.reduce_mean(tf.square(r.W)) for r in records},
-        'actsq_norm': {r.name: tf.reduce_sum(tf.square(r.output)) for r in records},
-        'actsq_mean': {r.name: tf.reduce_mean(tf.square(r.output)) for r in records},
-    }
+    while x.shape.num_elements() > BLOCK:
+        whole = x.shape.num_elements() // BLOCK * BLOCK
+        rows = tf.reshape(x[:whole], [-1, BLOCK])
+        x = tf.concat([tf.reduce_sum(rows, axis=1), x[whole:]], axis=0)
+    return tf.reduce_sum(x)

@@ -96,9 +96,19 @@ VALIDATION_THAT_MEASURES = ('measured_images', 'undefined_angles', 'ties')
 SPLITS = ('validation', 'test')  # the images of a validation: held out, or the test images
 VALIDATION_THAT_SKIPS = ('skipped_records',)  # with --skip_bad_records
 STEP_OF_A_SCRIPT = ('loss', 'learning_rate')
-# The value of a layer is null if its angle is undefined.
 ANGLES = ('weight_angles', 'projection_angles', 'gradient_angles')
-BY_LAYER = ANGLES + (
+# How kernels and errors compare, and their sizes. Older records do not have these measures.
+SIGNALS = (
+    'norm_ratios',
+    'gradient_norm_ratios',
+    'gradient_cosines',
+    'gradient_sign_agreements',
+    'backprop_gradient_sizes',
+    'activity_norms',
+    'error_ranks',
+)
+MAY_BE_UNDEFINED = ANGLES + SIGNALS  # the value of such a layer is null
+BY_LAYER = MAY_BE_UNDEFINED + (
     'hebb_angle',
     'weightsq_norm',
     'weightsq_mean',
@@ -234,7 +244,7 @@ def _inside_validation(where: str, results: Document, params: Document) -> List[
         found += [
             where + f'{name}.{layer} is not a number'
             for layer, value in layers.items()
-            if not (_is(value, NUMBER) or value is None and name in ANGLES)
+            if not (_is(value, NUMBER) or value is None and name in MAY_BE_UNDEFINED)
         ]
     return found
 

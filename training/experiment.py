@@ -21,7 +21,7 @@ from typing import (
 import tensorflow.compat.v1 as tf
 
 import data
-from alignment import angles
+from alignment import measures
 from alignment.gradients import Scalar
 from alignment.rules import RULES, Rule
 from alignment.view import ViewOptions
@@ -666,11 +666,28 @@ class Experiment(Trainable):
             else totals
         )
 
-    def _measures(self, batch: Batch) -> Dict[str, Dict[str, tf.Tensor]]:
-        """Returns alignment.angles.measure of a batch."""
-        logits, layers = self._network(self._read_schedules().rule, batch['images'], True)
-        return angles.measure(
-            layers.records, tf.reduce_mean(losses.cross_entropy(logits, batch['labels'])), logits
+    def _measures(self, batch: Batch) -> measures.Measures:
+        """Returns the measures of alignment.measures of a batch."""
+        rule = self._read_schedules().rule
+        used = self._passes(rule, batch)
+        found = measures.measure(used)
+        if rule is None:
+            return dict(found, **measures.compare(used, used))
+        # One network after the other: both at once would need twice the memory.
+        done = [value for by_layer in found.values() for value in by_layer.values()]
+        with tf.control_dependencies(done + list(used.errors)):
+            images = tf.identity(batch['images'])
+        backprop = self._passes(None, dict(batch, images=images))
+        return dict(found, **measures.compare(used, backprop))
+
+    def _passes(self, rule: Optional[Rule], batch: Batch) -> measures.Pass:
+        """Returns the forward and backward pass of a batch, under a rule or by backpropagation."""
+        logits, layers = self._network(rule, batch['images'], True)
+        return measures.back(
+            layers.records,
+            tf.reduce_mean(losses.cross_entropy(logits, batch['labels'])),
+            logits,
+            undivided=rule is not None and rule.sends_whole_error,
         )
 
 

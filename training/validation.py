@@ -8,7 +8,7 @@ import tensorflow.compat.v1 as tf
 from tqdm import tqdm
 
 from data.base import reason
-from database.layout import ANGLES
+from database.layout import ANGLES, MAY_BE_UNDEFINED
 from database.types import Document
 from training.errors import TrainingError
 from training.types import Results
@@ -119,15 +119,15 @@ def validate(
 
 
 def _without_nan(measured: Document) -> Document:
-    """Replaces undefined angles (NaN) of alignment.angles.measure by None, and counts them."""
+    """Replaces undefined measures (NaN) of alignment.measures by None, and counts the angles."""
     found = dict(
         measured,
         **{
             name: {
-                layer: angle if np.isfinite(angle) else None
-                for layer, angle in measured[name].items()
+                layer: value if np.isfinite(value) else None
+                for layer, value in measured[name].items()
             }
-            for name in ANGLES
+            for name in MAY_BE_UNDEFINED
         },
     )
     return dict(

@@ -9,19 +9,22 @@ import tensorflow.compat.v1 as tf
 import oracle
 import samples
 import tiers
-from alignment import angles
+from alignment import angles, measures
 from alignment.gradients import Dense, aligned
 from reference import error, stream
 
 ANGLES = ('weight_angles', 'projection_angles', 'gradient_angles')
-SIZES = ('weightsq_norm', 'weightsq_mean', 'actsq_norm', 'actsq_mean')
+RATIOS = ('norm_ratios', 'gradient_norm_ratios')
+SIZES = ('weightsq_norm', 'weightsq_mean', 'actsq_norm', 'actsq_mean', 'activity_norms')
 DEGREES = 2e-5  # the rounding error of float32
 
 
 def degrees(a, b):
-    return samples.numbers(
-        lambda: angles.angle(tf.constant(a, tf.float32), tf.constant(b, tf.float32))
-    )
+    return samples.numbers(lambda: angles.angle(vector(a), vector(b)))
+
+
+def vector(x):
+    return angles.Vector(tf.constant(x, tf.float32))
 
 
 @pytest.mark.parametrize('shape', [(1,), (7,), (3, 5), (2, 3, 5, 4)], ids=str)
@@ -71,7 +74,7 @@ def test_angles_are_right_whatever_the_lengths(size, thetas, lengths):
     """The angles of float32 vectors equal those in long doubles, if the processor has them."""
     with tf.Graph().as_default(), tf.Session() as session:
         a, b = [tf.placeholder(tf.float32, [size]) for _ in 'ab']
-        angle = angles.angle(a, b)
+        angle = angles.angle(angles.Vector(a), angles.Vector(b))
         for both in lengths:
             for theta in thetas:
                 vectors = [
@@ -118,6 +121,11 @@ def test_where_there_is_no_angle_it_is_nan(bad, whole):
     assert is_nan == [whole or bad != 0] * 4
 
 
+def measured(records, loss):
+    """Returns the measures of the layers of a network by themselves."""
+    return measures.measure(measures.back(records, loss))
+
+
 def task(record):
     """Returns a loss whose gradient with respect to the layer's output differs between elements."""
     return tf.reduce_sum(record.y * tf.constant(error_signal(record.name), tf.float32))
@@ -134,7 +142,7 @@ def test_what_a_validation_reports_of_a_layer(name):
 
     def build():
         record = samples.record(name)
-        return dict(angles.measure([record], task(record)), output={name: record.output})
+        return dict(measured([record], task(record)), output={name: record.output})
 
     got = {measure: values[name] for measure, values in samples.numbers(build).items()}
     project, reconstruct = layer.linear.project, layer.linear.reconstruct
@@ -153,11 +161,15 @@ def test_what_a_validation_reports_of_a_layer(name):
         gradient_angles=oracle.angle(
             reconstruct(dy, layer.B, layer.x), reconstruct(dy, layer.W, layer.x)
         ),
+        norm_ratios=np.linalg.norm(layer.B) / np.linalg.norm(layer.W),
+        gradient_norm_ratios=np.linalg.norm(reconstruct(dy, layer.B, layer.x))
+        / np.linalg.norm(reconstruct(dy, layer.W, layer.x)),
         hebb_angle=0.0,
         weightsq_norm=np.sum(layer.W**2),
         weightsq_mean=np.mean(layer.W**2),
         actsq_norm=np.sum(output**2),
         actsq_mean=np.mean(output**2),
+        activity_norms=np.mean([np.linalg.norm(image) for image in output]),
     )
     assert set(got) == set(wanted)
     for measure in wanted:
@@ -168,21 +180,23 @@ def test_what_a_validation_reports_of_a_layer(name):
 def test_kernels_that_are_equal_or_opposite(sign, angle):
     def build():
         record = samples.record('conv', B=sign * samples.layer('conv').W)
-        return angles.measure([record], task(record))
+        return measured([record], task(record))
 
-    measured = samples.numbers(build)
+    found = samples.numbers(build)
     for measure in ANGLES:
-        assert abs(measured[measure]['conv'] - angle) < DEGREES, measure
+        assert abs(found[measure]['conv'] - angle) < DEGREES, measure
+    for measure in RATIOS:
+        assert abs(found[measure]['conv'] - 1) < 1e-6, measure
 
 
 def test_a_layer_without_a_backward_kernel_has_sizes_but_no_angles():
     def build():
         records = [samples.record('dense', backward=False), samples.record('conv')]
-        return angles.measure(records, tf.add_n([task(record) for record in records]))
+        return measured(records, tf.add_n([task(record) for record in records]))
 
-    measured = samples.numbers(build)
-    assert {measure: set(values) for measure, values in measured.items()} == dict(
-        {measure: {'conv'} for measure in ANGLES},
+    found = samples.numbers(build)
+    assert {measure: set(values) for measure, values in found.items()} == dict(
+        {measure: {'conv'} for measure in ANGLES + RATIOS},
         **{measure: {'dense', 'conv'} for measure in SIZES + ('hebb_angle',)},
     )
 
@@ -190,12 +204,12 @@ def test_a_layer_without_a_backward_kernel_has_sizes_but_no_angles():
 def test_without_any_backward_kernel_there_are_no_angles():
     def build():
         record = samples.record('dense', backward=False)
-        return angles.measure([record], task(record))
+        return measured([record], task(record))
 
-    measured = samples.numbers(build)
-    assert all(measured[measure] == {} for measure in ANGLES) and set(measured['actsq_mean']) == {
-        'dense'
-    }
+    found = samples.numbers(build)
+    assert all(found[measure] == {} for measure in ANGLES + RATIOS) and set(
+        found['actsq_mean']
+    ) == {'dense'}
 
 
 def test_the_error_is_the_one_that_arrives_at_the_layer():
@@ -205,12 +219,12 @@ def test_the_error_is_the_one_that_arrives_at_the_layer():
     def build():
         record = samples.record('dense')
         y = aligned(Dense(), record.output, samples.leaf(W), samples.leaf(B))
-        return angles.measure([record], tf.reduce_sum(tf.square(y))), record.output
+        return measured([record], tf.reduce_sum(tf.square(y))), record.output
 
-    measured, output = samples.numbers(build)
+    found, output = samples.numbers(build)
     layer = samples.layer('dense')
     dy = (
         2 * (output @ W) @ B.T * output * (1 - output)
     )  # the derivative of the sigmoid, at the product before the bias
     wanted = oracle.angle(dy @ layer.B.T, dy @ layer.W.T)
-    assert abs(measured['gradient_angles']['dense'] - wanted) < 1e-2
+    assert abs(found['gradient_angles']['dense'] - wanted) < 1e-2

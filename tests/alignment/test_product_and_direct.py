@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 
 import oracle
 import samples
-from alignment import angles
+from alignment import measures
 from alignment.view import LayerView, ViewOptions
 from alignment.rules import RULES
 from drawn import start
@@ -179,13 +179,16 @@ class Direct:
             moved = {v.op.name: v for v in tf.trainable_variables()}
             found = dict(zip(moved, tf.gradients(loss, list(moved.values()))))
             self.still = {name for name, gradient in found.items() if gradient is None}
+            measured = {}
+            if dtype == tf.float32:
+                measured = measures.measure(measures.back(layers.records, loss, logits, whole))
             start(session)
             gradients = {name: gradient for name, gradient in found.items() if gradient is not None}
             fetched = session.run(
                 [
                     [(r.W, r.direct, r.x, r.y, r.output) for r in layers.records],
                     gradients,
-                    angles.measure(layers.records, loss, logits) if dtype == tf.float32 else {},
+                    measured,
                     above,
                 ]
             )
@@ -243,19 +246,25 @@ def test_kernels_lead_from_the_classes_to_the_inputs(kind):
     )
 
 
+@pytest.mark.parametrize('whole', [False, True], ids=['divided', 'undivided'])
 @pytest.mark.parametrize('kind', sorted(KINDS))
-def test_angles_are_between_what_the_rule_sends_and_what_the_forward_kernel_would(kind):
-    run = direct(kind)
-    assert run.measures['weight_angles'] == run.measures['projection_angles'] == {}
+def test_angles_are_between_what_the_rule_sends_and_what_the_forward_kernel_would(kind, whole):
+    run = direct(kind, whole=whole)
+    for name in ('weight_angles', 'projection_angles', 'norm_ratios'):
+        assert run.measures[name] == {}
     found = run.measures['gradient_angles']
     assert set(found) == {'below', 'above', 'top'}
     W, _, x, _, _ = [array.astype(np.float64) for array in run.top]
-    assert abs(found['top'] - oracle.angle(run.sent(2), np.einsum('nc,ic->ni', run.e, W))) < 1e-2
+    by_W = {'top': np.einsum('nc,ic->ni', run.e, W)}
     W, _, x, y, _ = [array.astype(np.float64) for array in run.above]
     dy = run.sent(2).reshape(y.shape) * (1 - np.tanh(run.output.astype(np.float64)) ** 2)
-    assert (
-        abs(found['above'] - oracle.angle(run.sent(1), run.linear[1].reconstruct(dy, W, x))) < 1e-2
-    )
+    by_W['above'] = run.linear[1].reconstruct(dy, W, x)
+    ratios = run.measures['gradient_norm_ratios']
+    for which, layer in ((2, 'top'), (1, 'above')):
+        sent = run.sent(which)
+        assert abs(found[layer] - oracle.angle(sent, by_W[layer])) < 1e-2
+        wanted = np.linalg.norm(sent) / np.linalg.norm(by_W[layer])
+        np.testing.assert_allclose(ratios[layer], wanted, 1e-4)
 
 
 def test_in_a_narrower_type():

@@ -39,6 +39,13 @@ BY_LAYER = {
     'weightsq_mean',
     'actsq_norm',
     'actsq_mean',
+    'norm_ratios',
+    'gradient_norm_ratios',
+    'gradient_cosines',
+    'gradient_sign_agreements',
+    'backprop_gradient_sizes',
+    'activity_norms',
+    'error_ranks',
 }
 
 

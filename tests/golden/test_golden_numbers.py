@@ -9,9 +9,10 @@ import tensorflow.compat.v1 as tf
 
 import drawn
 import reference
-from alignment import angles
+from alignment import measures
 from alignment.view import ViewOptions
 from alignment.rules import RULES
+from database.layout import SIGNALS
 from models import NETWORKS, NetworkOptions
 from models.layers import Layers
 from training import losses, runtime
@@ -58,6 +59,7 @@ OPTIONS = {
 IMAGES = {'fc': (8, 20), 'conv': (4, 784), 'resnet18': (2, 128, 128, 3)}
 CLASSES = {'fc': 10, 'conv': 10, 'resnet18': 1000}
 INPUTS = ('images', 'labels', 'var/')
+OURS = set(SIGNALS)  # measures that the original does not have
 
 
 def build(net, images, layers):
@@ -132,7 +134,9 @@ def step(net, rule):
         ) in targets.items():  # we compute nothing where the original computes zeros
             if name.endswith('backward_kernel'):
                 fetches.setdefault('grad_task/' + name, tf.zeros(variable.shape))
-        for metric, values in angles.measure(layers.records, terms.model).items():
+        measured = measures.measure(measures.back(layers.records, terms.model))
+        for metric in set(measured) - OURS:
+            values = measured[metric]
             fetches.update({f'metric/{metric}/{name}': value for name, value in values.items()})
         drawn.start(session)
         results = session.run(fetches)

@@ -37,7 +37,16 @@ from training.errors import TrainingError
 import tensorflow.compat.v1 as tf
 
 ANGLES = ['gradient_angles', 'projection_angles', 'weight_angles']
-SIZES = ['actsq_mean', 'actsq_norm', 'hebb_angle', 'weightsq_mean', 'weightsq_norm']
+COMPARED = [
+    'gradient_cosines',
+    'gradient_norm_ratios',
+    'gradient_sign_agreements',
+    'norm_ratios',
+]  # with backpropagation
+SIZES = [
+    *('activity_norms', 'actsq_mean', 'actsq_norm', 'backprop_gradient_sizes', 'error_ranks'),
+    *('hebb_angle', 'weightsq_mean', 'weightsq_norm'),
+]
 LAYERS = {'dense0', 'dense_output'}
 
 
@@ -87,9 +96,9 @@ def angle(a, b):
 def test_a_validation_measures_every_layer():
     results, variables = validated(tiny.experiment(training=False, alignment='feedback'))
     assert sorted(name for name in results if isinstance(results[name], dict)) == sorted(
-        ANGLES + SIZES
+        ANGLES + COMPARED + SIZES
     )
-    assert all(set(results[name]) == LAYERS for name in ANGLES + SIZES)
+    assert all(set(results[name]) == LAYERS for name in ANGLES + COMPARED + SIZES)
     for layer in LAYERS:
         forward, backward = [
             variables[f'{layer}/{which}_kernel'] for which in ('forward', 'backward')
@@ -128,6 +137,35 @@ def test_angles_and_sizes_are_those_of_the_first_images_whatever_the_batches(set
         x = 1 / (1 + np.exp(-(x @ forward + variables[layer + '/bias'])))
         np.testing.assert_allclose(results['actsq_norm'][layer], np.sum(x**2), 1e-5)
     assert results['measured_images'] == 9 and results['images'] == 13
+    used, backprop = [errors_of_the_first(9, variables, which) for which in ('backward', 'forward')]
+    for layer in ('dense0', 'dense1', 'dense_output'):
+        one, other = used[layer], backprop[layer]
+        cosine = np.cos(np.radians(angle(one, other)))
+        assert abs(results['gradient_cosines'][layer] - cosine) < 1e-5
+        size = np.linalg.norm(9 * other) / 3
+        np.testing.assert_allclose(results['backprop_gradient_sizes'][layer], size, 1e-4)
+        squares = np.linalg.svd(one, compute_uv=False) ** 2
+        rank = squares.sum() ** 2 / np.sum(squares**2)
+        np.testing.assert_allclose(results['error_ranks'][layer], rank, 1e-3)
+
+
+def errors_of_the_first(count, variables, which):
+    """Returns {layer: error} of the first images, sent back through the kernels of this name."""
+    dataset = tiny.DATASETS['tiny']()
+    names = ['dense0', 'dense1', 'dense_output']
+    x = dataset.images[:count].reshape(count, -1).astype(np.float64)
+    outputs = {}
+    for layer in names:
+        y = x @ variables[layer + '/forward_kernel'] + variables[layer + '/bias']
+        outputs[layer] = x = y if layer == names[-1] else 1 / (1 + np.exp(-y))
+    shares = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
+    dy = (shares - np.eye(dataset.classes)[dataset.labels[:count]]) / count
+    found = {names[-1]: dy}
+    for layer, above in [('dense1', names[-1]), ('dense0', 'dense1')]:
+        kernel = variables[f'{above}/{which}_kernel']
+        dx = found[above] @ (kernel if which == 'backward' else kernel.T)
+        found[layer] = dx * outputs[layer] * (1 - outputs[layer])
+    return found
 
 
 def test_where_there_are_fewer_images_all_of_them_are_measured():
@@ -210,7 +248,7 @@ def test_zero_vectors_have_no_angle_and_are_left_out_of_the_mean():
 def test_backprop_has_sizes_but_no_angles():
     results, _ = validated(tiny.experiment(training=False))
     assert all(set(results[name]) == LAYERS for name in SIZES) and all(
-        results[name] == {} for name in ANGLES
+        results[name] == {} for name in ANGLES + COMPARED
     )
     assert 'alignment_coefficients' not in results and results['undefined_angles'] == 0
 
