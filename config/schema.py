@@ -351,7 +351,7 @@ GROUPS: Dict[str, List[Row]] = {
             'number of images that a validation computes at once', at_least=1, always=True),
         row('measure_images', int, 64, TRAINING, HelpGroup.VALIDATION,
             'number of measured images: the first images of the validation set, on which each '
-            'validation measures angles and activities. They are all in memory at once: 64 '
+            'validation measures angles, errors and activities. They are all in memory at once: 64 '
             'images of 224 pixels need 2 GB in ResNet-18, 7 GB in ResNet-50 and 13 GB in '
             'ResNet-152', at_least=1),
         row('save_alignment_coefficients', bool, False, TRAINING, HelpGroup.VALIDATION,

@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING, Callable, Generic, List, Optional, Sequence, TypeVar, Union
 
 from config.schema import LOADING, ROWS, ConfigError
-from reports.runs import Run
+from database.layout import SIGNALS
+from reports.runs import Run, finite
 
 if TYPE_CHECKING:
     from reports.groups import Difference, Group
@@ -84,6 +85,7 @@ def of_runs() -> List[Column[Run]]:
         Column(
             'gradient_angle', lambda run: run.result('gradient_angles'), 'gradient°', '{:.1f}', 7
         ),
+        *[_mean_of(name) for name in SIGNALS],
         Column('images_per_s', lambda run: run.images_per_s, 'images/s', '{:,.0f}', 13),
         Column('duration', _duration, rank=14, show=lambda run: _clock(_duration(run))),
         Column('updated', lambda run: run.time, rank=15),
@@ -102,6 +104,11 @@ def of_runs() -> List[Column[Run]]:
         Column('tags', lambda run: ', '.join(run.remarks.tags) or None, is_text=True),
         Column('notes', lambda run: '; '.join(run.remarks.notes) or None, is_text=True),
     ]
+
+
+def _mean_of(measure: str) -> Column[Run]:
+    """Returns the column of a measure by layer, as its mean over the layers; only for files."""
+    return Column(measure[:-1], lambda run: run.result(measure), form='{:.4g}')
 
 
 def of_groups() -> List[Column['Group']]:

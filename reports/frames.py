@@ -8,7 +8,7 @@ import pandas
 
 from config.schema import ROWS
 from database.errors import StoreError
-from database.layout import ANGLES
+from database.layout import MAY_BE_UNDEFINED
 from database.types import Document
 from reports import runs, view
 from reports.stored import LOSSES, Point, finite
@@ -16,7 +16,7 @@ from reports.selection import Selection, Sheet
 
 OF_A_RUN = ('exp_id', 'rule', 'dataset', 'model', 'seed')  # columns in front of each step
 RENAMED = {'loss': 'training_loss'}  # of the losses, because validations have a loss, too
-SINGULAR = {name: name[:-1] for name in ANGLES}
+SINGULAR = {name: name[:-1] for name in MAY_BE_UNDEFINED}
 
 
 class Per(enum.Enum):

@@ -96,7 +96,7 @@ def test_a_fault_is_named(change, fault):
 def test_where_there_is_no_angle_it_is_null():
     results = dict(
         RECORD['validation_results']['topn_val'],
-        **{name: {'conv0': None, 'conv1': 3.5} for name in layout.ANGLES},
+        **{name: {'conv0': None, 'conv1': 3.5} for name in layout.MAY_BE_UNDEFINED},
     )
     assert layout.faults(dict(RECORD, validation_results={'topn_val': results})) == []
 

@@ -305,6 +305,8 @@ def test_csv_of_runs(files, found):
         assert row['started'] == first['_id'].generation_time.strftime('%Y-%m-%dT%H:%M:%SZ')
         if 'validates' not in last:
             assert float(row['top1']) == last['validation_results']['topn_val']['top1']
+            ranks = last['validation_results']['topn_val']['error_ranks']
+            assert float(row['error_rank']) == ranks['conv0']
             assert float(row['epoch']) == last['step'] / 15
             assert float(row['images_per_s']) == 131 / last['duration']
 
@@ -379,6 +381,9 @@ def test_a_data_frame_of_steps_and_one_of_layers(frame, files):
     ]
     assert list(layers.gradient_angle[2:]) == list(stored['gradient_angles'].values())
     assert np.isnan(layers.gradient_angle[1]) and list(layers.weightsq_norm[2:]) == [1.0, 2.0]
+    assert own.error_rank.iloc[2] == stored['error_ranks']['conv0'] == 3.5
+    assert layers.error_rank.iloc[2] == 3.5 and np.isnan(layers.error_rank.iloc[3])
+    assert np.isnan(layers.error_rank.iloc[0])  # an older record does not have the measure
     with pytest.raises(ValueError, match='rows'):
         frame('rows')
 
