@@ -29,6 +29,15 @@ UV_RUNTIME := $(UV) --python-platform x86_64-manylinux_2_28 --no-emit-package cr
 # An experiment trains here, and writes its statistics and its figure there. ARGS='--workers=2 --dry_run' adds flags.
 SWEEP = --port=$(PORT) --cache_dir=$(LOCAL)/cache --json=$(LOCAL)/$@.json --figure=$(LOCAL)/$@.png
 
+ifneq ($(VERSION),$(filter 3.7 3.9,$(VERSION)))
+LINT := $(RUN) -m ruff check . && $(RUN) -m ruff format --check --quiet . && $(RUN) -m mypy
+else
+LINT := true
+endif
+
+# Tests start many processes. Without bytecode, each of them would compile every module again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: train setup check test test-all nightly-slice report mnist_rules rules scatter biotorch search noise depth \
 	sensitivity transfer dynamics baselines results faithful faithful-here bench faults docs lock \
 	stop-mongodb clean help
@@ -39,13 +48,12 @@ train: $(VENV)/ready-train config/quickstart.pkl $(DATA)/dataset.json  ## set up
 
 setup: $(VENV)/ready-test  ## install what the tests need into .venv-<version>
 
+# In the background: style and types take a core that the tests leave idle. Their output comes last.
 check: $(VENV)/ready-test  ## while you work: style and types (Python 3.10 and newer), and the fast tests
-ifneq ($(VERSION),$(filter 3.7 3.9,$(VERSION)))
-	$(RUN) -m ruff check .
-	$(RUN) -m ruff format --check --quiet .
-	$(RUN) -m mypy
-endif
-	$(RUN) -m pytest -q -rs -n $(WORKERS) --dist loadfile -m 'not slow and not nightly' tests $(ARGS)
+	@mkdir -p $(LOCAL)
+	@($(LINT)) >$(LOCAL)/lint.txt 2>&1 & lint=$$!; \
+	$(RUN) -m pytest -q -rs -n $(WORKERS) --dist loadfile -m 'not slow and not nightly' tests $(ARGS); \
+	code=$$?; wait $$lint || code=1; cat $(LOCAL)/lint.txt; exit $$code
 
 test: $(VENV)/ready-test  ## before you share a change: the fast and the slow tests
 	$(RUN) -m pytest -q -rs -n $(WORKERS) --dist loadfile -m 'not nightly' tests $(ARGS)

@@ -82,11 +82,14 @@ def _cpu() -> float:
 
 def run(python: str, marker: str, workers: int) -> Cost:
     """Runs the tests of one tier in this checkout."""
+    environment = dict(os.environ)
+    environment.pop('PYTHONDONTWRITEBYTECODE', None)  # as in the Makefile
     before, start = _cpu(), time.monotonic()
     done = subprocess.run(
         [python, '-m', 'pytest', '-q', '-n', str(workers), '--dist', 'loadfile', '-m', marker]
         + ['tests'],
         cwd=ROOT,
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
