@@ -10,6 +10,8 @@ import re
 
 import pytest
 
+import every
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MAINS = ('train', 'test', 'report', 'runs', 'search')
 MEASURE = {'benchmarks', 'experiments'}  # packages with separate mains; nothing imports them
@@ -122,15 +124,15 @@ def test_the_walk_sees_the_program():
     )
 
 
-@pytest.mark.parametrize('path', IN_PACKAGES)
+@every.case_of(IN_PACKAGES)
 def test_imports_go_one_way(path):
     package = path.split(os.sep)[0]
     ours = top(imports(path)) & (packages() | set(MAINS) | {'tests'})
     assert ours - {package} <= set(MAY_IMPORT[package])
 
 
-@pytest.mark.parametrize(
-    'path', [path for path in PRODUCT if path.split(os.sep)[0] not in MEASURE]
+@every.case_of(
+    path for path in PRODUCT if path.split(os.sep)[0] not in MEASURE
 )  # MEASURE has separate mains
 def test_flags_stop_at_the_door(path):
     absl = {module for module in imports(path) if module.split('.')[0] == 'absl'}
@@ -139,7 +141,7 @@ def test_flags_stop_at_the_door(path):
     assert 'tf.app' not in source(path) and 'tf.flags' not in source(path)
 
 
-@pytest.mark.parametrize('path', PRODUCT)
+@every.case_of(PRODUCT)
 def test_one_file_knows_the_versions_of_tensorflow(path):
     text = source(path)
     knows = re.findall(
@@ -200,7 +202,7 @@ def defined(node, prefix=''):
                 yield from defined(child, prefix + child.name + '.')
 
 
-@pytest.mark.parametrize('path', PRODUCT)
+@every.case_of(PRODUCT)
 def test_a_module_says_what_it_is(path):
     if path != 'setup.py':
         assert (ast.get_docstring(tree(path)) or '').strip()
@@ -210,7 +212,7 @@ def test_what_is_excepted_is_there():
     assert SEE_FLAGS <= set(PRODUCT)
 
 
-@pytest.mark.parametrize('path', IN_PACKAGES)
+@every.case_of(IN_PACKAGES)
 def test_what_is_public_is_documented(path):
     nodes = dict(defined(tree(path)))
     told = {name for name, node in nodes.items() if (ast.get_docstring(node) or '').strip()}
@@ -248,7 +250,7 @@ def test_the_size_of_a_function():
     assert size(function) == (7, 5) and size(function.body[1].body[0]) == (2, 1)
 
 
-@pytest.mark.parametrize('path', PRODUCT)
+@every.case_of(PRODUCT)
 def test_lines_and_functions_are_short(path):
     lines = source(path).splitlines()
     assert [number for number, line in enumerate(lines, 1) if len(line) > LONGEST_LINE] == []
@@ -267,7 +269,7 @@ def test_lines_and_functions_are_short(path):
     ] == []
 
 
-@pytest.mark.parametrize('path', PRODUCT)
+@every.case_of(PRODUCT)
 def test_no_loose_ends(path):
     assert not re.search(r'\b(TODO|FIXME|XXX)\b', source(path))
     caught = [

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+import every
 from alignment.rules import declarations
 from config import schema
 from config.schema import GROUPS, Config, ConfigError, Scope, whole_steps
@@ -194,7 +195,7 @@ def refusal(values, choices=None):
     return str(caught.value)
 
 
-@pytest.mark.parametrize('name', sorted(ORIGINAL))
+@every.case_of(sorted(ORIGINAL))
 def test_every_flag_of_the_original_exists_with_its_default(name):
     assert name in ROWS
     assert ROWS[name].default == ORIGINAL[name]
@@ -209,8 +210,9 @@ def test_groups_are_those_of_tfutils():
     assert sum(len(rows) for rows in GROUPS.values()) == len(schema.ROWS)  # no name occurs twice
 
 
-@pytest.mark.parametrize('row', ROWS.values(), ids=list(ROWS))
-def test_a_row_is_documented_and_grouped(row):
+@every.case_of(ROWS)
+def test_a_row_is_documented_and_grouped(name):
+    row = ROWS[name]
     assert row.group in GROUP_NAMES
     assert row.help.strip() and 'TODO' not in row.help and '  ' not in row.help
     assert row.kind in (str, int, float, bool, list)
@@ -293,9 +295,9 @@ SCOPES = {
 }
 
 
-@pytest.mark.parametrize('row', ROWS.values(), ids=list(ROWS))
-def test_a_row_has_a_scope(row):
-    assert isinstance(row.scope, Scope)
+@every.case_of(ROWS)
+def test_a_row_has_a_scope(name):
+    assert isinstance(ROWS[name].scope, Scope)
 
 
 def test_what_settings_decide():

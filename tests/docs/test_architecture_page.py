@@ -4,8 +4,7 @@ import ast
 import os
 import re
 
-import pytest
-
+import every
 from config.schema import rows_of
 from test_architecture import MAY_IMPORT, MEASURE, PRODUCT, ROOT, tree
 from training.choices import choices
@@ -82,7 +81,7 @@ def exists(text):
     return text in ENDINGS
 
 
-@pytest.mark.parametrize('text', quoted())
+@every.case_of(quoted())
 def test_a_name_on_the_page_exists(text):
     assert text in OTHERS or exists(text)
 

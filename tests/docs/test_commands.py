@@ -14,6 +14,8 @@ import sys
 
 import pytest
 
+import every
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SHELL = (
     r'(make|python|PYTHON=\S+ make|source|config/get|checkpoints/get|pip|mkdir|mongo\w* -'
@@ -141,7 +143,7 @@ def test_there_are_commands_in_every_page_that_has_a_reason_for_them():
     assert len(COMMANDS) > 40 and {path for path, _ in COMMANDS} >= set(PATHS) - without
 
 
-@pytest.mark.parametrize('path, command', COMMANDS)
+@every.case_of(COMMANDS)
 def test_a_command_is_run_by_a_test_or_says_why_not(path, command):
     how = next((how for start, how in HOW if re.match(start, command)), None)
     assert how is not None, f'say in HOW which test runs {command!r}, or why none does'
@@ -221,7 +223,7 @@ def links():
     return sorted(set(found))
 
 
-@pytest.mark.parametrize('path, target, anchor', links())
+@every.case_of(links())
 def test_a_link_leads_somewhere(path, target, anchor):
     folder = os.path.join(ROOT, os.path.dirname(path))
     place = os.path.normpath(os.path.join(folder, target)) if target else os.path.join(ROOT, path)
