@@ -1,12 +1,13 @@
 """Packs and unpacks archives: .tar files with the `.index` and `.data-*` files of a checkpoint."""
 
 import glob
+import hashlib
 import os
 import re
 import shutil
 import tarfile
 import tempfile
-from typing import IO, Collection, Dict, cast
+from typing import IO, Collection, Dict, NamedTuple, cast
 
 from database import private
 from database.errors import DamagedError, StoreError
@@ -16,15 +17,52 @@ MEMBER = re.compile(
 )
 
 
+class Archive(NamedTuple):
+    """An archive on disk.
+
+    Attributes:
+        path: The path of the file.
+        sha256: The SHA-256 of what was packed, in hexadecimal.
+    """
+
+    path: str
+    sha256: str
+
+
+class _Summing:
+    """A binary file that computes the SHA-256 of what is written to it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._sha256 = file, hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self._sha256.update(data)
+        return self._file.write(data)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    @property
+    def sha256(self) -> str:
+        return self._sha256.hexdigest()
+
+
 def pack(prefix: str, tar_path: str) -> str:
+    """Calls `packed` and returns only the path of the archive."""
+    return packed(prefix, tar_path).path
+
+
+def packed(prefix: str, tar_path: str) -> Archive:
     """Packs a checkpoint into one uncompressed archive, which is written atomically.
+
+    Packing the same files again gives the same archive.
 
     Args:
         prefix: The path of the checkpoint, without `.index`.
         tar_path: The path of the archive. An existing file is replaced.
 
     Returns:
-        `tar_path`.
+        The archive.
 
     Raises:
         StoreError: Files of the checkpoint are missing, or its name cannot be stored.
@@ -40,7 +78,10 @@ def pack(prefix: str, tar_path: str) -> str:
     half = tar_path + '.half'
     try:
         with private.created(half) as stream:
-            with tarfile.open(fileobj=stream, mode='w', format=tarfile.GNU_FORMAT) as tar:
+            summing = _Summing(stream)
+            with tarfile.open(
+                fileobj=cast(IO[bytes], summing), mode='w', format=tarfile.GNU_FORMAT
+            ) as tar:
                 for path in paths:
                     tar.add(path, arcname=os.path.basename(path), filter=_anonymous)
             stream.flush()
@@ -49,7 +90,7 @@ def pack(prefix: str, tar_path: str) -> str:
     finally:
         if os.path.exists(half):
             os.remove(half)
-    return tar_path
+    return Archive(tar_path, summing.sha256)
 
 
 def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:

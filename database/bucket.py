@@ -4,17 +4,18 @@ import contextlib
 import datetime
 import hashlib
 import os
-from typing import IO, BinaryIO, Iterable, List, Optional, Tuple
+import time
+from typing import IO, BinaryIO, Iterable, List, NamedTuple, Optional, Tuple
 
 import bson
 import gridfs
 from pymongo import ASCENDING, DESCENDING
 from pymongo.collection import Collection
 from pymongo.database import Database
-from pymongo.errors import DocumentTooLarge, DuplicateKeyError
+from pymongo.errors import AutoReconnect, DocumentTooLarge, DuplicateKeyError
 from pymongo.write_concern import WriteConcern
 
-from database import private
+from database import connection, private
 from database.connection import reason
 from database.errors import DamagedError, StoreError
 from database.types import Document
@@ -26,6 +27,8 @@ MOST_BYTES = (16 << 20) - 4096
 # An acknowledged write survives a kill -9 of the server and, in a replica set, a change of the
 # primary.
 JOURNALED = WriteConcern(w='majority', j=True)
+INDEXED_S = 60.0  # indexes are made again after this time, in case the collection was dropped
+SET_ASIDE = ' (set aside)'  # appended to the field collname of a recent checkpoint
 
 
 class Bucket:
@@ -53,8 +56,10 @@ class Bucket:
         self.unfinished: Collection[Document] = database.get_collection(
             name + '.unfinished', write_concern=JOURNALED
         )
+        # {_id: `_id` of a file that is being written, renewed: when a part of it was written last}
+        self._uploads: Collection[Document] = database[name + '.uploads']
         self._gridfs = gridfs.GridFSBucket(database, name)
-        self._indexed = False
+        self._indexed: Optional[float] = None  # when the indexes were made, monotonic
 
     def insert(
         self,
@@ -67,12 +72,15 @@ class Bucket:
         The document is written after the chunks, so that readers never find an incomplete file.
 
         Args:
-            record: The document, with an `_id`.
+            record: The document, with an `_id`. Its field `sha256`, if any, is the checksum that
+                the file must have.
             stream: A binary file, read from its beginning, that becomes the GridFS file; or None.
             filename: The name of the GridFS file.
 
         Raises:
+            DamagedError: The file does not have the SHA-256 of the record. Nothing is written.
             DocumentTooLarge: The document is too large. Nothing is written.
+            DuplicateKeyError: A unique index that a user has made refuses the document.
             bson.errors.InvalidDocument: The document cannot be encoded. Nothing is written.
             PyMongoError: MongoDB does not store it.
         """
@@ -85,19 +93,50 @@ class Bucket:
         if self.holds(record):
             return
         if stream is not None:
-            length, md5 = self._write_chunks(record['_id'], stream, CHUNK_BYTES)
+            written = self._write_chunks(record['_id'], stream, CHUNK_BYTES)
+            if record.get('sha256', written.sha256) != written.sha256:
+                self._drop(record['_id'])
+                raise DamagedError(
+                    f'The archive {getattr(stream, "name", filename)} has changed since it was '
+                    'written.'
+                )
             record = dict(
                 record,
                 filename=filename,
-                length=length,
+                length=written.length,
                 chunkSize=CHUNK_BYTES,
-                md5=md5,
+                md5=written.md5,
                 uploadDate=datetime.datetime.now(datetime.timezone.utc),
             )
         try:
             self.files.insert_one(record)
         except DuplicateKeyError:
-            pass  # stored by an earlier attempt whose reply was lost in an outage
+            # An earlier attempt, whose reply was lost in an outage, may have stored it.
+            if not self.holds(record):
+                self._drop(record['_id'])
+                raise
+        if stream is not None:
+            self._uploads.delete_one({'_id': record['_id']})
+
+    def check_rights(self) -> None:
+        """Checks that this process may write here, and that acknowledged writes are durable.
+
+        Nothing is created.
+
+        Raises:
+            PyMongoError: It may not, an index of another form is in the way, or the server has no
+                journal.
+        """
+        self.files.delete_many({'_id': bson.ObjectId()})
+        if self.files.name in self.files.database.list_collection_names(
+            filter={'name': self.files.name}
+        ):
+            self._ensure_indexes()
+
+    def unique_indexes(self) -> List[str]:
+        """Returns the names of the unique indexes of the records that a user has made."""
+        found = self.files.index_information()
+        return sorted(name for name, index in found.items() if index.get('unique'))
 
     def restore(self, document: Document, stream: Optional[BinaryIO] = None) -> None:
         """Stores a document of `files` of any bucket as it is, and the bytes of its file.
@@ -114,10 +153,10 @@ class Bucket:
         """
         self._ensure_indexes()
         if stream is not None:
-            length, md5 = self._write_chunks(document['_id'], stream, document['chunkSize'])
-            _check(document, length, md5)
+            _check(document, self._write_chunks(document['_id'], stream, document['chunkSize']))
         with contextlib.suppress(DuplicateKeyError):
             self.files.insert_one(document)
+        self._uploads.delete_one({'_id': document['_id']})
 
     def holds(self, record: Document) -> bool:
         """Returns whether a record with this `_id` is stored."""
@@ -139,20 +178,33 @@ class Bucket:
         """Deletes the bytes of files by `_id`. Their documents stay."""
         self._chunks.delete_many({'files_id': {'$in': list(ids)}})
 
-    def sweep(self, before: datetime.datetime) -> None:
-        """Deletes the chunks of unfinished files that were started before a datetime (UTC).
+    def sweep(self, age: datetime.timedelta) -> None:
+        """Deletes the chunks of unfinished files of which no part was written for some time.
 
-        A file that old is unfinished because the process that wrote it died. During an import,
-        which writes old files, nothing is deleted.
+        The process that wrote such a file died. All times are those of the server's clock. During
+        an import, which writes old files, nothing is deleted.
+
+        Args:
+            age: How old an upload, and its last part, must be.
         """
         if self.unfinished.count_documents({}, limit=1):
             return
+        before = connection.now(self.files.database.client) - age
         begun = bson.ObjectId.from_datetime(before)
         found = self._chunks.distinct('files_id', {'files_id': {'$lt': begun}})
         whole = {file['_id'] for file in self.files.find({'_id': {'$in': found}}, {'_id': 1})}
+        alive = {
+            upload['_id']
+            for upload in self._uploads.find({'_id': {'$in': found}, 'renewed': {'$gte': before}})
+        }
         for file_id in found:
-            if file_id not in whole:
-                self._chunks.delete_many({'files_id': file_id})
+            if file_id not in whole | alive:
+                self._drop(file_id)
+
+    def _drop(self, file_id: bson.ObjectId) -> None:
+        """Deletes what was written of an unfinished file."""
+        self._chunks.delete_many({'files_id': file_id})
+        self._uploads.delete_one({'_id': file_id})
 
     def prune(self, query: Document, keep: int) -> None:
         """Deletes the files that match a query, except the `keep` newest uploads."""
@@ -175,60 +227,99 @@ class Bucket:
                 missing.
             PyMongoError: MongoDB cannot be read.
         """
-        md5, length = hashlib.md5(), 0
+        sums = _Sums()
         try:
             with self._gridfs.open_download_stream(file['_id']) as source:
                 for piece in iter(lambda: source.read(1 << 20), b''):
-                    md5.update(piece)
-                    length += len(piece)
+                    sums.add(piece)
                     target.write(piece)
         except gridfs.errors.GridFSError as error:
             raise DamagedError(
                 f'Parts of the file {file["filename"]} of record {file["_id"]} are missing from '
                 f'the database ({reason(error)}).'
             ) from error
-        _check(file, length, md5.hexdigest())
+        _check(file, sums.file)
 
-    def _write_chunks(
-        self, file_id: bson.ObjectId, stream: BinaryIO, chunk_bytes: int
-    ) -> Tuple[int, str]:
+    def _write_chunks(self, file_id: bson.ObjectId, stream: BinaryIO, chunk_bytes: int) -> '_File':
         """Writes the chunks of a stream, replacing those of an interrupted attempt.
 
-        Returns:
-            (size in bytes, md5 in hexadecimal) of the stream.
+        Raises:
+            AutoReconnect: Some chunks are missing at the end; all must be written again.
         """
         self._chunks.delete_many({'files_id': file_id})
         stream.seek(0)
-        md5, length = hashlib.md5(), 0
+        sums, count = _Sums(), 0
         batch: List[Document] = []
         for number, piece in enumerate(iter(lambda: stream.read(chunk_bytes), b'')):
-            md5.update(piece)
-            length += len(piece)
+            sums.add(piece)
             batch.append({'files_id': file_id, 'n': number, 'data': piece})
             if len(batch) == CHUNKS_A_WRITE:
-                self._chunks.insert_many(batch)
+                count += self._write_batch(file_id, batch)
                 batch = []
         if batch:
-            self._chunks.insert_many(batch)
-        return length, md5.hexdigest()
+            count += self._write_batch(file_id, batch)
+        if self._chunks.count_documents({'files_id': file_id}) != count:
+            raise AutoReconnect('parts of the file were deleted while it was written')
+        return sums.file
+
+    def _write_batch(self, file_id: bson.ObjectId, batch: List[Document]) -> int:
+        """Writes chunks, and notes that the upload goes on; returns the number of chunks."""
+        self._uploads.update_one({'_id': file_id}, {'$currentDate': {'renewed': True}}, upsert=True)
+        self._chunks.insert_many(batch)
+        return len(batch)
 
     def _ensure_indexes(self) -> None:
         """Creates the indexes of GridFS and one that lists the records of an experiment by step."""
-        if not self._indexed:
+        if self._indexed is None or time.monotonic() - self._indexed > INDEXED_S:
             self.files.create_index([('filename', ASCENDING), ('uploadDate', ASCENDING)])
             self.files.create_index(
                 [('exp_id', ASCENDING), ('step', ASCENDING), ('_id', ASCENDING)]
             )
             self._chunks.create_index([('files_id', ASCENDING), ('n', ASCENDING)], unique=True)
-            self._indexed = True
+            self._indexed = time.monotonic()
 
 
-def _check(file: Document, length: int, md5: str) -> None:
+class _File(NamedTuple):
+    """The content of a file.
+
+    Attributes:
+        length: The size in bytes.
+        md5: The MD5 in hexadecimal.
+        sha256: The SHA-256 in hexadecimal.
+    """
+
+    length: int
+    md5: str
+    sha256: str
+
+
+class _Sums:
+    """Computes the _File of pieces of bytes."""
+
+    def __init__(self) -> None:
+        self._length, self._md5, self._sha256 = 0, hashlib.md5(), hashlib.sha256()
+
+    def add(self, piece: bytes) -> None:
+        self._length += len(piece)
+        self._md5.update(piece)
+        self._sha256.update(piece)
+
+    @property
+    def file(self) -> _File:
+        return _File(self._length, self._md5.hexdigest(), self._sha256.hexdigest())
+
+
+def _check(file: Document, found: _File) -> None:
     """Raises DamagedError if a file is not the one that its document describes."""
-    if length != file['length'] or file.get('md5', md5) != md5:
+    if (
+        found.length != file['length']
+        or file.get('md5', found.md5) != found.md5
+        or file.get('sha256', found.sha256) != found.sha256
+    ):
         raise DamagedError(
-            f'The file {file["filename"]} of record {file["_id"]} was read as {length} bytes with '
-            f'md5 {md5}, but {file["length"]} bytes with md5 {file.get("md5")} were stored. The '
+            f'The file {file["filename"]} of record {file["_id"]} was read as {found.length} bytes '
+            f'with md5 {found.md5} and SHA-256 {found.sha256}, but {file["length"]} bytes with md5 '
+            f'{file.get("md5")} and SHA-256 {file.get("sha256", "unknown")} were stored. The '
             'database is damaged; use another checkpoint.'
         )
 
@@ -266,7 +357,9 @@ class Buckets:
         if checkpoint:
             with private.opened(checkpoint) as stream:
                 self.main.insert(
-                    dict(record, **_saver_fields()), stream, os.path.basename(checkpoint)
+                    dict(record, **_saver_fields()),
+                    stream,
+                    os.path.basename(checkpoint),
                 )
         else:
             self.main.insert(dict(record, saved_filters=False))
@@ -292,6 +385,23 @@ class Buckets:
             dict(self._neighbours(), exp_id=self._exp_id, _id={'$ne': record['_id']}),
             self._recent_limit - 1,
         )
+
+    def remove(self, identity: bson.ObjectId) -> None:
+        """Deletes a record, with its checkpoints."""
+        self.main.remove([identity])
+        self.recent.remove([identity])
+
+    def set_recent_aside(self) -> int:
+        """Hides the recent checkpoints of an experiment that has no records, and counts them.
+
+        They are left by an experiment of the same name whose database was dropped.
+        """
+        if self.main.files.count_documents({'exp_id': self._exp_id}, limit=1):
+            return 0
+        return self.recent.files.update_many(
+            dict(self._neighbours(), exp_id=self._exp_id),
+            {'$set': {'collname': self._collname + SET_ASIDE}},
+        ).modified_count
 
     def newest(self, wanted: Document) -> Optional[Document]:
         """Returns the document in either bucket that matches a query and has the highest step.

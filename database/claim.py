@@ -1,7 +1,8 @@
 """A lock on an experiment: only one process at a time may hold it.
 
 The lock is a document that the process renews regularly, as a heartbeat. If the training ends
-early, the document stays, no longer valid as a lock, and tells why.
+early, the document stays, no longer valid as a lock, and tells why. A process that has lost its
+lock is kept from writing by its number; see database/owner.py.
 """
 
 import datetime
@@ -14,7 +15,9 @@ import bson
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
+from database import connection
 from database.errors import StoreError
+from database.owner import Owner, Owners, TakenError, retrained, taken
 from database.types import Document
 
 LASTS = datetime.timedelta(seconds=60)  # from its last renewal, by the server's clock
@@ -61,8 +64,12 @@ class Claim:
         collection: The collection of claims.
         exp_id: The experiment to claim.
         doing: What this process does with it, for the message that others get.
+        owners: The numbers of the owners of the experiment; None for something that is no
+            experiment.
+        last: The last owner according to the records of the experiment, or None.
 
     Attributes:
+        owner: This process as an owner; None without `owners`.
         taken: A message if another process has taken the claim, which can happen after an outage
             longer than LASTS; otherwise None.
 
@@ -73,9 +80,14 @@ class Claim:
     """
 
     def __init__(
-        self, collection: Collection[Document], exp_id: str, doing: str = TRAINING
+        self,
+        collection: Collection[Document],
+        exp_id: str,
+        doing: str = TRAINING,
+        owners: Optional[Owners] = None,
+        last: Optional[Owner] = None,
     ) -> None:
-        self._collection = collection
+        self._collection, self._owners = collection, owners
         self._own: Document = dict(
             _id=exp_id,
             owner=bson.ObjectId(),
@@ -88,9 +100,26 @@ class Claim:
         )
         self.taken: Optional[str] = None
         self._take()
+        self.owner = owners.advance(last) if owners else None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._renew, name='claim', daemon=True)
         self._thread.start()
+
+    def check(self) -> None:
+        """Checks that no other process has claimed the experiment after this one.
+
+        Raises:
+            TakenError: Another process has.
+            PyMongoError: MongoDB cannot be read.
+        """
+        if self._owners and self.owner and not self._owners.is_current(self.owner):
+            found = self._collection.find_one({'_id': self._own['_id']}) or {}
+            others = found.get('owner') not in (None, self._own['owner']) and 'process' in found
+            self.taken = taken(
+                self._own['_id'], self._own['started'], _who(found) if others else ''
+            )
+            starts = self._owners.starts()
+            raise TakenError(self.taken, retrained(starts, self.owner.number))
 
     def describe(self, **fields: object) -> None:
         """Stores more fields, plain data by name, in the claim.
@@ -162,6 +191,7 @@ class Claim:
                     {key: self._own[key] for key in ('_id', 'owner')},
                     {'$set': {'renewed': self._now()}},
                 ).matched_count:
+                    self.check()
                     self._take()
             except StoreError as error:
                 self.taken = str(error)
@@ -208,8 +238,7 @@ def _end(found: Document) -> End:
 
 def _now(collection: Collection[Document]) -> datetime.datetime:
     """Returns the time of the server's clock."""
-    time: datetime.datetime = collection.database.client.admin.command('isMaster')['localTime']
-    return time
+    return connection.now(collection.database.client)
 
 
 def _is_over(found: Document, now: datetime.datetime) -> bool:

@@ -1,5 +1,6 @@
 """Connects to the MongoDB server at a host and port, or explains briefly why that fails."""
 
+import datetime
 import os
 import socket
 import time
@@ -99,6 +100,12 @@ def reason(error: Exception) -> str:
     """Returns the first words of a pymongo error, without the state of every host that follows."""
     words = str(error).split(', Timeout:')[0].split(', full error')[0].split(' (configured')[0]
     return ' '.join(words.split()) or type(error).__name__
+
+
+def now(client: Client) -> datetime.datetime:
+    """Returns the time of the server's clock."""
+    told: datetime.datetime = client.admin.command('isMaster')['localTime']
+    return told
 
 
 def check_case(client: Client, address: str, names: Iterable[str]) -> None:

@@ -6,13 +6,22 @@ keeps.
 
 import io
 import os
-from typing import Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import Callable, Collection, Dict, List, NamedTuple, Optional, Tuple, Union
 
 import bson
+from pymongo.errors import DuplicateKeyError
 
+from database import owner
+from database.archive import packed
 from database.bucket import Buckets
-from database.spool import Spool, damaged
+from database.errors import DamagedError, StoreError
+from database.owner import Owner, TakenError
+from database.spool import ELSEWHERE, SUPERSEDED, Spool, damaged
 from database.types import Document
+
+DAMAGED = '.damaged'  # suffix of an archive that is not what was packed
+
+Check = Callable[[], None]
 
 
 class RecordEntry(NamedTuple):
@@ -33,6 +42,16 @@ class RecordEntry(NamedTuple):
     remove: bool = False
 
     @property
+    def record_id(self) -> bson.ObjectId:
+        """The `_id` of the record."""
+        return self.record['_id']
+
+    @property
+    def owner(self) -> Optional[Owner]:
+        """The process that made the record; None if it is unknown."""
+        return owner.of(self.record)
+
+    @property
     def paths(self) -> List[str]:
         """The paths of the files that are stored with the record, without duplicates."""
         return sorted({path for path in (self.checkpoint, self.recent) if path})
@@ -42,19 +61,87 @@ class RecordEntry(NamedTuple):
         files = f' with {" and ".join(self.paths)}' if self.paths else ''
         return f'the record of step {self.record.get("step")}{files}'
 
-    def write(self, buckets: Buckets) -> None:
+    def write(self, buckets: Buckets, check: Check = lambda: None) -> None:
         """Writes the record and its files. Writing it again changes nothing.
 
+        Args:
+            buckets: The buckets of the experiment.
+            check: Raises TakenError if this process must not write any more.
+
         Raises:
+            TakenError: Another process has continued the experiment. What this call has written is
+                removed, if that process has trained the step again.
+            DamagedError: An archive is damaged. The record is stored without it.
             PyMongoError: MongoDB does not store it.
             BSONError: The record cannot be encoded.
             OSError: A file cannot be read.
         """
-        buckets.write(self.record, self.checkpoint)
-        if self.recent:
-            buckets.write_recent(self.record, self.recent)
+        check()
+        is_new = not buckets.main.holds(self.record)
+        try:
+            self._write_files(buckets)
+        except DuplicateKeyError:
+            if not self.replacing:
+                raise
+            # The index of a user allows one record a step, and this one is trained again.
+            buckets.main.remove(self.replacing)
+            self._write_files(buckets)
+        try:
+            check()
+        except TakenError as error:
+            if is_new and error.step is not None and self.record['step'] > error.step:
+                buckets.remove(self.record['_id'])
+            raise
         if self.replacing:
             buckets.main.remove(self.replacing)
+
+    def _write_files(self, buckets: Buckets) -> None:
+        """Writes the record and its files; a damaged archive is packed again, if that is possible.
+
+        Raises:
+            DamagedError: An archive is damaged. The record is stored without it.
+        """
+        try:
+            self._write(buckets)
+        except DamagedError as error:
+            if self._pack_again():
+                self._write(buckets)
+                return
+            buckets.write(self.record, None)
+            for path in self.paths:
+                if os.path.exists(path):
+                    os.replace(path, path + DAMAGED)
+            raise DamagedError(
+                f'{str(error)[:-1]}, so the record of step {self.record.get("step")} is stored '
+                f'without its checkpoint. The archive is kept as {self.paths[0]}{DAMAGED}.'
+            ) from error
+
+    def _write(self, buckets: Buckets) -> None:
+        checkpoint, recent = [
+            None if path and os.path.exists(path + DAMAGED) and not os.path.exists(path) else path
+            for path in (self.checkpoint, self.recent)
+        ]
+        buckets.write(self.record, checkpoint)
+        if recent:
+            buckets.write_recent(self.record, recent)
+
+    def _pack_again(self) -> bool:
+        """Packs the files of the checkpoint again; returns whether that is what was packed first.
+
+        They are still beside the archive unless newer checkpoints have replaced them.
+        """
+        path = self.paths[0]
+        again = path + '.again'
+        try:
+            if packed(path[: -len('.tar')], again).sha256 != self.record.get('sha256'):
+                return False
+            os.replace(again, path)
+            return True
+        except (OSError, StoreError):
+            return False
+        finally:
+            if os.path.exists(again):
+                os.remove(again)
 
     def to_bson(self) -> Document:
         """Returns the document that the spool keeps."""
@@ -80,6 +167,16 @@ class ResultsEntry(NamedTuple):
     filename: str
 
     @property
+    def record_id(self) -> bson.ObjectId:
+        """The `_id` of their record."""
+        return self.document['item_for']
+
+    @property
+    def owner(self) -> Optional[Owner]:
+        """The process that made the results; None if it is unknown."""
+        return owner.of(self.document)
+
+    @property
     def paths(self) -> List[str]:
         """An empty list, because the results are not in a local file."""
         return []
@@ -88,13 +185,19 @@ class ResultsEntry(NamedTuple):
         """Returns a description of the entry for messages."""
         return f'the results {self.filename}'
 
-    def write(self, buckets: Buckets) -> None:
+    def write(self, buckets: Buckets, check: Check = lambda: None) -> None:
         """Writes the results. Writing them again changes nothing.
 
+        Args:
+            buckets: The buckets of the experiment.
+            check: Raises TakenError if this process must not write any more.
+
         Raises:
+            TakenError: Another process has continued the experiment.
             PyMongoError: MongoDB does not store them.
             BSONError: The document cannot be encoded.
         """
+        check()
         buckets.main.insert(self.document, io.BytesIO(self.content), self.filename)
 
     def to_bson(self) -> Document:
@@ -124,18 +227,22 @@ def of(document: Document) -> Entry:
     )
 
 
-def kept(spool: Spool) -> Dict[str, Entry]:
+def kept(spool: Spool, refused: bool = False) -> Dict[str, Entry]:
     """Returns {path: entry} of the entries in a spool, in their order.
 
     Archives lie beside the spool: of their paths, only the names count. The folder may have been
     moved, and an entry that others wrote must not name other files of this user, which would be
     uploaded and then removed.
 
+    Args:
+        spool: The spool.
+        refused: Whether to include the entries that MongoDB has refused.
+
     Raises:
         StoreError: An entry is damaged.
     """
     found = {}
-    for path, document in spool.entries():
+    for path, document in spool.entries(refused):
         try:
             found[path] = _beside(spool, of(document))
         except (KeyError, TypeError, ValueError) as error:
@@ -155,3 +262,36 @@ def _beside(spool: Spool, entry: Entry) -> Entry:
         return path and os.path.join(folder, os.path.basename(path))
 
     return entry._replace(checkpoint=beside(entry.checkpoint), recent=beside(entry.recent))
+
+
+def aside(
+    entry: Entry, mine: Owner, starts: Dict[int, int], records_aside: Collection[bson.ObjectId]
+) -> str:
+    """Returns the suffix for an entry of a spool that must not be stored any more; '' for others.
+
+    Args:
+        entry: The entry.
+        mine: The owner that has claimed the experiment now.
+        starts: The result of `Owners.starts`.
+        records_aside: The `_id`s of the records that are set aside.
+    """
+    its = entry.owner
+    if its and its.life != mine.life:
+        return ELSEWHERE
+    if isinstance(entry, ResultsEntry):
+        return SUPERSEDED if entry.record_id in records_aside else ''
+    number = its.number if its else 0
+    return SUPERSEDED if owner.supersedes(starts, number, entry.record['step']) else ''
+
+
+def is_of_another(entry: Entry, exp_id: str, records_of_others: Collection[bson.ObjectId]) -> bool:
+    """Returns whether an entry belongs to another experiment, which shares the spool's folder.
+
+    Args:
+        entry: The entry.
+        exp_id: The name of this experiment.
+        records_of_others: The `_id`s of the records of others, from the entries before.
+    """
+    if isinstance(entry, ResultsEntry):
+        return entry.record_id in records_of_others
+    return bool(entry.record['exp_id'] != exp_id)

@@ -16,5 +16,9 @@ class ServerError(StoreError):
     """No MongoDB server answers, or it cannot be started or stopped."""
 
 
+class NoRoomError(StoreError):
+    """A file cannot be written to a folder of this machine."""
+
+
 class DamagedError(StoreError):
     """Stored data is damaged or incomplete."""

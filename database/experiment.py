@@ -11,12 +11,12 @@ from database.bucket import Bucket, Buckets
 from database.claim import Claim, ClaimedError, held
 from database.connection import Client
 from database.errors import StoreError
+from database.owner import Owners
 from database.place import Place
 from database.types import Document
 
 BATCH = 1000  # how many `_id`s a command of MongoDB contains
-# The fields that a record has only with a checkpoint.
-WEIGHTS = tuple(name for name, field in layout.FIELDS.items() if field.needed == 'weights')
+WEIGHTS = layout.OF_FILES
 WITH_FILE: Document = {'filename': {'$exists': True}}
 
 
@@ -53,6 +53,7 @@ class Experiment:
         recent = records.recent_database(place.dbname, place.collname, place.exp_id)
         self.recent = Bucket(client[recent], 'fs')
         self._claims = client[place.dbname][place.collname + '.claims']
+        self._owners = Owners(client[place.dbname][place.collname + '.owners'], place.exp_id)
 
     @property
     def _recent_query(self) -> Document:
@@ -116,6 +117,7 @@ class Experiment:
         except ClaimedError as error:
             raise StoreError(f'{error.who}. Wait for it, or stop it.') from error
         try:
+            self._owners.fence()
             yield
         finally:
             claim.release()
@@ -128,6 +130,7 @@ class Experiment:
         with unfinished.marked(self.main.unfinished, self.place.exp_id, unfinished.DELETE):
             self._remove(self.recent, self._recent_ids())
             self._remove(self.main, self._all_ids())
+            self._owners.end_life()
             # It may hold those of another experiment: see records.recent_database.
             if self.recent.is_empty():
                 self.recent.files.database.client.drop_database(self.recent.files.database)

@@ -32,7 +32,8 @@ NUMBER = (float, int)
 # the original program's have it, too.
 #   1: the layout of tfutils; fields that were added on the way can be missing
 #   2: `layout` itself, and params.environment
-VERSION = 2
+#   3: `claim`, `digest`, `sha256` and `stopped`; every step has one record
+VERSION = 3
 FIRST = 1
 # fmt: off
 FIELDS = {
@@ -52,6 +53,11 @@ FIELDS = {
                                              'was validated', 'never'),
     'stopped': Field((bool,), 'true if there is a record only because the run stopped here; the '
                               'next record replaces it', 'never'),
+    'claim': Field((dict,), '{life, number}: the process that wrote it, see database/owner.py',
+                   'never'),
+    'digest': Field((str,), 'SHA-256 of what the record says; see records.digest', 'never'),
+    'sha256': Field((str,), 'SHA-256 of the archive in hexadecimal; it stays when the archive is '
+                            'removed', 'never'),
     'collname': Field((str,), 'collection; only in databases of recent checkpoints', 'never'),
     'filename': Field((str,), "GridFS: name of the archive, checkpoint-<step>.tar", 'weights'),
     'length': Field((int,), 'GridFS: size in bytes', 'weights'),
@@ -62,6 +68,8 @@ FIELDS = {
     '_saver_num_data_files': Field((int,), 'number of .data files of the checkpoint', 'weights'),
 }
 # fmt: on
+# The fields that a record has only with a checkpoint.
+OF_FILES = tuple(name for name, field in FIELDS.items() if field.needed == 'weights')
 GROUPS = (
     'save_params',
     'load_params',

@@ -23,6 +23,9 @@ COLLECTION_NAME_BYTES = 180  # `<dbname>.<collname>.chunks` must stay below 256
 EXP_ID_BYTES = 200  # it is also the name of a folder
 SYSTEM_DATABASES = ('admin', 'config', 'local')
 
+# Fields that `digest` leaves out.
+UNSIGNED = ('digest', 'saved_filters', 'collname') + layout.OF_FILES
+
 RECENT_SUFFIX = '___RECENT'
 SHORTENED = re.compile(rf'~[0-9a-f]{{16}}{RECENT_SUFFIX}$')
 
@@ -221,6 +224,19 @@ def build(
     )
     record = {key: plain(item, key) for key, item in record.items()}
     return dict(record, _id=bson.ObjectId())
+
+
+def digest(record: Document) -> str:
+    """Returns the SHA-256 of what a record says, in hexadecimal.
+
+    It covers all fields except the digest itself, and those that the record loses with its
+    checkpoint. It covers the SHA-256 of the checkpoint.
+
+    Raises:
+        BSONError: A value cannot be stored.
+    """
+    said = {name: value for name, value in sorted(record.items()) if name not in UNSIGNED}
+    return hashlib.sha256(bson.encode(said)).hexdigest()
 
 
 def recent_database(dbname: str, collname: str, exp_id: str) -> str:

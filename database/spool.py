@@ -1,8 +1,9 @@
 """The spool: entries kept on disk, in order and one file each, until MongoDB can store them."""
 
+import fcntl
 import os
 import re
-from typing import List, Tuple
+from typing import List, Pattern, Tuple
 
 import bson
 from bson.errors import BSONError
@@ -13,7 +14,10 @@ from database.place import Place
 from database.types import Document
 
 ENTRY = re.compile(r'(\d{8})\.bson')
-REFUSED = '.refused'  # suffix of entries that MongoDB will never accept
+ANY_ENTRY = re.compile(r'(\d{8})\.bson(?:\.(?:refused|superseded|elsewhere))?')
+REFUSED = '.refused'  # suffix of entries that MongoDB has refused; they are tried again
+SUPERSEDED = '.superseded'  # of entries whose steps another process has trained again
+ELSEWHERE = '.elsewhere'  # of entries of a database that was dropped, or of another server
 
 
 def local_folder(root: str, place: Place) -> str:
@@ -62,28 +66,39 @@ class Spool:
             OSError: The file cannot be written.
         """
         private.make_folders(self.folder)
-        path = os.path.join(self.folder, f'{max([0] + self._numbers()) + 1:08d}.bson')
+        directory = os.open(self.folder, os.O_RDONLY)
+        try:
+            # A process that has lost its claim may still use the same folder.
+            fcntl.flock(directory, fcntl.LOCK_EX)
+            return self._keep(entry, directory)
+        finally:
+            os.close(directory)
+
+    def _keep(self, entry: Document, directory: int) -> str:
+        """Writes an entry; `directory` is an open descriptor of the folder."""
+        path = os.path.join(self.folder, f'{max([0] + self._numbers(ANY_ENTRY)) + 1:08d}.bson')
         with private.created(path + '.half') as file:
             file.write(bson.encode(entry))
             file.flush()
             os.fsync(file.fileno())
         os.replace(path + '.half', path)
-        directory = os.open(self.folder, os.O_RDONLY)
-        try:
-            os.fsync(directory)  # makes the new name durable, too
-        finally:
-            os.close(directory)
+        os.fsync(directory)  # makes the new name durable, too
         return path
 
-    def entries(self) -> List[Tuple[str, Document]]:
+    def entries(self, refused: bool = False) -> List[Tuple[str, Document]]:
         """Returns [(path, document)] in the order in which the entries were written.
+
+        Args:
+            refused: Whether to include the entries that MongoDB has refused.
 
         Raises:
             StoreError: An entry is damaged.
         """
         found = []
-        for number in sorted(self._numbers()):
-            path = os.path.join(self.folder, f'{number:08d}.bson')
+        names = [(number, '') for number in self._numbers()]
+        names += [(number, REFUSED) for number in self._numbers(suffix=REFUSED) if refused]
+        for number, suffix in sorted(names):
+            path = os.path.join(self.folder, f'{number:08d}.bson{suffix}')
             try:
                 with private.opened(path) as file:
                     found.append((path, bson.decode(file.read())))
@@ -91,11 +106,24 @@ class Spool:
                 raise damaged(path, error) from error
         return found
 
-    def refuse(self, path: str) -> str:
-        """Renames an entry that MongoDB will never accept, and returns its new path."""
-        os.replace(path, path + REFUSED)
-        return path + REFUSED
+    def set_aside(self, path: str, suffix: str) -> str:
+        """Renames an entry that is not written now, and returns its new path.
 
-    def _numbers(self) -> List[int]:
+        Args:
+            path: The path of the entry.
+            suffix: REFUSED, SUPERSEDED or ELSEWHERE.
+        """
+        os.replace(path, path + suffix)
+        return path + suffix
+
+    def readmit(self) -> None:
+        """Gives the refused entries their names back, so that they are tried again in order."""
+        for number in self._numbers(ENTRY, REFUSED):
+            path = os.path.join(self.folder, f'{number:08d}.bson')
+            os.replace(path + REFUSED, path)
+
+    def _numbers(self, pattern: Pattern[str] = ENTRY, suffix: str = '') -> List[int]:
+        """Returns the numbers of the files that match a pattern, before a suffix."""
         names = os.listdir(self.folder) if os.path.isdir(self.folder) else []
-        return [int(match.group(1)) for match in map(ENTRY.fullmatch, names) if match]
+        stems = [name[: len(name) - len(suffix)] for name in names if name.endswith(suffix)]
+        return [int(match.group(1)) for match in map(pattern.fullmatch, stems) if match]

@@ -1,37 +1,68 @@
 """The store of one experiment: writes records and checkpoints in the background and reads them."""
 
+import collections
 import contextlib
 import copy
+import dataclasses
 import datetime
 import os
 import pickle
 import tempfile
-from typing import Callable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Counter, Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 import bson
 import gridfs
+from bson.errors import BSONError
 from pymongo import DESCENDING
-from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
+from pymongo.errors import ConnectionFailure, DuplicateKeyError, OperationFailure, PyMongoError
 
-from database import connection, entries, private, records, unfinished
+from database import connection, entries, owner, private, records, unfinished
 from database.archive import unpack
-from database.bucket import Bucket, Buckets
-from database.claim import Claim, End, held
+from database.bucket import JOURNALED, Bucket, Buckets
+from database.claim import TRAINING, Claim, End, held
 from database.entries import Entry, RecordEntry, ResultsEntry
-from database.errors import StoreError
+from database.errors import NoRoomError, StoreError
+from database.owner import Owner, Owners, TakenError
 from database.place import Place
-from database.spool import Spool
+from database.spool import ELSEWHERE, REFUSED, SUPERSEDED, Spool
 from database.types import Document
 from database.writer import Writer
 
 # A server returns these codes while it starts or shuts down, if it is not the primary, or if its
 # disk is full. A BulkWriteError contains them in its details.
 OUTAGE_CODES = {6, 7, 64, 89, 91, 189, 9001, 10107, 11600, 11602, 13435, 13436, 14031}
+# A server returns these codes if this process may not write to the collection or is not logged in
+# any more, or if an index of another form is in the way. Then it refuses every record, until
+# somebody puts that right: the records wait, as in an outage.
+REFUSAL_CODES = {13, 18, 67, 85, 86, 391, 8000}
 # A chunk of an earlier attempt, which the server was still writing when we deleted its chunks.
 DUPLICATE_CHUNK = 11000
-DIED = datetime.timedelta(days=1)  # age at which an unfinished upload is considered dead
+DIED = datetime.timedelta(days=1)  # an upload of which no part was written for so long is dead
 RECENT_CHECKPOINTS = 6  # how many of them an experiment keeps
 MOST_NAMED = 5  # how many lost records a message names
+WHY_ASIDE = {
+    SUPERSEDED: 'another process has trained their steps again since',
+    ELSEWHERE: 'their database was dropped, or was on another server',
+}
+
+
+@dataclasses.dataclass
+class _State:
+    """What has happened in a store so far.
+
+    Attributes:
+        closed: Whether it is closed.
+        told_trouble: The outage that `Store.news` has told.
+        told_errors: How many of its errors `Store.news` has told.
+        begun: The step after which this process trains; None if it does not train.
+        reached: The highest step of the records that were saved.
+    """
+
+    closed: bool = False
+    told_trouble: Optional[str] = None
+    told_errors: int = 0
+    begun: Optional[int] = None
+    reached: int = -1
 
 
 class Store:
@@ -51,16 +82,22 @@ class Store:
         recent_limit: How many recent checkpoints of the experiment are kept.
         spool: Folder that keeps waiting entries during an outage, or None to keep nothing.
         exclusive: Whether to claim the experiment, so that no other exclusive store of it can be
-            open. This also removes unfinished uploads that are more than a day old.
+            open, and to stop writing if another process has claimed it since. This also checks
+            that records can be written, and removes unfinished uploads of which no part was written
+            for a day.
+        doing: What this process does with the experiment, for the message that others get.
 
     Attributes:
         place: The place of the experiment.
         exp_id: Name of the experiment.
+        owner: This process as the owner of the experiment; None unless `exclusive` is set.
         replayed: How many entries of the spool were queued at the start.
+        notices: What was found at the start, in sentences.
 
     Raises:
-        StoreError: MongoDB does not answer within 3 s or refuses access, the spool is damaged,
-            another process has claimed the experiment, or its import or deletion is not finished.
+        ClaimedError: Another process has claimed the experiment.
+        StoreError: MongoDB does not answer within 3 s, refuses access or could not store records,
+            the spool is damaged, or the import or deletion of the experiment is not finished.
         RecordError: A name is illegal.
     """
 
@@ -74,6 +111,7 @@ class Store:
         recent_limit: int = RECENT_CHECKPOINTS,
         spool: Optional[str] = None,
         exclusive: bool = False,
+        doing: str = TRAINING,
     ) -> None:
         records.check_names(dbname, collname, exp_id)
         if recent_limit < 1:
@@ -92,28 +130,120 @@ class Store:
             recent_limit,
         )
         self._claims = self._client[dbname][collname + '.claims']
+        self._owners = Owners(
+            self._client[dbname].get_collection(collname + '.owners', write_concern=JOURNALED),
+            exp_id,
+        )
         self._claim: Optional[Claim] = None
         self._spool = Spool(spool) if spool else None
+        self.notices: List[str] = []
+        self._state = _State()
         try:
             with self._reading():
                 connection.check_case(self._client, self.place.server, (dbname, recent))
-            if exclusive:
-                with self._reading():
-                    self._claim = Claim(self._claims, exp_id)
-                    for bucket in (self._buckets.main, self._buckets.recent):
-                        bucket.sweep(datetime.datetime.now(datetime.timezone.utc) - DIED)
-            with self._reading():
                 unfinished.check(self._buckets.main.unfinished, self.place)
-            left = entries.kept(self._spool) if self._spool else {}
+            if exclusive:
+                self._begin_exclusive(doing)
+            left = self._left(self._spool) if self._spool else {}
         except StoreError:
             self._disconnect()
             raise
-        self._closed = False
-        self._writer = Writer(_is_outage, connection.reason, self._spool)
+        self._writer = Writer(_is_outage, connection.reason, self._spool, _suffix)
         for path, entry in left.items():
             removes = isinstance(entry, RecordEntry) and entry.remove
             self._add(entry, _remove if removes else _leave, path)
         self.replayed = len(left)
+
+    @property
+    def owner(self) -> Optional[Owner]:
+        """This process as the owner of the experiment; None unless the store is exclusive."""
+        return self._claim.owner if self._claim else None
+
+    def _begin_exclusive(self, doing: str) -> None:
+        """Claims the experiment, and checks that its records can be written.
+
+        Raises:
+            StoreError: Another process has claimed it, or they cannot.
+        """
+        main, recent = self._buckets.main, self._buckets.recent
+        with self._reading():
+            last = main.files.find_one(
+                {'exp_id': self.exp_id, 'claim.number': {'$type': 'number'}},
+                {owner.FIELD: 1},
+                sort=[('claim.number', DESCENDING)],
+            )
+        try:
+            for bucket in (main, recent):
+                bucket.check_rights()
+            self._claim = Claim(
+                self._claims,
+                self.exp_id,
+                doing,
+                self._owners,
+                owner.of(last or {}),
+            )
+        except OperationFailure as error:
+            raise StoreError(
+                f'MongoDB at {self.place.server} would not store the records of {self.exp_id} in '
+                f'database {self.place.dbname} ({connection.reason(error)}). A training needs the '
+                f'role readWrite there and in {recent.files.database.name}, a server with a '
+                'journal, and no index of another form under the names of its own.'
+            ) from error
+        except PyMongoError as error:
+            raise self._unreadable(error) from error
+        with self._reading():
+            unfinished.check(main.unfinished, self.place)
+            for bucket in (main, recent):
+                bucket.sweep(DIED)
+            aside = self._buckets.set_recent_aside()
+            unique = [name for name in main.unique_indexes() if name != '_id_']
+        if aside:
+            self.notices.append(
+                f'The {aside} recent checkpoints of an earlier experiment {self.exp_id}, whose '
+                f'records are gone, are set aside in database {recent.files.database.name}'
+            )
+        if unique:
+            self.notices.append(
+                f'The collection {self.place.collname}.files has the unique index '
+                f'{" and ".join(unique)}. A record that it refuses is kept in the spool and named'
+            )
+
+    def _left(self, spool: Spool) -> Dict[str, Entry]:
+        """Returns the entries that an earlier store left, except those that it sets aside.
+
+        Raises:
+            StoreError: The spool is damaged, or cannot be changed.
+        """
+        mine = self.owner
+        if not mine:
+            return entries.kept(spool)
+        try:
+            spool.readmit()
+            with self._reading():
+                starts = self._owners.starts()
+            found = entries.kept(spool)
+            aside: Counter[str] = collections.Counter()
+            records_aside: Set[bson.ObjectId] = set()
+            foreign: Set[bson.ObjectId] = set()
+            for path, entry in list(found.items()):
+                if entries.is_of_another(entry, self.exp_id, foreign):
+                    foreign.add(entry.record_id)
+                    del found[path]
+                    continue
+                suffix = entries.aside(entry, mine, starts, records_aside)
+                if suffix:
+                    spool.set_aside(path, suffix)
+                    records_aside.add(entry.record_id)
+                    aside[suffix] += 1
+                    del found[path]
+        except OSError as error:
+            raise StoreError(f'The spool {spool.folder} cannot be used: {error}.') from error
+        self.notices += [
+            f'{count} records in {spool.folder} are not stored, because {WHY_ASIDE[suffix]}; they '
+            f'are kept there as *.bson{suffix}'
+            for suffix, count in sorted(aside.items())
+        ]
+        return found
 
     def save(
         self,
@@ -122,6 +252,7 @@ class Store:
         recent: Optional[str] = None,
         on_written: Optional[Callable[[str], object]] = None,
         replacing: Sequence[bson.ObjectId] = (),
+        sha256: Optional[str] = None,
     ) -> bson.ObjectId:
         """Queues a record and returns at once. Saving the same `_id` again changes nothing.
 
@@ -134,6 +265,8 @@ class Store:
                 safely stored. The archive must not be moved before.
             replacing: The `_id`s of older records of the experiment to remove once this one is
                 stored.
+            sha256: The SHA-256 of the archive, in hexadecimal, from `archive.packed`; None if it
+                is unknown.
 
         Returns:
             The `_id` of the record.
@@ -147,9 +280,14 @@ class Store:
                 f'{record["exp_id"]!r}, not to {self.exp_id!r}. Use the store of its experiment.'
             )
         identity = record.get('_id') or bson.ObjectId()
+        self._state.reached = max(self._state.reached, record['step'])
         self._add(
             RecordEntry(
-                dict(copy.deepcopy(record), _id=identity),
+                self._signed(
+                    dict(
+                        copy.deepcopy(record), _id=identity, **{'sha256': sha256} if sha256 else {}
+                    )
+                ),
                 os.path.abspath(checkpoint) if checkpoint else None,
                 os.path.abspath(recent) if recent else None,
                 tuple(replacing),
@@ -158,6 +296,15 @@ class Store:
             on_written or _leave,
         )
         return identity
+
+    def _signed(self, record: Document) -> Document:
+        """Adds to a record who made it, and the digest of what it says."""
+        if not self.owner:
+            return record
+        record[owner.FIELD] = self.owner.to_bson()
+        with contextlib.suppress(BSONError, OverflowError):  # the writer reports such a record
+            record['digest'] = records.digest(record)
+        return record
 
     def save_named_results(
         self,
@@ -185,7 +332,10 @@ class Store:
         results = {kind: records.plain(values, kind) for kind, values in given.items() if values}
         self._add(
             ResultsEntry(
-                {'_id': bson.ObjectId(), 'item_for': record_id},
+                dict(
+                    {'_id': bson.ObjectId(), 'item_for': record_id},
+                    **({owner.FIELD: self.owner.to_bson()} if self.owner else {}),
+                ),
                 pickle.dumps(results, protocol=2),
                 f'{record_id}_fileitems',
             ),
@@ -202,8 +352,27 @@ class Store:
                 on_written(path)
 
         self._writer.add(
-            entry.describe(), lambda: entry.write(self._buckets), done, entry.to_bson(), kept
+            entry.describe(),
+            lambda: entry.write(self._buckets, self._check_owner),
+            done,
+            entry.to_bson(),
+            kept,
         )
+
+    def _check_owner(self) -> None:
+        """Raises TakenError if another process has claimed the experiment since this one."""
+        if self._claim:
+            self._claim.check()
+
+    def news(self) -> List[str]:
+        """Returns what a user should know about unwritten records and was not told yet."""
+        trouble, errors = self._writer.trouble, self.errors
+        found = [self.failure or ''] if trouble and trouble != self._state.told_trouble else []
+        new = errors[self._state.told_errors :]
+        more = len(new) - MOST_NAMED
+        found += new[:MOST_NAMED] + ([f'{more} more records are refused.'] if more > 0 else [])
+        self._state.told_trouble, self._state.told_errors = trouble, len(errors)
+        return [message for message in found if message]
 
     @property
     def pending(self) -> int:
@@ -248,17 +417,29 @@ class Store:
         Raises:
             StoreError: Something was not written. The message says what, and where it is kept.
         """
-        if self._closed:
+        if self._state.closed:
             return
-        self._closed = True
+        self._state.closed = True
         self._writer.close(timeout_s)
-        self._disconnect()
         lost = self._writer.pending
+        if not lost and not self.errors:
+            self._remove_late()
+        self._disconnect()
+        if self.taken and (lost or self.errors):
+            raise StoreError(
+                f'{self.taken}. Not stored: {len(lost) + len(self.errors)} of its records, whose '
+                'steps the other process trains again'
+                + (f'; they are kept in {self._spool.folder}.' if self._spool else '.')
+            )
         if lost:
             trouble = self._writer.trouble or 'it did not answer in time'
             more = f' and {len(lost) - MOST_NAMED} more' if len(lost) > MOST_NAMED else ''
             where = (
-                f'They are kept in {self._spool.folder}; run the same command again to write them'
+                'They are lost with this process, but the same command with --do_restore makes '
+                'them again from the newest checkpoint'
+                if not self._writer.is_kept
+                else f'They are kept in {self._spool.folder}; run the same command again to write '
+                'them'
                 if self._spool
                 else 'Their files stay in place'
             )
@@ -271,6 +452,28 @@ class Store:
                 f'Not everything was written to MongoDB at {self.place.server}. '
                 + ' '.join(self.errors[:MOST_NAMED])
             )
+
+    def _remove_late(self) -> None:
+        """Removes records of earlier owners at steps that this process has trained again.
+
+        The ones that were there at the beginning are replaced one by one. An earlier process that
+        was suspended can have written another one since, if it was killed before it removed it.
+        """
+        if self._state.begun is None or not self.owner or self.taken:
+            return
+        files = self._buckets.main.files
+        with contextlib.suppress(PyMongoError):
+            late = files.find(
+                {
+                    'exp_id': self.exp_id,
+                    'step': {'$gt': self._state.begun, '$lte': self._state.reached},
+                    'claim.number': {'$lt': self.owner.number},
+                },
+                {'_id': 1},
+            )
+            ids = [record['_id'] for record in late]
+            if ids:
+                self._buckets.main.remove(ids)
 
     def _disconnect(self) -> None:
         if self._claim:
@@ -390,6 +593,20 @@ class Store:
             ).sort([('step', 1)])
             return [(record['step'], record['_id']) for record in found]
 
+    def begin_after(self, step: int) -> List[Tuple[int, bson.ObjectId]]:
+        """Notes that this process trains the steps after a step, and calls `after`.
+
+        Records of those steps that an earlier process has not written yet are then not written.
+
+        Raises:
+            StoreError: The database cannot be read or written.
+        """
+        if self.owner:
+            with self._reading():
+                self._owners.begin(self.owner, step)
+            self._state.begun = step
+        return self.after(step)
+
     def records(self, query: Optional[Document] = None) -> Iterator[Document]:
         """Iterates over the records of the experiment, sorted by step, then by `_id`.
 
@@ -420,7 +637,8 @@ class Store:
             The path of the checkpoint, without `.index`.
 
         Raises:
-            StoreError: The checkpoint has been removed from MongoDB, or cannot be written.
+            StoreError: The checkpoint has been removed from MongoDB.
+            NoRoomError: The checkpoint cannot be written.
             DamagedError: The checkpoint is damaged, or the file is not a checkpoint.
         """
         try:
@@ -434,7 +652,7 @@ class Store:
                 archive.flush()
                 return unpack(archive.name, folder)
         except OSError as error:
-            raise StoreError(
+            raise NoRoomError(
                 f'The checkpoint of step {record["step"]} cannot be written to {folder}: {error}.'
             ) from error
 
@@ -443,10 +661,13 @@ class Store:
         try:
             yield
         except (PyMongoError, gridfs.errors.GridFSError) as error:
-            raise StoreError(
-                f'MongoDB at {self.place.server} could not be read ({connection.reason(error)}). '
-                'Check that it is running and that you have access to it.'
-            ) from error
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> StoreError:
+        return StoreError(
+            f'MongoDB at {self.place.server} could not be read ({connection.reason(error)}). '
+            'Check that it is running and that you have access to it.'
+        )
 
 
 def _leave(path: str) -> None:
@@ -466,6 +687,14 @@ def _is_outage(error: Exception) -> bool:
     if not isinstance(error, OperationFailure):
         return False
     details = error.details or {}
+    if isinstance(error, DuplicateKeyError):  # of a document; that of a chunk is a BulkWriteError
+        return False
     parts = details.get('writeErrors', []) + details.get('writeConcernErrors', [])
     codes = {error.code} | {part.get('code') for part in parts}
-    return bool(codes & (OUTAGE_CODES | {DUPLICATE_CHUNK}))
+    no_journal = 2 in codes and 'journal' in str(error)
+    return no_journal or bool(codes & (OUTAGE_CODES | REFUSAL_CODES | {DUPLICATE_CHUNK}))
+
+
+def _suffix(error: Exception) -> str:
+    """Returns how the spool marks an entry that is not written because of an error."""
+    return SUPERSEDED if isinstance(error, TakenError) else REFUSED

@@ -1,17 +1,22 @@
 """A background thread that writes jobs in order and repeats each until an outage is over."""
 
 import collections
+import contextlib
 import os
 import threading
+import time
 from typing import Callable, Deque, List, Optional
 
+from bson.errors import BSONError
+
 from database.errors import StoreError
-from database.spool import Spool
+from database.spool import REFUSED, Spool
 from database.types import Document
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
 LAST_TRY_S = 5.0  # how long close() waits for an attempt in progress
+KEEP_S = 5.0  # a job that waits longer is kept in the spool, too
 
 
 class Job:
@@ -27,6 +32,7 @@ class Job:
     Attributes:
         kept: Path of its file in the spool, or None.
         written: Whether it is written.
+        added: When it was added, on the monotonic clock.
     """
 
     def __init__(
@@ -39,21 +45,25 @@ class Job:
     ) -> None:
         self.name, self.write, self.done = name, write, done
         self.entry, self.kept, self.written = entry, kept, False
+        self.added = time.monotonic()
 
 
 class Writer:
     """Writes jobs in a background thread, one after the other, in the order they were added.
 
     During an outage, all waiting jobs are also kept in the spool, so that they survive the end of
-    the process. The constructor starts the thread.
+    the process. So is each job that waits longer than KEEP_S: a server that hangs is noticed only
+    when a request has timed out. The constructor starts two threads: one writes, and the other
+    keeps what waits too long.
 
     Args:
         is_outage: Takes an error; returns whether the same job may succeed later.
         explain: Takes an error; returns a short explanation.
         spool: The spool that keeps the waiting jobs, or None to keep nothing.
+        suffix: Takes an error that is no outage; returns how the spool marks the entry.
 
     Attributes:
-        errors: One message for each job that can never be written.
+        errors: One message for each job that could not be written.
     """
 
     def __init__(
@@ -61,15 +71,22 @@ class Writer:
         is_outage: Callable[[Exception], bool],
         explain: Callable[[Exception], str],
         spool: Optional[Spool] = None,
+        suffix: Callable[[Exception], str] = lambda error: REFUSED,
     ) -> None:
         self.errors: List[str] = []
+        self._suffix = suffix
+        self._full: Optional[str] = None  # why the spool cannot keep what waits
+        # Held while an entry is written or removed, so that nobody waits for the disk to add a job.
+        self._keeping = threading.Lock()
         self._is_outage, self._explain, self._spool = is_outage, explain, spool
         self._trouble: Optional[str] = None
         self._jobs: Deque[Job] = collections.deque()
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name='database writer', daemon=True)
-        self._thread.start()
+        self._keeper = threading.Thread(target=self._watch, name='spool', daemon=True)
+        for thread in (self._thread, self._keeper) if spool else (self._thread,):
+            thread.start()
 
     def add(
         self,
@@ -106,7 +123,15 @@ class Writer:
     @property
     def trouble(self) -> Optional[str]:
         """A short explanation of the current outage, or None."""
-        return self._trouble
+        if self._trouble is None or self._full is None:
+            return self._trouble
+        return f'{self._trouble}; {self._full}'
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether all jobs that are not done are in the spool."""
+        with self._changed:
+            return all(job.kept for job in self._jobs)
 
     def flush(self, timeout_s: Optional[float] = None) -> bool:
         """Waits until no job is left.
@@ -132,6 +157,13 @@ class Writer:
             self._closing.set()
             self._changed.notify_all()
         self._thread.join(LAST_TRY_S)
+        if self._spool:
+            self._keeper.join(LAST_TRY_S)
+
+    def _watch(self) -> None:
+        """Keeps each job that waits longer than KEEP_S in the spool."""
+        while not self._closing.wait(KEEP_S / 5):
+            self._keep(KEEP_S)
 
     def _run(self) -> None:
         while True:
@@ -163,7 +195,7 @@ class Writer:
                 if not self._is_outage(error):
                     self.errors.append(
                         f'MongoDB cannot store {job.name} '
-                        f'({self._explain(error)}){self._set_aside(job)}.'
+                        f'({self._explain(error)}){self._set_aside(job, error)}.'
                     )
                     return True
                 self._trouble = self._explain(error)
@@ -172,10 +204,11 @@ class Writer:
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         self._trouble = None
         try:
-            with self._changed:
+            with self._keeping:
                 job.written = True
                 if job.kept:
-                    os.remove(job.kept)
+                    with contextlib.suppress(FileNotFoundError):
+                        os.remove(job.kept)
             if job.done:
                 job.done()
         except Exception as error:  # an error in the caller's code must not end the thread either
@@ -185,27 +218,36 @@ class Writer:
             )
         return True
 
-    def _keep(self) -> None:
-        """Writes all waiting jobs to the spool in order; adds a failing disk to `trouble`."""
+    def _keep(self, older_than_s: float = 0.0) -> None:
+        """Writes the waiting jobs to the spool in order; sets `_full` if the disk takes none.
+
+        Args:
+            older_than_s: Only jobs that have waited longer are written.
+        """
         if not self._spool:
             return
         with self._changed:
-            try:
-                for job in self._jobs:
-                    if not job.kept and not job.written:
+            jobs = list(self._jobs)
+        before = time.monotonic() - older_than_s
+        try:
+            for job in jobs:
+                with self._keeping, contextlib.suppress(BSONError, OverflowError):
+                    # A record that cannot be encoded is refused when its turn comes.
+                    if not job.kept and not job.written and job.added <= before:
                         job.kept = self._spool.keep(job.entry)
-            except OSError as error:
-                self._trouble = (
-                    f'{self._trouble}; {self._spool.folder} cannot store a copy either: '
-                    f'{error.strerror}'
-                )
+                        self._full = None
+        except OSError as error:
+            self._full = f'{self._spool.folder} cannot store a copy either: {error.strerror}'
 
-    def _set_aside(self, job: Job) -> str:
-        """Keeps a job that can never be written in the spool; returns words for the message."""
+    def _set_aside(self, job: Job, error: Exception) -> str:
+        """Keeps a job that is not written in the spool; returns words for the message."""
         if not self._spool:
             return ''
         try:
-            job.kept = self._spool.refuse(job.kept or self._spool.keep(job.entry))
-        except OSError as error:
-            return f', and it could not be kept on disk ({error.strerror})'
+            with self._keeping:
+                kept = job.kept or self._spool.keep(job.entry)
+                job.kept = self._spool.set_aside(kept, self._suffix(error))
+        except (OSError, BSONError, OverflowError) as failure:
+            reason = failure.strerror if isinstance(failure, OSError) else self._explain(failure)
+            return f', and it could not be kept on disk ({reason})'
         return '; it is kept as ' + job.kept

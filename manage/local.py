@@ -38,7 +38,7 @@ def waiting(folder: Optional[str]) -> int:
     Raises:
         StoreError: One of them is damaged.
     """
-    return len(entries.kept(Spool(spool_of(folder)))) if folder else 0
+    return len(entries.kept(Spool(spool_of(folder)), refused=True)) if folder else 0
 
 
 def remove(folder: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Callable, Generic, List, Optional, Sequence, T
 
 from config.schema import LOADING, ROWS, ConfigError
 from database.layout import SIGNALS
-from reports.runs import Run, finite
+from reports.runs import Run
 
 if TYPE_CHECKING:
     from reports.groups import Difference, Group

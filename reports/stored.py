@@ -331,7 +331,7 @@ def waiting(folder: str) -> Dict[RunKey, List[Document]]:
         collection, exp_id, _ = path.split(os.sep)[-3:]
         records = [
             entry.record
-            for entry in entries.kept(Spool(path)).values()
+            for entry in entries.kept(Spool(path), refused=True).values()
             if isinstance(entry, RecordEntry)
         ]
         if records:

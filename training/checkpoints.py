@@ -90,15 +90,30 @@ def contents(prefix: str) -> Shapes:
         return reader.get_variable_to_shape_map()
 
 
-def verify(prefix: str) -> None:
+def verify(prefix: str, step: Optional[int] = None) -> None:
     """Reads every value of a checkpoint once, which compares the value with its checksum.
 
+    Args:
+        prefix: Path of the checkpoint without .index.
+        step: The step that it must hold, if it holds one; None for any.
+
     Raises:
-        CheckpointError: There is no checkpoint, or it is damaged.
+        CheckpointError: There is no checkpoint, it is damaged, it is of another step, or it holds a
+            value that is not finite.
     """
     with _reading(prefix) as reader:
         for name in sorted(reader.get_variable_to_shape_map()):
-            reader.get_tensor(name)
+            value = np.asarray(reader.get_tensor(name))
+            if value.dtype.kind == 'f' and not np.all(np.isfinite(value)):
+                raise CheckpointError(
+                    f'{prefix}: NaN or infinite numbers in {name}; the training had diverged, so '
+                    'use a checkpoint of an earlier step'
+                )
+            if name == 'global_step' and step is not None and int(value) != step:
+                raise CheckpointError(
+                    f'{prefix}: this is a checkpoint of step {int(value):,}, not of step {step:,}; '
+                    'use another one'
+                )
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from config.flags import as_flag
 from config.query import query_of
 from config.schema import Config, ConfigError
 from database import layout
-from database.errors import DamagedError
+from database.errors import DamagedError, NoRoomError
 from database.store import Store
 from database.types import Document
 from database.place import Place
@@ -155,20 +155,25 @@ def fetch(
     Raises:
         CheckpointError: All checkpoints are damaged, or the files of the one at `step` are.
         DamagedError: The archive of the checkpoint at `step` is damaged.
+        NoRoomError: A checkpoint cannot be written to the folder.
         StoreError: MongoDB cannot be read.
     """
     damaged: List[ObjectId] = []
+    full: Optional[NoRoomError] = None
     while True:
         record = store.find_checkpoint(step, query, without=damaged)
         if record is None:
             break
         try:
             return _download(store, record, folder)
-        except (DamagedError, CheckpointError) as error:
+        except (DamagedError, NoRoomError, CheckpointError) as error:
             if step is not None:
                 raise
             say(f'warning: the checkpoint of step {record["step"]:,} is skipped: {error}')
             damaged.append(record['_id'])
+            full = error if isinstance(error, NoRoomError) else full
+    if full:  # the first one may be whole
+        raise full
     if damaged:
         place = store.place
         raise CheckpointError(
@@ -195,7 +200,7 @@ def _download(store: Store, record: Document, folder: str) -> Start:
             f'layouts up to {layout.VERSION}; use the version that wrote it, or a newer one'
         )
     prefix = store.download(record, os.path.join(folder, 'restored'))
-    checkpoints.verify(prefix)
+    checkpoints.verify(prefix, record['step'])
     params = record.get('params')
     recorded = params if isinstance(params, dict) else {}
     restoring.describe_fetched(prefix, checkpoints.step_of(prefix), recorded)

@@ -22,7 +22,7 @@ from config import params
 from config.schema import Config, ConfigError
 from data.split import TEST, validated
 from database import records, server
-from database.claim import End
+from database.claim import ClaimedError, End
 from database.store import Store
 from database.place import Place
 from database.spool import spool_of
@@ -48,7 +48,7 @@ from training.devices import Device
 from training.errors import Stopped, TrainingError
 from training.choices import choices
 from training.experiment import TARGET, Experiment
-from training.local import Copies
+from training.local import Copies, set_aside
 from training.places import say
 from training.restoring import Restored, Source, Start
 from training.trainable import Trainable
@@ -143,6 +143,7 @@ def train(
             closing.callback(_close, store)
             device.at_loss(store.close)
             places.replay(store, between)
+            set_aside(folder, store, say)
         trained = _train(call, device, store, folder, between)
     if store:
         _say_where(call, trained)
@@ -456,7 +457,11 @@ def _validate(
     """
     config = restored.config
     place = places.of(config, config.val_exp_id)
-    store = Store(*place, spool=spool_of(places.cache_folder(config, place)))
+    spool = spool_of(places.cache_folder(config, place))
+    try:
+        store = Store(*place, spool=spool, exclusive=True, doing='validating')
+    except ClaimedError as error:
+        raise ConfigError(f'{error.who}; wait for it, or choose another --val_exp_id') from error
     with contextlib.closing(store):
         places.replay(store, stop.now)
         replaced = validated_before(store, start, config)
@@ -522,7 +527,7 @@ def validated_before(store: Store, start: Start, config: Optional[Config] = None
             other images or with other settings.
     """
     replaced, step = [], checkpoints.step_of(start.prefix)
-    if store.is_claimed():
+    if not store.owner and store.is_claimed():
         raise ConfigError(
             f'exp_id {store.exp_id} belongs to a training that is running; choose another '
             '--val_exp_id'

@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import json
 import os
 import re
 import threading
@@ -9,8 +10,14 @@ from typing import Dict, List, Optional
 
 import tensorflow.compat.v1 as tf
 
+from database.store import Store
+from database.types import Document
+from training.errors import CheckpointError
 from training.restoring import DESCRIPTION
+from training.types import Say
 
+MARK = 'claim.json'
+OF_A_LIFE = re.compile(r'checkpoint-\d+\..*|settings\.json')
 FILE = re.compile(r'checkpoint-(\d+)\.(index|data-\d{5}-of-\d{5})')
 
 
@@ -129,6 +136,56 @@ class LocalCheckpoints(Kept):
     def _may_go(self, step: int) -> bool:
         stored = self._stored is not None and self._which(step) <= self._stored
         return stored or os.path.exists(os.path.join(self.folder, f'checkpoint-{step}.tar'))
+
+
+def set_aside(folder: str, store: Store, say: Say) -> None:
+    """Moves the checkpoints of another life of an experiment out of its local folder.
+
+    Its database was dropped or is on another server, or it was deleted. The file MARK tells whose
+    checkpoints a folder holds.
+
+    Args:
+        folder: The local folder of the experiment.
+        store: The exclusive store of the experiment.
+        say: Prints a line.
+
+    Raises:
+        CheckpointError: The files cannot be moved.
+    """
+    if not store.owner:
+        return
+    mark, mine = os.path.join(folder, MARK), str(store.owner.life)
+    own = {'life': mine, 'place': store.place.text()}
+    try:
+        found = _mark(mark)
+        life = found.get('life')
+        if life != mine and isinstance(life, str) and found.get('place') == own['place']:
+            other = os.path.join(folder, 'life-' + re.sub(r'\W', '_', life))
+            names = [name for name in sorted(os.listdir(folder)) if OF_A_LIFE.fullmatch(name)]
+            if names:
+                os.makedirs(other, exist_ok=True)
+                for name in names:
+                    os.replace(os.path.join(folder, name), os.path.join(other, name))
+                say(
+                    f'warning: the checkpoints in {folder} belong to an earlier experiment of this '
+                    f'name, whose records are gone; they are moved to {other}'
+                )
+        if found != own:
+            with open(mark + '.half', 'w') as file:
+                json.dump(own, file)
+            os.replace(mark + '.half', mark)
+    except OSError as error:
+        raise CheckpointError(f'{folder} cannot be used ({error.strerror}); choose another folder')
+
+
+def _mark(path: str) -> Document:
+    """Returns the content of a MARK; {} if there is none, or it is damaged."""
+    try:
+        with open(path) as file:
+            found = json.load(file)
+        return found if isinstance(found, dict) else {}
+    except (FileNotFoundError, ValueError, RecursionError):
+        return {}
 
 
 class Copies(Kept):

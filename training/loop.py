@@ -12,7 +12,7 @@ import tensorflow.compat.v1 as tf
 from tqdm import tqdm
 
 from database import records
-from database.archive import pack
+from database.archive import Archive, packed
 from database.errors import StoreError
 from database.store import Store
 from database.types import Document
@@ -125,7 +125,7 @@ class Run:
         plan, owes = self.plan, False
         step = int(self.session.run(self.experiment.global_step))
         if self.store:  # a run that was killed may have recorded steps after its last checkpoint
-            self._stale = self.store.after(step if step else -1)
+            self._stale = self.store.begin_after(step if step else -1)
             owes = self._continue(self.store, step)
         results = self._begin(step) if self.leads else None
         self.session.run(self.experiment.training_step.initializer)
@@ -204,7 +204,12 @@ class Run:
             return
         tar = self._checkpoint(step)
         if tar:
-            self.store.save(self._recorded, recent=tar, on_written=self._local.stored)
+            self.store.save(
+                self._recorded,
+                recent=tar.path,
+                on_written=self._local.stored,
+                sha256=tar.sha256,
+            )
 
     def _begin(self, step: int) -> Optional[Results]:
         """Does what is due before the first step, or in a run of a training that is complete.
@@ -387,20 +392,21 @@ class Run:
         self._stale = self._stale[len(replacing) :]
         record_id = store.save(
             record,
-            checkpoint=tar if weights is Kept.FOR_GOOD else None,
-            recent=tar if weights is Kept.RECENT else None,
+            checkpoint=tar.path if tar and weights is Kept.FOR_GOOD else None,
+            recent=tar.path if tar and weights is Kept.RECENT else None,
             on_written=self._local.stored,
             replacing=replacing,
+            sha256=tar.sha256 if tar else None,
         )
         if any(named):
             store.save_named_results(record_id, *named)
         self._saved_at = step if tar else self._saved_at
         self._recorded = record
-        if store.failure:
-            self.say(store.failure)
+        for message in store.news():
+            self.say('warning: ' + message)
 
-    def _checkpoint(self, step: int) -> Optional[str]:
-        """Saves the variables, and returns the path of the archive; None if that fails.
+    def _checkpoint(self, step: int) -> Optional[Archive]:
+        """Saves the variables, and returns the archive; None if that fails.
 
         Raises:
             Lost: A variable is not finite.
@@ -417,7 +423,7 @@ class Run:
         try:
             prefix = checkpoints.save(self.session, self.experiment, self.folder, step)
             self._local.prune()
-            tar = pack(prefix, prefix + '.tar')
+            tar = packed(prefix, prefix + '.tar')
             self._on_saved(step)
         except (OSError, StoreError, tf.errors.OpError) as error:
             self._local.discard(step)

@@ -113,6 +113,8 @@ def absolute(path: str) -> str:
 def replay(store: Store, between: Callable[[], None] = lambda: None) -> None:
     """Waits until what an earlier run left in the spool is stored in MongoDB.
 
+    It first prints what the store has found at its start.
+
     Args:
         store: Open store.
         between: Called every second; an exception that it raises ends the wait. The rest stays in
@@ -121,6 +123,8 @@ def replay(store: Store, between: Callable[[], None] = lambda: None) -> None:
     Raises:
         StoreError: It takes longer than REPLAY_S.
     """
+    for notice in store.notices:
+        say('warning: ' + notice)
     if store.replayed:
         say(f'storing {store.replayed} records that an earlier run kept while MongoDB was away')
         deadline = time.monotonic() + REPLAY_S

@@ -247,7 +247,7 @@ def test_a_validation_does_not_go_into_a_training_that_runs(validate, mongo_serv
         message = commands.refusal(validate('--val_exp_id=symmetric_runs'), 2)
     finally:
         store.close()
-    assert 'exp_id symmetric_runs belongs to a training that is running' in message
+    assert 'has been training exp_id symmetric_runs since' in message
     assert records('symmetric_runs') == []
 
 

@@ -126,7 +126,7 @@ def test_the_layout_is_that_of_tfutils():
     )
     assert isinstance(record.pop('_id'), bson.ObjectId)
     assert record == {
-        'layout': 2,  # what later versions add is in database/layout.py
+        'layout': 3,  # what later versions add is in database/layout.py
         'exp_id': 'symmetric_test0',
         'step': 300,
         'duration': 0.25,

@@ -35,7 +35,7 @@ def test_entries_come_in_their_order_and_half_ones_do_not(tmp_path):
         spool.keep({'number': number})
     (tmp_path / 'spool' / '00000013.bson.half').write_bytes(b'half')
     assert [entry['number'] for _, entry in spool.entries()] == list(range(12))
-    aside = spool.refuse(spool.entries()[3][0])
+    aside = spool.set_aside(spool.entries()[3][0], '.refused')
     assert os.path.exists(aside) and [entry['number'] for _, entry in spool.entries()] == [
         0,
         1,

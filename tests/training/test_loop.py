@@ -896,16 +896,22 @@ def test_the_next_event(step, events):
 class Outage:
     """A store that accepts everything and has not written anything yet."""
 
-    exp_id, failure, taken = 'feedback', None, None
+    exp_id, taken = 'feedback', None
 
     def __init__(self):
         self.waiting = []
 
-    def after(self, step):
+    def begin_after(self, step):
         """Returns no records: nothing is written yet."""
         return []
 
-    def save(self, record, checkpoint=None, recent=None, on_written=None, replacing=()):
+    def news(self):
+        """Returns nothing to tell."""
+        return []
+
+    def save(
+        self, record, checkpoint=None, recent=None, on_written=None, replacing=(), sha256=None
+    ):
         """Adds to a queue that is never written."""
         self.waiting += [path for path in (checkpoint, recent) if path]
 

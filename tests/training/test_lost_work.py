@@ -80,9 +80,8 @@ def flip_a_bit(client, config, record):
         (member,) = [each for each in tar if '.data-' in each.name]
     content[member.offset_data + member.size // 2] ^= 16
     bucket.chunks.update_one({'_id': chunk['_id']}, {'$set': {'data': bytes(content)}})
-    bucket.files.update_one(
-        {'_id': record['_id']}, {'$set': {'md5': hashlib.md5(bytes(content)).hexdigest()}}
-    )
+    sums = {name: hashlib.new(name, bytes(content)).hexdigest() for name in ('md5', 'sha256')}
+    bucket.files.update_one({'_id': record['_id']}, {'$set': sums})
 
 
 def test_a_training_goes_on_over_files_of_later_steps_and_damaged_checkpoints(

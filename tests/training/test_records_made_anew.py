@@ -13,12 +13,15 @@ class Noted:
     `earlier` is [(step, id)] of the records that exist before.
     """
 
-    exp_id, taken, failure = 'anew', None, None
+    exp_id, taken = 'anew', None
 
     def __init__(self, earlier):
         self.earlier, self.replaced = earlier, []
 
-    def after(self, step):
+    def news(self):
+        return []
+
+    def begin_after(self, step):
         return [(recorded, name) for recorded, name in self.earlier if recorded > step]
 
     def records(self, query):

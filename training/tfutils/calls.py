@@ -350,7 +350,12 @@ def _opened(place: Optional[Place], save: Group, folder: str) -> Iterator[Option
         yield None
         return
     say(server.ensure(place.host, place.port))
-    store = Store(*place, recent_limit=save['cache_max_num'], spool=spool_of(folder))
+    store = Store(
+        *place,
+        recent_limit=save['cache_max_num'],
+        spool=spool_of(folder),
+        exclusive=True,
+    )
     with contextlib.closing(store):
         places.replay(store)
         yield store
