@@ -112,6 +112,10 @@ GROUPS: Dict[str, List[Row]] = {
             'and exit; nothing is trained or recorded'),
         row('skip_check', bool, True, CALL, HelpGroup.SETTINGS,
             'start even if the source tree has uncommitted changes'),
+        row('quiet', bool, False, CALL, HelpGroup.SETTINGS,
+            'print only warnings, errors and where the results are'),
+        row('verbose', bool, False, CALL, HelpGroup.SETTINGS,
+            'list every variable: its name, shape and role, and whether it was restored'),
     ],
     'load_params': [
         row('do_restore', bool, False, CALL, HelpGroup.CHECKPOINTS,
@@ -275,6 +279,9 @@ GROUPS: Dict[str, List[Row]] = {
             'number of damaged images that a run may skip in its training, and in each '
             'validation, before it stops; each is replaced by another image of the batch; not '
             'on a TPU or several hosts', at_least=0, always=True),
+        row('max_pixels', int, 100_000_000, CALL, HelpGroup.DATA,
+            'imagenet only: the most pixels that a stored image may have; a larger one counts as '
+            'damaged, because a small file can need gigabytes of memory', at_least=1),
         row('train_epochs', float, 90.0, TRAINING, HelpGroup.TRAINING,
             'length of the training in epochs', at_least=0.0, at_most=MANY_EPOCHS),
         row('train_batch_size', int, 256, TRAINING, HelpGroup.TRAINING,
@@ -444,6 +451,8 @@ class Config:
     tensorboard: bool = False
     dry_run: bool = False
     skip_check: bool = True
+    quiet: bool = False
+    verbose: bool = False
     # load_params
     do_restore: bool = False
     load_step: Optional[int] = None
@@ -504,6 +513,7 @@ class Config:
     preprocessing: Optional[str] = None
     validation_split: int = 0
     skip_bad_records: int = 0
+    max_pixels: int = 100_000_000
     train_epochs: float = 90.0
     train_batch_size: int = 256
     minibatch_size: Optional[int] = None

@@ -13,7 +13,7 @@ os.environ.setdefault(
     'TF_CPP_MIN_LOG_LEVEL', '3'
 )  # for the command line tools; see training/runtime.py
 
-from data.base import DataError, Dataset
+from data.base import MANY_PIXELS, DataError, Dataset
 from data.memory import InMemory
 from data.split import VALIDATION
 
@@ -43,6 +43,7 @@ def load(
     preprocessing: Optional[str] = None,
     validation_split: int = 0,
     split: Optional[str] = None,
+    max_pixels: int = MANY_PIXELS,
 ) -> Dataset:
     """Finds, checks and returns the data set with the given name, without running a session.
 
@@ -56,6 +57,7 @@ def load(
             that are held in memory.
         split: What a validation sees: 'validation', the images that are held out, or 'test'. None
             means 'validation' if images are held out, and 'test' otherwise.
+        max_pixels: The most pixels that a stored image may have, for data sets that decode images.
 
     Raises:
         DataError: The name or the preprocessing is unknown, the size is below 1, the data set has
@@ -89,4 +91,6 @@ def load(
             f'not for --dataset={name}. TFRecords are split into files train-* and validation-* by '
             'data/build_tfrecords.py --validation_fraction.'
         )
-    return cls(data_dir=data_dir, image_size=image_size, preprocessing=preprocessing)
+    found = cls(data_dir=data_dir, image_size=image_size, preprocessing=preprocessing)
+    found.max_pixels = max_pixels
+    return found

@@ -13,6 +13,7 @@ from data.types import Batch, Decoder, Record, Shape
 AUTOTUNE = tf.data.experimental.AUTOTUNE
 ENDLESS = tf.int64.max
 AHEAD = 4  # batches that are prepared ahead, if a batch is decoded at once
+MANY_PIXELS = 100_000_000  # of an image; decoding a larger one needs gigabytes
 AT_A_TIME = 16  # images decoded in parallel when damaged images are skipped
 
 
@@ -32,8 +33,13 @@ class DataError(Exception):
     """A user error. Its message says what is wrong, where, and what to do."""
 
 
-def reason(error: tf.errors.OpError) -> str:
-    """Returns the sentence in a TensorFlow error, without the surrounding text about the graph."""
+def reason(error: Exception) -> str:
+    """Returns the sentence in a TensorFlow error, without the surrounding text about the graph.
+
+    Of any other error, it returns the first line.
+    """
+    if not isinstance(error, tf.errors.OpError):
+        return str(error).split('\n')[0] or type(error).__name__
     text: str = error.message.split('\nNode: ')[-1]
     text = text.partition('\n')[2] if text != error.message else text
     text = re.sub(r'^.*root error\(s\) found\.\s*\(0\) [A-Z_]*:? ?', '', text, flags=re.DOTALL)
@@ -109,6 +115,7 @@ class Dataset:
         decodes_batches: Whether `example` accepts a batch of records as well, and ignores the seed.
             A batch is then decoded at once, which takes much less time than image by image.
         contents_of: What `contents` describes, in a few words.
+        max_pixels: The most pixels that a stored image may have, for data sets that decode images.
         preprocessing_advice: What to do if a preprocessing is given although none is accepted. It
             becomes a part of the error message.
     """
@@ -128,6 +135,7 @@ class Dataset:
     decodes_batches = False
     contents_of = 'facts about the images'
     preprocessing_advice = 'Leave it out'
+    max_pixels = MANY_PIXELS
 
     def __init__(
         self,

@@ -18,9 +18,9 @@ from typing import Optional, Sequence
 
 import tensorflow.compat.v1 as tf
 
-from data.base import DataError
+from data.base import MANY_PIXELS, DataError
 from data.building import build, verify
-from data.sources import SOURCES
+from data.sources import SOURCES, limit_pixels
 
 WORTH = 5000  # images that are worth the start of another process
 
@@ -46,6 +46,12 @@ def _parser() -> argparse.ArgumentParser:
             type=int,
             help='number of processes that read images (default: one per core, but '
             f'at most one per {WORTH:,} images)',
+        )
+        command.add_argument(
+            '--max_pixels',
+            type=int,
+            default=MANY_PIXELS,
+            help=f'leave out images of more pixels (default: {MANY_PIXELS:,})',
         )
         command.add_argument(
             '--overwrite', action='store_true', help='replace the TFRecords that are in OUT'
@@ -77,9 +83,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 def _build(args: argparse.Namespace) -> int:
-    for name in ('shards', 'processes'):
+    for name in ('shards', 'processes', 'max_pixels'):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise DataError(f'--{name}={getattr(args, name)} must be at least 1.')
+    limit_pixels(args.max_pixels)
     source = SOURCES[args.command](args)
     usual = min(os.cpu_count() or 1, sum(map(len, source.splits.values())) // WORTH) or 1
     description = build(source, args.out, args.shards, args.overwrite, args.processes or usual)

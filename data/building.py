@@ -20,11 +20,12 @@ from multiprocessing.synchronize import Event
 from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import tensorflow.compat.v1 as tf
+from PIL import Image
 from tqdm import tqdm
 
 from data import files, tfrecords
-from data.base import DataError
-from data.sources import Jpeg, Source, fingerprint
+from data.base import MANY_PIXELS, DataError
+from data.sources import Jpeg, Source, fingerprint, limit_pixels
 from data.tfrecords import DESCRIPTION, UNFINISHED
 from data.types import Item, Json, Labelled, Lifeline
 
@@ -362,7 +363,10 @@ def _write_all(
     counter, stop = context.Value('Q'), context.Event()
     lifeline, held = context.Pipe(duplex=False)
     pool = concurrent.futures.ProcessPoolExecutor(
-        min(processes, len(plan)), context, _prepare, (counter, stop, lifeline)
+        min(processes, len(plan)),
+        context,
+        _prepare,
+        (counter, stop, lifeline, Image.MAX_IMAGE_PIXELS or MANY_PIXELS),
     )
     waiting, shown = {}, 0
     try:
@@ -421,7 +425,7 @@ class _Here:
     stop: Event  # set to ask all processes to stop
 
 
-def _prepare(counter: Synchronized, stop: Event, lifeline: Lifeline) -> None:
+def _prepare(counter: Synchronized, stop: Event, lifeline: Lifeline, max_pixels: int) -> None:
     """Prepares a process that reads images.
 
     Args:
@@ -429,7 +433,9 @@ def _prepare(counter: Synchronized, stop: Event, lifeline: Lifeline) -> None:
         stop: See _Here.
         lifeline: A pipe into which only the main process can write, and does not. It ends with that
             process, even if that is killed.
+        max_pixels: The most pixels that an image may have.
     """
+    limit_pixels(max_pixels)
     _Here.counter, _Here.stop = counter, stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Only the main process handles Ctrl-C.
     threading.Thread(target=_end_with, args=[lifeline], daemon=True).start()

@@ -7,7 +7,7 @@ import tensorflow.compat.v1 as tf
 
 from data import files, tfrecords
 from data.base import AUTOTUNE, DataError, Dataset, Identity, counted, reason
-from data.preprocessing import PREPROCESSINGS
+from data.preprocessing import PREPROCESSINGS, shape_of
 from data.types import Record
 
 SHUFFLE_BUFFER = 10000  # records in the shuffle buffer: about 1.1 GB of ImageNet's JPEGs
@@ -144,8 +144,15 @@ class Imagenet(Dataset):
         in_range = tf.Assert(
             tf.logical_and(label >= 0, label < self.classes), ['the label is', label]
         )
+        shape = shape_of(image)
+        pixels = tf.cast(shape[0], tf.int64) * tf.cast(shape[1], tf.int64)
+        is_small = tf.Assert(
+            pixels <= self.max_pixels, ['more pixels than --max_pixels allows:', pixels]
+        )
         with tf.control_dependencies([in_range]):  # On a GPU, the loss would only become NaN.
             label = tf.identity(label)
+        with tf.control_dependencies([is_small]):  # before anything is decoded
+            image = tf.identity(image)
         if seed is None:
             return self._preprocessing.validation(image), label
         return self._preprocessing.train(image, seed), label

@@ -8,6 +8,7 @@ import os
 import re
 import stat
 import tarfile
+import warnings
 from typing import (
     BinaryIO,
     Dict,
@@ -27,7 +28,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from tqdm import tqdm
 
 from data import mnist
-from data.base import DataError
+from data.base import MANY_PIXELS, DataError
 from data.files import KINDS, lines
 from data.split import stratified_split
 from data.types import Array, Item, Labelled
@@ -286,6 +287,14 @@ def title(item: Picture) -> str:
     return item.path if item.name is None else f'{item.path}: {item.name}'
 
 
+def limit_pixels(most: int) -> None:
+    """Sets how many pixels an image may have; a small file can need gigabytes of memory."""
+    Image.MAX_IMAGE_PIXELS = most
+
+
+limit_pixels(MANY_PIXELS)
+
+
 def to_jpeg(content: bytes) -> Jpeg:
     """Converts the bytes of an image file to JPEG bytes, RGB or grey.
 
@@ -297,10 +306,15 @@ def to_jpeg(content: bytes) -> Jpeg:
         OSError: The bytes are damaged, or not an image of FORMATS.
         ValueError: The bytes are damaged, or the image has more than 8 bits per channel.
         SyntaxError: The bytes are damaged.
+        DecompressionBombError: The image has more pixels than `limit_pixels` allows.
+        DecompressionBombWarning: The same.
     """
     Image.init()
     formats = [name for name in FORMATS if name in Image.OPEN]
-    with Image.open(io.BytesIO(content), formats=formats) as image:
+    with warnings.catch_warnings():
+        warnings.simplefilter('error', Image.DecompressionBombWarning)  # it has more than allowed
+        opened = Image.open(io.BytesIO(content), formats=formats)
+    with opened as image:
         if image.format == 'JPEG' and image.mode in ('RGB', 'L'):
             # Decoding at 1/8 of the size still reads every byte, with less arithmetic.
             image.draft(image.mode, (1, 1))
@@ -354,7 +368,12 @@ def _jpeg(place: Picture) -> Jpeg:
         raise DataError(
             f'{title(place)} is not an image in one of the formats {", ".join(FORMATS)}.'
         )
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise DataError(
+            f'{title(place)} has more than {Image.MAX_IMAGE_PIXELS:,} pixels; allow more by '
+            '--max_pixels, if the memory suffices.'
+        )
+    except (OSError, ValueError, SyntaxError) as error:
         # Pillow reports damage by any of these, for some formats by SyntaxError.
         raise DataError(f'{title(place)} cannot be read: {error}.')
 

@@ -20,6 +20,7 @@ from experiments.base import Run
 from experiments.lines import Line, Source, State
 from experiments.trained import Training
 from training import children, places
+from training.output import duration
 from training.stopping import Stop
 from training.types import Launch, Say
 
@@ -320,10 +321,3 @@ def _timed(line: Line, training: Training) -> Line:
     """Returns a line with the time that its process took."""
     took = round(time.monotonic() - training.started, 1)
     return line._replace(measured=line.measured._replace(process_seconds=took))
-
-
-def duration(seconds: float) -> str:
-    """Returns a duration as text: '40 s', '12 min' or '3.5 h'."""
-    if seconds < 100:
-        return f'{seconds:.0f} s'
-    return f'{seconds / 60:.0f} min' if seconds < 6000 else f'{seconds / 3600:.1f} h'

@@ -148,6 +148,7 @@ class Experiment(Trainable):
             preprocessing_of(config),
             config.validation_split,
             config.split,
+            config.max_pixels,
         )
         _check_size(config, self.dataset)
         self.classes = self.dataset.classes
@@ -189,6 +190,7 @@ class Experiment(Trainable):
             limits=dict.fromkeys(scalars, EXPLODED),
             skips=config.skip_bad_records,
             source=f'--data_dir={config.data_dir}',
+            steps_per_epoch=self.steps_per_epoch,
         )
 
     @property

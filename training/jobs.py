@@ -36,6 +36,8 @@ from training import (
     estimate,
     finding,
     loop,
+    memory,
+    output,
     overview,
     places,
     provenance,
@@ -121,6 +123,18 @@ def train(
         TrainingError: The training failed or diverged.
         Stopped: A signal asked the training to stop.
     """
+    with output.quiet(config.quiet), memory.told(config):
+        return _trained(config, explicit, ignored, settings_file, argv)
+
+
+def _trained(
+    config: Config,
+    explicit: Optional[Iterable[str]],
+    ignored: Sequence[str],
+    settings_file: Optional[str],
+    argv: Optional[Sequence[str]],
+) -> Optional[Results]:
+    """Does what `train` says."""
     checks.training(config)
     place = places.of(config)
     bucket = places.copies_folder(config, place)
@@ -243,7 +257,8 @@ def _train(
         between()
         session.run(experiment.level)
         lines = _beginning(config, start, first_step, experiment.train_steps)
-        lines += overview.variables(experiment, restored=bool(start), new=new)
+        listed = overview.variables if config.verbose else overview.variable_counts
+        lines += listed(experiment, restored=bool(start), new=new)
         _tell(call, experiment, restored.lines + lines)
         notes = _notes(restored.notes, call.ignored)
         if store:
@@ -426,7 +441,7 @@ def validate(
     device = devices.choose(config, devices.claim(config, say))
     given = _explicit(config, explicit)
     flags = given if flag_names is None else frozenset(flag_names)
-    with stopping.Stop(say) as stop:
+    with output.quiet(config.quiet), memory.told(config), stopping.Stop(say) as stop:
         say(server.ensure(config.host, config.port))
         folder = places.cache_folder(config, places.of(config, config.val_exp_id))
         start = finding.find(config, folder)

@@ -10,6 +10,7 @@ from typing import Dict, List, Optional
 
 import tensorflow.compat.v1 as tf
 
+from data.base import reason
 from database.store import Store
 from database.types import Document
 from training.errors import CheckpointError
@@ -217,7 +218,7 @@ class Copies(Kept):
                 self._copy(self._missing[number])
                 del self._missing[number]
             except (OSError, tf.errors.OpError) as error:
-                self._reason = self._reason or str(error).split('\n')[0]
+                self._reason = self._reason or reason(error)
                 if number == step:  # the others would fail as well, each after minutes
                     break
         self.prune()

@@ -9,8 +9,8 @@ from typing import Callable, List, NamedTuple, Optional, Tuple
 import numpy as np
 from bson import ObjectId
 import tensorflow.compat.v1 as tf
-from tqdm import tqdm
 
+from data.base import reason
 from database import records
 from database.archive import Archive, packed
 from database.errors import StoreError
@@ -21,6 +21,7 @@ from training.tensorboard import Board
 from training.devices.device import Asking
 from training.errors import Lost, Stopped, TrainingError
 from training.local import Copies, LocalCheckpoints
+from training.output import Progress
 from training.trainable import Plan, Trainable
 from training.types import Results, Say
 from training.validation import reading, take
@@ -253,7 +254,7 @@ class Run:
             self._record(step, validated, weights)
         return validated
 
-    def _steps(self, step: int, bar: tqdm) -> int:
+    def _steps(self, step: int, bar: Progress) -> int:
         """Runs one call of the device, keeps its results, and returns the step reached."""
         most = self.plan.next_event(step) - step
         find_damage = functools.partial(self.experiment.find_damage, step, most)
@@ -270,7 +271,7 @@ class Run:
         bar.update(self.plan.batch_size * len(taken))
         last = self._results[-1]
         loss = last['model_loss'] if 'model_loss' in last else last['loss']
-        bar.set_postfix(step=step, loss=f'{loss:.3f}', refresh=False)
+        bar.reached(step, loss)
         return step
 
     def _note(self, step: int, scalars: Document) -> None:
@@ -320,17 +321,10 @@ class Run:
             self.session.run({v.op.name: v for v in variables if v.dtype.base_dtype.is_floating}),
         )
 
-    def _progress(self, step: int) -> tqdm:
-        batch, steps = self.plan.batch_size, self.plan.steps
-        return tqdm(
-            total=None if math.isinf(steps) else steps * batch,
-            initial=step * batch,
-            unit='img',
-            unit_scale=True,
-            desc='training',
-            disable=None,
-            mininterval=1.0,
-        )
+    def _progress(self, step: int) -> Progress:
+        plan = self.plan
+        steps = None if math.isinf(plan.steps) else int(plan.steps)
+        return Progress(step, steps, plan.batch_size, plan.steps_per_epoch, self.say)
 
     def _validate(self, step: int, between: Callable[[], None] = lambda: None) -> Results:
         started = time.time()
@@ -427,8 +421,7 @@ class Run:
             self._on_saved(step)
         except (OSError, StoreError, tf.errors.OpError) as error:
             self._local.discard(step)
-            reason = str(error).split('\n')[0]
-            words = f'step {step:,}: no checkpoint can be saved in {self.folder} ({reason})'
+            words = f'step {step:,}: no checkpoint can be saved in {self.folder} ({reason(error)})'
             if step == self.plan.steps:
                 raise TrainingError(words + '; make room there, then continue with --do_restore')
             self.say(f'warning: {words}; the training continues with the next checkpoint')

@@ -3,6 +3,8 @@
 import collections
 from typing import Container, Counter, List, Optional, Sequence, Union
 
+import tensorflow.compat.v1 as tf
+
 from config.schema import Config
 from data.base import Dataset
 from models.roles import Role, Slot
@@ -114,6 +116,18 @@ def variables(exp: Experiment, restored: bool, new: Container[str]) -> List[str]
     return [
         '  ' + '  '.join(f'{cell:{width}}' for cell, width in zip(row, widths)).rstrip()
         for row in rows
+    ]
+
+
+def variable_counts(exp: Experiment, restored: bool, new: Sequence[str]) -> List[str]:
+    """Returns a line with the number of variables; see `variables`."""
+    with exp.graph.as_default():
+        trainable = len(tf.trainable_variables())
+    total = len(exp.variables)
+    kept = total - len(set(new)) if restored else 0
+    return [
+        f'{total:,} variables: {trainable:,} trainable, {kept:,} restored, {total - kept:,} new '
+        '(--verbose lists them)'
     ]
 
 

@@ -13,13 +13,9 @@ from models import NETWORKS, NetworkOptions
 from training import runtime
 from training.errors import CheckpointError
 from training.local import has_file_system
+from training.output import say as say
 
 REPLAY_S = 3600  # seconds that MongoDB has to store what is in the spool
-
-
-def say(text: str) -> None:
-    """Prints a line and flushes it."""
-    print(text, flush=True)
 
 
 def collection(config: Config) -> str:

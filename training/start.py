@@ -10,7 +10,7 @@ from config.schema import ROWS, Config, ConfigError
 from data import DataError
 from database import connection
 from database.errors import StoreError
-from training import children
+from training import children, output
 from training.devices import cluster
 from training.errors import CheckpointError, Stopped, TrainingError
 
@@ -49,7 +49,8 @@ def run(
             print('stopped; the records so far are in the database', file=sys.stderr)
             return 130
 
-    return flags.run(guarded, USER_ERRORS, argv, flag_values, page)
+    with output.forgiving():
+        return flags.run(guarded, USER_ERRORS, argv, flag_values, page)
 
 
 def read(flag_values: flags.FlagValues, choices: flags.Choices) -> params.Asked:

@@ -6,6 +6,7 @@ from typing import Callable, List, Optional, Sequence, Tuple, TypeVar
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from data.base import reason
 from database.layout import ANGLES
 from database.types import Document
 from training.types import Results, Say
@@ -85,8 +86,8 @@ class Board:
         except (OSError, tf.errors.OpError) as error:
             self._writer = None
             self._say(
-                'warning: --tensorboard: cannot write to {} ({}); the training continues without '
-                'event files'.format(self._folder, str(error).split('\n')[0])
+                f'warning: --tensorboard: cannot write to {self._folder} ({reason(error)}); the '
+                'training continues without event files'
             )
             return None
 

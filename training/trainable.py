@@ -48,6 +48,7 @@ class Plan(NamedTuple):
         limits: {name of a number of each step: absolute value beyond which the run has diverged}.
         skips: How many images that cannot be used may be skipped.
         source: Where the images come from, for messages.
+        steps_per_epoch: Steps per epoch; None if unknown.
     """
 
     steps: float
@@ -64,6 +65,7 @@ class Plan(NamedTuple):
     limits: Mapping[str, float]
     skips: int
     source: str
+    steps_per_epoch: Optional[int] = None
 
     def next_event(self, step: int) -> int:
         """Returns the next step at which a validation, a checkpoint, a record or the end is due."""

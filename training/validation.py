@@ -10,12 +10,15 @@ from tqdm import tqdm
 from data.base import reason
 from database.layout import ANGLES, MAY_BE_UNDEFINED
 from database.types import Document
+from training import memory
 from training.errors import TrainingError
+from training.output import hidden
 from training.types import Results
 
 if TYPE_CHECKING:
     from training.experiment import Experiment
 
+READS = 'IteratorGetNext'  # in every error of the data pipeline: the operation that reads from it
 MANY_TIES = 0.01  # fraction of the images above which ties cause a warning
 # Errors about the files, and not about single images.
 UNREADABLE = (
@@ -31,6 +34,9 @@ def reading(
 ) -> Iterator[None]:
     """Context manager: turns TensorFlow's errors about a damaged image into a TrainingError.
 
+    An error that an operation of the network raises is not about an image, even if it is of the
+    same class. Its sentence names the operation.
+
     Args:
         what: What is run, for the message.
         source: Where the images come from, for the message.
@@ -39,7 +45,14 @@ def reading(
     """
     try:
         yield
+    except tf.errors.ResourceExhaustedError as error:
+        if not memory.is_exhausted(error):
+            raise
+        raise memory.OutOfMemory(what, error)
     except UNREADABLE + (tf.errors.InvalidArgumentError,) as error:
+        if READS not in error.message:
+            where = f' ({error.op.type} {error.op.name})' if error.op is not None else ''
+            raise TrainingError(f'{what}: TensorFlow failed{where}: {reason(error)}')
         found = find_damage(isinstance(error, UNREADABLE)) or (
             f'{reason(error)}; look for a damaged image or a wrong label in {source}'
         )
@@ -72,7 +85,7 @@ def validate(
     session.run(validation.initializer)
     sums = dict.fromkeys(validation.totals, 0.0)
     with tqdm(
-        total=validation.steps, desc='validating', unit='batch', leave=False, disable=None
+        total=validation.steps, desc='validating', unit='batch', leave=False, disable=hidden()
     ) as bar:
         while True:  # to the end of the files, so that surplus images are noticed
             between()

@@ -190,6 +190,19 @@ def test_a_bad_file_is_told_in_one_sentence(tmp_path, capsys, settings, words):
     )
 
 
+@pytest.mark.parametrize('times, code', [(8, 0), (40, 2)])
+def test_a_file_whose_text_would_not_end_is_short_or_refused(tmp_path, capsys, times, code):
+    path = tmp_path / 'file.pkl'
+    path.write_bytes(
+        pickle.dumps(
+            dict(params={ROWS['worker_hosts'].group: dict(worker_hosts=nested(times))}), protocol=2
+        )
+    )
+    assert recipes.main(['show', str(path)]) == code
+    out, err = capsys.readouterr()
+    assert len(out) < 1000 and ('more than 50,000 values' in err) == (code == 2)
+
+
 @pytest.mark.parametrize(
     'arguments, words',
     [

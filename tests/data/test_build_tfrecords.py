@@ -19,6 +19,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from PIL import Image
 
+from data.base import MANY_PIXELS
 from data import DataError, build_tfrecords, load, mnist, sources
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -392,6 +393,34 @@ def test_bad_command_lines(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         build_tfrecords.main(arguments)
     assert stop.value.code == 2 and 'usage:' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('form', ['PNG', 'JPEG', 'GIF'])
+def test_an_image_of_too_many_pixels_is_left_out(source, out, capsys, form):
+    """30,000 x 30,000 pixels, but a few bytes in any of these formats."""
+    image = Image.new('L', (1, 1))
+    save(source / 'a' / 'small.img', image, format=form)
+    content = bytearray((source / 'a' / 'small.img').read_bytes())
+    places = {
+        'PNG': (16, '>II'),
+        'GIF': (6, '<HH'),
+        'JPEG': (content.find(b'\xff\xc0') + 5, '>HH'),
+    }
+    place, how = places[form]
+    struct.pack_into(how, content, place, 30_000, 30_000)
+    if form == 'PNG':
+        struct.pack_into('>I', content, 29, zlib.crc32(bytes(content[12:29])))
+    (source / 'a' / 'small.img').write_bytes(bytes(content))
+    assert build(source, out) == 0
+    assert 'small.img has more than 100,000,000 pixels' in capsys.readouterr().err
+
+
+def test_the_number_of_pixels_can_be_chosen(source, out, capsys):
+    save(source / 'a' / 'wide.png', np.zeros([3, 100, 3], np.uint8))
+    assert build(source, out, '--max_pixels=300') == 0
+    assert build(source, out, '--max_pixels=299', '--overwrite') == 0
+    assert capsys.readouterr().err.count('wide.png has more than 299 pixels') == 1
+    sources.limit_pixels(MANY_PIXELS)
 
 
 @pytest.mark.filterwarnings(

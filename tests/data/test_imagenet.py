@@ -281,6 +281,23 @@ def seen(folder, take, **settings):
     ]
 
 
+@pytest.mark.parametrize('preprocessing', ['plain', 'resnet', 'inception'])
+def test_an_image_of_too_many_pixels_is_not_decoded(tmp_path, take, preprocessing):
+    """Its file has a few hundred bytes, whatever its size is."""
+    foreign(tmp_path, SHARDS, 'images', 'labels', 0)
+    (tmp_path / 'dataset.json').write_text(json.dumps(COUNTS))
+    given = dict(preprocessing=preprocessing)
+    assert len(take(lambda: load('imagenet', str(tmp_path), 8, **given).validation(3), 1)) == 1
+    dataset = load('imagenet', str(tmp_path), 8, max_pixels=11 * 9 - 1, **given)
+    for batches in (lambda: dataset.validation(3), lambda: dataset.train(7, seed=0)):
+        with pytest.raises(tf.errors.InvalidArgumentError, match='--max_pixels') as caught:
+            take(batches, 1)
+        assert 'IteratorGetNext' in caught.value.message
+    with tf.Graph().as_default():
+        found = dataset.find_damage('validation', dataset.records('validation', None))
+    assert 'record 0 of ' in found and 'more pixels than --max_pixels allows' in found
+
+
 EXPECTED = [{number: 20 * number for number in range(count)} for count in (7, 3)]
 SHARDS = ('train-00000-of-00001', 'validation-00000-of-00001')
 COUNTS = dict(classes=7, train_images=7, validation_images=3)

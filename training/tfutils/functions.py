@@ -42,6 +42,7 @@ from database.types import Document
 from training import optimizers
 from training.devices import Device
 from training.devices.device import Outcome, Part
+from training.output import hidden
 from training.trainable import Plan, Step, Trainable
 from training.types import Aggregate, Function, Gather, MakeOptimizer, Results
 from training.validation import reading
@@ -305,7 +306,7 @@ class FunctionExperiment(Trainable):
     def _validate(self, session: tf.Session, target: str, between: Callable[[], None]) -> Document:
         validation, so_far = self._validations[target], None
         for index in tqdm(
-            range(validation.steps), desc=target, unit='batch', leave=False, disable=None
+            range(validation.steps), desc=target, unit='batch', leave=False, disable=hidden()
         ):
             between()
             with reading(f'validation {target}', self.plan.source):
