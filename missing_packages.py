@@ -1,6 +1,7 @@
 """Prints one sentence, instead of a traceback, if a required package is not installed.
 
-It does the same if a rule declares a setting that is not legal, which is found on import.
+It does the same if a rule declares a setting that is not legal, which is found on import. It also
+opens /dev/null in place of standard files that are closed.
 
 Each program imports this module before everything else. The module itself only needs the standard
 library. If a package is installed but cannot be imported, or if one of our own imports is wrong,
@@ -59,4 +60,21 @@ def _hook(kind: Type[BaseException], error: BaseException, trace: Optional[Trace
         sys.__excepthook__(kind, error, trace)
 
 
+def _fill_standard_files() -> None:
+    """Opens /dev/null in place of standard input, output or error, if one of them is closed.
+
+    The next file that is opened, such as a connection to MongoDB, would otherwise get the number of
+    standard error, and TensorFlow would write its messages into it.
+    """
+    for number, name in enumerate(('stdin', 'stdout', 'stderr')):
+        try:
+            os.fstat(number)
+        except OSError:
+            nothing = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            os.set_inheritable(nothing, True)
+            if getattr(sys, name) is None:
+                setattr(sys, name, os.fdopen(nothing, 'r' if number == 0 else 'w'))
+
+
 sys.excepthook = _hook
+_fill_standard_files()

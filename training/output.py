@@ -19,22 +19,6 @@ WARNING, RESULTS = 'warning: ', 'results: '  # beginnings of lines that --quiet 
 _is_quiet = False
 
 
-def fill_standard_files() -> None:
-    """Opens /dev/null in place of standard input, output or error, if one of them is closed.
-
-    Call it before anything is opened: the next file, such as a connection to MongoDB, would get the
-    number of standard error, and TensorFlow would write its messages into it.
-    """
-    for number, name in enumerate(('stdin', 'stdout', 'stderr')):
-        try:
-            os.fstat(number)
-        except OSError:
-            nothing = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
-            os.set_inheritable(nothing, True)
-            if getattr(sys, name) is None:
-                setattr(sys, name, os.fdopen(nothing, 'r' if number == 0 else 'w'))
-
-
 class _Forgiving:
     """A text stream that loses what cannot be written.
 

@@ -14,11 +14,7 @@ import warnings
 from types import ModuleType
 from typing import Callable, Iterator, List, Optional, Sequence, Tuple, TypeVar
 
-from training.output import fill_standard_files
-
 Function = TypeVar('Function')
-
-fill_standard_files()
 
 # TensorFlow's C++ code logs notes on optimisations, and no problems that a user could solve.
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
