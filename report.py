@@ -361,7 +361,9 @@ def _print(values: flags.FlagValues, found: Found, console: rich.console.Console
         )
     else:
         console.print(
-            f'There are no runs in database {values.dbname} at {values.host}:{values.port} yet.'
+            f'There are no runs in database {values.dbname} at {values.host}:{values.port} yet.',
+            markup=False,
+            highlight=False,
         )
     for search in found.searched:
         console.print(table.of_search(search))

@@ -215,8 +215,8 @@ def _locked(folder: str) -> Iterator[None]:
         lock = open(os.path.join(folder, 'starting.lock'), 'w')
     except OSError as error:
         raise ServerError(
-            f'The folder {folder} for a private MongoDB cannot be used ({error}). Choose another '
-            '--cache_dir.'
+            f'The folder {folder} for a private MongoDB cannot be used ({error}). Repair '
+            'it, or start a MongoDB server yourself and give its --host and --port.'
         ) from error
     with lock:
         fcntl.flock(

@@ -8,6 +8,7 @@ from typing import Optional
 
 from config.schema import ROWS
 from database import server
+from reports.text import safe
 from manage.finding import Where
 
 
@@ -85,8 +86,11 @@ def where_of(options: argparse.Namespace) -> Where:
 def say(text: str = '') -> None:
     """Prints a line. If nobody reads standard output any more (`| head`), it prints nothing.
 
-    The command then still finishes what it is doing.
+    The command then still finishes what it is doing. On a terminal, control characters in the names
+    of experiments are written out.
     """
+    if sys.stdout.isatty():
+        text = '\n'.join(map(safe, text.split('\n')))
     with contextlib.suppress(BrokenPipeError):
         print(text)
     flush()

@@ -10,7 +10,7 @@ from config.flags import as_flag
 from database import server
 from database.errors import StoreError
 from database.types import Document
-from reports.stored import PRUNED, SEARCHES, finite
+from reports.stored import PRUNED, SEARCHES, TEXT, WHOLE, finite
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -93,9 +93,7 @@ def read(host: str, port: int, dbname: str, collname: Optional[str] = None) -> L
             for name in sorted(client[dbname].list_collection_names()):
                 collection = name[: -len(SEARCHES)]
                 if name.endswith(SEARCHES) and collname in (None, collection):
-                    for document in client[dbname][name].find(
-                        {'study': {'$type': 'string'}, 'trial': {'$type': 'number'}}
-                    ):
+                    for document in client[dbname][name].find({'study': TEXT, 'trial': WHOLE}):
                         found.setdefault((collection, document['study']), []).append(
                             _trial(document)
                         )

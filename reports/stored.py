@@ -24,10 +24,17 @@ FILES = '.files'
 NOTES = '.notes'
 SEARCHES = '.searches'
 PRUNED = 'pruned'  # the state of a trial that a search stopped early
+# Numbers that count something. NaN, infinite and decimal numbers, which this program does not
+# write, are no such numbers: a record that has one does not hide the others.
+SINGLE: Document = {'$not': {'$type': 'array'}}  # a condition on a list is one on its elements
+WHOLE: Document = dict(
+    SINGLE, **{'$type': ['int', 'long', 'double'], '$gte': -(2**53), '$lte': 2**53}
+)
+TEXT: Document = dict(SINGLE, **{'$type': 'string'})
 # Which documents of such a collection are records.
 RECORDS: Document = {
-    'exp_id': {'$type': 'string'},
-    'step': {'$type': 'number'},
+    'exp_id': TEXT,
+    'step': WHOLE,
     'item_for': {'$exists': False},
 }
 LONG_AGO = datetime.datetime.fromtimestamp(0, datetime.timezone.utc)
@@ -216,7 +223,11 @@ def heads(files: Collection[Document]) -> List[Head]:
     Raises:
         PyMongoError: MongoDB cannot be read.
     """
-    found = list(files.aggregate(HEADS, allowDiskUse=True))
+    found = [
+        head
+        for head in files.aggregate(HEADS, allowDiskUse=True)
+        if isinstance(head['_id'], str)  # a list of texts is compared with a text as well
+    ]
     match = dict(RECORDS, _id={'$in': [head['newest'] for head in found]})
     fields = _fields()
     fields['$project']['params'] = 1
@@ -270,7 +281,7 @@ def whole(files: Collection[Document], exp_ids: Sequence[str]) -> Dict[str, List
         PyMongoError: MongoDB cannot be read.
     """
     points: Dict[str, List[Point]] = {}
-    match = dict(RECORDS, exp_id={'$type': 'string', '$in': list(exp_ids)})
+    match = dict(RECORDS, exp_id=dict(TEXT, **{'$in': list(exp_ids)}))
     for document in files.aggregate([{'$match': match}, _fields()]):
         points.setdefault(document['exp_id'], []).append(point(document, document['_id']))
     return points
@@ -285,7 +296,7 @@ def owners(database: Database[Document], identities: Iterable[object]) -> Dict[o
     wanted = [each for each in identities if isinstance(each, bson.ObjectId)]
     found: Dict[object, RunKey] = {}
     for collection in collections_of(database) if wanted else ():
-        query = {'_id': {'$in': wanted}, 'exp_id': {'$type': 'string'}}
+        query = {'_id': {'$in': wanted}, 'exp_id': TEXT}
         for record in database[collection + FILES].find(query, {'exp_id': 1}):
             found[record['_id']] = RunKey(collection, record['exp_id'])
     return found

@@ -11,6 +11,7 @@ import rich.text
 from database.layout import ANGLES
 from reports import runs, searches
 from reports.selection import Series, Sheet
+from reports.text import safe
 from reports.view import View
 
 COLOURS = {
@@ -102,14 +103,14 @@ def _width(shown: Sequence[Series]) -> int:
 
 def _cell(text: str, column: Series) -> rich.text.Text:
     colour = COLOURS.get(text.partition(' ')[0], '') if column.name == 'state' else ''
-    return rich.text.Text(text, colour)
+    return rich.text.Text(safe(text), colour)
 
 
 def of(seen: View) -> rich.console.Group:
     """Returns a table with notes below it, for rich to print."""
     angles = any(column.name.partition('_')[2].startswith('angle') for column in seen.sheet.usual)
     lines = ([note(seen.runs)] if angles else []) + seen.notes + reasons(seen.runs)
-    notes = [rich.text.Text(line) for line in lines if line]
+    notes = [rich.text.Text(safe(line)) for line in lines if line]
     return rich.console.Group(Table(seen.sheet), *notes)
 
 
@@ -121,5 +122,5 @@ def of_search(search: searches.Search) -> rich.console.Group:
             heading, justify='right' if heading in searches.NUMBERS else 'left', overflow='fold'
         )
     for trial in searches.best(search):
-        table.add_row(*[rich.text.Text(cell(trial)) for _, cell in searches.COLUMNS])
-    return rich.console.Group(rich.text.Text(searches.title(search)), table)
+        table.add_row(*[rich.text.Text(safe(cell(trial))) for _, cell in searches.COLUMNS])
+    return rich.console.Group(rich.text.Text(safe(searches.title(search))), table)

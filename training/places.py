@@ -88,9 +88,11 @@ def make_folder(folder: str, setting: str) -> str:
     """
     try:
         private.make_folders(folder)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a ValueError: the path holds NUL or is no text
+        reason = error.strerror if isinstance(error, OSError) else error
         raise CheckpointError(
-            f'{setting}: {folder} cannot be created ({error.strerror}); choose another folder'
+            f'{setting}: {folder if folder.isprintable() else ascii(folder)} cannot be created '
+            f'({reason}); choose another folder'
         )
     return folder
 

@@ -13,7 +13,18 @@ import sys
 import time
 import uuid
 import zlib
-from typing import TYPE_CHECKING, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import (
+    TYPE_CHECKING,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 from pymongo.errors import PyMongoError
 
@@ -21,6 +32,7 @@ import data
 from config import params
 from config.flags import as_flag
 from config.root import ROOT
+from config.rows import shown
 from config.schema import LOADING, SEED, Config, ConfigError, Scope, raise_problems, rows_of
 from database import connection, private, server
 from database.claim import is_gone, machine
@@ -277,20 +289,22 @@ class Search:
         optuna, path = self._optuna, os.path.join(self._folder, self._name + '.journal')
         if os.path.islink(path):
             raise ConfigError(f'{path} is a link; remove it, or choose another --study')
-        storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(path))
         # constant_liar spreads the proposals to workers that ask at the same time. Only the first
         # worker has a fixed seed, so that workers do not propose the same values.
         seed = None if os.path.exists(path) and os.path.getsize(path) else FIRST_SEED
-        study = optuna.create_study(
-            study_name=self._name,
-            storage=storage,
-            direction='maximize',
-            load_if_exists=True,
-            sampler=optuna.samplers.TPESampler(seed=seed, constant_liar=True),
-            pruner=optuna.pruners.MedianPruner(UNPRUNED_TRIALS)
-            if self._prune
-            else optuna.pruners.NopPruner(),
-        )
+        with _readable(path):
+            study = optuna.create_study(
+                study_name=self._name,
+                storage=optuna.storages.JournalStorage(
+                    optuna.storages.journal.JournalFileBackend(path)
+                ),
+                direction='maximize',
+                load_if_exists=True,
+                sampler=optuna.samplers.TPESampler(seed=seed, constant_liar=True),
+                pruner=optuna.pruners.MedianPruner(UNPRUNED_TRIALS)
+                if self._prune
+                else optuna.pruners.NopPruner(),
+            )
         config = self._config
         settings = (
             config.digests().settings,
@@ -515,6 +529,19 @@ class Search:
             time.sleep(LOOK_S)
 
 
+@contextlib.contextmanager
+def _readable(path: str) -> Iterator[None]:
+    """Context manager: whatever Optuna says about a damaged journal becomes a sentence."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AssertionError) as error:
+        raise ConfigError(
+            f'the journal of the study, {path}, cannot be read ({type(error).__name__}: '
+            f'{shown(str(error))}); if its last line is cut off, remove that line, else choose '
+            'another --study'
+        )
+
+
 def _grid(space: Sequence[Dimension]) -> List[Dict[str, Value]]:
     """Returns every combination of the values of a space; [] if the space is infinite."""
     if not all(each.values for each in space):
@@ -565,8 +592,10 @@ def refusals(config: Config, space: Sequence[Dimension], study: str) -> List[str
             '--space: name each setting to search once, for example '
             '--space=learning_rate=0.001:1:log'
         )
-    if not re.fullmatch(r'[\w-]+', study):
-        problems.append(f'--study={study} must consist of letters, digits, - and _')
+    if not re.fullmatch(r'[\w-]{1,100}', study):
+        problems.append(
+            f'--study={shown(study)} must consist of at most 100 letters, digits, - and _'
+        )
     if 'validation_split' in names:
         problems.append(
             '--space=validation_split: trials can only be compared on the same images; give '
