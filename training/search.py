@@ -4,6 +4,7 @@ It uses Optuna's tree-structured Parzen estimator (Bergstra et al. 2011, NeurIPS
 """
 
 import contextlib
+import io
 import itertools
 import os
 import re
@@ -478,7 +479,9 @@ class Search:
             for name, value in config.differing().items()
             if config.rows[name].scope is Scope.CALL and name not in NOT_OF_A_TRIAL
         ]
-        with contextlib.closing(Store(*places.of(config))) as store, private.created(log) as output:
+        with contextlib.closing(Store(*places.of(config))) as store, io.TextIOWrapper(
+            private.created(log), 'utf-8'
+        ) as output:
             process = self._launch(command, stdout=output, stderr=subprocess.STDOUT)
             try:
                 pruned, seen = self._follow(process, trial, store)

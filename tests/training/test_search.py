@@ -229,6 +229,43 @@ def test_a_training_of_that_name_is_no_trial(worker, documents, mongo_server, tm
     assert documents('named') == []
 
 
+@pytest.mark.parametrize(
+    'damage',
+    [
+        lambda lines: [lines[0], lines[1][:-9], *lines[2:]],
+        lambda lines: [b'{}', *lines],
+        lambda lines: [b'\xff\x00', *lines],
+        lambda lines: [b'[]', *lines],
+    ],
+    ids=['cut', 'empty', 'binary', 'list'],
+)
+def test_a_damaged_journal_is_told(worker, damage):
+    one = worker('damaged', 1)
+    path = os.path.join(one._folder, 'damaged.journal')
+    with open(path, 'rb') as file:
+        lines = file.read().split(b'\n')
+    assert len(lines) == 3  # the study, its settings, and nothing after the last line
+    with open(path, 'wb') as file:
+        file.write(b'\n'.join(damage(lines)))
+    with pytest.raises(ConfigError, match='the journal of the study, .* cannot be read') as caught:
+        worker('damaged', 1)
+    assert path in str(caught.value) and '\n' not in str(caught.value)
+
+
+def test_a_name_that_is_too_long_is_refused(worker):
+    with pytest.raises(ConfigError, match='must consist of at most 100 letters'):
+        worker('x' * 300, 1)
+
+
+def test_a_journal_behind_a_link_is_refused(worker, tmp_path):
+    one = worker('linked', 1)
+    path = os.path.join(one._folder, 'linked.journal')
+    os.rename(path, str(tmp_path / 'elsewhere'))
+    os.symlink(str(tmp_path / 'elsewhere'), path)
+    with pytest.raises(ConfigError, match='is a link'):
+        worker('linked', 1)
+
+
 def test_a_bucket_keeps_copies_alone_and_the_journal_is_at_home(worker, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     one = worker('copied', 1, cache_dir='gs://bucket/folder')
