@@ -6,6 +6,7 @@ r"""Shows the runs of a MongoDB database as tables, files, plots and an HTML pag
     python report.py --dbname=quickstart --group=seed --csv=groups.csv
     python report.py --dbname=quickstart --where='rule=mirror,top1>0.9'
     python report.py --dbname=quickstart --compare=symmetric,mirror
+    python report.py --dbname=quickstart --serve
 
 It does not need TensorFlow and does not change the database.
 """
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
     from reports.page.data import Contents
 
 PLACES = ('host', 'port', 'dbname', 'cache_dir')
-MOST_USED = ('dbname', 'exp_id', 'html', 'png', 'watch')
+MOST_USED = ('dbname', 'exp_id', 'html', 'png', 'watch', 'serve')
+SERVING = ('serve', 'serve_port')
 # Flags that choose rows and columns, and where they are written.
 TABLES = ('group', 'where', 'sort', 'columns', 'compare', 'csv', 'json', 'latex')
 PIPE_COLUMNS = 200  # width of a table that is not printed to a terminal
@@ -94,7 +96,14 @@ def define_flags(flag_values: flags.FlagValues) -> Dict[str, HelpGroup]:
         flag_values,
     )
     absl_flags.DEFINE_string('png', None, 'write the plots to this PNG file', flag_values)
+    absl_flags.DEFINE_string(
+        'figures',
+        None,
+        'write each plot to this folder, as PDF and as SVG, at the width of a column of a paper',
+        flag_values,
+    )
     _define_tables(flag_values)
+    _define_serving(flag_values)
     absl_flags.DEFINE_integer(
         'most',
         12,
@@ -109,11 +118,12 @@ def define_flags(flag_values: flags.FlagValues) -> Dict[str, HelpGroup]:
     absl_flags.DEFINE_integer(
         'every_s',
         10,
-        'seconds between two repetitions of --watch',
+        'seconds between two repetitions of --watch and --serve',
         lower_bound=1,
         flag_values=flag_values,
     )
-    ours = ['collname', 'exp_id', 'html', 'png', 'most', 'watch', 'every_s', *TABLES]
+    ours = ['collname', 'exp_id', 'html', 'png', 'figures', 'most', 'watch', 'every_s']
+    ours += [*TABLES, *SERVING]
     groups = {name: ROWS[name].help_group for name in PLACES}
     return dict(dict.fromkeys(ours, HelpGroup.REPORT), **groups)
 
@@ -154,6 +164,25 @@ def _define_tables(flag_values: flags.FlagValues) -> None:
         absl_flags.DEFINE_list(name, [], text, flag_values)
     absl_flags.DEFINE_bool(
         'latex', False, 'print the rows as a LaTeX table instead, which needs booktabs', flag_values
+    )
+
+
+def _define_serving(flag_values: flags.FlagValues) -> None:
+    """Defines the flags of the server."""
+    absl_flags.DEFINE_bool(
+        'serve',
+        False,
+        'serve the page of --html to browsers on this machine until Ctrl-C; the page shows new '
+        'data every --every_s seconds',
+        flag_values,
+    )
+    absl_flags.DEFINE_integer(
+        'serve_port',
+        8229,
+        'port of --serve on 127.0.0.1; 0 for any free one',
+        lower_bound=0,
+        upper_bound=65535,
+        flag_values=flag_values,
     )
 
 
@@ -220,13 +249,15 @@ def write(values: flags.FlagValues, found: Found) -> List[str]:
     ):
         if path:
             told.append(_save(name, path, _text(render(found.view.sheet))))
-    if not (values.png or values.html):
+    if not (values.png or values.html or values.figures):
         return told
     # absl prints what is logged from INFO on, and Matplotlib logs that it made a cache of fonts.
     logging.getLogger('matplotlib').setLevel(logging.WARNING)
     whole = with_curves(values, found.view.runs)
     if values.png:
         told.append(_png(values, found, whole))
+    if values.figures:
+        told.append(_figures(values, found, whole))
     if values.html:
         from reports.page import document  # only here, because it imports Matplotlib
 
@@ -245,6 +276,25 @@ def _png(values: flags.FlagValues, found: Found, whole: List[Run]) -> str:
     if not drawn:
         return f'There is nothing to plot yet, so {values.png} was not written.'
     return _save('plots', values.png, lambda path: plots.png(drawn, path))
+
+
+def _figures(values: flags.FlagValues, found: Found, whole: List[Run]) -> str:
+    """Writes each plot of the page as PDF and SVG; returns a line of output.
+
+    Raises:
+        StoreError: A file cannot be written.
+    """
+    from reports import plots, sections  # only here, because they import Matplotlib
+
+    of = sections.of(found.view.runs, whole)
+    drawn = plots.of_sections(of) + plots.of_layers(of)
+    for search in found.searched:
+        drawn += plots.of_search(search) + plots.of_settings(search)
+    try:
+        names = plots.files(drawn, os.path.expanduser(values.figures))
+    except OSError as error:
+        raise StoreError(f'{values.figures} cannot be written ({error.strerror}).')
+    return f'figures: {len(names)} files in {values.figures}'
 
 
 def contents(values: flags.FlagValues, found: Found, whole: List[Run]) -> 'Contents':
@@ -274,7 +324,8 @@ def contents(values: flags.FlagValues, found: Found, whole: List[Run]) -> 'Conte
         run_sheet,
         group_sheet,
         found.searched,
-        values.every_s if values.watch else None,
+        values.every_s if values.watch or values.serve else None,
+        values.serve,
     )
 
 
@@ -386,6 +437,37 @@ def watch(values: flags.FlagValues, console: rich.console.Console) -> int:
         return 0
 
 
+def serve(values: flags.FlagValues, console: rich.console.Console) -> int:
+    """Serves the page until Ctrl-C.
+
+    Raises:
+        StoreError: The database cannot be read, or the port is in use.
+    """
+    logging.getLogger('matplotlib').setLevel(logging.WARNING)
+    from reports.page import serving  # only here, because it imports Matplotlib
+
+    def contents_now() -> 'Contents':
+        found = look(values)
+        return contents(values, found, with_curves(values, found.view.runs))
+
+    source = serving.Source(contents_now, values.every_s)
+    source.contents()  # what is wrong is said here, and not in the browser
+    try:
+        server = serving.Server(source, values.serve_port)
+    except OSError as error:
+        raise StoreError(
+            f'Port {values.serve_port} cannot be used ({error.strerror}); choose another with '
+            '--serve_port.'
+        )
+    with server:
+        console.print(f'{server.url} (press Ctrl-C to stop)', highlight=False)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            pass
+    return 0
+
+
 def report(values: flags.FlagValues, words: List[str]) -> int:
     """Prints the report that the flags ask for and returns the exit code.
 
@@ -398,8 +480,11 @@ def report(values: flags.FlagValues, words: List[str]) -> int:
     """
     if len(words) > 1:
         raise ConfigError(f'{words[1]!r} is not a flag; settings are given as --name=value')
+    if values.serve and values.watch:
+        raise ConfigError('--serve and --watch cannot be combined; --serve shows new data, too')
     console = rich.console.Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
-    return (watch if values.watch else show)(values, console)
+    call = serve if values.serve else watch if values.watch else show
+    return call(values, console)
 
 
 def main(argv: Optional[List[str]] = None, flag_values: flags.FlagValues = flags.FLAGS) -> int:

@@ -27,6 +27,12 @@ REPORT = [
 ]
 # (NumPy 1.16 is too old for a newer pandas.)
 FRAMES = ['pandas==1.2.5; ' + TF1, "pandas>=2,<4; python_version >= '3.9'"]
+# What executes docs/notebook.ipynb.
+NOTEBOOK = [
+    'nbclient==0.7.4; ' + TF1,
+    "nbclient>=0.10,<1; python_version >= '3.9'",
+    'ipykernel>=6.16,<8',
+]
 SEARCH = ['optuna==4.0.0; ' + TF1, "optuna>=4.0,<6; python_version >= '3.9'"]
 
 setup(
@@ -95,6 +101,8 @@ setup(
         'report': REPORT,
         # reports.frame: runs as pandas data frames.
         'frames': REPORT + FRAMES,
+        # docs/notebook.ipynb: a kernel for Jupyter, and what executes a notebook without it.
+        'notebook': REPORT + FRAMES + NOTEBOOK,
         # search.py: the tree-structured Parzen estimator.
         'search': SEARCH,
         # scikit-learn and scikit-image contain the photographs of the tests, trustme makes the
@@ -116,6 +124,7 @@ setup(
         ]
         + REPORT
         + FRAMES
-        + SEARCH,
+        + SEARCH
+        + NOTEBOOK,
     },
 )

@@ -14,11 +14,12 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from database.layout import ANGLES
-from reports import curves, looks
+from reports import curves, looks, searches
 from reports.columns import of_runs
 from reports.curves import DEGREES, Band, Measure
 from reports.runs import Run
 from reports.searches import STATES, Search
+from reports.stored import finite
 from reports.sections import BASELINES, Member, Section
 from reports.types import Colour, Style
 
@@ -173,6 +174,56 @@ def of_search(search: Search) -> List[Plot]:
     note = f'top-1 of each of {len(points)} trials; the best is {best:.4f}'
     height = HEIGHT + _legend_height(len(states) + 1)
     return [Plot(f'Search {_short(search.study)}', note, draw, height)]
+
+
+def of_settings(search: Search) -> List[Plot]:
+    """Returns the importance of the settings of a search, and each setting against top-1."""
+    shares = searches.importance(search)
+    names = sorted(shares, key=lambda name: shares[name])
+
+    def draw(axes: Axes) -> None:
+        axes.barh(range(len(names)), [shares[name] for name in names], color=looks.COLOURS[0])
+        axes.set_yticks(range(len(names)))
+        axes.set_yticklabels([_plain(_short(name)) for name in names])
+        axes.set_xlim(0, 1)
+        axes.set_xlabel('share of the importance (PED-ANOVA)')
+
+    told = '; '.join(f'{name} {shares[name]:.3f}' for name in reversed(names))
+    title = f'Importance of settings in {_short(search.study)}'
+    found = [Plot(title, f'{title}: {told}', draw)] if names else []
+    return found + [_setting(search, name) for name in searches.settings(search)]
+
+
+def _setting(search: Search, name: str) -> Plot:
+    points = [
+        (trial.params[name], trial.value, trial.state)
+        for trial in search.trials
+        if trial.value is not None and name in trial.params
+    ]
+    numbers = [finite(value) for value, _, _ in points]
+    known = [number for number in numbers if number is not None]
+    is_numeric = len(known) == len(points)
+    states = sorted({state for _, _, state in points})
+
+    def draw(axes: Axes) -> None:
+        for index, state in enumerate(states):
+            own = [(value, top1) for value, top1, other in points if other == state]
+            axes.plot(
+                [value if is_numeric else str(value) for value, _ in own],
+                [top1 for _, top1 in own],
+                looks.MARKERS[index % len(looks.MARKERS)].matplotlib,
+                color=looks.COLOURS[index % len(looks.COLOURS)],
+                label=_plain(state),
+            )
+        if known and is_numeric and min(known) > 0 and max(known) / min(known) > searches.WIDE:
+            axes.set_xscale('log')
+        axes.set_xlabel(_plain(_short(name)))
+        axes.set_ylabel('top-1')
+        _legend(axes, len(states))
+
+    title = f'{_short(name)} and top-1 in {_short(search.study)}'
+    height = HEIGHT + _legend_height(len(states))
+    return Plot(title, f'{title}: top-1 of {len(points)} trials', draw, height)
 
 
 def _of_member(member: Member, measure: Measure) -> Curve:

@@ -108,7 +108,11 @@ function searchOf(data, place) {
 function build(data) {
   Figure.forget();
   const live = document.getElementById('live');
-  const parts = [element('h1', {}, data.title), element('p', {class: 'note'}, data.note)];
+  const parts = [
+    element('h1', {}, data.title),
+    element('p', {class: 'note'}, data.note),
+    element('p', {class: 'note', id: 'status', role: 'status'}),
+  ];
   const link = (id, text) => element('a', {href: '#' + id}, text);
   if (!data.runs.names.length) {
     live.replaceChildren(...parts, element('p', {}, 'There are no runs yet.'));
@@ -176,8 +180,10 @@ if (written.served) {
         if (focused) document.getElementsByName(focused)[0]?.focus({preventScroll: true});
       }
       document.title = data.title;
+      document.getElementById('status').textContent = '';
     } catch (error) {
-      document.title = 'not connected: ' + written.title;
+      document.getElementById('status').textContent =
+        'The server does not answer: these are the newest data that it sent.';
     }
   }, 1000 * written.served);
 }

@@ -2,13 +2,16 @@
 
 import shutil
 import statistics
+import threading
 
 import pymongo
 import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
-from selenium.webdriver.support.ui import Select
+from selenium.webdriver.support.ui import Select, WebDriverWait
+
+from reports.page import serving
 
 import shown
 from shown import made
@@ -210,3 +213,24 @@ def test_every_width_light_and_dark(browser, tmp_path, width):
     least = 'return parseFloat(getComputedStyle(document.querySelector("td")).fontSize)'
     assert browser.execute_script(least) >= 14
     assert quiet(browser)
+
+
+def test_a_served_page_shows_new_runs_and_keeps_what_a_reader_chose(browser):
+    served = [made(f'mirror{seed}', 'mirror', seed, 9) for seed in range(2)]
+    found = list(served)
+    source = serving.Source(lambda: shown.contents(found, refresh_s=1, is_served=True), 0.0)
+    with serving.Server(source, 0) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        resize(browser, 1280)
+        browser.get(server.url)
+        find(browser, 'button[data-label=mirror]').click()
+        found.append(made('dfa0', 'dfa', 0, 9))
+        waiting = WebDriverWait(browser, 60)
+        waiting.until(lambda _: len(browser.execute_script(CELLS)) == 3)
+        pressed = 'return document.querySelector("button[data-label=mirror]").ariaPressed'
+        assert browser.execute_script(pressed) == 'false'
+        server.shutdown()
+    told = 'return document.getElementById("status").textContent'
+    waiting.until(lambda _: 'does not answer' in browser.execute_script(told))
+    browser.get('about:blank')
+    browser.get_log('browser')  # what it says of the server that is gone

@@ -204,7 +204,7 @@ def test_a_png_shows_each_plot(found, tmp_path, exp_id):
         rows, columns = -(-len(drawn) // plots.COLUMNS), min(len(drawn), plots.COLUMNS)
         height = max(plot.height for plot in drawn)
         assert image.size == (
-            round(columns * 1.2 * plots.WIDTH * plots.DPI),
+            pytest.approx(columns * 1.2 * plots.WIDTH * plots.DPI, abs=1),
             pytest.approx(rows * 1.2 * height * plots.DPI, abs=1),
         )
         assert len(set(image.convert('L').tobytes())) > 20
