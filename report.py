@@ -68,15 +68,11 @@ def define_flags(flag_values: flags.FlagValues) -> Dict[str, HelpGroup]:
     """
     for name in PLACES:
         row = ROWS[name]
-        flags.define(
-            row
-            if name != 'cache_dir'
-            else row._replace(
+        if name == 'cache_dir':
+            row = row._replace(
                 help='cache folder, as given to train.py; records may be waiting there'
-            ),
-            {},
-            flag_values,
-        )
+            )
+        flags.define(row, {}, flag_values)
     absl_flags.DEFINE_string(
         'collname',
         None,

@@ -14,7 +14,6 @@ import tensorflow.compat.v1 as tf
 from config.schema import ConfigError
 from database.store import RECENT_CHECKPOINTS
 from training import environment, loop
-from training.errors import TrainingError
 from training.experiment import Experiment
 from training.trainable import Plan
 from training.types import Say
@@ -110,13 +109,7 @@ def run(experiment: Experiment, say: Say) -> List[str]:
         except ConfigError as error:
             return lines(experiment, NOTHING, str(error))
         with loop.session(experiment, device.session_config(), device.target) as session:
-            try:
-                timing = measure(session, experiment)
-            except tf.errors.ResourceExhaustedError:
-                raise TrainingError(
-                    'the dry run needs more memory than there is; choose a smaller '
-                    '--train_batch_size, --minibatch_size, --eval_batch_size or --measure_images'
-                )
+            timing = measure(session, experiment)
     return lines(experiment, timing)
 
 

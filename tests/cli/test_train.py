@@ -357,6 +357,7 @@ def test_the_newest_checkpoints_lie_here_too(trained, folder):
     files = set(os.listdir(folder('symmetric_split'))) - {
         'restored',
         'settings.json',
+        'claim.json',
     }  # 'restored' holds downloads from MongoDB
     assert files == {
         f'checkpoint-{step}.{ending}'

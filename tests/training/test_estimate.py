@@ -197,5 +197,5 @@ def test_too_little_memory_is_told_in_a_sentence(monkeypatch):
         raise tf.errors.ResourceExhaustedError(None, None, 'OOM when allocating tensor')
 
     monkeypatch.setattr(exp, 'run_steps', steps)
-    with pytest.raises(TrainingError, match='more memory than there is; choose a smaller --train_'):
+    with pytest.raises(TrainingError, match='^dry run: out of memory'):
         estimate.run(exp, lambda text: None)

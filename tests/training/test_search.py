@@ -144,7 +144,7 @@ def test_what_is_no_dimension_is_refused(text):
     [
         ('a', (), 'name each setting'),
         ('a', SPACE[:1] * 2, 'name each setting'),
-        ('a/b', SPACE, 'must consist of letters'),
+        ('a/b', SPACE, 'must consist of at most 100 letters'),
     ],
 )
 def test_a_search_that_cannot_be_is_refused(worker, study, space, message):
