@@ -51,18 +51,15 @@ TRIAL: Dict[str, Value] = dict(
     validation_split=HELD_OUT,
 )
 RUN: Dict[str, Value] = dict(SHARED, train_epochs=100.0, drop_epochs=(50, 75))
-RATE, RATES = (
-    Range(1e-3, 0.1),
-    {
-        # In trials of ten epochs, BioTorch's own code learns best at 0.003 and 0.0003 with these.
-        'feedback': Range(3e-4, 3e-2),
-        'dfa': Range(3e-5, 3e-3),
-    },
-)
-ALIGNMENT_RATE = Range(1e-4, 1e-2)  # of Adam
+# In trials of ten epochs, BioTorch's own code learns best at 0.03 or 0.01 with backpropagation and
+# the sign rules, at 0.003 with feedback, and at 0.0003 with dfa. A rule that learns B starts as
+# feedback alignment does, with a random B, and has its range.
+WITH_SIGNS, RANDOM, DIRECT = Range(1e-3, 0.1), Range(3e-4, 3e-2), Range(3e-5, 3e-3)
+ALIGNMENT_RATE = Range(3e-4, 3e-2)  # of Adam
 AROUND = 10.0  # a coefficient is drawn from a tenth of its default to ten times its default
 # Their defaults, beta = 2 alpha, put the minimum of the loss at B = W, so they are not searched.
 BALANCED = ('symmetric', 'activation')
+SIGNS = ('usf', 'frsf', 'brsf')  # B has the signs of W
 # What a rule needs beside its coefficients.
 OWN: Mapping[str, Mapping[str, Value]] = {
     'dfa': dict(undivided_error=True),  # as BioTorch does
@@ -74,8 +71,15 @@ def _around(default: float) -> Range:
     return Range(default / AROUND, default * AROUND)
 
 
+def _rate(name: str) -> Range:
+    """Returns the range of the learning rate."""
+    if name == BACKPROP or name in SIGNS:
+        return WITH_SIGNS
+    return DIRECT if rules.RULES[name].is_direct else RANDOM
+
+
 def _row(name: str, settings: Mapping[str, Value], ranges: Mapping[str, Range]) -> Row:
-    rate = {'learning_rate': RATES.get(name, RATE)}
+    rate = {'learning_rate': _rate(name)}
     sees = str(settings.get('input_distribution', DATA))
     given = dict(TRIAL, alignment=name, **settings) if name != BACKPROP else TRIAL
     return Row({'rule': name, 'input_distribution': sees}, given, dict(rate, **ranges))

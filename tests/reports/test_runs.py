@@ -125,7 +125,9 @@ def test_a_trial_that_its_search_stopped_did_not_die(found):
 
 def test_every_state_is_tested():
     tested = test_a_state.pytestmark[0].args[1]
-    assert {state for _, state in tested} | {runs.SPOOLED, runs.STOPPED, runs.PRUNED} == set(runs.STATES)
+    assert {state for _, state in tested} | {runs.SPOOLED, runs.STOPPED, runs.PRUNED} == set(
+        runs.STATES
+    )
 
 
 def test_backpropagation_is_named(found):
