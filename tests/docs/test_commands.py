@@ -38,6 +38,11 @@ HOW = [
     ('python -m benchmarks.reports', 'minutes; benchmarks/test_reports.py runs a smaller one'),
     ('make search', 'minutes; training/test_search.py runs its program'),
     ('make results', 'experiments/test_programs.py'),
+    ('make dynamics', 'experiments/test_dynamics.py'),
+    (
+        'make (depth|transfer|sensitivity|baselines)',
+        'hours; experiments/test_miniatures.py trains small ones',
+    ),
     (r'python -m experiments.grid', 'minutes; experiments/test_sweep.py runs smaller ones'),
     ('make noise', 'an hour; experiments/test_noise.py runs its program'),
     ('make faults', 'half an hour; a part of it is faults/test_campaign.py'),

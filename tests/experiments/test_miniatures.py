@@ -73,13 +73,20 @@ class Small:
 
 
 def of_depth(factors, seed):
-    return factors['depth'] in ('2', '16') and seed < 3 and factors['rule'] in (
-        'backprop', 'mirror', 'kolen_pollack'
-    )  # fmt: skip
+    return (
+        factors['depth'] == '8'
+        and seed < 3
+        and factors['rule'] in ('backprop', 'mirror', 'kolen_pollack')
+    )
 
 
 def of_transfer(factors, seed):
     return factors['depth'] == '4' and seed < 3 and factors['rule'] != 'activation'
+
+
+def of_baselines(factors, seed):
+    networks = {1: ('fc, 2 layers', 'lenet', 'resnet8, 150 steps'), 2: ('fc, 2 layers',)}
+    return factors['network'] in networks.get(seed, ())
 
 
 EXPERIMENTS = {
@@ -87,10 +94,7 @@ EXPERIMENTS = {
     'trials': (sensitivity.Sensitivity(), lambda factors, seed: factors['trial'] in ('2', '3')),
     'depth': (depth.Depth(), of_depth),
     'transfer': (transfer.Transfer(BEST), of_transfer),
-    'baselines': (
-        baselines.Baselines(),
-        lambda factors, seed: seed < 3 and '16' not in factors['network'],
-    ),
+    'baselines': (baselines.Baselines(), of_baselines),
 }
 
 
