@@ -30,9 +30,7 @@ def links():
     return sorted(set(found))
 
 
-test_a_link_of_another_page_leads_somewhere = every.case_of(links())(
-    test_commands.test_a_link_leads_somewhere.check
-)
+test_a_link_of_another_page_leads_somewhere = every.case_of(links())(test_commands.leads_somewhere)
 
 
 @pytest.mark.parametrize('path', sorted({*test_commands.PATHS, *OTHERS}))
