@@ -152,7 +152,17 @@ def leaf(value):
     return tf.placeholder_with_default(tf.constant(value, tf.float32), value.shape)
 
 
+def session():
+    """Returns a session that does not optimise its graph, which takes longer than to run it once.
+
+    The tests in tests/golden and tests/training use the sessions of the program.
+    """
+    config = tf.ConfigProto()
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    return tf.Session(config=config)
+
+
 def numbers(build):
     """Returns the values of the tensors that `build` creates in a separate graph."""
-    with tf.Graph().as_default(), tf.Session() as session:
-        return session.run(build())
+    with tf.Graph().as_default(), session() as opened:
+        return opened.run(build())

@@ -72,7 +72,7 @@ LENGTHS = [(1.0, 1.0), (1e-30, 1e-30), (1e-6, 3e-8), (3e19, 1e-30), (1e30, 1e30)
 )  # around powers of BLOCK
 def test_angles_are_right_whatever_the_lengths(size, thetas, lengths):
     """The angles of float32 vectors equal those in long doubles, if the processor has them."""
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), samples.session() as session:
         a, b = [tf.placeholder(tf.float32, [size]) for _ in 'ab']
         angle = angles.angle(angles.Vector(a), angles.Vector(b))
         for both in lengths:

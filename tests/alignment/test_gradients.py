@@ -123,7 +123,7 @@ def test_few_positions_take_the_short_way(image, few):
 def test_the_number_of_images_may_be_open(linear, kernel, images):
     shape = (6,) if len(kernel) == 2 else (7, 3, 6)
     K, x = samples.array('K', kernel), samples.array('x', (images,) + shape)
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), samples.session() as session:
         W, image = samples.leaf(K), tf.placeholder(tf.float32, (None,) + shape)
         y = aligned(linear, image, W, W)
         results = session.run(

@@ -107,7 +107,7 @@ def draws(*places, runs=1, **settings):
         runs: How often one session computes all of the draws.
         **settings: ViewOptions.
     """
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), samples.session() as session:
         record = samples.record('dense')._replace(x=tf.fill(LARGE, 7.0))
         found = [
             LayerView(record._replace(name=name), ViewOptions(**settings), seed, step, part).x
@@ -161,7 +161,7 @@ def test_noise_depends_on_seed_step_part_and_layer_alone(distribution):
     ],
 )
 def test_noise_is_the_same_on_both_runtimes(distribution, wanted):
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), samples.session() as session:
         record = samples.record('dense')._replace(name='conv0', x=tf.zeros([5, 3]))
         x = session.run(
             LayerView(

@@ -36,7 +36,7 @@ class Product:
 
     def __init__(self, kind):
         shape, build, self.shape, _ = KINDS[kind]
-        with tf.Graph().as_default(), tf.Session() as session:
+        with tf.Graph().as_default(), samples.session() as session:
             layers = Layers(RULES['pfa'](expansion=EXPANSION))
             x = tf.constant(stream('images').standard_normal(shape), tf.float32)
             with tf.variable_scope('layer'):
@@ -110,7 +110,7 @@ def test_the_learned_factor_receives_the_task_gradient_through_the_fixed_one(kin
 @pytest.mark.parametrize('update_forward', [False, True])
 def test_both_factors_of_learning_decay(update_forward):
     rule = RULES['pfa'](alpha=0.3, options=ViewOptions(update_forward=update_forward))
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), samples.session() as session:
         record, R = samples.record('conv'), samples.leaf(samples.array('R', (3, 1, 2, 21)))
         loss = rule.loss(LayerView(record._replace(R=R), rule.options))
         found = tf.gradients(loss, [record.W, R, record.B])
@@ -121,7 +121,7 @@ def test_both_factors_of_learning_decay(update_forward):
 
 
 def test_the_fixed_matrix_starts_so_that_it_keeps_the_size_of_an_error():
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), samples.session() as session:
         layers = Layers(RULES['pfa'](expansion=7), seed=1)
         layers.dense(tf.zeros([2, 13]), 50)
         session.run(tf.global_variables_initializer())
@@ -136,7 +136,7 @@ def test_where_the_factor_has_grown_like_the_forward_kernel_the_angle_is_that_of
 ):
     """If R = W P^T, then B = W P^T P, whose angle to W is acos(1 / sqrt(1 + 1 / expansion))."""
     units = 60
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), samples.session() as session:
         W = stream('W').standard_normal([90, units]).astype(np.float32)
         P = (
             stream('P').standard_normal([expansion * units, units]) / np.sqrt(expansion * units)
@@ -158,7 +158,7 @@ class Direct:
 
     def __init__(self, kind, dtype=tf.float32, whole=False):
         self.whole = whole
-        with tf.Graph().as_default(), tf.Session() as session:
+        with tf.Graph().as_default(), samples.session() as session:
             layers = Layers(RULES['dfa'](undivided_error=whole), classes=CLASSES, dtype=dtype)
             shape, build, _, _ = KINDS['conv' if kind == 'dense' else kind]
             images = tf.constant(stream('images').standard_normal(shape), tf.float32)
@@ -279,7 +279,7 @@ def test_in_a_narrower_type():
 
 
 def test_errors_of_several_layers_of_one_input_add_up_with_those_of_a_shortcut():
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), samples.session() as session:
         layers = Layers(RULES['dfa'](), classes=3)
         x = tf.constant(samples.array('x', (4, 3)), tf.float32)
         with tf.variable_scope('one'):
@@ -298,7 +298,7 @@ def descent(rule, hidden, steps=300, rate=0.1):
 
     `hidden` tells whether the lower layers are trained.
     """
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), samples.session() as session:
         layers = Layers(RULES[rule](), seed=5, classes=6)
         x = tf.constant(stream('images').standard_normal((40, 9)), tf.float32)
         target = tf.constant(

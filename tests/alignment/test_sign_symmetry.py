@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+import samples
 from alignment.gradients import Convolution, Dense
 from alignment.rules import RULES
 from models.layers import Layers
@@ -28,7 +29,7 @@ class Run:
 
     def __init__(self, rule, kind, step=0, seed=SEED, zeros=False, name='layer'):
         shape, build, _, _ = KINDS[kind]
-        with tf.Graph().as_default(), tf.Session() as session:
+        with tf.Graph().as_default(), samples.session() as session:
             layers = Layers(RULES[rule](seed=seed, step=step))
             x = tf.constant(stream('images').standard_normal(shape), tf.float32)
             with tf.variable_scope(name):
@@ -124,7 +125,7 @@ def test_the_draw_depends_on_the_seed_the_step_and_the_layer_alone():
 def test_the_step_may_be_a_tensor():
     numbers = []
     for rule in (RULES['brsf'](seed=SEED, step=3), None):
-        with tf.Graph().as_default(), tf.Session() as session:
+        with tf.Graph().as_default(), samples.session() as session:
             rule = rule or RULES['brsf'](seed=SEED, step=tf.constant(3, tf.int64))
             numbers.append(session.run(rule.backward_kernel('layer', tf.ones((3, 5)), None, 0.5)))
     np.testing.assert_array_equal(*numbers)
@@ -140,7 +141,7 @@ def descent(rule, steps=150, rate=0.2):
     The dense layer stays fixed. All that the convolutions learn from comes through its backward
     kernel and, for the first convolution, through one more backward kernel.
     """
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), samples.session() as session:
         step = tf.get_variable('step', (), tf.int32, tf.zeros_initializer(), trainable=False)
         layers = Layers(RULES[rule](seed=SEED, step=step.read_value()), seed=SEED)
         x = tf.constant(stream('images').standard_normal((11, 7, 5, 3)), tf.float32)
