@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+import kinds
 import oracle
 import samples
 from alignment import gradients
@@ -77,14 +78,18 @@ CASES = [
     for case in VARIANTS
     if (kind, parts) in FULL or not VARIANTS[case].settings
 ]
-# The same as parameters for pytest. While working, one runs the layers in FULL, a convolution with
-# a bias, and a batch in parts.
-EVERY_CASE = [
-    pytest.param(
-        *case, marks=[] if case[1:] in FULL + [('conv', 1), ('dense', 3)] else pytest.mark.slow
-    )
-    for case in CASES
-]
+BY_DAY = FULL + [('conv', 1), ('dense', 3)]  # the places at which the fast tests run
+AT_NIGHT = {'valid without bias', 'valid without bias NCHW', 'stride 2 NCHW'}
+
+
+def tier(kind, parts):
+    """Returns the mark of a place."""
+    if (kind, parts) in BY_DAY:
+        return []
+    return [pytest.mark.nightly if kind in AT_NIGHT else pytest.mark.slow]
+
+
+EVERY_CASE = [pytest.param(*case, marks=tier(*case[1:])) for case in CASES]
 # Coefficients for these tests. At the default coefficients, terms would cancel.
 COEFFICIENTS = dict(alpha=0.3, beta=0.7, gamma=1.1)
 
@@ -145,7 +150,7 @@ def results(kind, parts):
         kind: A kind of layer.
         parts: The number of parts that the batch is split into.
     """
-    with tf.Graph().as_default(), tf.Session() as session, tf.variable_scope(
+    with tf.Graph().as_default(), samples.session() as session, tf.variable_scope(
         '', reuse=tf.AUTO_REUSE
     ):
         images = tf.constant(samples.array('images', IMAGES), tf.float32)
@@ -276,10 +281,7 @@ def test_the_gradient_is_that_of_finite_differences(case, kind, parts):
 
 @pytest.mark.parametrize(
     'kind',
-    [
-        pytest.param(kind, marks=[] if kind in ('dense', 'stride 2', 'conv') else pytest.mark.slow)
-        for kind in sorted(KINDS)
-    ],
+    [pytest.param(kind, marks=tier(kind, 1)) for kind in sorted(KINDS)],
 )
 def test_a_loss_reaches_nothing_below_its_layer(kind):
     with tf.Graph().as_default():
@@ -293,10 +295,10 @@ def test_a_loss_reaches_nothing_below_its_layer(kind):
             assert tf.gradients(loss, others) == [None] * len(others), case
 
 
-@pytest.mark.parametrize('kind', ['dense', 'stride 2'])
+@pytest.mark.parametrize('kind', ['dense', pytest.param('stride 2', marks=pytest.mark.slow)])
 @pytest.mark.parametrize('name', sorted(RULES))
 def test_the_task_moves_backward_kernels_only_where_they_are_tied(name, kind):
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), samples.session() as session:
         images = tf.constant(samples.array('images', IMAGES), tf.float32)
         records = network(kind, images, RULES[name]())
         kernels = {v.op.name: v for v in tf.trainable_variables() if 'kernel' in v.op.name}
@@ -349,7 +351,7 @@ def loss_of(sample, rule):
 @pytest.mark.parametrize('case', sorted(case for case in VARIANTS if with_loss(case)))
 def test_a_loss_is_linear_in_its_coefficients(case):
     coefficients = sorted(RULES[VARIANTS[case].rule].coefficients)
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), samples.session() as session:
         given = {name: tf.placeholder(tf.float32, ()) for name in coefficients}
         loss = make(VARIANTS[case], given).losses([samples.record('conv')])['conv']
 
@@ -386,7 +388,14 @@ def test_each_switch_changes_the_loss(name, switch, sample):
     assert error(on[0], off[0]) > 1e-2 and unset[0] == off[0]
 
 
-@pytest.mark.parametrize('name', sorted(name for name in RULES if RULES[name].sees))
+@pytest.mark.parametrize(
+    'name',
+    [
+        name if name in kinds.REPRESENTATIVES else pytest.param(name, marks=pytest.mark.slow)
+        for name in sorted(RULES)
+        if RULES[name].sees
+    ],
+)
 def test_a_rule_sees_the_options_that_it_says(name):
     pairs = [
         (option, case, {key: value for key, value in case.items() if key != option})
@@ -567,7 +576,7 @@ def descend(sample, rule, rate, steps, task=None):
 
     Variables without a gradient stay fixed.
     """
-    with tf.Graph().as_default(), tf.Session() as session:
+    with tf.Graph().as_default(), samples.session() as session:
         record = samples.record(sample)
         rule.step = tf.placeholder(tf.int64, [])
         loss = rule.losses([record]).get(sample, tf.constant(0.0))
@@ -587,7 +596,11 @@ def descend(sample, rule, rate, steps, task=None):
         return first, oracle.angle(*kernels)
 
 
-@pytest.mark.parametrize('sample', ['linear', 'dense', 'conv', 'strided', 'valid'])
+@pytest.mark.parametrize(
+    'sample',
+    ['dense', 'strided']
+    + [pytest.param(name, marks=pytest.mark.slow) for name in ('linear', 'conv', 'valid')],
+)
 @pytest.mark.parametrize(
     'name, rate, steps, settings',
     [

@@ -1,6 +1,7 @@
 """The claims of `make faithful`, and the tests that are marked as supporting them."""
 
 import ast
+import functools
 import glob
 import os
 
@@ -9,11 +10,16 @@ import faithful
 FILES = glob.glob(os.path.join(faithful.ROOT, 'tests', '**', 'test_*.py'), recursive=True)
 
 
+@functools.lru_cache(maxsize=None)
 def trees():
-    """Returns the syntax trees of all test files."""
+    """Returns [(path, syntax tree)] of all test files that can give marks."""
+    found = []
     for path in FILES:
         with open(path, encoding='utf-8') as file:
-            yield path, ast.parse(file.read(), path)
+            text = file.read()
+        if 'pytestmark' in text or 'mark.claim' in text:
+            found.append((path, ast.parse(text, path)))
+    return found
 
 
 def marked(tree):
@@ -49,5 +55,5 @@ def test_no_file_gives_its_marks_twice():
         ]
         for path, tree in trees()
     }
-    assert len(names) == len(FILES) > 50
+    assert len({os.path.basename(path) for path in FILES}) == len(FILES) > 50 > len(names) > 30
     assert [name for name, assigned in names.items() if assigned.count('pytestmark') > 1] == []

@@ -70,7 +70,12 @@ def validated(exp, **variables):
 
 
 @pytest.mark.parametrize(
-    'dataset, batch', [('tiny', 5), ('tiny', 1), ('tiny', 13), ('tiny', 1024), ('few', 7)]
+    'dataset, batch',
+    [('tiny', 5), ('few', 7)]
+    + [
+        pytest.param('tiny', batch, marks=pytest.mark.slow)  # one image, all, more than there are
+        for batch in (1, 13, 1024)
+    ],
 )
 def test_a_validation_counts_every_image_once(dataset, batch):
     exp = tiny.experiment(
