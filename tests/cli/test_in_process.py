@@ -1,5 +1,7 @@
 """A whole command is a function from argv to an exit code, and can run repeatedly in a process."""
 
+import pytest
+
 import report
 import train
 from config import flags
@@ -7,6 +9,7 @@ from config import flags
 SMALL = ['--dataset=synthetic', '--model=fc', '--layers_list=5', '--image_size=8', '--dry_run']
 
 
+@pytest.mark.slow
 def test_two_commands_have_flags_of_their_own(tmp_path, capsys):
     where = f'--cache_dir={tmp_path}'
     given = ['train.py', '--alignment=symmetric', '--alpha=0.25', where] + SMALL

@@ -1,7 +1,7 @@
 """The seven programs as processes: the exit code and both outputs that a user sees.
 
 The other files of this folder run the programs as functions, unless a process has to die, gets a
-signal, or is one of several hosts.
+signal, or is one of several hosts. tests/training/test_search.py runs search.py.
 """
 
 import os
@@ -64,14 +64,6 @@ def test_test(trained_alone, forks, where, records):
 def test_report(trained_alone, where, home):
     done = commands.end(commands.process(['report.py', *where], home))
     assert (done.code, done.err) == (0, '') and 'symmetric_process' in done.out
-
-
-def test_search(forks, where):
-    words = [word for word in commands.FC if not word.startswith('--learning_rate')]
-    words += ['--train_epochs=0.1', '--trials=1', '--space=learning_rate=0.01:1:log']
-    done = forks.run('search.py', *words, *where)
-    assert done.code == 0 and 'error' not in done.err  # on Python 3.7, Optuna prints a warning
-    assert done.out.splitlines()[-1].startswith('a training with these settings: python train.py ')
 
 
 def test_build_tfrecords(forks, photograph_tfrecords):

@@ -16,6 +16,8 @@ from database import layout
 from tensorboard.backend.event_processing.event_accumulator import SCALARS as ALL_SCALARS
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+pytestmark = pytest.mark.slow
+
 LAYERS = {'dense0', 'dense1', 'dense_output'}
 STEPS = [0, 6, 12, 15]  # records of the first run, each with a validation
 RESUMED = [18, 24, 30]
@@ -80,7 +82,6 @@ def recorded(found, steps=None):
     }
 
 
-@pytest.mark.slow
 def test_a_run_says_what_it_does(trained, mongo_server, folder):
     port = mongo_server.port
     lines = commands.succeeded(trained.first)
@@ -110,22 +111,19 @@ def test_a_run_says_what_it_does(trained, mongo_server, folder):
     assert lines[-1] == 'checkpoints: in the same records, and in ' + folder('symmetric_split')
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     'flags, gradients, steps',
     [
         ([], 'closed form', ''),
-        pytest.param(
+        (
             ['--update_forward'],
             'automatic differentiation in 3 layers; these options have no closed form',
             '',
-            marks=pytest.mark.slow,
         ),
-        pytest.param(
+        (
             ['--iterations_per_loop=9', '--xla'],
             'closed form',
             ', up to 9 steps a call, compiled by XLA',
-            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -150,7 +148,6 @@ def test_a_dry_run_tells_and_does_nothing(run, where, records, folder, flags, gr
     assert records('symmetric_dry') == [] and not os.path.exists(folder('symmetric_dry'))
 
 
-@pytest.mark.slow
 def test_a_dry_run_tells_what_a_training_keeps(run, trained, where, records, mongo_server):
     claims = pymongo.MongoClient(mongo_server.host, mongo_server.port)['cli']['fc_7-5.claims']
     before = list(claims.find())
@@ -174,7 +171,6 @@ def test_a_dry_run_tells_what_a_training_keeps(run, trained, where, records, mon
     assert all(each < length < each + 22 for length in lengths) and len(lengths) > 0
 
 
-@pytest.mark.slow
 def test_a_record_holds_its_environment(trained, records):
     """The command in full, the images, and time and memory that grow from record to record."""
     first, second = [
@@ -194,7 +190,6 @@ def test_a_record_holds_its_environment(trained, records):
     assert all(record['layout'] == layout.VERSION for record in records('symmetric_split'))
 
 
-@pytest.mark.slow
 def test_a_batch_split_over_devices_trains_alike(run, where, records):
     losses = []
     for suffix, flags in (('_one', []), ('_three', ['--cpu_devices=4', '--gpu=2,0,3'])):
@@ -224,7 +219,6 @@ def test_a_batch_split_over_devices_trains_alike(run, where, records):
     )
 
 
-@pytest.mark.slow
 def test_tensorboard_shows_what_is_recorded(run, where, records, folder):
     commands.succeeded(
         run(
@@ -306,7 +300,6 @@ def test_the_records(trained, records):
 
 
 @pytest.mark.claim('records')
-@pytest.mark.slow
 def test_every_record_has_the_layout_of_tfutils(trained, whole, records, record_property):
     found = records('symmetric_split') + records('symmetric_whole')
     record_property('references', len(found))
@@ -382,7 +375,6 @@ def test_a_run_goes_on_after_its_last_step(trained):
     assert list(validations(lines)) == RESUMED
 
 
-@pytest.mark.slow
 def test_a_resumed_run_ends_as_one_that_never_stopped(trained, whole, records, folder):
     commands.succeeded(whole)
     names = ('symmetric_split', 'symmetric_whole')
@@ -396,7 +388,6 @@ def test_a_resumed_run_ends_as_one_that_never_stopped(trained, whole, records, f
 
 
 @pytest.mark.claim('restoring')
-@pytest.mark.slow
 def test_another_experiment_starts_from_a_checkpoint(
     trained, run, where, mongo_server, folder, records
 ):
@@ -433,7 +424,6 @@ def test_another_experiment_starts_from_a_checkpoint(
     assert [record['step'] for record in records('symmetric_split')] == STEPS + RESUMED
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     'number, name, code', [(signal.SIGINT, 'SIGINT', 130), (signal.SIGTERM, 'SIGTERM', 143)]
 )
@@ -469,7 +459,6 @@ def test_a_signal_saves_and_stops(run, forks, where, records, folder, ending, nu
     ] == [reached // 6 * 6 + 6 - reached]
 
 
-@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_with_every_step_recorded_once(
     run, forks, where, records, folder
 ):
@@ -521,7 +510,6 @@ def test_a_run_that_was_killed_goes_on_with_every_step_recorded_once(
     )
 
 
-@pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_taken(
     whole, run, where, mongo_server, records, folder
 ):
@@ -549,7 +537,6 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_taken(
     )
 
 
-@pytest.mark.slow
 def test_a_run_that_is_complete_says_how_it_went_and_records_nothing_more(
     whole, run, where, records
 ):
@@ -564,7 +551,6 @@ def test_a_run_that_is_complete_says_how_it_went_and_records_nothing_more(
     assert records('symmetric_whole') == before
 
 
-@pytest.mark.slow
 def test_copies_of_the_checkpoints_go_to_a_file_system_of_tensorflows(
     whole, run, where, home, mongo_server, records, folder
 ):

@@ -40,7 +40,7 @@ class Forked:
     wait = poll
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_noise_is_felt(mongo_server, forks, tmp_path):
     """The trainings run in forks. MNIST is the fallback that needs no files and no network."""
 

@@ -208,7 +208,11 @@ def test_the_logits_of_a_resnet_for_small_images(depth):
     assert error(got, resnet(values, images.astype(np.float64), depth)) < 1e-5
 
 
-@pytest.mark.parametrize('depth, millions', [(20, 0.27), (32, 0.46), (56, 0.85)])
+@pytest.mark.parametrize(
+    'depth, millions',
+    [(20, 0.27)]
+    + [pytest.param(*case, marks=pytest.mark.slow) for case in ((32, 0.46), (56, 0.85))],
+)
 def test_a_resnet_has_the_layers_and_the_parameters_of_the_paper(depth, millions):
     """The table of the paper gives the parameters for ten classes, in millions."""
     built = skeleton.of(f'resnet{depth}', rule=None)

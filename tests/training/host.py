@@ -86,9 +86,12 @@ CASES.update(
         ),
     }
 )
-AT_NIGHT = ['clipped step of dfa', 'lenet', 'lenet, undivided error'] + [
-    f'step of {rule}' for rule in sorted(set(RULES) - set(kinds.REPRESENTATIVES))
-]
+AT_NIGHT = [
+    'clipped step of dfa',
+    'clipped step of kolen_pollack',
+    'lenet',
+    'lenet, undivided error',
+] + [f'step of {rule}' for rule in sorted(set(RULES) - set(kinds.REPRESENTATIVES))]
 
 
 def run(exp, steps, own):

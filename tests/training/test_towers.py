@@ -66,7 +66,7 @@ def test_replicas_give_the_step_of_one_device_of_lenet(rule):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     'rule',
-    [None, 'symmetric', 'kolen_pollack'] + tiers.at_night('information', 'dfa', 'pfa'),
+    ['symmetric', 'kolen_pollack'] + tiers.at_night(None, 'information', 'dfa', 'pfa'),
 )
 def test_replicas_give_the_clipped_step_of_two_optimisers(rule):
     found = differences(against=ONE, **tiny.clipped_settings(rule), **SPLIT[2])
