@@ -138,6 +138,20 @@ def unpack(tar_path: str, folder: str) -> str:
     return os.path.join(folder, prefix)
 
 
+def prefix_of(tar_path: str) -> str:
+    """Returns the name of the checkpoint in an archive, such as checkpoint-100.
+
+    Raises:
+        DamagedError: The archive is damaged, or contains anything but the files of one checkpoint.
+        OSError: It cannot be read.
+    """
+    try:
+        with tarfile.open(tar_path, mode='r:') as tar:
+            return _checked_prefix(_members(tar, tar_path), tar_path)
+    except tarfile.TarError as error:
+        raise DamagedError(f'{tar_path} is not a complete .tar file ({error}).') from error
+
+
 def _members(tar: tarfile.TarFile, tar_path: str) -> Dict[str, tarfile.TarInfo]:
     """Returns the regular files of a .tar by base name; refuses paths that leave the folder."""
     members: Dict[str, tarfile.TarInfo] = {}

@@ -418,6 +418,14 @@ class Buckets:
             default=None,
         )
 
+    def steps(self) -> List[int]:
+        """Returns the steps of the checkpoints of the experiment, sorted."""
+        wanted = {'exp_id': self._exp_id, 'saved_filters': True, 'filename': {'$exists': True}}
+        own = self.main.files.distinct('step', wanted)
+        return sorted(
+            {*own, *self.recent.files.distinct('step', dict(wanted, **self._neighbours()))}
+        )
+
     def file_of(self, record: Document) -> Tuple[Bucket, Document]:
         """Returns the bucket of the file of a record, and the document of the file there.
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from typing import Dict, Iterator, List, NamedTuple
+from typing import Dict, Iterator, List, NamedTuple, Optional
 
 import bson
 
@@ -45,6 +45,7 @@ class Experiment:
         place: The place of the experiment.
         main: The bucket of its collection.
         recent: The bucket of its recent checkpoints.
+        owners: The numbers of the processes that have trained it.
     """
 
     def __init__(self, client: Client, place: Place) -> None:
@@ -53,7 +54,7 @@ class Experiment:
         recent = records.recent_database(place.dbname, place.collname, place.exp_id)
         self.recent = Bucket(client[recent], 'fs')
         self._claims = client[place.dbname][place.collname + '.claims']
-        self._owners = Owners(client[place.dbname][place.collname + '.owners'], place.exp_id)
+        self.owners = Owners(client[place.dbname][place.collname + '.owners'], place.exp_id)
 
     @property
     def _recent_query(self) -> Document:
@@ -83,6 +84,10 @@ class Experiment:
     def is_held(self) -> bool:
         """Returns whether a process has claimed it."""
         return self.place.exp_id in held(self._claims)
+
+    def claim(self) -> Optional[Document]:
+        """Returns the document of its claim, which stays if a training ended early, or None."""
+        return self._claims.find_one({'_id': self.place.exp_id})
 
     def amount(self) -> Amount:
         """Returns how much MongoDB holds of it."""
@@ -117,7 +122,7 @@ class Experiment:
         except ClaimedError as error:
             raise StoreError(f'{error.who}. Wait for it, or stop it.') from error
         try:
-            self._owners.fence()
+            self.owners.fence()
             yield
         finally:
             claim.release()
@@ -130,7 +135,7 @@ class Experiment:
         with unfinished.marked(self.main.unfinished, self.place.exp_id, unfinished.DELETE):
             self._remove(self.recent, self._recent_ids())
             self._remove(self.main, self._all_ids())
-            self._owners.end_life()
+            self.owners.end_life()
             # It may hold those of another experiment: see records.recent_database.
             if self.recent.is_empty():
                 self.recent.files.database.client.drop_database(self.recent.files.database)

@@ -560,6 +560,15 @@ class Store:
         with self._reading():
             return self._buckets.newest(wanted)
 
+    def checkpoint_steps(self) -> List[int]:
+        """Returns the steps of the checkpoints of the experiment, with the recent ones, sorted.
+
+        Raises:
+            StoreError: The database cannot be read.
+        """
+        with self._reading():
+            return self._buckets.steps()
+
     def count(self) -> int:
         """Returns the number of records of the experiment.
 

@@ -2,7 +2,7 @@
 
 from typing import Dict
 
-from manage import deleting, exporting, importing, listing, notes, repeating, showing
+from manage import checking, deleting, exporting, importing, listing, notes, repeating, showing
 from manage.command import Command
 
 COMMANDS: Dict[str, Command] = {
@@ -10,6 +10,7 @@ COMMANDS: Dict[str, Command] = {
     'show': showing.Show(),
     'diff': showing.Diff(),
     'command': repeating.Repeat(),
+    'check': checking.Check(),
     'tag': notes.Tag(),
     'note': notes.Write(),
     'delete': deleting.Delete(),

@@ -102,7 +102,9 @@ def missing(arrival: Arrival) -> List[bson.ObjectId]:
     if unfinished.doing(experiment.main.unfinished, place.exp_id) == unfinished.DELETE:
         unfinished.check(experiment.main.unfinished, place)
     present = set(experiment.identities()['main'])
-    absent, count = [], 0
+    absent: List[bson.ObjectId] = []
+    replaced: List[bson.ObjectId] = []
+    count = 0
     for document in arrival.documents(RECORDS):
         if 'exp_id' in document and document['exp_id'] != place.exp_id:
             raise DamagedError(
@@ -112,10 +114,12 @@ def missing(arrival: Arrival) -> List[bson.ObjectId]:
         count += 1
         stored = experiment.main.files.find_one({'_id': document['_id']})
         if stored is None:
-            absent.append(document['_id'])
+            (replaced if document.get('stopped') else absent).append(document['_id'])
         else:
             _compare(stored, document, experiment)
             present.discard(document['_id'])
+    if not present:  # otherwise, the training has gone on there and replaced the record of a stop
+        absent += replaced
     if present and absent:
         raise _different(
             experiment, f'it has {counted(len(present), "other record")} and lacks {len(absent)}'

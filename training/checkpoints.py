@@ -80,6 +80,16 @@ def _write(values: Values, path: str, step: int) -> str:
         return _save(tf.train.Saver(variables), session, path, step)
 
 
+def values(prefix: str) -> Values:
+    """Returns {variable name: array} of a checkpoint.
+
+    Raises:
+        CheckpointError: There is no checkpoint, or it is damaged.
+    """
+    with _reading(prefix) as reader:
+        return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
 def contents(prefix: str) -> Shapes:
     """Returns {variable name: shape} of a checkpoint.
 

@@ -179,6 +179,20 @@ def _with_meaning(config: Config, explicit: FrozenSet[str], start: Start) -> Res
     return Restored(merged, notes, lines)
 
 
+def recorded(params: Document) -> Document:
+    """Returns {name: value} of the settings in the params of a record that decide what is trained.
+
+    With them are the folder of the images and the number of CPU devices.
+    """
+    rows = rows_of(choices())
+    places = {
+        name: params[rows[name].group][name]
+        for name in ('data_dir', 'cpu_devices')
+        if name in params.get(rows[name].group, {})
+    }
+    return dict(_held(params, rows), **places)
+
+
 def _of_a_rule(rows: Rows) -> FrozenSet[str]:
     """Returns the names of the settings that only some rules have.
 

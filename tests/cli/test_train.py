@@ -351,7 +351,7 @@ def test_the_newest_checkpoints_lie_here_too(trained, folder):
         'restored',
         'settings.json',
         'claim.json',
-    }  # 'restored' holds downloads from MongoDB
+    }  # 'restored' holds downloads from MongoDB; claim.json tells whose checkpoints these are
     assert files == {
         f'checkpoint-{step}.{ending}'
         for step in (12, 15, 18, 24, 30)
