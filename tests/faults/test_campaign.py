@@ -30,9 +30,11 @@ def table(script, *words):
 @pytest.mark.nightly
 def test_nothing_is_lost_and_nothing_wrong(record_property):
     """It runs in a separate process, which forks trainings before TensorFlow starts a thread."""
-    rows = table('campaign.py', '--crashes=3', '--outages=3', '--seconds=3', '--seed=1')
-    assert [row[1:] for row in rows] == [['3', '3', '0', '0']] + [['1', '1', '0', '0']] * 3
-    record_property('references', 6)
+    counts = dict(crashes=3, stops=3, outages=3, hangs=1, takeovers=2, refusals=1)
+    words = [f'--{name}={count}' for name, count in counts.items()]
+    rows = table('campaign.py', *words, '--seconds=3', '--seed=1')
+    assert [row[1:] for row in rows] == [['3', '3', '0', '0']] * 2 + [['1', '1', '0', '0']] * 7
+    record_property('references', 13)
 
 
 @pytest.mark.slow
