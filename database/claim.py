@@ -210,6 +210,18 @@ def held(collection: Collection[Document]) -> Set[str]:
     return {found['_id'] for found in claims if not _is_over(found, now)}
 
 
+def process_here(collection: Collection[Document], exp_id: str) -> Optional[int]:
+    """Returns the id of the process of this machine that holds an experiment, or None.
+
+    Raises:
+        PyMongoError: MongoDB cannot be read.
+    """
+    found = collection.find_one({'_id': exp_id, 'renewed': {'$type': 'date'}})
+    if not found or _is_over(found, _now(collection)) or found.get('machine') != machine():
+        return None
+    return int(found['process']) if machine() else None
+
+
 def ends(collection: Collection[Document]) -> Dict[str, End]:
     """Returns how the last process ended, for each exp_id of a collection of claims.
 
@@ -288,4 +300,16 @@ def _lives(process: int) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    return not _is_zombie(process)
+
+
+def _is_zombie(process: int) -> bool:
+    """Returns whether a process has ended, and only its parent does not know yet.
+
+    The first process of a container may never ask for the processes that it inherits.
+    """
+    try:
+        with open(f'/proc/{process}/stat', 'rb') as file:
+            return file.read().rpartition(b')')[2].split()[:1] == [b'Z']
+    except OSError:
+        return False

@@ -9,6 +9,7 @@ import itertools
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -36,7 +37,7 @@ from config.root import ROOT
 from config.rows import shown
 from config.schema import LOADING, SEED, Config, ConfigError, Scope, raise_problems, rows_of
 from database import connection, private, server
-from database.claim import is_gone, machine
+from database.claim import held, is_gone, machine, process_here
 from database.errors import StoreError
 from database.store import Store
 from database.types import Document
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from pymongo.collection import Collection
 
 FIRST_SEED = 0  # for the proposals of the first worker of a study
+STOP_S = 120.0  # seconds that a training has to stop
 LOOK_S = 1.0  # seconds between two queries for the validations of a training
 LOST = 0.0  # the top-1 of a training that diverges, so that the estimator learns to avoid it
 UNPRUNED_TRIALS = 5  # trials that must end before any trial is stopped early
@@ -349,7 +351,34 @@ class Search:
                     if each.name in trial.params
                 }
                 if len(values) == len(self._space):
-                    self._note(self._settings(trial.number, values), trial, values, state='failed')
+                    config = self._settings(trial.number, values)
+                    self._stop_orphan(config)
+                    self._note(config, trial, values, state='failed')
+
+    def _stop_orphan(self, config: Config) -> None:
+        """Stops the training of a trial whose worker died, if it still runs on this machine.
+
+        Its experiment keeps its records and a checkpoint, from which it can be continued.
+
+        Raises:
+            TrainingError: It does not stop.
+        """
+        with connection.connect(config.host, config.port) as client:
+            claims = client[config.dbname][places.collection(config) + '.claims']
+            process = process_here(claims, config.exp_id)
+            if process is None:
+                return
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGTERM)
+            if not connection.wait(lambda: config.exp_id not in held(claims), STOP_S):
+                raise TrainingError(
+                    f'process {process} still trains {config.exp_id} for a search that has ended, '
+                    'and does not stop; stop it, and run the same command again'
+                )
+        places.say(
+            f'stopped process {process}, which still trained {config.exp_id} although its search '
+            'had ended'
+        )
 
     def _try(self, trial: 'optuna.Trial') -> None:
         """Trains once, and reports the result to the study and to MongoDB."""

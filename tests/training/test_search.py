@@ -14,6 +14,7 @@ import idx_files
 from config.flags import as_flag
 from config.schema import Config, ConfigError
 from data import DataError, mnist
+from database import claim
 from training import jobs, places, search
 from training.choices import choices
 from training.errors import TrainingError
@@ -444,6 +445,37 @@ def test_a_worker_that_died_leaves_no_trial_behind(worker):
     assert len(one._running()) == 1
     worker('dead', 1)._forget_the_dead()
     assert one._running() == []
+
+
+@pytest.mark.slow
+def test_the_training_of_a_worker_that_died_is_stopped(worker, mongo_server, capfd):
+    """It trains on alone, and holds its experiment. Here it is a process that only waits."""
+    one = worker('orphan', 1)
+    trial = one._study.ask()
+    values = {each.name: one._suggest(trial, each) for each in one._space}
+    config = one._settings(trial.number, values)
+    waits = 'import sys, time; print(flush=True); time.sleep(600)'
+    training, gone = [
+        subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE)
+        for code in (waits, 'print()')
+    ]
+    assert training.stdout.readline() and gone.wait() == 0
+    trial.set_user_attr('machine', search.machine())
+    trial.set_user_attr('process', gone.pid)
+    with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
+        claims = client[DBNAME]['fc_7-5.claims']
+        held = claim.Claim(claims, config.exp_id)
+        claims.update_one({'_id': config.exp_id}, {'$set': {'process': training.pid}})
+        try:
+            worker('orphan', 1)._forget_the_dead()
+            # It has ended, although nobody has waited for it yet.
+            assert config.exp_id not in claim.held(claims)
+        finally:
+            training.kill()
+            held.release()
+            claims.delete_one({'_id': config.exp_id})
+    assert training.wait() == -signal.SIGTERM and one._running() == []
+    assert f'stopped process {training.pid}, which still trained' in capfd.readouterr().out
 
 
 class Hopeless:
