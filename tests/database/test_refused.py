@@ -350,7 +350,7 @@ def test_an_upload_whose_chunks_vanish_is_made_again(
     assert store.download(store.find_checkpoint(), str(tmp_path / 'to'))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_disk_that_takes_nothing_either_is_told_truly(own_port, opened, monkeypatch, impatient):
     def full(spool, entry):
         raise OSError(28, 'No space left on device')

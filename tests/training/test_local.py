@@ -10,8 +10,11 @@ import sys
 
 import pytest
 import tensorflow.compat.v1 as tf
+from bson import ObjectId
 
-from training import runtime
+from database.owner import Owner
+from database.place import Place
+from training import local, runtime
 from training.local import Copies, LocalCheckpoints, has_file_system
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -218,3 +221,34 @@ def test_a_copy_whose_checkpoint_is_gone_keeps_no_other_from_being_made(tmp_path
 )
 def test_schemes(path, known):
     assert has_file_system(path) == known
+
+
+class Claimed:
+    """The part of a store that `set_aside` needs."""
+
+    def __init__(self, life, exp_id='symmetric'):
+        self.owner = Owner(life, 1)
+        self.place = Place('localhost', 1, 'db', 'fc', exp_id)
+
+
+def test_checkpoints_of_another_life_of_an_experiment_are_moved(tmp_path):
+    """The folder of a tfutils script can hold several experiments, whose files stay."""
+    first, second, said = ObjectId(), ObjectId(), []
+    own = ['checkpoint-9.index', 'checkpoint-9.data-00000-of-00001', 'checkpoint-9.tar']
+    for name in own + ['settings.json', 'notes.txt']:
+        (tmp_path / name).write_text(name)
+    local.set_aside(str(tmp_path), Claimed(first), said.append)
+    local.set_aside(str(tmp_path), Claimed(first), said.append)
+    local.set_aside(str(tmp_path), Claimed(second, 'mirror'), said.append)
+    local.set_aside(str(tmp_path), Claimed(first), said.append)
+    assert said == [] and (tmp_path / 'checkpoint-9.index').exists()
+    local.set_aside(str(tmp_path), Claimed(second), said.append)
+    moved = tmp_path / f'life-{first}'
+    assert sorted(os.listdir(str(moved))) == sorted(own + ['settings.json'])
+    assert sorted(os.listdir(str(tmp_path))) == ['claim.json', f'life-{first}', 'notes.txt']
+    (warning,) = said
+    assert warning.startswith('warning: the checkpoints in ') and str(moved) in warning
+    (tmp_path / 'claim.json').write_text('{')
+    (tmp_path / 'checkpoint-1.index').write_text('new')
+    local.set_aside(str(tmp_path), Claimed(first), said.append)
+    assert len(said) == 1 and (tmp_path / 'checkpoint-1.index').exists()
