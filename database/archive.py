@@ -129,7 +129,7 @@ def unpack(tar_path: str, folder: str) -> str:
                     shutil.copyfileobj(content, target, 1 << 20)
         for name in sorted(members, key=lambda name: name.endswith('.index')):
             os.replace(os.path.join(half, name), os.path.join(folder, name))
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
         raise DamagedError(
             f'The archive {tar_path} is not a complete .tar file ({error}). Download it again.'
         ) from error
@@ -155,7 +155,14 @@ def prefix_of(tar_path: str) -> str:
 def _members(tar: tarfile.TarFile, tar_path: str) -> Dict[str, tarfile.TarInfo]:
     """Returns the regular files of a .tar by base name; refuses paths that leave the folder."""
     members: Dict[str, tarfile.TarInfo] = {}
+    promised, there = 0, os.path.getsize(tar_path)
     for member in tar:
+        promised += member.size
+        if promised > there:  # checked before the next member is looked for, behind this one
+            raise DamagedError(
+                f'The archive {tar_path} has {there:,} bytes, but promises {promised:,} or more. '
+                'It was not unpacked.'
+            )
         parts = member.name.split('/')
         name = parts[-1]
         if member.isdir() and '..' not in parts:
@@ -176,12 +183,6 @@ def _members(tar: tarfile.TarFile, tar_path: str) -> Dict[str, tarfile.TarInfo]:
                 f'The archive {tar_path} contains {name} twice. It was not unpacked.'
             )
         members[name] = member
-    promised, there = sum(member.size for member in members.values()), os.path.getsize(tar_path)
-    if promised > there:
-        raise DamagedError(
-            f'The archive {tar_path} has {there:,} bytes, but promises {promised:,}. It was not '
-            'unpacked.'
-        )
     return members
 
 

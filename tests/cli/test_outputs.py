@@ -28,6 +28,9 @@ def test_quiet_and_verbose(run, where, records):
     )
     listed = [line for line in verbose if re.fullmatch(r'  \S+ +\S+ +.* +new', line)]
     assert len(listed) == int(found.group(1)) == int(found.group(3)) > int(found.group(2)) > 0
+    assert any(
+        re.match('  dense0/backward_kernel +7x784 +backward kernel +new$', x) for x in listed
+    )
     assert not any(line in usual for line in listed)
     contents = [
         [(record['step'], record.get('train_results')) for record in records('symmetric' + name)]

@@ -154,7 +154,7 @@ def sparse_tar(path, size):
     return str(path)
 
 
-@pytest.mark.parametrize('size', [1 << 31, 1 << 50])
+@pytest.mark.parametrize('size', [1 << 31, 1 << 50, 1 << 70])
 def test_a_sparse_archive_is_refused_before_it_fills_the_disk(tmp_path, size):
     tar_path = sparse_tar(tmp_path / 'c.tar', size)
     assert os.path.getsize(tar_path) < 20_000
@@ -164,11 +164,12 @@ def test_a_sparse_archive_is_refused_before_it_fills_the_disk(tmp_path, size):
     assert os.listdir(str(tmp_path / 'to')) == []
 
 
-def test_an_archive_that_promises_more_than_it_has_is_refused(tmp_path):
+@pytest.mark.parametrize('size', [1 << 20, 1 << 40, 1 << 62])
+def test_an_archive_that_promises_more_than_it_has_is_refused(tmp_path, size):
     tar_path = pack(write_checkpoint(tmp_path / 'saved'), str(tmp_path / 'c.tar'))
     with tarfile.open(tar_path) as tar:
         member = tar.getmember(DATA)
-    member.size = 1 << 40
+    member.size = size
     content = bytearray((tmp_path / 'c.tar').read_bytes())
     content[member.offset : member.offset + 512] = member.tobuf(tarfile.GNU_FORMAT)
     (tmp_path / 'c.tar').write_bytes(bytes(content))
