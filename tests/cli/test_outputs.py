@@ -31,6 +31,8 @@ def test_quiet_and_verbose(run, where, records):
     assert any(
         re.match('  dense0/backward_kernel +7x784 +backward kernel +new$', x) for x in listed
     )
+    slot = '  dense0/backward_kernel/Adam +7x784 +slot of adam +new$'
+    assert any(re.match(slot, line) for line in listed)
     assert not any(line in usual for line in listed)
     contents = [
         [(record['step'], record.get('train_results')) for record in records('symmetric' + name)]

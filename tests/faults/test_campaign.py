@@ -46,6 +46,19 @@ def test_a_little_garbage_is_read_or_refused_and_runs_nothing():
 
 
 @pytest.mark.nightly
+def test_hostile_files_cost_no_more_than_a_second_and_200_megabytes():
+    rows = table('hostile.py', '--files=66', '--seed=1')
+    assert len(rows) == 11 and all(row[1] == '6' and row[4:] == ['0'] * 3 for row in rows)
+    assert sum(int(row[2]) for row in rows) > 55
+
+
+@pytest.mark.nightly
+def test_no_process_is_left_and_a_stop_is_no_crash():
+    rows = table('leftovers.py', '--builds=2', '--searches=1', '--stops=6', '--seed=1')
+    assert [row[1:] for row in rows] == [['2', '2', '0'], ['1', '1', '0'], ['6', '6', '0']]
+
+
+@pytest.mark.nightly
 def test_garbage_is_read_or_refused_and_runs_nothing():
     rows = table('fuzz.py', '--inputs=4000', '--seed=1')
     assert [row[0] for row in rows] == ['archive', 'records', 'settings', 'spool']
