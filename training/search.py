@@ -181,6 +181,7 @@ class Search:
         self._trials = min(trials, len(self._grid)) if self._grid else trials
         self._folder = places.cache_folder(config, places.of(config, 'searches'))
         optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._stop = stopping.Stop(places.say)
         self._study = self._open()
         self._identity = self._identify()
 
@@ -190,7 +191,7 @@ class Search:
         Raises:
             Stopped: A signal asked the search to stop; its training is stopped and saved.
         """
-        with stopping.Stop(places.say) as self._stop:
+        with self._stop:
             self._run()
 
     def _run(self) -> None:
