@@ -100,6 +100,7 @@ class Run:
         self.points = trained or ordered
         self.params = params
         self.validations: List[Run] = []
+        self._validated: Dict[str, List[Tuple[int, float]]] = {}  # what `validated` has returned
         if len(trained) not in (0, len(ordered)):
             checks = [point for point in ordered if point.validates]
             self.validations.append(Run(collection, exp_id, checks, params))

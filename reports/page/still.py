@@ -13,7 +13,7 @@ from reports.types import Json
 LONG = 48  # characters of a text that is folded; numbers never are
 MOST_GROUPS = 12  # groups in a picture
 # Pictures of a page. Those of the first section come first, the most important ones.
-MOST_PICTURES = 9
+MOST_PICTURES = 7
 
 
 def of(contents: Contents, found: Sequence[Section]) -> str:

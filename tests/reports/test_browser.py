@@ -11,7 +11,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from reports.page import serving
+from reports.page import serving, still
 
 import shown
 from shown import made
@@ -55,6 +55,12 @@ def browser():
     driving.set_script_timeout(60)
     yield driving
     driving.quit()
+
+
+@pytest.fixture(autouse=True)
+def one_picture(monkeypatch):
+    """The pictures for browsers without scripts are tested in test_page.py."""
+    monkeypatch.setattr(still, 'MOST_PICTURES', 1)
 
 
 def resize(browser, width, height=900):
@@ -185,33 +191,31 @@ def test_a_reader_sorts_filters_and_compares(browser, tmp_path, database):
     assert quiet(browser)
 
 
-@pytest.mark.parametrize('width', WIDTHS)
-def test_every_width_light_and_dark(browser, tmp_path, width):
-    some = [
-        made(f'{r}{s}', r, s, 9, [f'layer{i}' for i in range(155)])
-        for r in ('mirror', 'x' * 90)
-        for s in range(2)
-    ]
-    show(browser, tmp_path, shown.page(some), width)
+def test_every_width_light_and_dark(browser, tmp_path):
+    layers = [f'layer{place}' for place in range(155)]
+    rules = ('mirror', 'x' * 90)
+    some = [made(f'{rule}{seed}', rule, seed, 9, layers) for rule in rules for seed in range(2)]
+    show(browser, tmp_path, shown.page(some))
     colour = 'return document.querySelector(".plot")._fullLayout.paper_bgcolor'
-    assert browser.execute_script(colour) == '#fff'
-    dark = [{'name': 'prefers-color-scheme', 'value': 'dark'}]
-    browser.execute_cdp_cmd('Emulation.setEmulatedMedia', {'features': dark})
-    draw(browser)
-    assert browser.execute_script(colour) == '#14171c'
-    browser.execute_cdp_cmd('Emulation.setEmulatedMedia', {'features': []})
-    across, inside = browser.execute_script(
-        'return [document.documentElement.scrollWidth, innerWidth]'
-    )
-    assert across <= inside == width
-    sizes = browser.execute_script(
-        'return [...document.querySelectorAll("figure .plot")].map((plot) =>'
-        '[plot.clientWidth, plot.querySelector(".main-svg").clientWidth, plot.ariaLabel.length])'
-    )
-    assert len(sizes) > 4
-    assert all(NARROWEST <= drawn <= own + 1 and told > 20 for own, drawn, told in sizes)
-    least = 'return parseFloat(getComputedStyle(document.querySelector("td")).fontSize)'
-    assert browser.execute_script(least) >= 14
+    for width in WIDTHS:
+        resize(browser, width)
+        for mode, paper in (('dark', '#14171c'), ('light', '#fff')):
+            features = [{'name': 'prefers-color-scheme', 'value': mode}]
+            browser.execute_cdp_cmd('Emulation.setEmulatedMedia', {'features': features})
+            draw(browser)
+            assert browser.execute_script(colour) == paper
+        across, inside = browser.execute_script(
+            'return [document.documentElement.scrollWidth, innerWidth]'
+        )
+        assert across <= inside == width
+        sizes = browser.execute_script(
+            'return [...document.querySelectorAll("figure .plot")].map((plot) => [plot.clientWidth,'
+            'plot.querySelector(".main-svg").clientWidth, plot.ariaLabel.length])'
+        )
+        assert len(sizes) > 4
+        assert all(NARROWEST <= drawn <= own + 1 and told > 20 for own, drawn, told in sizes)
+        least = 'return parseFloat(getComputedStyle(document.querySelector("td")).fontSize)'
+        assert browser.execute_script(least) >= 14
     assert quiet(browser)
 
 
