@@ -247,8 +247,7 @@ def write(values: flags.FlagValues, found: Found) -> List[str]:
             told.append(_save(name, path, _text(render(found.view.sheet))))
     if not (values.png or values.html or values.figures):
         return told
-    # absl prints what is logged from INFO on, and Matplotlib logs that it made a cache of fonts.
-    logging.getLogger('matplotlib').setLevel(logging.WARNING)
+    _silence_plots()
     whole = with_curves(values, found.view.runs)
     if values.png:
         told.append(_png(values, found, whole))
@@ -260,6 +259,12 @@ def write(values: flags.FlagValues, found: Found) -> List[str]:
         page = document.of(contents(values, found, whole))
         told.append(_save('page', values.html, _text(page)))
     return told
+
+
+def _silence_plots() -> None:
+    """Leaves out what Matplotlib and its fonts log: absl prints it from INFO on."""
+    for name in ('matplotlib', 'fontTools'):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _png(values: flags.FlagValues, found: Found, whole: List[Run]) -> str:
@@ -439,7 +444,7 @@ def serve(values: flags.FlagValues, console: rich.console.Console) -> int:
     Raises:
         StoreError: The database cannot be read, or the port is in use.
     """
-    logging.getLogger('matplotlib').setLevel(logging.WARNING)
+    _silence_plots()
     from reports.page import serving  # only here, because it imports Matplotlib
 
     def contents_now() -> 'Contents':

@@ -321,14 +321,19 @@ def _compared(name: str, section: Section, title: str) -> Plot:
         axes.set_yticklabels([_plain(_short(member.label)) for member in members])
         axes.set_ylim(-0.6, len(members) - 0.4)
         axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4))
-        axes.set_xlabel(f'{heading}: each seed, mean and 95 % interval')
+        axes.set_xlabel(f'{heading} (mean, 95 % interval)')
 
     told = '; '.join(
         f'{member.label} {member.group.summary(name).mean:.4f} (n = {member.group.summary(name).n})'
         for member in reversed(members)
     )
     size = max(HEIGHT, 0.9 + 0.2 * len(members))
-    return Plot(f'{heading} by rule{title}', f'mean {heading} of each group: {told}', draw, size)
+    return Plot(
+        f'{heading.capitalize()} by rule{title}',
+        f'mean {heading} of each group: {told}',
+        draw,
+        size,
+    )
 
 
 # --- how it is written ----------------------------------------------------------------------------

@@ -85,15 +85,20 @@ def test_a_table_for_a_paper_is_all_that_is_printed(report):
 
 def test_page_and_png_of_one_experiment(report, tmp_path):
     html, png = str(tmp_path / 'report.html'), str(tmp_path / 'report.png')
-    done = report('--exp_id=symmetric_whole', '--html=' + html, '--png=' + png)
-    assert done.code == 0 and done.out.splitlines()[-2:] == ['plots: ' + png, 'page: ' + html]
+    figures = str(tmp_path / 'figures')
+    done = report(
+        '--exp_id=symmetric_whole', '--html=' + html, '--png=' + png, '--figures=' + figures
+    )
+    assert done.code == 0 and done.err == ''
+    told = [f'figures: {len(os.listdir(figures))} files in {figures}', 'page: ' + html]
+    assert done.out.splitlines()[-3:] == ['plots: ' + png, *told]
     with open(html, encoding='utf-8') as file:
         text = file.read()
     assert '>symmetric_whole</td>' in text and 'id="data"' in text
     assert 'symmetric_split' not in text and text.count('<figure>') > 5
     with open(png, 'rb') as file:
         assert file.read(8) == b'\x89PNG\r\n\x1a\n'
-    assert sorted(os.listdir(str(tmp_path))) == ['report.html', 'report.png']
+    assert sorted(os.listdir(str(tmp_path))) == ['figures', 'report.html', 'report.png']
 
 
 @pytest.mark.parametrize(
@@ -117,6 +122,12 @@ def test_page_and_png_of_one_experiment(report, tmp_path):
         ),
         (['--port=1'], 1, 'error: Nothing answers at localhost:1'),
         (['--most=0'], 2, 'error: flag --most=0'),
+        (['--serve', '--watch'], 2, 'error: --serve and --watch cannot be combined'),
+        (
+            ['--exp_id=symmetric_whole', '--figures=/dev/null/figures'],
+            1,
+            'error: /dev/null/figures cannot be written',
+        ),
         (['--every=3'], 2, "error: Unknown command line flag 'every'"),
         (['quickstart'], 2, "error: 'quickstart' is not a flag"),
     ],
