@@ -19,24 +19,27 @@ class Vector:
         flat: The elements, float32 [n].
         largest: The largest of their absolute values, a float32 scalar.
         scaled: The elements divided by it, float32 [n]; NaN if all are zero.
-        length: The length of `scaled`, a float32 scalar.
+        square: The square of the length of `scaled`, a float32 scalar of at least 1, or NaN.
     """
 
     def __init__(self, x: tf.Tensor) -> None:
         self.flat = tf.reshape(x, [-1])
         self.largest = tf.reduce_max(tf.abs(self.flat))
         self.scaled = self.flat / self.largest  # 0 / 0 is NaN
-        self.length = tf.sqrt(_sum(tf.square(self.scaled)))
+        self.square = _sum(tf.square(self.scaled))
 
     @property
     def unit(self) -> tf.Tensor:
         """The vector scaled to length 1, float32 [n]; NaN if it is zero."""
-        return self.scaled / self.length
+        return self.scaled / tf.sqrt(self.square)
 
     @property
     def norm(self) -> tf.Tensor:
         """The length of the vector, a float32 scalar; 0 if it is zero."""
-        return tf.where(self.largest > 0.0, self.largest * self.length, self.largest)
+        # If the square root of `unit` had a second reader, TensorFlow would no longer turn it and
+        # the division into one operation, and the last digits of angles would change.
+        length = self.square * tf.rsqrt(self.square)
+        return tf.where(self.largest > 0.0, self.largest * length, self.largest)
 
 
 def angle(a: Vector, b: Vector) -> tf.Tensor:
@@ -74,7 +77,8 @@ def sign_agreement(a: Vector, b: Vector) -> tf.Tensor:
     """
     one, other = tf.sign(a.flat), tf.sign(b.flat)
     share = _sum(tf.nn.relu(one * other)) / _sum(tf.abs(other))
-    return tf.where(tf.math.is_finite(a.length + b.length), share, a.length + b.length)
+    defined = a.square + b.square  # NaN if one of them has no sign or is not finite
+    return tf.where(tf.math.is_finite(defined), share, defined)
 
 
 def participation_ratio(x: Vector, rows: int) -> tf.Tensor:
