@@ -359,7 +359,7 @@ GROUPS: Dict[str, List[Row]] = {
         row('measure_images', int, 64, TRAINING, HelpGroup.VALIDATION,
             'number of measured images: the first images of the validation set, on which each '
             'validation measures angles, errors and activities. They are all in memory at once: 64 '
-            'images of 224 pixels need 2 GB in ResNet-18, or 3.5 GB if there is a rule, and '
+            'images of 224 pixels need 2 GB in ResNet-18, or 3 GB if there is a rule, and '
             'several times as much in ResNet-50 and ResNet-152', at_least=1),
         row('save_alignment_coefficients', bool, False, TRAINING, HelpGroup.VALIDATION,
             "rules with a loss only: record the rule's coefficients with each validation"),
