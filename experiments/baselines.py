@@ -52,7 +52,7 @@ def _of_resnet8() -> Tuple[str, ...]:
 NETWORKS: Mapping[str, Part] = {
     **{f'fc, {depth} layers': _fc(depth) for depth in DEPTHS},
     'lenet': Part(dict(fashion.TRAINED, model='lenet'), ('conv0', 'conv1', 'conv2', 'dense0')),
-    # A step takes ten times as long.
+    # A step takes many times as long.
     'resnet8, 150 steps': Part(
         dict(fashion.TRAINED, model='resnet8', train_epochs=0.25, epochs_per_checkpoint=0.25),
         _of_resnet8(),
