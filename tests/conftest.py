@@ -19,14 +19,19 @@ pytest_addoption = tiers.add_options
 
 
 def pytest_configure(config):
-    """Registers the plugin of tiers.py with the values of its two options, and the fixtures.
-
-    The process that only distributes tests to others (-n) does without the fixtures: their import
-    of TensorFlow would delay the others.
-    """
+    """Registers the plugin of tiers.py with the values of its two options."""
     config.pluginmanager.register(
         tiers.Tiers(config.getoption('slice'), config.getoption('stop_after'))
     )
+
+
+def pytest_sessionstart(session):
+    """Loads the fixtures.
+
+    The process that only distributes tests to others (-n) does without them: their import of
+    TensorFlow would delay the others.
+    """
+    config = session.config
     if not config.getoption('numprocesses', None) or hasattr(config, 'workerinput'):
         gc.disable()  # until all modules are imported: almost nothing of them becomes garbage
         config.pluginmanager.import_plugin('shared')
