@@ -11,6 +11,7 @@ import script
 import training
 from config.schema import ConfigError
 from database.errors import StoreError
+from database.store import Store
 from training import tfutils
 from training.checkpoints import CheckpointError
 from training.tfutils import base, defaults, functions, optimizer, utils
@@ -71,6 +72,23 @@ def test_the_calls_are_where_tfutils_had_them():
         training.train_from_params is base.train_from_params
         and training.test_from_params is base.test_from_params
     )
+
+
+def test_a_script_claims_its_experiment(params, records, mongo_server):
+    """Two scripts of one experiment at once would store each step twice."""
+    given = params({'train_params.num_steps': 1})
+    save = given['save_params']
+    place = mongo_server.host, mongo_server.port, save['dbname'], save['collname'], save['exp_id']
+    other = Store(*place, exclusive=True)
+    try:
+        with pytest.raises(StoreError, match='has been training exp_id ' + save['exp_id']):
+            base.train_from_params(**given)
+    finally:
+        other.close()
+    assert records(save['exp_id']) == []
+    base.train_from_params(**given)
+    found = records(save['exp_id'])
+    assert found and all(record['claim']['number'] == 2 for record in found)
 
 
 def test_an_update_is_that_of_numpy(params, tmp_path):
