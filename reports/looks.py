@@ -15,7 +15,7 @@ COLOURS = (
     '#cc79a7',  # purple
     '#e69f00',  # orange
     '#56b4e9',  # sky blue
-    '#7f7f7f',  # grey
+    '#6b6b6b',  # grey
     '#8c6d31',  # brown
     '#44aa99',  # teal
     '#7a6fd0',  # violet

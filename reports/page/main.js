@@ -110,7 +110,7 @@ function build(data) {
   const live = document.getElementById('live');
   const parts = [
     element('h1', {}, data.title),
-    element('p', {class: 'note'}, data.note),
+    element('p', {class: 'note', id: 'note'}, data.note),
     element('p', {class: 'note', id: 'status', role: 'status'}),
   ];
   const link = (id, text) => element('a', {href: '#' + id}, text);
@@ -165,25 +165,25 @@ const written = JSON.parse(document.getElementById('data').textContent);
 document.documentElement.classList.add('live');
 build(written);
 if (written.served) {
-  let last = '';
+  // What decides whether the page is built again: all but the note, which has the time.
+  const content = (data) => JSON.stringify({...data, note: ''});
+  let last = content(written);
   setInterval(async () => {
+    const status = document.getElementById('status');
     try {
-      const text = await (await fetch('data.json', {cache: 'no-store'})).text();
-      const data = JSON.parse(text);
+      const data = await (await fetch('data.json', {cache: 'no-store'})).json();
       const isBusy = document.querySelector('input[type=search]:focus, details[open]');
-      if (text !== last && !isBusy) {
-        last = text;
-        const at = scrollY,
-          focused = document.activeElement.getAttribute('name');
-        build(data);
-        scrollTo(0, at);
-        if (focused) document.getElementsByName(focused)[0]?.focus({preventScroll: true});
-      }
-      document.title = data.title;
-      document.getElementById('status').textContent = '';
+      document.getElementById('note').textContent = data.note;
+      status.textContent = '';
+      if (isBusy || content(data) === last) return;
+      last = content(data);
+      const at = scrollY;
+      const focused = document.activeElement.getAttribute('name');
+      build(data);
+      scrollTo(0, at);
+      if (focused) document.getElementsByName(focused)[0]?.focus({preventScroll: true});
     } catch (error) {
-      document.getElementById('status').textContent =
-        'The server does not answer: these are the newest data that it sent.';
+      status.textContent = 'The server does not answer: these are the newest data that it sent.';
     }
   }, 1000 * written.served);
 }

@@ -7,7 +7,7 @@ const STATES = {
   pruned: {color: '#e69f00', symbol: 'triangle-down-open'},
   lost: {color: '#d55e00', symbol: 'x'},
   failed: {color: '#cc79a7', symbol: 'square-open'},
-  running: {color: '#7f7f7f', symbol: 'diamond-open'},
+  running: {color: '#6b6b6b', symbol: 'diamond-open'},
 };
 const WIDE = 30; // values that differ by this factor are drawn on a logarithmic axis
 

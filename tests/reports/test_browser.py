@@ -222,14 +222,25 @@ def test_every_width_light_and_dark(browser, tmp_path):
 def test_a_served_page_shows_new_runs_and_keeps_what_a_reader_chose(browser):
     served = [made(f'mirror{seed}', 'mirror', seed, 9) for seed in range(2)]
     found = list(served)
-    source = serving.Source(lambda: shown.contents(found, refresh_s=1, is_served=True), 0.0)
+    looked = []
+    waiting = WebDriverWait(browser, 60)
+
+    def look():
+        looked.append(len(found))
+        return shown.contents(found, refresh_s=1, is_served=True)
+
+    source = serving.Source(look, 0.0)
     with serving.Server(source, 0) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         resize(browser, 1280)
         browser.get(server.url)
-        find(browser, 'button[data-label=mirror]').click()
+        # (Between finding and clicking it, the page may be built again.)
+        browser.execute_script('document.querySelector("button[data-label=mirror]").click()')
+        browser.execute_script('document.getElementById("live").firstChild.id = "first"')
+        # The same data do not build the page again, so that a zoom stays.
+        waiting.until(lambda _: len(looked) > 4)
+        assert browser.execute_script('return document.getElementById("first") !== null')
         found.append(made('dfa0', 'dfa', 0, 9))
-        waiting = WebDriverWait(browser, 60)
         waiting.until(lambda _: len(browser.execute_script(CELLS)) == 3)
         pressed = 'return document.querySelector("button[data-label=mirror]").ariaPressed'
         assert browser.execute_script(pressed) == 'false'
