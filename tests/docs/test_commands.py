@@ -46,7 +46,10 @@ HOW = [
     (r'python -m experiments.grid', 'minutes; experiments/test_sweep.py runs smaller ones'),
     ('make noise', 'an hour; experiments/test_noise.py runs its program'),
     ('make faults', 'half an hour; a part of it is faults/test_campaign.py'),
-    ('python tests/faults/campaign.py', 'minutes; a part of it is faults/test_campaign.py'),
+    (
+        'python tests/faults/(campaign|hostile|leftovers).py',
+        'minutes; a part of it is faults/test_campaign.py',
+    ),
     ('make faithful', 'it runs tests/golden'),
     ('make stop-mongodb', 'database/test_server.py'),
     ('(PYTHON=python3.7 )?make setup', 'installs; the tests run in what it makes'),
