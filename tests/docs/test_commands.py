@@ -33,6 +33,7 @@ HOW = [
         'half an hour; its program is experiments/mnist_rules.py, the trainings are those of '
         'cli/test_settings_file.py',
     ),
+    ('make (scatter|biotorch)', 'hours; experiments/test_biotorch.py runs smaller ones'),
     ('make rules', 'days; experiments/test_trials.py runs a smaller one'),
     ('make bench', 'hours, and a quiet machine'),
     ('python -m benchmarks.reports', 'minutes; benchmarks/test_reports.py runs a smaller one'),
