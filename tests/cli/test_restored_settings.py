@@ -321,7 +321,7 @@ def test_a_tuning_counts_from_0_and_goes_on_from_its_own_checkpoint(tune, record
     The same command with --do_restore continues from the run's own checkpoint.
     """
     lines = commands.succeeded(
-        tune('_tuned', '--reset_step', '--train_epochs=0.2', '--learning_rate=0.01')
+        tune('_tuned', '--reset_step', '--train_epochs=0.2', '--learning_rate=0.01', '--verbose')
     )
     assert any(
         line.startswith('starting from ') and 'learning_rate 0.1 -> 0.01' in line for line in lines
