@@ -5,7 +5,6 @@ import os
 import re
 
 import bson
-import pymongo
 import pytest
 
 from database import bucket, claim, connection, owner, records
@@ -16,20 +15,6 @@ from database.spool import Spool
 from database.store import Store
 
 EXP_ID = 'symmetric'
-
-
-@pytest.fixture
-def client(mongo_server):
-    with pymongo.MongoClient(mongo_server.host, mongo_server.port) as opened:
-        yield opened
-
-
-@pytest.fixture
-def dbname(client, request):
-    name = re.sub(r'\W+', '_', request.node.name)[-30:]
-    yield name
-    for each in (name, records.recent_database(name, 'fc', EXP_ID)):
-        client.drop_database(each)
 
 
 @pytest.fixture

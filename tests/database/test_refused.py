@@ -23,20 +23,6 @@ EXP_ID = 'symmetric'
 
 
 @pytest.fixture
-def client(mongo_server):
-    with pymongo.MongoClient(mongo_server.host, mongo_server.port) as opened:
-        yield opened
-
-
-@pytest.fixture
-def dbname(client, request):
-    name = re.sub(r'\W+', '_', request.node.name)[-30:]
-    yield name
-    for each in (name, records.recent_database(name, 'fc', EXP_ID)):
-        client.drop_database(each)
-
-
-@pytest.fixture
 def opened(mongo_server, dbname, tmp_path):
     """A function that returns an exclusive store with a spool."""
     stores = []
