@@ -232,12 +232,17 @@ def _key(run: Run) -> Hashable:
 def _data(run: Run) -> Hashable:
     """Returns what is recorded of the images.
 
-    The folder is part of it, because different images can have the same numbers and sizes.
+    Their digest is part of it. Older records have none, and their folder takes its place, because
+    different images can have the same numbers and sizes.
     """
-    names = ('dataset', 'data_dir', 'num_classes', 'image_shape', 'train_images')
+    names = ('dataset', 'num_classes', 'image_shape', 'train_images')
     validation = run.setting('topn_val')
     images = validation.get('validation_images') if isinstance(validation, dict) else None
-    return tuple(_shown(value) for value in [run.setting(name) for name in names] + [images])
+    environment = run.params.get('environment')
+    recorded = environment.get('dataset') if isinstance(environment, dict) else None
+    digest = recorded.get('digest') if isinstance(recorded, dict) else None
+    which = run.setting('data_dir') if digest is None else {'digest': digest}
+    return tuple(_shown(value) for value in [*map(run.setting, names), images, which])
 
 
 def _settings(run: Run) -> Optional[str]:

@@ -161,6 +161,29 @@ def test_a_validation_belongs_to_its_training_and_is_no_run(found, read):
     assert asked.state == runs.VALIDATED and asked.result('top1') == 0.5
 
 
+def test_the_digest_of_the_images_counts_and_not_their_folder(found):
+    def moved(run, exp_id, seed, folder, digest):
+        params = dict(run.params, environment={'dataset': {'digest': digest}})
+        params['train_params'] = dict(params['train_params'], data_dir=folder, seed=seed)
+        params['model_params'] = dict(params['model_params'], seed=seed)
+        return runs.Run(run.collection, exp_id, run.points, params)
+
+    run = next(run for run in found if run.exp_id == 'symmetric_seed0')
+    groups_of = groups.of(
+        [
+            moved(run, 'one', 1, '/here', 'abc'),
+            moved(run, 'two', 2, '/there', 'abc'),
+            moved(run, 'three', 3, '/here', 'def'),
+            run,
+        ]
+    )
+    assert sorted(sorted(each.exp_id for each in group.runs) for group in groups_of) == [
+        ['one', 'two'],
+        ['symmetric_seed0'],
+        ['three'],
+    ]
+
+
 def test_a_run_that_its_user_stopped_did_not_die(found):
     of = {run.exp_id: run for run in found}
     assert (of['symmetric_seed7'].state, of['symmetric_seed7'].why) == (runs.STOPPED, 'SIGINT')
