@@ -48,7 +48,8 @@ def _without_notices() -> Iterator[None]:
             os.dup2(stderr, 2)
             os.close(stderr)
             file.seek(0)
-            os.write(2, b''.join(line for line in file if not NOTICES.match(line)))
+            with contextlib.suppress(OSError):  # a full disk, or a reader that has died
+                os.write(2, b''.join(line for line in file if not NOTICES.match(line)))
 
 
 with _without_notices():
