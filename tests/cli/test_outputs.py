@@ -13,6 +13,7 @@ import commands
 FC = ['train.py'] + commands.FC
 
 
+@pytest.mark.slow
 def test_quiet_and_verbose(run, where, records):
     words = FC + where + ['--train_epochs=0.2']
     quiet = run(*words, '--exp_id_suffix=_quiet', '--quiet')
