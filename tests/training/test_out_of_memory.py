@@ -5,6 +5,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import tiny
+from tiers import at_night
 from training import memory
 from training.errors import TrainingError
 from training.validation import reading
@@ -28,13 +29,14 @@ def allocate(*shape):
         session.run(tf.reduce_sum(tf.fill(size, 1.0)), {size: shape})
 
 
+# TensorFlow waits 10 s for memory before it gives up.
 @pytest.mark.parametrize(
     'shape, words',
-    [
+    at_night(
         ((131, HUGE >> 20, 1 << 9), '--train_batch_size=131: choose a smaller one, or compute'),
         ((77, HUGE >> 20, 1 << 9), '--eval_batch_size=77: choose a smaller one'),
         ((HUGE >> 20, 1 << 9, 41), '--layers_list=37,41: choose smaller layers'),
-    ],
+    ),
 )
 def test_a_tensor_of_tensorflow(shape, words):
     told = sentence(lambda: allocate(*shape))
@@ -44,6 +46,7 @@ def test_a_tensor_of_tensorflow(shape, words):
     assert 'float32' in told and 'GiB' in told and words in told
 
 
+@pytest.mark.nightly
 def test_a_tensor_of_another_size_gets_no_cause():
     told = sentence(lambda: allocate(3, HUGE >> 20, 1 << 9))
     assert 'Its sizes are' not in told and 'try a smaller --train_batch_size' in told
@@ -56,12 +59,15 @@ def test_an_array_of_numpy():
         assert '--train_batch_size=131' in told and 'a tensor of shape 131 x' in told
 
 
+@pytest.mark.slow
 def test_a_step_that_runs_out_of_memory_is_named():
     def step():
         with reading('step 7', '--data_dir=x'):
             allocate(131, HUGE >> 20, 1 << 9)
 
-    assert sentence(step).startswith('step 7: out of memory: a tensor of shape 131 x')
+    told = sentence(step)
+    assert told.startswith('step 7: out of memory: a tensor of shape 131 x')
+    assert '--train_batch_size=131: choose a smaller one, or compute' in told
 
 
 def test_an_exhausted_disk_is_no_exhausted_memory():
