@@ -1,9 +1,10 @@
 """Figures of experiments, as PNG, PDF or SVG."""
 
 import os
-from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -42,6 +43,13 @@ def save(figure: Figure, path: str) -> None:
     figure.savefig(path, format=kind, dpi=DPI, metadata=DATES[kind])
 
 
+def _single(width: float, height: float) -> Tuple[Figure, Axes]:
+    """Returns a figure of this size, in inches, and its only axes."""
+    figure = Figure((width, height))
+    FigureCanvasAgg(figure)
+    return figure, figure.add_subplot(1, 1, 1)
+
+
 def dots(results: Results, title: str, path: str, metric: str = 'top1') -> None:
     """Writes a figure with a row for each group: a dot for each seed, the mean and its interval.
 
@@ -51,9 +59,7 @@ def dots(results: Results, title: str, path: str, metric: str = 'top1') -> None:
     with matplotlib.rc_context(STYLE):
         labels = [_label(group.factors) for group in results.groups]
         wide = 4.5 + 0.07 * max(map(len, labels))
-        figure = Figure((wide, 1.0 + 0.3 * len(labels)))
-        FigureCanvasAgg(figure)
-        axes = figure.add_subplot(1, 1, 1)
+        figure, axes = _single(wide, 1.0 + 0.3 * len(labels))
         for row, group in enumerate(results.groups):
             values = list(group.values(metric).values())
             axes.plot(values, [row] * len(values), 'o', color=COLOUR, alpha=0.5, markersize=5)
@@ -102,9 +108,7 @@ def curves(
         OSError: The file cannot be written.
     """
     with matplotlib.rc_context(STYLE):
-        figure = Figure((5.5, 3.8))
-        FigureCanvasAgg(figure)
-        axes = figure.add_subplot(1, 1, 1)
+        figure, axes = _single(5.5, 3.8)
         for index, (name, values) in enumerate(found.items()):
             colour = PALETTE[index % len(PALETTE)]
             axes.plot(range(len(values)), values, marker='o', color=colour, label=name)
@@ -144,9 +148,7 @@ def trajectories(found: Mapping[str, Trajectory], title: str, path: str) -> None
         OSError: The file cannot be written.
     """
     with matplotlib.rc_context(STYLE):
-        figure = Figure((7.5, 4.2))
-        FigureCanvasAgg(figure)
-        axes = figure.add_subplot(1, 1, 1)
+        figure, axes = _single(7.5, 4.2)
         for index, (name, each) in enumerate(found.items()):
             colour = PALETTE[index % len(PALETTE)]
             axes.plot(each.times, each.predicted, color=colour, label=name)
