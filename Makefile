@@ -102,7 +102,7 @@ baselines: $(VENV)/ready-train  ## train the last layer, or biases and batch nor
 	$(RUN) -m experiments.baselines $(SWEEP) $(ARGS)
 
 results: $(VENV)/ready-train  ## print the tables of all experiments from the files in docs/results
-	$(RUN) -m experiments.results
+	$(RUN) -m experiments.results $(ARGS)
 
 faithful:  ## compare the numbers with the original program's, claim by claim, on both TensorFlows
 	$(MAKE) faithful-here PYTHON=python3.7

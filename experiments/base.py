@@ -17,6 +17,7 @@ from experiments.lines import COLUMNS, Key, Line, State, text
 from reports import statistics
 
 MOST_TIES = 0.01  # of the images; a validation with more of them has too high a top-1
+OVER_TIME = ('top1', 'gradient_angle')  # the metrics that are drawn over time
 NONE = '-'  # a number that does not exist
 
 
@@ -221,6 +222,30 @@ class Results:
             rows.append(row + [self._cell(group, seed, metric) for seed in seeds])
         return markdown(rows)
 
+    def differences(self, references: Sequence[Group], metric: str = 'top1') -> str:
+        """Returns a Markdown table of the differences of each group from reference groups.
+
+        The differences are paired over the seeds: the table has their number, their mean and its
+        95 % interval.
+
+        Args:
+            references: The groups that are subtracted.
+            metric: The metric.
+        """
+        factors = list(dict.fromkeys(name for group in self.groups for name in group.factors))
+        header = list(factors)
+        for reference in references:
+            header += ['n', f'minus {" ".join(reference.factors.values())}', '95 % interval']
+        rows = [header]
+        for group in self.groups:
+            row = [group.factors.get(name, '') for name in factors]
+            for reference in references:
+                found = statistics.paired(group.values(metric), reference.values(metric))
+                is_itself = group.factors == reference.factors
+                row += [''] * 3 if is_itself else _difference(found, METRICS[metric].digits)
+            rows.append(row)
+        return markdown(rows)
+
     def _cell(self, group: Group, seed: int, metric: str) -> str:
         line = group.lines.get(seed)
         if line is None:
@@ -322,6 +347,15 @@ def number(value: Optional[float], digits: int) -> str:
     return NONE if value is None or math.isnan(value) else f'{value:.{digits}f}'
 
 
+def _difference(found: statistics.Summary, digits: int) -> List[str]:
+    """Returns n, the mean and the interval of differences, with their signs."""
+    if not found.n:
+        return ['0', NONE, NONE]
+    signed = [f'{value:+.{digits}f}' for value in (found.mean, found.low, found.high)]
+    interval = NONE if math.isnan(found.low) else f'{signed[1]} to {signed[2]}'
+    return [str(found.n), signed[0], interval]
+
+
 def _interval(found: statistics.Summary, digits: int) -> str:
     if math.isnan(found.low):
         return NONE
@@ -381,6 +415,28 @@ class Experiment:
         from experiments import figures
 
         figures.dots(results, self.name, path)
+
+    def draw_all(self, results: Results, csv: str, path: str) -> List[str]:
+        """Writes all figures of the results, and returns their paths.
+
+        The second one shows the validations of the runs over time, if there are any.
+
+        Args:
+            results: The results.
+            csv: Path of the CSV file of the results, beside which the validations are.
+            path: Path of the first figure; its ending decides on the format.
+
+        Raises:
+            ConfigError: The file of the validations cannot be read.
+            OSError: A figure cannot be written.
+        """
+        from experiments import figures, validations
+
+        self.draw(results, path)
+        second, known = validations.path(path), validations.File(csv).read()
+        if figures.over_time(results, known, OVER_TIME, self.name, second):
+            return [path, second]
+        return [path]
 
     @property
     def target(self) -> str:

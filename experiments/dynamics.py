@@ -196,6 +196,11 @@ def table(found: Sequence[Outcome]) -> str:
     return base.markdown(rows)
 
 
+def drawn() -> List[Case]:
+    """Returns the cases of the figure: those with one input."""
+    return [each for each in CASES if each.moments == GRADED]
+
+
 def draw(cases: Sequence[Case], path: str) -> None:
     """Writes a figure: the distance from the fixed point in continuous time, a line for each case.
 
@@ -220,7 +225,7 @@ def _run(arguments: argparse.Namespace) -> int:
     write(found, arguments.csv)
     figure = arguments.figure or os.path.splitext(arguments.csv)[0] + '.png'
     try:
-        draw([each for each in CASES if each.moments == GRADED], figure)
+        draw(drawn(), figure)
     except OSError as error:
         raise ConfigError(f'{figure} cannot be written ({error.strerror})')
     places.say(f'written: {arguments.csv}, {figure}')

@@ -7,9 +7,13 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from experiments.base import METRICS, Results
+from experiments.base import METRICS, Group, Results
+from experiments.lines import Key
 from experiments.types import Style
+from experiments.validations import Validation, band
+from reports import looks
 
 DPI = 150
 STYLE: Style = {
@@ -21,6 +25,7 @@ STYLE: Style = {
     'svg.hashsalt': 'experiments',  # the same figure gives the same file
     'pdf.fonttype': 42,
 }
+RULE_FACTORS = ('rule', 'alignment')  # the factors that name a rule, which decides on the colour
 COLOUR, MEAN = '#0072b2', '#d55e00'
 PALETTE = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000')
 # What would make two files of one figure differ.
@@ -120,6 +125,86 @@ def curves(
         axes.set(xticks=range(len(ticks)), xticklabels=ticks)
         axes.legend()
         save(figure, path)
+
+
+class Drawn(NamedTuple):
+    """How a group is drawn.
+
+    Attributes:
+        colour: The colour, such as '#0072b2'.
+        dash: The kind of line, as Matplotlib names it.
+        label: The text in the legend.
+    """
+
+    colour: str
+    dash: str
+    label: str
+
+
+def _drawn(groups: Sequence[Group]) -> List[Drawn]:
+    """Returns how each group is drawn: a colour for each rule, a dash for each group of a rule."""
+    rules = [
+        next((group.factors[name] for name in RULE_FACTORS if name in group.factors), group.name)
+        for group in groups
+    ]
+    colours = looks.of(rules)
+    found = []
+    for place, (group, rule) in enumerate(zip(groups, rules)):
+        dash = looks.DASHES[rules[:place].count(rule) % len(looks.DASHES)]
+        found.append(Drawn(colours[rule].colour, dash.matplotlib, _label(group.factors)))
+    return found
+
+
+def over_time(
+    results: Results,
+    known: Mapping[Key, Sequence[Validation]],
+    metrics: Sequence[str],
+    title: str,
+    path: str,
+) -> bool:
+    """Writes a figure with a panel for each metric: means over seeds with bands, over epochs.
+
+    A metric that no group has is left out.
+
+    Args:
+        results: The results.
+        known: {key of a run: its validations}.
+        metrics: The metrics, fields of Validation.
+        title: The title.
+        path: The file to write.
+
+    Returns:
+        Whether there was anything to draw.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    bands = {metric: [band(group, known, metric) for group in results.groups] for metric in metrics}
+    shown = [metric for metric in metrics if any(bands[metric])]
+    if not shown:
+        return False
+    groups = _drawn(results.groups)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure((4.0 * len(shown) + 2.0, 3.8))
+        FigureCanvasAgg(figure)
+        for place, metric in enumerate(shown, 1):
+            axes = figure.add_subplot(1, len(shown), place)
+            for drawn, found in zip(groups, bands[metric]):
+                if found is not None:
+                    axes.plot(found.epochs, found.means, drawn.dash, color=drawn.colour)
+                    axes.fill_between(
+                        found.epochs, found.lows, found.highs, color=drawn.colour, alpha=0.2
+                    )
+            axes.set(xlabel='epoch', ylabel=METRICS[metric].title)
+            axes.set_title(title if place == 1 else '', loc='left')
+        lines = [
+            Line2D([], [], color=drawn.colour, linestyle=drawn.dash, label=drawn.label)
+            for drawn, *found in zip(groups, *bands.values())
+            if any(found)
+        ]
+        axes.legend(handles=lines, loc='center left', bbox_to_anchor=(1.02, 0.5), fontsize=7)
+        save(figure, path)
+    return True
 
 
 class Trajectory(NamedTuple):

@@ -4,17 +4,16 @@ The file is what survives a machine. Several processes may append to it: each li
 synced under a lock. A line that was cut off when its process died is recognised and removed.
 """
 
-import contextlib
 import csv
 import enum
-import fcntl
 import io
 import json
 import os
 import re
-from typing import Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from config.rows import ConfigError, Value
+from experiments import files
 
 # A line ends in the digest of its settings, which tells whether the line is complete.
 DIGEST = re.compile('[0-9a-f]{16}')
@@ -213,7 +212,7 @@ class File:
         Raises:
             ConfigError: The file cannot be read or written, or a line is damaged.
         """
-        with self._writing() as descriptor:
+        with files.writing(self.path) as descriptor:
             return self._append(descriptor, line, defaults)
 
     def prepare(self) -> None:
@@ -222,21 +221,8 @@ class File:
         Raises:
             ConfigError: The file cannot be read or written, or a line is damaged.
         """
-        with self._writing():
+        with files.writing(self.path):
             self.read()
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[int]:
-        """Context manager: yields the descriptor of the locked file."""
-        try:
-            os.makedirs(os.path.dirname(os.path.abspath(self.path)), exist_ok=True)
-            with _locked(self.path) as descriptor:
-                yield descriptor
-        except OSError as error:
-            raise ConfigError(
-                f'{self.path} cannot be written ({error.strerror}); make room or choose another '
-                '--csv, then run the same command again'
-            )
 
     def _append(self, descriptor: int, line: Line, defaults: Mapping[str, str]) -> bool:
         with open(self.path, 'rb') as file:
@@ -247,11 +233,11 @@ class File:
         factors = content.factors + added
         if content.is_whole and not added:
             os.lseek(descriptor, 0, os.SEEK_END)
-            _write(descriptor, _encoded([_fields(line, factors, defaults)]))
+            files.write(descriptor, files.encoded([_fields(line, factors, defaults)]))
             return True
         rows = [factors + list(COLUMNS)]
         rows += [_fields(each, factors, defaults) for each in content.lines + [line]]
-        _replace(self.path, _encoded(rows))
+        files.replace(self.path, files.encoded(rows))
         return True
 
 
@@ -314,50 +300,3 @@ def _fields(line: Line, factors: Sequence[str], defaults: Mapping[str, str]) -> 
     known = {name: text(value) for name, value in json.loads(line.source.settings).items()}
     known = dict(defaults, **dict(known, **line.factors))
     return [known.get(name, '') for name in factors] + [named[name] for name in COLUMNS]
-
-
-def _encoded(rows: Sequence[Sequence[str]]) -> bytes:
-    output = io.StringIO(newline='')
-    csv.writer(output, lineterminator='\n').writerows(
-        [' '.join(field.split('\n')) for field in row] for row in rows
-    )
-    return output.getvalue().encode('utf-8')
-
-
-def _write(descriptor: int, content: bytes) -> None:
-    while content:
-        content = content[os.write(descriptor, content) :]
-    os.fsync(descriptor)
-
-
-def _replace(path: str, content: bytes) -> None:
-    """Replaces a file as a whole, so that it is never seen half written."""
-    temporary = f'{path}.{os.getpid()}.part'
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-    try:
-        _write(descriptor, content)
-    finally:
-        os.close(descriptor)
-    os.replace(temporary, path)
-
-
-@contextlib.contextmanager
-def _locked(path: str) -> Iterator[int]:
-    """Context manager: yields the descriptor of a file that no other process writes to."""
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if _is_still(path, descriptor):
-                yield descriptor
-                return
-        finally:
-            os.close(descriptor)
-
-
-def _is_still(path: str, descriptor: int) -> bool:
-    """Returns whether a path still names an open file: another process may have replaced it."""
-    try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False

@@ -278,8 +278,7 @@ def _write(
         with open(path + '.part', 'w', encoding='utf-8') as file:
             file.write(results.json(experiment.name, where.runtime))
         os.replace(path + '.part', path)
-        for each in drawn:
-            experiment.draw(results, each)
+        figures = [each for path in drawn for each in experiment.draw_all(results, where.csv, path)]
     except OSError as error:
         raise ConfigError(f'{error.filename or path} cannot be written ({error.strerror})')
-    places.say(f'written: {", ".join([where.csv, path, *drawn])}')
+    places.say(f'written: {", ".join([where.csv, path, *figures])}')

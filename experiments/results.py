@@ -1,9 +1,11 @@
-"""Prints the tables of all experiments from their CSV files, without training anything.
+"""Prints the tables of all experiments from their CSV files.
 
     make results
 
 A file of an experiment that the program ships is printed with the experiment's own table; any other
-file, such as that of a grid, with one row for each combination of settings.
+file, such as that of a grid, with one row for each combination of settings. `--figures=DIR` also
+writes their figures. Nothing is trained without `--train`, which first trains the runs that are
+missing in the files.
 """
 
 from training import runtime  # noqa: F401 (first: it prepares TensorFlow)
@@ -12,22 +14,33 @@ import argparse
 import glob
 import os
 import sys
-from typing import Optional, Sequence
+from typing import List, Optional, Sequence
 
 from config.root import ROOT
 from config.rows import ConfigError
-from experiments import dynamics, lines, program, rules, transfer
+from experiments import (
+    baselines,
+    biotorch,
+    depth,
+    dynamics,
+    lines,
+    mnist_rules,
+    noise,
+    program,
+    rules,
+    scatter,
+    search,
+    sensitivity,
+    transfer,
+    validations,
+)
 from experiments.base import Experiment, Results
-from experiments.baselines import Baselines
-from experiments.biotorch import BioTorch
-from experiments.depth import Depth
 from experiments.lines import Line
-from experiments.mnist_rules import MnistRules
-from experiments.noise import Noise
-from experiments.scatter import Scatter
-from experiments.search import Search
-from experiments.sensitivity import Sensitivity
 
+# The programs of the experiments: those that are sweeps, each before those that need its results,
+# and those that need no database.
+SWEEPS = (rules, scatter, noise, sensitivity, transfer, depth, baselines, mnist_rules, search)
+ALONE = (biotorch, dynamics)
 FOLDER = os.path.join(ROOT, 'docs', 'results')
 
 
@@ -43,20 +56,23 @@ def shipped(folder: str = FOLDER) -> Sequence[Experiment]:
     return (
         rules.search(),
         rules.Rules(rules.found_in(folder)),
-        Scatter(),
-        BioTorch(folder),
-        Noise(),
-        Depth(),
-        Sensitivity(),
+        scatter.Scatter(),
+        biotorch.BioTorch(folder),
+        noise.Noise(),
+        depth.Depth(),
+        sensitivity.Sensitivity(),
         transfer.Transfer(transfer.best(folder)),
-        Baselines(),
-        MnistRules(),
-        Search(),
+        baselines.Baselines(),
+        mnist_rules.MnistRules(),
+        search.Search(),
     )
 
 
 class _Unknown(Experiment):
-    """An experiment of which only the lines are known."""
+    """An experiment of which only the name and the lines are known."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def results(self, known: Sequence[Line], version: str) -> Results:
         """Returns the results of lines."""
@@ -64,44 +80,60 @@ class _Unknown(Experiment):
         return Results.of_lines(known)
 
 
-def show(path: str, experiments: Sequence[Experiment]) -> None:
+def show(path: str, experiments: Sequence[Experiment], figures: Optional[str] = None) -> None:
     """Prints the tables of a CSV file, one for each runtime.
 
     Args:
         path: The file. Its name is that of its experiment.
         experiments: Those that have their own table.
+        figures: Folder for the figures, or None for none. They are of the newest runtime.
 
     Raises:
         ConfigError: The file cannot be read, or a line is damaged.
+        OSError: A figure cannot be written.
     """
     name = _name(path)
+    figure = os.path.join(figures, name + '.png') if figures else None
     if name == dynamics.NAME:
         print(f'\n{name}\n\n{dynamics.table(dynamics.read(path))}')
+        if figure:
+            dynamics.draw(dynamics.drawn(), figure)
         return
     known = lines.File(path).read()
-    experiment = next((each for each in experiments if each.name == name), _Unknown())
+    experiment = next((each for each in experiments if each.name == name), _Unknown(name))
     for version in sorted({line.source.runtime for line in known}):
         own = [line for line in known if line.source.runtime == version]
         print(f'\n{name}, {version}')
-        program.show(experiment, experiment.results(own, version))
+        results = experiment.results(own, version)
+        program.show(experiment, results)
+        if figure:
+            experiment.draw_all(results, path, figure)
 
 
 def _name(path: str) -> str:
     return os.path.splitext(os.path.basename(path))[0]
 
 
-def show_all(folder: str) -> int:
+def show_all(folder: str, figures: Optional[str] = None) -> int:
     """Prints the tables of all CSV files of a folder. Returns the exit code.
 
+    Args:
+        folder: The folder.
+        figures: Folder for the figures, or None for none.
+
     Raises:
-        ConfigError: There is no such folder, or a file cannot be read.
+        ConfigError: There is no such folder, or a file cannot be read or written.
     """
     if not os.path.isdir(folder):
         raise ConfigError(f'{folder} is not a folder')
     experiments = shipped(folder)
     paths = sorted(glob.glob(os.path.join(glob.escape(folder), '*.csv')))
+    paths = [path for path in paths if not _name(path).endswith(validations.SUFFIX)]
     for path in paths:
-        show(path, experiments)
+        try:
+            show(path, experiments, figures)
+        except OSError as error:
+            raise ConfigError(f'{error.filename or figures} cannot be written ({error.strerror})')
     names = [_name(path) for path in paths]
     targets = {**{each.name: each.target for each in experiments}, dynamics.NAME: dynamics.NAME}
     without = [name for name in targets if name not in names]
@@ -111,14 +143,48 @@ def show_all(folder: str) -> int:
     return 0
 
 
+def train_all(folder: str, flags: Sequence[str]) -> int:
+    """Runs the program of each experiment, which trains what is missing. Returns the exit code.
+
+    Args:
+        folder: Folder of the CSV files.
+        flags: Flags for the experiments that are sweeps, such as '--workers=2'.
+    """
+
+    def of(module: str) -> List[str]:
+        """Returns the flag with the CSV file of a module."""
+        return [f'--csv={os.path.join(folder, module.rpartition(".")[2])}.csv']
+
+    codes = [each.main([*of(each.__name__), *flags]) for each in SWEEPS]
+    codes += [each.main(of(each.__name__)) for each in ALONE]
+    return max(codes)
+
+
+def _run(arguments: argparse.Namespace, flags: Sequence[str]) -> int:
+    if not arguments.train:
+        return show_all(arguments.folder, arguments.figures)
+    os.makedirs(arguments.folder, exist_ok=True)
+    code = train_all(arguments.folder, flags)
+    return max(code, show_all(arguments.folder, arguments.figures))
+
+
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Prints all tables. Returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog='python -m experiments.results', description=(__doc__ or '').splitlines()[0]
+        prog='python -m experiments.results',
+        description=(__doc__ or '').splitlines()[0],
+        epilog='Other flags, such as --workers=2, are those of each experiment that is trained.',
+        allow_abbrev=False,
     )
     parser.add_argument('folder', nargs='?', default=FOLDER, help='folder of the CSV files')
-    arguments = parser.parse_args(argv)
-    return program.run(lambda: show_all(arguments.folder))
+    parser.add_argument('--figures', metavar='DIR', help='folder to write all figures to, as PNG')
+    parser.add_argument(
+        '--train', action='store_true', help='train the runs that are missing, for many hours'
+    )
+    arguments, flags = parser.parse_known_args(argv)
+    if flags and not arguments.train:
+        parser.error(f'{flags[0]} has no effect without --train')
+    return program.run(lambda: _run(arguments, flags))
 
 
 if __name__ == '__main__':

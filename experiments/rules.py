@@ -24,7 +24,7 @@ from alignment import rules
 from config.rows import Value
 from config.schema import Config
 from experiments import base, lines, program
-from experiments.base import Experiment, Run
+from experiments.base import Experiment, Results, Run
 from experiments.lines import Line
 from experiments.trials import Range, Row, Trials
 from training.choices import choices
@@ -32,6 +32,7 @@ from training.choices import choices
 SEEDS = (1, 2, 3, 4, 5)  # the trials use seed 0
 TRIALS, HELD_OUT = 12, 10_000
 BACKPROP, DATA, NOISE = 'backprop', 'data', 'normal'
+REFERENCES = (BACKPROP, 'feedback')  # the rows that all rows are compared with, seed by seed
 # BioTorch's protocol. Its weight decay of 0.001 is the network's own.
 SHARED: Dict[str, Value] = dict(
     dataset='fashion_mnist',
@@ -160,6 +161,11 @@ class Rules(Experiment):
                     values = dict(RUN, seed=seed, **dict(given, **best))
                     found.append(Run(dict(row.factors), Config.of(values, choices())))
         return found
+
+    def table(self, results: Results) -> str:
+        """Returns the table of all rows, and their differences from REFERENCES over the seeds."""
+        references = [group for group in results.groups if group.factors['rule'] in REFERENCES]
+        return f'{results.table()}\n\n{results.differences(references)}'
 
 
 def _of_the_trials(arguments: argparse.Namespace) -> argparse.Namespace:

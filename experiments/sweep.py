@@ -15,10 +15,10 @@ from config.schema import ROWS, Config
 from database import claim, connection
 from database.claim import Claim
 from database.errors import ServerError, StoreError
-from experiments import base, lines, trained
+from experiments import base, lines, trained, validations
 from experiments.base import Run
 from experiments.lines import Line, Source, State
-from experiments.trained import Training
+from experiments.trained import Recorded, Training
 from training import children, places
 from training.output import duration
 from training.stopping import Stop
@@ -125,6 +125,7 @@ class Sweep:
         self._name, self._runs, self._where, self._say = name, runs, where, say
         self._launch = launch
         self._file = lines.File(where.csv)
+        self._validations = validations.File(where.csv)
         self._running: List[_Chosen] = []
         self._durations: List[float] = []  # of the trainings that this process has ended
         self._cpu = trained.cpu()
@@ -218,14 +219,14 @@ class Sweep:
     def _take_over(self, run: Run, config: Config) -> bool:
         """Writes the line of a run that has ended according to the database; returns whether so."""
         found = self._notes.line(config, run.factors)
+        records = trained.recorded(self._database, config)
         if found is None:
-            records = trained.recorded(self._database, config)
             if records is None or not records.has_ended:
                 return False
             source = self._source(config)._replace(threads=None, cpu='', commit='')
             source = source._replace(**self._notes.source(config))
             found = trained.line(run.factors, config, State.FINISHED, records, source)
-        self._append(run, found)
+        self._append(run, found, records)
         return True
 
     def _source(self, config: Config) -> Source:
@@ -241,7 +242,10 @@ class Sweep:
             config.digests().settings,
         )
 
-    def _append(self, run: Run, line: Line) -> None:
+    def _append(self, run: Run, line: Line, records: Optional[Recorded]) -> None:
+        """Writes the validations of a run and then its line, so that a line has its validations."""
+        if records is not None:
+            self._validations.store(line.key, records.validations)
         self._file.append(line, defaults(run.config.rule_settings))
 
     def _end(self, chosen: _Chosen, stop: Stop) -> bool:
@@ -259,7 +263,7 @@ class Sweep:
                 line = trained.line(chosen.run.factors, config, state, records, chosen.source)
                 if chosen.is_new:
                     line = _timed(line, chosen.training)
-                self._append(chosen.run, line)
+                self._append(chosen.run, line, records)
                 self._patiently(lambda: self._notes.end(config, line), stop)
                 self._durations.append(time.monotonic() - chosen.training.started)
                 return True

@@ -18,6 +18,7 @@ from config.schema import SEED, Config, ConfigError
 from database.types import Document
 from experiments.base import MOST_TIES
 from experiments.lines import Line, Measured, Source, State, of_texts, texts
+from experiments.validations import Validation
 from training import children, machine, places, provenance, validation
 from training.errors import Lost, TrainingError
 from training.experiment import TARGET
@@ -144,6 +145,7 @@ class Recorded(NamedTuple):
 
     Attributes:
         measured: What was measured.
+        validations: The results of all validations, in order.
         has_ended: Whether the last step was validated.
         runtime: The version of TensorFlow.
         commit: The commit of the program, with a '+' if there were uncommitted changes.
@@ -152,6 +154,7 @@ class Recorded(NamedTuple):
     """
 
     measured: Measured
+    validations: List[Validation]
     has_ended: bool
     runtime: str
     commit: str
@@ -189,6 +192,7 @@ def recorded(database: 'Database[Document]', config: Config) -> Optional[Recorde
     model = about.get('environment', {}).get('cpu', {}).get('model')
     return Recorded(
         measured._replace(seconds=seconds),
+        [_validation(record, config.train_epochs) for record in found],
         last['step'] >= about['train_params']['num_steps'],
         str(program.get('runtime')).partition(' on ')[0],
         (program.get('commit') or '')[:12] + ('+' if program.get('uncommitted') else ''),
@@ -230,7 +234,6 @@ def _measured(records: List[Document], is_whole: bool) -> Measured:
     results = last['validation_results'][TARGET]
     best = _best(records) if is_whole else None
     at_best = best['validation_results'][TARGET] if best else {}
-    angles = {name: validation.mean_angle(results, name + 's') for name in ANGLES}
     return Measured(
         step=last['step'],
         top1=results['top1'],
@@ -242,7 +245,24 @@ def _measured(records: List[Document], is_whole: bool) -> Measured:
         best_loss=at_best.get('loss'),
         ties=results.get('ties'),
         images=int(results['images']),
-        **angles,
+        **_angles(results),
+    )
+
+
+def _angles(results: Document) -> Dict[str, Optional[float]]:
+    return {name: validation.mean_angle(results, name + 's') for name in ANGLES}
+
+
+def _validation(record: Document, epochs: float) -> Validation:
+    """Returns the results of a record of a run that trains for `epochs`."""
+    results = record['validation_results'][TARGET]
+    return Validation(
+        epochs * record['step'] / record['params']['train_params']['num_steps'],
+        record['step'],
+        results['top1'],
+        results['top5'],
+        results['loss'],
+        **_angles(results),
     )
 
 

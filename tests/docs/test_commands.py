@@ -39,6 +39,10 @@ HOW = [
     ('python -m benchmarks.reports', 'minutes; benchmarks/test_reports.py runs a smaller one'),
     ('make search', 'minutes; training/test_search.py runs its program'),
     ('make results', 'experiments/test_programs.py'),
+    (
+        'python -m experiments.results',
+        'days; experiments/test_programs.py runs it without trainings',
+    ),
     ('make dynamics', 'experiments/test_dynamics.py'),
     (
         'make (depth|transfer|sensitivity|baselines)',

@@ -14,6 +14,7 @@ from test_lines import line
 
 RUNTIME = 'TensorFlow 0'
 TOP1 = {'mirror': (0.5, 0.75, 0.875), 'usf': (0.25, 0.375, 0.5)}
+T_1 = 12.706204736432095  # Student's t of 1 degree of freedom at 0.975
 T_2 = 4.302652729911275  # Student's t of 2 degrees of freedom at 0.975
 
 
@@ -50,6 +51,20 @@ def test_a_table_has_the_statistics_of_each_group():
         assert row['95 % interval'] == (f'{values.mean() - half:.4f} to {values.mean() + half:.4f}')
         assert (row['median'], row['worst']) == (f'{values[1]:.4f}', f'{values[0]:.4f}')
         assert [row[f'seed {seed}'] for seed in (1, 2, 3)] == [f'{each:.4f}' for each in values]
+
+
+def test_differences_are_paired_over_the_seeds_that_both_have():
+    found = [each for each in LINES if (each.factors, each.seed) != ({'alignment': 'usf'}, 2)]
+    results = Results.of(RUNS, found, RUNTIME)
+    mirror, usf = cells(results.differences([results.group(alignment='mirror')]))
+    assert list(mirror.values()) == ['mirror', '', '', '']
+    pairs = np.array([0.25 - 0.5, 0.5 - 0.875])
+    half = T_1 * pairs.std(ddof=1) / np.sqrt(2)
+    assert (usf['n'], usf['minus mirror']) == ('2', f'{pairs.mean():+.4f}')
+    assert usf['95 % interval'] == f'{pairs.mean() - half:+.4f} to {pairs.mean() + half:+.4f}'
+    few = Results.of(RUNS, [each for each in found if each.factors['alignment'] == 'usf'], RUNTIME)
+    _, usf = cells(few.differences([few.group(alignment='mirror')]))
+    assert list(usf.values()) == ['usf', '0', '-', '-']
 
 
 def test_the_worst_loss_is_the_largest():

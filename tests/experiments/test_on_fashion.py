@@ -70,8 +70,10 @@ def test_the_tables_of_depth_are_means_and_points_behind_backprop(tmp_path):
     two = 0.9 - 0.016 + seeds[:2]
     assert shown['mirror']['8 layers'] == f'{two.mean():.4f} ± {np.std(two, ddof=1):.4f} (n = 2)'
     behind = {row['points behind backprop']: row for row in cells(second)}
-    assert [behind['feedback'][name] for name in COLUMNS] == ['3.8', '7.6', '15.2', '30.4']
-    assert behind['symmetric']['16 layers'] == '1.6' and 'backprop' not in behind
+    assert [behind['feedback'][name] for name in COLUMNS] == [
+        f'{points} ({points} to {points})' for points in ('3.8', '7.6', '15.2', '30.4')
+    ]
+    assert behind['symmetric']['16 layers'] == '1.6 (1.6 to 1.6)' and 'backprop' not in behind
     assert found.notes() == ['not trained yet (1): rule=mirror depth=8 seed=3']
     depth.Depth().draw(found, str(tmp_path / 'x.png'))
     assert {(0, 114, 178), (213, 94, 0)} <= colours(str(tmp_path / 'x.png'))

@@ -24,9 +24,11 @@ from experiments import (
     sweep,
     timing,
     trained,
+    validations,
 )
 from experiments.base import Results
 from experiments.lines import State
+from experiments.validations import Validation
 from test_lines import line
 from training import places, runtime
 from training.choices import check, choices
@@ -198,3 +200,41 @@ def test_the_file_of_the_documentation(tmp_path):
     path = tmp_path / 'mine.json'
     path.write_text(text)
     assert len(grid.Grid('mine', grid.read(str(path))).runs([])) == 12
+
+
+def test_figures_are_written_beside_the_tables(tmp_path, capsys):
+    folder, figures = tmp_path / 'results', tmp_path / 'figures'
+    file = lines.File(str(folder / 'noise.csv'))
+    for each in of_runs(noise.Noise().runs([]), lambda config: 0.75):
+        file.append(each, {})
+    lines.File(str(folder / 'mine.csv')).append(line(7), {})
+    validations.File(str(folder / 'mine.csv')).store(
+        line(7).key, [Validation(float(epoch), epoch, 0.5) for epoch in range(4)]
+    )
+    assert results.main([str(folder), f'--figures={figures}']) == 0
+    assert sorted(os.listdir(str(figures))) == ['mine.png', 'mine_validations.png', 'noise.png']
+    assert 'mine_validations' not in capsys.readouterr().out
+
+
+def test_all_experiments_are_trained_on_request(tmp_path, monkeypatch, capsys):
+    called = []
+    programs = results.SWEEPS + results.ALONE
+    for each in programs:
+        name = each.__name__.rpartition('.')[2]
+        monkeypatch.setattr(each, 'main', lambda argv, name=name: called.append((name, argv)) or 0)
+    folder = str(tmp_path / 'all')
+    assert results.main([folder, '--train', '--workers=2']) == 0
+    names = [name for name, _ in called]
+    assert sorted(names) == sorted(
+        {each.target for each in results.shipped(folder)} | {results.dynamics.NAME}
+    )
+    assert names.index('sensitivity') < names.index('transfer')
+    assert max(map(names.index, ('rules', 'scatter'))) < names.index('biotorch')
+    for name, argv in called:
+        assert argv[0] == f'--csv={folder}/{name}.csv'
+        assert argv[1:] == ([] if name in ('biotorch', 'dynamics') else ['--workers=2'])
+    monkeypatch.setattr(results.noise, 'main', lambda argv: 1)
+    assert results.main([folder, '--train']) == 1
+    with pytest.raises(SystemExit):
+        results.main([folder, '--workers=2'])
+    assert '--workers=2 has no effect without --train' in capsys.readouterr().err
