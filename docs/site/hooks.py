@@ -27,6 +27,9 @@ PACKAGES = (
     'database',
     'config',
     'reports',
+    'reports/page',
+    'manage',
+    'experiments',
 )
 INDEX = 'README.md'  # of docs/, which is also the order of the pages
 FENCE = re.compile(r'(?ms)^(```|\$\$).*?^\1 *$|`[^`\n]+`')

@@ -38,6 +38,7 @@ HOW = [
     ('make bench', 'hours, and a quiet machine'),
     ('python -m benchmarks.reports', 'minutes; benchmarks/test_reports.py runs a smaller one'),
     ('make search', 'minutes; training/test_search.py runs its program'),
+    ('make help', 'docs/test_makefile.py'),
     ('make results', 'experiments/test_programs.py'),
     (
         'python -m experiments.results',

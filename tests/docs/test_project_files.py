@@ -85,6 +85,6 @@ def test_what_the_pages_name_in_backticks_as_a_path_is_there(name):
 
 @pytest.mark.parametrize('name', NAMES[1:])
 def test_their_make_targets_exist(name):
-    targets = set(re.findall(r'(?m)^([a-z][a-z-]*):', read('Makefile')))
-    named = re.findall(r'(?:`|(?m:^    ))(?:PYTHON=\S+ )?make ([a-z-]+)', read(name))
+    targets = set(re.findall(r'(?m)^([a-z][a-z_-]*):', read('Makefile')))
+    named = re.findall(r'(?:`|(?m:^    ))(?:PYTHON=\S+ )?make ([a-z_-]+)', read(name))
     assert [target for target in named if target not in targets] == []
