@@ -452,7 +452,7 @@ def serve(values: flags.FlagValues, console: rich.console.Console) -> int:
         return contents(values, found, with_curves(values, found.view.runs))
 
     source = serving.Source(contents_now, values.every_s)
-    source.contents()  # what is wrong is said here, and not in the browser
+    source.contents()  # errors are printed here, and not in the browser
     try:
         server = serving.Server(source, values.serve_port)
     except OSError as error:

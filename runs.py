@@ -38,7 +38,7 @@ def parser() -> Parser:
             name, help=command.help, description=command.description, allow_abbrev=False
         )
         command.define(its)
-        define_places(its, command.any_database)
+        define_places(its, command.without_database if command.any_database else '')
     return whole
 
 

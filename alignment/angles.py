@@ -1,4 +1,4 @@
-"""Compares tensors as flat vectors: angles, norms and signs; and counts their directions."""
+"""Compares tensors as flat vectors by angles, norms and signs, and computes effective ranks."""
 
 import math
 
@@ -36,8 +36,8 @@ class Vector:
     @property
     def norm(self) -> tf.Tensor:
         """The length of the vector, a float32 scalar; 0 if it is zero."""
-        # If the square root of `unit` had a second reader, TensorFlow would no longer turn it and
-        # the division into one operation, and the last digits of angles would change.
+        # If another operation used the square root of `unit`, TensorFlow would no longer merge it
+        # with the division into one operation, and the last digits of angles would change.
         length = self.square * tf.rsqrt(self.square)
         return tf.where(self.largest > 0.0, self.largest * length, self.largest)
 
@@ -82,7 +82,7 @@ def sign_agreement(a: Vector, b: Vector) -> tf.Tensor:
 
 
 def participation_ratio(x: Vector, rows: int) -> tf.Tensor:
-    """Returns the effective number of directions of the rows of a matrix.
+    """Returns the effective rank of a matrix: the effective number of directions of its rows.
 
     It is (sum l)^2 / sum l^2 over the eigenvalues l of the Gram matrix of the rows, which are the
     squares of the singular values of the matrix. Both sums are read from the Gram matrix itself:

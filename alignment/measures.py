@@ -1,4 +1,4 @@
-"""The measures of each layer that a validation reports: angles, sizes, and how errors arrive."""
+"""The measures of each layer that a validation reports: of angles, sizes and errors."""
 
 import math
 from typing import Dict, List, NamedTuple, Optional, Sequence
@@ -34,7 +34,7 @@ class Pass(NamedTuple):
         return record.linear.send(self.at_logits, record.direct, record.x, record.y)
 
     def times(self, record: LayerRecord) -> float:
-        """Returns by how much what a layer sends is larger than `sent`: 1, unless undivided."""
+        """Returns the factor by which `sent` is multiplied: 1 unless the error is undivided."""
         is_larger = self.undivided and record.direct is not None
         return float(_positions(record) if is_larger else 1)
 
@@ -167,9 +167,9 @@ def _of_input_gradients(used: Pass) -> Measures:
 
 
 def _after(other: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-    """Returns x, once there is another tensor.
+    """Returns x, but only after another tensor is computed.
 
-    Nothing is computed from x before, which would be in memory until it is compared.
+    Otherwise, results that are computed from x could occupy memory long before they are needed.
     """
     with tf.control_dependencies([other]):
         return tf.identity(x)
@@ -181,7 +181,7 @@ def _is_compared(record: LayerRecord) -> bool:
 
 
 def _by_image(x: tf.Tensor) -> List[int]:
-    """Returns all axes but that of the images."""
+    """Returns all axes except the axis of the images."""
     return list(range(1, x.shape.ndims))
 
 

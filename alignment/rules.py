@@ -503,9 +503,7 @@ class ProductFeedback(Rule):
 
     name = 'pfa'
     alpha = Coefficient(1e-3)
-    expansion = Size(
-        10, "number of backward units that a layer's error passes, per unit of the layer"
-    )
+    expansion = Size(10, 'number of rows of the fixed kernel P per unit of the layer')
     sees = KERNELS
     tie_gradients = True
 

@@ -265,7 +265,7 @@ def _is_setattr(thing: object) -> bool:
 
 
 def _set(target: object, state: object) -> None:
-    """Notes attributes of an Inert, of which there are at most MOST_ATTRIBUTES."""
+    """Adds attributes to an Inert, which may have at most MOST_ATTRIBUTES."""
     if isinstance(target, Inert) and isinstance(state, dict):
         names = len(target.state) + len(state)
         if names > MOST_ATTRIBUTES:

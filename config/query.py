@@ -28,7 +28,7 @@ def query_of(text: Optional[str], flag: str = '--load_query') -> Dict[str, objec
     try:
         query = json.loads(text)
         typed = json_util.loads(text)
-    # Extended JSON raises nearly any error for values that are not what their type says.
+    # The reader of extended JSON raises nearly any error if a value does not have its type.
     except Exception as error:
         raise ConfigError(f'{flag}={shown(text)} is not JSON ({error})')
     if not isinstance(query, dict) or not isinstance(typed, dict):

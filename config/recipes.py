@@ -1,7 +1,7 @@
 """The shipped recipes, each given by its differences from the defaults in config/schema.py.
 
     python -m config.recipes [NAME ...]     writes config/<name>.pkl (--json: .json) for each recipe
-                                            (but wm, unless it is named)
+                                            (except wm, unless it is named)
     python -m config.recipes show FILE      prints a settings file, ours or the authors'
 
 The ImageNet recipes share the settings that follow from the released code and checkpoints: 90
@@ -145,7 +145,7 @@ RECIPES['mnist_fc_mirror'] = Recipe(
     'searched for settings',
     'docs/search.md, "Results" (experiments/search.py)',
 )
-# The smallest that learns: for examples of grids, and for a first try of anything.
+# The smallest recipe that learns, for examples of grids and for first tries.
 RECIPES['fc_small'] = Recipe(
     dict(
         layers_list=(32, 16),

@@ -272,9 +272,9 @@ GROUPS: Dict[str, List[Row]] = {
             '(resize only); default: inception with --use_resnet_v2, else resnet',
             choices='preprocessing'),
         row('validation_split', int, 0, MEANING, HelpGroup.DATA,
-            'mnist, fashion_mnist, cifar and synthetic only: number of training images that are '
-            'not trained on but validated on, the same for every --seed; default: 0, and '
-            'validations see the test images (search.py: a tenth)', at_least=0, always=True),
+            'mnist, fashion_mnist, cifar and synthetic only: number of training images to hold '
+            'out for validation, the same images for every --seed; with 0, validations use the '
+            'test images (search.py then holds out a tenth)', at_least=0, always=True),
         row('skip_bad_records', int, 0, TRAINING, HelpGroup.DATA,
             'number of damaged images that a run may skip in its training, and in each '
             'validation, before it stops; each is replaced by another image of the batch; not '
@@ -323,7 +323,7 @@ GROUPS: Dict[str, List[Row]] = {
             'like --drop, for the alignment loss; default: --drop',
             at_least=0, needs=['alignment_manual_lr']),
         row('boundary_step', int, None, TRAINING, HelpGroup.SCHEDULE,
-            'with --manual_lr: last step before the last of the drops of --drop',
+            'with --manual_lr: last step before the last of the drops that --drop counts',
             at_least=0, needs=['manual_lr', 'alignment_manual_lr']),
         row('alignment_boundary_step', int, None, TRAINING, HelpGroup.SCHEDULE,
             'like --boundary_step, for the alignment loss; default: --boundary_step',
@@ -352,7 +352,7 @@ GROUPS: Dict[str, List[Row]] = {
             'add noise to the variables after each update of --alignment_optimizer'),
     ] + _noise('global_opt', 'updates of --optimizer')
       + _noise('alignment_opt', 'updates of --alignment_optimizer')
-      + _noise('opt', 'updates of an optimiser without a distribution of its own'),
+      + _noise('opt', 'updates of an optimiser that has no distribution'),
     'validation_params': [
         row('eval_batch_size', int, 1024, TRAINING, HelpGroup.VALIDATION,
             'number of images that a validation computes at once', at_least=1, always=True),
@@ -760,7 +760,7 @@ def _check_drops(prefix: str, epochs: Tuple[int, ...], constant: bool, manual: b
         flag = f'--{prefix}drop_epochs'
         problems.append(f'{flag} must be a comma list of positive whole numbers')
     elif list(epochs) != sorted(set(epochs)):
-        problems.append(f'{flag} must be in rising order, each epoch once')
+        problems.append(f'{flag} must be in ascending order, each epoch once')
     if not constant:
         problems.append(
             f'{flag} and --no{prefix}constant_lr, which drops at epochs 30, 60 and 80, cannot be '

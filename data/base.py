@@ -79,13 +79,13 @@ def counted(records: tf.data.Dataset, expected: int) -> tf.data.Dataset:
 class Dataset:
     """Images and labels: those of the training, and those that a validation sees.
 
-    The methods call the two 'train' and 'validation'. `validated_split` tells whether the latter
-    are held out of the training images, or the test images of the data set.
+    The methods call the two 'train' and 'validation'. `validated_split` says whether the latter
+    are held out of the training images, or are the test images of the data set.
 
-    To add a data set, put a file into `data/` with a subclass (of data.memory.InMemory, if all
-    images fit into memory) that has a `name`, sets the
-    attributes below in its constructor (which passes the arguments of `data.load` on to this one)
-    and implements `records` and `example`.
+    To add a data set, put a file with a subclass into `data/`. It has a `name`, sets the attributes
+    below in its constructor (which passes the arguments of `data.load` on to this one) and
+    implements `records` and `example`. If all images fit into memory, derive it from
+    data.memory.InMemory instead.
 
     Args:
         data_dir: Folder (or gs:// address) of the images, for subclasses that read files.
@@ -421,7 +421,7 @@ class Dataset:
         )
 
     def _validation_batches(self, records: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
-        """Returns validation examples that are decoded a batch at a time, without filling."""
+        """Returns validation examples that are decoded a batch at a time, without padding."""
 
         def decode(batch: Record) -> Batch:
             images, labels = self.example(batch, None)
@@ -497,7 +497,7 @@ def _replace(batch: Batch) -> Batch:
 
 
 def _filled(batch: Batch, batch_size: int) -> Batch:
-    """Fills a batch up with zeros to this size."""
+    """Pads a batch with zeros to this size."""
     missing = batch_size - tf.size(batch['labels'])
     found = {}
     for name, tensor in batch.items():

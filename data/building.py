@@ -431,8 +431,8 @@ def _prepare(counter: Synchronized, stop: Event, lifeline: Lifeline, max_pixels:
     Args:
         counter: See _Here.
         stop: See _Here.
-        lifeline: A pipe into which only the main process can write, and does not. It ends with that
-            process, even if that is killed.
+        lifeline: A pipe that only the main process can write to, and never does. It is closed when
+            that process ends, even if it is killed.
         max_pixels: The most pixels that an image may have.
     """
     limit_pixels(max_pixels)

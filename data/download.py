@@ -1,4 +1,4 @@
-"""Downloads of files of data sets, with a progress bar; a network that hangs is given up."""
+"""Downloads files of data sets with a progress bar, and gives up if the network hangs."""
 
 import http.client
 import logging

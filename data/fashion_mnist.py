@@ -1,6 +1,6 @@
 """Fashion-MNIST: 60,000 training and 10,000 test images of ten kinds of clothes.
 
-Xiao, Rasul and Vollgraf 2017, arXiv 1708.07747. The images are under the MIT licence.
+Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747. The images are under the MIT licence.
 """
 
 from typing import Optional, Sequence

@@ -11,8 +11,8 @@ from data.base import DataError
 
 # Files whose sizes are requested in parallel, because a network file system answers slowly.
 AT_A_TIME = 16
-SMALL = 1 << 26  # bytes that anything may have without compression
-MOST_COMPRESSED = 50  # how many times smaller images can be when they are compressed
+SMALL = 1 << 26  # bytes that any file may have without compression
+MOST_COMPRESSED = 50  # the largest factor by which compression makes images smaller
 LOCAL = 'file://'
 KINDS = {
     stat.S_IFDIR: 'folder',

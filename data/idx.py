@@ -1,4 +1,4 @@
-"""Grey images in the four IDX files of MNIST and of the sets that took over its layout."""
+"""Grey images in the four IDX files of MNIST and of the data sets that use its layout."""
 
 import functools
 import gzip
@@ -40,7 +40,7 @@ class Origin(NamedTuple):
         cache: Folder to which they are downloaded.
         sha256: Checksums of the compressed files, which are checked when they are downloaded.
         md5: Checksums of the files without their compression, which are checked whenever they are
-            read; empty if files with other images are welcome.
+            read; empty if files with other images are allowed.
     """
 
     title: str

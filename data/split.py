@@ -62,7 +62,7 @@ def hold_out(labels: Union[Sequence[int], Array], count: int, seed: int = 0) -> 
 
 
 def _drawn(labels: Array, classes: Array, counts: Sequence[int], seed: int) -> Arrays:
-    """Returns a split with so many validation images of each of the classes, drawn at random."""
+    """Returns a random split with the given numbers of validation images for each class."""
     random = np.random.RandomState(seed)
     validates = np.zeros(len(labels), bool)
     for label, count in zip(classes, counts):

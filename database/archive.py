@@ -158,7 +158,7 @@ def _members(tar: tarfile.TarFile, tar_path: str) -> Dict[str, tarfile.TarInfo]:
     promised, there = 0, os.path.getsize(tar_path)
     for member in tar:
         promised += member.size
-        if promised > there:  # checked before the next member is looked for, behind this one
+        if promised > there:  # checked before the reader seeks to the next member, after this one
             raise DamagedError(
                 f'The archive {tar_path} has {there:,} bytes, but promises {promised:,} or more. '
                 'It was not unpacked.'

@@ -124,8 +124,8 @@ class Bucket:
         Nothing is created.
 
         Raises:
-            PyMongoError: It may not, an index of another form is in the way, or the server has no
-                journal.
+            PyMongoError: It may not write, an index of another form is in the way, or the server
+                has no journal.
         """
         self.files.delete_many({'_id': bson.ObjectId()})
         if self.files.name in self.files.database.list_collection_names(
@@ -263,7 +263,7 @@ class Bucket:
         return sums.file
 
     def _write_batch(self, file_id: bson.ObjectId, batch: List[Document]) -> int:
-        """Writes chunks, and notes that the upload goes on; returns the number of chunks."""
+        """Writes chunks, and records that the upload continues; returns their number."""
         self._uploads.update_one({'_id': file_id}, {'$currentDate': {'renewed': True}}, upsert=True)
         self._chunks.insert_many(batch)
         return len(batch)

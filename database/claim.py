@@ -1,8 +1,8 @@
 """A lock on an experiment: only one process at a time may hold it.
 
 The lock is a document that the process renews regularly, as a heartbeat. If the training ends
-early, the document stays, no longer valid as a lock, and tells why. A process that has lost its
-lock is kept from writing by its number; see database/owner.py.
+early, the document stays, no longer valid as a lock, and contains the reason. A process that has
+lost its lock is kept from writing by its number; see database/owner.py.
 """
 
 import datetime
@@ -23,7 +23,7 @@ from database.types import Document
 LASTS = datetime.timedelta(seconds=60)  # from its last renewal, by the server's clock
 RENEW_S = 10
 TRAINING = 'training'  # what a process does with an experiment unless its claim says otherwise
-LONG_AGO = datetime.datetime(1970, 1, 1)  # the last renewal of a claim that is given up
+LONG_AGO = datetime.datetime(1970, 1, 1)  # the last renewal, for a claim that is given up
 MOST_CHARACTERS = 1000  # of a message in a claim
 
 
@@ -304,7 +304,7 @@ def _lives(process: int) -> bool:
 
 
 def _is_zombie(process: int) -> bool:
-    """Returns whether a process has ended, and only its parent does not know yet.
+    """Returns whether a process has ended, but its parent has not noticed yet.
 
     The first process of a container may never ask for the processes that it inherits.
     """

@@ -19,7 +19,7 @@ from database.owner import Owner, TakenError
 from database.spool import ELSEWHERE, SUPERSEDED, Spool, damaged
 from database.types import Document
 
-DAMAGED = '.damaged'  # suffix of an archive that is not what was packed
+DAMAGED = '.damaged'  # suffix of an archive that changed after it was packed
 
 Check = Callable[[], None]
 
@@ -83,7 +83,7 @@ class RecordEntry(NamedTuple):
         except DuplicateKeyError:
             if not self.replacing:
                 raise
-            # The index of a user allows one record a step, and this one is trained again.
+            # A user's index allows one record per step, and this step was trained again.
             buckets.main.remove(self.replacing)
             self._write_files(buckets)
         try:
@@ -230,7 +230,7 @@ def of(document: Document) -> Entry:
 def kept(spool: Spool, refused: bool = False) -> Dict[str, Entry]:
     """Returns {path: entry} of the entries in a spool, in their order.
 
-    Archives lie beside the spool: of their paths, only the names count. The folder may have been
+    The archives are beside the spool, so only their names are used. The folder may have been
     moved, and an entry that others wrote must not name other files of this user, which would be
     uploaded and then removed.
 

@@ -30,7 +30,7 @@ NUMBER = (float, int)
 # The version of this layout. A change that older programs would misread, or that readers have to
 # tell from what was before, gets the next number. Records without the field `layout` are version 1;
 # the original program's have it, too.
-#   1: the layout of tfutils; fields that were added on the way can be missing
+#   1: the layout of tfutils; fields that were added later can be missing
 #   2: `layout` itself, and params.environment
 #   3: `claim`, `digest`, `sha256` and `stopped`; every step has one record
 VERSION = 3
@@ -55,7 +55,7 @@ FIELDS = {
                               'next record replaces it', 'never'),
     'claim': Field((dict,), '{life, number}: the process that wrote it, see database/owner.py',
                    'never'),
-    'digest': Field((str,), 'SHA-256 of what the record says; see records.digest', 'never'),
+    'digest': Field((str,), 'SHA-256 of the content of the record; see records.digest', 'never'),
     'sha256': Field((str,), 'SHA-256 of the archive in hexadecimal; it stays when the archive is '
                             'removed', 'never'),
     'collname': Field((str,), 'collection; only in databases of recent checkpoints', 'never'),
@@ -211,9 +211,9 @@ def _inside_environment(params: Document) -> List[str]:
 
 
 def _split_faults(target: str, params: Document) -> List[str]:
-    """Returns the fault of a validation whose record does not say which images it saw.
+    """Returns the fault of a record that does not name the images of its validation.
 
-    Records written before the setting --validation_split existed do not say it.
+    Records written before the setting --validation_split existed do not name them.
     """
     training, validating = [
         params[group] if _is(params.get(group), (dict,)) else {}

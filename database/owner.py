@@ -129,7 +129,7 @@ class Owners:
         )
 
     def fence(self) -> None:
-        """Keeps all owners so far from writing, for one who imports or deletes the experiment.
+        """Keeps all owners so far from writing, before an import or a deletion.
 
         Raises:
             PyMongoError: MongoDB cannot be written.
@@ -137,7 +137,7 @@ class Owners:
         self._collection.update_one({'_id': self._exp_id}, {'$inc': {'number': 1}})
 
     def end_life(self) -> None:
-        """Makes what is left of the experiment elsewhere that of another life; for its deletion.
+        """Begins another life of the experiment, when it is deleted: leftovers are not its own.
 
         Raises:
             PyMongoError: MongoDB cannot be written.

@@ -1,4 +1,4 @@
-"""Files of the cache folder: for this user only, and never behind a link.
+"""Opens files of the cache folder, for this user only and never through a link.
 
 Others may be allowed to write into the folder. A link that they put there, with the name of a file
 that we are about to write, would make us overwrite the file that it points to; and one that we read
@@ -51,7 +51,7 @@ def opened(path: str) -> BinaryIO:
 
 
 def protect(path: str) -> None:
-    """Takes from others what they may do with a file that TensorFlow or another library wrote."""
+    """Withdraws the rights of others on a file that TensorFlow or another library wrote."""
     with contextlib.suppress(OSError):
         if not os.path.islink(path):
             os.chmod(path, 0o600)

@@ -14,7 +14,7 @@ from database.errors import StoreError
 from database.experiment import Experiment
 from database.types import Document
 
-# Notes in params.load_params of a run whose settings are not those of the run before.
+# Notes in params.load_params of a run whose settings differ from those of the run before.
 CHANGES = ('changed_settings', 'overridden', 'not_recorded')
 
 
@@ -162,7 +162,7 @@ def _owners(held: Held) -> Iterator[str]:
             continue
         lives.add(its.life)
         if its.number < highest or owner.supersedes(held.starts, its.number, step):
-            yield f'The record of step {step:,} is of an older process than the others'
+            yield f'The record of step {step:,} was written by an older process than the others'
         highest = max(highest, its.number)
     if len(lives) > 1:
         yield 'Some of the records belong to another experiment of the same name'

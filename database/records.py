@@ -227,7 +227,7 @@ def build(
 
 
 def digest(record: Document) -> str:
-    """Returns the SHA-256 of what a record says, in hexadecimal.
+    """Returns the SHA-256 of the content of a record, in hexadecimal.
 
     It covers all fields except the digest itself, and those that the record loses with its
     checkpoint. It covers the SHA-256 of the checkpoint.

@@ -48,7 +48,7 @@ SMALL = [
     'diagnosticDataCollectionEnabled=false',
     '--quiet',
 ]
-SAFE = ['--noscripting', '--nounixsocket']  # no JavaScript in queries, and no other door
+SAFE = ['--noscripting', '--nounixsocket']  # no JavaScript in queries, no socket file
 
 
 def ensure(host: str, port: int, root: Optional[str] = None) -> str:

@@ -37,7 +37,7 @@ OUTAGE_CODES = {6, 7, 64, 89, 91, 189, 9001, 10107, 11600, 11602, 13435, 13436, 
 REFUSAL_CODES = {13, 18, 67, 85, 86, 391, 8000}
 # A chunk of an earlier attempt, which the server was still writing when we deleted its chunks.
 DUPLICATE_CHUNK = 11000
-DIED = datetime.timedelta(days=1)  # an upload of which no part was written for so long is dead
+DIED = datetime.timedelta(days=1)  # an upload of which no part was written for this long is dead
 RECENT_CHECKPOINTS = 6  # how many of them an experiment keeps
 MOST_NAMED = 5  # how many lost records a message names
 WHY_ASIDE = {
@@ -52,8 +52,8 @@ class _State:
 
     Attributes:
         closed: Whether it is closed.
-        told_trouble: The outage that `Store.news` has told.
-        told_errors: How many of its errors `Store.news` has told.
+        told_trouble: The outage that `Store.news` has reported.
+        told_errors: How many of its errors `Store.news` has reported.
         begun: The step after which this process trains; None if it does not train.
         reached: The highest step of the records that were saved.
     """
@@ -163,7 +163,7 @@ class Store:
         """Claims the experiment, and checks that its records can be written.
 
         Raises:
-            StoreError: Another process has claimed it, or they cannot.
+            StoreError: Another process has claimed it, or records cannot be written.
         """
         main, recent = self._buckets.main, self._buckets.recent
         with self._reading():
@@ -187,7 +187,7 @@ class Store:
                 f'MongoDB at {self.place.server} would not store the records of {self.exp_id} in '
                 f'database {self.place.dbname} ({connection.reason(error)}). A training needs the '
                 f'role readWrite there and in {recent.files.database.name}, a server with a '
-                'journal, and no index of another form under the names of its own.'
+                'journal, and no index of another form with the name of one of ours.'
             ) from error
         except PyMongoError as error:
             raise self._unreadable(error) from error
@@ -298,7 +298,7 @@ class Store:
         return identity
 
     def _signed(self, record: Document) -> Document:
-        """Adds to a record who made it, and the digest of what it says."""
+        """Adds to a record its owner and the digest of its content."""
         if not self.owner:
             return record
         record[owner.FIELD] = self.owner.to_bson()
@@ -365,7 +365,7 @@ class Store:
             self._claim.check()
 
     def news(self) -> List[str]:
-        """Returns what a user should know about unwritten records and was not told yet."""
+        """Returns messages about unwritten records that were not reported yet."""
         trouble, errors = self._writer.trouble, self.errors
         found = [self.failure or ''] if trouble and trouble != self._state.told_trouble else []
         new = errors[self._state.told_errors :]
@@ -457,7 +457,7 @@ class Store:
         """Removes records of earlier owners at steps that this process has trained again.
 
         The ones that were there at the beginning are replaced one by one. An earlier process that
-        was suspended can have written another one since, if it was killed before it removed it.
+        was suspended may have written another one since, and was killed before it removed it.
         """
         if self._state.begun is None or not self.owner or self.taken:
             return

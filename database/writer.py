@@ -219,7 +219,7 @@ class Writer:
         return True
 
     def _keep(self, older_than_s: float = 0.0) -> None:
-        """Writes the waiting jobs to the spool in order; sets `_full` if the disk takes none.
+        """Writes the waiting jobs to the spool in order; sets `_full` if they cannot be written.
 
         Args:
             older_than_s: Only jobs that have waited longer are written.
@@ -240,7 +240,7 @@ class Writer:
             self._full = f'{self._spool.folder} cannot store a copy either: {error.strerror}'
 
     def _set_aside(self, job: Job, error: Exception) -> str:
-        """Keeps a job that is not written in the spool; returns words for the message."""
+        """Keeps a job that is not written in the spool; returns a part of the message."""
         if not self._spool:
             return ''
         try:

@@ -16,7 +16,7 @@ from config.schema import ROWS, SEED, Config
 from experiments.lines import COLUMNS, Key, Line, State, text
 from reports import statistics
 
-MOST_TIES = 0.01  # of the images; a validation with more of them has too high a top-1
+MOST_TIES = 0.01  # of the images; a validation with more of them has a top-1 that is too high
 OVER_TIME = ('top1', 'gradient_angle')  # the metrics that are drawn over time
 NONE = '-'  # a number that does not exist
 
@@ -374,7 +374,7 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
 
 
 class Experiment:
-    """Runs that are trained and compared. Subclasses define `runs`, and their own `table`.
+    """Runs that are trained and compared. Subclasses define `runs`, and may define `table`.
 
     Attributes:
         name: Its name: of its database, of its CSV file, and a part of its exp_ids.

@@ -1,4 +1,4 @@
-"""Trains LeNet on Fashion-MNIST with BioTorch's own layers, and compares with this program.
+"""Trains LeNet on Fashion-MNIST with BioTorch's own layers, and compares the results with ours.
 
     make biotorch
 

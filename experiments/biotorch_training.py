@@ -29,8 +29,8 @@ BATCH, MOMENTUM, WEIGHT_DECAY = 64, 0.9, 1e-3
 def lenet(name: str) -> nn.Sequential:
     """Returns BioTorch's LeNet for images [batch, 1, 32, 32].
 
-    The kernels start Glorot uniform, which BioTorch's own layers do by themselves, and the biases
-    at 0.
+    The kernels are initialised Glorot uniform, as BioTorch's own layers do by themselves, and the
+    biases with 0.
     """
     conv, linear = LAYERS[name]
     network = nn.Sequential(

@@ -1,4 +1,4 @@
-"""Trains rules on networks of growing depth: does the gap to backpropagation grow?
+"""Trains rules on networks of growing depth: does the gap to backpropagation grow, too?
 
     make depth
 

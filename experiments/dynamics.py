@@ -1,4 +1,4 @@
-"""Where the local dynamics of mirror and information are stable, predicted and simulated.
+"""Predicts and simulates where the local dynamics of mirror and information are stable.
 
     make dynamics
 
@@ -244,7 +244,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         description=(__doc__ or '').splitlines()[0],
         allow_abbrev=False,
     )
-    parser.add_argument('--csv', default=path(), help='file of the results, which is written anew')
+    parser.add_argument('--csv', default=path(), help='file of the results, which is replaced')
     parser.add_argument('--figure', help='figure to write (default: a PNG beside the CSV file)')
     arguments = parser.parse_args(argv)
     return program.run(lambda: _run(arguments))

@@ -60,9 +60,7 @@ def parser(module: str, description: str) -> argparse.ArgumentParser:
     work.add_argument(
         '--verify', type=_positive, metavar='N', help='train N finished runs again, and compare'
     )
-    work.add_argument(
-        '--verify_seed', type=int, default=0, help='seed of the choice of these runs (0)'
-    )
+    work.add_argument('--verify_seed', type=int, default=0, help='seed that chooses these runs (0)')
     output = made.add_argument_group('output')
     output.add_argument('--csv', help='file of the results, which is also read')
     output.add_argument('--json', help='file of the statistics (default: beside the CSV file)')
@@ -74,7 +72,7 @@ def parser(module: str, description: str) -> argparse.ArgumentParser:
     output.add_argument(
         '--metric',
         default='top1',
-        help=f'comma list of what tables to print: {", ".join(METRICS)} (default: top1)',
+        help=f'comma list of the tables to print: {", ".join(METRICS)} (default: top1)',
     )
     return made
 

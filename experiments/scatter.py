@@ -1,4 +1,4 @@
-"""Trains backpropagation and feedback alignment with ten seeds: how much do results scatter?
+"""Trains backpropagation and feedback alignment with ten seeds: how much do the results scatter?
 
     make scatter
 

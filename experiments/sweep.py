@@ -188,7 +188,7 @@ class Sweep:
             time.sleep(POLL_S)
 
     def _begin(self, run: Run) -> bool:
-        """Starts a run, unless it has ended. Returns whether no other process is at it."""
+        """Starts a run, unless it has ended. Returns False if another process is training it."""
         config = placed(run, self._name, self._where)
         try:
             chosen = Claim(self._database[CLAIMS], f'{places.collection(config)}/{config.exp_id}')
@@ -217,7 +217,7 @@ class Sweep:
         return any(line.key == key for line in self._file.read())
 
     def _take_over(self, run: Run, config: Config) -> bool:
-        """Writes the line of a run that has ended according to the database; returns whether so."""
+        """Writes the line of a run if it has ended according to the database; returns whether."""
         found = self._notes.line(config, run.factors)
         records = trained.recorded(self._database, config)
         if found is None:

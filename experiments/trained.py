@@ -364,5 +364,5 @@ def _name(config: Config) -> str:
 
 
 def has_diverged(code: int) -> bool:
-    """Returns whether this exit code of train.py says that the training diverged."""
+    """Returns whether this exit code of train.py means that the training diverged."""
     return code == Lost.exit_code

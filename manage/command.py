@@ -18,12 +18,14 @@ class Command:
     Attributes:
         help: What it does, as a phrase for the list of commands.
         description: What it does, as sentences for its own --help.
-        any_database: Whether it covers all databases of a server unless --dbname is given.
+        any_database: Whether --dbname has no default.
+        without_database: What --help says of --dbname if it has no default.
     """
 
     help = ''
     description = ''
     any_database = False
+    without_database = 'default: all'
 
     def define(self, parser: argparse.ArgumentParser) -> None:
         """Adds the arguments of this command, besides the connection flags, to its parser."""
@@ -42,18 +44,23 @@ class Command:
         raise NotImplementedError
 
 
-def define_places(parser: argparse.ArgumentParser, any_database: bool = False) -> None:
-    """Adds the connection flags, with the defaults of train.py, to a parser."""
+def define_places(parser: argparse.ArgumentParser, without_database: str = '') -> None:
+    """Adds the connection flags, with the defaults of train.py, to a parser.
+
+    Args:
+        parser: The parser.
+        without_database: What --help says of --dbname if it has no default; '' if it has one.
+    """
     group = parser.add_argument_group('where')
     group.add_argument('--host', default=ROWS['host'].default, help='host of MongoDB')
     group.add_argument(
         '--port', type=int, default=ROWS['port'].default, help='port of MongoDB (%(default)s)'
     )
-    default = '' if any_database else ROWS['dbname'].default
+    default = '' if without_database else ROWS['dbname'].default
     group.add_argument(
         '--dbname',
         default=default,
-        help='database ({})'.format('default: all' if any_database else '%(default)s'),
+        help=f'database ({without_database or "%(default)s"})',
     )
     group.add_argument(
         '--collection',

@@ -34,6 +34,7 @@ class Import(Command):
         'answers on this machine, a private server is started, as train.py does.'
     )
     any_database = True
+    without_database = 'required'
 
     def define(self, parser: argparse.ArgumentParser) -> None:
         """Adds the folder."""

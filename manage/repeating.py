@@ -1,4 +1,4 @@
-"""Prints the command that makes an experiment again."""
+"""Prints the command that repeats an experiment."""
 
 import argparse
 
@@ -10,11 +10,11 @@ from reports.stored import FILES
 
 
 class Repeat(Command):
-    """`command RUN`: prints a shell script that makes an experiment again."""
+    """`command RUN`: prints a shell script that repeats an experiment."""
 
-    help = 'print the command that makes an experiment again, its commit and its images'
+    help = 'print the command that repeats an experiment, its commit and its images'
     description = (
-        'Prints a shell script that makes an experiment again in a clone of this repository: the '
+        'Prints a shell script that repeats an experiment in a clone of this repository: the '
         'commit to check out, the images to check, and the command with its settings. The new '
         'experiment has another name, which ends in _repeated.'
     )

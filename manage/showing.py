@@ -90,7 +90,7 @@ def _by_name(of: Callable[[Run], Document]) -> Callable[[Run, Run], List[Row]]:
 
 
 def environments(first: Run, second: Run) -> List[Row]:
-    """Returns in what program, packages, machine and images of two experiments differ."""
+    """Returns the differences in program, packages, machine and images of two experiments."""
     return [
         (name, *('-' if value is None else repr(value) for value in values))
         for name, *values in repeat.environment_differences(first.params, second.params)

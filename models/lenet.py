@@ -2,7 +2,7 @@
 
 Each network has three convolutions, with a max pool after the first and the second, and two dense
 layers. Convolutions do not pad, every layer has a bias, and a ReLU follows every layer but the last
-one. The kernels start Glorot uniform, W as well as B, and the biases at 0.
+one. W and B are initialised Glorot uniform, and the biases with 0.
 
 The sizes of the first form are those of LeCun et al. 1998 (doi:10.1109/5.726791). The facts are
 from BioTorch 0.0.16 (github.com/jsalbert/biotorch).
@@ -28,7 +28,7 @@ class Form(NamedTuple):
         units: The units of the hidden dense layer.
         l2: The weight of the L2 loss of each forward kernel and bias, the weight decay of
             BioTorch's benchmarks.
-        smallest: The smallest image that the convolutions and pools leave a pixel of.
+        smallest: The smallest image of which the convolutions and pools leave a pixel.
     """
 
     size: int

@@ -4,7 +4,7 @@ A 3x3 convolution and three groups of blocks with 16, 32 and 64 filters. Each bl
 convolutions with batch norm, and a ReLU after the sum. Where the filters double and the image
 halves, the shortcut has no parameters (shortcut A of the paper): it takes every second pixel and
 adds channels of zeros, half of them on each side, as in BioTorch 0.0.16
-(github.com/jsalbert/biotorch). So do the kernels start as there: Glorot uniform, W as well as B.
+(github.com/jsalbert/biotorch). W and B are initialised Glorot uniform, also as there.
 """
 
 import functools

@@ -11,7 +11,7 @@ from reports.runs import ENDED, FINISHED, VALIDATED, Run
 from reports.statistics import Summary
 
 COUNTED = (FINISHED, ENDED, VALIDATED)  # states of runs whose results are final
-# {name of a column: the value of a run} of what groups and comparisons have statistics of.
+# The results that have statistics over a group: {name of a column: its value for a run}.
 MEASURES: Dict[str, Callable[[Run], Optional[float]]] = {
     'top1': lambda run: run.result('top1'),
     'top5': lambda run: run.result('top5'),

@@ -1,4 +1,4 @@
-"""Says what there is if a report is asked for what is not there."""
+"""Explains what exists if a report is asked for something that does not exist."""
 
 import difflib
 from typing import Collection, List, Optional

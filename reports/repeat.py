@@ -1,4 +1,4 @@
-"""The command that makes a run again, and in what the environments of two runs differ."""
+"""The command that repeats a run, and the differences of the environments of two runs."""
 
 import os
 import re
@@ -59,7 +59,7 @@ class Difference(NamedTuple):
 def command(
     params: Document, digests: Iterable[object] = (), step: Optional[int] = None
 ) -> List[str]:
-    """Returns the lines of a shell script that makes a run again in a clone of this repository.
+    """Returns the lines of a shell script that repeats a run in a clone of this repository.
 
     The settings come from the record and not from the command as it was given, which may name
     files that a clone does not have. Those that differ from their default are written out, and
@@ -77,7 +77,7 @@ def command(
         given = _given(params)
         return lines + (
             [
-                '# The run was made by a script, with functions of its own:',
+                '# The run was made by a script with its own functions:',
                 _quoted(['python'] + given),
             ]
             if given

@@ -46,7 +46,7 @@ def follow() -> None:
     if number is None:
         return
     try:
-        os.set_inheritable(int(number), False)  # MongoDB, which we may start, goes on
+        os.set_inheritable(int(number), False)  # a MongoDB server that we start keeps running
     except (OSError, ValueError):
         return
     threading.Thread(target=_wait, args=[int(number)], name='parent', daemon=True).start()

@@ -1,6 +1,6 @@
 """Describes where a run runs and from what: params.environment of its records.
 
-params.provenance says which program it is; both together are what makes a run again.
+params.provenance says which program it is; both together are what is needed to repeat a run.
 """
 
 import datetime

@@ -1,6 +1,6 @@
 """Estimates what a training would take, from a few of its steps: what --dry_run prints.
 
-Nothing is kept of these steps: they run in a Session of their own, from new variables.
+Nothing is kept of these steps: they run in a separate Session, from new variables.
 """
 
 import contextlib
@@ -220,7 +220,7 @@ def _checkpoints(plan: Plan, each: int) -> str:
     ]
     if recent:
         newest = min(recent, RECENT_CHECKPOINTS)
-        kept.append(f'{newest:,} recent ones in a database of their own ({size(newest * each)})')
+        kept.append(f'{newest:,} recent ones in a separate database ({size(newest * each)})')
     return f'a checkpoint: {size(each)}; kept: {", ".join(kept)}'
 
 

@@ -134,7 +134,7 @@ def _trained(
     settings_file: Optional[str],
     argv: Optional[Sequence[str]],
 ) -> Optional[Results]:
-    """Does what `train` says."""
+    """See `train`."""
     checks.training(config)
     place = places.of(config)
     bucket = places.copies_folder(config, place)

@@ -142,8 +142,8 @@ class LocalCheckpoints(Kept):
 def set_aside(folder: str, store: Store, say: Say) -> None:
     """Moves the checkpoints of another life of an experiment out of its local folder.
 
-    Its database was dropped or is on another server, or it was deleted. The file MARK tells whose
-    checkpoints a folder holds.
+    Its database was dropped or is on another server, or it was deleted. The file MARK says whose
+    checkpoints a folder contains.
 
     Args:
         folder: The local folder of the experiment.

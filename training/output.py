@@ -1,4 +1,4 @@
-"""What a run prints: lines, and its progress. Whether anyone reads them is no part of its work.
+"""Prints lines and the progress of a run, which does not depend on whether they can be written.
 
 Nothing here imports TensorFlow.
 """

@@ -195,7 +195,7 @@ class Search:
             self._run()
 
     def _run(self) -> None:
-        """Does what `run` says."""
+        """See `run`."""
         places.say(server.ensure(self._config.host, self._config.port))
         places.say(self._compared_on)
         self._forget_the_dead()

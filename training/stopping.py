@@ -1,4 +1,4 @@
-"""Stops a run cleanly on a signal: of a user, a scheduler, a terminal or a limit."""
+"""Stops a run cleanly on a signal from a user, a scheduler, a terminal or a limit."""
 
 import signal
 from types import FrameType
@@ -17,8 +17,8 @@ SIGNALS = ASKING + NOTIFYING
 class Stop:
     """Context manager: a first signal waits until the run can stop; a second ends the process.
 
-    Use it in the main thread: Python delivers signals to no other. One inside of another one is
-    asked what the outer one was asked, and the other way round.
+    Use it in the main thread: Python delivers signals to no other. A nested one
+    shares its state with the outer one: both know a signal that either has received.
 
     Args:
         say: Prints a line.

@@ -43,7 +43,7 @@ class Detail(NamedTuple):
     seeds: bool
 
 
-# From the best to the least; the first that fits LIMIT is taken.
+# From the most to the least; the first that fits LIMIT is used.
 DETAILS = (
     Detail(800, 200, True),
     Detail(400, 100, True),
@@ -82,7 +82,7 @@ class Contents(NamedTuple):
 
 
 class Grids:
-    """The lists of steps of a page. Curves that share one name its place.
+    """The lists of steps of a page. Curves that share a list refer to its place.
 
     Attributes:
         all: The lists.

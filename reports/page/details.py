@@ -45,7 +45,7 @@ def _facts(run: Run) -> Dict[str, object]:
 
 
 def commands(found: Sequence[Run]) -> Json:
-    """Returns the lines of the scripts that make runs again, each line once.
+    """Returns the lines of the scripts that repeat runs, each line once.
 
     Returns:
         The `lines`, and for each run the places of its own lines in them, in `of`.

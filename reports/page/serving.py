@@ -89,7 +89,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Answers with the page, with its data, or with an error.
 
         A request that names another host is refused: the page of a stranger could have sent it,
-        under a name that it lets point to this machine.
+        under a host name that points to this machine.
         """
         known = [f'{host}:{self.server.server_port}' for host in (ADDRESS, 'localhost')]
         if self.headers.get('Host') not in known:

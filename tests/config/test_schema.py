@@ -672,11 +672,11 @@ def test_a_setting_without_effect_is_refused(name, value, needs):
         ),
         (
             dict(drop_epochs=(75, 50)),
-            '--drop_epochs=75,50 must be in rising order, each epoch once',
+            '--drop_epochs=75,50 must be in ascending order, each epoch once',
         ),
         (
             dict(drop_epochs=(50, 50)),
-            '--drop_epochs=50,50 must be in rising order, each epoch once',
+            '--drop_epochs=50,50 must be in ascending order, each epoch once',
         ),
         (dict(drop_epochs=(0, 5)), '--drop_epochs must be a comma list of positive whole numbers'),
         (dict(drop_epochs=(2.5,)), '--drop_epochs must be a comma list of positive whole numbers'),

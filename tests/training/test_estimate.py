@@ -161,7 +161,7 @@ def test_recent_checkpoints_are_counted_apart():
     given = plan(steps=100, weights_every=50, recent_every=5, keep=5, initial_weights=True)
     line = estimate._checkpoints(given, 10**6)
     assert '5 in the cache folder (5.0 MB), 3 in the database (3.0 MB), ' in line
-    assert f'{RECENT_CHECKPOINTS} recent ones in a database of their own (6.0 MB)' in line
+    assert f'{RECENT_CHECKPOINTS} recent ones in a separate database (6.0 MB)' in line
 
 
 def test_it_measures_and_changes_nothing(tmp_path, monkeypatch):

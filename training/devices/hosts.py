@@ -107,7 +107,7 @@ class Hosts(Towers):
         self.target = server.target
         say(
             f'TensorFlow listens on port {own.rpartition(":")[2]} of every network interface, '
-            'without a password: docs/devices.md says what whoever reaches it can do'
+            'without a password: docs/devices.md says what anyone who reaches it can do'
         )
         others = watch.Watch(self._names, self.part[0], self._flush)
         others.wait(self.answers_within, say)
