@@ -7,7 +7,7 @@ one without those of database.layout.SIGNALS. It also prints the peak memory of 
 what it held before its graph was built, which can only be read on Linux.
 
 The parts of a validation are measured in turns: one batch of as many images as are measured, and
-both sets of measures. Times are medians of processor time, which depends less than that of a clock
+both sets of measures. Times are medians of processor time, which depends less than wall time
 on what else the machine does.
 """
 
