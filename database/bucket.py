@@ -18,6 +18,7 @@ from pymongo.write_concern import WriteConcern
 from database import connection, private
 from database.connection import reason
 from database.errors import DamagedError, StoreError
+from database.place import CHUNKS, FILES, UNFINISHED, UPLOADS
 from database.types import Document
 
 CHUNK_BYTES = 261120  # as in tfutils
@@ -48,16 +49,16 @@ class Bucket:
 
     def __init__(self, database: Database[Document], name: str) -> None:
         self.files: Collection[Document] = database.get_collection(
-            name + '.files', write_concern=JOURNALED
+            name + FILES, write_concern=JOURNALED
         )
         self._chunks: Collection[Document] = database.get_collection(
-            name + '.chunks', write_concern=JOURNALED
+            name + CHUNKS, write_concern=JOURNALED
         )
         self.unfinished: Collection[Document] = database.get_collection(
-            name + '.unfinished', write_concern=JOURNALED
+            name + UNFINISHED, write_concern=JOURNALED
         )
         # {_id: `_id` of a file that is being written, renewed: when a part of it was written last}
-        self._uploads: Collection[Document] = database[name + '.uploads']
+        self._uploads: Collection[Document] = database[name + UPLOADS]
         self._gridfs = gridfs.GridFSBucket(database, name)
         self._indexed: Optional[float] = None  # when the indexes were made, monotonic
 

@@ -12,7 +12,7 @@ from database.claim import Claim, ClaimedError, held
 from database.connection import Client
 from database.errors import StoreError
 from database.owner import Owners
-from database.place import Place
+from database.place import CLAIMS, OWNERS, RECENT, Place
 from database.types import Document
 
 BATCH = 1000  # how many `_id`s a command of MongoDB contains
@@ -52,9 +52,9 @@ class Experiment:
         self.place = place
         self.main = Bucket(client[place.dbname], place.collname)
         recent = records.recent_database(place.dbname, place.collname, place.exp_id)
-        self.recent = Bucket(client[recent], 'fs')
-        self._claims = client[place.dbname][place.collname + '.claims']
-        self.owners = Owners(client[place.dbname][place.collname + '.owners'], place.exp_id)
+        self.recent = Bucket(client[recent], RECENT)
+        self._claims = client[place.dbname][place.collname + CLAIMS]
+        self.owners = Owners(client[place.dbname][place.collname + OWNERS], place.exp_id)
 
     @property
     def _recent_query(self) -> Document:

@@ -1,6 +1,21 @@
-"""The place of an experiment in MongoDB: server, database, collection and name."""
+"""The place of an experiment in MongoDB: server, database, collection and name.
+
+What users call a collection, such as resnet18, is several collections of MongoDB. Their names begin
+with it and end in one of the names below.
+"""
 
 from typing import NamedTuple
+
+FILES = '.files'  # records, and the documents of checkpoints and named results (GridFS)
+CHUNKS = '.chunks'  # the bytes of these files (GridFS)
+CLAIMS = '.claims'  # which process holds an experiment, or how its last one ended
+OWNERS = '.owners'  # the numbers of the processes that have held an experiment
+UPLOADS = '.uploads'  # files that are being written
+SEARCHES = '.searches'  # trials of searches
+NOTES = '.notes'  # tags and notes of experiments
+UNFINISHED = '.unfinished'  # experiments that are imported or deleted
+
+RECENT = 'fs'  # the collection in a database of recent checkpoints
 
 
 class Place(NamedTuple):

@@ -23,7 +23,7 @@ from database.claim import TRAINING, Claim, End, held
 from database.entries import Entry, RecordEntry, ResultsEntry
 from database.errors import NoRoomError, StoreError
 from database.owner import Owner, Owners, TakenError
-from database.place import Place
+from database.place import CLAIMS, OWNERS, RECENT, Place
 from database.spool import ELSEWHERE, REFUSED, SUPERSEDED, Spool
 from database.types import Document
 from database.writer import Writer
@@ -124,14 +124,14 @@ class Store:
         recent = records.recent_database(dbname, collname, exp_id)
         self._buckets = Buckets(
             Bucket(self._client[dbname], collname),
-            Bucket(self._client[recent], 'fs'),
+            Bucket(self._client[recent], RECENT),
             collname,
             exp_id,
             recent_limit,
         )
-        self._claims = self._client[dbname][collname + '.claims']
+        self._claims = self._client[dbname][collname + CLAIMS]
         self._owners = Owners(
-            self._client[dbname].get_collection(collname + '.owners', write_concern=JOURNALED),
+            self._client[dbname].get_collection(collname + OWNERS, write_concern=JOURNALED),
             exp_id,
         )
         self._claim: Optional[Claim] = None

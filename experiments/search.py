@@ -21,6 +21,7 @@ from config.root import ROOT
 from config.rows import Value
 from config.schema import Config
 from database import connection, server
+from database.place import SEARCHES
 from database.types import Document
 from experiments import base, lines, program
 from experiments.base import Experiment, Results, Run
@@ -81,7 +82,7 @@ def best_trial(where: Where) -> Document:
     """
     collection = places.collection(Config.of(recipes.RECIPES[RECIPE].settings, choices()))
     with connection.connect(where.host, where.port) as client:
-        found = client[where.dbname][collection + '.searches'].find_one(
+        found = client[where.dbname][collection + SEARCHES].find_one(
             {'study': STUDY}, sort=[('value', -1)]
         )
     if found is None:

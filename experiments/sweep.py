@@ -15,6 +15,7 @@ from config.schema import ROWS, Config
 from database import claim, connection
 from database.claim import Claim
 from database.errors import ServerError, StoreError
+from database.place import CLAIMS
 from experiments import base, lines, trained, validations
 from experiments.base import Run
 from experiments.lines import Line, Source, State
@@ -27,7 +28,7 @@ from training.types import Launch, Say
 POLL_S = 0.2  # seconds between two looks at the trainings
 WAIT_S = 2.0  # seconds between two looks at the runs of other processes
 PATIENCE_S = 600.0  # seconds that MongoDB may be away
-CLAIMS = 'experiments.claims'  # collection of the runs that processes have chosen
+CHOSEN = 'experiments' + CLAIMS  # collection of the runs that processes have chosen
 
 Found = TypeVar('Found')
 
@@ -191,14 +192,14 @@ class Sweep:
         """Starts a run, unless it has ended. Returns False if another process is training it."""
         config = placed(run, self._name, self._where)
         try:
-            chosen = Claim(self._database[CLAIMS], f'{places.collection(config)}/{config.exp_id}')
+            chosen = Claim(self._database[CHOSEN], f'{places.collection(config)}/{config.exp_id}')
         except StoreError:
             return self._has_line(run)
         try:
             if self._has_line(run) or self._take_over(run, config):
                 chosen.release()
                 return True
-            if config.exp_id in claim.held(self._database[places.collection(config) + '.claims']):
+            if config.exp_id in claim.held(self._database[places.collection(config) + CLAIMS]):
                 chosen.release()
                 return False
             source = self._source(config)
@@ -267,7 +268,7 @@ class Sweep:
                 self._patiently(lambda: self._notes.end(config, line), stop)
                 self._durations.append(time.monotonic() - chosen.training.started)
                 return True
-            claims = self._database[places.collection(config) + '.claims']
+            claims = self._database[places.collection(config) + CLAIMS]
             if code and config.exp_id in self._patiently(lambda: claim.held(claims), stop):
                 return False
         finally:

@@ -9,6 +9,7 @@ from pymongo.database import Database
 
 from config.schema import Config
 from database import connection
+from database.place import FILES
 from database.types import Document
 from experiments import lines, sweep
 from experiments.base import Run
@@ -112,7 +113,7 @@ def _follow(training: Training, database: 'Database[Document]', stop: Stop) -> f
 
 
 def _records(database: 'Database[Document]', config: Config) -> Sequence[Document]:
-    files = database[places.collection(config) + '.files']
+    files = database[places.collection(config) + FILES]
     fields = {'step': 1, 'duration': 1, 'train_results.loss': 1, 'params.train_params.num_steps': 1}
     return list(files.find({'exp_id': config.exp_id}, fields, sort=[('step', 1)]))
 

@@ -15,6 +15,7 @@ from config.flags import as_flag
 from config.root import ROOT
 from config.rows import MEANING, TRAINING, Scope
 from config.schema import SEED, Config, ConfigError
+from database.place import FILES
 from database.types import Document
 from experiments.base import MOST_TIES
 from experiments.lines import Line, Measured, Source, State, of_texts, texts
@@ -169,7 +170,7 @@ def recorded(database: 'Database[Document]', config: Config) -> Optional[Recorde
         ConfigError: The records are of other settings.
         PyMongoError: MongoDB cannot be read.
     """
-    files = database[places.collection(config) + '.files']
+    files = database[places.collection(config) + FILES]
     # The largest fields, which do not matter here, are left out.
     fields = {'validation_results': 1, 'step': 1, 'params.digests': 1, 'params.provenance': 1}
     fields.update({'params.train_params.num_steps': 1, 'params.train_params.seed': 1})
@@ -204,7 +205,7 @@ def recorded(database: 'Database[Document]', config: Config) -> Optional[Recorde
 def _time(database: 'Database[Document]', config: Config) -> Tuple[int, float]:
     """Returns how many steps are recorded, and the seconds that they took."""
     steps = {'$size': {'$ifNull': ['$train_results', []]}}
-    total = database[places.collection(config) + '.files'].aggregate(
+    total = database[places.collection(config) + FILES].aggregate(
         [
             {'$match': {'exp_id': config.exp_id, 'step': {'$type': 'number'}}},
             {'$project': {'duration': 1, 'steps': steps}},
@@ -349,7 +350,7 @@ class Notes:
             PyMongoError: MongoDB cannot be read.
         """
         note = self._notes.find_one({'_id': _name(config), 'line': {'$exists': True}})
-        files = self._database[places.collection(config) + '.files']
+        files = self._database[places.collection(config) + FILES]
         if (
             note is None
             or note['line']['record']

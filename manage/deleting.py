@@ -11,10 +11,10 @@ from config.rows import ConfigError
 from database.connection import Client
 from database.errors import StoreError
 from database.experiment import Amount, Experiment
-from database.place import Place
+from database.place import FILES, Place
 from manage import local, notes
 from manage.command import Command, say
-from manage.finding import FILES, Where, collections, locate, opened
+from manage.finding import Where, collections, locate, opened
 from manage.text import counted, size
 
 

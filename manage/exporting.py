@@ -12,12 +12,12 @@ from database.bucket import Bucket
 from database.connection import Client
 from database.errors import DamagedError, StoreError
 from database.experiment import WEIGHTS, Experiment
-from database.place import Place
+from database.place import FILES, Place
 from database.types import Document
 from manage import folder as folders
 from manage import local, notes
 from manage.command import Command, say
-from manage.finding import FILES, Where, collections, locate, opened
+from manage.finding import Where, collections, locate, opened
 from manage.folder import LABELS, RECENT, RECORDS, Listed, Manifest, Writing
 from manage.text import counted, size
 

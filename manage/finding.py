@@ -10,12 +10,10 @@ from pymongo.errors import PyMongoError
 from database import connection, records, server
 from database.connection import Client
 from database.errors import StoreError
-from database.place import Place
+from database.place import FILES, UNFINISHED, Place
 from database.spool import database_folder
 from database.types import Document
-from reports.stored import FILES, collections_of
-
-UNFINISHED = '.unfinished'
+from reports.stored import collections_of
 
 
 class Where(NamedTuple):

@@ -9,11 +9,12 @@ from pymongo.errors import OperationFailure
 from database import unfinished
 from database.connection import Client
 from database.experiment import WITH_FILE
+from database.place import FILES, RECENT, UNFINISHED
 from database.records import RECENT_SUFFIX, SYSTEM_DATABASES, recent_database
 from database.types import Document
 from manage import local, notes
 from manage.command import Command, say
-from manage.finding import FILES, UNFINISHED, Where, collections, opened
+from manage.finding import Where, collections, opened
 from manage.notes import Labels
 from manage.text import columns, size
 from reports import runs
@@ -136,7 +137,7 @@ def _checkpoints(
     }
     for exp_id, name in _recent(client, dbname, collection, exp_ids).items():
         ours = dict(WITH_FILE, exp_id=exp_id, collname={'$in': [collection, None]})
-        for each in client[name]['fs.files'].aggregate([{'$match': ours}, {'$group': summed}]):
+        for each in client[name][RECENT + FILES].aggregate([{'$match': ours}, {'$group': summed}]):
             before = found.get(exp_id, Files())
             found[exp_id] = Files(before.number + each['count'], before.size + each['size'])
     return found

@@ -9,12 +9,10 @@ from pymongo.collection import Collection
 from config.rows import ConfigError
 from database.bucket import JOURNALED
 from database.connection import Client
-from database.place import Place
+from database.place import NOTES, Place
 from database.types import Document
 from manage.command import Command, say
 from manage.finding import Where, locate, opened
-
-NOTES = '.notes'
 
 
 class Note(NamedTuple):

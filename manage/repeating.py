@@ -3,10 +3,10 @@
 import argparse
 
 from database.errors import StoreError
+from database.place import FILES
 from manage.command import Command, say
 from manage.finding import Where, locate, newest, opened
 from reports import repeat
-from reports.stored import FILES
 
 
 class Repeat(Command):

@@ -13,11 +13,11 @@ from config.schema import LOADING, SEED, in_order
 from database import connection, server
 from database.claim import End
 from database.errors import StoreError
+from database.place import FILES
 from database.spool import database_folder
 from database.types import Document
 from reports import stored
 from reports.stored import (
-    FILES,
     LOSSES,
     NO_REMARKS,
     Point,

@@ -9,8 +9,9 @@ from pymongo.errors import PyMongoError
 from config.flags import as_flag
 from database import server
 from database.errors import StoreError
+from database.place import SEARCHES
 from database.types import Document
-from reports.stored import PRUNED, SEARCHES, TEXT, WHOLE, finite
+from reports.stored import PRUNED, TEXT, WHOLE, finite
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -16,13 +16,11 @@ from pymongo.database import Database
 from database import claim, entries
 from database.claim import End
 from database.entries import RecordEntry
+from database.place import CLAIMS, FILES, NOTES, SEARCHES
 from database.spool import Spool, spool_of
 from database.types import Document
 
 LOSSES = ('loss', 'model_loss', 'reg_loss', 'alignment_loss', 'total_loss', 'learning_rate')
-FILES = '.files'
-NOTES = '.notes'
-SEARCHES = '.searches'
 PRUNED = 'pruned'  # the state of a trial that a search stopped early
 # Numbers that count something. NaN, infinite and decimal numbers, which this program does not
 # write, are no such numbers: a record that has one does not hide the others.
@@ -146,7 +144,7 @@ def newest(database: Database[Document]) -> Dict[RunKey, Stored]:
     """
     found: Dict[RunKey, Stored] = {}
     for collection in collections_of(database):
-        files, claims = database[collection + FILES], database[collection + '.claims']
+        files, claims = database[collection + FILES], database[collection + CLAIMS]
         held, ends = claim.held(claims), claim.ends(claims)
         told = remarks(database[collection + NOTES])
         pruned = database[collection + SEARCHES].distinct('_id', {'state': PRUNED})

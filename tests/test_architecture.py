@@ -45,6 +45,8 @@ OF_SOME_VERSIONS = {
     'tensorflow.python.util',
     'tensorflow.python.util.nest',
 }
+# What the names of the collections of MongoDB end in; only database/place.py writes them.
+COLLECTIONS = ('files', 'chunks', 'claims', 'owners', 'uploads', 'searches', 'notes', 'unfinished')
 LONGEST_LINE = 100
 LONGEST_FUNCTION = 60  # lines without the docstring: one screen
 MOST_STATEMENTS = 30  # in a function, without its docstring
@@ -174,6 +176,21 @@ def imports_in_order(path):
         for node in nodes
         if isinstance(node, (ast.Import, ast.ImportFrom))
     ]
+
+
+def texts(path):
+    """Yields the texts of a file that are no docstrings, and the ends of formatted ones."""
+    apart = {id(node.value) for node in ast.walk(tree(path)) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree(path)):
+        value = getattr(node, 'value', getattr(node, 's', None))  # `s` in Python 3.7
+        if isinstance(value, str) and id(node) not in apart:
+            yield value
+
+
+@every.case_of(PRODUCT)
+def test_one_file_names_the_collections(path):
+    found = [text for text in texts(path) if re.search(rf'\.({"|".join(COLLECTIONS)})$', text)]
+    assert len(found) == (len(COLLECTIONS) if path == 'database/place.py' else 0)
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ from config.schema import LOADING, SEED, Config, ConfigError, Scope, raise_probl
 from database import connection, private, server
 from database.claim import held, is_gone, machine, process_here
 from database.errors import StoreError
+from database.place import CLAIMS, SEARCHES
 from database.store import Store
 from database.types import Document
 from training import children, finding, places, stopping
@@ -365,7 +366,7 @@ class Search:
             TrainingError: It does not stop.
         """
         with connection.connect(config.host, config.port) as client:
-            claims = client[config.dbname][places.collection(config) + '.claims']
+            claims = client[config.dbname][places.collection(config) + CLAIMS]
             process = process_here(claims, config.exp_id)
             if process is None:
                 return
@@ -478,7 +479,7 @@ class Search:
 
     @staticmethod
     def _documents(client: 'MongoClient[Document]', config: Config) -> 'Collection[Document]':
-        return client[config.dbname][places.collection(config) + '.searches']
+        return client[config.dbname][places.collection(config) + SEARCHES]
 
     @staticmethod
     def _suggest(trial: 'optuna.Trial', each: Dimension) -> Value:

@@ -224,7 +224,7 @@ def test_a_run_without_results_has_failed(where):
 def test_a_run_of_another_process_is_waited_for(where, database, log, claims, monkeypatch):
     runs = grid.Grid('grid', VALUES).runs([])
     config = sweep.placed(runs[0], 'grid', where)
-    prefix = 'fc_32-16/' if claims == sweep.CLAIMS else ''
+    prefix = 'fc_32-16/' if claims == sweep.CHOSEN else ''
     other = Claim(database[claims], prefix + config.exp_id)
     monkeypatch.setattr(sweep, 'WAIT_S', 0.05)
 
