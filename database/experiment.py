@@ -8,7 +8,7 @@ import bson
 
 from database import layout, records, unfinished
 from database.bucket import Bucket, Buckets
-from database.claim import Claim, ClaimedError, held
+from database.claim import Claim, ClaimedError, End, ends, held
 from database.connection import Client
 from database.errors import StoreError
 from database.owner import Owners
@@ -89,6 +89,10 @@ class Experiment:
         """Returns the document of its claim, which stays if a training ended early, or None."""
         return self._claims.find_one({'_id': self.place.exp_id})
 
+    def end(self) -> Optional[End]:
+        """Returns how its last process ended before the last step, or None if it did not."""
+        return ends(self._claims).get(self.place.exp_id)
+
     def amount(self) -> Amount:
         """Returns how much MongoDB holds of it."""
         files = list(
@@ -108,8 +112,8 @@ class Experiment:
         return sorted(found, key=lambda file: file.get('step', -1))
 
     @contextlib.contextmanager
-    def claimed(self, doing: str) -> Iterator[None]:
-        """Context manager: claims the experiment, so that nothing can be trained into it.
+    def claimed(self, doing: str) -> Iterator[Claim]:
+        """Context manager: the claim of this process, so that nothing can be trained into it.
 
         Args:
             doing: What the process does, for the message that others get.
@@ -123,7 +127,7 @@ class Experiment:
             raise StoreError(f'{error.who}. Wait for it, or stop it.') from error
         try:
             self.owners.fence()
-            yield
+            yield claim
         finally:
             claim.release()
 

@@ -1,7 +1,7 @@
 """Exports experiments to a folder."""
 
 import argparse
-from typing import List, Sequence
+from typing import List, Optional, Sequence
 
 import bson
 
@@ -12,13 +12,13 @@ from database.bucket import Bucket
 from database.connection import Client
 from database.errors import DamagedError, StoreError
 from database.experiment import WEIGHTS, Experiment
-from database.place import FILES, Place
+from database.place import FILES, SEARCHES, Place
 from database.types import Document
 from manage import folder as folders
 from manage import local, notes
 from manage.command import Command, say
 from manage.finding import Where, collections, locate, opened
-from manage.folder import LABELS, RECENT, RECORDS, Listed, Manifest, Writing
+from manage.folder import ENDED, LABELS, RECENT, RECORDS, TRIAL, Listed, Manifest, Writing
 from manage.text import counted, size
 
 
@@ -28,7 +28,8 @@ class Export(Command):
     help = 'write experiments to a folder, to import them elsewhere'
     description = (
         'Writes experiments to a new folder: records, checkpoints with the recent ones, tags and '
-        'notes, and a manifest with a SHA-256 of each file. The folder appears when it is whole. '
+        'notes, how they ended, and a manifest with a SHA-256 of each file. The folder appears '
+        'when it is whole. '
         'The database is not changed. `runs.py import` reads the folder.'
     )
 
@@ -161,6 +162,9 @@ def _write(client: Client, experiment: Experiment, new: Writing, checkpoints: bo
         labels = notes.collection_of(client, place.dbname, place.collname)
         for document in labels.find({'_id': place.exp_id}):
             file.write(bson.encode(document))
+    _write_if_any(new, listed.documents(ENDED), _ended(experiment))
+    trial = client[place.dbname][place.collname + SEARCHES].find_one({'_id': place.exp_id})
+    _write_if_any(new, listed.documents(TRIAL), trial)
     _check_idle(experiment)
     if experiment.identities() != before:
         raise StoreError(
@@ -168,6 +172,18 @@ def _write(client: Client, experiment: Experiment, new: Writing, checkpoints: bo
             'command again when no process is working on it.'
         )
     return listed._replace(checkpoints=count)
+
+
+def _ended(experiment: Experiment) -> Optional[Document]:
+    end = experiment.end()
+    return dict(end._asdict()) if end else None
+
+
+def _write_if_any(new: Writing, path: str, document: Optional[Document]) -> None:
+    """Writes a file of one document, or none."""
+    if document is not None:
+        with new.file(path) as file:
+            file.write(bson.encode(document))
 
 
 def without_file(document: Document) -> Document:

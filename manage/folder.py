@@ -6,6 +6,8 @@
     experiments/<collection>/<exp_id>/recent.bson     the documents of the recent checkpoints
     experiments/<collection>/<exp_id>/recent/         their archives
     experiments/<collection>/<exp_id>/labels.bson     its tags and notes
+    experiments/<collection>/<exp_id>/ended.bson      how it ended, if before its last step
+    experiments/<collection>/<exp_id>/trial.bson      its document in a search, if it is a trial
 
 A .bson file holds BSON documents one after the other, as `mongodump` writes them.
 """
@@ -27,6 +29,7 @@ from database.types import Document
 MANIFEST, PARTIAL, LOCK = 'manifest.json', '.partial', '.exporting'
 FORMAT = 'experiments of credit-alignment, version 1'
 RECORDS, RECENT, LABELS = 'records', 'recent', 'labels'
+ENDED, TRIAL = 'ended', 'trial'  # only of an experiment that has them
 PIECE = 1 << 20
 
 
@@ -50,7 +53,7 @@ class Listed(NamedTuple):
         return '/'.join(('experiments', self.collection, self.exp_id) + names)
 
     def documents(self, kind: str) -> str:
-        """Returns the path of its documents: RECORDS, RECENT or LABELS."""
+        """Returns the path of its documents of a kind, such as RECORDS."""
         return self.path(kind + '.bson')
 
     def file(self, kind: str, document: Document) -> str:

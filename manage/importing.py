@@ -2,23 +2,25 @@
 
 import argparse
 import os
-from typing import Iterator, List, NamedTuple
+from typing import Iterator, List, NamedTuple, Optional
 
 import bson
 
 from config.rows import ConfigError
 from database import connection, records, server, unfinished
 from database.bucket import Bucket
+from database.claim import End
 from database.connection import Client
 from database.errors import DamagedError, StoreError
 from database.experiment import Experiment, verify
+from database.place import SEARCHES
 from database.types import Document
 from manage import folder as folders
 from manage import notes
 from manage.command import Command, say
 from manage.exporting import without_file
 from manage.finding import Where, opened
-from manage.folder import LABELS, RECENT, RECORDS, Listed
+from manage.folder import ENDED, LABELS, RECENT, RECORDS, TRIAL, Listed, Manifest
 from manage.text import counted
 
 
@@ -53,7 +55,7 @@ class Import(Command):
             records.check_names(where.dbname, each.collection, each.exp_id)
         server.ensure(where.host, where.port)
         with opened(where) as client:
-            found = [_arrival(client, where, folder, each) for each in listed]
+            found = [_arrival(client, where, folder, each, manifest) for each in listed]
             recent = [
                 records.recent_database(where.dbname, each.collection, each.exp_id)
                 for each in listed
@@ -74,21 +76,31 @@ class Arrival(NamedTuple):
         experiment: The experiment at its new place.
         folder: Path of the exported folder.
         listed: The experiment in that folder.
+        manifest: What that folder holds.
     """
 
     client: Client
     experiment: Experiment
     folder: str
     listed: Listed
+    manifest: Manifest
 
     def documents(self, kind: str) -> Iterator[Document]:
-        """Iterates over its documents in the folder: RECORDS, RECENT or LABELS."""
+        """Iterates over its documents of a kind, such as RECORDS, in the folder."""
         return folders.documents(self.folder, self.listed.documents(kind))
 
+    def only(self, kind: str) -> Optional[Document]:
+        """Returns its document of a kind that not every experiment has, ENDED or TRIAL."""
+        if self.listed.documents(kind) not in self.manifest.files:
+            return None
+        return next(self.documents(kind), None)
 
-def _arrival(client: Client, where: Where, folder: str, listed: Listed) -> Arrival:
+
+def _arrival(
+    client: Client, where: Where, folder: str, listed: Listed, manifest: Manifest
+) -> Arrival:
     experiment = Experiment(client, where.place(listed.collection, listed.exp_id))
-    return Arrival(client, experiment, folder, listed)
+    return Arrival(client, experiment, folder, listed, manifest)
 
 
 def missing(arrival: Arrival) -> List[bson.ObjectId]:
@@ -154,7 +166,7 @@ def _different(experiment: Experiment, how: str) -> StoreError:
 def _import(arrival: Arrival) -> str:
     """Imports an experiment, or finishes its import; returns a line that says what was done."""
     experiment, place = arrival.experiment, arrival.experiment.place
-    with experiment.claimed('importing'):
+    with experiment.claimed('importing') as claim:
         absent = set(missing(arrival))  # again: it may have changed before it was claimed
         marks = experiment.main.unfinished
         if not absent and unfinished.doing(marks, place.exp_id) is None:
@@ -165,6 +177,15 @@ def _import(arrival: Arrival) -> str:
             labels = notes.collection_of(arrival.client, place.dbname, place.collname)
             for document in arrival.documents(LABELS):
                 labels.update_one({'_id': place.exp_id}, {'$setOnInsert': document}, upsert=True)
+            trial = arrival.only(TRIAL)
+            if trial:
+                trials = arrival.client[place.dbname][place.collname + SEARCHES]
+                trials.update_one({'_id': place.exp_id}, {'$setOnInsert': trial}, upsert=True)
+            ended = arrival.only(ENDED)
+            if ended:
+                claim.end(End(ended.get('signal'), str(ended.get('message', ''))))
+            else:  # what an earlier experiment of the name has left
+                claim.begin()
     amount = experiment.amount()
     return (
         f'{place.exp_id} ({place.collname}): imported, {counted(amount.records, "record")}, '

@@ -6,10 +6,9 @@ from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from pymongo.errors import OperationFailure
 
-from database import unfinished
 from database.connection import Client
 from database.experiment import WITH_FILE
-from database.place import FILES, RECENT, UNFINISHED
+from database.place import FILES, RECENT
 from database.records import RECENT_SUFFIX, SYSTEM_DATABASES, recent_database
 from database.types import Document
 from manage import local, notes
@@ -22,7 +21,6 @@ from reports.runs import Run
 
 LONGEST_NOTE = 40  # characters of a note in the list
 STRINGS: Document = {'$type': 'string'}
-HALF = {unfinished.IMPORT: 'half imported', unfinished.DELETE: 'half deleted'}
 
 
 class ListAll(Command):
@@ -157,7 +155,7 @@ def list_experiments(where: Where, tag: Optional[str] = None) -> int:
         where.host, where.port, where.dbname, collname=where.collection, cache_dir=where.cache_dir
     )
     if trouble:
-        rows = [_row(run, Labels(), Files(), run.state, where) for run in found]
+        rows = [_row(run, Labels(), Files(), where) for run in found]
     else:
         with opened(where) as client:
             rows = _rows(client, where, found, tag)
@@ -182,21 +180,16 @@ def _rows(
             document['_id']: notes.of_document(document)
             for document in notes.collection_of(client, where.dbname, collection).find()
         }
-        begun = {
-            document['_id']: HALF.get(str(document.get('doing')))
-            for document in client[where.dbname][collection + UNFINISHED].find()
-        }
         its = [run for run in found if run.collection == collection]
         files = _checkpoints(client, where.dbname, collection, [run.exp_id for run in its])
         for run in its:
             own = labels.get(run.exp_id, Labels())
             if tag is None or tag in own.tags:
-                state = begun.get(run.exp_id) or run.state
-                rows.append(_row(run, own, files.get(run.exp_id, Files()), state, where))
+                rows.append(_row(run, own, files.get(run.exp_id, Files()), where))
     return rows
 
 
-def _row(run: Run, labels: Labels, files: Files, state: str, where: Where) -> Tuple[str, ...]:
+def _row(run: Run, labels: Labels, files: Files, where: Where) -> Tuple[str, ...]:
     """Returns the cells of an experiment."""
     top1 = run.last('top1')
     note = labels.notes[-1].text if labels.notes else ''
@@ -206,7 +199,7 @@ def _row(run: Run, labels: Labels, files: Files, state: str, where: Where) -> Tu
         run.collection,
         f'{run.step:,}' + ('' if run.steps in (None, run.step) else f' of {run.steps:,}'),
         '-' if top1 is None else f'{top1:.4f}',
-        state,
+        run.state,
         f'{len(run.points):,}',
         f'{files.number:,}',
         size(files.size),

@@ -6,7 +6,6 @@ from typing import Callable, List, NamedTuple, Tuple
 from config.flags import as_flag
 from config.rows import Scope
 from config.schema import ROWS
-from database import unfinished
 from database.errors import StoreError
 from database.experiment import Experiment
 from database.place import Place
@@ -14,7 +13,6 @@ from database.types import Document
 from manage import local, notes
 from manage.command import Command, say
 from manage.finding import Where, locate, opened
-from manage.listing import HALF
 from manage.text import columns, size
 from reports import repeat, runs
 from reports.runs import Run
@@ -196,13 +194,13 @@ class Show(Command):
 def _lines(where: Where, run: Run, experiment: Experiment) -> List[Tuple[str, ...]]:
     """Returns what `show` prints of an experiment, but its tags and notes, as (name, text)."""
     folder = local.folder_of(where.cache_dir, experiment.place)
-    half = unfinished.doing(experiment.main.unfinished, run.exp_id)
     given = ' '.join(as_flag(name, value) for name, value in run.settings.items())
     planned = '' if run.steps is None else f' of {run.steps:,}'
     lines: List[Tuple[str, ...]] = [
         ('experiment', run.exp_id),
         ('where', f'{where.text()}, collection {run.collection}'),
-        ('state', HALF.get(half or '') or f'{run.state}: {runs.STATES[run.state]}'),
+        ('state', f'{run.state}: {runs.STATES[run.state]}'),
+        *([('why', run.why)] if run.why else []),
         ('step', f'{run.step:,}{planned}'),
         ('records', f'{len(run.points):,}, the newest of {run.time:%Y-%m-%d %H:%M} UTC'),
         ('settings', given or 'all at their defaults'),

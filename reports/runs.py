@@ -10,7 +10,7 @@ from pymongo.errors import PyMongoError
 from config.declared import OLDER, inferred
 from config.rows import Row
 from config.schema import LOADING, SEED, in_order
-from database import connection, server
+from database import connection, server, unfinished
 from database.claim import End
 from database.errors import StoreError
 from database.place import FILES
@@ -38,6 +38,8 @@ RUNNING, SPOOLED, FINISHED, STOPPED, PRUNED, DIED, VALIDATED, ENDED = (
     'validated',
     'ended',
 )
+HALF_IMPORTED, HALF_DELETED = 'half imported', 'half deleted'
+HALF = {unfinished.IMPORT: HALF_IMPORTED, unfinished.DELETE: HALF_DELETED}
 STATES = {
     RUNNING: 'a process is working on it',
     SPOOLED: 'records on this disk are waiting for MongoDB; run the same command with --do_restore '
@@ -50,6 +52,8 @@ STATES = {
     'continue it',
     VALIDATED: 'a validation by test.py of a checkpoint that no training of this database has',
     ENDED: 'no process is working on it, and its records do not say how many steps were planned',
+    HALF_IMPORTED: 'only a part of it is here; run the same `runs.py import` again to finish it',
+    HALF_DELETED: 'only a part of it is left; run the same `runs.py delete` again to finish it',
 }
 
 
@@ -67,6 +71,7 @@ class Run:
         span: The times of all of its records; None if `points` are all of them.
         remarks: Its tags and notes.
         is_pruned: Whether it is a trial that a search stopped early.
+        begun: What was begun with it and is not finished, an import or a deletion, or None.
 
     Attributes:
         collection: Name of its collection.
@@ -92,6 +97,7 @@ class Run:
         span: Optional[Span] = None,
         remarks: Remarks = NO_REMARKS,
         is_pruned: bool = False,
+        begun: Optional[str] = None,
     ) -> None:
         self.collection, self.exp_id, self.waiting = collection, exp_id, waiting
         self.remarks = remarks
@@ -108,7 +114,7 @@ class Run:
         self._span = span or Span(
             min(point.time for point in self.points), max(point.time for point in self.points)
         )
-        self.state = self._state(is_held, is_pruned)
+        self.state = HALF.get(begun or '') or self._state(is_held, is_pruned)
 
     def _state(self, is_held: bool, is_pruned: bool) -> str:
         if is_held or self.waiting:
@@ -413,6 +419,7 @@ def _run(key: RunKey, held: Optional[Stored], waiting: Sequence[Document]) -> Ru
         held.span and Span(min(times + [held.span.first]), max(times + [held.span.newest])),
         held.remarks,
         held.is_pruned,
+        held.begun,
     )
 
 

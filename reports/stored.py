@@ -16,7 +16,7 @@ from pymongo.database import Database
 from database import claim, entries
 from database.claim import End
 from database.entries import RecordEntry
-from database.place import CLAIMS, FILES, NOTES, SEARCHES
+from database.place import CLAIMS, FILES, NOTES, SEARCHES, UNFINISHED
 from database.spool import Spool, spool_of
 from database.types import Document
 
@@ -119,6 +119,7 @@ class Stored(NamedTuple):
         span: The times of all of its records; None if `points` are all of them.
         remarks: Its tags and notes.
         is_pruned: Whether it is a trial that a search stopped early.
+        begun: What was begun with it and is not finished; see database/unfinished.py.
     """
 
     points: List[Point]
@@ -128,6 +129,7 @@ class Stored(NamedTuple):
     span: Optional[Span] = None
     remarks: Remarks = NO_REMARKS
     is_pruned: bool = False
+    begun: Optional[str] = None
 
 
 def collections_of(database: Database[Document]) -> List[str]:
@@ -148,12 +150,16 @@ def newest(database: Database[Document]) -> Dict[RunKey, Stored]:
         held, ends = claim.held(claims), claim.ends(claims)
         told = remarks(database[collection + NOTES])
         pruned = database[collection + SEARCHES].distinct('_id', {'state': PRUNED})
+        begun = {
+            each['_id']: str(each.get('doing')) for each in database[collection + UNFINISHED].find()
+        }
         for exp_id, stored in _newest(files):
             found[RunKey(collection, exp_id)] = stored._replace(
                 is_held=exp_id in held,
                 end=ends.get(exp_id),
                 remarks=told.get(exp_id, NO_REMARKS),
                 is_pruned=exp_id in pruned,
+                begun=begun.get(exp_id),
             )
     return found
 

@@ -20,6 +20,8 @@ COLOURS = {
     runs.STOPPED: 'yellow',
     runs.PRUNED: 'yellow',
     runs.DIED: 'red',
+    runs.HALF_IMPORTED: 'red',
+    runs.HALF_DELETED: 'red',
     runs.SPOOLED: 'yellow',
 }
 GAP = 2  # columns of a terminal between two columns of a table: padding, and the box

@@ -183,7 +183,8 @@ def lines(experiment: Experiment, timing: Timing, why: str = '') -> List[str]:
     memory = 'not known' if peak is None else f'{size(peak)} at most so far'
     return _time(plan, timing, why) + [
         f'memory of this process: {memory}'
-        + (' (without that of the GPUs)' if experiment.device.gpus else ''),
+        + (' (without that of the GPUs)' if experiment.device.gpus else '')
+        + (' (without that of the TPU)' if experiment.config.tpu_name else ''),
         _checkpoints(plan, checkpoint_bytes(experiment)),
     ]
 

@@ -13,9 +13,11 @@ import pytest
 import runs as program
 import stock
 from database import layout, records
-from database.claim import Claim
+from database.claim import Claim, End
 from database.errors import StoreError
 from database.store import Store
+from reports import groups
+from reports import runs as reported
 from database.spool import Spool
 
 
@@ -321,6 +323,9 @@ def test_half_an_import_is_not_opened_and_is_finished_by_the_same_command(
     Store('localhost', mongo_server.port, 'new', 'fc_7-5', 'mirror', exclusive=True).close()
     assert client['new']['fc_7-5.chunks'].find_one({'files_id': old})
     assert 'half imported' in run('list', dbname='new').out
+    found, _ = reported.read('localhost', mongo_server.port, 'new')
+    assert [each.state for each in found] == ['half imported']
+    assert groups.of(found)[0].counted == []
     client['new']['fc_7-5.chunks'].delete_one({'files_id': first['_id'], 'n': 1})
     assert run('import', str(exported), dbname='new').code == 0
     assert stock.held(client, 'new', 'symmetric') == stock.held(client, 'carry', 'symmetric')
@@ -348,3 +353,31 @@ def test_a_database_whose_name_differs_in_case(run, exported):
 def test_an_import_needs_a_database(run, exported):
     done = run('import', str(exported), dbname=None)
     assert done.code == 2 and '--dbname=NAME' in done.err
+
+
+@pytest.mark.parametrize('signal, state', [('SIGTERM', 'stopped'), (None, 'died')])
+def test_how_a_training_ended_is_carried(run, fill, client, mongo_server, tmp_path, signal, state):
+    fill('symmetric', dbname='own', num_steps=90)
+    claim = Claim(client['own']['fc_7-5.claims'], 'symmetric')
+    claim.end(End(signal, 'because of this'))
+    claim.release()
+    assert run('export', 'symmetric', f'--to={tmp_path / "out"}', dbname='own').code == 0
+    assert run('import', str(tmp_path / 'out'), dbname='new').code == 0
+    for dbname in ('own', 'new'):
+        (found,), _ = reported.read('localhost', mongo_server.port, dbname)
+        assert (found.state, found.why) == (state, 'because of this')
+        assert 'because of this' in run('show', 'symmetric', dbname=dbname).out
+    assert client['new']['fc_7-5.claims'].find_one()['ended'] == {
+        'signal': signal, 'message': 'because of this'
+    }  # fmt: skip
+
+
+def test_a_pruned_trial_is_carried(run, fill, client, mongo_server, tmp_path):
+    fill('symmetric', dbname='own', num_steps=90)
+    trial = {'_id': 'symmetric', 'study': 's', 'trial': 3, 'state': 'pruned', 'value': 0.5}
+    client['own']['fc_7-5.searches'].insert_one(trial)
+    assert run('export', 'symmetric', f'--to={tmp_path / "out"}', dbname='own').code == 0
+    assert run('import', str(tmp_path / 'out'), dbname='new').code == 0
+    assert list(client['new']['fc_7-5.searches'].find()) == [trial]
+    (found,), _ = reported.read('localhost', mongo_server.port, 'new')
+    assert found.state == 'pruned'

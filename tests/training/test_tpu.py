@@ -469,3 +469,4 @@ def test_a_dry_run_needs_no_tpu(monkeypatch, capsys):
     told = capsys.readouterr().out
     assert 'TPU grpc://10.0.0.2:8470 with 8 cores' in told
     assert 'time: not measured (--tpu_name=grpc://10.0.0.2:8470: cannot use the TPU' in told
+    assert 'at most so far (without that of the TPU)' in told
