@@ -123,11 +123,17 @@ def test_a_trial_that_its_search_stopped_did_not_die(found):
     assert runs.Run(*died.key, died.points, died.params, is_pruned=True).state == runs.PRUNED
 
 
+@pytest.mark.parametrize('begun, state', [('import', 'half imported'), ('delete', 'half deleted')])
+def test_a_part_of_a_run_is_no_run_of_another_state(found, begun, state):
+    whole = found['symmetric']
+    part = runs.Run(*whole.key, whole.points, whole.params, is_held=True, begun=begun)
+    assert part.state == state and part.why is None
+
+
 def test_every_state_is_tested():
     tested = test_a_state.pytestmark[0].args[1]
-    assert {state for _, state in tested} | {runs.SPOOLED, runs.STOPPED, runs.PRUNED} == set(
-        runs.STATES
-    )
+    elsewhere = {runs.SPOOLED, runs.STOPPED, runs.PRUNED, *runs.HALF.values()}
+    assert {state for _, state in tested} | elsewhere == set(runs.STATES)
 
 
 def test_backpropagation_is_named(found):
