@@ -25,11 +25,9 @@ import sys
 import tempfile
 import time
 
-import campaign  # (first: forks of it start fast)
+import trainings  # (first: forks of it start fast)
 import numpy as np
 from PIL import Image
-
-from database import server
 
 SIGNALS = signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP
 AT_A_TIME = 4  # trainings
@@ -80,7 +78,7 @@ def start(words, word, folder):
     signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored here
     return subprocess.Popen(
         [sys.executable] + words,
-        cwd=campaign.ROOT,
+        cwd=trainings.ROOT,
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -131,15 +129,19 @@ def builds(count, chance, folder):
     return Row('builds of TFRecords', count, survived, left)
 
 
-def searches(count, chance, trainings):
+def searches(count, chance, trains):
     """Returns the Row of searches that are killed."""
     survived = left = 0
     for number in range(count):
         word = f'search{number}_{os.getpid()}'
-        words = ['search.py'] + [flag for flag in campaign.FLAGS[1:] if 'restore' not in flag]
-        words += [f'--port={trainings.port}', '--study=' + word, '--trials=2', '--train_epochs=500']
-        words += ['--space=learning_rate=0.01:0.1', '--validation_split=100']
-        started = start(words, word, trainings.folder)
+        words = ['search.py'] + [flag for flag in trainings.FLAGS[1:] if 'restore' not in flag]
+        words += trainings.SETTINGS['two optimisers'] + [
+            f'--port={trains.port}',
+            '--study=' + word,
+            '--trials=2',
+        ]
+        words += ['--train_epochs=500', '--space=learning_rate=0.01:0.1', '--validation_split=100']
+        started = start(words, word, trains.folder)
         deadline = time.monotonic() + PATIENCE
         while not any('train.py' in each for each in processes(word).values()):
             if started.poll() is not None or time.monotonic() > deadline:
@@ -157,27 +159,28 @@ def searches(count, chance, trainings):
     return Row('searches', count, survived, left)
 
 
-def stops(count, chance, trainings):
+def stops(count, chance, trains):
     """Returns the Row of trainings that are stopped."""
     survived = done = 0
     while done < count:
         names = [f'stop{done + each}' for each in range(min(AT_A_TIME, count - done))]
-        running = {name: trainings.start(name) for name in names}
-        time.sleep(chance.uniform(0.5, 2.0) * trainings.seconds)
-        for process in running.values():
-            os.kill(process, signal.SIGTERM)
+        running = {name: trains.start('two optimisers', name, pace=0.01) for name in names}
+        time.sleep(chance.uniform(0, 10))
+        for training in running.values():
+            training.has_ended()
+            training.signal(signal.SIGTERM)
             time.sleep(chance.uniform(0, 0.2))
-        for name, process in running.items():
-            code = trainings.end(process, campaign.PATIENCE)
-            with open(trainings._said(name, 'err')) as file:
-                said = file.read()
+        for name, training in running.items():
+            training.wait(trainings.PATIENCE)
+            said = training.said.decode('utf-8', 'replace')
             # Before the first line of the program, a signal ends it at once.
-            fine = code in (143, 0, -signal.SIGTERM) and not any(
+            fine = training.code in (143, 0, -signal.SIGTERM) and not any(
                 word in said for word in ('FATAL', 'Traceback', 'terminate called')
             )
             survived += fine
             if not fine:
-                print(f'{name}: exit code {code}: {said[-500:]}', flush=True)
+                print(f'{name}: exit code {training.code}: {said[-500:]}', flush=True)
+            training.kill()
         done += len(names)
     return Row('stops of trainings by SIGTERM', count, survived, 0)
 
@@ -186,15 +189,15 @@ def run(arguments):
     """Runs the campaign and returns its Rows."""
     chance = random.Random(arguments.seed)
     folder = tempfile.mkdtemp(prefix='leftovers-')
-    trainings = campaign.Campaign(folder, arguments.seed)
+    trains = trainings.Trainings(folder)
     try:
-        rows = [builds(arguments.builds, chance, folder)]
-        rows.append(searches(arguments.searches, chance, trainings))
-        if arguments.stops:
-            trainings.reference()
-        return rows + [stops(arguments.stops, chance, trainings)]
+        return [
+            builds(arguments.builds, chance, folder),
+            searches(arguments.searches, chance, trains),
+            stops(arguments.stops, chance, trains),
+        ]
     finally:
-        server.stop(trainings.port, trainings.root)
+        trains.stop()
         shutil.rmtree(folder)
 
 
