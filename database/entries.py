@@ -227,7 +227,13 @@ def of(document: Document) -> Entry:
     )
 
 
-def kept(spool: Spool, refused: bool = False) -> Dict[str, Entry]:
+def _fail(error: StoreError) -> None:
+    raise error
+
+
+def kept(
+    spool: Spool, refused: bool = False, unreadable: Callable[[StoreError], object] = _fail
+) -> Dict[str, Entry]:
     """Returns {path: entry} of the entries in a spool, in their order.
 
     The archives are beside the spool, so only their names are used. The folder may have been
@@ -237,16 +243,20 @@ def kept(spool: Spool, refused: bool = False) -> Dict[str, Entry]:
     Args:
         spool: The spool.
         refused: Whether to include the entries that MongoDB has refused.
+        unreadable: Called with the error of each damaged entry, which is then left out; by default,
+            the first error is raised.
 
     Raises:
         StoreError: An entry is damaged.
     """
     found = {}
-    for path, document in spool.entries(refused):
+    for path in spool.paths(refused):
         try:
-            found[path] = _beside(spool, of(document))
+            found[path] = _beside(spool, of(spool.read(path)))
+        except StoreError as error:
+            unreadable(error)
         except (KeyError, TypeError, ValueError) as error:
-            raise damaged(path, error) from error
+            unreadable(damaged(path, error))
     return found
 
 

@@ -85,6 +85,32 @@ class Spool:
         os.fsync(directory)  # makes the new name durable, too
         return path
 
+    def paths(self, refused: bool = False) -> List[str]:
+        """Returns the paths of the entries in the order in which they were written.
+
+        Args:
+            refused: Whether to include the entries that MongoDB has refused.
+        """
+        names = [(number, '') for number in self._numbers()]
+        names += [(number, REFUSED) for number in self._numbers(suffix=REFUSED) if refused]
+        return [
+            os.path.join(self.folder, f'{number:08d}.bson{suffix}')
+            for number, suffix in sorted(names)
+        ]
+
+    @staticmethod
+    def read(path: str) -> Document:
+        """Returns the document of an entry.
+
+        Raises:
+            StoreError: The entry is damaged.
+        """
+        try:
+            with private.opened(path) as file:
+                return bson.decode(file.read())
+        except (OSError, BSONError) as error:
+            raise damaged(path, error) from error
+
     def entries(self, refused: bool = False) -> List[Tuple[str, Document]]:
         """Returns [(path, document)] in the order in which the entries were written.
 
@@ -94,17 +120,7 @@ class Spool:
         Raises:
             StoreError: An entry is damaged.
         """
-        found = []
-        names = [(number, '') for number in self._numbers()]
-        names += [(number, REFUSED) for number in self._numbers(suffix=REFUSED) if refused]
-        for number, suffix in sorted(names):
-            path = os.path.join(self.folder, f'{number:08d}.bson{suffix}')
-            try:
-                with private.opened(path) as file:
-                    found.append((path, bson.decode(file.read())))
-            except (OSError, BSONError) as error:
-                raise damaged(path, error) from error
-        return found
+        return [(path, self.read(path)) for path in self.paths(refused)]
 
     def set_aside(self, path: str, suffix: str) -> str:
         """Renames an entry that is not written now, and returns its new path.

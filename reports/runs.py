@@ -357,8 +357,7 @@ def read(
         this disk.
 
     Raises:
-        StoreError: MongoDB cannot be read and no records are waiting on this disk, or a waiting
-            record is damaged.
+        StoreError: MongoDB cannot be read and no records are waiting on this disk.
     """
     folder = database_folder(cache_dir or server.DEFAULT_ROOT, f'{host}:{port}', dbname)
     waiting = stored.waiting(folder)

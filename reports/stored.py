@@ -4,7 +4,9 @@ It reads records of any version of this program, of a tfutils script and of tfut
 """
 
 import datetime
+import functools
 import glob
+import logging
 import math
 import os
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
@@ -16,8 +18,9 @@ from pymongo.database import Database
 from database import claim, entries
 from database.claim import End
 from database.entries import RecordEntry
+from database.errors import StoreError
 from database.place import CLAIMS, FILES, NOTES, SEARCHES, UNFINISHED
-from database.spool import Spool, spool_of
+from database.spool import Spool, damaged, spool_of
 from database.types import Document
 
 LOSSES = ('loss', 'model_loss', 'reg_loss', 'alignment_loss', 'total_loss', 'learning_rate')
@@ -55,6 +58,8 @@ NEWEST: Dict[str, Document] = {
     'validated': {'validation_results': {'$type': 'object'}, 'validates': {'$exists': False}},
     'trained': {'train_results.0': {'$exists': True}, 'validates': {'$exists': False}},
 }
+
+log = logging.getLogger(__name__)
 
 
 class Point(NamedTuple):
@@ -338,20 +343,34 @@ def _params(files: Collection[Document], exp_id: str) -> Document:
 def waiting(folder: str) -> Dict[RunKey, List[Document]]:
     """Returns the records of each run that are waiting for MongoDB in spools below a folder.
 
-    Raises:
-        StoreError: A record is damaged.
+    A log message names each damaged one, which is left out.
     """
     found = {}
     for path in sorted(glob.glob(spool_of(os.path.join(glob.escape(folder), '*', '*')))):
         collection, exp_id, _ = path.split(os.sep)[-3:]
-        records = [
-            entry.record
-            for entry in entries.kept(Spool(path), refused=True).values()
-            if isinstance(entry, RecordEntry)
-        ]
+        records = []
+        kept = entries.kept(Spool(path), refused=True, unreadable=_tell)
+        for name, entry in kept.items():
+            if isinstance(entry, RecordEntry):
+                try:
+                    waiting_point(entry.record)
+                except (KeyError, TypeError, ValueError) as error:
+                    _tell(damaged(name, error))
+                else:
+                    records.append(entry.record)
         if records:
             found[RunKey(collection, exp_id)] = records
     return found
+
+
+def _tell(error: StoreError) -> None:
+    _tell_once(str(error))
+
+
+@functools.lru_cache(maxsize=None)
+def _tell_once(message: str) -> None:
+    """Logs a message, but only once in a report that is made again and again."""
+    log.warning('%s', message)
 
 
 def waiting_point(record: Document) -> Point:

@@ -220,12 +220,23 @@ def test_without_mongodb_and_without_waiting_records(free_address, tmp_path):
         runs.read(host, int(port), DBNAME, cache_dir=str(tmp_path))
 
 
-def test_a_waiting_record_that_is_damaged_is_named(database, tmp_path):
+def test_a_waiting_record_that_is_damaged_is_named_and_the_others_are_shown(
+    database, tmp_path, caplog
+):
     address, _ = database
-    path = keep(str(tmp_path), (address.host, address.port, DBNAME, 'resnet18', 'symmetric'), 35)
+    place = (address.host, address.port, DBNAME, 'resnet18', 'symmetric')
+    path = keep(str(tmp_path), place, 35)
+    keep(str(tmp_path), place, 40, validation_results=results(0.95, 5.0))
     os.truncate(path, 40)
-    with pytest.raises(StoreError, match='00000001.bson'):
-        read((address, str(tmp_path)))
+    spool = Spool(spool_of(local_folder(str(tmp_path), Place(*place[:-1], 'other'))))
+    others = [spool.keep({'a': 1}), spool.keep({'record': {'exp_id': 'other'}})]
+    for _ in range(2):
+        found = {run.exp_id: run for run in read((address, str(tmp_path)))[0]}
+        assert (found['symmetric'].waiting, found['symmetric'].step) == (1, 40)
+        assert found['died'].waiting == 0 and 'other' not in found
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 3  # each is named once
+    assert sorted(text.split(',')[0] for text in said) == sorted([path] + others)
 
 
 @pytest.mark.slow
