@@ -28,7 +28,7 @@ from typing import (
     Union,
 )
 
-from pymongo.errors import PyMongoError
+from pymongo.errors import DuplicateKeyError, PyMongoError
 
 import data
 from config import params
@@ -354,8 +354,16 @@ class Search:
                 }
                 if len(values) == len(self._space):
                     config = self._settings(trial.number, values)
+                    if self._is_of_another(config):
+                        continue
                     self._stop_orphan(config)
                     self._note(config, trial, values, state='failed')
+
+    def _is_of_another(self, config: Config) -> bool:
+        """Returns whether MongoDB has a trial of this name of another study of the same name."""
+        with connection.connect(config.host, config.port) as client:
+            other = {'_id': config.exp_id, 'identity': {'$ne': self._identity}}
+            return self._documents(client, config).find_one(other) is not None
 
     def _stop_orphan(self, config: Config) -> None:
         """Stops the training of a trial whose worker died, if it still runs on this machine.
@@ -397,15 +405,15 @@ class Search:
         try:
             config = self._settings(trial.number, values)
             self._claim(config)
+            self._note(config, trial, values, state='running')
         except BaseException:
             self._study.tell(trial, state=states.FAIL)
             raise
-        self._note(config, trial, values, state='running')
         try:
             outcome = self._train(trial, config)
         except BaseException:  # also Ctrl-C: no other worker will end this trial
             self._study.tell(trial, state=states.FAIL)
-            with contextlib.suppress(StoreError, PyMongoError):
+            with contextlib.suppress(ConfigError, StoreError, PyMongoError):
                 self._note(config, trial, values, state='failed')
             raise
         trial.set_user_attr('outcome', outcome.state)
@@ -436,7 +444,11 @@ class Search:
         values: Dict[str, Value],
         **outcome: object,
     ) -> None:
-        """Stores the state of a trial in MongoDB."""
+        """Stores the state of a trial in MongoDB, but never over a trial of another study.
+
+        Raises:
+            ConfigError: MongoDB contains a trial of another study with this name.
+        """
         document = dict(
             dict(step=None, value=None, message=None),
             study=self._name,
@@ -446,10 +458,12 @@ class Search:
             digests=config.digests()._asdict(),
             **outcome,
         )
+        own = {'_id': config.exp_id, 'identity': self._identity}
         with connection.connect(config.host, config.port) as client:
-            self._documents(client, config).replace_one(
-                {'_id': config.exp_id}, document, upsert=True
-            )
+            try:
+                self._documents(client, config).replace_one(own, document, upsert=True)
+            except DuplicateKeyError:
+                raise self._taken(config)
 
     def _claim(self, config: Config) -> None:
         """Checks that the name of a trial is free.
@@ -471,11 +485,14 @@ class Search:
                 or held['train_params'][SEED] != config.seed
             )
         if is_other:
-            raise ConfigError(
-                f'{config.dbname} already contains {config.exp_id} of another search: choose '
-                'another --study, or give the --cache_dir of that search to resume it (the files '
-                f'of this search are in {self._folder})'
-            )
+            raise self._taken(config)
+
+    def _taken(self, config: Config) -> ConfigError:
+        return ConfigError(
+            f'{config.dbname} already contains {config.exp_id} of another search: choose '
+            'another --study, or give the --cache_dir of that search to resume it (the files '
+            f'of this search are in {self._folder})'
+        )
 
     @staticmethod
     def _documents(client: 'MongoClient[Document]', config: Config) -> 'Collection[Document]':

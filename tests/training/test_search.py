@@ -299,6 +299,39 @@ def test_a_trial_of_another_study_is_not_gone_on_with(worker, documents, tmp_pat
     assert documents('twice') == before and other._running() == []
 
 
+def test_a_study_of_before_touches_no_trial_of_a_newer_one(
+    worker, documents, tmp_path, mongo_server
+):
+    """Its journal comes back: a trial of it seems to have died, and another one to have ended."""
+    old, new = worker('back', 1), worker('back', 1, cache_dir=str(tmp_path / 'elsewhere'))
+    trials = []
+    for each in (old, new):
+        trial = each._study.ask()
+        values = {dimension.name: each._suggest(trial, dimension) for dimension in each._space}
+        trials.append((trial, values, each._settings(trial.number, values)))
+    (trial, values, config), (other, others, newer) = trials
+    assert config.exp_id == newer.exp_id
+    new._note(newer, other, others, state='running')
+    before = documents('back')
+    gone = subprocess.Popen([sys.executable, '-c', ''])
+    gone.wait()
+    trial.set_user_attr('machine', search.machine())
+    trial.set_user_attr('process', gone.pid)
+    with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
+        claims = client[DBNAME]['fc_7-5.claims']
+        held = claim.Claim(claims, config.exp_id)  # by this process, which must not be stopped
+        try:
+            old._forget_the_dead()
+        finally:
+            held.release()
+    assert old._running() == []
+    with pytest.raises(ConfigError, match='of another search'):
+        old._note(config, trial, values, state='complete')
+    assert documents('back') == before and before[0]['identity'] == new._identity
+    new._note(newer, other, others, state='failed')
+    assert [found['state'] for found in documents('back')] == ['failed']
+
+
 @pytest.mark.slow
 def test_a_training_with_other_settings_is_not_gone_on_with(worker, documents, mongo_server):
     """The journal was emptied, so only MongoDB knows the earlier trials."""
