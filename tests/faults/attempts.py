@@ -247,6 +247,7 @@ def other_machine(case):
         outcome.faults['taken over from another machine'] += 1
         first.signal(signal.SIGCONT)
     outcome.expect(first, {0, 1, -signal.SIGKILL}, f'{case.name}, elsewhere')
+    case.trainings.expire(case.name)  # that of the second, of which the other machine knows nothing
     outcome.complete(case, hostname='elsewhere')
     return outcome
 

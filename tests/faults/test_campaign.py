@@ -10,6 +10,7 @@ import pytest
 import campaign
 import fuzz
 import trainings
+from training import checks
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SETTINGS_TITLE = ['setting', 'trainings', 'faults', 'lost', 'wrong']
@@ -106,6 +107,13 @@ def test_the_plan_holds_every_setting_and_every_kind_in_each_part():
     assert {kind for kind, _, _ in found} == set(counts) == set(half)
     taken = {setting for kind, _, setting in found if kind == 'takeovers'}
     assert trainings.HOSTS not in taken
+
+
+def test_each_setting_is_one_of_a_training(read):
+    hosts = ['--worker_hosts=127.0.0.1:1,127.0.0.1:2', '--task_index=0']
+    for name, words in trainings.SETTINGS.items():
+        more = hosts if name == trainings.HOSTS else []
+        checks.training(read(trainings.FLAGS[1:] + words + more))
 
 
 @pytest.mark.nightly

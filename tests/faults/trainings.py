@@ -84,7 +84,7 @@ SETTINGS = {  # {name: flags}
     ],
     'schedules': [
         BATCH,
-        '--drop_epochs=2,3.5',
+        '--drop_epochs=2,4',
         '--alpha_cycle=2',
         '--alpha_schedule_type=cyclic',
         '--alpha_schedule_rate=0.01',
