@@ -51,7 +51,7 @@ HOW = [
     ),
     (r'python -m experiments.grid', 'minutes; experiments/test_sweep.py runs smaller ones'),
     ('make noise', 'an hour; experiments/test_noise.py runs its program'),
-    ('make faults', 'half an hour; a part of it is faults/test_campaign.py'),
+    ('make faults', 'hours; a part of it is faults/test_campaign.py'),
     (
         'python tests/faults/(campaign|hostile|leftovers).py',
         'minutes; a part of it is faults/test_campaign.py',
