@@ -32,7 +32,7 @@ NUMBER = (float, int)
 # the original program's have it, too.
 #   1: the layout of tfutils; fields that were added later can be missing
 #   2: `layout` itself, and params.environment
-#   3: `claim`, `digest`, `sha256` and `stopped`; every step has one record
+#   3: `claim`, `digest`, `sha256` and `stopped`; every step has one record; DETAILS can be missing
 VERSION = 3
 FIRST = 1
 # fmt: off
@@ -47,8 +47,8 @@ FIELDS = {
     'saved_filters': Field((bool,), 'whether the record holds a checkpoint', 'always'),
     'train_results': Field((list,), 'one dictionary of numbers per step since the last record; '
                                     'absent if there are no steps', 'never'),
-    'validation_results': Field((dict,), '{target: {name: number or {layer: number}}}; absent '
-                                         'without a validation', 'never'),
+    'validation_results': Field((dict,), '{target: {name: number or {layer: number}; DETAILS}}; '
+                                         'absent without a validation', 'never'),
     'validates': Field((bson.ObjectId, str), '_id of the record, or path of the checkpoint, that '
                                              'was validated', 'never'),
     'stopped': Field((bool,), 'true if there is a record only because the run stopped here; the '
@@ -104,6 +104,7 @@ VALIDATION_THAT_MEASURES = ('measured_images', 'undefined_angles', 'ties')
 SPLITS = ('validation', 'test')  # the images of a validation: held out, or the test images
 VALIDATION_THAT_SKIPS = ('skipped_records',)  # with --skip_bad_records
 STEP_OF_A_SCRIPT = ('loss', 'learning_rate')
+TARGET = 'topn_val'  # the name of the validation in the records of this program
 ANGLES = ('weight_angles', 'projection_angles', 'gradient_angles')
 # How kernels and errors compare, and their sizes. Older records do not have these measures.
 SIGNALS = (
@@ -124,6 +125,10 @@ BY_LAYER = MAY_BE_UNDEFINED + (
     'actsq_mean',
     'alignment_coefficients',
 )
+# What a training records of its last validation, and test.py of each: results by class. They are
+# much larger than the numbers.
+DETAILS = ('per_class', 'confusion', 'mistakes')
+MOST_WHOLE = 100  # classes up to which the whole matrix of confusions is recorded
 
 
 def version(document: Document) -> int:
@@ -240,13 +245,16 @@ def _inside_validation(where: str, results: Document, params: Document) -> List[
         where + name + ' is not a number' for name in needed if not _is(results.get(name), NUMBER)
     ]
     found += [
-        where + name + ' is not a known result' for name in results if name not in known + BY_LAYER
+        where + name + ' is not a known result'
+        for name in results
+        if name not in known + BY_LAYER + DETAILS
     ]
     found += [
         where + name + ' is not a number'
         for name in known
         if name not in needed and not _is(results.get(name, 0), NUMBER)
     ]
+    found += [where + fault for fault in _detail_faults(results)]
     for name in set(BY_LAYER).intersection(results):
         layers = results[name] if isinstance(results[name], dict) else {'': None}
         found += [
@@ -255,6 +263,40 @@ def _inside_validation(where: str, results: Document, params: Document) -> List[
             if not (_is(value, NUMBER) or value is None and name in MAY_BE_UNDEFINED)
         ]
     return found
+
+
+def _detail_faults(results: Document) -> List[str]:
+    """Returns the deviations of results by class, without the name of the target."""
+    found = []
+    confusion = results.get('confusion', {'matrix': []})
+    is_known = _is(confusion, (dict,)) and (
+        _are_numbers(confusion.get('largest'), ('label', 'answer', 'images'))
+        or _is(confusion.get('matrix'), (list,))
+        and all(
+            _is(row, (list,)) and all(_is(value, (int,)) for value in row)
+            for row in confusion['matrix']
+        )
+    )
+    found += [] if is_known else ['confusion is neither a matrix nor a list of the largest']
+    per_class = results.get('per_class', [])
+    if not _are_numbers(per_class, ('label', 'images')):
+        found.append('per_class is not a list of classes')
+    elif not all(_is(each.get('top1'), (float, type(None))) for each in per_class):
+        found.append('per_class has a top1 that is not a number')
+    mistakes = results.get('mistakes', [])
+    if not _are_numbers(mistakes, ('number', 'label', 'answer', 'probability')) or not all(
+        _is(each.get('image'), (bytes,)) for each in mistakes
+    ):
+        found.append('mistakes is not a list of images with their labels and answers')
+    return found
+
+
+def _are_numbers(documents: object, names: Tuple[str, ...]) -> bool:
+    """Returns whether this is a list of documents that have numbers with these names."""
+    return isinstance(documents, list) and all(
+        _is(each, (dict,)) and all(_is(each.get(name), NUMBER) for name in names)
+        for each in documents
+    )
 
 
 def _is(value: object, types: Tuple[type, ...]) -> bool:

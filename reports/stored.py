@@ -19,6 +19,7 @@ from database import claim, entries
 from database.claim import End
 from database.entries import RecordEntry
 from database.errors import StoreError
+from database.layout import DETAILS, TARGET
 from database.place import CLAIMS, FILES, NOTES, SEARCHES, UNFINISHED
 from database.spool import Spool, damaged, spool_of
 from database.types import Document
@@ -53,6 +54,10 @@ HEADS: List[Document] = [
         }
     },
 ]
+# The stage that leaves out results by class, which are much larger than the numbers.
+WITHOUT_DETAILS: Document = {
+    '$project': {f'validation_results.{TARGET}.{name}': 0 for name in DETAILS}
+}
 # The records of a training with its newest validation and its newest steps.
 NEWEST: Dict[str, Document] = {
     'validated': {'validation_results': {'$type': 'object'}, 'validates': {'$exists': False}},
@@ -240,7 +245,10 @@ def heads(files: Collection[Document]) -> List[Head]:
     match = dict(RECORDS, _id={'$in': [head['newest'] for head in found]})
     fields = _fields()
     fields['$project']['params'] = 1
-    newest = {record['exp_id']: record for record in files.aggregate([{'$match': match}, fields])}
+    newest = {
+        record['exp_id']: record
+        for record in files.aggregate([{'$match': match}, fields, WITHOUT_DETAILS])
+    }
     usual = {
         exp_id: [record]
         for exp_id, record in newest.items()
@@ -277,6 +285,7 @@ def _lookups(name: str, exp_ids: Sequence[str]) -> List[Document]:
             {'$sort': {'exp_id': -1, 'step': -1, '_id': -1}},
             {'$limit': 1},
             _fields(),
+            WITHOUT_DETAILS,
         ]
         lookup = {'from': name, 'let': {'exp_id': '$_id'}, 'pipeline': chosen, 'as': kind}
         pipeline.append({'$lookup': lookup})
@@ -291,7 +300,7 @@ def whole(files: Collection[Document], exp_ids: Sequence[str]) -> Dict[str, List
     """
     points: Dict[str, List[Point]] = {}
     match = dict(RECORDS, exp_id=dict(TEXT, **{'$in': list(exp_ids)}))
-    for document in files.aggregate([{'$match': match}, _fields()]):
+    for document in files.aggregate([{'$match': match}, _fields(), WITHOUT_DETAILS]):
         points.setdefault(document['exp_id'], []).append(point(document, document['_id']))
     return points
 
@@ -405,13 +414,17 @@ def _time(identity: object) -> datetime.datetime:
 
 
 def _results(targets: object) -> Document:
-    """Returns the results of the first target that has a top-1, or else of the first target."""
+    """Returns the results of the first target that has a top-1, or else of the first target.
+
+    Those by class are left out.
+    """
     found = (
         [results for _, results in sorted(targets.items()) if isinstance(results, dict)]
         if isinstance(targets, dict)
         else []
     )
-    return next((results for results in found if 'top1' in results), found[0] if found else {})
+    chosen = next((results for results in found if 'top1' in results), found[0] if found else {})
+    return {name: value for name, value in chosen.items() if name not in DETAILS}
 
 
 def finite(value: object) -> Optional[float]:

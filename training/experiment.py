@@ -26,17 +26,18 @@ from alignment.gradients import Scalar
 from alignment.rules import RULES, Rule
 from alignment.view import ViewOptions
 from config.schema import Config, ConfigError, whole_steps
+from database import layout
 from database.types import Document
 from models import NETWORKS, NetworkOptions
 from models.layers import Layers, Replicas, StockLayers
 from models.roles import Role, Slot
-from training import freezing, losses, metrics, optimizers, runtime, schedules, validation
+from training import answers, freezing, losses, metrics, optimizers, runtime, schedules, validation
 from training.choices import check
-from training.devices.device import Batch, Device, Part, Scalars
+from training.devices.device import Batch, Counted, Device, Part, Scalars
 from training.trainable import Plan, Step, Trainable
 from training.types import Results
 
-TARGET = 'topn_val'  # the name of the validation in every record
+TARGET = layout.TARGET
 RECORD_EVERY = 100  # steps between two records without a validation
 EXPLODED = 1e12  # a training whose loss is beyond this has diverged
 
@@ -101,6 +102,7 @@ class Validation(NamedTuple):
         measures: {measure: {layer: float32 scalar}}; fetched once, together with the rest.
         measured_images: Number of images that the measures are taken on, float32 scalar.
         coefficients: Coefficients of the rule to record, {name: float32 scalar}.
+        answers: What the network answers to the images of a batch; fetched together with totals.
     """
 
     initializer: tf.Operation
@@ -109,6 +111,7 @@ class Validation(NamedTuple):
     measures: Dict[str, Dict[str, tf.Tensor]]
     measured_images: tf.Tensor
     coefficients: Dict[str, tf.Tensor]
+    answers: answers.Answered
 
 
 class Experiment(Trainable):
@@ -186,7 +189,7 @@ class Experiment(Trainable):
             initial_weights=config.validate_first,
             keep=config.checkpoint_max,
             save_to_gfs=config.save_to_gfs,
-            known=scalars,
+            known=scalars + layout.DETAILS,
             limits=dict.fromkeys(scalars, EXPLODED),
             skips=config.skip_bad_records,
             source=f'--data_dir={config.data_dir}',
@@ -225,9 +228,14 @@ class Experiment(Trainable):
         scalars = session.run([step.train_op, step.scalars], {step.steps: count})[1]
         return [{name: values[index] for name, values in scalars.items()} for index in range(count)]
 
-    def validate(self, session: tf.Session, between: Callable[[], None] = lambda: None) -> Results:
+    def validate(
+        self,
+        session: tf.Session,
+        between: Callable[[], None] = lambda: None,
+        in_detail: bool = False,
+    ) -> Results:
         """Returns {TARGET: results} of the validation set; see training.validation.validate."""
-        return {TARGET: validation.validate(session, self, between)}
+        return {TARGET: validation.validate(session, self, between, in_detail)}
 
     def find_damage(self, step: int, steps: int, in_files: bool) -> Optional[str]:
         """Describes the damaged image because of which steps failed, in one sentence.
@@ -643,30 +651,30 @@ class Experiment(Trainable):
         ]
         # The measures are taken in training mode (batch norm uses the statistics of the batch), but
         # on the same images for all batch sizes and devices, so that two runs can be compared.
-        batch = first.get_next()
-        measures = device.once(self._measures, {name: batch[name] for name in ('images', 'labels')})
+        few, batch = first.get_next(), iterator.get_next()
+        measures = device.once(self._measures, {name: few[name] for name in ('images', 'labels')})
+        counted = device.total(self._totals, batch)
         return Validation(
             tf.group(iterator.initializer, first.initializer),
-            device.total(self._totals, iterator.get_next()),
+            counted.totals,
             dataset.validation_steps(batch_size),
             measures,
-            tf.reduce_sum(batch['mask']),
+            tf.reduce_sum(few['mask']),
             self._read_schedules().coefficients
             if config.save_alignment_coefficients or config.tensorboard
             else {},
+            answers.of(batch, counted.each),
         )
 
-    def _totals(self, batch: Batch) -> Scalars:
-        """Returns training.metrics.totals of a batch, and the number of images skipped in it."""
+    def _totals(self, batch: Batch) -> Counted:
+        """Returns what training.metrics computes of a batch, and how many images it skipped."""
         logits, _ = self._network(
             self._read_schedules().rule, batch['images'], False, self.config.precision
         )
         totals = metrics.totals(logits, batch['labels'], batch['mask'])
-        return (
-            dict(totals, skipped_records=tf.reduce_sum(batch['skipped']))
-            if 'skipped' in batch
-            else totals
-        )
+        if 'skipped' in batch:
+            totals['skipped_records'] = tf.reduce_sum(batch['skipped'])
+        return Counted(totals, metrics.answers(logits, batch['labels']))
 
     def _measures(self, batch: Batch) -> measures.Measures:
         """Returns the measures of alignment.measures of a batch."""

@@ -618,7 +618,7 @@ def record_validation(
         {target: results}, without the results that are stored in GridFS.
     """
     started = time.time()
-    results = experiment.validate(session, between)
+    results = experiment.validate(session, between, in_detail=True)
     if store:
         plan = experiment.plan
         _, named = validation.take(plan.save_to_gfs, results, known=plan.known)

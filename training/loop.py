@@ -328,7 +328,7 @@ class Run:
 
     def _validate(self, step: int, between: Callable[[], None] = lambda: None) -> Results:
         started = time.time()
-        results = self.experiment.validate(self.session, between)
+        results = self.experiment.validate(self.session, between, in_detail=step >= self.plan.steps)
         # The recorded duration of a step excludes validations.
         self._validating += time.time() - started
         if results:

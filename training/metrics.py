@@ -1,10 +1,13 @@
-"""Counts the correct images of a validation, and sums their losses."""
+"""Counts the correct images of a validation, sums their losses, and returns the answers."""
 
 from typing import Dict
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from training import losses
+
+NO_ANSWER = -1  # of an image with a logit that is not finite
 
 
 def totals(logits: tf.Tensor, labels: tf.Tensor, mask: tf.Tensor) -> Dict[str, tf.Tensor]:
@@ -27,6 +30,33 @@ def totals(logits: tf.Tensor, labels: tf.Tensor, mask: tf.Tensor) -> Dict[str, t
         'top5': tf.reduce_sum(mask * _in_top(5, logits, labels)),
         'ties': tf.reduce_sum(mask * _in_top(1, logits, labels) * _shared(logits, labels)),
         'loss': tf.reduce_sum(mask * losses.cross_entropy(logits, labels)),
+    }
+
+
+def answers(logits: tf.Tensor, labels: tf.Tensor) -> Dict[str, tf.Tensor]:
+    """Returns the answer to each image, and how sure it is.
+
+    Args:
+        logits: float32 [batch, classes].
+        labels: int64 or int32 [batch].
+
+    Returns:
+        {answer: int32 [batch], sureness: float32 [batch]}. The answer is the class with the largest
+        logit, and the label if it shares it, so that the images whose answer is their label are
+        those that `totals` counts in top1. It is NO_ANSWER if a logit is not finite. The sureness
+        is the logarithm of the odds of the answer, log(p / (1 - p)), which distinguishes answers
+        whose probability p rounds to 1.
+    """
+    own = tf.cast(labels, tf.int32)
+    best = tf.argmax(logits, axis=1, output_type=tf.int32)
+    found = tf.where(_in_top(1, logits, labels) > 0, own, best)
+    is_answer = tf.one_hot(found, int(logits.shape[-1])) > 0
+    others = tf.where(is_answer, tf.fill(tf.shape(logits), -np.inf), logits)
+    return {
+        'answer': tf.where(
+            tf.is_finite(_of_label(logits, labels)), found, tf.fill(tf.shape(found), NO_ANSWER)
+        ),
+        'sureness': tf.reduce_max(logits, axis=1) - tf.reduce_logsumexp(others, axis=1),
     }
 
 

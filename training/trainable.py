@@ -124,12 +124,18 @@ class Trainable(abc.ABC):
         """
 
     @abc.abstractmethod
-    def validate(self, session: tf.Session, between: Callable[[], None] = lambda: None) -> Results:
+    def validate(
+        self,
+        session: tf.Session,
+        between: Callable[[], None] = lambda: None,
+        in_detail: bool = False,
+    ) -> Results:
         """Runs all validations and returns {target: results}.
 
         Args:
             session: Session with restored or trained variables.
             between: Called before each batch; an exception that it raises ends the validation.
+            in_detail: Whether the results include layout.DETAILS, if the experiment has them.
         """
 
     @abc.abstractmethod

@@ -11,6 +11,7 @@ from data.base import reason
 from database.layout import ANGLES, MAY_BE_UNDEFINED
 from database.types import Document
 from training import memory
+from training.answers import Answers
 from training.errors import TrainingError
 from training.output import hidden
 from training.types import Results
@@ -60,7 +61,10 @@ def reading(
 
 
 def validate(
-    session: tf.Session, experiment: 'Experiment', between: Callable[[], None] = lambda: None
+    session: tf.Session,
+    experiment: 'Experiment',
+    between: Callable[[], None] = lambda: None,
+    in_detail: bool = False,
 ) -> Document:
     """Validates on the whole validation set.
 
@@ -68,6 +72,7 @@ def validate(
         session: Session with the variables of the network.
         experiment: Experiment whose graph has a validation.
         between: Called before each batch; an exception that it raises ends the validation.
+        in_detail: Whether the results include layout.DETAILS; see answers.Answers.
 
     Returns:
         {top1, top5, loss, images, ties, global_step, weight_angles: {layer: degrees}, ...}. top1
@@ -82,21 +87,8 @@ def validate(
     """
     validation, source = experiment.built_validation, experiment.plan.source
     find = experiment.find_validation_damage
-    session.run(validation.initializer)
-    sums = dict.fromkeys(validation.totals, 0.0)
-    with tqdm(
-        total=validation.steps, desc='validating', unit='batch', leave=False, disable=hidden()
-    ) as bar:
-        while True:  # to the end of the files, so that surplus images are noticed
-            between()
-            try:
-                with reading('validation', source, find):
-                    batch = session.run(validation.totals)
-            except tf.errors.OutOfRangeError:
-                break
-            for name, value in batch.items():
-                sums[name] += float(value)
-            bar.update()
+    answers = Answers(experiment.dataset.classes) if in_detail else None
+    sums = _sums(session, experiment, between, answers)
     images, skipped = int(round(sums.pop('images'))), int(round(sums.pop('skipped_records', 0)))
     if images + skipped != experiment.dataset.validation_images:
         raise TrainingError(
@@ -128,7 +120,39 @@ def validate(
         **_without_nan(measured),
     )
     outcome.update(dict(skipped_records=skipped) if experiment.plan.skips else {})
+    outcome.update(answers.results(experiment.dataset.label_names) if answers else {})
     return dict(outcome, alignment_coefficients=coefficients) if coefficients else outcome
+
+
+def _sums(
+    session: tf.Session,
+    experiment: 'Experiment',
+    between: Callable[[], None],
+    answers: Optional[Answers],
+) -> Dict[str, float]:
+    """Reads all images; returns the sums of metrics.totals, and adds to the answers, if given."""
+    validation, source = experiment.built_validation, experiment.plan.source
+    find = experiment.find_validation_damage
+    session.run(validation.initializer)
+    sums = dict.fromkeys(validation.totals, 0.0)
+    fetches: Document = dict(totals=validation.totals)
+    fetches.update(dict(answers=validation.answers) if answers else {})
+    with tqdm(
+        total=validation.steps, desc='validating', unit='batch', leave=False, disable=hidden()
+    ) as bar:
+        while True:  # to the end of the files, so that surplus images are noticed
+            between()
+            try:
+                with reading('validation', source, find):
+                    batch = session.run(fetches)
+            except tf.errors.OutOfRangeError:
+                break
+            for name, value in batch['totals'].items():
+                sums[name] += float(value)
+            if answers:
+                answers.add(batch['answers'])
+            bar.update()
+    return sums
 
 
 def _without_nan(measured: Document) -> Document:

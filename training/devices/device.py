@@ -31,6 +31,18 @@ Replica = Callable[[Batch, Part], Outcome[Nest]]
 Asking = Callable[[tf.Session, Optional[int]], Optional[int]]
 
 
+class Counted(NamedTuple):
+    """What a validation computes from the images of a batch.
+
+    Attributes:
+        totals: Sums over the images, {name: float32 scalar}.
+        each: A value for each image, in the order of the batch, {name: tensor [batch]}.
+    """
+
+    totals: Scalars
+    each: Batch
+
+
 class Call(NamedTuple):
     """What Session.run runs and fetches to do one or several steps.
 
@@ -116,11 +128,11 @@ class Device(abc.ABC):
         """Returns function(batch), computed once on the device: a nest of float32 scalars."""
 
     @abc.abstractmethod
-    def total(self, function: Callable[[Batch], Scalars], batch: Batch) -> Scalars:
-        """Returns the sums over the images of a batch; each replica computes its part of them.
+    def total(self, function: Callable[[Batch], Counted], batch: Batch) -> Counted:
+        """Returns what a function counts in a batch; each replica computes its part of it.
 
         Args:
-            function: Returns {name: float32 sum} for a part of the batch.
+            function: Counts a part of the batch.
             batch: The batch, {name: tensor [batch, ...]}.
         """
 

@@ -10,6 +10,7 @@ from training.devices.device import (
     Asking,
     Batch,
     Call,
+    Counted,
     Device,
     Outcome,
     Part,
@@ -108,7 +109,7 @@ class OneDevice(Device):
         """See Device.once."""
         return function(batch)
 
-    def total(self, function: Callable[[Batch], Scalars], batch: Batch) -> Scalars:
+    def total(self, function: Callable[[Batch], Counted], batch: Batch) -> Counted:
         """See Device.total."""
         return function(batch)
 

@@ -7,7 +7,7 @@ import tensorflow.compat.v1 as tf
 
 from models.layers import Replicas
 from training import runtime
-from training.devices.device import Batch, Outcome, Part, Replica, Scalars
+from training.devices.device import Batch, Counted, Outcome, Part, Replica
 from training.devices.nests import Nest, tensors_of, with_tensors
 from training.devices.one import OneDevice
 
@@ -61,11 +61,14 @@ class Towers(OneDevice, Replicas):
         """See Device.mean. Each part of a batch is split over the replicas."""
         return super().mean(functools.partial(self._over_replicas, replica_fn), batch)
 
-    def total(self, function: Callable[[Batch], Scalars], batch: Batch) -> Scalars:
+    def total(self, function: Callable[[Batch], Counted], batch: Batch) -> Counted:
         """See Device.total."""
-        totals = self._each(lambda part, replica: function(part), batch)
+        parts = self._each(lambda part, replica: function(part), batch)
         with tf.device(self._devices[0]):
-            return {name: tf.add_n([total[name] for total in totals]) for name in totals[0]}
+            return Counted(
+                {name: tf.add_n([part.totals[name] for part in parts]) for name in parts[0].totals},
+                {name: tf.concat([part.each[name] for part in parts], 0) for name in parts[0].each},
+            )
 
     def _each(self, function: Callable[[Batch, int], Result], batch: Batch) -> List[Result]:
         """Returns [function(part of a batch, index of the replica)], each on its device."""

@@ -7,7 +7,7 @@ import tensorflow.compat.v1 as tf
 
 from config.schema import ROWS, Config, ConfigError
 from training import runtime
-from training.devices.device import Batch, Call, Outcome, Replica, Scalars, Step
+from training.devices.device import Batch, Call, Counted, Outcome, Replica, Scalars, Step
 from training.devices.nests import Form, Nest, tensors_of, with_tensors
 from training.devices.one import OneDevice, by_name, loop
 from training.types import Say
@@ -149,24 +149,30 @@ class TPU(OneDevice):
 
     def once(self, function: Callable[[Batch], Nest], batch: Batch) -> Nest:
         """See Device.once. One core computes it."""
-        return self._replicate(
+        (found,) = self._replicate(
             function, [{name: _for_core(tensor) for name, tensor in batch.items()}]
         )
+        return found
 
-    def total(self, function: Callable[[Batch], Scalars], batch: Batch) -> Scalars:
-        """See Device.total."""
+    def total(self, function: Callable[[Batch], Counted], batch: Batch) -> Counted:
+        """See Device.total. The host joins the values of each image from all cores."""
         parts = self._parts(batch)
 
-        def sums(batch: Batch) -> Scalars:
-            return {name: runtime.tpu_sum(tensor) for name, tensor in function(batch).items()}
+        def count(batch: Batch) -> Counted:
+            totals, each = function(batch)
+            return Counted({name: runtime.tpu_sum(tensor) for name, tensor in totals.items()}, each)
 
-        return self._replicate(
-            sums,
+        found = self._replicate(
+            count,
             [{name: cores[core] for name, cores in parts.items()} for core in range(self.replicas)],
         )
+        return Counted(
+            found[0].totals,
+            {name: tf.concat([core.each[name] for core in found], 0) for name in found[0].each},
+        )
 
-    def _replicate(self, function: Callable[[Batch], Nest], batches: Sequence[Batch]) -> Nest:
-        """Runs function(batch) on each core, with a batch each; returns the first core's result."""
+    def _replicate(self, function: Callable[[Batch], Nest], batches: Sequence[Batch]) -> List[Nest]:
+        """Runs function(batch) on each core, with a batch each; returns the result of each."""
         names: List[str] = sorted(batches[0])
         form: Form[Nest] = Form()
 
@@ -176,7 +182,7 @@ class TPU(OneDevice):
         outputs = runtime.tpu_replicate(
             computation, [[batch[name] for name in names] for batch in batches]
         )
-        return form.pack(outputs[0])
+        return [form.pack(output) for output in outputs]
 
     def _parts(self, batch: Batch) -> Dict[str, List[tf.Tensor]]:
         """Splits a batch: returns {name: [tensor of each core]}."""

@@ -266,16 +266,23 @@ class FunctionExperiment(Trainable):
         results = loop(session, [dict(step.scalars, **operations)], num_minibatches=1)[0]
         return [{name: value for name, value in results.items() if name not in operations}]
 
-    def validate(self, session: tf.Session, between: Callable[[], None] = lambda: None) -> Results:
+    def validate(
+        self,
+        session: tf.Session,
+        between: Callable[[], None] = lambda: None,
+        in_detail: bool = False,
+    ) -> Results:
         """Runs every validation over its number of batches.
 
         Args:
             session: The session of the graph.
             between: Called before each batch.
+            in_detail: Not used: the functions of a script decide what is recorded.
 
         Returns:
             {target: results}.
         """
+        del in_detail
         return {target: self._validate(session, target, between) for target in self._validations}
 
     def find_damage(self, step: int, steps: int, in_files: bool) -> Optional[str]:
