@@ -268,7 +268,9 @@ def test_the_records(trained, records):
             )  # the original only has these two names
             assert step['learning_rate_1'] == step['alignment_learning_rate'] == np.float32(0.01)
         results = record['validation_results']['topn_val']
-        assert set(results) == BY_LAYER | {
+        is_last = record['step'] in (STEPS[-1], RESUMED[-1])  # of its run
+        details = set(layout.DETAILS) if is_last else set()
+        assert set(results) == BY_LAYER | details | {
             'top1',
             'top5',
             'loss',
@@ -286,6 +288,11 @@ def test_the_records(trained, records):
         )
         assert record['params']['validation_params']['measure_images'] == 64
         assert all(set(results[name]) == LAYERS for name in BY_LAYER)
+        for each in results.get('per_class', []):
+            assert each['images'] == 100 and each['name'] == str(each['label'])
+        confusion = results.get('confusion', {}).get('matrix')
+        assert not is_last or np.trace(confusion) == round(1000 * results['top1'])
+        assert len(results.get('mistakes', [])) == (16 if is_last else 0)
     first, last = (
         found[0]['validation_results']['topn_val'],
         found[-1]['validation_results']['topn_val'],
