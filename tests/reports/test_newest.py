@@ -49,3 +49,27 @@ def test_the_best_so_far_knows_no_later_trial():
     plot.draw(axes)
     (best,) = [line for line in axes.get_lines() if line.get_label() == 'best so far']
     assert list(zip(*best.get_data())) == [(0, 0.25), (2, 0.5), (3, 0.5), (4, 0.75)]
+
+
+def test_results_by_class_are_not_read(files):
+    """They are up to a thousand times larger than the numbers."""
+    details = dict(
+        per_class=[{'label': 0}], confusion={'matrix': [[7]]}, mistakes=[{'image': b'x'}]
+    )
+    record = dict(
+        _id=bson.ObjectId(),
+        exp_id='one',
+        step=7,
+        params={},
+        train_results=[{'loss': 1.0}],
+        validation_results={'topn_val': dict(details, top1=0.5)},
+    )
+    files.insert_one(record)
+    (head,) = stored.heads(files)
+    assert head.records[0]['validation_results'] == {'topn_val': {'top1': 0.5}}
+    files.insert_one(dict(exp_id='one', step=9, params={}, train_results=[{'loss': 1.0}]))
+    (head,) = stored.heads(files)
+    found = [each['validation_results'] for each in head.records if 'validation_results' in each]
+    assert found == [{'topn_val': {'top1': 0.5}}]
+    (point, _) = sorted(stored.whole(files, ['one'])['one'])
+    assert point.results == stored.waiting_point(record).results == {'top1': 0.5}
