@@ -26,6 +26,7 @@ STYLE: Style = {
     'pdf.fonttype': 42,
 }
 RULE_FACTORS = ('rule', 'alignment')  # the factors that name a rule, which decides on the colour
+MARGIN = 0.1  # between the means and the end of the axis, as a share of the range of the means
 COLOUR, MEAN = '#0072b2', '#d55e00'
 PALETTE = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000')
 # What would make two files of one figure differ.
@@ -195,6 +196,10 @@ def over_time(
                     axes.fill_between(
                         found.epochs, found.lows, found.highs, color=drawn.colour, alpha=0.2
                     )
+            means = [mean for found in bands[metric] if found for mean in found.means]
+            margin = MARGIN * (max(means) - min(means))
+            if margin:  # the band of two seeds that differ much would hide all means
+                axes.set_ylim(min(means) - margin, max(means) + margin)
             axes.set(xlabel='epoch', ylabel=METRICS[metric].title)
             axes.set_title(title if place == 1 else '', loc='left')
         lines = [
