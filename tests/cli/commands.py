@@ -21,12 +21,20 @@ import tensorflow.compat.v1 as tf
 
 from config import flags
 from data import mnist
+from database import layout
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 FORKS = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'forks.py')
 PIPES = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, cwd=ROOT)
 
 Done = collections.namedtuple('Done', 'code out err')
+
+
+def numbers(record):
+    """Returns the results of a validation that every validation records."""
+    results = record['validation_results']['topn_val']
+    return {name: value for name, value in results.items() if name not in layout.DETAILS}
+
 
 digits = functools.lru_cache(maxsize=None)(mnist.read_subset)
 

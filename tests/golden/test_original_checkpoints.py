@@ -18,7 +18,7 @@ import data
 import reference
 from config.schema import Config
 from data.base import Dataset
-from database.layout import SIGNALS
+from database.layout import DETAILS, SIGNALS
 from training import checkpoints, devices, jobs, runtime
 from training.choices import choices
 import tensorflow.compat.v1 as tf
@@ -175,7 +175,7 @@ def measured(results):
     return {
         f'metric/{name}/{layer}': value
         for name, layers in results['topn_val'].items()
-        if isinstance(layers, dict) and name not in SIGNALS
+        if isinstance(layers, dict) and name not in (*SIGNALS, *DETAILS)
         for layer, value in layers.items()
     }
 

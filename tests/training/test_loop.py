@@ -831,7 +831,7 @@ def test_a_run_that_is_stopped_and_resumed_is_one_that_never_was(
             told.append(os.kill(os.getpid(), number))
         return taken
 
-    def interrupted(session, between):
+    def interrupted(session, between, in_detail):
         def after_a_batch():
             between()
             if int(session.run(exp.global_step)) == validating:
@@ -839,7 +839,7 @@ def test_a_run_that_is_stopped_and_resumed_is_one_that_never_was(
                 told.append(os.kill(os.getpid(), number))
                 session.run(exp.global_step)  # the signal does not interrupt what is being done
 
-        return validate(session, after_a_batch)
+        return validate(session, after_a_batch, in_detail)
 
     monkeypatch.setattr(exp, 'run_steps', signalled)
     monkeypatch.setattr(exp, 'validate', interrupted)

@@ -71,13 +71,13 @@ def train(place, folder, monkeypatch, stop_at=None, validating=False, **more):
             told.append(os.kill(os.getpid(), signal.SIGTERM))
         return taken
 
-    def interrupted(session, between=lambda: None):
+    def interrupted(session, between=lambda: None, in_detail=False):
         if validating and int(session.run(exp.global_step)) == stop_at:
             told.append(os.kill(os.getpid(), signal.SIGTERM))
             session.run(exp.global_step)  # the handler runs between two calls
             between()
             raise Signalled('the run goes on after the signal')
-        return validate(session, between)
+        return validate(session, between, in_detail)
 
     with monkeypatch.context() as patch, tiny.session(exp) as session:
         patch.setattr(exp, 'run_steps', signalled)
