@@ -295,7 +295,7 @@ class Trainings:
             for record in client[DBNAME][COLLECTION + '.files'].find({'exp_id': place.exp_id}):
                 names = 'train_results', 'validation_results', 'saved_filters'
                 content = [record.get(name) for name in names]
-                found[record['step']].append(json.dumps(content, sort_keys=True))
+                found[record['step']].append(json.dumps(content, sort_keys=True, default=bytes.hex))
             faults = list(promise.faults(promise.read(Experiment(client, place))))
         return Results(dict(found), self._checkpoints(place), faults)
 
