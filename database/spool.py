@@ -3,7 +3,7 @@
 import fcntl
 import os
 import re
-from typing import List, Pattern, Tuple
+from typing import List, Pattern
 
 import bson
 from bson.errors import BSONError
@@ -110,17 +110,6 @@ class Spool:
                 return bson.decode(file.read())
         except (OSError, BSONError) as error:
             raise damaged(path, error) from error
-
-    def entries(self, refused: bool = False) -> List[Tuple[str, Document]]:
-        """Returns [(path, document)] in the order in which the entries were written.
-
-        Args:
-            refused: Whether to include the entries that MongoDB has refused.
-
-        Raises:
-            StoreError: An entry is damaged.
-        """
-        return [(path, self.read(path)) for path in self.paths(refused)]
 
     def set_aside(self, path: str, suffix: str) -> str:
         """Renames an entry that is not written now, and returns its new path.

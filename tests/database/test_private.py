@@ -10,6 +10,7 @@ from database import entries, private
 from database.archive import pack, unpack
 from database.errors import StoreError
 from database.spool import Spool, spool_of
+from spooled import stored
 
 NAMES = 'checkpoint-30.index', 'checkpoint-30.data-00000-of-00001'
 
@@ -55,7 +56,7 @@ def test_the_folder_itself_may_be_a_link(tmp_path):
     (tmp_path / 'disk').mkdir()
     (tmp_path / 'cache').symlink_to(tmp_path / 'disk')
     path = Spool(spool_of(str(tmp_path / 'cache'))).keep({'number': 3})
-    assert Spool(str(tmp_path / 'disk' / 'spool')).entries()[0][1] == {'number': 3}
+    assert stored(Spool(str(tmp_path / 'disk' / 'spool')))[0][1] == {'number': 3}
     assert mode(path) == 0o600 and mode(tmp_path / 'disk' / 'spool') == 0o700
 
 
@@ -90,7 +91,7 @@ def test_an_entry_behind_a_link_is_refused(tmp_path):
     (tmp_path / 'spool').mkdir()
     (tmp_path / 'spool' / '00000001.bson').symlink_to(tmp_path / 'elsewhere')
     with pytest.raises(StoreError, match='00000001.bson'):
-        Spool(str(tmp_path / 'spool')).entries()
+        stored(Spool(str(tmp_path / 'spool')))
 
 
 @pytest.mark.parametrize('name', ['checkpoint', 'recent'])

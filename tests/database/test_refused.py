@@ -18,6 +18,7 @@ from database.archive import packed
 from database.errors import DamagedError, StoreError
 from database.spool import Spool
 from database.store import Store
+from spooled import stored
 
 EXP_ID = 'symmetric'
 
@@ -98,7 +99,7 @@ def test_a_record_that_waits_is_on_the_disk_and_that_is_no_outage(
         store.save(record(2), checkpoint=archive.path, sha256=archive.sha256)
         store.save(record(3))
         assert connection.wait(lambda: names(tmp_path) == ['00000001.bson', '00000002.bson'], 60)
-        found = [entry['record']['step'] for _, entry in Spool(str(tmp_path / 'spool')).entries()]
+        found = [entry['record']['step'] for _, entry in stored(Spool(str(tmp_path / 'spool')))]
         assert found == [2, 3] and store.failure is None and store.news() == []
     finally:
         os.kill(mongod_of(own_port), signal.SIGCONT)

@@ -12,6 +12,7 @@ from database import connection, entries, records, server
 from database.errors import StoreError
 from database.store import Store
 from database.spool import Spool
+from spooled import stored
 
 NAMES = 'neur-al', 'fc', 'symmetric'
 
@@ -30,20 +31,20 @@ def odd_file(folder, name):
 
 def test_entries_come_in_their_order_and_half_ones_do_not(tmp_path):
     spool = Spool(str(tmp_path / 'spool'))
-    assert spool.entries() == []
+    assert stored(spool) == []
     for number in range(12):
         spool.keep({'number': number})
     (tmp_path / 'spool' / '00000013.bson.half').write_bytes(b'half')
-    assert [entry['number'] for _, entry in spool.entries()] == list(range(12))
-    aside = spool.set_aside(spool.entries()[3][0], '.refused')
-    assert os.path.exists(aside) and [entry['number'] for _, entry in spool.entries()] == [
+    assert [entry['number'] for _, entry in stored(spool)] == list(range(12))
+    aside = spool.set_aside(stored(spool)[3][0], '.refused')
+    assert os.path.exists(aside) and [entry['number'] for _, entry in stored(spool)] == [
         0,
         1,
         2,
     ] + list(range(4, 12))
-    os.remove(spool.entries()[0][0])
+    os.remove(stored(spool)[0][0])
     spool.keep({'number': 12})
-    assert [entry['number'] for _, entry in spool.entries()][-1] == 12
+    assert [entry['number'] for _, entry in stored(spool)][-1] == 12
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_a_damaged_entry_is_named(tmp_path, damage):
     with open(path, 'wb') as file:
         file.write(damage(content))
     with pytest.raises(StoreError, match=path):
-        Spool(str(tmp_path)).entries()
+        stored(Spool(str(tmp_path)))
 
 
 # Spool files in base64, written by the store before its entries were classes.
@@ -93,7 +94,7 @@ def test_a_spool_of_before_is_read(tmp_path):
     assert results.describe() == 'the results 5f00000000000000000000a1_fileitems'
     assert pickle.loads(results.content) == {'validation_results': {'topn_val': {'top1': [0.5]}}}
     assert results.document['item_for'] == with_files.record['_id']
-    kept = [entries.of(document) for _, document in spool.entries()]
+    kept = [entries.of(document) for _, document in stored(spool)]
     assert [bson.encode(entry.to_bson()) for entry in kept] == [
         base64.b64decode(content) for content in WRITTEN_BEFORE
     ]
@@ -120,7 +121,7 @@ def test_what_an_outage_stopped_is_written_at_the_next_start(own_port, tmp_path,
     store.save(record(1), checkpoint=odd_file(tmp_path, 'checkpoint-1.tar'), on_written=os.remove)
     store.save_named_results(store.save(record(2)), validation_results={'topn': {'angles': [1.5]}})
     store.save(record(3), recent=odd_file(tmp_path, 'checkpoint-3.tar'), on_written=os.remove)
-    assert connection.wait(lambda: len(Spool(str(tmp_path / 'spool')).entries()) == 4, 60)
+    assert connection.wait(lambda: len(stored(Spool(str(tmp_path / 'spool')))) == 4, 60)
     assert 'waiting in {} is'.format(tmp_path / 'spool') in store.failure
     with pytest.raises(
         StoreError, match='kept in {}; run the same command'.format(tmp_path / 'spool')
@@ -164,7 +165,7 @@ def test_what_was_written_already_is_not_written_again(mongo_server, tmp_path):
         spool.keep(dict(record=document, checkpoint=tar, replacing=[], remove=True))
         store = open_store(mongo_server, tmp_path)
         assert store.replayed == 1 and store.flush(60)
-        assert [found['step'] for found in store.records()] == [5, 6] and spool.entries() == []
+        assert [found['step'] for found in store.records()] == [5, 6] and stored(spool) == []
         store.close()
         client.drop_database('neur-al')
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import tiny
-from training import answers, devices, metrics, runtime, validation
+from training import answers, devices, metrics, validation
 from training.experiment import Experiment
 import tensorflow.compat.v1 as tf
 
@@ -88,16 +88,7 @@ def test_they_are_the_same_on_several_devices(kind, monkeypatch):
     settings = dict(dataset='few', alignment='symmetric', eval_batch_size=5)
     one = detailed(Experiment(tiny.config(**settings), devices.OneDevice(), training=False))[0]
     if kind == 'tpu':
-
-        def replicate(computation, inputs):
-            cores = [runtime.xla_compile(computation, given) for given in inputs]
-            return [
-                [tf.add_n(parts) if not parts[0].shape.ndims else own for own, parts in both]
-                for both in (zip(core, zip(*cores)) for core in cores)
-            ]
-
-        monkeypatch.setattr(runtime, 'tpu_replicate', replicate)
-        monkeypatch.setattr(runtime, 'tpu_sum', lambda tensor: tensor)
+        tiny.emulate_cores(monkeypatch)
         device = devices.TPU('local', None, None, replicas=2)
         exp = Experiment(tiny.config(**settings), device, training=False)
     else:

@@ -323,15 +323,7 @@ def test_the_parts_of_all_cores_are_numbered(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize('rule', ['information'] + tiers.at_night('frsf'))
 def test_a_validation_split_over_cores_gives_the_numbers_of_one_device(rule, monkeypatch):
-    def replicate(computation, inputs):
-        cores = [runtime.xla_compile(computation, given) for given in inputs]
-        return [
-            [tf.add_n(parts) if not parts[0].shape.ndims else own for own, parts in both]
-            for both in (zip(core, zip(*cores)) for core in cores)
-        ]
-
-    monkeypatch.setattr(runtime, 'tpu_replicate', replicate)
-    monkeypatch.setattr(runtime, 'tpu_sum', lambda tensor: tensor)
+    tiny.emulate_cores(monkeypatch)
     found = []
     for device in (devices.OneDevice(), devices.TPU('local', None, None, replicas=2)):
         exp = Experiment(

@@ -1,0 +1,6 @@
+"""What the tests of this folder share: reading a spool."""
+
+
+def stored(spool):
+    """Returns [(path, document)] of the entries in a spool, in the order in which it has them."""
+    return [(path, spool.read(path)) for path in spool.paths()]
