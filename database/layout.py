@@ -125,8 +125,8 @@ BY_LAYER = MAY_BE_UNDEFINED + (
     'actsq_mean',
     'alignment_coefficients',
 )
-# What a training records of its last validation, and test.py of each: results by class. They are
-# much larger than the numbers.
+# Results by class. A training records them at its last validation only, and test.py at each one,
+# because they are much larger than the other results.
 DETAILS = ('per_class', 'confusion', 'mistakes')
 MOST_WHOLE = 100  # classes up to which the whole matrix of confusions is recorded
 

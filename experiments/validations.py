@@ -1,7 +1,7 @@
 """The results of every validation of the runs of an experiment, in a second CSV file.
 
-The file is for curves over time. It stands beside the file of the experiment: the validations of
-the runs in `rules.csv` are in `rules_validations.csv`.
+The file is for curves over time. It is in the folder of the experiment's own file: the validations
+of the runs in `rules.csv` are in `rules_validations.csv`.
 """
 
 import csv
@@ -49,7 +49,7 @@ COLUMNS = (*Key._fields, *Validation._fields)
 
 
 class File:
-    """The file of the validations.
+    """The CSV file with the validations of an experiment.
 
     Args:
         results: Path of the CSV file of the experiment.

@@ -1,4 +1,4 @@
-"""What a network answers in a validation: by class, its confusions, and its surest mistakes."""
+"""The answers of a network in a validation: top-1 by class, confusions, and the surest mistakes."""
 
 import io
 from typing import Dict, List, NamedTuple, Optional, Sequence
@@ -84,7 +84,7 @@ class _Mistake(NamedTuple):
     image: Array
 
     def document(self) -> Document:
-        """Returns it as a record holds it."""
+        """Returns the mistake as a document for a record."""
         return dict(
             number=self.number,
             label=self.label,

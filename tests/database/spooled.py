@@ -2,5 +2,5 @@
 
 
 def stored(spool):
-    """Returns [(path, document)] of the entries in a spool, in the order in which it has them."""
+    """Returns [(path, document)] of the entries in a spool, oldest first."""
     return [(path, spool.read(path)) for path in spool.paths()]

@@ -229,7 +229,7 @@ def cross_entropy(outputs, labels):
 
 
 def emulate_cores(monkeypatch):
-    """Lets XLA compile what a TPU would compute, one core after another, and add up the scalars."""
+    """Replaces the cores of a TPU by computations that XLA compiles, and adds up their scalars."""
 
     def replicate(computation, inputs):
         cores = [runtime.xla_compile(computation, given) for given in inputs]
