@@ -6,8 +6,9 @@ a number, which is higher than that of every process before it. Whatever a proce
 its number, and before each write the process checks that no other one has got a number since.
 """
 
+import bisect
 import datetime
-from typing import Dict, NamedTuple, Optional, cast
+from typing import Dict, Iterable, List, NamedTuple, Optional, cast
 
 import bson
 from pymongo import ReturnDocument
@@ -62,6 +63,42 @@ def of(document: Document) -> Optional[Owner]:
     if not isinstance(life, bson.ObjectId) or not isinstance(number, int):
         return None
     return Owner(life, number)
+
+
+class Steps(NamedTuple):
+    """The steps of a record.
+
+    Attributes:
+        record_id: The `_id` of the record.
+        last: The step of the record.
+        length: How many steps, up to this one, it has results of.
+        owner: The process that wrote it.
+    """
+
+    record_id: bson.ObjectId
+    last: int
+    length: int
+    owner: Owner
+
+
+def replaced(records: Iterable[Steps]) -> List[bson.ObjectId]:
+    """Returns the `_id`s of the records whose step is also in a record of a later process.
+
+    Args:
+        records: The steps of the records of one experiment, in any order.
+    """
+    held = sorted(records, key=lambda record: record.last)
+    lasts = [record.last for record in held]
+    found = []
+    for later in held:
+        first = later.last - max(later.length, 1)
+        within = slice(bisect.bisect_right(lasts, first), bisect.bisect_right(lasts, later.last))
+        found += [
+            record.record_id
+            for record in held[within]
+            if record.owner.life == later.owner.life and record.owner.number < later.owner.number
+        ]
+    return found
 
 
 class Owners:

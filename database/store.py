@@ -606,6 +606,8 @@ class Store:
         """Notes that this process trains the steps after a step, and calls `after`.
 
         Records of those steps that an earlier process has not written yet are then not written.
+        Records that an earlier process has replaced are removed, in case it was killed between the
+        two.
 
         Raises:
             StoreError: The database cannot be read or written.
@@ -613,8 +615,25 @@ class Store:
         if self.owner:
             with self._reading():
                 self._owners.begin(self.owner, step)
+                self._buckets.main.remove(self._replaced())
             self._state.begun = step
         return self.after(step)
+
+    def _replaced(self) -> List[bson.ObjectId]:
+        """Returns the `_id`s of the records that later processes have replaced."""
+        length = {'$cond': [{'$isArray': '$train_results'}, {'$size': '$train_results'}, 0]}
+        signed = {'step': {'$type': 'number'}, owner.FIELD: {'$exists': True}}
+        found = self._buckets.main.files.aggregate(
+            [
+                {'$match': dict(signed, exp_id=self.exp_id)},
+                {'$project': {'step': 1, owner.FIELD: 1, 'length': length}},
+            ]
+        )
+        return owner.replaced(
+            owner.Steps(record['_id'], record['step'], record['length'], its)
+            for record, its in ((record, owner.of(record)) for record in found)
+            if its
+        )
 
     def records(self, query: Optional[Document] = None) -> Iterator[Document]:
         """Iterates over the records of the experiment, sorted by step, then by `_id`.

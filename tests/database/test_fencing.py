@@ -166,6 +166,40 @@ def test_a_record_that_comes_late_is_removed_at_the_end(opened, files, client, d
     assert numbers(files) == [(3, 1), (10, 2), (11, 1)]
 
 
+def test_a_record_whose_replacement_was_stored_before_a_kill(opened, files):
+    """The process that replaced them was killed before it removed the older records."""
+
+    def write(step, count, **more):
+        steps = [{'loss': 0.5}] * count
+        store.save(records.build(EXP_ID, step, {}, 0.1, steps, **more))
+        assert store.flush(10)
+
+    store = opened()
+    write(0, 0)
+    for step in (3, 6, 9, 12):
+        write(step, 3)
+    write(13, 1, stopped=True)
+    store.close(10)
+    store = opened()  # it went on from step 9, and was killed after step 15
+    write(12, 3)
+    write(15, 3)
+    store.close(10)
+    store = opened()
+    assert len(files.distinct('_id')) == 8
+    assert store.begin_after(15) == []
+    assert numbers(files) == [(0, 1), (3, 1), (6, 1), (9, 1), (12, 2), (15, 2)]
+
+
+def test_a_record_of_a_stop_that_no_other_record_replaces_stays(opened, files):
+    for step, count in ((3, 3), (5, 2), (8, 3)):  # as if the settings had changed after each
+        store = opened()
+        store.begin_after(step - count)
+        store.save(records.build(EXP_ID, step, {}, 0.1, [{'loss': 0.5}] * count, stopped=step < 8))
+        store.close(10)
+    opened().begin_after(8)
+    assert numbers(files) == [(3, 1), (5, 2), (8, 3)]
+
+
 def left(tmp_path, store, steps, folder='here'):
     """Leaves records of a store in its spool, as a process that is killed in an outage does."""
     spool = Spool(str(tmp_path / folder / 'spool'))

@@ -147,13 +147,13 @@ def searches(count, chance, trains):
             if started.poll() is not None or time.monotonic() > deadline:
                 break
             time.sleep(0.1)
-        trains = any('train.py' in each for each in processes(word).values())
+        trained = any('train.py' in each for each in processes(word).values())
         time.sleep(chance.uniform(0, 20))
         end(started, SIGNALS[number % len(SIGNALS)])
         remaining = wait_for_none(word)
-        survived, left = survived + (trains and not remaining), left + len(remaining)
-        if remaining or not trains:
-            print(f'search {number}: trained: {trains}, left: {remaining}', flush=True)
+        survived, left = survived + (trained and not remaining), left + len(remaining)
+        if remaining or not trained:
+            print(f'search {number}: trained: {trained}, left: {remaining}', flush=True)
         for process in remaining:
             os.kill(process, signal.SIGKILL)
     return Row('searches', count, survived, left)
