@@ -3,9 +3,12 @@
 import ast
 import functools
 import glob
+import math
 import os
+import types
 
 import faithful
+import pytest
 
 FILES = glob.glob(os.path.join(faithful.ROOT, 'tests', '**', 'test_*.py'), recursive=True)
 
@@ -57,3 +60,15 @@ def test_no_file_gives_its_marks_twice():
     }
     assert len({os.path.basename(path) for path in FILES}) == len(FILES) > 50 > len(names) > 30
     assert [name for name, assigned in names.items() if assigned.count('pytestmark') > 1] == []
+
+
+@pytest.mark.parametrize('errors', [(1e-7, math.nan), (math.nan, 1e-7)])
+def test_the_table_does_not_hide_an_error_that_is_nan(errors):
+    collector, (name, *_) = faithful.Collector(), faithful.CLAIMS
+    for number, error in enumerate(errors):
+        report = types.SimpleNamespace(
+            when='call', passed=True, nodeid=str(number), user_properties=[('error', error)]
+        )
+        collector._claims = {report.nodeid: [name]}
+        collector.pytest_runtest_logreport(report)
+    assert math.isnan(collector.results[name]['error'])
