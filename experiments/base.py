@@ -106,6 +106,14 @@ class Group:
             if line is not None and line.state is State.FINISHED
         }
 
+    def lost(self) -> Dict[int, Line]:
+        """Returns {seed: line} of the runs that diverged."""
+        return {
+            seed: line
+            for seed, line in self.lines.items()
+            if line is not None and line.state is State.LOST
+        }
+
     def values(self, metric: str) -> Dict[int, float]:
         """Returns {seed: value} of the runs that reached their last step and have this number."""
         found = {seed: getattr(line.measured, metric) for seed, line in self.finished().items()}
@@ -222,6 +230,25 @@ class Results:
             rows.append(row + [self._cell(group, seed, metric) for seed in seeds])
         return markdown(rows)
 
+    def overview(self, metrics: Sequence[str]) -> str:
+        """Returns a Markdown table of several metrics: a row for each group.
+
+        It has the number of runs that reached their last step, the number of runs that diverged,
+        and the mean and standard deviation of each metric.
+
+        Args:
+            metrics: Names of METRICS.
+        """
+        factors = list(dict.fromkeys(name for group in self.groups for name in group.factors))
+        rows = [factors + ['n', 'diverged'] + [METRICS[metric].title for metric in metrics]]
+        for group in self.groups:
+            row = [group.factors.get(name, '') for name in factors]
+            row += [str(len(group.finished())), str(len(group.lost()))]
+            rows.append(
+                row + [spread(group.summary(each), METRICS[each].digits) for each in metrics]
+            )
+        return markdown(rows)
+
     def differences(self, references: Sequence[Group], metric: str = 'top1') -> str:
         """Returns a Markdown table of the differences of each group from reference groups.
 
@@ -280,8 +307,7 @@ class Results:
             )
             + ('' if line.measured.top1 is None else f' with top-1 {line.measured.top1:.4f}')
             for group in self.groups
-            for seed, line in group.lines.items()
-            if line is not None and line.state is State.LOST
+            for seed, line in group.lost().items()
         ]
 
     def _ties(self) -> List[str]:
@@ -345,6 +371,14 @@ def _finite(value: float) -> Optional[float]:
 def number(value: Optional[float], digits: int) -> str:
     """Returns a number as text, or a dash for None and NaN."""
     return NONE if value is None or math.isnan(value) else f'{value:.{digits}f}'
+
+
+def spread(found: statistics.Summary, digits: int) -> str:
+    """Returns the mean and, if there are several values, the standard deviation as text."""
+    if not found.n:
+        return NONE
+    deviation = f' ± {found.std:.{digits}f}' if found.n > 1 else ''
+    return f'{found.mean:.{digits}f}{deviation}'
 
 
 def _difference(found: statistics.Summary, digits: int) -> List[str]:

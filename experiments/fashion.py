@@ -61,11 +61,8 @@ def cell(group: Group, metric: str = 'top1') -> str:
     The number of seeds is added if it is not that of SEEDS.
     """
     found = group.summary(metric)
-    if not found.n:
-        return base.NONE
-    text = f'{found.mean:.{DIGITS}f}'
-    text += f' ± {found.std:.{DIGITS}f}' if found.n > 1 else ''
-    return text if found.n == len(SEEDS) else f'{text} (n = {found.n})'
+    text = base.spread(found, DIGITS)
+    return text if found.n in (0, len(SEEDS)) else f'{text} (n = {found.n})'
 
 
 def by_depth(results: Results, factor: str, names: Sequence[str]) -> str:

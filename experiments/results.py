@@ -4,17 +4,20 @@
 
 A file of an experiment that the program ships is printed with the experiment's own table; any other
 file, such as that of a grid, with one row for each combination of settings. `--figures=DIR` also
-writes their figures. Nothing is trained without `--train`, which first trains the runs that are
-missing in the files.
+writes their figures. `--update=PAGE` replaces the tables of a page of the documentation by those
+that are printed. Nothing is trained without `--train`, which first trains the runs that are missing
+in the files.
 """
 
 from training import runtime  # noqa: F401 (first: it prepares TensorFlow)
 
 import argparse
+import contextlib
 import glob
+import io
 import os
 import sys
-from typing import List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence
 
 from config.root import ROOT
 from config.rows import ConfigError
@@ -26,6 +29,7 @@ from experiments import (
     lines,
     mnist_rules,
     noise,
+    pages,
     program,
     rules,
     scatter,
@@ -114,6 +118,45 @@ def _name(path: str) -> str:
     return os.path.splitext(os.path.basename(path))[0]
 
 
+def _paths(folder: str) -> List[str]:
+    """Returns the paths of the CSV files of a folder whose lines are runs, sorted."""
+    paths = sorted(glob.glob(os.path.join(glob.escape(folder), '*.csv')))
+    return [path for path in paths if not _name(path).endswith(validations.SUFFIX)]
+
+
+def _targets(experiments: Sequence[Experiment]) -> Dict[str, str]:
+    """Returns {name of an experiment: its target in the Makefile}."""
+    return {**{each.name: each.target for each in experiments}, dynamics.NAME: dynamics.NAME}
+
+
+def update(page: str, folder: str) -> None:
+    """Replaces the tables of a page of the documentation by those that are printed.
+
+    Args:
+        page: Path of a Markdown file.
+        folder: Folder of the CSV files.
+
+    Raises:
+        ConfigError: A file cannot be read or written, or a line is damaged.
+    """
+    experiments = shipped(folder)
+    targets = _targets(experiments)
+    printed: Dict[pages.Name, str] = {}
+    for path in _paths(folder):
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
+            show(path, experiments)
+        if _name(path) in targets:
+            printed.update(pages.tables(output.getvalue(), targets[_name(path)]))
+    try:
+        with open(page, encoding='utf-8') as file:
+            text = file.read()
+        with open(page, 'w', encoding='utf-8') as file:
+            file.write(pages.updated(text, printed))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f'{page} cannot be updated ({error})')
+
+
 def show_all(folder: str, figures: Optional[str] = None) -> int:
     """Prints the tables of all CSV files of a folder. Returns the exit code.
 
@@ -127,15 +170,14 @@ def show_all(folder: str, figures: Optional[str] = None) -> int:
     if not os.path.isdir(folder):
         raise ConfigError(f'{folder} is not a folder')
     experiments = shipped(folder)
-    paths = sorted(glob.glob(os.path.join(glob.escape(folder), '*.csv')))
-    paths = [path for path in paths if not _name(path).endswith(validations.SUFFIX)]
+    paths = _paths(folder)
     for path in paths:
         try:
             show(path, experiments, figures)
         except OSError as error:
             raise ConfigError(f'{error.filename or figures} cannot be written ({error.strerror})')
     names = [_name(path) for path in paths]
-    targets = {**{each.name: each.target for each in experiments}, dynamics.NAME: dynamics.NAME}
+    targets = _targets(experiments)
     without = [name for name in targets if name not in names]
     if without:
         listed = ', '.join(f'{name} (make {targets[name]})' for name in without)
@@ -161,11 +203,14 @@ def train_all(folder: str, flags: Sequence[str]) -> int:
 
 
 def _run(arguments: argparse.Namespace, flags: Sequence[str]) -> int:
-    if not arguments.train:
-        return show_all(arguments.folder, arguments.figures)
-    os.makedirs(arguments.folder, exist_ok=True)
-    code = train_all(arguments.folder, flags)
-    return max(code, show_all(arguments.folder, arguments.figures))
+    code = 0
+    if arguments.train:
+        os.makedirs(arguments.folder, exist_ok=True)
+        code = train_all(arguments.folder, flags)
+    code = max(code, show_all(arguments.folder, arguments.figures))
+    if arguments.update:
+        update(arguments.update, arguments.folder)
+    return code
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -178,6 +223,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     )
     parser.add_argument('folder', nargs='?', default=FOLDER, help='folder of the CSV files')
     parser.add_argument('--figures', metavar='DIR', help='folder to write all figures to, as PNG')
+    parser.add_argument(
+        '--update', metavar='PAGE', help='Markdown file whose tables are replaced by those printed'
+    )
     parser.add_argument(
         '--train', action='store_true', help='train the runs that are missing, for many hours'
     )

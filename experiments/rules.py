@@ -33,6 +33,7 @@ SEEDS = (1, 2, 3, 4, 5)  # the trials use seed 0
 TRIALS, HELD_OUT = 12, 10_000
 BACKPROP, DATA, NOISE = 'backprop', 'data', 'normal'
 REFERENCES = (BACKPROP, 'feedback')  # the rows that all rows are compared with, seed by seed
+IN_SHORT = 'top1', 'weight_angle', 'projection_angle', 'gradient_angle'
 # BioTorch's protocol. Its weight decay of 0.001 is the network's own.
 SHARED: Dict[str, Value] = dict(
     dataset='fashion_mnist',
@@ -163,9 +164,10 @@ class Rules(Experiment):
         return found
 
     def table(self, results: Results) -> str:
-        """Returns the table of all rows, and their differences from REFERENCES over the seeds."""
+        """Returns the tables: top-1, IN_SHORT, and differences from REFERENCES over the seeds."""
         references = [group for group in results.groups if group.factors['rule'] in REFERENCES]
-        return f'{results.table()}\n\n{results.differences(references)}'
+        tables = results.table(), results.overview(IN_SHORT), results.differences(references)
+        return '\n\n'.join(tables)
 
 
 def _of_the_trials(arguments: argparse.Namespace) -> argparse.Namespace:
