@@ -133,6 +133,7 @@ class Training:
             os.dup2(writing, number)
         os.chdir(ROOT)
         signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored here
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # so may this, under nohup
         if hostname:
             socket.gethostname = lambda: hostname
         if leads:
