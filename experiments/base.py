@@ -56,22 +56,26 @@ class Metric(NamedTuple):
         title: Its name in tables and plots.
         digits: How many digits follow the decimal point.
         is_better_more: Whether a larger number is better.
+        most: The largest value that it can have.
+        least: The smallest value that it can have.
     """
 
     title: str
     digits: int
     is_better_more: bool
+    most: float = math.inf
+    least: float = 0.0
 
 
 METRICS = {
-    'top1': Metric('top-1', 4, True),
-    'top5': Metric('top-5', 4, True),
+    'top1': Metric('top-1', 4, True, 1.0),
+    'top5': Metric('top-5', 4, True, 1.0),
     'loss': Metric('loss', 4, False),
-    'weight_angle': Metric('weight angle', 1, False),
-    'projection_angle': Metric('projection angle', 1, False),
-    'gradient_angle': Metric('gradient angle', 1, False),
-    'best_top1': Metric('best top-1', 4, True),
-    'best_top5': Metric('top-5 at the best top-1', 4, True),
+    'weight_angle': Metric('weight angle', 1, False, 180.0),
+    'projection_angle': Metric('projection angle', 1, False, 180.0),
+    'gradient_angle': Metric('gradient angle', 1, False, 180.0),
+    'best_top1': Metric('best top-1', 4, True, 1.0),
+    'best_top5': Metric('top-5 at the best top-1', 4, True, 1.0),
     'best_loss': Metric('loss at the best top-1', 4, False),
     'seconds': Metric('seconds in steps', 1, False),
     'process_seconds': Metric('seconds', 1, False),

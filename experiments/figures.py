@@ -26,6 +26,8 @@ STYLE: Style = {
     'pdf.fonttype': 42,
 }
 RULE_FACTORS = ('rule', 'alignment')  # the factors that name a rule, which decides on the colour
+# The interval of two seeds reaches thirteen standard errors up and down and hides all else.
+SEEDS_OF_A_BAND = 3
 MARGIN = 0.1  # between the means and the end of the axis, as a share of the range of the means
 COLOUR, MEAN = '#0072b2', '#d55e00'
 PALETTE = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000')
@@ -63,7 +65,7 @@ def dots(results: Results, title: str, path: str, metric: str = 'top1') -> None:
         OSError: The file cannot be written.
     """
     with matplotlib.rc_context(STYLE):
-        labels = [_label(group.factors) for group in results.groups]
+        labels = _labels(results.groups)
         wide = 4.5 + 0.07 * max(map(len, labels))
         figure, axes = _single(wide, 1.0 + 0.3 * len(labels))
         for row, group in enumerate(results.groups):
@@ -80,13 +82,31 @@ def dots(results: Results, title: str, path: str, metric: str = 'top1') -> None:
             xlabel=f'{METRICS[metric].title}: each seed, and the mean with its 95 % interval',
             title=title,
         )
+        least, most = axes.get_xlim()
+        axes.set_xlim(max(least, METRICS[metric].least), min(most, METRICS[metric].most))
         save(figure, path)
 
 
-def _label(factors: Mapping[str, str]) -> str:
-    if len(factors) == 1:
-        return ''.join(factors.values())
-    return ', '.join(f'{name} {value}' for name, value in factors.items()) or 'all'
+def _rule(group: Group) -> Optional[str]:
+    """Returns the rule of a group, or None if it is not one of its factors."""
+    return next((group.factors[name] for name in RULE_FACTORS if name in group.factors), None)
+
+
+def _labels(groups: Sequence[Group]) -> List[str]:
+    """Returns a short text for each group.
+
+    It is the rule, and those other factors in which the groups of this rule differ.
+    """
+    found = []
+    for group in groups:
+        rule = _rule(group)
+        others = [other for other in groups if _rule(other) == rule]
+        words = [rule] if rule else []
+        for name, value in group.factors.items():
+            if name not in RULE_FACTORS and {each.factors.get(name) for each in others} != {value}:
+                words.append(f'{name} {value}' if len(group.factors) > 1 else value)
+        found.append(', '.join(words) or group.name)
+    return found
 
 
 def curves(
@@ -144,15 +164,12 @@ class Drawn(NamedTuple):
 
 def _drawn(groups: Sequence[Group]) -> List[Drawn]:
     """Returns how each group is drawn: a colour for each rule, a dash for each group of a rule."""
-    rules = [
-        next((group.factors[name] for name in RULE_FACTORS if name in group.factors), group.name)
-        for group in groups
-    ]
+    rules = [_rule(group) or group.name for group in groups]
     colours = looks.of(rules)
     found = []
-    for place, (group, rule) in enumerate(zip(groups, rules)):
+    for place, (label, rule) in enumerate(zip(_labels(groups), rules)):
         dash = looks.DASHES[rules[:place].count(rule) % len(looks.DASHES)]
-        found.append(Drawn(colours[rule].colour, dash.matplotlib, _label(group.factors)))
+        found.append(Drawn(colours[rule].colour, dash.matplotlib, label))
     return found
 
 
@@ -165,7 +182,8 @@ def over_time(
 ) -> bool:
     """Writes a figure with a panel for each metric: means over seeds with bands, over epochs.
 
-    A metric that no group has is left out.
+    A band is the 95 % interval of the mean of at least SEEDS_OF_A_BAND seeds. A metric that no
+    group has is left out.
 
     Args:
         results: The results.
@@ -193,12 +211,13 @@ def over_time(
             for drawn, found in zip(groups, bands[metric]):
                 if found is not None:
                     axes.plot(found.epochs, found.means, drawn.dash, color=drawn.colour)
-                    axes.fill_between(
-                        found.epochs, found.lows, found.highs, color=drawn.colour, alpha=0.2
-                    )
+                    if found.seeds >= SEEDS_OF_A_BAND:
+                        axes.fill_between(
+                            found.epochs, found.lows, found.highs, color=drawn.colour, alpha=0.2
+                        )
             means = [mean for found in bands[metric] if found for mean in found.means]
             margin = MARGIN * (max(means) - min(means))
-            if margin:  # the band of two seeds that differ much would hide all means
+            if margin:  # a wide band would hide all means
                 axes.set_ylim(min(means) - margin, max(means) + margin)
             axes.set(xlabel='epoch', ylabel=METRICS[metric].title)
             axes.set_title(title if place == 1 else '', loc='left')

@@ -136,12 +136,14 @@ class Band(NamedTuple):
         means: The mean at each of them.
         lows: The lower end of the interval; NaN for a single seed.
         highs: The upper end of the interval; NaN for a single seed.
+        seeds: The number of seeds.
     """
 
     epochs: List[float]
     means: List[float]
     lows: List[float]
     highs: List[float]
+    seeds: int
 
 
 def band(group: Group, known: Mapping[Key, Sequence[Validation]], metric: str) -> Optional[Band]:
@@ -171,4 +173,5 @@ def band(group: Group, known: Mapping[Key, Sequence[Validation]], metric: str) -
         [each.mean for each in summaries],
         [each.low for each in summaries],
         [each.high for each in summaries],
+        len(runs),
     )

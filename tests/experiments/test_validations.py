@@ -146,3 +146,47 @@ def test_a_key_of_another_run_is_another_curve(file):
     file.store(key(1), history(1))
     file.store(other, history(1, shift=0.5))
     assert [each[0].top1 for each in file.read().values()] == [0.0, 0.5]
+
+
+def test_a_band_needs_three_seeds(tmp_path):
+    """So the figure of two seeds has no colour between that of the curve and white."""
+    path = str(tmp_path / 'x.png')
+    translucent = {}
+    for seeds in (2, 3):
+        known = {key(seed): history(seed, seed / 30) for seed in range(1, seeds + 1)}
+        group = Group({'rule': 'mirror'}, {seed: line(seed) for seed in range(1, seeds + 1)})
+        assert validations.band(group, known, 'top1').seeds == seeds
+        assert figures.over_time(Results([group]), known, ('top1',), 'x', path)
+        with Image.open(path) as image:
+            colours = dict(
+                (colour, count) for count, colour in image.convert('RGB').getcolors(1 << 20)
+            )
+        translucent[seeds] = colours.get((0xF6, 0xDE, 0xCC), 0)  # 0.2 of d55e00 on white
+    assert translucent[2] < 100 < translucent[3] / 10
+
+
+def test_a_label_has_what_tells_a_group_from_the_others_of_its_rule():
+    def labels(*factors):
+        return figures._labels([Group(each, {}) for each in factors])
+
+    assert labels({'rule': 'usf', 'x': '1'}, {'rule': 'dfa', 'x': '2'}) == ['usf', 'dfa']
+    assert labels(
+        {'rule': 'usf', 'x': '1', 'y': '3'}, {'rule': 'usf', 'x': '2', 'y': '3'}, {'rule': 'dfa'}
+    ) == ['usf, x 1', 'usf, x 2', 'dfa']
+    assert labels({'x': '1', 'y': '3'}, {'x': '2', 'y': '3'}) == ['x 1', 'x 2']
+    assert labels({'x': '1'}, {'x': '2'}) == ['1', '2'] and labels({'x': '1'}) == ['x=1']
+    assert labels({}) == ['all']
+
+
+def test_an_interval_does_not_leave_the_range_of_its_metric(monkeypatch):
+    limits = []
+    monkeypatch.setattr(
+        figures, 'save', lambda figure, path: limits.append(figure.axes[0].get_xlim())
+    )
+    seeds = {
+        seed: line(seed)._replace(measured=line(seed).measured._replace(top1=0.8 * seed - 0.7))
+        for seed in (1, 2)
+    }
+    group = Group({'rule': 'mirror'}, seeds)
+    figures.dots(Results([group]), 'x', 'x.png')
+    assert limits == [(0.0, 1.0)]
