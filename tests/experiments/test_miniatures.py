@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import baselines, depth, lines, program, sensitivity, sweep, transfer
+from experiments import baselines, depth, lines, program, rules, sensitivity, sweep, transfer
 from experiments.base import Results
 from test_noise import Forked
 from tiers import at_night
@@ -21,9 +21,11 @@ BEST = {
 
 
 @pytest.fixture(scope='module')
-def images(tmp_path_factory):
-    """A folder of images, in each of which a bright square at one of ten places is the label."""
-    folder = tmp_path_factory.mktemp('squares')
+def folders(tmp_path_factory):
+    """{whether it has test images: a folder of images}.
+
+    In each image, a bright square at one of ten places is the label.
+    """
     made = idx_files.arrays(train=IMAGES, test=TESTED)
     for names in idx_files.idx.FILES.values():
         pixels, labels = (made[name] for name in names)
@@ -31,14 +33,16 @@ def images(tmp_path_factory):
         for image, label in zip(pixels, labels):
             row, column = divmod(int(label), 4)
             image[9 * row : 9 * row + 6, 7 * column : 7 * column + 6] = 255
-    idx_files.write(folder, made)
-    return str(folder)
+    found = {True: tmp_path_factory.mktemp('squares'), False: tmp_path_factory.mktemp('training')}
+    idx_files.write(found[True], made)
+    idx_files.write(found[False], made, splits=['train'])
+    return {has_test: str(folder) for has_test, folder in found.items()}
 
 
 def small(run, images):
-    """Returns a run with few images and 24 steps of 100 of them."""
+    """Returns a run with few images and 24 steps."""
     split = HELD_OUT if run.config.validation_split else 0
-    epochs = 24 * 100 / (IMAGES - split)
+    epochs = 24 / ((IMAGES - split) // run.config.train_batch_size)
     return run._replace(
         config=run.config.replaced(
             dict(
@@ -89,9 +93,15 @@ def of_baselines(factors, seed):
     return factors['network'] in networks.get(seed, ())
 
 
+def of_search(factors, seed):
+    return factors['trial'] == '1' and factors['rule'] in ('backprop', 'symmetric', 'dfa')
+
+
+TRIALS = ('sensitivity', 'trials', 'rules_search')
 EXPERIMENTS = {
     'sensitivity': (sensitivity.Sensitivity(), lambda factors, seed: factors['trial'] == '1'),
     'trials': (sensitivity.Sensitivity(), lambda factors, seed: factors['trial'] in ('2', '3')),
+    'rules_search': (rules.search(), of_search),
     'depth': (depth.Depth(), of_depth),
     'transfer': (transfer.Transfer(BEST), of_transfer),
     'baselines': (baselines.Baselines(), of_baselines),
@@ -100,8 +110,11 @@ EXPERIMENTS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ['sensitivity', *at_night(*list(EXPERIMENTS)[1:])])
-def test_an_experiment_in_small(name, images, mongo_server, forks, tmp_path):
-    """Every run ends with its line, and the table and the figure are made of these lines."""
+def test_an_experiment_in_small(name, folders, mongo_server, forks, tmp_path):
+    """Every run ends with its line, and the table and the figure are made of these lines.
+
+    No process of a trial opens a file of test images: there are none.
+    """
 
     def launch(command, stdout, **others):
         done = forks.run(*command[1:])
@@ -109,7 +122,7 @@ def test_an_experiment_in_small(name, images, mongo_server, forks, tmp_path):
         return Forked(done)
 
     experiment, keep = EXPERIMENTS[name]
-    some = Small(experiment, keep, images)
+    some = Small(experiment, keep, folders[name not in TRIALS])
     version = runtime.describe().partition(' on ')[0]
     where = sweep.Where(
         *('localhost', mongo_server.port, 'small_' + name, str(tmp_path)),
@@ -122,7 +135,8 @@ def test_an_experiment_in_small(name, images, mongo_server, forks, tmp_path):
     assert {line.key for line in known} == {run.key(version) for run in some.runs}
     with open(where.csv, newline='') as file:
         rows = list(csv.DictReader(file))
-    held_out = HELD_OUT if 'trial' in rows[0] else TESTED
+    assert ('trial' in rows[0]) == (name in TRIALS)
+    held_out = HELD_OUT if name in TRIALS else TESTED
     assert {row['images'] for row in rows} == {str(held_out)}
     assert {row['step'] for row in rows if row['state'] == 'finished'} == {'24'}
     tops = [float(row['top1']) for row in rows]
