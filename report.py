@@ -34,6 +34,7 @@ from reports.selection import Listing, Selection, Sheet
 from reports.view import View
 
 if TYPE_CHECKING:
+    from reports import classes
     from reports.page.data import Contents
 
 PLACES = ('host', 'port', 'dbname', 'cache_dir')
@@ -251,14 +252,24 @@ def write(values: flags.FlagValues, found: Found) -> List[str]:
     whole = with_curves(values, found.view.runs)
     if values.png:
         told.append(_png(values, found, whole))
+    if not (values.html or values.figures):
+        return told
+    by_class = _by_class(values, whole)
     if values.figures:
-        told.append(_figures(values, found, whole))
+        told.append(_figures(values, found, whole, by_class))
     if values.html:
         from reports.page import document  # only here, because it imports Matplotlib
 
-        page = document.of(contents(values, found, whole))
+        page = document.of(contents(values, found, whole, by_class))
         told.append(_save('page', values.html, _text(page)))
     return told
+
+
+def _by_class(values: flags.FlagValues, whole: List[Run]) -> 'classes.Found':
+    """Reads the results by class of the runs whose curves are drawn."""
+    from reports import classes  # only here, because it imports SciPy
+
+    return classes.read(values.host, values.port, values.dbname, whole)
 
 
 def _silence_plots() -> None:
@@ -279,7 +290,9 @@ def _png(values: flags.FlagValues, found: Found, whole: List[Run]) -> str:
     return _save('plots', values.png, lambda path: plots.png(drawn, path))
 
 
-def _figures(values: flags.FlagValues, found: Found, whole: List[Run]) -> str:
+def _figures(
+    values: flags.FlagValues, found: Found, whole: List[Run], by_class: 'classes.Found'
+) -> str:
     """Writes each plot of the page as PDF and SVG; returns a line of output.
 
     Raises:
@@ -289,6 +302,7 @@ def _figures(values: flags.FlagValues, found: Found, whole: List[Run]) -> str:
 
     of = sections.of(found.view.runs, whole)
     drawn = plots.of_sections(of) + plots.of_layers(of)
+    drawn += [plot for each in by_class.newest for plot in plots.of_classes(each)]
     for search in found.searched:
         drawn += plots.of_search(search) + plots.of_settings(search)
     try:
@@ -298,13 +312,16 @@ def _figures(values: flags.FlagValues, found: Found, whole: List[Run]) -> str:
     return f'figures: {len(names)} files in {values.figures}'
 
 
-def contents(values: flags.FlagValues, found: Found, whole: List[Run]) -> 'Contents':
+def contents(
+    values: flags.FlagValues, found: Found, whole: List[Run], by_class: 'classes.Found'
+) -> 'Contents':
     """Returns what the page shows.
 
     Args:
         values: The parsed flags.
         found: What was read from the database.
         whole: The runs whose curves are drawn, with all of their records.
+        by_class: Their results by class.
     """
     from reports.page.data import Contents  # only here, because it imports Matplotlib
 
@@ -325,6 +342,7 @@ def contents(values: flags.FlagValues, found: Found, whole: List[Run]) -> 'Conte
         run_sheet,
         group_sheet,
         found.searched,
+        by_class,
         values.every_s if values.watch or values.serve else None,
         values.serve,
     )
@@ -449,7 +467,8 @@ def serve(values: flags.FlagValues, console: rich.console.Console) -> int:
 
     def contents_now() -> 'Contents':
         found = look(values)
-        return contents(values, found, with_curves(values, found.view.runs))
+        whole = with_curves(values, found.view.runs)
+        return contents(values, found, whole, _by_class(values, whole))
 
     source = serving.Source(contents_now, values.every_s)
     source.contents()  # errors are printed here, and not in the browser

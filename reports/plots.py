@@ -1,6 +1,7 @@
 """Draws the plots of a report: for a PNG, for papers, and for the page without scripts."""
 
 import io
+import math
 import os
 import re
 from typing import Callable, List, NamedTuple, Optional, Sequence
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 
 from database.layout import ANGLES
 from reports import curves, looks, searches
+from reports.classes import Classes
 from reports.columns import of_runs
 from reports.curves import DEGREES, Band, Measure
 from reports.runs import Run
@@ -30,6 +32,8 @@ NAMES_PER_ROW = 2  # of a legend
 COLUMNS = 3  # plots per row of a PNG
 DPI = 150  # resolution of a PNG
 MOST_NAMED = 10  # how many layers a legend names
+MOST_CLASSES = 25  # how many classes an axis names
+SHARES = (0.0, 0.01, 0.1, 0.25, 0.5, 1.0)  # that the colours of confusions name
 MOST_POINTS = 200  # points of a curve
 DEPTH = matplotlib.cm.viridis
 STYLE: Style = {
@@ -116,6 +120,57 @@ def of_layers(sections: Sequence[Section]) -> List[Plot]:
                 if measure.is_by_layer and layers.steps:
                     found.append(_map(f'{measure.title} of {member.label}', measure.label, layers))
     return found
+
+
+def of_classes(found: Classes) -> List[Plot]:
+    """Returns the plots of the results by class of a run: top-1, and the matrix of confusions."""
+    return [_by_class(found)] + ([_confusions(found)] if found.matrix else [])
+
+
+def _by_class(found: Classes) -> Plot:
+    """Returns a bar for the top-1 of each class, the least first."""
+    known = sorted((top1, name) for name, top1 in zip(found.names, found.top1) if top1 is not None)
+
+    def draw(axes: Axes) -> None:
+        axes.barh(range(len(known)), [top1 for top1, _ in known], color=looks.COLOURS[0])
+        kept = curves.evenly(len(known), MOST_CLASSES)
+        axes.set_yticks(kept)
+        axes.set_yticklabels([_plain(_short(known[place][1])) for place in kept])
+        axes.invert_yaxis()
+        axes.set_xlim(0, 1)
+        axes.set_xlabel('top-1')
+
+    told = '; '.join(f'{name} {top1:.4f}' for top1, name in known[:MOST_NAMED])
+    return Plot(
+        f'Top-1 by class of {found.run.exp_id}',
+        f'top-1 of {len(known)} classes; the least: {told}',
+        draw,
+        HEIGHT + 0.08 * min(len(known), MOST_CLASSES),
+    )
+
+
+def _confusions(found: Classes) -> Plot:
+    """Returns a heat map of confusions: a row for each label, a column for each answer."""
+    kept = curves.evenly(len(found.names), MOST_CLASSES)
+    names = [_plain(_short(found.names[place], 14)) for place in kept]
+
+    def draw(axes: Axes) -> None:
+        # The root makes small shares visible.
+        image = axes.imshow(
+            np.sqrt(found.shares), interpolation='nearest', cmap=DEPTH, vmin=0, vmax=1
+        )
+        bar = axes.figure.colorbar(image, ax=axes, label="share of the label's images")
+        bar.set_ticks([math.sqrt(share) for share in SHARES])
+        bar.set_ticklabels([f'{100 * share:g} %' for share in SHARES])
+        axes.grid(False)
+        axes.set_xticks(kept)
+        axes.set_xticklabels(names, rotation=90, fontsize=6)
+        axes.set_yticks(kept)
+        axes.set_yticklabels(names, fontsize=6)
+        axes.set_xlabel('answer')
+        axes.set_ylabel('label')
+
+    return Plot(f'Confusions of {found.run.exp_id}', found.confused, draw, WIDTH)
 
 
 def of_run(run: Run) -> List[Plot]:

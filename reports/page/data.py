@@ -5,7 +5,7 @@ import math
 import re
 from typing import Dict, List, Match, NamedTuple, Optional, Sequence, Tuple
 
-from reports import curves, groups, searches, sections, table
+from reports import classes, curves, groups, searches, sections, table
 from reports.curves import Band, LayerMap, Measure
 from reports.page import details
 from reports.runs import STATES, Run
@@ -16,6 +16,7 @@ from reports.types import Json, Points
 
 LIMIT = 2_000_000  # bytes of all data
 MOST_ROWS = 2000  # rows of a table
+MOST_NAMES = 20  # runs that a note names
 # The columns of runs that are shown at first, in this order, unless columns were asked for.
 USUAL = (
     *('exp_id', 'rule', 'dataset', 'model', 'seed', 'top1', 'top5', 'loss', 'weight_angle'),
@@ -66,6 +67,7 @@ class Contents(NamedTuple):
         run_sheet: The table of the runs, in the same order.
         group_sheet: The table of their groups, or None.
         searched: The searches of the database.
+        by_class: The results by class of the runs whose curves are drawn.
         refresh_s: Seconds after which a browser reloads the page, or None.
         is_served: Whether the page is served, and asks for new data every `refresh_s` seconds.
     """
@@ -77,6 +79,7 @@ class Contents(NamedTuple):
     run_sheet: Sheet
     group_sheet: Optional[Sheet] = None
     searched: Sequence[Search] = ()
+    by_class: classes.Found = classes.NONE
     refresh_s: Optional[int] = None
     is_served: bool = False
 
@@ -116,6 +119,7 @@ def text(contents: Contents, found: Sequence[Section]) -> str:
         runs=_runs(contents),
         searches=[_search(search) for search in contents.searched],
     )
+    base['classes'] = _classes(contents, (LIMIT - len(_encoded(base))) // 2)
     whole = [_drawn(section) for section in found]
     for detail in DETAILS:
         grids = Grids()
@@ -338,6 +342,48 @@ def _compared(members: Sequence[Member]) -> List[Json]:
         if any(value is not None for each in of for value in each['values']):
             found.append(dict(name=name, of=of))
     return found
+
+
+def _classes(contents: Contents, room: int) -> Json:
+    """Returns the results by class, in the order of the runs.
+
+    Args:
+        contents: What the page shows.
+        room: The bytes that they may have.
+    """
+    found = contents.by_class.within(room)
+    order = {run.key: place for place, run in enumerate(contents.whole)}
+    shown = sorted(found.shown, key=lambda each: order.get(each.run.key, len(order)))
+    names: Dict[Tuple[str, ...], int] = {}
+    of = [names.setdefault(tuple(each.names), len(names)) for each in shown]
+    return dict(
+        names=list(names),
+        runs=[dict(each.document(), names=place) for each, place in zip(shown, of)],
+        first='/'.join(found.shown[0].run.key) if found.shown else None,
+        notes=class_notes(found),
+    )
+
+
+def class_notes(found: classes.Found) -> List[str]:
+    """Returns sentences about the runs whose results by class are not shown."""
+    notes = []
+    if found.left and found.shown:
+        notes.append(
+            'All results by class would be too large for one page. Left out, choose runs with '
+            f'--exp_id to see them: {_names(found.left)}.'
+        )
+    elif found.left:
+        notes.append(f'Too large for this page: the results by class of {_names(found.left)}.')
+    if found.lacking and (found.shown or found.left):
+        notes.append(f'Runs that have recorded no results by class: {_names(found.lacking)}.')
+    return notes
+
+
+def _names(found: Sequence[Run]) -> str:
+    """Returns the names of runs; of many, the first ones and how many more there are."""
+    more = len(found) - MOST_NAMES
+    names = ', '.join(run.exp_id for run in found[:MOST_NAMES])
+    return names + (f' and {more:,} more' if more > 0 else '')
 
 
 def _search(search: Search) -> Json:

@@ -21,7 +21,7 @@ PLOTLY = os.path.join('vendor', 'plotly-cartesian.min.js')
 SCRIPTS = (
     PLOTLY,
     *('base.js', 'table.js', 'details.js', 'figures.js', 'curves.js', 'compared.js', 'layers.js'),
-    *('searches.js', 'main.js'),
+    *('classes.js', 'searches.js', 'main.js'),
 )
 POLICY = (
     "default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "

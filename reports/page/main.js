@@ -120,6 +120,7 @@ function build(data) {
   }
   const details = element('div'),
     names = {};
+  const hasClasses = data.classes.runs.length + data.classes.notes.length > 0;
   const shownDetails = new Details(details, data.runs);
   parts.push(
     element(
@@ -127,6 +128,7 @@ function build(data) {
       {'aria-label': 'Parts of the page'},
       data.tables.map((table) => link(table.name, table.title)),
       data.sections.map((section, place) => link(`section${place}`, short(section.title))),
+      hasClasses ? link('classes', 'Classes') : null,
       data.searches.map((search, place) => link(`search${place}`, 'Search ' + short(search.study))),
     ),
   );
@@ -156,6 +158,7 @@ function build(data) {
   if (data.sections.length) parts.push(toolbar(data));
   parts.push(
     ...data.sections.flatMap((section, place) => sectionOf(section, data, names, place)),
+    ...(hasClasses ? new Classes(data).parts() : []),
     ...data.searches.flatMap((search, place) => searchOf(search, place)),
   );
   live.replaceChildren(...parts);

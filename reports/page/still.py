@@ -4,7 +4,8 @@ import html
 from typing import List, Optional, Sequence
 
 from reports import plots, searches
-from reports.page.data import Contents, tables
+from reports.classes import Classes
+from reports.page.data import Contents, class_notes, tables
 from reports.plots import Plot
 from reports.searches import Search
 from reports.sections import Section
@@ -12,6 +13,8 @@ from reports.types import Json
 
 LONG = 48  # characters of a text that is folded; numbers never are
 MOST_GROUPS = 12  # groups in a picture
+MOST_CLASSES = 100_000  # bytes of JSON of the results by class
+MOST_CONFUSIONS = 20  # of a run
 # Pictures of a page. Those of the first section come first, the most important ones.
 MOST_PICTURES = 7
 
@@ -24,7 +27,7 @@ def of(contents: Contents, found: Sequence[Section]) -> str:
     for table in tables(contents):
         notes = ''.join(f'<p class="note">{safe(note)}</p>\n' for note in table['notes'])
         parts.append(f'<h2>{safe(table["title"])}</h2>\n{_table(table)}{notes}')
-    parts.append('<h2>Plots</h2>\n' + _pictures(found))
+    parts += ['<h2>Plots</h2>\n', _pictures(found), _classes(contents)]
     for search in contents.searched:
         parts += [
             f'<h2>{safe(searches.title(search))}</h2>\n',
@@ -69,6 +72,43 @@ def _trials(search: Search) -> str:
     kinds = ['n' if heading in searches.NUMBERS else '' for heading in names]
     rows = [[text(trial) for _, text in searches.COLUMNS] for trial in searches.best(search)]
     return _rows(names, rows, kinds, names.index('state'))
+
+
+def _classes(contents: Contents) -> str:
+    """Renders the results by class of as many runs as MOST_CLASSES bytes can hold."""
+    found = contents.by_class.within(MOST_CLASSES)
+    more = len(contents.by_class.shown) - len(found.shown)
+    notes = [f'The results by class of {more:,} more runs need scripts.'] if more > 0 else []
+    notes += class_notes(contents.by_class)
+    if not (found.shown or notes):
+        return ''
+    told = ''.join(f'<p class="note">{safe(note)}</p>\n' for note in notes)
+    return '<h2>Classes</h2>\n' + told + ''.join(map(_classes_of, found.shown))
+
+
+def _classes_of(found: Classes) -> str:
+    rows = [
+        [name, f'{images:,}', '-' if top1 is None else f'{top1:.4f}']
+        for name, images, top1 in zip(found.names, found.images, found.top1)
+    ]
+    confused = [
+        [found.names[each.label], found.names[each.answer], f'{each.images:,}']
+        for each in found.largest[:MOST_CONFUSIONS]
+    ]
+    pictures = ''.join(
+        f'<li><img src="{safe(each.source)}" alt="{safe(each.alt)}"><span>{safe(each.caption)}'
+        '</span></li>\n'
+        for each in found.mistakes
+    )
+    return (
+        f'<h3>Classes of {safe(found.run.exp_id)}</h3>\n<p class="note">{safe(found.told)}</p>\n'
+        + _rows(['class', 'images', 'top-1'], rows, ['', 'n', 'n'], None)
+        + '<p class="note">The largest confusions:</p>\n'
+        + _rows(['label', 'answer', 'images'], confused, ['', '', 'n'], None)
+        + '<p class="note">The images that are most surely wrong:</p>\n'
+        + f'<ul class="mistakes">\n{pictures}</ul>\n'
+        + ''.join(f'<p class="note">{safe(note)}</p>\n' for note in found.notes)
+    )
 
 
 def _rows(

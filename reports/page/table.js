@@ -39,7 +39,7 @@ class Table {
     const filter = element('input', {
       type: 'search',
       value: this.state.filter,
-      placeholder: 'filter: mirror top1>0.9 seed=2',
+      placeholder: this.hint(),
       'aria-label': 'Filter of the rows',
       oninput: () => {
         this.state.filter = filter.value;
@@ -71,6 +71,12 @@ class Table {
         element('div', {class: 'choices'}, boxes),
       ),
     );
+  }
+
+  hint() {
+    const names = this.data.columns.map((column) => column.name);
+    if (names.includes('seed')) return 'filter: mirror top1>0.9 seed=2';
+    return `filter: a word, or ${names.includes('top1') ? 'top1>0.9' : 'images>2'}`;
   }
 
   // Returns the places of the rows that pass the filter, in the order of the table.

@@ -13,6 +13,7 @@ from reports.runs import Run
 from reports.selection import Selection
 from reports.stored import Point
 
+IMAGE = re.compile(r'data:image/(png|jpeg);base64,[A-Za-z0-9+/]+=*')
 MOMENT = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
 
 
@@ -52,6 +53,22 @@ def column(table, name):
     """Returns a column of a table of the data."""
     (found,) = [each for each in table['columns'] if each['name'] == name]
     return found
+
+
+def foreign(text):
+    """Returns the elements of a page that come from elsewhere or could run a script.
+
+    Images whose bytes are in the page are none.
+    """
+    return [
+        (tag, own)
+        for tag, own in Tags(text).found
+        if tag in ('link', 'iframe', 'object', 'embed', 'image')
+        or any(name.startswith('on') for name in own)
+        or (tag == 'img' and not IMAGE.fullmatch(own.get('src', '')))
+        or (tag != 'img' and 'src' in own)
+        or not all(own[name].startswith('#') for name in own if name.endswith('href'))
+    ]
 
 
 class Tags(html.parser.HTMLParser):

@@ -11,8 +11,10 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
+from reports import classes
 from reports.page import serving, still
 
+import byclass
 import shown
 from shown import made
 from stored import DBNAME, HOSTILE
@@ -216,6 +218,55 @@ def test_every_width_light_and_dark(browser, tmp_path):
         assert all(NARROWEST <= drawn <= own + 1 and told > 20 for own, drawn, told in sizes)
         least = 'return parseFloat(getComputedStyle(document.querySelector("td")).fontSize)'
         assert browser.execute_script(least) >= 14
+    assert quiet(browser)
+
+
+CLASSES = """
+const body = document.querySelector(`[aria-label=${arguments[0]}] tbody`);
+return [...body.rows].map((row) => [...row.cells].map((cell) => cell.textContent));
+"""
+HEAT = (
+    'return [figure.data[0].customdata.map((row) => row.map((cell) => cell[2])), figure.ariaLabel]'
+)
+MAP = "const figure = document.querySelector('figure[data-title=Confusions] .plot');"
+LOADED = """
+return [...document.querySelectorAll('#live .mistakes img')]
+  .map((image) => [image.complete && image.naturalWidth, image.alt]);
+"""
+
+
+def test_a_reader_looks_at_the_classes_of_runs(browser, tmp_path):
+    some = [made(f'run{seed}', 'mirror', seed, 4) for seed in range(3)]
+    names = [HOSTILE, *'bcdefg']
+    own = [byclass.results(), byclass.results(seed=2, names=names), byclass.results(101, 2000)]
+    answered = [
+        classes.of(run, byclass.record(run.exp_id, own=results), run.key)
+        for run, results in zip(some, own)
+    ]
+    show(browser, tmp_path, shown.page(some, by_class=classes.Found(answered, [], [])))
+    for run, results in zip(some, own):
+        browser.execute_script('chosen.tables.classes.sort = null')
+        chooser = Select(find(browser, 'select[name="run of the classes"]'))
+        chooser.select_by_visible_text(run.exp_id)
+        draw(browser)
+        rows = browser.execute_script(CLASSES, 'classes')
+        assert [row[0] for row in rows] == [each['name'] for each in results['per_class']]
+        assert [row[1] for row in rows] == [str(each['images']) for each in results['per_class']]
+        find(browser, '[aria-label=classes] th[data-name=top1] button').click()
+        rows = browser.execute_script(CLASSES, 'classes')
+        known = [each['top1'] for each in results['per_class'] if each['top1'] is not None]
+        assert [row[2] for row in rows[: len(known)]] == [f'{top1:.4f}' for top1 in sorted(known)]
+        assert rows[-1][2] == '-'
+        pictures = browser.execute_script(LOADED)
+        assert [width for width, _ in pictures] == [9] * 5
+        assert all('answer' in alt for _, alt in pictures)
+        is_hidden = browser.execute_script(MAP + 'return figure.parentNode.hidden')
+        assert is_hidden == (run is some[2])
+        if not is_hidden:
+            counts, told = browser.execute_script(MAP + HEAT)
+            assert counts == results['confusion']['matrix'] and 'answered' in told
+        largest = max(map(int, [row[2] for row in browser.execute_script(CLASSES, 'confusions')]))
+        assert browser.execute_script(CLASSES, 'confusions')[0][2] == str(largest)
     assert quiet(browser)
 
 
