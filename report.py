@@ -27,7 +27,7 @@ from config import flags
 from config.rows import ConfigError, HelpGroup
 from config.schema import ROWS, SEED
 from database.errors import StoreError
-from reports import columns, export, missing, runs, searches, table, view
+from reports import columns, digests, export, missing, runs, searches, table, view
 from reports.runs import Run
 from reports.searches import Search
 from reports.selection import Listing, Selection, Sheet
@@ -254,7 +254,7 @@ def write(values: flags.FlagValues, found: Found) -> List[str]:
         told.append(_png(values, found, whole))
     if not (values.html or values.figures):
         return told
-    by_class = _by_class(values, whole)
+    by_class = _by_class(values, found, whole)
     if values.figures:
         told.append(_figures(values, found, whole, by_class))
     if values.html:
@@ -265,10 +265,12 @@ def write(values: flags.FlagValues, found: Found) -> List[str]:
     return told
 
 
-def _by_class(values: flags.FlagValues, whole: List[Run]) -> 'classes.Found':
+def _by_class(values: flags.FlagValues, found: Found, whole: List[Run]) -> 'classes.Found':
     """Reads the results by class of the runs whose curves are drawn."""
     from reports import classes  # only here, because it imports SciPy
 
+    if found.trouble:
+        return classes.NONE
     return classes.read(values.host, values.port, values.dbname, whole)
 
 
@@ -334,15 +336,22 @@ def contents(
         run_sheet = found.view.sheet
         grouped = view.of_groups(runs_seen, Selection()).sheet
         group_sheet = grouped if grouped.height < len(runs_seen) else None
+    note = f'MongoDB at {values.host}:{values.port}, read {now} UTC.'
+    if found.trouble:
+        note += f' This page shows only the records waiting on this disk. {found.trouble}'
+    if len(runs_seen) < len(found.everything):
+        chosen = f'{len(runs_seen):,} of {len(found.everything):,}'
+        note += f' It shows {chosen} runs: --where={values.where}.'
     return Contents(
         f'Runs of database {values.dbname}',
-        f'MongoDB at {values.host}:{values.port}, read {now} UTC',
+        note,
         runs_seen,
         whole,
         run_sheet,
         group_sheet,
         found.searched,
         by_class,
+        {} if found.trouble else digests.read(values.host, values.port, values.dbname, runs_seen),
         values.every_s if values.watch or values.serve else None,
         values.serve,
     )
@@ -468,7 +477,7 @@ def serve(values: flags.FlagValues, console: rich.console.Console) -> int:
     def contents_now() -> 'Contents':
         found = look(values)
         whole = with_curves(values, found.view.runs)
-        return contents(values, found, whole, _by_class(values, whole))
+        return contents(values, found, whole, _by_class(values, found, whole))
 
     source = serving.Source(contents_now, values.every_s)
     source.contents()  # errors are printed here, and not in the browser

@@ -157,7 +157,12 @@ def _confusions(found: Classes) -> Plot:
     def draw(axes: Axes) -> None:
         # The root makes small shares visible.
         image = axes.imshow(
-            np.sqrt(found.shares), interpolation='nearest', cmap=DEPTH, vmin=0, vmax=1
+            np.sqrt(found.shares),
+            aspect='auto',
+            interpolation='nearest',
+            cmap=DEPTH,
+            vmin=0,
+            vmax=1,
         )
         bar = axes.figure.colorbar(image, ax=axes, label="share of the label's images")
         bar.set_ticks([math.sqrt(share) for share in SHARES])

@@ -7,6 +7,7 @@ from typing import Dict, List, Match, NamedTuple, Optional, Sequence, Tuple
 
 from reports import classes, curves, groups, searches, sections, table
 from reports.curves import Band, LayerMap, Measure
+from reports.digests import Digests
 from reports.page import details
 from reports.runs import STATES, Run
 from reports.searches import Search
@@ -68,6 +69,7 @@ class Contents(NamedTuple):
         group_sheet: The table of their groups, or None.
         searched: The searches of the database.
         by_class: The results by class of the runs whose curves are drawn.
+        digests: The digests of the settings of runs whose settings may have changed.
         refresh_s: Seconds after which a browser reloads the page, or None.
         is_served: Whether the page is served, and asks for new data every `refresh_s` seconds.
     """
@@ -80,6 +82,7 @@ class Contents(NamedTuple):
     group_sheet: Optional[Sheet] = None
     searched: Sequence[Search] = ()
     by_class: classes.Found = classes.NONE
+    digests: Digests = {}
     refresh_s: Optional[int] = None
     is_served: bool = False
 
@@ -201,7 +204,7 @@ def _runs(contents: Contents) -> Json:
         names=[run.exp_id for run in found],
         keys=[f'{run.collection}/{run.exp_id}' for run in found],
         differing=details.differing(found),
-        commands=details.commands(found),
+        commands=details.commands(found, contents.digests),
         remarks=[details.remarks(run) for run in found],
     )
 

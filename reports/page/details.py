@@ -4,7 +4,8 @@ from typing import Dict, List, Sequence
 
 from config.schema import LOADING
 from reports import columns, repeat
-from reports.runs import Run
+from reports.digests import Digests
+from reports.runs import STATES, Run
 from reports.types import Json
 
 ENVIRONMENT = ('provenance', 'environment')
@@ -44,8 +45,12 @@ def _facts(run: Run) -> Dict[str, object]:
     return found
 
 
-def commands(found: Sequence[Run]) -> Json:
+def commands(found: Sequence[Run], digests: Digests) -> Json:
     """Returns the lines of the scripts that repeat runs, each line once.
+
+    Args:
+        found: The runs.
+        digests: The digests of their settings, to notice settings that changed on the way.
 
     Returns:
         The `lines`, and for each run the places of its own lines in them, in `of`.
@@ -53,7 +58,7 @@ def commands(found: Sequence[Run]) -> Json:
     places: Dict[str, int] = {}
     of = []
     for run in found:
-        lines = repeat.command(run.params, step=run.step)
+        lines = repeat.command(run.params, digests.get(run.key, ()), run.step)
         of.append([places.setdefault(line, len(places)) for line in lines])
     return dict(lines=list(places), of=of)
 
@@ -61,11 +66,17 @@ def commands(found: Sequence[Run]) -> Json:
 def remarks(run: Run) -> List[str]:
     """Returns what is known of a run besides its settings: its program, end and validations."""
     made = [str(run.provenance['runtime'])] if run.provenance.get('runtime') else []
+    planned = '' if run.steps is None else f' of {run.steps:,}'
     lines = [
-        f'newest record: {run.time:%Y-%m-%d %H:%M:%S} UTC' + ''.join(f'; {one}' for one in made)
+        f'{run.state}: {STATES[run.state]}',
+        f'step {run.step:,}{planned}; newest record: {run.time:%Y-%m-%d %H:%M:%S} UTC'
+        + ''.join(f'; {one}' for one in made),
     ]
-    if run.why:
-        lines.append(f'{run.state}: {run.why}')
+    lines += [f'why: {run.why}'] if run.why else []
+    if run.waiting:
+        lines.append(f'records on this disk that are waiting for MongoDB: {run.waiting:,}')
+    if run.remarks.tags:
+        lines.append(f'tags: {", ".join(run.remarks.tags)}')
     for check in run.validations:
         top1 = columns.shown(check.result('top1'), '{:.4f}')
         lines.append(f'validation {check.exp_id}: step {check.step:,}, top-1 {top1}')

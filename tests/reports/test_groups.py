@@ -361,7 +361,7 @@ def test_a_page_shows_groups_and_what_belongs_to_a_run(found):
     assert f'{mean:.4f}' in shown.column(groups_seen, 'top1_mean')['texts']
     remarks = dict(zip(told['runs']['names'], told['runs']['remarks']))
     assert 'validation check: step 30, top-1 0.5000' in remarks['symmetric_seed0']
-    assert any(line.startswith('died: step 21: lost') for line in remarks['symmetric_seed8'])
+    assert any(line.startswith('why: step 21: lost') for line in remarks['symmetric_seed8'])
     assert '8 with uncommitted changes' in shown.column(told['tables'][0], 'commit')['texts']
 
 
