@@ -15,7 +15,8 @@ from config.flags import as_flag
 from config.root import ROOT
 from config.rows import MEANING, TRAINING, Scope
 from config.schema import SEED, Config, ConfigError
-from database.place import FILES
+from database import unfinished
+from database.place import FILES, UNFINISHED
 from database.types import Document
 from experiments.base import MOST_TIES
 from experiments.lines import Line, Measured, Source, State, of_texts, texts
@@ -166,10 +167,14 @@ class Recorded(NamedTuple):
 def recorded(database: 'Database[Document]', config: Config) -> Optional[Recorded]:
     """Reads the records of a run, or returns None if it has not been validated.
 
+    A run of which only a part is in the database does not count; see database/unfinished.py.
+
     Raises:
         ConfigError: The records are of other settings.
         PyMongoError: MongoDB cannot be read.
     """
+    if _is_in_part(database, config):
+        return None
     files = database[places.collection(config) + FILES]
     # The largest fields, which do not matter here, are left out.
     fields = {'validation_results': 1, 'step': 1, 'params.digests': 1, 'params.provenance': 1}
@@ -200,6 +205,12 @@ def recorded(database: 'Database[Document]', config: Config) -> Optional[Recorde
         _one_line(model or ''),
         str(last['_id']),
     )
+
+
+def _is_in_part(database: 'Database[Document]', config: Config) -> bool:
+    """Returns whether an import or a deletion of a run is not finished."""
+    marks = database[places.collection(config) + UNFINISHED]
+    return unfinished.doing(marks, config.exp_id) is not None
 
 
 def _time(database: 'Database[Document]', config: Config) -> Tuple[int, float]:
@@ -344,7 +355,7 @@ class Notes:
     def line(self, config: Config, factors: Dict[str, str]) -> Optional[Line]:
         """Returns the stored line of a run, or None.
 
-        A line does not count if the records of its run were deleted.
+        A line does not count if the records of its run were deleted, or if only a part is there.
 
         Raises:
             PyMongoError: MongoDB cannot be read.
@@ -353,6 +364,7 @@ class Notes:
         files = self._database[places.collection(config) + FILES]
         if (
             note is None
+            or _is_in_part(self._database, config)
             or note['line']['record']
             and not files.find_one({'exp_id': config.exp_id}, {'_id': 1})
         ):

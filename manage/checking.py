@@ -7,7 +7,7 @@ import sys
 from typing import List
 
 from config.root import ROOT
-from database import promise, unfinished
+from database import promise
 from database.errors import StoreError
 from database.experiment import Experiment
 from database.place import Place
@@ -42,7 +42,6 @@ class Check(Command):
         with opened(where) as client:
             place = locate(client, where, options.exp_id)
             experiment = Experiment(client, place)
-            unfinished.check(experiment.main.unfinished, place)
             if experiment.is_held():
                 raise StoreError(
                     f'A process is working on {place.exp_id}, so it cannot be checked as a whole. '

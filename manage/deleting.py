@@ -8,6 +8,7 @@ from typing import List, NamedTuple, Optional, Sequence
 import bson
 
 from config.rows import ConfigError
+from database.claim import Claim
 from database.connection import Client
 from database.errors import StoreError
 from database.experiment import Amount, Experiment
@@ -169,17 +170,18 @@ def delete(client: Client, found: Sequence[Doomed], keeps_last: bool) -> None:
             cannot be removed, or the last checkpoint of an experiment is damaged.
         PyMongoError: MongoDB cannot be read or written.
     """
-    with contextlib.ExitStack() as claims:
+    with contextlib.ExitStack() as entered:
+        claims = []
         for each in found:
             try:
-                claims.enter_context(each.experiment.claimed('deleting'))
+                claims.append(entered.enter_context(each.experiment.claimed('deleting')))
             except StoreError as error:
                 raise StoreError(f'Nothing was deleted: {error}') from error
-        for each in found:
+        for each, claim in zip(found, claims):
             if keeps_last:
                 _thin(each)
             else:
-                _delete(client, each)
+                _delete(client, each, claim)
 
 
 def _thin(each: Doomed) -> None:
@@ -190,12 +192,13 @@ def _thin(each: Doomed) -> None:
     say(f'{each.place.exp_id}: kept {of_amount(left)}')
 
 
-def _delete(client: Client, each: Doomed) -> None:
+def _delete(client: Client, each: Doomed, claim: Claim) -> None:
     # The records go last, so that the same command finds an experiment that is deleted in part.
     if each.folder:
         local.remove(each.folder)
     notes.collection_of(client, each.place.dbname, each.place.collname).delete_one(
         {'_id': each.place.exp_id}
     )
+    claim.begin()  # otherwise, a new experiment of this name would seem to have ended like this one
     each.experiment.delete()
     say(f'deleted {each.place.exp_id} ({each.place.collname})')

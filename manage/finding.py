@@ -7,7 +7,7 @@ from typing import Iterator, List, NamedTuple, Optional
 
 from pymongo.errors import PyMongoError
 
-from database import connection, records, server
+from database import connection, records, server, unfinished
 from database.connection import Client
 from database.errors import StoreError
 from database.place import FILES, UNFINISHED, Place
@@ -71,7 +71,8 @@ def locate(client: Client, where: Where, exp_id: str, in_part: bool = False) -> 
             has nothing but local files.
 
     Raises:
-        StoreError: There is no such experiment, or several collections have one.
+        StoreError: There is no such experiment, only a part of it is there, or several collections
+            have one.
         PyMongoError: MongoDB cannot be read.
     """
     among = _holding(client, where, exp_id)
@@ -87,7 +88,10 @@ def locate(client: Client, where: Where, exp_id: str, in_part: bool = False) -> 
             f'The experiment {exp_id} is in the collections {", ".join(among[:-1])} and '
             f'{among[-1]} of {where.text()}. Choose one of them with --collection.'
         )
-    return where.place(among[0], exp_id)
+    place = where.place(among[0], exp_id)
+    if not in_part:
+        unfinished.check(client[place.dbname][place.collname + UNFINISHED], place)
+    return place
 
 
 def _holding(client: Client, where: Where, exp_id: str) -> List[str]:

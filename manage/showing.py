@@ -77,8 +77,12 @@ def environment(run: Run) -> Document:
 
 
 def results(run: Run) -> Document:
-    """Returns {name: value} of the newest results; results by layer are means over the layers."""
-    found = {name: run.last(name) for name in RESULTS}
+    """Returns {name: value} of the newest results; results by layer are means over the layers.
+
+    `loss` is that of the validation images, as in a report. A result that is not there is left out.
+    """
+    found = {name: run.result(name) for name in RESULTS}
+    found = {name: value for name, value in found.items() if value is not None}
     return dict(found, step=run.step, state=run.state)
 
 
@@ -155,13 +159,13 @@ def read(where: Where, place: Place) -> Run:
     """Reads an experiment.
 
     Raises:
-        StoreError: MongoDB cannot be read, or the experiment has just been deleted.
+        StoreError: MongoDB cannot be read, or there are no records of the experiment.
     """
     found, trouble = runs.read(
         where.host, where.port, where.dbname, (place.exp_id,), place.collname, where.cache_dir
     )
     if trouble or not found:
-        raise StoreError(trouble or f'{place.text()} has just been deleted.')
+        raise StoreError(trouble or f'There are no records of {place.text()}.')
     return found[0]
 
 
@@ -181,7 +185,7 @@ class Show(Command):
     def run(self, where: Where, options: argparse.Namespace) -> int:
         """Prints the experiment."""
         with opened(where) as client:
-            place = locate(client, where, options.exp_id)
+            place = locate(client, where, options.exp_id, in_part=True)
             lines = _lines(where, read(where, place), Experiment(client, place))
             labels = notes.read(client, place)
         lines.append(('tags', ', '.join(labels.tags) or 'none'))

@@ -46,7 +46,8 @@ def frame(
     With Per.RUN and Per.GROUP, the columns are those of `report.py --csv`, and of `--group=seed`.
     With Per.STEP, there is a row for each record of each run: the means of its losses, and the
     results of its validation, by layer as means over the layers. With Per.LAYER, there is a row for
-    each layer of each record with a validation. Missing values are NaN.
+    each layer of each record with a validation. Both leave out runs whose import or deletion is not
+    finished. Missing values are NaN.
 
     Args:
         dbname: Name of the database.
@@ -84,6 +85,7 @@ def frame(
         [
             dict(own, **row)
             for own, run in zip(_rows(chosen.sheet), chosen.runs)
+            if not run.is_in_part
             for point in run.points
             for row in rows_of(point)
         ]

@@ -135,6 +135,11 @@ class Run:
         return RunKey(self.collection, self.exp_id)
 
     @property
+    def is_in_part(self) -> bool:
+        """Whether only a part of it is in the database: its import or deletion is not finished."""
+        return self.state in HALF.values()
+
+    @property
     def why(self) -> Optional[str]:
         """Why it stopped or died, or None if it did not or if this is not recorded."""
         return self._end.message if self._end and self.state in (STOPPED, DIED) else None

@@ -71,7 +71,8 @@ def chosen(found: Sequence[Run], most: int) -> List[Run]:
     Args:
         found: All runs.
         most: How many groups are drawn at most. They share MOST_CURVES evenly; of a group with
-            more runs, those that count in its statistics come first, and of these the newest.
+            more runs, those that count in its statistics come first, and of these the newest. A
+            run of which only a part is in the database is not drawn.
     """
     newest = sorted(
         (group for group in groups.of(found) if group.first.state != VALIDATED),
@@ -84,7 +85,7 @@ def chosen(found: Sequence[Run], most: int) -> List[Run]:
         counted = {run.key for run in group.counted}
         order = sorted(group.runs, key=lambda run: (run.key in counted, run.time), reverse=True)
         kept.update(run.key for run in order[:each])
-    return [run for run in found if run.key in kept]
+    return [run for run in found if run.key in kept and not run.is_in_part]
 
 
 def of(found: Sequence[Run], whole: Sequence[Run]) -> List[Section]:

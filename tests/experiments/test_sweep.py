@@ -150,6 +150,32 @@ def test_a_processor_that_nobody_noted_is_that_of_the_records(where, database, l
     assert {line.source.cpu for line in read(where).values()} == {'another processor'}
 
 
+class Refused(pretend.Pretended):
+    """A training that refuses its experiment, as train.py does if only a part of it is there."""
+
+    def run(self, command, output):
+        output('error: Only a part of it is there.\n')
+        return pretend.FAILED
+
+
+@pytest.mark.parametrize('is_noted', [True, False])
+def test_a_part_of_a_run_is_no_result(where, database, log, is_noted):
+    work(where).run()
+    os.remove(where.csv)
+    if not is_noted:
+        database[trained.NOTES].drop()
+    run = grid.Grid('grid', VALUES).runs([])[0]
+    half = {'_id': sweep.placed(run, 'grid', where).exp_id, 'doing': 'import'}
+    database['fc_32-16.unfinished'].insert_one(half)
+    each = work(where, launch=Refused)
+    each.run()
+    assert set(each.failures) == {run.name} and 'Only a part' in each.failures[run.name]
+    assert len(read(where)) == 5
+    database['fc_32-16.unfinished'].delete_one({})
+    work(where, launch=Refused).run()
+    assert len(read(where)) == 6 and len(log()) == 6
+
+
 def test_best_of_a_history_with_a_gap_is_unknown(where, database):
     work(where, dict(VALUES, seed=[1])).run()
     os.remove(where.csv)

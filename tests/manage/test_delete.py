@@ -8,12 +8,13 @@ import pytest
 
 import stock
 from database import layout, records, unfinished
-from database.claim import Claim
+from database.claim import Claim, End
 from database.errors import StoreError
 from database.experiment import Experiment
 from database.place import Place
 from database.spool import Spool
 from database.store import Store
+from reports import runs as reported
 
 NOTHING = {'files': [], 'bytes': {}, 'recent': [], 'recent bytes': {}, 'notes': []}
 
@@ -96,6 +97,29 @@ def test_nobody_starts_while_it_is_deleted(mongo_server, client, fill):
     Store(*place, exclusive=True).close()
 
 
+def test_a_new_experiment_of_the_name_has_not_ended(run, fill, client, mongo_server):
+    claims = client['carry']['fc_7-5.claims']
+    fill('symmetric', num_steps=90)
+    died = Claim(claims, 'symmetric')
+    died.end(End('SIGINT', 'its user stopped it'))
+    died.release()
+    assert run('delete', 'symmetric', '--yes').code == 0
+    assert claims.find_one({'_id': 'symmetric'}) is None
+    fill('symmetric', num_steps=90)
+    (new,), _ = reported.read('localhost', mongo_server.port, 'carry')
+    assert (new.state, new.why) == ('died', None)
+
+
+def test_a_deletion_of_checkpoints_keeps_how_the_training_ended(run, fill, client, mongo_server):
+    fill('symmetric', num_steps=90)
+    stopped = Claim(client['carry']['fc_7-5.claims'], 'symmetric')
+    stopped.end(End('SIGINT', 'its user stopped it'))
+    stopped.release()
+    assert run('delete', 'symmetric', '--keep_last_checkpoint', '--yes').code == 0
+    (same,), _ = reported.read('localhost', mongo_server.port, 'carry')
+    assert (same.state, same.why) == ('stopped', 'its user stopped it')
+
+
 def test_half_a_deletion_is_not_opened_and_can_be_finished(
     run, fill, client, mongo_server, monkeypatch
 ):
@@ -113,7 +137,10 @@ def test_half_a_deletion_is_not_opened_and_can_be_finished(
             Store(*place, exclusive=exclusive)
     assert 'half deleted' in run('list').out
     assert 'half deleted' in run('show', 'symmetric').out
-    assert run('export', 'symmetric', '--to=x').code == 1
+    for words in ('export --to=x', 'command', 'diff symmetric', 'tag good', 'check'):
+        name, *more = words.split()
+        refused = run(name, 'symmetric', *more)
+        assert refused.code == 1 and 'Only a part of the experiment symmetric' in refused.err
     assert run('delete', 'symmetric', '--yes').code == 0
     assert stock.held(client, 'carry', 'symmetric') == NOTHING
     assert stock.count(client, 'carry') == {}

@@ -78,6 +78,8 @@ def test_an_experiment_is_shown(run, fill, local):
     assert shown['state'].startswith('finished') and shown['step'] == '9 of 9'
     assert '--learning_rate=0.125' in shown['settings'].split()
     assert shown['commit'] == 'abc' and shown['top1'] == '0.9' and shown['weight_angles'] == '19'
+    assert shown['loss'] == '2'  # of the validation, as in a report, and not 4.5, of the training
+    assert 'top5' not in shown and 'gradient_angles' not in shown
     assert [text for name, text in lines if name == 'checkpoint'] == [
         'step 2, 522.3 kB',
         'step 5, 1.0 kB',
@@ -86,6 +88,17 @@ def test_an_experiment_is_shown(run, fill, local):
     ]
     assert shown['local files'] == f'7 B in {folder}' and shown['tags'] == 'a, b'
     assert 'not yet tuned' in shown.values()
+
+
+def test_a_validation_is_shown_with_its_results(run, client):
+    validated = {'_id': bson.ObjectId(), 'exp_id': 'check', 'step': 9, 'params': stock.params()}
+    validated.update(validates='/a/file', validation_results={'topn_val': {'top1': 0.5, 'loss': 2}})
+    client['carry']['fc_7-5.files'].insert_one(validated)
+    shown = dict(
+        re.split(r' {2,}', line, maxsplit=1) for line in run('show', 'check').out.splitlines()
+    )
+    assert (shown['top1'], shown['loss']) == ('0.5', '2')
+    assert shown['state'].startswith('validated') and 'top5' not in shown
 
 
 def test_differences_of_two_experiments(run, fill, client):

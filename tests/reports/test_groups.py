@@ -14,7 +14,8 @@ from scipy import stats
 
 import reports
 from config.schema import ConfigError
-from reports import columns, export, groups, missing, runs, view
+from database import unfinished
+from reports import columns, export, groups, missing, runs, sections, view
 from reports.selection import Listing, Selection
 
 import seeds
@@ -409,6 +410,16 @@ def test_a_data_frame_of_steps_and_one_of_layers(frame, files):
     assert np.isnan(layers.error_rank.iloc[0])  # an older record does not have the measure
     with pytest.raises(ValueError, match='rows'):
         frame('rows')
+
+
+def test_a_part_of_a_run_has_no_curve_and_no_rows_of_records(frame, files, read):
+    both = ['mirror_seed1', 'mirror_seed2']
+    with unfinished.marked(files.database['resnet18.unfinished'], 'mirror_seed1', 'import'):
+        assert sorted(frame(exp_ids=both).state) == ['finished', 'half imported']
+        for per in ('step', 'layer'):
+            assert set(frame(per, exp_ids=both).exp_id) == {'mirror_seed2'}
+        (part,) = read(exp_ids=['mirror_seed1'])
+        assert sections.chosen([part], most=3) == []  # although no run of its group is complete
 
 
 @pytest.mark.parametrize(
