@@ -3,7 +3,7 @@
 import fcntl
 import os
 import re
-from typing import List, Pattern
+from typing import List, NamedTuple, Pattern
 
 import bson
 from bson.errors import BSONError
@@ -18,6 +18,25 @@ ANY_ENTRY = re.compile(r'(\d{8})\.bson(?:\.(?:refused|superseded|elsewhere))?')
 REFUSED = '.refused'  # suffix of entries that MongoDB has refused; they are tried again
 SUPERSEDED = '.superseded'  # of entries whose steps another process has trained again
 ELSEWHERE = '.elsewhere'  # of entries of a database that was dropped, or of another server
+STUDIES = 'searches'  # the folder of searches, beside those of the experiments of a collection
+
+
+class StudyFiles(NamedTuple):
+    """The files of the study of a search, in the folder STUDIES of its collection.
+
+    Attributes:
+        journal: Path of Optuna's journal, from which `search.py` continues it.
+        identity: Path of a text that distinguishes it from other studies of the same name.
+    """
+
+    journal: str
+    identity: str
+
+    @classmethod
+    def of(cls, folder: str, name: str) -> 'StudyFiles':
+        """Returns the files of the study of a name in a folder."""
+        path = os.path.join(folder, name)
+        return cls(path + '.journal', path + '.study')
 
 
 def local_folder(root: str, place: Place) -> str:

@@ -15,7 +15,7 @@ from database.experiment import WEIGHTS, Experiment
 from database.place import FILES, SEARCHES, Place
 from database.types import Document
 from manage import folder as folders
-from manage import local, notes
+from manage import local, notes, studies
 from manage.command import Command, say
 from manage.finding import Where, collections, locate, opened
 from manage.folder import ENDED, LABELS, RECENT, RECORDS, TRIAL, Listed, Manifest, Writing
@@ -28,9 +28,9 @@ class Export(Command):
     help = 'write experiments to a folder, to import them elsewhere'
     description = (
         'Writes experiments to a new folder: records, checkpoints with the recent ones, tags and '
-        'notes, how they ended, and a manifest with a SHA-256 of each file. The folder appears '
-        'when it is whole. '
-        'The database is not changed. `runs.py import` reads the folder.'
+        'notes, how they ended, the journals of the searches that they are trials of, and a '
+        'manifest with a SHA-256 of each file. The folder appears when it is whole. The database '
+        'is not changed. `runs.py import` reads the folder.'
     )
 
     def define(self, parser: argparse.ArgumentParser) -> None:
@@ -113,6 +113,8 @@ def export(
                 f'{counted(listed[-1].records, "record")}, '
                 f'{counted(listed[-1].checkpoints, "checkpoint")}'
             )
+        for study in studies.of_trials(client, places):
+            say(studies.export(client, where, study, new))
         new.finish(Manifest(where.dbname, checkpoints, listed, dict(new.files)))
     total = sum(digest.size for digest in new.files.values())
     return f'{counted(len(listed), "experiment")} exported to {new.folder} ({size(total)})'

@@ -8,6 +8,7 @@
     experiments/<collection>/<exp_id>/labels.bson     its tags and notes
     experiments/<collection>/<exp_id>/ended.bson      how it ended, if before its last step
     experiments/<collection>/<exp_id>/trial.bson      its document in a search, if it is a trial
+    studies/<collection>/<study>.journal, .study      what continues a search, if trials are there
 
 A .bson file holds BSON documents one after the other, as `mongodump` writes them.
 """

@@ -16,7 +16,7 @@ from database.experiment import Experiment, verify
 from database.place import SEARCHES
 from database.types import Document
 from manage import folder as folders
-from manage import notes
+from manage import notes, studies
 from manage.command import Command, say
 from manage.exporting import without_file
 from manage.finding import Where, opened
@@ -63,8 +63,11 @@ class Import(Command):
             connection.check_case(client, f'{where.host}:{where.port}', [where.dbname] + recent)
             for arrival in found:  # nothing is written if one of them cannot be imported
                 missing(arrival)
+            journals = list(studies.arrivals(where, folder, manifest))
             for arrival in found:
                 say(_import(arrival))
+            for journal in journals:
+                say(studies.bring(journal))
         return 0
 
 

@@ -40,6 +40,7 @@ from database import connection, private, server
 from database.claim import held, is_gone, machine, process_here
 from database.errors import StoreError
 from database.place import CLAIMS, SEARCHES
+from database.spool import STUDIES, StudyFiles
 from database.store import Store
 from database.types import Document
 from training import children, finding, places, stopping
@@ -180,7 +181,8 @@ class Search:
         self._prune, self._launch = prune, launch
         self._grid = _grid(space)
         self._trials = min(trials, len(self._grid)) if self._grid else trials
-        self._folder = places.cache_folder(config, places.of(config, 'searches'))
+        self._folder = places.cache_folder(config, places.of(config, STUDIES))
+        self._files = StudyFiles.of(self._folder, study)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._stop = stopping.Stop(places.say)
         self._study = self._open()
@@ -269,7 +271,7 @@ class Search:
 
         It is stored beside the journal.
         """
-        path = os.path.join(self._folder, self._name + '.study')
+        path = self._files.identity
         own = f'{path}.{os.getpid()}'
         try:
             with private.created(own) as file:
@@ -291,7 +293,7 @@ class Search:
         Raises:
             ConfigError: The study was made with other settings or another space.
         """
-        optuna, path = self._optuna, os.path.join(self._folder, self._name + '.journal')
+        optuna, path = self._optuna, self._files.journal
         if os.path.islink(path):
             raise ConfigError(f'{path} is a link; remove it, or choose another --study')
         # constant_liar spreads the proposals to workers that ask at the same time. Only the first
@@ -490,8 +492,8 @@ class Search:
     def _taken(self, config: Config) -> ConfigError:
         return ConfigError(
             f'{config.dbname} already contains {config.exp_id} of another search: choose '
-            'another --study, or give the --cache_dir of that search to resume it (the files '
-            f'of this search are in {self._folder})'
+            'another --study; or, to resume that search, give its --cache_dir, or import its '
+            f'trials with its journal (this search has the journal {self._files.journal})'
         )
 
     @staticmethod

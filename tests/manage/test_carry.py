@@ -381,3 +381,70 @@ def test_a_pruned_trial_is_carried(run, fill, client, mongo_server, tmp_path):
     assert list(client['new']['fc_7-5.searches'].find()) == [trial]
     (found,), _ = reported.read('localhost', mongo_server.port, 'new')
     assert found.state == 'pruned'
+
+
+@pytest.fixture
+def study(fill, client, cache, mongo_server):
+    """Returns a function: the folder of the studies of a database, in the cache folder.
+
+    The study s, of the trial `symmetric`, is in that of database `own`. A search is at its journal.
+    """
+    fill('symmetric', dbname='own')
+    trial = {'_id': 'symmetric', 'study': 's', 'identity': 'f00d', 'trial': 0, 'state': 'complete'}
+    client['own']['fc_7-5.searches'].insert_one(trial)
+
+    def folder(dbname):
+        return cache / f'localhost:{mongo_server.port}' / dbname / 'fc_7-5' / 'searches'
+
+    folder('own').mkdir(parents=True)
+    (folder('own') / 's.study').write_text('f00d')
+    (folder('own') / 's.journal').write_text('{"op_code": 0}\n{"op_co')
+    return folder
+
+
+def test_the_journal_of_a_study_is_carried(run, study, tmp_path):
+    done = run('export', 'symmetric', f'--to={tmp_path / "out"}', dbname='own')
+    assert 'study s (fc_7-5): its journal, from which search.py continues it' in done.out
+    done = run('import', str(tmp_path / 'out'), dbname='new')
+    assert done.code == 0 and str(study('new') / 's.journal') in done.out
+    (study('new') / 's.study').unlink()  # as if the import had been interrupted between them
+    for _ in range(2):
+        assert run('import', str(tmp_path / 'out'), dbname='new').code == 0
+        assert (study('new') / 's.journal').read_text() == '{"op_code": 0}\n'
+        assert (study('new') / 's.study').read_text() == 'f00d'
+        assert len(list(study('new').iterdir())) == 2
+    (study('new') / 's.journal').write_text('{"op_code": 0}\n{"op_code": 1}\n')  # it went on
+    assert 'journal' not in run('import', str(tmp_path / 'out'), dbname='new').out
+    assert (study('new') / 's.journal').read_text().count('\n') == 2
+
+
+@pytest.mark.parametrize('identity, journal', [('beef', '{}'), (None, 'of another')])
+def test_a_study_is_never_mixed_with_another(run, study, client, tmp_path, identity, journal):
+    assert run('export', 'symmetric', f'--to={tmp_path / "out"}', dbname='own').code == 0
+    study('new').mkdir(parents=True)
+    (study('new') / 's.journal').write_text(journal)
+    if identity:
+        (study('new') / 's.study').write_text(identity)
+    done = run('import', str(tmp_path / 'out'), dbname='new')
+    assert done.code == 1 and f'Another study s is in {study("new")}. Nothing was' in done.err
+    assert stock.count(client, 'new') == {}
+
+
+@pytest.mark.parametrize(
+    'change, why',
+    [
+        (lambda folder, trials: (folder / 's.journal').unlink(), 'its journal is not '),
+        (lambda folder, trials: (folder / 's.study').write_text('beef'), 'its journal is not '),
+        (
+            lambda folder, trials: trials.update_one({}, {'$set': {'state': 'running'}}),
+            'has a trial that has not ended; run its command again first',
+        ),
+    ],
+)
+def test_a_study_without_its_journal_is_told(run, study, client, tmp_path, change, why):
+    change(study('own'), client['own']['fc_7-5.searches'])
+    done = run('export', 'symmetric', f'--to={tmp_path / "out"}', dbname='own')
+    assert done.code == 0 and 'only its trials; search.py cannot continue it' in done.out
+    assert why in done.out and not (tmp_path / 'out' / 'studies').exists()
+    assert run('import', str(tmp_path / 'out'), dbname='new').code == 0
+    assert not study('new').exists()

@@ -11,6 +11,7 @@ import pymongo
 import pytest
 
 import idx_files
+import runs
 from config.flags import as_flag
 from config.schema import Config, ConfigError
 from data import DataError, mnist
@@ -196,6 +197,30 @@ def test_a_study_goes_on_where_it_was_and_mongodb_holds_each_trial(
         )
     assert again['validation_results']['topn_val']['top1'] == best['value']
     assert again['params']['digests'] == best['digests']
+
+
+@pytest.mark.nightly
+def test_a_study_goes_on_in_the_database_that_it_is_carried_to(
+    worker, mongo_server, tmp_path, capfd
+):
+    worker('carried', 1).run()
+    where = [f'--port={mongo_server.port}', f'--cache_dir={tmp_path}']
+    out, there = str(tmp_path / 'out'), DBNAME + '_there'
+    assert (
+        runs.main(['export', 'symmetric_carried_0', '--to=' + out, '--dbname=' + DBNAME, *where])
+        == 0
+    )
+    assert runs.main(['import', out, '--dbname=' + there, *where]) == 0
+    worker('carried', 2, dbname=there).run()
+    assert 'study carried: 2 trials, ' in capfd.readouterr().out
+    with pymongo.MongoClient(mongo_server.host, mongo_server.port) as client:
+        here, new = [
+            list(client[name]['fc_7-5.searches'].find({'study': 'carried'}).sort('trial'))
+            for name in (DBNAME, there)
+        ]
+        client.drop_database(there)
+    assert len(here) == 1 and new[0] == here[0]
+    assert new[1]['trial'] == 1 and new[1]['identity'] == here[0]['identity']
 
 
 def test_a_study_of_another_search_is_refused(worker):
