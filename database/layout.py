@@ -91,10 +91,12 @@ ENVIRONMENT = {
     'diff': (str, type(None)),
     'dataset': (dict, type(None)),
     'argv': (list,),
+    'folder': (str, type(None)),
     'started': (datetime.datetime,),
     'seconds': NUMBER,
     'peak_memory': (int, type(None)),
 }
+SINCE_LATER = ('folder',)  # facts that older records of this layout do not have
 # A tfutils script passes its own dictionary, which has no --model.
 GROUPS_OF_A_SCRIPT = ('save_params', 'model_params')
 STEP = ('loss', 'model_loss', 'reg_loss', 'alignment_loss', 'total_loss', 'learning_rate')
@@ -211,7 +213,7 @@ def _inside_environment(params: Document) -> List[str]:
     ] + [
         f'params.environment.{name} is missing or has another type'
         for name, types in ENVIRONMENT.items()
-        if name not in environment or not _is(environment[name], types)
+        if not (_is(environment[name], types) if name in environment else name in SINCE_LATER)
     ]
 
 

@@ -38,8 +38,9 @@ OF_A_START = (
 )
 OF_A_VALIDATION = ('override', 'val_exp_id')
 FLAG = re.compile(r'--?(\w+)')
+PATHS = ('data_dir', 'load_checkpoint')  # settings that name what a run reads
 # Facts that differ between any two runs.
-SO_FAR = ('started', 'seconds', 'peak_memory', 'argv')
+SO_FAR = ('started', 'seconds', 'peak_memory', 'argv', 'folder')
 
 
 class Difference(NamedTuple):
@@ -154,6 +155,8 @@ def _settings(params: Document, step: Optional[int]) -> Dict[str, Value]:
         values['exp_id_suffix'] = f'{values["exp_id_suffix"]}{SUFFIX}'
         if values['load_db'] and values['load_exp_id'] is None:  # it was that of the run itself
             values['load_exp_id'] = exp_id
+    for name in PATHS:
+        values[name] = _absolute(values[name], _group(params, 'environment').get('folder'))
     starts = is_validation or values['load_db'] or values['load_checkpoint']
     of_a_call = OF_THE_DEVICE + (OF_A_START if starts else ())
     of_a_call += OF_A_VALIDATION if is_validation else ()
@@ -163,6 +166,17 @@ def _settings(params: Document, step: Optional[int]) -> Dict[str, Value]:
         if (rows[name].scope is not Scope.CALL or name in of_a_call)
         and (_differs(value, rows[name], own) or name in named)
     }
+
+
+def _absolute(path: Value, folder: object) -> Value:
+    """Returns a path of this machine as an absolute one, if it is known to what it is relative."""
+    if not _is_relative(path) or not isinstance(path, str) or not isinstance(folder, str):
+        return path
+    return os.path.normpath(os.path.join(folder, path))
+
+
+def _is_relative(path: object) -> bool:
+    return isinstance(path, str) and not ('://' in path or path.startswith(('/', '~')))
 
 
 def _differs(value: Value, row: Row, own: Mapping[str, object]) -> bool:
@@ -254,9 +268,9 @@ def _warnings(params: Document, digests: Iterable[object], values: Dict[str, Val
             '# WARNING: settings changed while it trained (params.load_params.changed_settings); '
             'these are the last.'
         )
-    folder = values.get('data_dir')
-    if isinstance(folder, str) and not os.path.isabs(folder) and '://' not in folder:
-        lines.append('# --data_dir is relative to the folder in which the command was given.')
+    for name in PATHS:
+        if _is_relative(values.get(name)):
+            lines.append(f'# --{name} is relative to the folder in which the command was given.')
     if values.get('worker_hosts'):
         lines.append('# Run it on each of --worker_hosts, with its own --task_index.')
     if values.get('load_checkpoint') or values.get('load_db'):

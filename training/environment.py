@@ -58,6 +58,7 @@ def describe(
         'diff': diff(),
         'dataset': _of_dataset(dataset) if dataset else None,
         'argv': masked(sys.argv if argv is None else argv),
+        'folder': _folder(),
         'started': datetime.datetime.now(datetime.timezone.utc),
     }
     return updated({GROUP: fixed})
@@ -144,6 +145,14 @@ def _of_dataset(dataset: Dataset) -> Document:
         'train_images': dataset.train_images,
         'validation_images': dataset.validation_images,
     }
+
+
+def _folder() -> Optional[str]:
+    """Returns the folder that this process works in, or None if it was removed."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return None
 
 
 def peak_memory() -> Optional[int]:

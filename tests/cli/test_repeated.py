@@ -11,6 +11,7 @@ import commands
 import pytest
 
 from reports import repeat
+from training import provenance
 
 pytestmark = pytest.mark.slow
 # Names of its own in a settings file that no clone has, and flags beside it.
@@ -97,17 +98,27 @@ def test_a_run_whose_settings_changed_on_the_way_says_so(trained, records):
 
 
 @pytest.mark.nightly
-def test_a_fresh_clone_makes_the_same_numbers(first, records, home, tmp_path):
-    """In a clone of the commit and separate processes, by the script as it is printed."""
-    found = records("information_it's", collection='fc_6-4')
-    if not shutil.which('git') or not found[-1]['params']['provenance']['commit']:
+def test_a_fresh_clone_makes_the_same_numbers(records, where, home, tmp_path):
+    """A run as that of `make train`, with fewer steps. Its images are in a folder beside it."""
+    if not shutil.which('git') or provenance.git_text('rev-parse', 'HEAD') is None:
         pytest.skip('this is no git checkout')
-    clone = str(tmp_path / 'clone')
-    subprocess.check_call(['git', 'clone', '-q', commands.ROOT, clone])
-    lines = [
-        line.replace('_repeated', '_cloned').replace('python ', shlex.quote(sys.executable) + ' ')
-        for line in repeat.command(found[-1]['params'])
-    ]
-    script = ['sh', '-e', '-c', '\n'.join(lines)]
-    subprocess.check_output(script, cwd=clone, env=commands.environment(home))
-    assert numbers(records("information_it's_cloned", collection='fc_6-4')) == numbers(found)
+    path = os.path.dirname(sys.executable) + os.pathsep + os.environ['PATH']
+    variables = dict(commands.environment(home), PATH=path)
+
+    def call(folder, *words):
+        return subprocess.check_output(
+            words, cwd=str(tmp_path / folder), env=variables, universal_newlines=True
+        )
+
+    for clone in ('here', 'there'):
+        call('', 'git', 'clone', '-q', commands.ROOT, clone)
+    call('here', 'python', '-m', 'config.recipes', 'quickstart')
+    call('here', 'python', '-m', 'data.build_tfrecords', 'mnist', 'local/mnist_tfrecords')
+    call('here', 'python', 'train.py', '--load_params_file=config/quickstart.pkl',
+         '--data_dir=local/mnist_tfrecords', '--exp_id_suffix=_quick', '--override=train_epochs',
+         '--train_epochs=0.1', *where)  # fmt: skip
+    script = call('here', 'python', 'runs.py', 'command', 'symmetric_quick', *where)
+    call('there', 'sh', '-e', '-c', script)
+    found = records('symmetric_quick', collection='resnet18')
+    again = records('symmetric_quick_repeated', collection='resnet18')
+    assert numbers(again) == numbers(found) and found[-1]['step'] == 8

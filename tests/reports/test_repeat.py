@@ -80,6 +80,24 @@ def test_settings_of_every_kind_are_written_out():
     assert '# --data_dir is relative to the folder in which the command was given.' in lines
 
 
+@pytest.mark.parametrize(
+    'given, printed',
+    [
+        ('some/../images', '/home/a b/images'),
+        ('/elsewhere', '/elsewhere'),
+        ('gs://bucket/images', 'gs://bucket/images'),
+        ('~/images', '~/images'),
+    ],
+)
+def test_a_path_does_not_depend_on_the_folder_of_the_command(given, printed):
+    environment = dict(ENVIRONMENT, folder='/home/a b')
+    config = Config.of(dict(data_dir=given, load_checkpoint=given), RULES)
+    lines = repeat.command(recorded(config, environment))
+    again, _ = config_of(lines[-1])
+    assert again.data_dir == again.load_checkpoint == printed
+    assert not [line for line in lines if 'is relative' in line]
+
+
 def test_a_default_that_the_command_named_is_named_again():
     """An older program may have another default."""
     environment = dict(ENVIRONMENT, argv=['train.py', '--activation=sigmoid', '--noxla'])

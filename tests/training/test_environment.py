@@ -30,6 +30,9 @@ def test_it_has_every_fact_of_the_layout(described):
     params = jobs.merged_params(tiny.config(), {'environment': described})
     record = records.build('a', 0, params, 0.5)
     assert record['layout'] == layout.VERSION and layout.faults(record) == []
+    assert described['folder'] == os.getcwd()
+    del record['params']['environment']['folder']  # as in older records
+    assert layout.faults(record) == []
 
 
 def test_the_versions_are_those_that_are_imported(described):
