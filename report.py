@@ -415,10 +415,11 @@ def show(values: flags.FlagValues, console: rich.console.Console) -> int:
     if values.compare:
         _compare(values, found, console)
     elif values.latex:
-        print(export.as_latex(found.view.sheet), end='')
+        print(export.as_latex(found.view.sheet, found.view.notes), end='')
     else:
         _print(values, found, console)
     for line in write(values, found):
+        line = f'% {line}' if values.latex else line  # what is printed stays a table of LaTeX
         console.print(line, soft_wrap=True, markup=False, highlight=False)
     if found.trouble:
         print(

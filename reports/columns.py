@@ -5,7 +5,7 @@ import datetime
 import json
 from typing import TYPE_CHECKING, Callable, Generic, List, Optional, Sequence, TypeVar, Union
 
-from config.schema import LOADING, ROWS, ConfigError
+from config.schema import LOADING, ROWS, SEED, ConfigError
 from database.layout import SIGNALS
 from reports.runs import Run
 
@@ -177,7 +177,10 @@ def _statistics(of: Column[Run], rank: int) -> List[Column['Group']]:
 
 
 def find(
-    known: Sequence[Column[Item]], name: str, runs: Sequence[Run], run_of: Callable[[Item], Run]
+    known: Sequence[Column[Item]],
+    name: str,
+    runs: Sequence[Run],
+    runs_of: Callable[[Item], Sequence[Run]],
 ) -> Column[Item]:
     """Returns a column by name; the name of a setting is a column, too.
 
@@ -185,7 +188,7 @@ def find(
         known: The columns that are not settings.
         name: The name.
         runs: The runs of the report. A name that their records contain is a setting.
-        run_of: Returns a run with the settings of a row.
+        runs_of: Returns the runs of a row. Where a setting differs between them, it has no value.
 
     Raises:
         ConfigError: There is no such column. The message lists all.
@@ -193,9 +196,14 @@ def find(
     for column in known:
         if column.name == name:
             return column
+    if name == SEED:  # a column of runs
+        raise ConfigError(
+            f'the runs of a group differ in their {name}; the column {name}s has all of them, and '
+            'without --group=seed each run has a row'
+        )
     is_row = name in ROWS and ROWS[name].group not in LOADING
     if is_row or any(run.setting(name) is not None for run in runs):
-        return Column(name, lambda item: _cell(run_of(item).setting(name)), form='{:g}')
+        return Column(name, lambda item: _shared(runs_of(item), name), form='{:g}')
     raise ConfigError(
         f'there is no column {name!r}; choose from {", ".join(each.name for each in known)}, or '
         'the name of a setting'
@@ -231,6 +239,12 @@ def _provenance(name: str) -> Column[Run]:
 
 def _setting(name: str) -> Column[Run]:
     return Column(name, lambda run: _cell(run.setting(name)), form='{:g}')
+
+
+def _shared(runs: Sequence[Run], name: str) -> Cell:
+    """Returns the value of a setting that all of these runs have, or None."""
+    first, *others = [_cell(run.setting(name)) for run in runs]
+    return first if all(each == first for each in others) else None
 
 
 def _cell(value: object) -> Cell:

@@ -9,6 +9,7 @@ from typing import Dict, Sequence
 
 from reports.columns import Cell
 from reports.selection import Sheet
+from reports.text import safe
 
 # The columns of a LaTeX table, unless others are asked for.
 PAPER = (
@@ -65,13 +66,19 @@ def as_json(sheet: Sheet) -> str:
     return f'[\n{lines}\n]\n' if rows else '[]\n'
 
 
-def as_latex(sheet: Sheet) -> str:
-    """Returns rows as a LaTeX tabular that needs the package booktabs."""
+def as_latex(sheet: Sheet, notes: Sequence[str] = ()) -> str:
+    """Returns rows as a LaTeX tabular that needs the package booktabs.
+
+    Args:
+        sheet: The rows and columns.
+        notes: Lines about what the rows do not contain; they become comments.
+    """
     shown = sheet.columns
     if not sheet.is_chosen:
         shown = [column for column in shown if column.name in PAPER]
     lines = [
         '% needs \\usepackage{booktabs}',
+        *[f'% {safe(note)}' for note in notes],
         f'\\begin{{tabular}}{{{"".join("l" if column.is_text else "r" for column in shown)}}}',
         '\\toprule',
         _latex_row([column.title for column in shown]),

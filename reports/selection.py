@@ -115,7 +115,7 @@ class Listing(Generic[Item]):
 def select(
     items: Sequence[Item],
     known: Sequence[Column[Item]],
-    run_of: Callable[[Item], Run],
+    runs_of: Callable[[Item], Sequence[Run]],
     selection: Selection,
 ) -> Listing[Item]:
     """Selects and sorts rows, and selects columns.
@@ -123,16 +123,16 @@ def select(
     Args:
         items: What the rows show.
         known: The columns that are not settings.
-        run_of: Returns a run with the settings of a row.
+        runs_of: Returns the runs of a row, with its settings.
         selection: What the user asks to see.
 
     Raises:
         ConfigError: The selection names a column that does not exist, or cannot be understood.
     """
-    runs = [run_of(item) for item in items]
+    runs = [run for item in items for run in runs_of(item)]
 
     def find(name: str) -> Column[Item]:
-        return columns.find(known, name, runs, run_of)
+        return columns.find(known, name, runs, runs_of)
 
     chosen = list(items)
     for column, symbol, text in _conditions(selection.where, find):

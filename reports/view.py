@@ -23,7 +23,7 @@ class View(NamedTuple):
 
 def of_runs(found: Sequence[Run], selection: Selection) -> View:
     """Returns a view with one row per run; see `selection.select`."""
-    listing = select(found, columns.of_runs(), lambda run: run, selection)
+    listing = select(found, columns.of_runs(), lambda run: [run], selection)
     return View(listing.sheet(), listing.items, [])
 
 
@@ -34,7 +34,7 @@ def of_groups(found: Sequence[Run], selection: Selection) -> View:
     """
     from reports import groups  # only here, because it imports SciPy
 
-    listing = select(groups.of(found), columns.of_groups(), lambda group: group.first, selection)
+    listing = select(groups.of(found), columns.of_groups(), lambda group: group.runs, selection)
     left_out = [f'{run.exp_id} ({why})' for group in listing.items for run, why in group.left_out]
     return View(
         listing.sheet(),

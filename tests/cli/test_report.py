@@ -78,9 +78,11 @@ def test_seeds_are_one_group_and_a_training_that_diverged_is_not_in_it(
     assert 'Run symmetric_lost died: ' + told[len('error: ') :][:60] in done.out
 
 
-def test_a_table_for_a_paper_is_all_that_is_printed(report):
-    lines = report('--latex', '--where=exp_id=symmetric_whole').out.splitlines()
-    assert lines[1].startswith(r'\begin{tabular}') and lines[-1] == r'\end{tabular}'
+def test_a_table_for_a_paper_is_all_that_is_printed(report, tmp_path):
+    csv_of = f'--csv={tmp_path / "report.csv"}'
+    lines = report('--latex', '--where=exp_id=symmetric_whole', csv_of).out.splitlines()
+    assert lines[1].startswith(r'\begin{tabular}') and lines[-2] == r'\end{tabular}'
+    assert lines[-1] == f'% CSV: {tmp_path / "report.csv"}'
 
 
 def test_page_and_png_of_one_experiment(report, tmp_path):

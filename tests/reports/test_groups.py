@@ -293,6 +293,18 @@ def test_conditions_on_groups_are_not_conditions_on_runs(found):
     assert [column.values for column in seen.sheet.columns] == [['symmetric_*'], [0.02]]
     with pytest.raises(ConfigError, match="no column 'top1'; choose from .*top1_mean"):
         view.of_groups(found, Selection('top1>0.9'))
+    with pytest.raises(ConfigError, match='differ in their seed; the column seeds has all'):
+        view.of_groups(found, Selection('seed=0'))
+
+
+def test_a_setting_that_differs_within_a_group_has_no_value(found):
+    some = [run for run in found if run.exp_id in ('mirror_seed0', 'mirror_seed1')]
+    for run, tensorboard in zip(some, (True, False)):
+        train = dict(run.params['train_params'], tensorboard=tensorboard)
+        params = dict(run.params, digests={'settings': 'a' * 16}, train_params=train)
+        some[some.index(run)] = runs.Run(*run.key, run.points, params)
+    seen = view.of_groups(some, Selection(columns=('tensorboard', 'alpha')))
+    assert [column.values for column in seen.sheet.columns] == [[None], [0.02]]
 
 
 def test_csv_and_json_hold_the_same_numbers(files, found):
@@ -342,6 +354,10 @@ def test_a_latex_table_is_escaped(found):
     mean, std, low, high = interval(TOP1['symmetric'])
     cells = f'{mean:.4f} & {std:.4f} & {low:.4f} & {high:.4f}'
     assert lines[5] == rf'symmetric & mnist & resnet18 & 5 & {cells} \\'
+    seen = view.of_groups(found, Selection(where='exp_id=symmetric_*'))
+    told = export.as_latex(seen.sheet, [*seen.notes, 'a\nb']).splitlines()
+    assert [line for line in told if line[0] != '%'] == [line for line in lines if line[0] != '%']
+    assert told[2] == r'% a\nb' and 'symmetric_seed7 (stopped)' in told[1]  # left out of the mean
     chosen = Selection('exp_id=symmetric_seed7', (), ('exp_id', 'weight_angle', 'top5', 'why'))
     lines = export.as_latex(view.of_runs(found, chosen).sheet).splitlines()
     assert lines[3] == r'exp\_id & weight\textdegree{} & top-5 & why \\'
