@@ -10,7 +10,11 @@ from reports.types import Points
 
 DEGREES = 'degrees'
 # What validations record besides numbers and numbers by layer that can be drawn as curves.
-NOT_CURVES = ('measured_images', 'per_class', 'confusion', 'mistakes')
+# They say something about the validation, or are 0 in every record (docs/database.md).
+NOT_CURVES = (
+    *('measured_images', 'images', 'global_step', 'hebb_angle'),
+    *('per_class', 'confusion', 'mistakes'),
+)
 
 
 class Measure(NamedTuple):
@@ -111,7 +115,8 @@ def band(curves: Sequence[Points]) -> Band:
         return Band([], [], [], 0)
     shared = sorted(set(values[0]).intersection(*values[1:]))
     at = [[each[step] for each in values] for step in shared]
-    means = [math.fsum(each) / len(each) for each in at]
+    # The mean of equal numbers is this number: rounding would give it a spread that a plot shows.
+    means = [math.fsum(each) / len(each) if len(set(each)) > 1 else each[0] for each in at]
     spread: List[float] = []
     if len(values) > 1:
         spread = [

@@ -54,7 +54,7 @@ class Compared {
         hovermode: 'closest',
         uirevision: result.name,
         margin: {l: 20, r: 12, t: 20, b: 42},
-        xaxis: axis(title, {zeroline: false}),
+        xaxis: axis(title, {zeroline: false, ...this.range(rows)}),
         yaxis: axis('', {
           tickvals: rows.map((_, height) => height),
           ticktext: rows.map((row) => inert(short(row.member.label, 36))),
@@ -80,6 +80,13 @@ class Compared {
         })),
       }),
     };
+  }
+
+  // Around a single value, the axis would else reach from one below it to one above.
+  range(rows) {
+    const values = rows.flatMap((row) => row.values).filter((value) => value !== null);
+    const one = new Set(values).size === 1 && values[0] !== 0;
+    return one ? {range: [0.9 * values[0], 1.1 * values[0]]} : {};
   }
 
   row({member, values, seeds, mean, low, high}, height) {

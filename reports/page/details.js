@@ -16,7 +16,7 @@ class Details {
       this.host.replaceChildren(
         element(
           'p',
-          {class: 'note'},
+          {class: 'note how'},
           'Tick runs in the first column to see the command that makes each again, ' +
             'and in what several of them differ.',
         ),

@@ -1,7 +1,12 @@
 'use strict';
 // Figures by plotly.js. Each is drawn when it is first seen, and again when something changes.
 
+// On paper: black on white whatever the screen has, and at most as wide as a page.
+const ON_PAPER = {paper: '#fff', ink: '#000', soft: '#333', line: '#aaa'};
+const PAPER_WIDTH = 690; // pixels; of two figures side by side, each has half of it
+
 function theme() {
+  if (Figure.isPrinting) return ON_PAPER;
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
   return {
@@ -71,11 +76,24 @@ class Figure {
     this.isStale = false;
     const drawn = this.draw();
     this.plot.setAttribute('aria-label', drawn.told);
-    Plotly.react(this.plot, drawn.traces, drawn.layout, CONFIG);
+    Plotly.react(this.plot, drawn.traces, {...drawn.layout, ...this.size()}, CONFIG);
     if (drawn.clicked && !this.isListening) {
       this.isListening = true;
       this.plot.on('plotly_click', (event) => drawn.clicked(event.points[0]));
     }
+  }
+
+  // The size of the figure on paper. On a screen, it has the width of its place.
+  size() {
+    if (!Figure.isPrinting) return {};
+    const width = this.host.closest('.plots') ? PAPER_WIDTH / 2 - 10 : PAPER_WIDTH;
+    return {width, autosize: false};
+  }
+
+  static print(isPrinting) {
+    Figure.isPrinting = isPrinting;
+    if (isPrinting) for (const figure of Figure.all) figure.show();
+    else Figure.refreshAll();
   }
 
   static refreshAll() {
@@ -91,6 +109,7 @@ class Figure {
   }
 }
 Figure.all = new Set();
+Figure.isPrinting = false;
 Figure.observer = new IntersectionObserver(
   (entries) => {
     for (const entry of entries) {
@@ -103,6 +122,5 @@ Figure.observer = new IntersectionObserver(
   {rootMargin: '400px'},
 );
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => Figure.refreshAll());
-addEventListener('beforeprint', () => {
-  for (const figure of Figure.all) figure.show();
-});
+addEventListener('beforeprint', () => Figure.print(true));
+addEventListener('afterprint', () => Figure.print(false));

@@ -46,7 +46,7 @@ class Layers {
       measure,
       group,
       layer,
-      element('span', {class: 'note'}, 'A click on a row of the map chooses its layer.'),
+      element('span', {class: 'note how'}, 'A click on a row of the map chooses its layer.'),
     );
   }
 

@@ -69,8 +69,8 @@ function sectionOf(section, data, names, place) {
       'p',
       {class: 'note'},
       'A line is the mean over the seeds of a group that are complete (or all, if none is), ' +
-        'where each of them has a value; ' +
-        'its band is one standard deviation. Drag to zoom, double-click to see all.',
+        'where each of them has a value; its band is one standard deviation.',
+      element('span', {class: 'how'}, ' Drag to zoom, double-click to see all.'),
     ),
     element(
       'div',

@@ -1,5 +1,7 @@
 """Tests of the page in a real browser: what a reader does, and what the page then holds."""
 
+import base64
+import re
 import shutil
 import statistics
 import threading
@@ -267,6 +269,47 @@ def test_a_reader_looks_at_the_classes_of_runs(browser, tmp_path):
             assert counts == results['confusion']['matrix'] and 'answered' in told
         largest = max(map(int, [row[2] for row in browser.execute_script(CLASSES, 'confusions')]))
         assert browser.execute_script(CLASSES, 'confusions')[0][2] == str(largest)
+    assert quiet(browser)
+
+
+PRINTED = """
+const seen = (selector) => [...document.querySelectorAll(selector)]
+  .filter((each) => each.getClientRects().length).length;
+const colour = (selector, name) => getComputedStyle(document.querySelector(selector))[name];
+return {
+  controls: seen('input, button:not(.legend button, th button), details, nav, .bar, .how'),
+  ink: [colour('body', 'backgroundColor'), colour('body', 'color'), colour('td', 'color')],
+  plots: [...document.querySelectorAll('figure:not([hidden]) .plot')].map((plot) =>
+    [plot._fullLayout.paper_bgcolor, plot._fullLayout.font.color, plot._fullLayout.width]),
+  rows: seen('[aria-label=runs] tbody tr'),
+  tables: [...document.querySelectorAll('.wide')]
+    .map((each) => [each.scrollHeight - each.clientHeight, getComputedStyle(each).overflowY]),
+};
+"""
+
+
+def test_a_page_is_printed_black_on_white_and_whole(browser, tmp_path):
+    some = [made(f'{rule}{seed}', rule, seed, 5) for rule in 'ab' for seed in range(20)]
+    answered = classes.of(some[0], byclass.record('a0', own=byclass.results()), some[0].key)
+    show(browser, tmp_path, shown.page(some, by_class=classes.Found([answered], [], [])))
+    dark = [{'name': 'prefers-color-scheme', 'value': 'dark'}]
+    browser.execute_cdp_cmd('Emulation.setEmulatedMedia', {'media': 'print', 'features': dark})
+    browser.execute_script('dispatchEvent(new Event("beforeprint"))')
+    found = browser.execute_script(PRINTED)
+    assert found['controls'] == 0 and found['rows'] == 40
+    assert found['ink'] == ['rgb(255, 255, 255)', 'rgb(0, 0, 0)', 'rgb(0, 0, 0)']
+    assert len(found['plots']) > 4
+    assert all(plot[:2] == ['#fff', '#000'] and plot[2] <= 690 for plot in found['plots'])
+    assert all(hidden <= 0 and overflow == 'visible' for hidden, overflow in found['tables'])
+    browser.execute_script('dispatchEvent(new Event("afterprint"))')
+    browser.execute_cdp_cmd('Emulation.setEmulatedMedia', {'media': '', 'features': dark})
+    draw(browser)
+    after = browser.execute_script(PRINTED)
+    assert all(plot[0] == '#14171c' for plot in after['plots'])
+    assert max(plot[2] for plot in after['plots']) > 690
+    pdf = base64.b64decode(browser.execute_cdp_cmd('Page.printToPDF', {})['data'])
+    assert pdf.startswith(b'%PDF') and len(re.findall(rb'/Type ?/Page\b', pdf)) > 2
+    browser.execute_cdp_cmd('Emulation.setEmulatedMedia', {'features': []})
     assert quiet(browser)
 
 
