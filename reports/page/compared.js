@@ -39,6 +39,8 @@ class Compared {
     const traces = rows.flatMap((row, height) => this.row(row, height));
     const title = this.names[result.name] || result.name;
     const {soft} = theme();
+    const width = this.figure.plot.clientWidth;
+    const letters = width > 900 ? 72 : width > 500 ? 36 : 20;
     const lines = rows.filter(
       (row) => this.section.baselines.includes(row.member.rule) && row.mean !== null,
     );
@@ -57,7 +59,7 @@ class Compared {
         xaxis: axis(title, {zeroline: false, ...this.range(rows)}),
         yaxis: axis('', {
           tickvals: rows.map((_, height) => height),
-          ticktext: rows.map((row) => inert(short(row.member.label, 36))),
+          ticktext: rows.map((row) => inert(short(row.member.label, letters))),
           range: [-0.7, rows.length - 0.3],
           zeroline: false,
           nticks: 0,

@@ -12,6 +12,12 @@ const COMPARE = {
   '>=': (one, other) => one >= other,
 };
 
+// Returns how two cells are sorted: run2 comes before run10.
+const WORDS = new Intl.Collator('en', {numeric: true});
+function order(one, other) {
+  return typeof one === 'string' ? WORDS.compare(one, other) : one - other;
+}
+
 class Table {
   // host: the element to fill; name: under which its state is kept; data: {height, left, columns};
   // keys: of the rows that can be chosen, or null; choose: called when rows are chosen.
@@ -76,7 +82,8 @@ class Table {
   hint() {
     const names = this.data.columns.map((column) => column.name);
     if (names.includes('seed')) return 'filter: mirror top1>0.9 seed=2';
-    return `filter: a word, or ${names.includes('top1') ? 'top1>0.9' : 'images>2'}`;
+    const result = names.find((name) => name === 'top1' || name === 'top1_mean');
+    return `filter: a word, or ${result ? result + '>0.9' : 'images>2'}`;
   }
 
   // Returns the places of the rows that pass the filter, in the order of the table.
@@ -94,10 +101,7 @@ class Table {
       const isMissing = (place) => cell(place) === null || cell(place) === '-';
       const direction = this.state.descending ? -1 : 1;
       const there = places.filter((place) => !isMissing(place));
-      there.sort(
-        (one, other) =>
-          direction * (cell(one) < cell(other) ? -1 : cell(one) > cell(other) ? 1 : 0),
-      );
+      there.sort((one, other) => direction * order(cell(one), cell(other)));
       places = there.concat(places.filter(isMissing)); // missing values come last in both directions
     }
     return places;

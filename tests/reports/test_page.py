@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reports import plots, runs, sections
+from reports import curves, plots, runs, sections
 from reports.page import data, document, still
 
 import shown
@@ -194,6 +194,16 @@ def test_the_mean_of_a_group_is_that_of_its_complete_runs_and_no_other():
     assert member['stepsPerEpoch'] == 40 and member['batchSize'] == 20
     hours = member['hours'][1]
     assert hours[-1] == pytest.approx(40 * 10 * 0.5 / 3600, rel=1e-4)
+
+
+def test_equal_numbers_have_no_spread_and_constants_no_curve():
+    found = curves.band([[(0, 0.1), (1, 0.3)]] * 3)
+    assert found.mean == [0.1, 0.3] and found.std == [0.0, 0.0]
+    run = made('one', 'mirror', 0, 3)
+    for point in run.points:
+        point.results.update(images=1000, global_step=point.step, hebb_angle={'conv': 0.0}, ties=1)
+    names = {measure.name for measure in curves.measures([run])}
+    assert names == {'top1', 'model_loss', 'result_ties'}
 
 
 def test_only_the_newest_groups_have_curves_and_all_are_compared():
