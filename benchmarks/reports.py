@@ -4,7 +4,8 @@
     python -m benchmarks.reports --runs=200 --records=50 --steps=20
 
 It fills a database on a private mongod, which it removes afterwards: runs of ResNet-18 that differ
-in rule and seed, with the results of 22 layers in each tenth record. It then prints the seconds of
+in rule and seed, with the results of 22 layers in each tenth record and results by class in the
+last one. It then prints the seconds of
 whole commands, from start to exit, and of the aggregations of `reports/stored.py` alone, and the
 ratio to these.
 """
@@ -18,9 +19,12 @@ import tempfile
 import time
 from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
+import bson
+
 from config.root import ROOT
 from database import connection, records, server
 from database.bucket import Bucket
+from database.place import OWNERS
 from database.types import Document
 from reports import stored
 
@@ -31,6 +35,7 @@ BY_LAYER = (
     *('weight_angles', 'projection_angles', 'gradient_angles', 'hebb_angle'),
     *('weightsq_norm', 'weightsq_mean', 'actsq_norm', 'actsq_mean'),
 )
+THUMBNAIL = b'\xff\xd8\xff' + bytes(2500)  # what a report takes for a small JPEG
 VALIDATED = 10  # each of how many records has a validation
 
 
@@ -86,8 +91,32 @@ def fill(bucket: Bucket, size: Size) -> None:
                 else None,
             )
             documents.append(dict(record, params=params(number, size), train_results=steps))
+        documents[-1]['validation_results']['topn_val'].update(by_class(number))
         bucket.insert(documents[0])  # it makes the indexes, too
         bucket.files.insert_many(documents[1:])
+    exp_ids = bucket.files.distinct('exp_id')
+    owners = [dict(_id=exp_id, life=bson.ObjectId(), number=1) for exp_id in exp_ids]
+    bucket.files.database[COLLECTION + OWNERS].insert_many(owners)
+
+
+def by_class(number: int) -> Document:
+    """Returns results by class of 1,000 classes, as the last validation of a run records them."""
+    places = range(1000)
+    return dict(
+        per_class=[
+            dict(label=place, name=f'name of class {place}', images=50, top1=0.001 * place)
+            for place in places
+        ],
+        confusion=dict(
+            largest=[
+                dict(label=place, answer=(place + number + 1) % 1000, images=9) for place in places
+            ]
+        ),
+        mistakes=[
+            dict(number=i, label=i, answer=i + 1, probability=0.9, image=THUMBNAIL)
+            for i in range(16)
+        ],
+    )
 
 
 class Timed(NamedTuple):
