@@ -90,7 +90,8 @@ class Delete(Command):
         with opened(where) as client:
             found = select(client, where, options.exp_ids, days)
             if not found:
-                say(f'No experiment in {where.text()} is older than {days:g} days.')
+                unit = 'day' if days == 1 else 'days'
+                say(f'No such experiment in {where.text()} is older than {days:g} {unit}.')
                 return 0
             for each in found:
                 say(each.text())

@@ -4,6 +4,7 @@ import argparse
 from typing import List, Optional, Sequence
 
 import bson
+from pymongo.errors import OperationFailure
 
 from config.query import query_of
 from config.rows import ConfigError
@@ -20,6 +21,8 @@ from manage.command import Command, say
 from manage.finding import Where, collections, locate, opened
 from manage.folder import ENDED, LABELS, RECENT, RECORDS, TRIAL, Listed, Manifest, Writing
 from manage.text import counted, size
+
+NO_RIGHTS = (13, 18)  # codes of MongoDB: all other failures of a query are about the query
 
 
 class Export(Command):
@@ -69,16 +72,24 @@ def matching(client: Client, where: Where, query: Document) -> List[Place]:
     """Returns the places of the experiments with a record that a query matches.
 
     Raises:
+        ConfigError: MongoDB does not understand the query.
         StoreError: There is none.
-        PyMongoError: MongoDB cannot be read, or refuses the query.
+        PyMongoError: MongoDB cannot be read.
     """
-    found = [
-        where.place(collection, exp_id)
-        for collection in collections(client, where.dbname)
-        if where.collection in (None, collection)
-        for exp_id in client[where.dbname][collection + FILES].distinct('exp_id', query)
-        if isinstance(exp_id, str)
-    ]
+    try:
+        found = [
+            where.place(collection, exp_id)
+            for collection in collections(client, where.dbname)
+            if where.collection in (None, collection)
+            for exp_id in client[where.dbname][collection + FILES].distinct('exp_id', query)
+            if isinstance(exp_id, str)
+        ]
+    except OperationFailure as error:
+        if error.code in NO_RIGHTS:
+            raise
+        raise ConfigError(
+            f'--where is no query of MongoDB ({connection.reason(error)}).'
+        ) from error
     if not found:
         raise StoreError(f'No record in {where.text()} matches --where, so nothing was exported.')
     return found

@@ -154,6 +154,7 @@ def list_experiments(where: Where, tag: Optional[str] = None) -> int:
     found, trouble = runs.read(
         where.host, where.port, where.dbname, collname=where.collection, cache_dir=where.cache_dir
     )
+    found = _with_validations(found)
     if trouble:
         rows = [_row(run, Labels(), Files(), where) for run in found]
     else:
@@ -168,6 +169,13 @@ def list_experiments(where: Where, tag: Optional[str] = None) -> int:
     if trouble:
         print(f'error: The list has only what waits on this disk. {trouble}', file=sys.stderr)
     return 1 if trouble else 0
+
+
+def _with_validations(found: Sequence[Run]) -> List[Run]:
+    """Returns runs and the validations of their checkpoints, sorted by collection and name."""
+    every = {each.key: each for run in found for each in run.validations}
+    every.update({run.key: run for run in found})  # a training may hold one under its own name
+    return [every[key] for key in sorted(every)]
 
 
 def _rows(

@@ -6,6 +6,7 @@ from typing import Callable, List, NamedTuple, Tuple
 from config.flags import as_flag
 from config.rows import Scope
 from config.schema import ROWS
+from database.connection import Client
 from database.errors import StoreError
 from database.experiment import Experiment
 from database.place import Place
@@ -14,7 +15,7 @@ from manage import local, notes
 from manage.command import Command, say
 from manage.finding import Where, locate, opened
 from manage.text import columns, size
-from reports import repeat, runs
+from reports import repeat, runs, stored
 from reports.runs import Run
 
 # Groups of the params that are no settings, and names that say whose settings they are.
@@ -186,13 +187,24 @@ class Show(Command):
         """Prints the experiment."""
         with opened(where) as client:
             place = locate(client, where, options.exp_id, in_part=True)
-            lines = _lines(where, read(where, place), Experiment(client, place))
+            found = read(where, place)
+            lines = _lines(where, found, Experiment(client, place))
+            lines[3:3] = [('validates', each) for each in _validated(client, found, place)]
             labels = notes.read(client, place)
         lines.append(('tags', ', '.join(labels.tags) or 'none'))
         lines += [(f'note, {note.time:%Y-%m-%d %H:%M} UTC', note.text) for note in labels.notes]
         for line in columns(lines):
             say(line)
         return 0
+
+
+def _validated(client: Client, run: Run, place: Place) -> List[str]:
+    """Returns what a validation validates: the name of a training, or else what is recorded."""
+    found = run.points[-1].validates
+    if not found:
+        return []
+    owner = stored.owners(client[place.dbname], [found]).get(found)
+    return [f'{owner.exp_id} ({owner.collection})' if owner else f'{found}, not in this database']
 
 
 def _lines(where: Where, run: Run, experiment: Experiment) -> List[Tuple[str, ...]]:
@@ -206,6 +218,7 @@ def _lines(where: Where, run: Run, experiment: Experiment) -> List[Tuple[str, ..
         ('state', f'{run.state}: {runs.STATES[run.state]}'),
         *([('why', run.why)] if run.why else []),
         ('step', f'{run.step:,}{planned}'),
+        *[('validation', f'{each.exp_id}, step {each.step:,}') for each in run.validations],
         ('records', f'{len(run.points):,}, the newest of {run.time:%Y-%m-%d %H:%M} UTC'),
         ('settings', given or 'all at their defaults'),
     ]

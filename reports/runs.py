@@ -50,7 +50,7 @@ STATES = {
     PRUNED: 'a search stopped it early, because others were better at the same step',
     DIED: 'it failed or was killed before its last step; run the same command with --do_restore to '
     'continue it',
-    VALIDATED: 'a validation by test.py of a checkpoint that no training of this database has',
+    VALIDATED: 'a validation by test.py',
     ENDED: 'no process is working on it, and its records do not say how many steps were planned',
     HALF_IMPORTED: 'only a part of it is here; run the same `runs.py import` again to finish it',
     HALF_DELETED: 'only a part of it is left; run the same `runs.py delete` again to finish it',

@@ -193,6 +193,10 @@ def test_a_query_selects_experiments(run, client, tmp_path):
         assert there == stock.held(client, 'own', exp_id, collection) and there['files']
     run('import', str(tmp_path / 'all'), '--collection=resnet18', dbname='one')
     assert stock.count(client, 'one') == {'resnet18.files': 2}
+    done = run(
+        'export', '--where={"step": {"$graeter": 5}}', f'--to={tmp_path / "no"}', dbname='own'
+    )
+    assert done.code == 2 and done.err.startswith('error: --where is no query of MongoDB (')
 
 
 DAMAGES = {

@@ -90,15 +90,30 @@ def test_an_experiment_is_shown(run, fill, local):
     assert 'not yet tuned' in shown.values()
 
 
-def test_a_validation_is_shown_with_its_results(run, client):
-    validated = {'_id': bson.ObjectId(), 'exp_id': 'check', 'step': 9, 'params': stock.params()}
-    validated.update(validates='/a/file', validation_results={'topn_val': {'top1': 0.5, 'loss': 2}})
-    client['carry']['fc_7-5.files'].insert_one(validated)
-    shown = dict(
-        re.split(r' {2,}', line, maxsplit=1) for line in run('show', 'check').out.splitlines()
+def test_a_validation_is_listed_and_shown_with_its_results(run, fill, client):
+    fill('symmetric')
+    files = client['carry']['fc_7-5.files']
+    (last,) = files.find({'exp_id': 'symmetric', 'step': 9})
+    validated = {'exp_id': 'check', 'step': 9, 'params': stock.params()}
+    validated.update(validation_results={'topn_val': {'top1': 0.5, 'loss': 2}})
+    files.insert_one(dict(validated, validates=last['_id']))
+    files.insert_one(dict(validated, exp_id='of a file', validates='/a/file'))
+
+    def shown(exp_id):
+        lines = run('show', exp_id).out.splitlines()
+        return dict(re.split(r' {2,}', line, maxsplit=1) for line in lines)
+
+    check = shown('check')
+    assert (check['top1'], check['loss']) == ('0.5', '2') and 'top5' not in check
+    assert check['state'] == 'validated: a validation by test.py'
+    assert check['validates'] == 'symmetric (fc_7-5)'
+    assert shown('of a file')['validates'] == '/a/file, not in this database'
+    assert shown('symmetric')['validation'] == 'check, step 9' and 'validates' not in shown(
+        'symmetric'
     )
-    assert (shown['top1'], shown['loss']) == ('0.5', '2')
-    assert shown['state'].startswith('validated') and 'top5' not in shown
+    listed = cells(run('list').out)
+    assert set(listed) == {'symmetric', 'check', 'of a file'}
+    assert listed['check'][:4] == ['fc_7-5', '9', '0.5000', 'validated']
 
 
 def test_differences_of_two_experiments(run, fill, client):

@@ -5,7 +5,7 @@ import stock
 from reports import repeat
 
 
-def test_the_script_of_the_newest_record_is_printed(run, fill, client):
+def test_the_script_of_the_newest_record_is_printed(run, fill, client, mongo_server):
     fill('symmetric')
     files = client['carry'][stock.COLLECTION + '.files']
     files.update_one(
@@ -15,7 +15,12 @@ def test_the_script_of_the_newest_record_is_printed(run, fill, client):
     done = run('command', 'symmetric')
     assert (done.code, done.err) == (0, '')
     params = files.find_one({'exp_id': 'symmetric', 'step': 9})['params']
+    params['save_params'].update(port=mongo_server.port, dbname='carry')  # where it is now
     assert done.out.splitlines() == repeat.command(params, step=9)
+    assert (
+        f' --port={mongo_server.port} --dbname=carry ' in done.out
+        and 'port' in params['save_params']
+    )
     *_, last = done.out.splitlines()
     assert last.startswith('python train.py ') and ' --seed=7' in last
     assert 'git checkout --detach abc' in done.out.splitlines()
