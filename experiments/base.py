@@ -287,9 +287,10 @@ class Results:
 
     def notes(self) -> List[str]:
         """Returns sentences on what a reader of the table has to know."""
+        count = len(self.failures)
         found = self._lost() + [
-            f'failed, not in the means: {name}: {message}'
-            for name, message in self.failures.items()
+            f'failed, not in the means ({number} of {count}): {name}: {message}'
+            for number, (name, message) in enumerate(self.failures.items(), 1)
         ]
         missing = [
             named(group.factors, seed)

@@ -16,6 +16,7 @@ import sys
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from config import recipes
+from config.flags import WHOLE_NUMBERS
 from config.rows import ConfigError, Row, Scope, Value
 from config.schema import SEED, Config, immutable, rows_of
 from experiments import base, lines, program
@@ -54,10 +55,12 @@ def split(row: Row, text: str) -> List[Value]:
     if row.scope in (Scope.PLACE, Scope.CALL):  # such as --gpu=0,1, which is one value
         parts = [text]
     elif ';' in text or row.kind is list:
-        parts = [part for part in text.split(';') if part or text.count(';') == 0]
+        parts = text.split(';')
     else:
         parts = text.split(',')
     try:
+        if len(parts) > 1 and '' in parts:
+            raise ValueError("''")
         return [_value(row, part) for part in parts]
     except ValueError as error:
         raise ConfigError(f'--{row.name}={text}: {error} is not a value of {row.name}')
@@ -67,10 +70,12 @@ def _value(row: Row, text: str) -> Value:
     if row.default is None and text in ('', 'none', 'None'):
         return None
     if row.kind is list:
-        parts = [part for part in text.split(',') if part]
+        parts = text.split(',') if text else []
+        if '' in parts:
+            raise ValueError(repr(text))
         return (
             tuple(_number(int, part) for part in parts)
-            if row.name == 'layers_list'
+            if row.name in WHOLE_NUMBERS
             else (tuple(parts))
         )
     if row.kind is bool:
@@ -136,12 +141,16 @@ class Grid(Experiment):
         for combination in itertools.product(*[self._values[name] for name in ordered]):
             chosen = dict(zip(ordered, combination))
             factors = {name: lines.text(chosen[name]) for name in varying}
-            found.append(Run(factors, _config(chosen, base.named(factors))))
+            found.append(Run(factors, _config(chosen, base.named(factors) if factors else '')))
         return found
 
 
 def _config(chosen: Mapping[str, Value], name: str) -> Config:
     """Returns the settings of a combination.
+
+    Args:
+        chosen: {setting or 'recipe': its value}.
+        name: Its name in messages; '' if it is the only one.
 
     Raises:
         ConfigError: It is impossible.
@@ -160,7 +169,7 @@ def _config(chosen: Mapping[str, Value], name: str) -> Config:
     try:
         config = Config.of(given, choices())
     except ConfigError as error:
-        raise ConfigError(f'{name}: {error}')
+        raise ConfigError(f'{name}: {error}' if name else str(error))
     hidden = sorted(set(RESULTS) & set(config.save_to_gfs))
     if hidden:
         raise ConfigError(f'--save_to_gfs={hidden[0]}: a grid reads this result from the records')

@@ -83,7 +83,7 @@ def test_what_did_not_finish_is_named_and_in_no_mean():
     assert results.notes() == [
         'diverged, not in the means: alignment=usf seed=1, last validated at step 80 with top-1 '
         '0.0625',
-        'failed, not in the means: alignment=usf seed=2: exit code 1, no disk',
+        'failed, not in the means (1 of 1): alignment=usf seed=2: exit code 1, no disk',
     ]
     missing = Results.of(RUNS, found, RUNTIME).notes()[-1]
     assert missing == 'not trained yet (1): alignment=usf seed=2'
