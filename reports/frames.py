@@ -10,7 +10,7 @@ from config.schema import ROWS
 from database.errors import StoreError
 from database.layout import MAY_BE_UNDEFINED
 from database.types import Document
-from reports import runs, view
+from reports import missing, runs, view
 from reports.stored import LOSSES, Point, finite
 from reports.selection import Selection, Sheet
 
@@ -64,14 +64,17 @@ def frame(
 
     Raises:
         ConfigError: A column does not exist, or a condition cannot be understood.
-        StoreError: MongoDB cannot be read.
+        StoreError: MongoDB cannot be read, or the database, the collection or an experiment does
+            not exist.
         ValueError: `per` is no value of Per.
     """
     per = Per(per)
     curves = per in (Per.STEP, Per.LAYER)
     found, trouble = runs.read(host, port, dbname, exp_ids, collname, cache_dir, curves)
-    if trouble:
-        raise StoreError(trouble)
+    lost = set(exp_ids) - {run.exp_id for run in found}
+    told = missing.message(host, port, dbname, collname, lost) if lost or not found else None
+    if trouble or told:
+        raise StoreError(trouble or told)
     selection = Selection(where, tuple(sort), tuple(columns))
     if per is Per.GROUP:
         return _of_sheet(view.of_groups(found, selection).sheet)

@@ -15,6 +15,7 @@ from scipy import stats
 import reports
 from config.schema import ConfigError
 from database import unfinished
+from database.errors import StoreError
 from reports import columns, export, groups, missing, runs, sections, view
 from reports.selection import Listing, Selection
 
@@ -426,6 +427,19 @@ def test_a_data_frame_of_steps_and_one_of_layers(frame, files):
     assert np.isnan(layers.error_rank.iloc[0])  # an older record does not have the measure
     with pytest.raises(ValueError, match='rows'):
         frame('rows')
+
+
+@pytest.mark.parametrize(
+    'place, told',
+    [
+        (dict(exp_ids=['mirror_seed1', 'miror']), 'There is no experiment miror in .* It has: '),
+        (dict(collname='resnet81'), 'There is no collection resnet81 in .* It has: fc_3, resnet18'),
+    ],
+)
+def test_a_data_frame_of_what_is_not_there_is_an_error(frame, place, told):
+    for per in ('run', 'layer'):
+        with pytest.raises(StoreError, match=told):
+            frame(per, **place)
 
 
 def test_a_part_of_a_run_has_no_curve_and_no_rows_of_records(frame, files, read):
