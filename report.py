@@ -28,6 +28,7 @@ from config.rows import ConfigError, HelpGroup
 from config.schema import ROWS, SEED
 from database.errors import StoreError
 from reports import columns, digests, export, missing, runs, searches, table, view
+from reports.repeat import Here
 from reports.runs import Run
 from reports.searches import Search
 from reports.selection import Listing, Selection, Sheet
@@ -336,6 +337,7 @@ def contents(
         run_sheet = found.view.sheet
         grouped = view.of_groups(runs_seen, Selection()).sheet
         group_sheet = grouped if grouped.height < len(runs_seen) else None
+    here = Here(values.host, values.port, values.dbname)
     note = f'MongoDB at {values.host}:{values.port}, read {now} UTC.'
     if found.trouble:
         note += f' This page shows only the records waiting on this disk. {found.trouble}'
@@ -351,7 +353,8 @@ def contents(
         group_sheet,
         found.searched,
         by_class,
-        {} if found.trouble else digests.read(values.host, values.port, values.dbname, runs_seen),
+        {} if found.trouble else digests.read(*here, runs_seen),
+        here,
         values.every_s if values.watch or values.serve else None,
         values.serve,
     )

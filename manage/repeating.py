@@ -2,22 +2,11 @@
 
 import argparse
 
-from config.schema import ROWS
 from database.errors import StoreError
-from database.place import FILES, Place
-from database.types import Document
+from database.place import FILES
 from manage.command import Command, say
 from manage.finding import Where, locate, newest, opened
 from reports import repeat
-
-
-def _moved(params: Document, place: Place) -> Document:
-    """Returns params with the place of the records, which may have been imported there."""
-    here = {name: getattr(place, name) for name in ('host', 'port', 'dbname')}
-    groups = {ROWS[name].group: dict(params.get(ROWS[name].group, {})) for name in here}
-    for name, value in here.items():
-        groups[ROWS[name].group][name] = value
-    return dict(params, **groups)
 
 
 class Repeat(Command):
@@ -44,6 +33,7 @@ class Repeat(Command):
             digests = files.distinct('params.digests.settings', query)
         if found is None:
             raise StoreError(f'The records of {place.text()} hold no settings.')
-        for line in repeat.command(_moved(found['params'], place), digests, found.get('step')):
+        here = repeat.Here(place.host, place.port, place.dbname)
+        for line in repeat.command(found['params'], digests, found.get('step'), here):
             say(line)
         return 0

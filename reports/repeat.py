@@ -8,7 +8,7 @@ from typing import Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Optiona
 from config.declared import OLDER, inferred
 from config.flags import as_flag
 from config.rows import Row, Scope, Value
-from config.schema import in_order
+from config.schema import ROWS, in_order
 from database.types import Document
 
 SUFFIX = '_repeated'  # follows the name of the run, which its records still have
@@ -57,8 +57,19 @@ class Difference(NamedTuple):
     second: object
 
 
+class Here(NamedTuple):
+    """The database in which the records of a run are. They may have been imported there."""
+
+    host: str
+    port: int
+    dbname: str
+
+
 def command(
-    params: Document, digests: Iterable[object] = (), step: Optional[int] = None
+    params: Document,
+    digests: Iterable[object] = (),
+    step: Optional[int] = None,
+    here: Optional[Here] = None,
 ) -> List[str]:
     """Returns the lines of a shell script that repeats a run in a clone of this repository.
 
@@ -72,7 +83,9 @@ def command(
         digests: `params.digests.settings` of all its records, to notice settings that changed on
             the way.
         step: The step that was validated, in a run of test.py.
+        here: The database of the new run; that of the params if None.
     """
+    params = _moved(params, here) if here else params
     lines = _environment(params) + _commit(params) + _data(params)
     if 'model' not in _group(params, 'model_params'):
         given = _given(params)
@@ -132,6 +145,15 @@ def facts(params: Document, group: str) -> Dict[str, object]:
         if name not in SO_FAR:
             inner = value.items() if isinstance(value, dict) else ()
             found.update({f'{name}.{key}': fact for key, fact in inner} or {name: value})
+    return found
+
+
+def _moved(params: Document, here: Here) -> Document:
+    """Returns params with another database."""
+    found = dict(params)
+    for name, value in here._asdict().items():
+        group = ROWS[name].group
+        found[group] = dict(_group(found, group), **{name: value})
     return found
 
 

@@ -9,6 +9,7 @@ from reports import classes, curves, groups, searches, sections, table
 from reports.curves import Band, LayerMap, Measure
 from reports.digests import Digests
 from reports.page import details
+from reports.repeat import Here
 from reports.runs import STATES, Run
 from reports.searches import Search
 from reports.sections import Member, Section
@@ -70,6 +71,7 @@ class Contents(NamedTuple):
         searched: The searches of the database.
         by_class: The results by class of the runs whose curves are drawn.
         digests: The digests of the settings of runs whose settings may have changed.
+        here: The database that the runs are in.
         refresh_s: Seconds after which a browser reloads the page, or None.
         is_served: Whether the page is served, and asks for new data every `refresh_s` seconds.
     """
@@ -83,6 +85,7 @@ class Contents(NamedTuple):
     searched: Sequence[Search] = ()
     by_class: classes.Found = classes.NONE
     digests: Digests = {}
+    here: Optional[Here] = None
     refresh_s: Optional[int] = None
     is_served: bool = False
 
@@ -204,7 +207,7 @@ def _runs(contents: Contents) -> Json:
         names=[run.exp_id for run in found],
         keys=[f'{run.collection}/{run.exp_id}' for run in found],
         differing=details.differing(found),
-        commands=details.commands(found, contents.digests),
+        commands=details.commands(found, contents.digests, contents.here),
         remarks=[details.remarks(run) for run in found],
     )
 

@@ -1,10 +1,11 @@
 """What the page shows of single runs: the settings and environments that differ, and commands."""
 
-from typing import Dict, List, Sequence
+from typing import Dict, List, Optional, Sequence
 
 from config.schema import LOADING
 from reports import columns, repeat
 from reports.digests import Digests
+from reports.repeat import Here
 from reports.runs import STATES, Run
 from reports.types import Json
 
@@ -45,12 +46,13 @@ def _facts(run: Run) -> Dict[str, object]:
     return found
 
 
-def commands(found: Sequence[Run], digests: Digests) -> Json:
+def commands(found: Sequence[Run], digests: Digests, here: Optional[Here]) -> Json:
     """Returns the lines of the scripts that repeat runs, each line once.
 
     Args:
         found: The runs.
         digests: The digests of their settings, to notice settings that changed on the way.
+        here: The database that they are in.
 
     Returns:
         The `lines`, and for each run the places of its own lines in them, in `of`.
@@ -58,7 +60,7 @@ def commands(found: Sequence[Run], digests: Digests) -> Json:
     places: Dict[str, int] = {}
     of = []
     for run in found:
-        lines = repeat.command(run.params, digests.get(run.key, ()), run.step)
+        lines = repeat.command(run.params, digests.get(run.key, ()), run.step, here)
         of.append([places.setdefault(line, len(places)) for line in lines])
     return dict(lines=list(places), of=of)
 

@@ -53,7 +53,8 @@ def place(mongo_server):
 def test_the_command_on_the_page_warns_of_settings_that_changed(place):
     found = runs.read(*place)[0]
     read = digests.read(*place, found)
-    told = shown.data(shown.page(found, digests=read))['runs']
+    here = repeat.Here(*place)
+    told = shown.data(shown.page(found, digests=read, here=here))['runs']
     with pymongo.MongoClient(*place[:2]) as client:
         files = client[DBNAME]['fc.files']
         for name, of in zip(told['names'], told['commands']['of']):
@@ -61,7 +62,8 @@ def test_the_command_on_the_page_warns_of_settings_that_changed(place):
             newest = files.find_one(query, sort=[('step', -1)])
             known = files.distinct('params.digests.settings', query)
             lines = [told['commands']['lines'][line] for line in of]
-            assert lines == repeat.command(newest['params'], known, newest['step'])
+            assert lines == repeat.command(newest['params'], known, newest['step'], here)
+            assert f'--port={place[1]} --dbname={DBNAME}' in lines[-1]
             warned = any('settings changed while it trained' in line for line in lines)
             assert warned == (name in ('changed', 'back'))
     assert len(told['names']) == len(RUNS) and 'alone' not in {key.exp_id for key in read}
@@ -91,6 +93,8 @@ def test_a_page_says_that_mongodb_could_not_be_read_and_what_was_chosen():
         dbname='d', host='h', port=1, group=None, where='seed=0', watch=False, serve=False
     )
     found = report.Found(chosen, some, [], 'No server answers.')
-    note = report.contents(values, found, [], None).note
+    contents = report.contents(values, found, [], None)
+    note = contents.note
+    assert contents.here == ('h', 1, 'd') and contents.digests == {}
     assert 'only the records waiting on this disk. No server answers.' in note
     assert 'It shows 1 of 2 runs: --where=seed=0.' in note
