@@ -297,17 +297,20 @@ def test_a_page_is_printed_black_on_white_and_whole(browser, tmp_path):
     answered = classes.of(some[0], byclass.record('a0', own=byclass.results()), some[0].key)
     show(browser, tmp_path, shown.page(some, by_class=classes.Found([answered], [], [])))
     dark = [{'name': 'prefers-color-scheme', 'value': 'dark'}]
-    browser.execute_cdp_cmd('Emulation.setEmulatedMedia', {'media': 'print', 'features': dark})
+    browser.execute_cdp_cmd('Emulation.setEmulatedMedia', {'features': dark})
     browser.execute_script('dispatchEvent(new Event("beforeprint"))')
+    browser.execute_cdp_cmd('Emulation.setEmulatedMedia', {'media': 'print', 'features': dark})
     found = browser.execute_script(PRINTED)
     assert found['controls'] == 0 and found['rows'] == 40
     assert found['ink'] == ['rgb(255, 255, 255)', 'rgb(0, 0, 0)', 'rgb(0, 0, 0)']
     assert len(found['plots']) > 4
     assert all(plot[:2] == ['#fff', '#000'] and plot[2] <= 690 for plot in found['plots'])
     assert all(hidden <= 0 and overflow == 'visible' for hidden, overflow in found['tables'])
-    browser.execute_script('dispatchEvent(new Event("afterprint"))')
     browser.execute_cdp_cmd('Emulation.setEmulatedMedia', {'media': '', 'features': dark})
-    draw(browser)
+    browser.execute_script(
+        'Figure.all.forEach((figure) => { figure.isSeen = true; });'
+        'dispatchEvent(new Event("afterprint"));'
+    )
     after = browser.execute_script(PRINTED)
     assert all(plot[0] == '#14171c' for plot in after['plots'])
     assert max(plot[2] for plot in after['plots']) > 690
