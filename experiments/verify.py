@@ -62,7 +62,8 @@ def verify(
     if not again:
         say('there is no finished run to verify')
         return False
-    say(f'training {len(again)} runs again: {"; ".join(run.name for run in again)}')
+    noun = 'run' if len(again) == 1 else 'runs'
+    say(f'training {len(again)} {noun} again: {"; ".join(run.name for run in again)}')
     with tempfile.TemporaryDirectory() as folder:
         aside = where._replace(csv=os.path.join(folder, 'verify.csv'))
         repeated = sweep.Sweep(f'{name}_verify_{uuid.uuid4().hex[:8]}', again, aside, say, launch)
