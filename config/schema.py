@@ -95,7 +95,11 @@ GROUPS: Dict[str, List[Row]] = {
         row('checkpoint_max', int, 5, PLACE, HelpGroup.CHECKPOINTS,
             'number of local checkpoints to keep', at_least=1),
         row('epochs_per_checkpoint', float, 2.0, TRAINING, HelpGroup.CHECKPOINTS,
-            'epochs between two validations; each stores a checkpoint in the database',
+            'epochs between two checkpoints in the database',
+            above=0.0, at_most=MANY_EPOCHS),
+        row('epochs_per_validation', float, None, TRAINING, HelpGroup.CHECKPOINTS,
+            'epochs between two validations; default: a validation with each checkpoint in the '
+            'database',
             above=0.0, at_most=MANY_EPOCHS),
         row('epochs_per_recent_checkpoint', float, None, TRAINING, HelpGroup.CHECKPOINTS,
             'epochs between two additional checkpoints, stored in a separate database that keeps '
@@ -446,6 +450,7 @@ class Config:
     cache_dir: Optional[str] = None
     checkpoint_max: int = 5
     epochs_per_checkpoint: float = 2.0
+    epochs_per_validation: Optional[float] = None
     epochs_per_recent_checkpoint: Optional[float] = None
     save_to_gfs: Tuple[str, ...] = ()
     tensorboard: bool = False
@@ -653,6 +658,11 @@ class Config:
             if rows[name].scope in scopes and name != SEED
         }
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def validates_each(self) -> float:
+        """Epochs between two validations."""
+        return self.epochs_per_validation or self.epochs_per_checkpoint
 
     @property
     def exp_id(self) -> str:

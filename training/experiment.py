@@ -176,14 +176,14 @@ class Experiment(Trainable):
     @property
     def plan(self) -> Plan:
         """The schedule of a run."""
-        config, validate_every = self.config, self.to_steps(self.config.epochs_per_checkpoint)
+        config = self.config
         scalars = tuple(self.step.scalars) if self.step else ()
         return Plan(
             steps=self.train_steps,
             batch_size=config.train_batch_size,
             validate_first=config.validate_first,
-            validate_every=validate_every,
-            weights_every=validate_every,
+            validate_every=self.to_steps(config.validates_each),
+            weights_every=self.to_steps(config.epochs_per_checkpoint),
             recent_every=self.to_steps(config.epochs_per_recent_checkpoint),
             record_every=RECORD_EVERY,
             initial_weights=config.validate_first,
@@ -291,7 +291,7 @@ class Experiment(Trainable):
                 'collname': self.collection,
                 'exp_id': config.exp_id,
                 'do_save': True,
-                'save_valid_freq': to_steps(config.epochs_per_checkpoint),
+                'save_valid_freq': to_steps(config.validates_each),
                 'save_filters_freq': to_steps(config.epochs_per_checkpoint),
                 'cache_filters_freq': to_steps(config.epochs_per_recent_checkpoint),
             },

@@ -271,6 +271,7 @@ SCOPES = {
         'delay_epochs',
         'seed',
         'epochs_per_checkpoint',
+        'epochs_per_validation',
         'xla',
     ),
     Scope.PLACE: ('host', 'port', 'dbname', 'exp_id_suffix', 'cache_dir', 'data_dir'),

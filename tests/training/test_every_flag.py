@@ -122,6 +122,7 @@ EFFECTS = {
     'precision': ({}, 'float16'),
     'checkpoint_max': ({}, 2),
     'epochs_per_checkpoint': ({}, 1.0),
+    'epochs_per_validation': ({}, 1.0),
     'epochs_per_recent_checkpoint': ({}, 1.0),
     'save_to_gfs': ({}, ('loss',)),
     'model': (dict(layers_list=(), dataset='pixels'), 'resnet18'),

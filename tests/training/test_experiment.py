@@ -411,6 +411,7 @@ def test_a_record_tells_what_was_resolved():
         alignment='information',
         beta=0.25,
         epochs_per_checkpoint=1.5,
+        epochs_per_validation=0.75,
         epochs_per_recent_checkpoint=0.1,
         train_epochs=2.5,
         exp_id_suffix='_x',
@@ -420,7 +421,7 @@ def test_a_record_tells_what_was_resolved():
         collname='fc_5',
         exp_id='information_x',
         do_save=True,
-        save_valid_freq=4,
+        save_valid_freq=2,
         save_filters_freq=4,
         cache_filters_freq=1,
     )

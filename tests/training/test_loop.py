@@ -445,6 +445,15 @@ def test_a_run_is_recorded_at_every_point_that_counts(long_run):
         assert record['duration'] > 0
 
 
+def test_a_run_can_validate_between_two_checkpoints(run):
+    every = dict(epochs_per_validation=1.0, epochs_per_checkpoint=3.0)
+    found = run('between', train_epochs=4.0, **every)
+    assert [
+        (record['step'], 'validation_results' in record, record['saved_filters'])
+        for record in found.records
+    ] == [(0, True, True), (3, True, False), (6, True, False), (9, True, True), (12, True, True)]
+
+
 def test_every_step_is_recorded_with_its_own_numbers(long_run):
     recorded = [step for record in long_run.records[1:] for step in record['train_results']]
     _, scalars = tiny.train(long_run.exp, 210)
