@@ -21,6 +21,7 @@ from training import devices, overview
 from training.devices import cluster, watch
 
 CRASH = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'crash.py')
+PARTING = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'parting.py')
 ONE = dict(
     gpu='0', cpu_devices=None, minibatch_size=None, iterations_per_loop=None, sync_batch_norm=False
 )
@@ -361,3 +362,32 @@ def test_the_parts_of_a_batch_are_the_batch():
                     np.concatenate([part[name] for part in parts_images]), whole_images[name]
                 )
                 assert {len(part[name]) for part in parts_images} == {4}
+
+
+# --- their end ------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('code', [0, 143])
+def test_a_slow_host_is_not_left_alone_at_the_end(forks, free_address, code):
+    """The second host does its last exchange long after the first one has done all its work.
+
+    Either one ends with the exit code of its work.
+    """
+    hosts = ','.join([free_address(), free_address()])
+    running = [forks.start(PARTING, str(own), hosts, str(code)) for own in range(2)]
+    said = [''.join(process.communicate()) for process in running]
+    assert [process.returncode for process in running] == [code, code], '\n'.join(said)
+    assert all('gone' not in each for each in said)
+
+
+def test_the_loss_of_a_host_is_no_error_once_all_is_done(monkeypatch, capfd):
+    codes = []
+    monkeypatch.setattr(os, '_exit', codes.append)
+    for finished in (None, 0, 143):
+        over = watch.Watch(['127.0.0.1:7000', '127.0.0.1:7001'], 0)
+        with over:
+            if finished is not None:
+                over.finish(finished)
+            over._leave('host x is gone')
+    assert codes == [1, 0, 143] and capfd.readouterr().err.count('host x is gone') == 1

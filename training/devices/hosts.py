@@ -12,7 +12,7 @@ from training.devices import cluster, watch
 from training.devices.device import Asking, Batch, Outcome, Replica
 from training.devices.nests import Nest, tensors_of, with_tensors
 from training.devices.towers import HOSTS, HOSTS_CPU, Towers
-from training.errors import TrainingError
+from training.errors import Stopped, TrainingError
 from training.types import Say
 
 
@@ -113,7 +113,12 @@ class Hosts(Towers):
         others.wait(self.answers_within, say)
         with others:
             try:
-                yield
+                try:
+                    yield
+                except Stopped as stopped:
+                    self._part(others, stopped.exit_code)
+                    raise
+                self._part(others, 0)
             except (
                 tf.errors.UnavailableError,
                 tf.errors.AbortedError,
@@ -128,6 +133,20 @@ class Hosts(Towers):
                     else 'the hosts lost their connection ({}); start the same commands '
                     'again with --do_restore'.format(error.message.split('\n')[0])
                 )
+
+    def _part(self, others: watch.Watch, code: int) -> None:
+        """Waits until every host has done its last exchange, at which another one must be there.
+
+        Without this, a fast host would end while a slow one still received what they had agreed
+        on, and the slow one would report it as lost. What fails here is no error: all is done.
+
+        Args:
+            others: The watch over the other hosts.
+            code: The exit code of this process, if it cannot leave in any other way.
+        """
+        others.finish(code)
+        with contextlib.suppress(tf.errors.OpError):
+            self.shared([0])
 
     def at_loss(self, function: Callable[[], None]) -> None:
         """See Device.at_loss."""

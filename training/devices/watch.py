@@ -25,6 +25,7 @@ NO_ANSWER = 5.0  # timeout of one attempt, in seconds
 REFUSED, SILENT = 2, 3  # a host is lost after this many refused, or unanswered, attempts in a row
 LINGER = 4  # attempts that the other hosts can make before this process ends
 PATIENCE = 10.0  # seconds in which this process may end by itself once a host is lost
+PARTING = 60.0  # seconds that this process waits for the others once its work is done
 STUCK = 300.0  # seconds without any running Python thread after which the process is ended
 TELL_AFTER = 5.0  # seconds of waiting after which the missing hosts are printed
 
@@ -53,6 +54,9 @@ class Watch:
         self._lost = threading.Event()
         self._over = threading.Event()
         self._gone: List[Host] = []
+        self._code: Optional[int] = None  # exit code of this process once its work is done
+        self._parting = threading.Timer(PARTING, self._leave, ['the other hosts do not end'])
+        self._parting.daemon = True
         self._crashes = contextlib.ExitStack()
 
     def wait(self, seconds: float, say: Say) -> None:
@@ -97,6 +101,17 @@ class Watch:
             time.sleep(LINGER * TRY_AGAIN)
         return self._gone
 
+    def finish(self, code: int) -> None:
+        """Notes that the work is done: the loss of a host is no error any more.
+
+        The process is ended if it is still within this context manager after PARTING.
+
+        Args:
+            code: The exit code of this process if it has to be ended.
+        """
+        self._code = code
+        self._parting.start()
+
     def __enter__(self) -> 'Watch':
         for other in self._others:
             threading.Thread(target=self._look_after, args=[other], daemon=True).start()
@@ -108,6 +123,7 @@ class Watch:
     def __exit__(self, *exception: object) -> None:
         self._crashes.close()
         self._over.set()
+        self._parting.cancel()
 
     def _look_after(self, other: Host) -> None:
         failures: Dict[Failure, int] = {}
@@ -153,8 +169,10 @@ class Watch:
         except Exception as error:  # this process has to end, whatever the error
             print(f'error: {error}', file=sys.stderr, flush=True)
         finally:
-            print('error: ' + words, file=sys.stderr, flush=True)
-            os._exit(1)
+            if self._code is None:
+                print('error: ' + words, file=sys.stderr, flush=True)
+            sys.stdout.flush()
+            os._exit(1 if self._code is None else self._code)
 
 
 @contextlib.contextmanager
