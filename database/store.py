@@ -225,7 +225,10 @@ class Store:
             aside: Counter[str] = collections.Counter()
             records_aside: Set[bson.ObjectId] = set()
             foreign: Set[bson.ObjectId] = set()
-            for path, entry in list(found.items()):
+            # Results come before their record, which decides about them.
+            of_records = [each for each in found.items() if isinstance(each[1], RecordEntry)]
+            of_results = [each for each in found.items() if isinstance(each[1], ResultsEntry)]
+            for path, entry in of_records + of_results:
                 if entries.is_of_another(entry, self.exp_id, foreign):
                     foreign.add(entry.record_id)
                     del found[path]
@@ -607,7 +610,7 @@ class Store:
 
         Records of those steps that an earlier process has not written yet are then not written.
         Records that an earlier process has replaced are removed, in case it was killed between the
-        two.
+        two. So are results of `save_named_results` without a record.
 
         Raises:
             StoreError: The database cannot be read or written.
@@ -615,7 +618,7 @@ class Store:
         if self.owner:
             with self._reading():
                 self._owners.begin(self.owner, step)
-                self._buckets.main.remove(self._replaced())
+                self._buckets.main.remove(self._replaced() + self._alone())
             self._state.begun = step
         return self.after(step)
 
@@ -634,6 +637,22 @@ class Store:
             for record, its in ((record, owner.of(record)) for record in found)
             if its
         )
+
+    def _alone(self) -> List[bson.ObjectId]:
+        """Returns the `_id`s of the results of earlier processes that have no record."""
+        if not self.owner or self._writer.pending:  # their records can still be written
+            return []
+        files = self._buckets.main.files
+        mine = {f'{owner.FIELD}.life': self.owner.life, 'item_for': {'$exists': True}}
+        found = list(files.find(mine, {'item_for': 1, owner.FIELD: 1}))
+        named = {'_id': {'$in': [document['item_for'] for document in found]}}
+        stored = {document['_id'] for document in files.find(named, {'_id': 1})}
+        return [
+            document['_id']
+            for document in found
+            if document['item_for'] not in stored
+            and document[owner.FIELD]['number'] < self.owner.number
+        ]
 
     def records(self, query: Optional[Document] = None) -> Iterator[Document]:
         """Iterates over the records of the experiment, sorted by step, then by `_id`.

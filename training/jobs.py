@@ -630,9 +630,9 @@ def record_validation(
             validation_results=results,
             validates=source,
         )
-        store.save(record, replacing=replaced)
-        if named:
+        if named:  # first, as in a training
             store.save_named_results(record['_id'], validation_results=named)
+        store.save(record, replacing=replaced)
     return results
 
 

@@ -384,7 +384,9 @@ class Run:
         tar = self._checkpoint(step) if weights else None
         replacing = [record_id for recorded, record_id in self._stale if recorded <= step]
         self._stale = self._stale[len(replacing) :]
-        record_id = store.save(
+        if any(named):  # first: a kill in between must leave no record without its results
+            store.save_named_results(record['_id'], *named)
+        store.save(
             record,
             checkpoint=tar.path if tar and weights is Kept.FOR_GOOD else None,
             recent=tar.path if tar and weights is Kept.RECENT else None,
@@ -392,8 +394,6 @@ class Run:
             replacing=replacing,
             sha256=tar.sha256 if tar else None,
         )
-        if any(named):
-            store.save_named_results(record_id, *named)
         self._saved_at = step if tar else self._saved_at
         self._recorded = record
         for message in store.news():

@@ -190,6 +190,23 @@ def test_a_record_whose_replacement_was_stored_before_a_kill(opened, files):
     assert numbers(files) == [(0, 1), (3, 1), (6, 1), (9, 1), (12, 2), (15, 2)]
 
 
+def test_results_whose_record_was_not_stored_before_a_kill(opened, files):
+    store = opened()
+    kept, lost = record(3), record(6)
+    for each in (kept, lost):
+        store.save_named_results(each['_id'], validation_results={'topn': {'angles': [1.5]}})
+    store.save(kept)
+    store.close(10)
+    assert files.count_documents({}) == 3
+    store = opened()
+    store.save_named_results(record(6)['_id'], validation_results={'topn': {'angles': [1.5]}})
+    assert store.flush(10)
+    store.begin_after(3)
+    left = [each['claim']['number'] for each in files.find({'item_for': {'$ne': kept['_id']}})]
+    assert sorted(left) == [1, 2]  # the record, and what this process has stored since
+    assert files.count_documents({'item_for': {'$exists': True}}) == 2
+
+
 def test_a_record_of_a_stop_that_no_other_record_replaces_stays(opened, files):
     for step, count in ((3, 3), (5, 2), (8, 3)):  # as if the settings had changed after each
         store = opened()

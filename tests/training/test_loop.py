@@ -541,6 +541,13 @@ def test_named_results_go_to_gridfs(run):
     own = [record for record in outcome.records if 'item_for' not in record]
     assert [record['step'] for record in own] == [0, 2, 3]
     files = gridfs.GridFS(outcome.client['named'], 'fc_5')
+    stored = [
+        document.get('item_for', document['_id'])
+        for document in outcome.client['named']['fc_5.files'].find().sort('$natural', 1)
+    ]  # a kill must leave no record without its results, so that they are stored first
+    assert stored == [record['_id'] for record in own for _ in range(2)]
+    first = outcome.client['named']['fc_5.files'].find_one(sort=[('$natural', 1)])
+    assert 'item_for' in first
     for record in own:
         topn = record['validation_results']['topn_val']
         assert (
