@@ -85,9 +85,12 @@ def interruptions(case):
             break
         host = chance.randrange(len(training.processes))
         codes = {0, -number, 128 + number}
-        # The other hosts of a training that was killed say so; before the program handles signals,
-        # Ctrl-C is a KeyboardInterrupt.
-        if len(training.processes) > 1 or number == signal.SIGINT and training.step < 0:
+        # The other hosts of a training that was killed say so, and those of one that stops do so as
+        # if they had received SIGTERM; before the program handles signals, Ctrl-C is a
+        # KeyboardInterrupt.
+        if len(training.processes) > 1:
+            codes |= {1, 128 + signal.SIGTERM}
+        elif number == signal.SIGINT and training.step < 0:
             codes.add(1)
         training.signal(number, host)
         twice = number in TWICE and chance.random() < 0.2
