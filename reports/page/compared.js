@@ -1,6 +1,7 @@
 'use strict';
 // Final results of groups: a point for each seed, the mean with its interval, baselines as lines.
 
+const byValue = (one, other) => one - other;
 const SMALL_IS_GOOD = ['loss', 'weight_angle', 'projection_angle', 'gradient_angle'];
 
 class Compared {
@@ -84,11 +85,24 @@ class Compared {
     };
   }
 
-  // Around a single value, the axis would else reach from one below it to one above.
+  // Around a single value, the axis would else reach from one below it to one above. The interval
+  // of two seeds that differ can be many times as wide as all values, and is cut off.
   range(rows) {
     const values = rows.flatMap((row) => row.values).filter((value) => value !== null);
-    const one = new Set(values).size === 1 && values[0] !== 0;
-    return one ? {range: [0.9 * values[0], 1.1 * values[0]]} : {};
+    const least = Math.min(...values);
+    const most = Math.max(...values);
+    if (least === most) return least ? {range: [0.9 * least, 1.1 * least].sort(byValue)} : {};
+    const margin = 0.5 * (most - least);
+    const ends = rows.filter((row) => row.low !== null);
+    const low = Math.min(least, ...ends.map((row) => row.low));
+    const high = Math.max(most, ...ends.map((row) => row.high));
+    if (low > least - margin && high < most + margin) return {};
+    return {
+      range: [
+        Math.max(low, least - margin, least < 0 ? -Infinity : 0),
+        Math.min(high, most + margin),
+      ],
+    };
   }
 
   row({member, values, seeds, mean, low, high}, height) {

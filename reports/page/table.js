@@ -192,7 +192,8 @@ class Table {
             : text.length > LONG
               ? 'long'
               : null;
-      return element('td', {class: kind}, text);
+      if (kind !== 'long') return element('td', {class: kind}, text);
+      return element('td', {class: kind, title: text}, element('div', {}, text));
     });
     if (this.keys) {
       const box = element('input', {

@@ -13,6 +13,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
+from database.claim import End
 from reports import classes
 from reports.page import serving, still
 
@@ -350,3 +351,30 @@ def test_a_served_page_shows_new_runs_and_keeps_what_a_reader_chose(browser):
     waiting.until(lambda _: 'does not answer' in browser.execute_script(told))
     browser.get('about:blank')
     browser.get_log('browser')  # what it says of the server that is gone
+
+
+def test_a_wide_interval_does_not_hide_the_seeds(browser, tmp_path):
+    found = [made(f'run{seed}', 'mirror', seed, 40) for seed in range(2)]
+    show(browser, tmp_path, shown.page(found))
+    title = 'Final results: each seed, the mean and its 95 % interval'
+    least, most = browser.execute_script(
+        f'return document.querySelector(\'figure[data-title="{title}"] .plot\').layout.xaxis.range'
+    )
+    values = sorted(run.last('top1') for run in found)
+    assert values[0] - 0.01 < least < values[0] < values[1] < most < values[1] + 0.01
+    assert quiet(browser)
+
+
+def test_a_long_reason_does_not_stretch_the_table(browser, tmp_path):
+    found = [made(f'run{place}', 'mirror', place, 4, steps=90) for place in range(3)]
+    found[1]._end = End(None, 'a long reason ' * 60)
+    show(browser, tmp_path, shown.page(found))
+    heights = browser.execute_script(
+        'return [...document.querySelectorAll("tbody tr")].map((row) => row.offsetHeight)'
+    )
+    reasons = browser.execute_script(
+        'return [...document.querySelectorAll("td.long")].map((cell) => cell.textContent)'
+    )
+    assert reasons and set(reasons) == {'a long reason ' * 60}
+    assert max(heights) < 2.5 * min(height for height in heights if height)  # 0: in a closed part
+    assert quiet(browser)
