@@ -91,7 +91,9 @@ def fill(bucket: Bucket, size: Size) -> None:
                 else None,
             )
             documents.append(dict(record, params=params(number, size), train_results=steps))
-        documents[-1]['validation_results']['topn_val'].update(by_class(number))
+        validated = [document for document in documents if 'validation_results' in document]
+        if validated:
+            validated[-1]['validation_results']['topn_val'].update(by_class(number))
         bucket.insert(documents[0])  # it makes the indexes, too
         bucket.files.insert_many(documents[1:])
     exp_ids = bucket.files.distinct('exp_id')
