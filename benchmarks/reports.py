@@ -5,9 +5,8 @@
 
 It fills a database on a private mongod, which it removes afterwards: runs of ResNet-18 that differ
 in rule and seed, with the results of 22 layers in each tenth record and results by class in the
-last one. It then prints the seconds of
-whole commands, from start to exit, and of the aggregations of `reports/stored.py` alone, and the
-ratio to these.
+last one of these. It then prints the seconds of whole commands, from start to exit, and of the
+aggregations of `reports/stored.py` alone, and the ratio to these.
 """
 
 import argparse

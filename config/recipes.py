@@ -206,9 +206,7 @@ RECIPES['fc_small'] = Recipe(
     'docs/sweeps.md (experiments/grid.py)',
 )
 # The training of mnist_symmetric with a validation after each epoch, so that there are curves.
-RECIPES['quickstart'] = _mnist(
-    **dict(RECIPES['mnist_symmetric'].settings, epochs_per_validation=1.0)
-)
+RECIPES['quickstart'] = _mnist(**RECIPES['mnist_symmetric'].settings, epochs_per_validation=1.0)
 # The name under which the authors released their weight mirror. Their file has tuned settings that
 # are in no public text; this recipe has the defaults of the released code.
 RECIPES['wm'] = RECIPES['imagenet_mirror']

@@ -226,9 +226,9 @@ class Store:
             records_aside: Set[bson.ObjectId] = set()
             foreign: Set[bson.ObjectId] = set()
             # Results come before their record, which decides about them.
-            of_records = [each for each in found.items() if isinstance(each[1], RecordEntry)]
-            of_results = [each for each in found.items() if isinstance(each[1], ResultsEntry)]
-            for path, entry in of_records + of_results:
+            for path, entry in sorted(
+                found.items(), key=lambda kept: isinstance(kept[1], ResultsEntry)
+            ):
                 if entries.is_of_another(entry, self.exp_id, foreign):
                     foreign.add(entry.record_id)
                     del found[path]
@@ -618,7 +618,9 @@ class Store:
         if self.owner:
             with self._reading():
                 self._owners.begin(self.owner, step)
-                self._buckets.main.remove(self._replaced() + self._alone())
+                ids = self._replaced() + self._alone()
+                if ids:
+                    self._buckets.main.remove(ids)
             self._state.begun = step
         return self.after(step)
 
@@ -643,7 +645,9 @@ class Store:
         if not self.owner or self._writer.pending:  # their records can still be written
             return []
         files = self._buckets.main.files
-        mine = {f'{owner.FIELD}.life': self.owner.life, 'item_for': {'$exists': True}}
+        # Results have no exp_id. With this condition, the index of the records finds them.
+        of_results = {'exp_id': None, 'item_for': {'$exists': True}}
+        mine = dict(of_results, **{f'{owner.FIELD}.life': self.owner.life})
         found = list(files.find(mine, {'item_for': 1, owner.FIELD: 1}))
         named = {'_id': {'$in': [document['item_for'] for document in found]}}
         stored = {document['_id'] for document in files.find(named, {'_id': 1})}

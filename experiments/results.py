@@ -26,6 +26,7 @@ from experiments import (
     biotorch,
     depth,
     dynamics,
+    files,
     lines,
     mnist_rules,
     noise,
@@ -151,8 +152,7 @@ def update(page: str, folder: str) -> None:
     try:
         with open(page, encoding='utf-8') as file:
             text = file.read()
-        with open(page, 'w', encoding='utf-8') as file:
-            file.write(pages.updated(text, printed))
+        files.replace(page, pages.updated(text, printed).encode())
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f'{page} cannot be updated ({error})')
 

@@ -20,7 +20,7 @@ from database.place import FILES
 from database.types import Document
 from reports import groups
 from reports.runs import Run
-from reports.stored import LONG_AGO, RECORDS, TEXT, RunKey, finite
+from reports.stored import LONG_AGO, RECORDS, TEXT, RunKey, by_collection, finite
 from reports.types import Json
 
 LIMIT = 400_000  # bytes of JSON of all results by class that are read
@@ -229,11 +229,8 @@ def _read(database: Database[Document], wanted: Sequence[Run]) -> Found:
 def _places(database: Database[Document], wanted: Sequence[Run]) -> Dict[RunKey, _Place]:
     """Returns where the newest results by class of each run are, for the runs that have any."""
     owner = {each.key: run.key for run in wanted for each in [run, *run.validations]}
-    by_collection: Dict[str, List[str]] = {}
-    for key in owner:
-        by_collection.setdefault(key.collection, []).append(key.exp_id)
     found: Dict[RunKey, _Place] = {}
-    for collection, exp_ids in by_collection.items():
+    for collection, exp_ids in by_collection(owner).items():
         match = dict(RECORDS, exp_id=dict(TEXT, **{'$in': exp_ids}))
         match[f'{WHERE}.per_class.0'] = {'$exists': True}
         newest = {'$max': {'step': '$step', 'identity': '$_id'}}

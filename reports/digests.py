@@ -10,7 +10,7 @@ from database.errors import StoreError
 from database.place import FILES, OWNERS
 from database.types import Document
 from reports.runs import Run
-from reports.stored import TEXT, RunKey
+from reports.stored import TEXT, RunKey, by_collection
 
 Digests = Dict[RunKey, List[str]]
 
@@ -28,13 +28,10 @@ def read(host: str, port: int, dbname: str, found: Sequence[Run]) -> Digests:
         {run: its digests} of those that may have more than one. It is empty if MongoDB cannot be
         read.
     """
-    by_collection: Dict[str, List[str]] = {}
-    for run in found:
-        by_collection.setdefault(run.collection, []).append(run.exp_id)
     digests: Digests = {}
     try:
         with server.reach(host, port) as client:
-            for collection, exp_ids in by_collection.items():
+            for collection, exp_ids in by_collection(run.key for run in found).items():
                 digests.update(_read(client[dbname], collection, exp_ids))
     except (PyMongoError, StoreError):
         return {}

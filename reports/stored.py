@@ -96,6 +96,14 @@ class RunKey(NamedTuple):
     exp_id: str
 
 
+def by_collection(keys: Iterable[RunKey]) -> Dict[str, List[str]]:
+    """Returns {collection: the exp_ids of its runs}."""
+    found: Dict[str, List[str]] = {}
+    for key in keys:
+        found.setdefault(key.collection, []).append(key.exp_id)
+    return found
+
+
 class Span(NamedTuple):
     """When the first and the newest record of a run were created (UTC)."""
 

@@ -207,6 +207,21 @@ def test_results_whose_record_was_not_stored_before_a_kill(opened, files):
     assert files.count_documents({'item_for': {'$exists': True}}) == 2
 
 
+def test_what_is_looked_for_at_the_beginning_is_found_by_an_index(opened, files, client, dbname):
+    store = opened()
+    left = record(3)
+    store.save_named_results(left['_id'], validation_results={'topn': {'angles': [1.5]}})
+    store.save(left)
+    store.close(10)
+    client[dbname].command('profile', 2)
+    opened().begin_after(3)
+    client[dbname].command('profile', 0)
+    done = list(client[dbname]['system.profile'].find({'ns': files.full_name}))
+    plans = {each['planSummary'] for each in done if 'planSummary' in each}
+    assert any('item_for' in str(each['command'].get('filter')) for each in done)
+    assert plans and not any('COLLSCAN' in plan for plan in plans)
+
+
 def test_a_record_of_a_stop_that_no_other_record_replaces_stays(opened, files):
     for step, count in ((3, 3), (5, 2), (8, 3)):  # as if the settings had changed after each
         store = opened()

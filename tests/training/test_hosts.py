@@ -3,10 +3,12 @@
 Each batch is split over the hosts.
 """
 
+import io
 import os
 import pickle
 import re
 import socket
+import sys
 
 import numpy as np
 import pytest
@@ -391,3 +393,14 @@ def test_the_loss_of_a_host_is_no_error_once_all_is_done(monkeypatch, capfd):
                 over.finish(finished)
             over._leave('host x is gone')
     assert codes == [1, 0, 143] and capfd.readouterr().err.count('host x is gone') == 1
+
+
+def test_a_host_whose_output_nobody_reads_is_ended_as_well(monkeypatch):
+    codes = []
+    monkeypatch.setattr(os, '_exit', codes.append)
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, 'stdout', closed)
+    monkeypatch.setattr(sys, 'stderr', closed)
+    watch.Watch(['127.0.0.1:7000', '127.0.0.1:7001'], 0)._leave('host x is gone')
+    assert codes == [1]

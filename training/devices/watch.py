@@ -169,9 +169,10 @@ class Watch:
         except Exception as error:  # this process has to end, whatever the error
             print(f'error: {error}', file=sys.stderr, flush=True)
         finally:
-            if self._code is None:
-                print('error: ' + words, file=sys.stderr, flush=True)
-            sys.stdout.flush()
+            with contextlib.suppress(OSError, ValueError):  # nobody may read the output any more
+                if self._code is None:
+                    print('error: ' + words, file=sys.stderr, flush=True)
+                sys.stdout.flush()
             os._exit(1 if self._code is None else self._code)
 
 
