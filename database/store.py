@@ -609,8 +609,8 @@ class Store:
         """Notes that this process trains the steps after a step, and calls `after`.
 
         Records of those steps that an earlier process has not written yet are then not written.
-        Records that an earlier process has replaced are removed, in case it was killed between the
-        two. So are results of `save_named_results` without a record.
+        Records that an earlier process has replaced are removed, in case it was killed before it
+        removed them. So are results of `save_named_results` without a record.
 
         Raises:
             StoreError: The database cannot be read or written.

@@ -1,7 +1,7 @@
 """The tables of experiments in pages of the documentation.
 
 A page has an indented line `make NAME` above the tables that this command prints. A printed table
-belongs in the place of the table with the same header under the same command.
+replaces the table with the same header under the same command.
 """
 
 from typing import Dict, List, Mapping, NamedTuple, Optional
@@ -36,7 +36,7 @@ def tables(output: str, target: str) -> Dict[Name, str]:
 
 
 def updated(page: str, printed: Mapping[Name, str]) -> str:
-    """Returns a page with the printed tables in the place of its own.
+    """Returns a page in which the printed tables replace its own.
 
     Args:
         page: The text of the page.

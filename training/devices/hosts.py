@@ -135,14 +135,15 @@ class Hosts(Towers):
                 )
 
     def _part(self, others: watch.Watch, code: int) -> None:
-        """Waits until every host has done its last exchange, at which another one must be there.
+        """Waits until every host has finished its last exchange, which needs the other hosts.
 
-        Without this, a fast host would end while a slow one still received what they had agreed
-        on, and the slow one would report it as lost. What fails here is no error: all is done.
+        Without this, a fast host could end while a slow one still receives the result of that
+        exchange, and the slow one would report it as lost. An error of TensorFlow is ignored here,
+        because the work is done.
 
         Args:
             others: The watch over the other hosts.
-            code: The exit code of this process, if it cannot leave in any other way.
+            code: The exit code of this process if it has to be ended.
         """
         others.finish(code)
         with contextlib.suppress(tf.errors.OpError):

@@ -102,7 +102,7 @@ class Watch:
         return self._gone
 
     def finish(self, code: int) -> None:
-        """Notes that the work is done: the loss of a host is no error any more.
+        """Marks the work as done, after which the loss of a host is no longer an error.
 
         The process is ended if it is still within this context manager after PARTING.
 
@@ -169,7 +169,7 @@ class Watch:
         except Exception as error:  # this process has to end, whatever the error
             print(f'error: {error}', file=sys.stderr, flush=True)
         finally:
-            with contextlib.suppress(OSError, ValueError):  # nobody may read the output any more
+            with contextlib.suppress(OSError, ValueError):  # the output may be closed
                 if self._code is None:
                     print('error: ' + words, file=sys.stderr, flush=True)
                 sys.stdout.flush()
