@@ -116,7 +116,8 @@ def _sum(x: tf.Tensor) -> tf.Tensor:
     numbers would lose digits.
     """
     while x.shape.num_elements() > BLOCK:
-        whole = x.shape.num_elements() // BLOCK * BLOCK
-        rows = tf.reshape(x[:whole], [-1, BLOCK])
-        x = tf.concat([tf.reduce_sum(rows, axis=1), x[whole:]], axis=0)
+        blocks, rest = divmod(x.shape.num_elements(), BLOCK)
+        whole, *others = tf.split(x, [blocks * BLOCK, rest]) if rest else [x]
+        sums = tf.reduce_sum(tf.reshape(whole, [blocks, BLOCK]), axis=1)
+        x = tf.concat([sums, *others], axis=0) if others else sums
     return tf.reduce_sum(x)

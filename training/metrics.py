@@ -24,11 +24,12 @@ def totals(logits: tf.Tensor, labels: tf.Tensor, mask: tf.Tensor) -> Dict[str, t
         logit with another class; they count as correct in top1, as in the original. loss is the
         sum of the cross-entropies in nats.
     """
+    top1 = mask * _in_top(1, logits, labels)
     return {
         'images': tf.reduce_sum(mask),
-        'top1': tf.reduce_sum(mask * _in_top(1, logits, labels)),
+        'top1': tf.reduce_sum(top1),
         'top5': tf.reduce_sum(mask * _in_top(5, logits, labels)),
-        'ties': tf.reduce_sum(mask * _in_top(1, logits, labels) * _shared(logits, labels)),
+        'ties': tf.reduce_sum(top1 * _shared(logits, labels)),
         'loss': tf.reduce_sum(mask * losses.cross_entropy(logits, labels)),
     }
 

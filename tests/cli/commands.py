@@ -162,6 +162,12 @@ class Fork:
             self.returncode = int(self._status.readline())
         return self.returncode
 
+    def wait(self):
+        """Waits for the end, and returns the exit code."""
+        if self.returncode is None:
+            self.returncode = int(self._status.readline())
+        return self.returncode
+
     def send_signal(self, number):
         """Sends a signal to the command."""
         os.kill(self.pid, number)
@@ -174,8 +180,7 @@ class Fork:
         """Waits for the end; returns the rest of standard output, and standard error."""
         with self.stdout, self._status, self._err:
             out = self.stdout.read()
-            if self.returncode is None:
-                self.returncode = int(self._status.readline())
+            self.wait()
             self._err.seek(0)
             return out, self._err.read()
 

@@ -80,6 +80,7 @@ def reap(*_):
 
 def main():
     gc.freeze()  # so that a fork that ends does not search inherited objects
+    gc.set_threshold(20_000, 20, 50)  # as in tests/conftest.py
     signal.signal(signal.SIGCHLD, reap)
     channel = socket.socket(fileno=os.dup(0))
     while True:

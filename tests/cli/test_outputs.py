@@ -48,9 +48,7 @@ def test_a_training_goes_on_when_its_reader_has_died(forks, where, records):
     running = forks.start(*words)
     running.stdout.readline()
     running.stdout.close()
-    while running.poll() is None:
-        pass
-    assert running.returncode == 0
+    assert running.wait() == 0
     assert [record['step'] for record in records('symmetric_unread')][-1] == 60
 
 

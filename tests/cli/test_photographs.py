@@ -6,6 +6,8 @@ The default image sizes are tested at night.
 import commands
 import pytest
 
+import tiers
+
 from config.schema import Config
 from data.preprocessing import PREPROCESSINGS
 from training import loop, runtime
@@ -15,41 +17,30 @@ from training.experiment import Experiment
 
 pytestmark = pytest.mark.slow
 
-SMALL = 64  # pixels
+RESNET18 = 17 + 4 + 1  # convolutions, shortcut projections, final layer
 
 
 @pytest.mark.parametrize(
-    'flags, collection, size',
+    'model, flags, size, layers',
     [
-        pytest.param(['--image_size=64'], 'resnet18', SMALL, id='resnet, small'),
-        pytest.param(
-            ['--use_resnet_v2', '--image_size=64'],
-            'resnet18v2',
-            SMALL,
-            id='inception, small',
-            marks=pytest.mark.nightly,
-        ),
-        pytest.param([], 'resnet18', 224, id='resnet', marks=pytest.mark.nightly),
-        pytest.param(
-            ['--use_resnet_v2'], 'resnet18v2', 299, id='inception', marks=pytest.mark.nightly
-        ),
-        pytest.param(
-            ['--preprocessing=plain', '--image_size=35'],
-            'resnet18',
-            35,
-            id='plain',
-            marks=pytest.mark.nightly,
+        pytest.param('resnet8', ['--image_size=32'], 32, 7 + 1, id='resnet8'),
+        *tiers.at_night(
+            ('resnet18', ['--image_size=64'], 64, RESNET18),
+            ('resnet18v2', ['--use_resnet_v2', '--image_size=64'], 64, RESNET18),
+            ('resnet18', [], 224, RESNET18),
+            ('resnet18v2', ['--use_resnet_v2'], 299, RESNET18),
+            ('resnet18', ['--preprocessing=plain', '--image_size=35'], 35, RESNET18),
         ),
     ],
 )
 def test_a_step_and_a_validation_of_a_resnet(
-    run, where, photograph_tfrecords, records, flags, collection, size
+    run, where, photograph_tfrecords, records, model, flags, size, layers
 ):
     done = run(
         'train.py',
         *(
             where
-            + ['--data_dir=' + photograph_tfrecords, '--model=resnet18']
+            + ['--data_dir=' + photograph_tfrecords, '--model=' + model.replace('v2', '')]
             + flags
             + [
                 '--dataset=imagenet',
@@ -64,10 +55,10 @@ def test_a_step_and_a_validation_of_a_resnet(
     )
     lines = commands.succeeded(done)
     assert (
-        f'{collection} with symmetric on imagenet: 6 training and 4 test images of '
+        f'{model} with symmetric on imagenet: 6 training and 4 test images of '
         f'{size}x{size}x3, 3 classes' in lines
     )
-    (record,) = records(f'symmetric_{size}', collection=collection)
+    (record,) = records(f'symmetric_{size}', collection=model)
     results = record['validation_results']['topn_val']
     assert record['step'] == 1 and len(record['train_results']) == 1 and record['saved_filters']
     assert (
@@ -77,9 +68,7 @@ def test_a_step_and_a_validation_of_a_resnet(
     assert (
         record['params']['validation_params']['topn_val']['num_steps'] == 2
     )  # a batch of 3 images, and one of 1 image and padding
-    assert (
-        len(results['weight_angles']) == 17 + 4 + 1
-    )  # convolutions, shortcut projections, final layer
+    assert len(results['weight_angles']) == layers
 
 
 def test_a_preprocessing_decides_what_the_network_sees(photograph_tfrecords):

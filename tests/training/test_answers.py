@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import tiers
 import tiny
 from training import answers, devices, metrics, validation
 from training.experiment import Experiment
@@ -83,7 +84,7 @@ def test_of_many_classes_the_largest_confusions_are_recorded(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('kind', ['towers', 'tpu'])
+@pytest.mark.parametrize('kind', ['towers'] + tiers.at_night('tpu'))
 def test_they_are_the_same_on_several_devices(kind, monkeypatch):
     settings = dict(dataset='few', alignment='symmetric', eval_batch_size=5)
     one = detailed(Experiment(tiny.config(**settings), devices.OneDevice(), training=False))[0]

@@ -59,7 +59,7 @@ def test_an_array_of_numpy():
         assert '--train_batch_size=131' in told and 'a tensor of shape 131 x' in told
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_step_that_runs_out_of_memory_is_named():
     def step():
         with reading('step 7', '--data_dir=x'):
