@@ -8,7 +8,7 @@ import pytest
 from config.root import ROOT
 from experiments import pages, results
 
-PAGES = ('results.md', 'rules.md', 'noise.md')
+PAGES = ('README.md', 'docs/results.md', 'docs/rules.md', 'docs/noise.md')
 PAGE = """# Page
 
 | a | b |
@@ -46,8 +46,8 @@ def test_a_table_replaces_the_one_with_its_header_under_its_command():
 
 @pytest.mark.parametrize('name', PAGES)
 def test_the_pages_have_the_tables_that_are_printed(name, tmp_path):
-    """`make results ARGS=--update=docs/PAGE.md` updates a page."""
-    path, copied = os.path.join(ROOT, 'docs', name), tmp_path / name
+    """`make results ARGS=--update=PAGE` updates a page."""
+    path, copied = os.path.join(ROOT, name), tmp_path / os.path.basename(name)
     shutil.copy(path, str(copied))
     results.update(str(copied), results.FOLDER)
     with open(path, encoding='utf-8') as file:

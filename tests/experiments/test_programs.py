@@ -54,7 +54,7 @@ def of_runs(runs, top1, state=State.FINISHED):
     return found
 
 
-def test_mnist_rules_has_each_rule_and_the_table_of_the_readme():
+def test_mnist_rules_has_each_rule_and_the_table_of_the_docs():
     runs = mnist_rules.MnistRules('/data').runs([])
     assert [run.factors['rule'] for run in runs] == ['backprop', *RULES]
     for run in runs:

@@ -41,7 +41,7 @@ TIERS = {
     'nightly': 'nightly',
     'all': '',
 }
-LEFT_OUT = ('tests/mutations', 'tests/test_architecture.py')
+LEFT_OUT = ('tests/mutations', 'tests/test_architecture.py', 'tests/docs/test_containers.py')
 SUMMARY = re.compile(r'^(?:FAILED|ERROR) (tests/\S.*?)(?: - .*)?$', re.MULTILINE)
 STARTED = re.compile(r'^(tests/\S+::.+?) *(?:[A-Z]+ +\[ *\d+%\])?$', re.MULTILINE)
 COST = re.compile(r'^ *([\d.]+)s (?:call|setup|teardown) +(tests/[^:]+)::', re.MULTILINE)
