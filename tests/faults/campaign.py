@@ -42,9 +42,9 @@ of faults of an attempt (at most, except for files, builds and searches); meanin
 KINDS = {
     kind.attempt.__name__: kind
     for kind in (
-        Kind(attempts.interruptions, 300, attempts.INTERRUPTIONS, 'kills and signals'),
+        Kind(attempts.interruptions, 480, attempts.INTERRUPTIONS, 'kills and signals, at most'),
         Kind(attempts.outages, 60, attempts.OUTAGES, 'outages of MongoDB'),
-        Kind(attempts.kills_in_outages, 20, attempts.KILLS, 'kills in an outage'),
+        Kind(attempts.kills_in_outages, 22, attempts.KILLS, 'kills in an outage'),
         Kind(attempts.takeovers, 20, 1, 'trainings that another process takes over'),
         Kind(attempts.refusals, 12, 1, 'trainings whose records are refused'),
         Kind(attempts.full_disks, 12, 1, 'trainings that cannot write files for a while'),
