@@ -48,9 +48,8 @@ train: $(VENV)/ready-train config/quickstart.pkl $(DATA)/dataset.json  ## set up
 
 setup: $(VENV)/ready-test  ## install what the tests need into .venv-<version>
 
-# TensorFlow uses one thread in each process: the tests are small, and they run side by side. At night it uses its default.
+# An operation of TensorFlow uses one thread: the tests are small, and they run side by side. At night it uses all cores.
 check test: export TF_NUM_INTRAOP_THREADS = 1
-check test: export TF_NUM_INTEROP_THREADS = 1
 
 # In the background: style and types take a core that the tests leave idle. Their output comes last.
 check: $(VENV)/ready-test  ## while you work: style and types (Python 3.10 and newer), and the fast tests

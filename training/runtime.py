@@ -14,6 +14,8 @@ import warnings
 from types import ModuleType
 from typing import Callable, Iterator, List, Optional, Sequence, Tuple, TypeVar
 
+from training import machine
+
 Function = TypeVar('Function')
 
 # TensorFlow's C++ code logs notes on optimisations, and no problems that a user could solve.
@@ -239,10 +241,20 @@ def session_config(cpu_devices: Optional[int] = None) -> tf.ConfigProto:
         allow_soft_placement=True,
         device_count={'CPU': cpu_devices} if cpu_devices else {},
         intra_op_parallelism_threads=_threads('TF_NUM_INTRAOP_THREADS'),
-        inter_op_parallelism_threads=_threads('TF_NUM_INTEROP_THREADS'),
+        inter_op_parallelism_threads=_operations_at_a_time(),
     )
     config.gpu_options.allow_growth = True
     return config
+
+
+def _operations_at_a_time() -> int:
+    """Returns how many operations may run at a time; 0 for TensorFlow's default, the CPU cores.
+
+    On TensorFlow 1.13.2, at least two: an operation that starts an iterator again waits for the one
+    that reads the next images for it, and would wait forever if it had the only thread.
+    """
+    asked = _threads('TF_NUM_INTEROP_THREADS')
+    return asked if IS_TF2 or (asked or machine.cores()) > 1 else 2
 
 
 def _threads(variable: str) -> int:

@@ -1,6 +1,8 @@
 """The device that a Config gets, and minibatches that are computed one after the other."""
 
 import os
+import subprocess
+import sys
 import typing
 
 import numpy as np
@@ -9,6 +11,7 @@ import tensorflow.compat.v1 as tf
 
 import tiers
 import tiny
+from config.root import ROOT
 from config.schema import ConfigError
 from training import devices, optimizers, runtime
 
@@ -282,3 +285,36 @@ def test_a_compiled_step_is_compiled():
     assert not any(
         '_xla_compile_id' in op.node_def.attr for op in tiny.trainer().graph.get_operations()
     )
+
+
+ONE_CORE = """
+import os
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+from training import runtime
+import tensorflow.compat.v1 as tf
+numbers = tf.data.Dataset.range(10 ** 6).map(lambda x: 2 * x, 4).batch(3).prefetch(2)
+iterator = tf.data.make_initializable_iterator(numbers)
+batch = iterator.get_next()
+with tf.Session(config=runtime.session_config()) as session:
+    for _ in range(20):
+        session.run(iterator.initializer)
+        print(session.run(batch).tolist())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('asked', [{}, {'TF_NUM_INTEROP_THREADS': '1'}], ids=['usual', 'one'])
+@pytest.mark.skipif(
+    not hasattr(os, 'sched_setaffinity'), reason='this system cannot restrict a process to a core'
+)
+def test_an_iterator_is_started_again_on_one_core(asked):
+    """TensorFlow 1.13.2 would wait forever by its default."""
+    done = subprocess.run(
+        [sys.executable, '-c', ONE_CORE],
+        cwd=ROOT,
+        env=dict(os.environ, **asked),
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0 and done.stdout.splitlines() == ['[0, 2, 4]'] * 20
