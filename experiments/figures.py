@@ -26,9 +26,6 @@ STYLE: Style = {
     'pdf.fonttype': 42,
 }
 RULE_FACTORS = ('rule', 'alignment')  # the factors that name a rule, which decides on the colour
-# The interval of two seeds reaches thirteen standard errors up and down and hides all else.
-SEEDS_OF_A_BAND = 3
-MARGIN = 0.1  # between the means and the end of the axis, as a share of the range of the means
 COLOUR, MEAN = '#0072b2', '#d55e00'
 PALETTE = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000')
 # What would make two files of one figure differ.
@@ -182,8 +179,8 @@ def over_time(
 ) -> bool:
     """Writes a figure with a panel for each metric: means over seeds with bands, over epochs.
 
-    A band is the 95 % interval of the mean of at least SEEDS_OF_A_BAND seeds. A metric that no
-    group has is left out.
+    A band goes from the lowest to the highest seed. The interval of the mean is not drawn: that of
+    a few seeds that differ much would hide all other rules. A metric that no group has is left out.
 
     Args:
         results: The results.
@@ -211,14 +208,10 @@ def over_time(
             for drawn, found in zip(groups, bands[metric]):
                 if found is not None:
                     axes.plot(found.epochs, found.means, drawn.dash, color=drawn.colour)
-                    if found.seeds >= SEEDS_OF_A_BAND:
+                    if found.seeds > 1:
                         axes.fill_between(
                             found.epochs, found.lows, found.highs, color=drawn.colour, alpha=0.2
                         )
-            means = [mean for found in bands[metric] if found for mean in found.means]
-            margin = MARGIN * (max(means) - min(means))
-            if margin:  # a wide band would hide all means
-                axes.set_ylim(min(means) - margin, max(means) + margin)
             axes.set(xlabel='epoch', ylabel=METRICS[metric].title)
             axes.set_title(title if place == 1 else '', loc='left')
         lines = [

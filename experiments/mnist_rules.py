@@ -54,7 +54,7 @@ class MnistRules(Experiment):
         ]
 
     def table(self, results: Results) -> str:
-        """Returns the table of the README: top-1 and mean angles of each rule."""
+        """Returns the table of docs/paper.md: top-1 and mean angles of each rule."""
         header = f'| {"rule":<13} | top-1  | weight angle | gradient angle |\n|---|---|---|---|'
         return '\n'.join([header] + [_row(group) for group in results.groups])
 

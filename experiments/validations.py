@@ -129,13 +129,13 @@ def _number(text: str) -> Optional[float]:
 
 
 class Band(NamedTuple):
-    """The mean of a metric over the seeds of a group, with its 95 % interval, over time.
+    """The mean of a metric over the seeds of a group, and the range of the seeds, over time.
 
     Attributes:
         epochs: When the validations took place.
         means: The mean at each of them.
-        lows: The lower end of the interval; NaN for a single seed.
-        highs: The upper end of the interval; NaN for a single seed.
+        lows: The lowest seed at each of them.
+        highs: The highest seed at each of them.
         seeds: The number of seeds.
     """
 
@@ -167,11 +167,6 @@ def band(group: Group, known: Mapping[Key, Sequence[Validation]], metric: str) -
     epochs = sorted(epoch for epoch, values in over_seeds.items() if len(values) == len(runs))
     if not epochs:
         return None
-    summaries = [statistics.summary(over_seeds[epoch]) for epoch in epochs]
-    return Band(
-        epochs,
-        [each.mean for each in summaries],
-        [each.low for each in summaries],
-        [each.high for each in summaries],
-        len(runs),
-    )
+    values = [over_seeds[epoch] for epoch in epochs]
+    means = [statistics.summary(each).mean for each in values]
+    return Band(epochs, means, list(map(min, values)), list(map(max, values)), len(runs))

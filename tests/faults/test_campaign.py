@@ -101,7 +101,7 @@ def test_the_plan_holds_every_setting_and_every_kind_in_each_part():
     assert found == campaign.plan(counts, seed=3) != campaign.plan(counts, seed=4)
     assert len({found[:2] for found in found}) == len(found)
     interrupted = [setting for kind, _, setting in found if kind == 'interruptions']
-    assert len(interrupted) == 50 and set(interrupted) == set(trainings.SETTINGS)
+    assert len(interrupted) == 80 and set(interrupted) == set(trainings.SETTINGS)
     assert len(trainings.SETTINGS) >= 24
     half = [kind for kind, _, _ in found[: len(found) // 2]]
     assert {kind for kind, _, _ in found} == set(counts) == set(half)
