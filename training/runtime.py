@@ -14,8 +14,6 @@ import warnings
 from types import ModuleType
 from typing import Callable, Iterator, List, Optional, Sequence, Tuple, TypeVar
 
-from training import machine
-
 Function = TypeVar('Function')
 
 # TensorFlow's C++ code logs notes on optimisations, and no problems that a user could solve.
@@ -254,7 +252,8 @@ def _operations_at_a_time() -> int:
     that reads the next images for it, and would wait forever if it had the only thread.
     """
     asked = _threads('TF_NUM_INTEROP_THREADS')
-    return asked if IS_TF2 or (asked or machine.cores()) > 1 else 2
+    usable = getattr(os, 'sched_getaffinity', lambda _: range(os.cpu_count() or 1))
+    return asked if IS_TF2 or (asked or len(usable(0))) > 1 else 2
 
 
 def _threads(variable: str) -> int:
