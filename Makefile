@@ -48,8 +48,11 @@ train: $(VENV)/ready-train config/quickstart.pkl $(DATA)/dataset.json  ## set up
 
 setup: $(VENV)/ready-test  ## install what the tests need into .venv-<version>
 
-# An operation of TensorFlow uses one thread: the tests are small, and they run side by side. At night it uses all cores.
+# An operation of TensorFlow 2.x uses one thread: the tests are small, and they run side by side. At night it uses all cores.
+# TensorFlow 1.13.2 does not read the variable in every session, and the number of threads decides on the last digit.
+ifneq ($(VERSION),3.7)
 check test: export TF_NUM_INTRAOP_THREADS = 1
+endif
 
 # In the background: style and types take a core that the tests leave idle. Their output comes last.
 check: $(VENV)/ready-test  ## while you work: style and types (Python 3.10 and newer), and the fast tests
