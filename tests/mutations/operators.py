@@ -135,10 +135,14 @@ def _mutation(sources: Sources, candidate: Candidate, seed: int) -> Optional[Mut
 
 
 def _can_be_replaced(node: ast.AST) -> bool:
-    """Returns whether a node is an expression, or a statement that contains no other statement."""
+    """Returns whether a node is an expression, or a statement that contains no other statement.
+
+    The index of `x[:, :-1]` is a tuple that is no expression outside the brackets.
+    """
     if isinstance(node, ast.stmt):
         return not hasattr(node, 'body')
-    return isinstance(node, ast.expr) and not isinstance(node, ast.Slice)
+    parts = (node, *getattr(node, 'elts', ()))
+    return isinstance(node, ast.expr) and not any(isinstance(part, ast.Slice) for part in parts)
 
 
 def _changed(ancestor: ast.AST, node: ast.AST, new: ast.AST) -> ast.AST:

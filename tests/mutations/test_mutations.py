@@ -108,6 +108,13 @@ def test_no_operator_touches_texts(house):
         assert 'note' not in changed and 'A house' not in changed
 
 
+def test_the_parts_of_an_index_can_be_drawn(house):
+    sources = house('data/house.py', 'def rooms(house):\n    return house[1:, :-2]\n')
+    found = [operators._mutation(sources, each, 1) for each in operators.candidates(sources)]
+    changed = {ast.unparse(ast.parse(apply(sources, each)[1]).body[0].body[0]) for each in found}
+    assert changed == {f'return house[{index}]' for index in ('2:, :-2', '1:, :2', '1:, :-3')}
+
+
 @pytest.mark.parametrize('path', ['data/house.py', 'data/rooms/small/house.py'])
 @pytest.mark.parametrize(
     'before, after, line',
