@@ -31,6 +31,8 @@ SEE_FLAGS = {
     'config/flags.py',
 }
 TENSORFLOW = {'tensorflow.compat.v1'}
+# What imports TensorFlow, among the modules that a conftest.py imports.
+LOADS_TENSORFLOW = {'tensorflow', 'alignment', 'data', 'models', 'training', 'tiny'}
 # Modules of TensorFlow that only training/runtime.py imports, besides tensorflow.compat.v1.
 OF_SOME_VERSIONS = {
     'tensorflow.python.client',
@@ -110,6 +112,11 @@ def top(modules):
 
 
 PRODUCT = product()
+CONFTESTS = sorted(
+    os.path.relpath(os.path.join(folder, 'conftest.py'), ROOT)
+    for folder, _, names in os.walk(os.path.join(ROOT, 'tests'))
+    if 'conftest.py' in names
+)
 IN_PACKAGES = [path for path in PRODUCT if path.split(os.sep)[0] in MAY_IMPORT]
 
 
@@ -203,6 +210,13 @@ def test_a_program_first_looks_for_missing_packages(path):
 @pytest.mark.parametrize('path', ['train.py', 'test.py', 'search.py'])
 def test_a_main_then_prepares_tensorflow_or_does_without(path):
     assert imports_in_order(path)[1:3] == ['config.quick_help', 'training.runtime']
+
+
+@every.case_of(CONFTESTS)
+def test_a_conftest_first_prepares_tensorflow_or_does_without(path):
+    """Otherwise, the tests of a folder have other convolutions than when all tests run."""
+    loading = [name for name in imports_in_order(path) if name.split('.')[0] in LOADS_TENSORFLOW]
+    assert loading[:1] in ([], ['training.runtime'])
 
 
 def test_what_prepares_tensorflow_imports_nothing_of_ours():

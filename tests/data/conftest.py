@@ -5,7 +5,7 @@ import io
 import os
 import shutil
 
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+from training import runtime  # noqa: F401 (first: it prepares TensorFlow)
 
 import numpy as np
 import pytest

@@ -6,9 +6,10 @@
     python tests/mutations/run.py --tree DIR --column before --tiers all   another checkout
 
 In each tier, the tests of the mutated package run first (those of the mutated file before the
-others), and then all other tests. A test counts only if it passes without the mutation; a test that
-does not is left out and reported. A mutation is also caught if it keeps a test from ending within
---silence seconds. The results are written to results.csv in this folder.
+others), and then all other tests. A test counts only if, on its own, it fails with the mutation and
+passes without it; a test that does not is left out and reported. A mutation is also caught if it
+keeps a test from ending within --silence seconds. The results are written to results.csv in this
+folder.
 
 Tests of the source text, and the tests of the mutations, do not count: they do not check what the
 program does. This needs Python 3.11.
@@ -275,9 +276,12 @@ class Runner:
                 return f'{tier}: {found.test} ({found.how or "while it is imported"})'
             if found.test in self._broken:
                 return f'{tier}: {found.test} (although it was left out)'
-            if self._passes(found.test, until):
+            with self._copy.changed(path, content):
+                fails_alone = bool(self._copy.test([found.test], until).test)
+            if fails_alone and self._passes(found.test, until):
                 return f'{tier}: {found.test}'
-            print(f'left out, because it fails without a mutation: {found.test}', flush=True)
+            why = 'it fails without a mutation' if fails_alone else 'it only fails after others'
+            print(f'left out, because {why}: {found.test}', flush=True)
             self._broken.add(found.test)
 
     def _passes(self, test: str, until: float) -> bool:

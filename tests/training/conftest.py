@@ -3,6 +3,8 @@
 The registries are restored after each file.
 """
 
+from training import runtime  # noqa: F401 (first: it prepares TensorFlow)
+
 import pytest
 
 import data
