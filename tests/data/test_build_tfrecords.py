@@ -207,7 +207,7 @@ def test_a_finished_folder_is_kept(source, out, capsys):
     assert len(list(out.iterdir())) == 5
 
 
-def interrupted(source, out, monkeypatch, at='validation-00000-of-00002'):
+def interrupted(source, out, monkeypatch, at='validation-00000-of-00002', *arguments):
     """Runs a build that Ctrl-C stops while a file is written. Returns the exit code."""
     replace = os.replace
 
@@ -218,7 +218,7 @@ def interrupted(source, out, monkeypatch, at='validation-00000-of-00002'):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, 'replace', stop)
-        return build(source, out, '--shards=2')
+        return build(source, out, '--shards=2', *arguments)
 
 
 def test_an_interrupted_build_goes_on_where_it_was(source, out, tmp_path, monkeypatch, capsys):
@@ -245,6 +245,20 @@ def test_an_interrupted_build_goes_on_where_it_was(source, out, tmp_path, monkey
     assert {path.name: path.read_bytes() for path in out.iterdir()} == {
         path.name: path.read_bytes() for path in (tmp_path / 'whole').iterdir()
     }
+
+
+@pytest.mark.parametrize('first', [[], ['--shards=3']])
+def test_a_build_that_was_interrupted_in_its_first_file_goes_on(source, out, monkeypatch, first):
+    """Nothing is finished then, also if the build replaces a finished data set."""
+    if first:
+        assert build(source, out, *first) == 0
+    again = ['--overwrite'] * len(first)
+    assert interrupted(source, out, monkeypatch, 'train-00000-of-00002', *again) == 130
+    (out / 'train-00000-of-00002.tmp').write_bytes(b'cut off')  # by a kill
+    assert build(source, out, '--shards=2') == 0
+    assert sorted(path.name for path in out.iterdir()) == ['dataset.json'] + [
+        f'{split}-0000{shard}-of-00002' for split in ('train', 'validation') for shard in (0, 1)
+    ]
 
 
 def test_an_unfinished_build_of_something_else_is_kept(source, out, monkeypatch, capsys):
