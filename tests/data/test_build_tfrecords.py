@@ -643,7 +643,7 @@ def deep_tiff():
         deep_png(6, 4),
         deep_tiff(),
         b'P6 2 1 65535\n' + bytes(range(12)),
-        b'P6 2 1 1023\n' + bytes(12),
+        b'P6 2 1 256\n' + bytes(12),
         b'P5 2 1 65535\n' + bytes(4),
     ],
     ids=[
@@ -653,7 +653,7 @@ def deep_tiff():
         'RGBA PNG',
         'RGB TIFF',
         'RGB PPM',
-        'RGB PPM of 10 bits',
+        'RGB PPM with one value too many',
         'PGM',
     ],
 )
