@@ -324,6 +324,70 @@ def test_losses_are_those_of_the_variables_before_the_update():
     assert scalars[1]['model_loss'] < scalars[0]['model_loss']
 
 
+def before(operation):
+    """Returns every operation that TensorFlow runs before this one."""
+    found, todo = set(), [operation]
+    while todo:
+        here = todo.pop()
+        for other in [tensor.op for tensor in here.inputs] + list(here.control_inputs):
+            if other not in found:
+                found.add(other)
+                todo.append(other)
+    return found
+
+
+def variable(tensor):
+    """Returns the name of the variable that a handle belongs to. '' for any other tensor."""
+    operation = tensor.op
+    while operation.type in ('Enter', 'Switch'):
+        operation = operation.inputs[0].op
+    return operation.name if operation.type == 'VarHandleOp' else ''
+
+
+NOISE = dict(
+    use_noisy_global_opt=True,
+    noisy_global_opt_distribution='normal',
+    noisy_global_opt_variance=0.1,
+)
+CONVOLUTIONS = dict(model='small', layers_list=())  # with batch norm
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [
+        dict(CONVOLUTIONS, **NOISE),
+        dict(alignment='symmetric', alignment_optimizer='adam', **NOISE),
+        dict(CONVOLUTIONS, alignment='information', precision='float16', optimizer='momentum'),
+        dict(alignment='kolen_pollack', minibatch_size=4, grad_clip=True),
+    ],
+    ids=lambda settings: settings.get('alignment', 'backprop'),
+)
+def test_a_step_reads_no_variable_while_it_is_written(settings):
+    """The order of two operations without a dependency changes from one step to the next."""
+    exp = tiny.trainer(**settings)
+    last = [exp.step.train_op, *(tensor.op for tensor in exp.step.scalars.values())]
+    step = {operation for each in last for operation in before(each) | {each}}
+    uses = {}
+    for operation in step:
+        for name in set(map(variable, operation.inputs)) - {''}:
+            if operation.type not in ('Enter', 'Switch'):
+                uses.setdefault(name, []).append(operation)
+    earlier = {
+        operation: before(operation) for operations in uses.values() for operation in operations
+    }
+    written = 0
+    for name, operations in uses.items():
+        writes = [each for each in operations if each.type.startswith(('Assign', 'ResourceApply'))]
+        written += bool(writes)
+        for write in writes:
+            assert [
+                (name, each.name, write.name)
+                for each in operations
+                if each is not write and each not in earlier[write] and write not in earlier[each]
+            ] == []
+    assert written > len(exp.variables) / 2
+
+
 # --- seeds ----------------------------------------------------------------------------------------
 
 
