@@ -93,6 +93,43 @@ def test_a_fault_is_named(change, fault):
     assert fault in layout.faults(dict(RECORD, **change))
 
 
+MISTAKE = dict(number=3, label=1, answer=2, probability=0.7, image=b'PNG')
+CONFUSION = 'confusion is neither a matrix nor a list of the largest'
+PER_CLASS = 'per_class is not a list of classes'
+MISTAKES = 'mistakes is not a list of images with their labels and answers'
+
+
+@pytest.mark.parametrize(
+    'details, fault',
+    [
+        (dict(confusion={'matrix': [[3, 1], [0, 2]]}), None),
+        (dict(confusion={'largest': [dict(label=1, answer=2, images=7)]}), None),
+        (dict(confusion={'matrix': [[3, 1], [0, 'two']]}), CONFUSION),
+        (dict(confusion={'matrix': [3, 1]}), CONFUSION),
+        (dict(confusion={'largest': [dict(label=1, answer=2)]}), CONFUSION),
+        (dict(confusion=[[3, 1], [0, 2]]), CONFUSION),
+        (dict(confusion={}), CONFUSION),
+        (dict(per_class=[dict(label=1, images=7, top1=0.5)]), None),
+        (dict(per_class=[dict(label=1, images=0, top1=None)]), None),
+        (dict(per_class=[dict(label=1, top1=0.5)]), PER_CLASS),
+        (dict(per_class=[0.5]), PER_CLASS),
+        (dict(per_class={'label': 1}), PER_CLASS),
+        (
+            dict(per_class=[dict(label=1, images=7, top1='half')]),
+            'per_class has a top1 that is not a number',
+        ),
+        (dict(mistakes=[MISTAKE]), None),
+        (dict(mistakes=[dict(MISTAKE, image='PNG')]), MISTAKES),
+        (dict(mistakes=[dict(MISTAKE, probability=None)]), MISTAKES),
+        (dict(mistakes=7), MISTAKES),
+    ],
+)
+def test_a_fault_of_results_by_class_is_named(details, fault):
+    results = dict(RECORD['validation_results']['topn_val'], **details)
+    found = layout.faults(dict(RECORD, validation_results={'topn_val': results}))
+    assert found == ([f'validation_results.topn_val.{fault}'] if fault else [])
+
+
 def test_where_there_is_no_angle_it_is_null():
     results = dict(
         RECORD['validation_results']['topn_val'],
