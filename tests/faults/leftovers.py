@@ -26,6 +26,7 @@ import tempfile
 import time
 
 import trainings  # (first: forks of it start fast)
+import ignored
 import numpy as np
 from PIL import Image
 
@@ -75,11 +76,7 @@ def end(started, number):
 def start(words, word, folder):
     """Starts a command whose environment, and that of what it starts, has a word."""
     environment = dict(os.environ, LEFTOVER=word, HOME=folder, https_proxy='http://127.0.0.1:9')
-    # These signals may be ignored here, in the background or under nohup. A command ignores what
-    # its parent ignores, but not what its parent handles.
-    for number in (signal.SIGINT, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_IGN:
-            signal.signal(number, lambda *_: None)
+    ignored.end_here()
     return subprocess.Popen(
         [sys.executable] + words,
         cwd=trainings.ROOT,

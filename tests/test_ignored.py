@@ -1,0 +1,34 @@
+"""Tests give the same result if they are started in the background or under nohup."""
+
+import os
+import signal
+import subprocess
+import sys
+
+SHOW = 'import signal; print(*[signal.getsignal(number) == signal.SIG_IGN for number in (1, 2)])'
+PARENT = f"""
+import signal, subprocess, sys
+for number in (signal.SIGHUP, signal.SIGINT):
+    signal.signal(number, signal.SIG_IGN)
+sys.argv[1:] and __import__('ignored').end_here()
+for number in (signal.SIGHUP, signal.SIGINT):
+    signal.raise_signal(number) if hasattr(signal, 'raise_signal') else None
+subprocess.run([sys.executable, '-c', {SHOW!r}])
+"""
+
+
+def test_commands_of_tests_do_not_ignore_what_the_tests_ignore():
+    def shown(*words):
+        return subprocess.run(
+            [sys.executable, '-c', PARENT, *words],
+            cwd=os.path.dirname(os.path.abspath(__file__)),
+            stdout=subprocess.PIPE,
+            check=True,
+        ).stdout.decode()
+
+    assert shown() == 'True True\n'
+    assert shown('end_here') == 'False False\n'
+
+
+def test_these_tests_have_ended_it():
+    assert signal.SIG_IGN not in map(signal.getsignal, (signal.SIGHUP, signal.SIGINT))
