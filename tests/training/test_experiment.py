@@ -344,19 +344,15 @@ def variable(tensor):
     return operation.name if operation.type == 'VarHandleOp' else ''
 
 
-NOISE = dict(
-    use_noisy_global_opt=True,
-    noisy_global_opt_distribution='normal',
-    noisy_global_opt_variance=0.1,
-)
+NOISY = dict(NOISE, use_noisy_global_opt=True)
 CONVOLUTIONS = dict(model='small', layers_list=())  # with batch norm
 
 
 @pytest.mark.parametrize(
     'settings',
     [
-        dict(CONVOLUTIONS, **NOISE),
-        dict(alignment='symmetric', alignment_optimizer='adam', **NOISE),
+        dict(CONVOLUTIONS, **NOISY),
+        dict(alignment='symmetric', alignment_optimizer='adam', **NOISY),
         dict(CONVOLUTIONS, alignment='information', precision='float16', optimizer='momentum'),
         dict(alignment='kolen_pollack', minibatch_size=4, grad_clip=True),
     ],
