@@ -1,13 +1,13 @@
-"""Signals that a process ignores because it was started in the background or under nohup."""
+"""Signals that tests ignore because they were started in the background or under nohup."""
 
 import signal
 
 
 def end_here():
-    """Makes the commands that this process starts not ignore SIGINT and SIGHUP.
+    """Lets the commands that this process starts receive SIGINT and SIGHUP.
 
-    This process still does nothing at these signals if it ignored them. But a command ignores what
-    its parent ignores, and not what its parent handles.
+    A command ignores the signals that its parent ignores, but not those that its parent handles. If
+    this process ignores one of the two, it gets a handler that does nothing.
     """
     for number in (signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_IGN:

@@ -71,15 +71,11 @@ def environment(home):
 
 
 def process(words, home, **variables):
-    """Starts a command in a separate process, which obeys Ctrl-C even if we run in the background.
-
-    `variables` are added to its environment.
-    """
+    """Starts a command in a separate process. `variables` are added to its environment."""
     return subprocess.Popen(
         [sys.executable] + list(words),
         env=dict(environment(home), **variables),
         stdin=subprocess.DEVNULL,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         **PIPES,
     )
 

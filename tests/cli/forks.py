@@ -55,9 +55,6 @@ def attend(message, status, *outputs):
             os.dup2(file, number)
             os.close(file)
         os.close(status)
-        signal.signal(
-            signal.SIGINT, signal.default_int_handler
-        )  # processes in the background ignore it
         return be(*json.loads(message))
     for file in outputs:
         os.close(file)

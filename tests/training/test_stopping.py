@@ -29,14 +29,6 @@ def handlers():
     assert after == before
 
 
-@pytest.fixture(autouse=True)
-def heard():
-    """SIGHUP ends a process, even if the tests were started under nohup."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
-
-
 @pytest.fixture
 def ignored():
     """SIGHUP and SIGUSR2 are ignored, as under nohup."""
