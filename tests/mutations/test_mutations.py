@@ -2,6 +2,7 @@
 
 import ast
 import os
+import subprocess
 import sys
 
 import pytest
@@ -178,3 +179,47 @@ def test_a_mutation_that_does_not_fit_is_refused(house, wrong, words):
 def test_what_pytest_prints_is_understood(code, stuck, output, test, how):
     found = run._outcome(code, stuck, output)
     assert (found.test, found.how) == (test, how)
+
+
+TESTS = """
+from data.house import rent
+
+seen = []
+
+
+def test_without_result():
+    seen.append(rent(1))
+
+
+def test_that_fails_after_another():
+    assert seen in ([], [100])
+
+
+def test_that_always_fails():
+    assert False
+
+
+def test_that_detects():
+    assert rent(2) == 200
+"""
+
+
+@pytest.mark.nightly
+def test_a_test_counts_if_it_fails_on_its_own_because_of_the_mutation(tmp_path, capsys):
+    for path, source in (
+        ('data/house.py', 'def rent(rooms):\n    return rooms * 100\n'),
+        ('tests/data/test_house.py', TESTS),
+    ):
+        tmp_path.joinpath(path).parent.mkdir(parents=True)
+        tmp_path.joinpath(path).write_text(source)
+    for words in (['init', '-q'], ['add', '.']):
+        subprocess.run(['git', '-C', str(tmp_path)] + words, check=True)
+    with run.Copy(str(tmp_path), silence=60.0) as copy:
+        runner = run.Runner(copy, ['fast'], limit=300.0)
+        found = runner.run(mutation('rooms * 100', 'rooms * 90', within='rent'))
+    here = 'tests/data/test_house.py::test_that_'
+    assert found == f'fast: {here}detects'
+    assert capsys.readouterr().out == (
+        f'left out, because it only fails after others: {here}fails_after_another\n'
+        f'left out, because it fails without a mutation: {here}always_fails\n'
+    )
