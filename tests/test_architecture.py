@@ -31,7 +31,7 @@ SEE_FLAGS = {
     'config/flags.py',
 }
 TENSORFLOW = {'tensorflow.compat.v1'}
-# What imports TensorFlow, among the modules that a conftest.py imports.
+# Modules that import TensorFlow, among those that a conftest.py imports.
 LOADS_TENSORFLOW = {'tensorflow', 'alignment', 'data', 'models', 'training', 'tiny'}
 # Modules of TensorFlow that only training/runtime.py imports, besides tensorflow.compat.v1.
 OF_SOME_VERSIONS = {
@@ -214,7 +214,7 @@ def test_a_main_then_prepares_tensorflow_or_does_without(path):
 
 @every.case_of(CONFTESTS)
 def test_a_conftest_first_prepares_tensorflow_or_does_without(path):
-    """Otherwise, the tests of a folder have other convolutions than when all tests run."""
+    """Otherwise, the tests of one folder would use other convolutions than a run of all tests."""
     loading = [name for name in imports_in_order(path) if name.split('.')[0] in LOADS_TENSORFLOW]
     assert loading[:1] in ([], ['training.runtime'])
 

@@ -249,7 +249,7 @@ def test_an_interrupted_build_goes_on_where_it_was(source, out, tmp_path, monkey
 
 @pytest.mark.parametrize('first', [[], ['--shards=3']])
 def test_a_build_that_was_interrupted_in_its_first_file_goes_on(source, out, monkeypatch, first):
-    """Nothing is finished then, also if the build replaces a finished data set."""
+    """No file is finished then, even if the build replaces a finished data set."""
     if first:
         assert build(source, out, *first) == 0
     again = ['--overwrite'] * len(first)

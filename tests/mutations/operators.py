@@ -137,7 +137,7 @@ def _mutation(sources: Sources, candidate: Candidate, seed: int) -> Optional[Mut
 def _can_be_replaced(node: ast.AST) -> bool:
     """Returns whether a node is an expression, or a statement that contains no other statement.
 
-    The index of `x[:, :-1]` is a tuple that is no expression outside the brackets.
+    The index in `x[:, :-1]` is a tuple that is not a valid expression outside the brackets.
     """
     if isinstance(node, ast.stmt):
         return not hasattr(node, 'body')

@@ -359,7 +359,7 @@ CONVOLUTIONS = dict(model='small', layers_list=())  # with batch norm
     ids=lambda settings: settings.get('alignment', 'backprop'),
 )
 def test_a_step_reads_no_variable_while_it_is_written(settings):
-    """The order of two operations without a dependency changes from one step to the next."""
+    """Two operations without a dependency may run in another order at the next step."""
     exp = tiny.trainer(**settings)
     last = [exp.step.train_op, *(tensor.op for tensor in exp.step.scalars.values())]
     step = {operation for each in last for operation in before(each) | {each}}
